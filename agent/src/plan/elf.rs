@@ -1,0 +1,288 @@
+//! A thin, bounded view of one ELF file: what the rest of the planner asks about it, by virtual address.
+//!
+//! Called by every other room of `plan`; nobody else reads the file. It never follows a section's word without a check,
+//! and it never looks at a symbol family the planner does not ask about, so that a hundred-megabyte executable is cheap.
+
+use std::collections::HashMap;
+
+use object::elf::{self, FileHeader64};
+use object::read::elf::{FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
+use object::Endianness;
+
+use super::NoPlan;
+
+/// Symbols kept at most: a hostile table costs bounded memory.
+const MAX_SYMBOLS: usize = 1 << 16;
+/// Symbols looked at, and relocations kept, at most (node 24 has 330,000 symbols).
+const MAX_ENTRIES: usize = 1 << 21;
+/// The name families a plan asks about.
+const FAMILIES: [&[u8]; 10] =
+    [b"SSL_", b"SSLv", b"SSLeay", b"TLS", b"DTLS", b"ERR_", b"BIO_", b"OpenSSL_", b"OPENSSL_", b"ossl_statem_"];
+
+/// One ELF file.
+pub(super) struct Image<'a> {
+    bytes: &'a [u8],
+    /// Machine in the header.
+    pub(super) machine: elf::Machine,
+    /// GNU build ID, lower-case hex.
+    pub(super) build_id: Option<String>,
+    segments: Vec<Segment>,
+    symbols: HashMap<&'a [u8], u64>,
+    relocations: HashMap<u64, Relocation<'a>>,
+    /// Function starts from `.eh_frame_hdr`, as `(address of the table, entries)`.
+    frames: Option<(u64, usize)>,
+}
+
+/// One PT_LOAD header.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    vaddr: u64,
+    offset: u64,
+    size: u64,
+    exec: bool,
+    write: bool,
+}
+
+/// What the dynamic loader will write at an address.
+#[derive(Debug, Clone, Copy)]
+enum Relocation<'a> {
+    /// This very address of the image.
+    Here(u64),
+    /// The address of a symbol of another image.
+    Elsewhere(&'a [u8]),
+}
+
+impl<'a> Image<'a> {
+    /// Reads the tables of `bytes`.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, NoPlan> {
+        let not_elf = |step: &'static str| move |source| NoPlan::NotElf { step, source };
+        let header = FileHeader64::<Endianness>::parse(bytes).map_err(not_elf("file header"))?;
+        let endian = header.endian().map_err(not_elf("byte order"))?;
+        if endian != Endianness::Little {
+            return Err(NoPlan::Machine(header.e_machine(endian).0));
+        }
+        let programs = header.program_headers(endian, bytes).map_err(not_elf("program headers"))?;
+        let mut image = Self {
+            bytes,
+            machine: header.e_machine(endian),
+            build_id: None,
+            segments: Vec::new(),
+            symbols: HashMap::new(),
+            relocations: HashMap::new(),
+            frames: None,
+        };
+        for program in programs {
+            let (vaddr, flags) = (program.p_vaddr(endian), program.p_flags(endian));
+            match program.p_type(endian) {
+                elf::PT_LOAD => image.segments.push(Segment {
+                    vaddr,
+                    offset: program.p_offset(endian),
+                    size: program.p_filesz(endian),
+                    exec: flags.contains(elf::PF_X),
+                    write: flags.contains(elf::PF_W),
+                }),
+                elf::PT_NOTE if image.build_id.is_none() => {
+                    image.build_id = program.notes(endian, bytes).ok().flatten().and_then(|mut notes| {
+                        // A malformed note ends the search: the ID is for display.
+                        while let Ok(Some(note)) = notes.next() {
+                            if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
+                                return Some(note.desc().iter().map(|byte| format!("{byte:02x}")).collect());
+                            }
+                        }
+                        None
+                    });
+                }
+                elf::PT_GNU_EH_FRAME => image.frames = Some((vaddr, 0)),
+                _ => {}
+            }
+        }
+        image.read_tables(header, endian).map_err(not_elf("section headers"))?;
+        image.frames = image.frames.and_then(|(at, _)| image.frame_table(at));
+        Ok(image)
+    }
+
+    /// Symbols and relocations, from the section headers; a stripped library keeps `.dynsym` and `.rela.*`.
+    fn read_tables(&mut self, header: &'a FileHeader64<Endianness>, endian: Endianness) -> object::read::Result<()> {
+        let bytes = self.bytes;
+        let sections = header.sections(endian, bytes)?;
+        let mut left = MAX_ENTRIES;
+        for table in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
+            // A damaged table is an empty one: what it lacks is named when it is asked for.
+            let Ok(symbols) = sections.symbols(endian, bytes, table) else { continue };
+            for symbol in symbols.iter() {
+                let Some(rest) = left.checked_sub(1) else { return Ok(()) };
+                left = rest;
+                if symbol.is_undefined(endian) || symbol.st_type() != elf::STT_FUNC {
+                    continue;
+                }
+                let Ok(name) = symbols.symbol_name(endian, symbol) else { continue };
+                // Some linkers write "name@@VERSION" into .symtab.
+                let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
+                if self.symbols.len() < MAX_SYMBOLS && FAMILIES.iter().any(|family| name.starts_with(family)) {
+                    self.symbols.entry(name).or_insert_with(|| symbol.st_value(endian));
+                }
+            }
+        }
+        let dynamic = sections.symbols(endian, bytes, elf::SHT_DYNSYM).ok();
+        let mut left = MAX_ENTRIES;
+        for section in sections.iter() {
+            let Ok(Some((entries, _))) = section.rela(endian, bytes) else { continue };
+            for entry in entries {
+                let Some(rest) = left.checked_sub(1) else { return Ok(()) };
+                left = rest;
+                // r_type numbers are this machine's: a second machine brings its own three.
+                let addend = entry.r_addend(endian).cast_unsigned();
+                let value = match entry.r_type(endian, false) {
+                    elf::R_X86_64_RELATIVE => Relocation::Here(addend),
+                    kind @ (elf::R_X86_64_64 | elf::R_X86_64_GLOB_DAT | elf::R_X86_64_JUMP_SLOT) => {
+                        let index = entry.symbol(endian, false);
+                        let Some(symbols) = dynamic.as_ref() else { continue };
+                        let Some(Ok(symbol)) = index.map(|index| symbols.symbol(index)) else { continue };
+                        if symbol.is_undefined(endian) {
+                            Relocation::Elsewhere(symbols.symbol_name(endian, symbol).unwrap_or_default())
+                        } else {
+                            let addend = if kind == elf::R_X86_64_64 { addend } else { 0 };
+                            Relocation::Here(symbol.st_value(endian).wrapping_add(addend))
+                        }
+                    }
+                    _ => continue,
+                };
+                self.relocations.insert(entry.r_offset(endian), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Address of a defined function.
+    pub(super) fn symbol(&self, name: &str) -> Option<u64> {
+        self.symbols.get(name.as_bytes()).copied()
+    }
+
+    /// Defined functions of the families the planner asks about whose name satisfies `wanted`, sorted by name.
+    pub(super) fn symbols(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'a str, u64)> {
+        let mut found: Vec<_> = self
+            .symbols
+            .iter()
+            .filter_map(|(name, at)| Some((std::str::from_utf8(name).ok()?, *at)))
+            .filter(|(name, _)| wanted(name))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The segment around an address that is in the file, and how far into it the address is.
+    fn segment(&self, vaddr: u64) -> Option<(&Segment, u64)> {
+        self.segments.iter().find_map(|segment| {
+            let inside = vaddr.checked_sub(segment.vaddr)?;
+            (inside < segment.size).then_some((segment, inside))
+        })
+    }
+
+    /// The file's bytes at an address, up to `len` of them and up to the end of the segment.
+    pub(super) fn bytes_at(&self, vaddr: u64, len: usize) -> Option<&'a [u8]> {
+        let (segment, inside) = self.segment(vaddr)?;
+        let start = usize::try_from(segment.offset.checked_add(inside)?).ok()?;
+        let len = len.min(usize::try_from(segment.size.checked_sub(inside)?).ok()?);
+        let end = start.checked_add(len)?.min(self.bytes.len());
+        self.bytes.get(start..end)
+    }
+
+    /// Little-endian number of `size` bytes in a segment that the program cannot write, or that relocation fixes.
+    pub(super) fn constant(&self, vaddr: u64, size: usize) -> Option<u64> {
+        if size == 8 && self.relocations.contains_key(&vaddr) {
+            return self.pointer(vaddr);
+        }
+        if self.segment(vaddr)?.0.write {
+            return None;
+        }
+        self.number(vaddr, size)
+    }
+
+    fn number(&self, vaddr: u64, size: usize) -> Option<u64> {
+        let bytes = self.bytes_at(vaddr, size)?;
+        (bytes.len() == size && size <= 8)
+            .then(|| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    /// The pointer that a word of the image will hold once loaded, as an address of this image.
+    ///
+    /// A word that no RELA entry names holds its own value: that is so for fixed-address executables, and for RELR, whose
+    /// addends are in place.
+    pub(super) fn pointer(&self, vaddr: u64) -> Option<u64> {
+        match self.relocations.get(&vaddr) {
+            Some(Relocation::Here(value)) => Some(*value),
+            Some(Relocation::Elsewhere(_)) => None,
+            None => self.number(vaddr, 8),
+        }
+    }
+
+    /// Name of the symbol of another image that a word will point to.
+    pub(super) fn import(&self, vaddr: u64) -> Option<&'a [u8]> {
+        match self.relocations.get(&vaddr) {
+            Some(Relocation::Elsewhere(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The address is in a segment that can be executed.
+    pub(super) fn is_code(&self, vaddr: u64) -> bool {
+        self.segment(vaddr).is_some_and(|(segment, _)| segment.exec)
+    }
+
+    /// Where the byte at an executable address is in the file: what a uprobe attaches to.
+    pub(super) fn file_offset(&self, vaddr: u64) -> Option<u64> {
+        let (segment, inside) = self.segment(vaddr).filter(|(segment, _)| segment.exec)?;
+        segment.offset.checked_add(inside).filter(|offset| *offset < self.bytes.len() as u64)
+    }
+
+    /// The binary search table of `.eh_frame_hdr` (LSB Core, "DWARF Extensions"), in the one encoding linkers write.
+    fn frame_table(&self, at: u64) -> Option<(u64, usize)> {
+        // Version 1; any pointer to .eh_frame; udata4 count; datarel|sdata4 table.
+        let [1, _, 0x03, 0x3b] = *self.bytes_at(at, 4)? else { return None };
+        let count = usize::try_from(self.number(at.checked_add(8)?, 4)?).ok()?;
+        (count <= MAX_ENTRIES).then_some((at, count))
+    }
+
+    /// Start of the last function that begins at or before `vaddr`, where unwind tables tell.
+    fn function_around(&self, vaddr: u64) -> Option<u64> {
+        let (at, count) = self.frames?;
+        let start = |index: usize| -> Option<u64> {
+            let entry = at.checked_add(12)?.checked_add((index as u64).checked_mul(8)?)?;
+            let relative = u32::try_from(self.number(entry, 4)?).ok()?.cast_signed();
+            at.checked_add_signed(i64::from(relative))
+        };
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if start(middle)? <= vaddr { low = middle + 1 } else { high = middle }
+        }
+        start(low.checked_sub(1)?)
+    }
+
+    /// A function begins here, where unwind tables tell.
+    pub(super) fn is_function_start(&self, vaddr: u64) -> bool {
+        self.function_around(vaddr) == Some(vaddr)
+    }
+
+    /// Both addresses are in one function, or there are no unwind tables to tell.
+    pub(super) fn same_function(&self, a: u64, b: u64) -> bool {
+        match (self.function_around(a), self.function_around(b)) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        }
+    }
+
+    /// Text up to the next NUL, if it is printable.
+    pub(super) fn text(&self, vaddr: u64) -> Option<&'a str> {
+        let bytes = self.bytes_at(vaddr, 128)?;
+        let text = std::str::from_utf8(bytes.split(|byte| *byte == 0).next()?).ok()?;
+        text.chars().all(|c| c.is_ascii_graphic() || c == ' ').then_some(text)
+    }
+
+    /// Read-only, non-executable bytes of the file, for a search by text.
+    pub(super) fn constants(&self) -> impl Iterator<Item = &'a [u8]> {
+        let readable = self.segments.iter().filter(|segment| !segment.write && !segment.exec);
+        readable.filter_map(|segment| self.bytes_at(segment.vaddr, usize::try_from(segment.size).ok()?))
+    }
+}
+

@@ -1,0 +1,104 @@
+//! The seam between the planner and a machine: what an instruction set must tell, and in which words.
+//!
+//! `cfg`, `exits`, `fields` and `statem` speak only these words; `x86_64` answers. A second machine is a second
+//! implementation of [`Isa`], and one more line in [`for_machine`].
+
+use object::elf;
+
+use super::NoPlan;
+use super::elf::Image;
+use super::trace::Trace;
+use super::x86_64::X86_64;
+
+/// An instruction set, as far as planning needs it. Implementations are pure and bounded.
+pub(super) trait Isa {
+    /// Decodes the instruction at `at`; `None` where there is no executable byte or no valid instruction.
+    fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn>;
+
+    /// Targets of the indirect jump that ends `path` (addresses in the order of execution), read from its jump table.
+    fn switch(&self, image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>>;
+
+    /// Runs the function at `function` on imagined objects: argument 0 is the root object, the rest as `call` says.
+    fn call(&self, image: &Image<'_>, function: u64, call: Call) -> Trace;
+
+    /// Register that carries argument 0 is not written, and neither is the stack pointer: control may enter one later.
+    fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool;
+}
+
+/// How [`Isa::call`] sets the scene.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Call {
+    /// Argument 0 is this number instead of the root object.
+    pub(super) number: Option<u64>,
+    /// Argument 2.
+    pub(super) size: u64,
+    /// Pointers inside objects are null instead of leading to further imagined objects.
+    pub(super) null_pointers: bool,
+}
+
+/// One decoded instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Insn {
+    /// Its address.
+    pub(super) at: u64,
+    /// Address of the byte after it.
+    pub(super) next: u64,
+    /// Where control goes.
+    pub(super) flow: Flow,
+    /// What happens to the stack pointer.
+    pub(super) stack: Stack,
+    /// The kernel emulates it under a uprobe instead of single-stepping a copy.
+    pub(super) emulated: bool,
+    /// Displacement of a write to memory that is neither on the stack nor at a fixed address.
+    pub(super) writes: Option<i64>,
+}
+
+/// Where control goes after an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// To the next one.
+    Next,
+    /// To one address.
+    Jump(u64),
+    /// To the next one or to one address.
+    Branch(u64),
+    /// Into a function at a known address, and back.
+    Call(u64),
+    /// Into a function whose address is in a word of the image (`Some`) or in a register or object, and back.
+    CallIndirect(Option<u64>),
+    /// To an address that is in a word of the image (`Some`) or computed.
+    JumpIndirect(Option<u64>),
+    /// To the caller.
+    Return,
+    /// Nowhere (`ud2`, `hlt`).
+    Trap,
+}
+
+/// What an instruction does to the stack pointer. The frame pointer is followed since it restores the stack pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stack {
+    /// Nothing.
+    Keep,
+    /// Adds this many bytes.
+    Move(i64),
+    /// Adds this many bytes, and the frame pointer is lost.
+    MoveFrameLost(i64),
+    /// The frame pointer becomes the stack pointer plus this.
+    Frame(i64),
+    /// The stack pointer becomes the frame pointer plus this.
+    Restore(i64),
+    /// `leave`: the stack pointer becomes the frame pointer plus 8, and the frame pointer is lost.
+    Leave,
+    /// The frame pointer becomes unknown.
+    FrameLost,
+    /// The stack pointer becomes unknown.
+    Lost,
+}
+
+/// The implementation for an image's machine.
+pub(super) fn for_machine(machine: elf::Machine) -> Result<Box<dyn Isa>, NoPlan> {
+    match machine {
+        elf::EM_X86_64 => Ok(Box::new(X86_64)),
+        other => Err(NoPlan::Machine(other.0)),
+    }
+}

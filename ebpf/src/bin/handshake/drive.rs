@@ -1,0 +1,340 @@
+//! The state machine's drives: begin, continue, end. State is keyed by process and connection object, never by thread.
+
+use crate::{
+    kernel::{Fault, record, user},
+    maps::{
+        Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
+        HS_RECEIVED, HS_SOCKETS, HS_TASKS,
+    },
+};
+use aya_ebpf::programs::{ProbeContext, TracePointContext};
+use core::ptr::addr_of_mut;
+use reprise_ebpf::{
+    ABSENT, Header, TracepointLayout,
+    handshake::{
+        EXEC, ExecEvent, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open, OpenKey, flag,
+        outcome, role, socket_source,
+    },
+};
+
+/// `enum MSG_FLOW_STATE` (ssl/statem/statem.h, unchanged from 1.1.0 to 4.0).
+const FLOW_UNINITED: u32 = 0;
+const FLOW_ERROR: u32 = 1;
+const FLOW_FINISHED: u32 = 4;
+/// `TLS_ST_BEFORE` and `TLS_ST_OK` of `OSSL_HANDSHAKE_STATE` (include/openssl/ssl.h.in).
+const HAND_BEFORE: u32 = 0;
+const HAND_OK: u32 = 1;
+/// `BIO_FLAGS_SHOULD_RETRY` (include/openssl/bio.h.in).
+const BIO_SHOULD_RETRY: u32 = 0x08;
+/// `ERR_LIB_SSL` (include/openssl/err.h.in).
+const LIB_SSL: u32 = 20;
+/// `SSL_X509_LOOKUP` to `SSL_RETRY_VERIFY` (include/openssl/ssl.h.in): the program must act before the handshake goes on.
+const WANT_PROGRAM: core::ops::RangeInclusive<u32> = 4..=8;
+
+#[unsafe(no_mangle)]
+static PROCESS_EXEC: TracepointLayout = TracepointLayout::EMPTY;
+
+/// Two entries of one frame closer than this are one call: the drive in between would have to come and go without an exit.
+const SAME_HIT_NS: u64 = 1_000_000;
+
+enum Verdict {
+    Pending,
+    Completed,
+    Failed,
+}
+
+pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
+    let ssl: u64 = ctx.arg(0).ok_or(Fault::Read)?;
+    let library = user::cookie(ctx) as u32;
+    let Some(layout) = HS_LAYOUTS.get(library) else {
+        return Ok(());
+    };
+    let state: u32 = user::field(ssl, layout.state)?.unwrap_or(FLOW_ERROR);
+    let hand: u32 = user::field(ssl, layout.hand_state)?.unwrap_or(HAND_OK);
+    let begins = state == FLOW_UNINITED && hand == HAND_BEFORE;
+    let pid_tgid = user::pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    let key = OpenKey {
+        tgid,
+        reserved: 0,
+        ssl,
+    };
+    let now = user::now();
+    let frame = FrameKey {
+        tgid,
+        reserved: 0,
+        sp: user::stack_pointer(ctx),
+    };
+    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive.
+    // SAFETY: a map value copied at once.
+    if let Some(other) = unsafe { HS_FRAMES.get(frame) }.copied()
+        && other.ssl == ssl
+        && now - other.enter_ns < SAME_HIT_NS
+    {
+        return Ok(());
+    }
+    if begins {
+        if let Some(open) = HS_OPEN.get_ptr_mut(key) {
+            // The object was cleared and is used again: what was open before ended unfinished.
+            end(layout, &key, open, outcome::RESTARTED, now)?;
+        }
+        let blank = HS_BLANK.get(0).ok_or(Fault::MapFull)?;
+        HS_OPEN.insert(key, blank, 0).map_err(|_| Fault::MapFull)?;
+    }
+    // No entry: post-handshake traffic, or a handshake begun before the probes were attached.
+    let Some(open) = HS_OPEN.get_ptr_mut(key) else {
+        return Ok(());
+    };
+    // SAFETY: a live LRU entry; only drives of this one object write it, and a library object is driven by one thread
+    // at a time. A concurrent eviction may recycle the slot, never unmap it.
+    let open = unsafe { &mut *open };
+    if begins {
+        open.begin_ns = now;
+        open.library = library;
+    }
+    open.drives += 1;
+    claim_last_receive(pid_tgid, &key, open);
+    HS_ACTIVE
+        .insert(pid_tgid, ssl, 0)
+        .map_err(|_| Fault::MapFull)?;
+    HS_FRAMES
+        .insert(frame, Frame { ssl, enter_ns: now }, 0)
+        .map_err(|_| Fault::MapFull)
+}
+
+/// Memory BIOs: the program itself received, in this thread, right before this drive. Never for a process that was seen
+/// to receive inside a drive, whose earlier receives belong to other connections.
+fn claim_last_receive(pid_tgid: u64, key: &OpenKey, open: &mut Open) {
+    let tgid = key.tgid;
+    // SAFETY: a map value copied at once.
+    match unsafe { HS_TASKS.get(tgid) }.copied() {
+        None => {
+            let _ = HS_TASKS.insert(tgid, 0, 0);
+            return;
+        }
+        Some(0) => {}
+        Some(_) => return,
+    }
+    let Some(received) = HS_RECEIVED.get_ptr_mut(pid_tgid) else {
+        return;
+    };
+    // SAFETY: a live LRU entry keyed by this very thread, so nobody else writes it now.
+    let received = unsafe { &mut *received };
+    if open.socket_source == u32::from(socket_source::NONE)
+        && (received.ssl == 0 || received.ssl == key.ssl)
+    {
+        received.ssl = key.ssl;
+        open.socket = received.socket;
+        open.skaddr = received.skaddr;
+        open.socket_source = u32::from(socket_source::BEFORE);
+        let _ = HS_SOCKETS.insert(received.skaddr, key, 0);
+    }
+}
+
+pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
+    let cookie = user::cookie(ctx);
+    let Some(layout) = HS_LAYOUTS.get(cookie as u32) else {
+        return Ok(());
+    };
+    let pid_tgid = user::pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    let at = FrameKey {
+        tgid,
+        reserved: 0,
+        sp: user::stack_pointer(ctx).wrapping_add(cookie >> 32),
+    };
+    // SAFETY: a map value copied at once.
+    let Some(frame) = unsafe { HS_FRAMES.get(at) }.copied() else {
+        return Ok(());
+    };
+    let _ = HS_FRAMES.remove(at);
+    let _ = HS_ACTIVE.remove(pid_tgid);
+    let key = OpenKey {
+        tgid,
+        reserved: 0,
+        ssl: frame.ssl,
+    };
+    let Some(open) = HS_OPEN.get_ptr_mut(key) else {
+        return Ok(());
+    };
+    let now = user::now();
+    // SAFETY: as in `try_enter`.
+    unsafe { (*open).library_ns += now.saturating_sub(frame.enter_ns) };
+    match classify(layout, frame.ssl)? {
+        Verdict::Pending => Ok(()),
+        Verdict::Completed => end(layout, &key, open, outcome::COMPLETED, now),
+        Verdict::Failed => end(layout, &key, open, outcome::FAILED, now),
+    }
+}
+
+/// Reads the verdict from the connection itself, so that it holds at any spot behind the state machine's loop: `rwstate`
+/// alone says "reading" after EOF and resets too, and an early-data pause returns 1 before the handshake is done.
+fn classify(layout: &Layout, ssl: u64) -> Result<Verdict, Fault> {
+    let state: u32 = user::field(ssl, layout.state)?.unwrap_or(FLOW_ERROR);
+    if state == FLOW_ERROR {
+        return Ok(Verdict::Failed);
+    }
+    if state == FLOW_FINISHED {
+        let hand: u32 = user::field(ssl, layout.hand_state)?.unwrap_or(HAND_BEFORE);
+        let in_init: u32 = user::field(ssl, layout.in_init)?.unwrap_or(0);
+        return Ok(if hand == HAND_OK && in_init == 0 {
+            Verdict::Completed
+        } else {
+            Verdict::Pending
+        });
+    }
+    if let Some(want) = user::field::<u32>(ssl, layout.rwstate)?
+        && WANT_PROGRAM.contains(&want)
+    {
+        return Ok(Verdict::Pending);
+    }
+    if layout.bio_flags == ABSENT {
+        // Nothing tells a retry from an end: let SSL_free decide.
+        return Ok(Verdict::Pending);
+    }
+    let retry = should_retry(layout, ssl, layout.rbio)? || should_retry(layout, ssl, layout.wbio)?;
+    Ok(if retry {
+        Verdict::Pending
+    } else {
+        Verdict::Failed
+    })
+}
+
+fn should_retry(layout: &Layout, ssl: u64, bio: u32) -> Result<bool, Fault> {
+    let Some(bio) = user::field::<u64>(ssl, bio)? else {
+        return Ok(false);
+    };
+    if bio == 0 {
+        return Ok(false);
+    }
+    let flags: u32 = user::field(bio, layout.bio_flags)?.unwrap_or(0);
+    Ok(flags & BIO_SHOULD_RETRY != 0)
+}
+
+pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
+    let key = OpenKey {
+        tgid: (user::pid_tgid() >> 32) as u32,
+        reserved: 0,
+        ssl: ctx.arg(0).ok_or(Fault::Read)?,
+    };
+    let Some(open) = HS_OPEN.get_ptr_mut(key) else {
+        return Ok(());
+    };
+    // SAFETY: as in `try_enter`.
+    let Some(layout) = HS_LAYOUTS.get(unsafe { (*open).library }) else {
+        return Ok(());
+    };
+    end(layout, &key, open, outcome::FREED, user::now())
+}
+
+pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
+    let pid_tgid = user::pid_tgid();
+    // SAFETY: a map value copied at once.
+    let Some(ssl) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
+        return Ok(());
+    };
+    let library: u64 = ctx.arg(0).ok_or(Fault::Read)?;
+    if library as u32 != LIB_SSL {
+        return Ok(());
+    }
+    let reason: u64 = if user::cookie(ctx) == 1 {
+        ctx.arg(1)
+    } else {
+        ctx.arg(2)
+    }
+    .ok_or(Fault::Read)?;
+    let key = OpenKey {
+        tgid: (pid_tgid >> 32) as u32,
+        reserved: 0,
+        ssl,
+    };
+    if let Some(open) = HS_OPEN.get_ptr_mut(key) {
+        // SAFETY: as in `try_enter`; this thread is inside the drive of that object.
+        let open = unsafe { &mut *open };
+        if open.reason == 0 {
+            open.reason = reason as u32;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn try_exec(ctx: &TracePointContext) -> Result<(), Fault> {
+    let layout = record::layout(&PROCESS_EXEC);
+    let event = ExecEvent {
+        header: Header {
+            kind: EXEC,
+            size: size_of::<ExecEvent>() as u32,
+            time_ns: user::now(),
+        },
+        tgid: record::word(ctx, layout.pid)?,
+        reserved: 0,
+    };
+    HS_EVENTS
+        .output::<ExecEvent>(event, 0)
+        .map_err(|_| Fault::RingFull)
+}
+
+/// Sends the one event of this handshake and forgets it. The entry goes first: a full ring must not leave it behind.
+fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Result<(), Fault> {
+    // SAFETY: a live map value copied at once, before the entry is removed.
+    let open = unsafe { core::ptr::read(open) };
+    let _ = HS_OPEN.remove(key);
+    if open.skaddr != 0 {
+        let _ = HS_SOCKETS.remove(open.skaddr);
+    }
+    // After SSL_clear the fields speak of the next handshake.
+    let live = how != outcome::RESTARTED;
+    let (server, version, hit) = if live {
+        (
+            user::field::<u32>(key.ssl, layout.server)?,
+            user::field::<u32>(key.ssl, layout.version)?,
+            user::field::<u32>(key.ssl, layout.hit)?,
+        )
+    } else {
+        (user::field::<u32>(key.ssl, layout.server)?, None, None)
+    };
+    let entry = HS_EVENTS
+        .reserve::<HandshakeEvent>(0)
+        .ok_or(Fault::RingFull)?;
+    let mut entry = entry;
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points at reserved, exclusively owned memory of the event's size; every field is written here
+    // before submit, field by field, so that no uninitialised byte reaches user space.
+    unsafe {
+        addr_of_mut!((*event).header).write(Header {
+            kind: HANDSHAKE,
+            size: size_of::<HandshakeEvent>() as u32,
+            time_ns: now,
+        });
+        addr_of_mut!((*event).ssl).write(key.ssl);
+        addr_of_mut!((*event).begin_ns).write(open.begin_ns);
+        addr_of_mut!((*event).library_ns).write(open.library_ns);
+        addr_of_mut!((*event).tgid).write(key.tgid);
+        addr_of_mut!((*event).tid).write(user::pid_tgid() as u32);
+        addr_of_mut!((*event).library).write(open.library);
+        addr_of_mut!((*event).drives).write(open.drives);
+        addr_of_mut!((*event).reason).write(open.reason);
+        addr_of_mut!((*event).version).write(version.unwrap_or(0));
+        addr_of_mut!((*event).outcome).write(how);
+        addr_of_mut!((*event).role).write(server.map_or(role::UNKNOWN, |server| {
+            if server == 0 {
+                role::CLIENT
+            } else {
+                role::SERVER
+            }
+        }));
+        addr_of_mut!((*event).hit).write(hit.map_or(HIT_UNKNOWN, |hit| (hit != 0) as u8));
+        addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
+        user::comm(addr_of_mut!((*event).comm));
+        addr_of_mut!((*event).socket).write(open.socket);
+        let mut flags = open.flags;
+        let random = addr_of_mut!((*event).client_random);
+        let from = if live { layout.client_random } else { ABSENT };
+        if user::copy(random, key.ssl, from) {
+            flags |= flag::RANDOM;
+        }
+        addr_of_mut!((*event).flags).write(flags);
+    }
+    entry.submit(0);
+    Ok(())
+}

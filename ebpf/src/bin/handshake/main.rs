@@ -1,0 +1,75 @@
+//! BPF object of the `handshake` sensor: uprobes on the TLS library's state machine, and the tracepoints that tell which
+//! socket a handshake runs on. Attached per library file by the agent; the attach cookie names the library.
+#![no_std]
+#![no_main]
+#![expect(
+    unreachable_pub,
+    missing_docs,
+    reason = "aya's program macros want public functions and emit undocumented ones"
+)]
+
+mod drive;
+#[path = "../../kernel/mod.rs"]
+mod kernel;
+mod maps;
+mod socket;
+
+use aya_ebpf::{
+    macros::{tracepoint, uprobe},
+    programs::{ProbeContext, TracePointContext},
+};
+use kernel::Fault;
+
+/// First instruction of `state_machine(SSL *s, int server)` (ssl/statem/statem.c), or of both its callers.
+#[uprobe]
+pub fn hs_enter(ctx: ProbeContext) -> u32 {
+    finish(drive::try_enter(&ctx))
+}
+
+/// The spot every way out of the same function passes once.
+#[uprobe]
+pub fn hs_exit(ctx: ProbeContext) -> u32 {
+    finish(drive::try_exit(&ctx))
+}
+
+/// `void SSL_free(SSL *s)` (ssl/ssl_lib.c).
+#[uprobe]
+pub fn hs_free(ctx: ProbeContext) -> u32 {
+    finish(drive::try_free(&ctx))
+}
+
+/// `void ERR_vset_error(int lib, int reason, const char *fmt, va_list)` (crypto/err/err_blocks.c, 3.0 and later) or
+/// `void ERR_put_error(int lib, int func, int reason, const char *file, int line)` (crypto/err/err.c, 1.1.1 and earlier);
+/// the cookie says which argument is the reason.
+#[uprobe]
+pub fn hs_error(ctx: ProbeContext) -> u32 {
+    finish(drive::try_error(&ctx))
+}
+
+/// `tcp:tcp_rcv_space_adjust(struct sock *sk)`: data was just copied to the current thread.
+#[tracepoint]
+pub fn hs_receive(ctx: TracePointContext) -> u32 {
+    finish(socket::try_receive(&ctx))
+}
+
+/// `sock:inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
+#[tracepoint]
+pub fn hs_state(ctx: TracePointContext) -> u32 {
+    finish(socket::try_state(&ctx))
+}
+
+/// `sched:sched_process_exec`: tells the agent where to look for a library.
+#[tracepoint]
+pub fn hs_exec(ctx: TracePointContext) -> u32 {
+    finish(drive::try_exec(&ctx))
+}
+
+fn finish(result: Result<(), Fault>) -> u32 {
+    if let Err(fault) = result
+        && let Some(counter) = maps::HS_LOST.get_ptr_mut(fault as u32)
+    {
+        // SAFETY: a per-CPU slot; a lost increment under preemption would undercount losses by one, never corrupt.
+        unsafe { *counter += 1 };
+    }
+    0
+}

@@ -1,0 +1,93 @@
+//! BPF object of the `tcp` sensor: retransmissions and resets of every TCP socket. Retransmissions run in timer or softirq
+//! context, so nothing here looks at the current task.
+#![no_std]
+#![no_main]
+#![expect(
+    unreachable_pub,
+    missing_docs,
+    reason = "aya's program macros want public functions and emit undocumented ones"
+)]
+
+#[path = "../kernel/mod.rs"]
+mod kernel;
+
+use aya_ebpf::{
+    macros::{map, tracepoint},
+    maps::{PerCpuArray, RingBuf},
+    programs::TracePointContext,
+};
+use kernel::{Fault, record, user};
+use reprise_ebpf::{Header, TracepointLayout, handshake::lost, tcp};
+
+#[map]
+static TCP_EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+#[map]
+static TCP_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
+
+#[unsafe(no_mangle)]
+static RETRANSMIT: TracepointLayout = TracepointLayout::EMPTY;
+#[unsafe(no_mangle)]
+static SYNACK: TracepointLayout = TracepointLayout::EMPTY;
+#[unsafe(no_mangle)]
+static RESET_RX: TracepointLayout = TracepointLayout::EMPTY;
+#[unsafe(no_mangle)]
+static RESET_TX: TracepointLayout = TracepointLayout::EMPTY;
+
+/// `tcp:tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb[, int err])`, include/trace/events/tcp.h.
+#[tracepoint]
+pub fn tcp_retransmit(ctx: TracePointContext) -> u32 {
+    finish(emit(&ctx, &RETRANSMIT, tcp::RETRANSMIT))
+}
+
+/// `tcp:tcp_retransmit_synack(const struct sock *sk, const struct request_sock *req)`; `sk` is the listener.
+#[tracepoint]
+pub fn tcp_synack(ctx: TracePointContext) -> u32 {
+    finish(emit(&ctx, &SYNACK, tcp::RETRANSMIT_SYNACK))
+}
+
+/// `tcp:tcp_receive_reset(struct sock *sk)`.
+#[tracepoint]
+pub fn tcp_reset_rx(ctx: TracePointContext) -> u32 {
+    finish(emit(&ctx, &RESET_RX, tcp::RESET_RECEIVED))
+}
+
+/// `tcp:tcp_send_reset(const struct sock *sk, const struct sk_buff *skb[, enum sk_rst_reason reason])`.
+#[tracepoint]
+pub fn tcp_reset_tx(ctx: TracePointContext) -> u32 {
+    finish(emit(&ctx, &RESET_TX, tcp::RESET_SENT))
+}
+
+fn emit(
+    ctx: &TracePointContext,
+    global: &'static TracepointLayout,
+    kind: u32,
+) -> Result<(), Fault> {
+    let layout = record::layout(global);
+    let err: i32 = record::word(ctx, layout.err)?;
+    if err != 0 {
+        return Ok(());
+    }
+    let event = tcp::TcpEvent {
+        header: Header {
+            kind,
+            size: size_of::<tcp::TcpEvent>() as u32,
+            time_ns: user::now(),
+        },
+        state: record::word(ctx, layout.state)?,
+        reserved: 0,
+        socket: record::socket(ctx, &layout)?,
+    };
+    TCP_EVENTS
+        .output::<tcp::TcpEvent>(event, 0)
+        .map_err(|_| Fault::RingFull)
+}
+
+fn finish(result: Result<(), Fault>) -> u32 {
+    if let Err(fault) = result
+        && let Some(counter) = TCP_LOST.get_ptr_mut(fault as u32)
+    {
+        // SAFETY: a per-CPU slot, and programs on one CPU do not interleave between this load and store.
+        unsafe { *counter += 1 };
+    }
+    0
+}

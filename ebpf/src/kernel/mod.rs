@@ -1,0 +1,25 @@
+//! Helper wrappers shared by the BPF objects: memory reads, tracepoint records, the way out. The only place on the kernel
+//! side, beside map access, that needs `unsafe`.
+
+pub(crate) mod record;
+pub(crate) mod user;
+
+/// Why a program gave up; counted by the entry point that got it, never retried.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    /// The transport to user space was full.
+    RingFull,
+    /// A map refused an entry.
+    MapFull,
+    /// Memory could not be read.
+    Read,
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

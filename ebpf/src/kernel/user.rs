@@ -1,0 +1,78 @@
+//! Reads from the observed process and from the probe's register file.
+
+use super::Fault;
+use aya_ebpf::{helpers, programs::ProbeContext};
+use reprise_ebpf::ABSENT;
+
+/// Reads a word at `base + offset` in the current process; `Ok(None)` where the field is not known.
+pub(crate) fn field<T: Copy>(base: u64, offset: u32) -> Result<Option<T>, Fault> {
+    if offset == ABSENT {
+        return Ok(None);
+    }
+    read(base.wrapping_add(u64::from(offset))).map(Some)
+}
+
+/// Reads a word of the current process.
+pub(crate) fn read<T: Copy>(address: u64) -> Result<T, Fault> {
+    // SAFETY: bpf_probe_read_user checks the address itself and fails instead of faulting; `T` is an integer here.
+    unsafe { helpers::bpf_probe_read_user(address as *const T) }.map_err(|_| Fault::Read)
+}
+
+/// Stack pointer at the probed instruction.
+pub(crate) fn stack_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel passes a valid pt_regs for the life of the program.
+    unsafe {
+        #[cfg(bpf_target_arch = "x86_64")]
+        {
+            (*ctx.regs).rsp
+        }
+        #[cfg(bpf_target_arch = "aarch64")]
+        {
+            (*ctx.regs).sp
+        }
+    }
+}
+
+/// The attach point's cookie (kernel 5.15).
+pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
+    use aya_ebpf::EbpfContext as _;
+    // SAFETY: ctx is the context this program was called with.
+    unsafe { helpers::bpf_get_attach_cookie(ctx.as_ptr()) }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+pub(crate) fn now() -> u64 {
+    // SAFETY: no argument; allowed in every program type used here.
+    unsafe { helpers::bpf_ktime_get_ns() }
+}
+
+/// Thread-group and thread ID as the kernel packs them.
+pub(crate) fn pid_tgid() -> u64 {
+    helpers::bpf_get_current_pid_tgid()
+}
+
+/// Copies 32 bytes of the current process at `base + offset` to `target`; zeroes and `false` where that fails.
+///
+/// # Safety
+///
+/// `target` must be valid for writes of 32 bytes.
+pub(crate) unsafe fn copy(target: *mut [u8; 32], base: u64, offset: u32) -> bool {
+    let from = if offset == ABSENT {
+        core::ptr::null()
+    } else {
+        base.wrapping_add(u64::from(offset)) as *const _
+    };
+    // SAFETY: the caller vouches for `target`; the helper checks `from` and zeroes `target` when it cannot read (null
+    // included, so that no byte stays uninitialised).
+    unsafe { helpers::generated::bpf_probe_read_user(target.cast(), 32, from) == 0 }
+}
+
+/// Writes the current thread's name to `target`.
+///
+/// # Safety
+///
+/// `target` must be valid for writes of 16 bytes.
+pub(crate) unsafe fn comm(target: *mut [u8; 16]) {
+    // SAFETY: the caller vouches for `target`; the helper writes all of it up to the NUL, or zeroes it.
+    unsafe { helpers::generated::bpf_get_current_comm(target.cast(), 16) };
+}

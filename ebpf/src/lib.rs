@@ -1,0 +1,92 @@
+//! The ABI between the BPF programs and the agent: plain data, the same bytes on both sides.
+//!
+//! Every type is `repr(C)` with explicit padding and valid for any bit pattern (`zerocopy` proves both at compile time),
+//! so that the agent can decode whatever arrives, from the kernel or from a recording, without `unsafe`.
+#![no_std]
+
+pub mod handshake;
+pub mod tcp;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Marks an offset that was not found on this host.
+pub const ABSENT: u32 = u32::MAX;
+
+/// First bytes of every event.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Header {
+    /// Which event follows: a constant of [`handshake`] or [`tcp`].
+    pub kind: u32,
+    /// Size of the whole event, bytes.
+    pub size: u32,
+    /// When it happened, nanoseconds of `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+}
+
+/// One end of a TCP connection, seen from this host.
+#[repr(C)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Socket {
+    /// Local address in network order; IPv4 as `::ffff:a.b.c.d`. Words, since BPF copies words.
+    pub local: [u64; 2],
+    /// Remote address, same form.
+    pub remote: [u64; 2],
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, host order; 0 where no socket is known.
+    pub remote_port: u16,
+    /// Zero.
+    pub reserved: u32,
+    /// The kernel's socket cookie; 0 where the tracepoint does not give it.
+    pub cookie: u64,
+}
+
+/// Where one tracepoint keeps its fields: byte offsets from the start of the record, parsed from its `format` file at
+/// load time, [`ABSENT`] where it has no such field.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TracepointLayout {
+    /// `skaddr`: address of the kernel's socket, used as a key and never exported.
+    pub skaddr: u32,
+    /// `state` or `newstate`.
+    pub state: u32,
+    /// `sport`.
+    pub sport: u32,
+    /// `dport`.
+    pub dport: u32,
+    /// `saddr_v6`; or `saddr` where [`TracepointLayout::sockaddr`] is 1.
+    pub saddr: u32,
+    /// `daddr_v6`; or `daddr` where [`TracepointLayout::sockaddr`] is 1.
+    pub daddr: u32,
+    /// `sock_cookie`.
+    pub cookie: u32,
+    /// `err` (`tcp_retransmit_skb` since 6.17: failed attempts are reported too).
+    pub err: u32,
+    /// 1 where addresses are `struct sockaddr` with the port inside (`tcp_send_reset` since 6.10).
+    pub sockaddr: u32,
+    /// `pid` (`sched_process_exec`).
+    pub pid: u32,
+}
+
+impl TracepointLayout {
+    /// A layout with no field.
+    pub const EMPTY: Self = Self {
+        skaddr: ABSENT,
+        state: ABSENT,
+        sport: ABSENT,
+        dport: ABSENT,
+        saddr: ABSENT,
+        daddr: ABSENT,
+        cookie: ABSENT,
+        err: ABSENT,
+        sockaddr: 0,
+        pid: ABSENT,
+    };
+}
+
+const _: () = assert!(size_of::<Header>() == 16);
+const _: () = assert!(size_of::<Socket>() == 48);
+const _: () = assert!(size_of::<TracepointLayout>() == 40);

@@ -1,0 +1,36 @@
+//! ABI of the `tcp` sensor: retransmissions and resets of any TCP socket on the host.
+
+use crate::{Header, Socket};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `Header::kind`: a segment was sent again.
+pub const RETRANSMIT: u32 = 16;
+/// `Header::kind`: a SYN-ACK was sent again, by a listener.
+pub const RETRANSMIT_SYNACK: u32 = 17;
+/// `Header::kind`: a reset arrived.
+pub const RESET_RECEIVED: u32 = 18;
+/// `Header::kind`: a reset was sent.
+pub const RESET_SENT: u32 = 19;
+
+/// `TcpEvent::state`: connection not yet answered (`TCP_SYN_SENT`, include/net/tcp_states.h).
+pub const STATE_SYN_SENT: u32 = 2;
+/// `newstate` of `inet_sock_set_state`: `TCP_CLOSE`.
+pub const STATE_CLOSE: u32 = 7;
+/// `newstate` of `inet_sock_set_state`: `TCP_CLOSE_WAIT`, the peer's FIN arrived.
+pub const STATE_CLOSE_WAIT: u32 = 8;
+
+/// One retransmission or reset.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TcpEvent {
+    /// Kind and time.
+    pub header: Header,
+    /// TCP state of the socket, 0 where the tracepoint does not give it.
+    pub state: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The connection.
+    pub socket: Socket,
+}
+
+const _: () = assert!(size_of::<TcpEvent>() == 72);
