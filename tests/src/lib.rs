@@ -1,1 +1,25 @@
-//! Behaviour-test harness.
+//! Harness of the behaviour tests: real TLS servers and clients, the agent, and the truth it is held to.
+//!
+//! Called by `tests/*.rs` only, as root and one test at a time (the agent observes the whole host). Never sleeps for
+//! a result: whatever takes time is polled with a deadline. Never takes the agent's word: what is expected comes from
+//! the client's or the server's own report.
+
+pub mod agent;
+pub mod certificates;
+pub mod client;
+pub mod failure;
+pub mod http;
+pub mod libssl;
+pub mod metrics;
+pub mod namespaces;
+pub mod poll;
+pub mod process;
+pub mod relay;
+pub mod servers;
+pub mod stage;
+pub mod truth;
+
+pub use agent::Agent;
+pub use client::{Client, Report};
+pub use metrics::Metrics;
+pub use servers::Server;

@@ -17,8 +17,8 @@ pub const RUSTC_ENV: &str = "REPRISE_BPF_RUSTC";
 /// Oldest rustc that builds the workspace (`rust-version` in the root manifest).
 const MIN_MINOR: u32 = 95;
 
-/// Where Debian's `rustc-web` puts its compiler and cargo.
-const DISTRIBUTION_BIN: &str = "/usr/bin";
+/// Where Debian's `rustc-web` puts its compiler.
+const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
 
 /// A toolchain that can build for `bpfel-unknown-none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,11 +167,7 @@ fn candidates() -> Vec<(&'static str, PathBuf)> {
     let current = set("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
     vec![
         ("toolchain in use", current.into()),
-        (
-            "distribution",
-            Path::new(DISTRIBUTION_BIN).join("rustc-web"),
-        ),
-        ("distribution", Path::new(DISTRIBUTION_BIN).join("rustc")),
+        ("distribution", DISTRIBUTION_RUSTC.into()),
     ]
 }
 
@@ -184,7 +180,12 @@ fn examine(rustc: &Path) -> Result<(PathBuf, PathBuf), String> {
     let version = ask(rustc, &["--version"])?;
     match minor(&version) {
         Some(found) if found >= MIN_MINOR => {}
-        _ => return Err(format!("{version} is older than 1.{MIN_MINOR}")),
+        _ => {
+            let said = version.lines().next().unwrap_or_default();
+            return Err(format!(
+                "says `{said}`, wanted is rustc 1.{MIN_MINOR} or newer"
+            ));
+        }
     }
     let sysroot = PathBuf::from(ask(rustc, &["--print", "sysroot"])?);
     let core = sysroot.join("lib/rustlib/src/rust/library/core");

@@ -21,7 +21,8 @@ pub(super) trait Isa {
     /// Runs the function at `function` on imagined objects: argument 0 is the root object, the rest as `call` says.
     fn call(&self, image: &Image<'_>, function: u64, call: Call) -> Trace;
 
-    /// Register that carries argument 0 is not written, and neither is the stack pointer: control may enter one later.
+    /// The instruction at `at` goes on to the next one and leaves the registers of arguments 0, 1 and 2 alone: a probe on
+    /// the next one sees the same arguments.
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool;
 }
 

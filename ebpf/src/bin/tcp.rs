@@ -8,6 +8,7 @@
     reason = "aya's program macros want public functions and emit undocumented ones"
 )]
 
+#[expect(dead_code, reason = "this object has no map that can refuse an entry")]
 #[path = "../kernel/mod.rs"]
 mod kernel;
 
@@ -16,7 +17,7 @@ use aya_ebpf::{
     maps::{PerCpuArray, RingBuf},
     programs::TracePointContext,
 };
-use kernel::{Fault, record, user};
+use kernel::{Fault, record};
 use reprise_ebpf::{Header, TracepointLayout, handshake::lost, tcp};
 
 #[map]
@@ -71,7 +72,7 @@ fn emit(
         header: Header {
             kind,
             size: size_of::<tcp::TcpEvent>() as u32,
-            time_ns: user::now(),
+            time_ns: kernel::now(),
         },
         state: record::word(ctx, layout.state)?,
         reserved: 0,

@@ -2,7 +2,6 @@
 //! side, beside map access, that needs `unsafe`.
 
 pub(crate) mod record;
-pub(crate) mod user;
 
 /// Why a program gave up; counted by the entry point that got it, never retried.
 #[derive(Clone, Copy)]
@@ -13,6 +12,12 @@ pub(crate) enum Fault {
     MapFull,
     /// Memory could not be read.
     Read,
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+pub(crate) fn now() -> u64 {
+    // SAFETY: no argument; allowed in every program type used here.
+    unsafe { aya_ebpf::helpers::bpf_ktime_get_ns() }
 }
 
 #[panic_handler]

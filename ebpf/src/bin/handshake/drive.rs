@@ -1,11 +1,12 @@
 //! The state machine's drives: begin, continue, end. State is keyed by process and connection object, never by thread.
 
 use crate::{
-    kernel::{Fault, record, user},
+    kernel::{Fault, now, record},
     maps::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
         HS_RECEIVED, HS_SOCKETS, HS_TASKS,
     },
+    user,
 };
 use aya_ebpf::programs::{ProbeContext, TracePointContext};
 use core::ptr::addr_of_mut;
@@ -59,7 +60,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         reserved: 0,
         ssl,
     };
-    let now = user::now();
+    let now = now();
     let frame = FrameKey {
         tgid,
         reserved: 0,
@@ -157,7 +158,7 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
-    let now = user::now();
+    let now = now();
     // SAFETY: as in `try_enter`.
     unsafe { (*open).library_ns += now.saturating_sub(frame.enter_ns) };
     match classify(layout, frame.ssl)? {
@@ -224,7 +225,7 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
     let Some(layout) = HS_LAYOUTS.get(unsafe { (*open).library }) else {
         return Ok(());
     };
-    end(layout, &key, open, outcome::FREED, user::now())
+    end(layout, &key, open, outcome::FREED, now())
 }
 
 pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
@@ -264,7 +265,7 @@ pub(crate) fn try_exec(ctx: &TracePointContext) -> Result<(), Fault> {
         header: Header {
             kind: EXEC,
             size: size_of::<ExecEvent>() as u32,
-            time_ns: user::now(),
+            time_ns: now(),
         },
         tgid: record::word(ctx, layout.pid)?,
         reserved: 0,

@@ -13,6 +13,7 @@ mod drive;
 mod kernel;
 mod maps;
 mod socket;
+mod user;
 
 use aya_ebpf::{
     macros::{tracepoint, uprobe},

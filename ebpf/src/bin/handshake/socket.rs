@@ -1,8 +1,9 @@
 //! Which socket a handshake runs on, and whether the peer left while it was open.
 
 use crate::{
-    kernel::{Fault, record, user},
+    kernel::{Fault, record},
     maps::{HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_SOCKETS, HS_TASKS, Received},
+    user,
 };
 use aya_ebpf::programs::TracePointContext;
 use reprise_ebpf::{

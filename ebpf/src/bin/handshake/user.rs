@@ -1,6 +1,6 @@
 //! Reads from the observed process and from the probe's register file.
 
-use super::Fault;
+use crate::kernel::Fault;
 use aya_ebpf::{helpers, programs::ProbeContext};
 use reprise_ebpf::ABSENT;
 
@@ -38,12 +38,6 @@ pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
     use aya_ebpf::EbpfContext as _;
     // SAFETY: ctx is the context this program was called with.
     unsafe { helpers::bpf_get_attach_cookie(ctx.as_ptr()) }
-}
-
-/// `CLOCK_MONOTONIC`, nanoseconds.
-pub(crate) fn now() -> u64 {
-    // SAFETY: no argument; allowed in every program type used here.
-    unsafe { helpers::bpf_ktime_get_ns() }
 }
 
 /// Thread-group and thread ID as the kernel packs them.

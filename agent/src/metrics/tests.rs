@@ -1,0 +1,135 @@
+//! The page against its golden file, and what must be absent.
+
+use std::fs;
+
+use super::{Format, Observed, Page, Shared};
+use crate::{
+    correlate::{Cause, End, Observation, Resumption, Retransmits, Role, Version},
+    event::{Connection, Event},
+    peers::{Groups, Naming},
+    pipeline::Pipeline,
+    stats::Limits,
+    status::{Library, Sensor, Status, Verdict},
+};
+
+const MS: u64 = 1_000_000;
+
+fn observed() -> Observed {
+    let naming = Naming {
+        groups: Groups::default(),
+        prefix_v4: 32,
+        prefix_v6: 64,
+    };
+    let limits = Limits {
+        max_peers: 2,
+        window_ns: 300_000 * MS,
+    };
+    let mut pipeline = Pipeline::new(limits, 16, naming.clone());
+    pipeline.push(&Event::Tick(10_000 * MS));
+    let seen = |client: &str, end, retransmits| Observation {
+        time_ns: 10_000 * MS,
+        role: Role::Server,
+        version: Version::V13,
+        end,
+        duration_ns: 3 * MS,
+        library_ns: MS,
+        connection: Some(Connection {
+            local: "127.0.0.1:443".parse().unwrap(),
+            remote: client.parse().unwrap(),
+        }),
+        retransmits,
+        reason: 0,
+        tgid: 1,
+    };
+    let lost = Retransmits {
+        handshake: 2,
+        ..Retransmits::default()
+    };
+    for one in [
+        seen("127.0.0.2:1", End::Completed(Resumption::Full), Retransmits::default()),
+        seen("127.0.0.2:2", End::Completed(Resumption::Resumed), lost),
+        seen("[2001:db8::7]:3", End::Failed(Cause::PacketLoss), lost),
+        seen("127.0.0.4:4", End::Completed(Resumption::Full), Retransmits::default()),
+    ] {
+        pipeline.stats.observe(&one, &naming);
+    }
+    let mut status = Status {
+        scanned: true,
+        libraries: vec![Library {
+            library: "libssl.so.3".to_owned(),
+            version: "3.0.19".to_owned(),
+            entry: "state_machine".to_owned(),
+            evidence: "exported accessors".to_owned(),
+            path: "/usr/lib/libssl.so.3".to_owned(),
+            build_id: None,
+            observed: true,
+        }],
+        ..Status::default()
+    };
+    for sensor in Sensor::ALL {
+        status.sensor_mut(sensor).attached = true;
+        status.sensor_mut(sensor).events = 4;
+    }
+    status.probe("hs_enter", Verdict::Attached);
+    Observed { pipeline, status }
+}
+
+#[test]
+fn page_matches_the_golden_file() {
+    let page = Page::new(Shared::new(observed()), false)
+        .render(Format::OpenMetrics)
+        .unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics/golden.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(path, &page).unwrap();
+    }
+    let golden = fs::read_to_string(path).unwrap();
+    assert_eq!(page, golden, "UPDATE_GOLDEN=1 rewrites it; then read the difference");
+}
+
+#[test]
+fn a_sensor_that_is_not_attached_has_no_zeroes() {
+    let mut observed = observed();
+    *observed.status.sensor_mut(Sensor::Tcp) = Default::default();
+    let page = |observed| {
+        Page::new(Shared::new(observed), false)
+            .render(Format::Prometheus)
+            .unwrap()
+    };
+    let text = page(observed);
+    assert!(text.contains("reprise_handshakes_total"));
+    assert!(!text.contains("reprise_handshake_retransmits"));
+    assert!(!text.contains("sensor=\"tcp\""));
+    let mut none = self::observed();
+    none.status.libraries.clear();
+    assert!(!page(none).contains("reprise_handshakes_total"));
+}
+
+#[test]
+fn sums_over_peers_equal_the_totals() {
+    let page = Page::new(Shared::new(observed()), false)
+        .render(Format::Prometheus)
+        .unwrap();
+    let sum = |family: &str| -> f64 {
+        page.lines()
+            .filter(|line| line.starts_with(&format!("{family}{{")))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    };
+    assert_eq!(sum("reprise_handshakes_total"), 3.0);
+    assert_eq!(sum("reprise_peer_handshakes_total"), 3.0);
+    assert_eq!(
+        sum("reprise_peer_handshake_failures_total"),
+        sum("reprise_handshake_failures_total")
+    );
+}
+
+#[test]
+fn open_metrics_only_where_asked_for_by_name() {
+    assert_eq!(Format::negotiate(None), Format::Prometheus);
+    assert_eq!(Format::negotiate(Some("*/*")), Format::Prometheus);
+    assert_eq!(
+        Format::negotiate(Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")),
+        Format::OpenMetrics
+    );
+}

@@ -1,0 +1,188 @@
+//! The control flow of one function and all it jumps to: instructions, their successors, and the ways out.
+//!
+//! Built for `statem` (where do two functions meet?) and `exits` (what runs on every way out?). Calls are stepped over,
+//! jumps are followed, switches are read from their tables. At most [`MAX_INSNS`] instructions.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::NoPlan;
+use super::elf::Image;
+use super::isa::{Flow, Insn, Isa, Stack};
+
+/// Instructions followed from one set of entries, at most. `state_machine` has 700.
+const MAX_INSNS: usize = 8192;
+/// Functions that do not come back, by the names the C library and OpenSSL give them.
+const NO_RETURN: [&[u8]; 8] = [
+    b"__stack_chk_fail",
+    b"abort",
+    b"exit",
+    b"_exit",
+    b"__assert_fail",
+    b"__chk_fail",
+    b"__fortify_fail",
+    b"OPENSSL_die",
+];
+
+/// One instruction in the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Node {
+    /// The instruction.
+    pub(super) insn: Insn,
+    /// Addresses control may go to next. Empty where it leaves, or where a call does not come back.
+    pub(super) next: Vec<u64>,
+    /// Control leaves the function here: a return, or a jump out of the image.
+    pub(super) leaves: bool,
+}
+
+/// Everything that control can reach from the entries.
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    /// By address.
+    pub(super) nodes: BTreeMap<u64, Node>,
+    /// Computed jumps that no table explains.
+    pub(super) unresolved: BTreeSet<u64>,
+}
+
+impl Graph {
+    /// Follows control from `entries`.
+    pub(super) fn walk(isa: &dyn Isa, image: &Image<'_>, entries: &[u64]) -> Result<Self, NoPlan> {
+        let mut graph = Self::default();
+        // How each address was first reached: the way back is a path that was really taken.
+        let mut reached_from: HashMap<u64, u64> = HashMap::new();
+        let mut seen: HashSet<u64> = entries.iter().copied().collect();
+        let mut todo = entries.to_vec();
+        while let Some(at) = todo.pop() {
+            if graph.nodes.len() >= MAX_INSNS {
+                return Err(NoPlan::TooLarge { limit: MAX_INSNS });
+            }
+            let insn = isa.lift(image, at).ok_or(NoPlan::Undecodable { at })?;
+            let (next, leaves) = match insn.flow {
+                Flow::JumpIndirect(None) => {
+                    let mut path = vec![at];
+                    let mut step = at;
+                    while let Some(earlier) = reached_from.get(&step)
+                        && path.len() < MAX_INSNS
+                    {
+                        path.push(*earlier);
+                        step = *earlier;
+                    }
+                    path.reverse();
+                    let targets = isa.switch(image, &path).unwrap_or_default();
+                    if targets.is_empty() {
+                        graph.unresolved.insert(at);
+                    }
+                    (targets, false)
+                }
+                _ => successors(isa, image, &insn),
+            };
+            for target in next.iter().rev() {
+                if seen.insert(*target) {
+                    reached_from.insert(*target, at);
+                    todo.push(*target);
+                }
+            }
+            graph.nodes.insert(at, Node { insn, next, leaves });
+        }
+        Ok(graph)
+    }
+
+    /// The addresses reachable from `starts`, stepping from a node only where `through` allows it.
+    pub(super) fn closure(&self, starts: &[u64], through: impl Fn(&Node) -> bool) -> BTreeSet<u64> {
+        let mut reached = BTreeSet::new();
+        let mut todo = starts.to_vec();
+        while let Some(at) = todo.pop() {
+            let Some(node) = self.nodes.get(&at) else { continue };
+            if reached.insert(at) && through(node) {
+                todo.extend(&node.next);
+            }
+        }
+        reached
+    }
+
+    /// Stack depth before each instruction: stack pointer there minus stack pointer at entry; absent where it is not one
+    /// known constant.
+    pub(super) fn depths(&self, entries: &[u64]) -> HashMap<u64, i64> {
+        // Known stack and frame pointer; the meet of two different values is unknown, so this ends.
+        type State = (Option<i64>, Option<i64>);
+        let mut states: HashMap<u64, State> = HashMap::new();
+        let mut todo: Vec<(u64, State)> = entries.iter().map(|at| (*at, (Some(0), None))).collect();
+        while let Some((at, arriving)) = todo.pop() {
+            let Some(node) = self.nodes.get(&at) else { continue };
+            let state = match states.get(&at) {
+                Some(known) => {
+                    let met = (known.0.filter(|_| known.0 == arriving.0), known.1.filter(|_| known.1 == arriving.1));
+                    if met == *known {
+                        continue;
+                    }
+                    met
+                }
+                None => arriving,
+            };
+            states.insert(at, state);
+            let (stack, frame) = state;
+            let after = match node.insn.stack {
+                Stack::Keep => state,
+                Stack::Move(bytes) => (stack.and_then(|stack| stack.checked_add(bytes)), frame),
+                Stack::MoveFrameLost(bytes) => (stack.and_then(|stack| stack.checked_add(bytes)), None),
+                Stack::Frame(bytes) => (stack, stack.and_then(|stack| stack.checked_add(bytes))),
+                Stack::Restore(bytes) => (frame.and_then(|frame| frame.checked_add(bytes)), frame),
+                Stack::Leave => (frame.and_then(|frame| frame.checked_add(8)), None),
+                Stack::FrameLost => (stack, None),
+                Stack::Lost => (None, frame),
+            };
+            todo.extend(node.next.iter().map(|next| (*next, after)));
+        }
+        states.into_iter().filter_map(|(at, (stack, _))| Some((at, stack?))).collect()
+    }
+}
+
+/// Where control goes after an instruction, and whether it leaves there.
+fn successors(isa: &dyn Isa, image: &Image<'_>, insn: &Insn) -> (Vec<u64>, bool) {
+    // Compilers let no function run into the next one: code "after" a call that ends there is not reached.
+    let after = (!image.is_function_start(insn.next)).then_some(insn.next);
+    match insn.flow {
+        Flow::Next => (after.into_iter().collect(), false),
+        Flow::Jump(target) => match outside(isa, image, target) {
+            Some(_) => (Vec::new(), true),
+            None => (vec![target], false),
+        },
+        Flow::Branch(target) => (after.into_iter().chain([target]).collect(), false),
+        Flow::Call(target) => match outside(isa, image, target) {
+            Some(name) if NO_RETURN.contains(&name) => (Vec::new(), false),
+            _ if NO_RETURN.iter().any(|name| is_symbol(image, name, target)) => (Vec::new(), false),
+            _ => (after.into_iter().collect(), false),
+        },
+        Flow::CallIndirect(word) => match word.and_then(|word| image.import(word)) {
+            Some(name) if NO_RETURN.contains(&name) => (Vec::new(), false),
+            _ => (after.into_iter().collect(), false),
+        },
+        Flow::JumpIndirect(Some(word)) => match image.import(word) {
+            Some(_) => (Vec::new(), true),
+            None => match image.pointer(word).filter(|target| image.is_code(*target)) {
+                Some(target) => (vec![target], false),
+                None => (Vec::new(), true),
+            },
+        },
+        Flow::JumpIndirect(None) | Flow::Trap => (Vec::new(), false),
+        Flow::Return => (Vec::new(), true),
+    }
+}
+
+fn is_symbol(image: &Image<'_>, name: &[u8], at: u64) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| image.symbol(name) == Some(at))
+}
+
+/// Name of the function of another image that a linkage stub (PLT) at `target` jumps to.
+fn outside<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]> {
+    let mut at = target;
+    // At most `endbr64` and one more instruction come first.
+    for _ in 0..3 {
+        let insn = isa.lift(image, at)?;
+        match insn.flow {
+            Flow::JumpIndirect(Some(word)) => return image.import(word),
+            Flow::Next => at = insn.next,
+            _ => return None,
+        }
+    }
+    None
+}

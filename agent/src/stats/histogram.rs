@@ -1,0 +1,50 @@
+//! A fixed-bucket histogram of durations.
+
+/// Upper bounds of the buckets, seconds: from a resumption on loopback to a handshake that outlived several retransmission
+/// timeouts.
+pub const BOUNDS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Counts per bucket, the last one unbounded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Histogram {
+    /// Observations per bucket, not cumulated.
+    pub counts: [u64; BOUNDS.len() + 1],
+    /// Sum of observations, nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl Histogram {
+    /// Adds one duration, nanoseconds.
+    pub fn observe(&mut self, ns: u64) {
+        let seconds = ns as f64 / 1e9;
+        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        self.counts[bucket] += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+    }
+
+    /// Number of observations.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_own_bucket() {
+        let mut histogram = Histogram::default();
+        for ns in [0, 500_000, 500_001, 31_000_000_000] {
+            histogram.observe(ns);
+        }
+        assert_eq!(histogram.counts[0], 2);
+        assert_eq!(histogram.counts[1], 1);
+        assert_eq!(histogram.counts[BOUNDS.len()], 1);
+        assert_eq!(histogram.count(), 4);
+        assert_eq!(histogram.sum_ns, 31_001_000_001);
+    }
+}

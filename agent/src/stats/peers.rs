@@ -1,0 +1,153 @@
+//! Sums per peer: the most recently active ones by name, all others as `other`. A peer that falls out takes nothing with it:
+//! its sums go to `other`, so that the sum over peers stays the total.
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use super::{ByRole, Limits, Window};
+use crate::{
+    correlate::{Cause, Resumption, Role},
+    peers::Peer,
+};
+
+/// A peer in one role of the observed process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerKey {
+    /// Role of the observed process.
+    pub role: Role,
+    /// The other side.
+    pub peer: Peer,
+}
+
+/// Sums of one peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerStats {
+    /// Completed handshakes by resumption.
+    pub completed: [u64; 2],
+    /// Failed handshakes by cause.
+    pub failures: [u64; Cause::ALL.len()],
+    /// Recent completed handshakes.
+    pub window: Window,
+}
+
+impl PeerStats {
+    fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.completed.iter_mut().zip(other.completed) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
+            *mine += theirs;
+        }
+        self.window.merge(&other.window);
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct PeerTable {
+    named: LruCache<PeerKey, PeerStats>,
+    other: ByRole<PeerStats>,
+    evicted: u64,
+    window_ns: u64,
+}
+
+impl PeerTable {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            named: LruCache::new(NonZeroUsize::new(limits.max_peers).unwrap_or(NonZeroUsize::MIN)),
+            other: Default::default(),
+            evicted: 0,
+            window_ns: limits.window_ns,
+        }
+    }
+
+    pub(super) fn completed(&mut self, key: PeerKey, resumption: Resumption, time_ns: u64) {
+        let window_ns = self.window_ns;
+        let stats = self.touch(key);
+        stats.completed[resumption as usize] += 1;
+        stats.window.add(resumption, time_ns, window_ns);
+    }
+
+    pub(super) fn failed(&mut self, key: PeerKey, cause: Cause) {
+        self.touch(key).failures[cause as usize] += 1;
+    }
+
+    fn touch(&mut self, key: PeerKey) -> &mut PeerStats {
+        if !self.named.contains(&key)
+            && self.named.len() == self.named.cap().get()
+            && let Some((oldest, stats)) = self.named.pop_lru()
+        {
+            self.other[oldest.role as usize].merge(&stats);
+            self.evicted += 1;
+        }
+        self.named.get_or_insert_mut(key, PeerStats::default)
+    }
+
+    /// Named peers, most recently active first.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerKey, &PeerStats)> {
+        self.named.iter()
+    }
+
+    /// Sums of the peers that are not named, by role.
+    #[must_use]
+    pub const fn other(&self) -> &ByRole<PeerStats> {
+        &self.other
+    }
+
+    /// Resumed ÷ completed of one peer in the window that ends at `now_ns`.
+    #[must_use]
+    pub fn ratio(&self, stats: &PeerStats, now_ns: u64) -> Option<f64> {
+        stats.window.ratio(now_ns, self.window_ns)
+    }
+
+    /// Named peers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.named.len()
+    }
+
+    /// Whether no peer is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    /// Peers that went to `other` for room.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(last: u8) -> PeerKey {
+        PeerKey {
+            role: Role::Server,
+            peer: Peer::Network(format!("127.0.0.{last}/32").parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn the_least_recent_peer_goes_to_other_and_sums_stay() {
+        let mut table = PeerTable::new(Limits {
+            max_peers: 2,
+            window_ns: 1_000,
+        });
+        table.completed(key(1), Resumption::Full, 10);
+        table.completed(key(2), Resumption::Resumed, 11);
+        table.failed(key(1), Cause::Reset);
+        table.completed(key(3), Resumption::Full, 12);
+        let names: Vec<_> = table.iter().map(|(key, _)| key.peer.to_string()).collect();
+        assert_eq!(names, ["127.0.0.3", "127.0.0.1"]);
+        let other = &table.other()[Role::Server as usize];
+        assert_eq!(other.completed, [0, 1]);
+        assert_eq!(table.ratio(other, 12), Some(1.0));
+        assert_eq!(table.evicted(), 1);
+        let total: u64 = table.iter().map(|(_, stats)| stats.completed[0]).sum();
+        assert_eq!(total, 2);
+    }
+}

@@ -1,0 +1,194 @@
+//! The program under test: `reprise run` in the foreground, asked over HTTP like any operator would.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::http::{self, Response};
+use crate::metrics::Metrics;
+use crate::poll::{PATIENCE, poll_until};
+use crate::process::Process;
+use crate::servers::free_port;
+
+/// The path of the binary under test.
+///
+/// # Panics
+/// When the environment does not name it, or is not root's: a test that cannot run fails and says so.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("REPRISE_BIN")
+        .expect("REPRISE_BIN is not set: run these tests by `cargo xtask test`, which builds the agent and names it");
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "the behaviour tests load BPF programs: run `cargo xtask test` as root"
+    );
+    path.into()
+}
+
+/// Runs the binary to its end with `args`.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    let mut command = Command::new(binary());
+    command
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("failed to run {command:?}: {error}"))
+}
+
+/// A running agent; stopped when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    process: Process,
+    /// Where it serves.
+    pub address: SocketAddr,
+}
+
+impl Agent {
+    /// Starts `reprise run` and returns once `/readyz` says that the probes are attached.
+    ///
+    /// # Panics
+    /// When it ends or does not get ready.
+    #[must_use]
+    pub fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::start_under(&[], args)
+    }
+
+    /// As [`Self::start`], with the binary started by another command, such as `unshare`.
+    ///
+    /// # Panics
+    /// When it ends or does not get ready.
+    #[must_use]
+    pub fn start_under<S: AsRef<OsStr>>(
+        prefix: &[&str],
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut command = match prefix {
+            [] => Command::new(binary()),
+            [program, words @ ..] => {
+                let mut command = Command::new(program);
+                command.args(words).arg(binary());
+                command
+            }
+        };
+        let process = Process::spawn(
+            command
+                .args(["run", "--listen", &address.to_string()])
+                .args(args),
+        );
+        let mut agent = Self { process, address };
+        poll_until("the agent is ready", Duration::from_secs(60), || {
+            if let Some(status) = agent.process.ended() {
+                panic!(
+                    "the agent ended early: {status}; stderr: {}",
+                    agent.stderr()
+                );
+            }
+            match agent.get("/readyz") {
+                Ok(response) if response.status == 200 => Ok(()),
+                other => Err(format!("{other:?}; stderr: {}", agent.stderr())),
+            }
+        });
+        agent
+    }
+
+    /// GET of `path`.
+    ///
+    /// # Errors
+    /// As [`http::request`].
+    pub fn get(&self, path: &str) -> Result<Response, String> {
+        http::request(self.address, "GET", path, "*/*")
+    }
+
+    /// The metrics page, parsed.
+    ///
+    /// # Panics
+    /// When it cannot be had or is malformed: no test expects that.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let response = self
+            .get("/metrics")
+            .unwrap_or_else(|error| panic!("no metrics: {error}; stderr: {}", self.stderr()));
+        assert_eq!(response.status, 200, "metrics page: {response:?}");
+        Metrics::parse(&response.body)
+            .unwrap_or_else(|error| panic!("malformed metrics page: {error}"))
+    }
+
+    /// Waits until at least `count` TLS library builds are observed.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    pub fn wait_libraries(&self, count: usize) {
+        poll_until("a TLS library is attached", PATIENCE, || {
+            let metrics = self.metrics();
+            let seen = metrics.matching("reprise_library_info", &[]).count();
+            let attached = metrics.sum("reprise_probe_attached", &[("verdict", "attached")]);
+            if seen >= count && attached > 0.0 {
+                return Ok(());
+            }
+            Err(format!(
+                "{seen} libraries, {attached} attached probes; stderr: {}",
+                self.stderr()
+            ))
+        });
+    }
+
+    /// What it logged so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// SIGTERM: exit code and time until the end.
+    ///
+    /// # Panics
+    /// When it does not end at all.
+    #[must_use]
+    pub fn terminate(self) -> (Option<i32>, Duration) {
+        self.signal(Signal::SIGTERM);
+        self.ends()
+    }
+
+    /// Waits for its end: exit code and how long that took.
+    ///
+    /// # Panics
+    /// When it does not end at all.
+    #[must_use]
+    pub fn ends(mut self) -> (Option<i32>, Duration) {
+        let (status, took) = self.process.wait(PATIENCE);
+        (status.code(), took)
+    }
+
+    /// That it is up, ready, and has not panicked.
+    ///
+    /// # Panics
+    /// When any of that does not hold.
+    pub fn assert_sound(&self) {
+        let ready = self
+            .get("/readyz")
+            .unwrap_or_else(|error| panic!("{error}; stderr: {}", self.stderr()));
+        assert_eq!(ready.status, 200, "readyz: {ready:?}");
+        assert!(
+            !self.stderr().contains("panicked"),
+            "the agent panicked: {}",
+            self.stderr()
+        );
+    }
+}

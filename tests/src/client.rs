@@ -1,0 +1,208 @@
+//! Clients and their own word: the Python client, and the raw one that only misbehaves.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::poll::{PATIENCE, poll_until};
+use crate::process::{PYTHON, Process, fixture, run};
+
+/// Source addresses of the observed connections; each is one peer of the server.
+pub const SOURCES: &[&str] = &[
+    "127.0.0.2",
+    "127.0.0.3",
+    "127.0.0.4",
+    "127.0.0.5",
+    "127.0.0.6",
+    "127.0.0.7",
+];
+
+/// What one source address saw, by the library's own `session_reused`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// Completed in full.
+    pub full: u32,
+    /// Completed by resumption.
+    pub resumed: u32,
+    /// Not completed.
+    pub failed: u32,
+    /// TCP retransmissions of the client's sockets up to the handshake's end, from `TCP_INFO`.
+    #[serde(default)]
+    pub retransmits: u32,
+    /// Messages of the failed ones.
+    #[serde(default)]
+    pub errors: Vec<String>,
+}
+
+/// Rows by source address.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Source address to counts; the empty string where the kernel chose the source.
+    pub rows: BTreeMap<String, Row>,
+}
+
+impl Report {
+    /// The sum over one column.
+    pub fn total(&self, column: impl Fn(&Row) -> u32) -> u32 {
+        self.rows.values().map(column).sum()
+    }
+
+    /// Adds another report's rows.
+    pub fn merge(&mut self, other: &Self) {
+        for (source, row) in &other.rows {
+            let into = self.rows.entry(source.clone()).or_default();
+            into.full += row.full;
+            into.resumed += row.resumed;
+            into.failed += row.failed;
+            into.retransmits += row.retransmits;
+            into.errors.extend_from_slice(&row.errors);
+        }
+    }
+
+    /// That the mix is what the test set out to make: both kinds in every row, nothing failed.
+    ///
+    /// # Panics
+    /// When the mix would prove nothing.
+    pub fn assert_mixed(&self, at_least: u32) {
+        let total = self.total(|row| row.full + row.resumed);
+        assert!(total >= at_least, "only {total} handshakes: {self:?}");
+        assert_eq!(
+            self.total(|row| row.failed),
+            0,
+            "failures that nobody asked for: {self:?}"
+        );
+        for (source, row) in &self.rows {
+            assert!(
+                row.full > 0 && row.resumed > 0,
+                "{source} has no mix: {row:?}"
+            );
+        }
+    }
+}
+
+/// The Python client, set up step by step.
+#[derive(Debug)]
+pub struct Client {
+    arguments: Vec<OsString>,
+    /// Command words in front of the interpreter, such as `ip netns exec`.
+    prefix: Vec<String>,
+}
+
+impl Client {
+    /// A client of `127.0.0.1:port` that makes one full handshake from an address of the kernel's choice.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        let client = Self {
+            arguments: Vec::new(),
+            prefix: Vec::new(),
+        };
+        client.with("--port", port.to_string())
+    }
+
+    /// Adds an option of `fixtures/client.py` with its value.
+    #[must_use]
+    pub fn with(mut self, option: &str, value: impl Into<OsString>) -> Self {
+        self.arguments.extend([option.into(), value.into()]);
+        self
+    }
+
+    /// Connections per worker, over all of [`SOURCES`] in turn.
+    #[must_use]
+    pub fn connections(self, count: u32) -> Self {
+        self.with("--connections", count.to_string())
+            .with("--sources", SOURCES.join(","))
+    }
+
+    /// Concurrent workers, as `threads` or `processes`.
+    #[must_use]
+    pub fn workers(self, count: u32, mode: &str) -> Self {
+        self.with("--workers", count.to_string())
+            .with("--mode", mode)
+    }
+
+    /// One handshake from `source` alone.
+    #[must_use]
+    pub fn once_from(self, source: &str) -> Self {
+        self.with("--sources", source)
+    }
+
+    /// Runs the client under another command, such as `ip netns exec NAME`.
+    #[must_use]
+    pub fn under(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut words = self.prefix.iter().map(String::as_str).chain([PYTHON]);
+        let mut command = Command::new(words.next().unwrap_or(PYTHON));
+        command
+            .args(words)
+            .arg(fixture("client.py"))
+            .args(&self.arguments);
+        command
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// When the client itself breaks; failed handshakes are part of its report.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        let text = run(&mut self.command());
+        let rows = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("no report: {error}: {text:?}"));
+        Report { rows }
+    }
+
+    /// Starts it without waiting.
+    #[must_use]
+    pub fn spawn(&self) -> Process {
+        Process::spawn(&mut self.command())
+    }
+}
+
+/// Runs the raw client in `mode`, `connections` times from [`SOURCES`] in turn.
+///
+/// # Panics
+/// When it could not do what it was asked for.
+pub fn misbehave(mode: &str, port: u16, connections: u32) {
+    assert_eq!(run(&mut raw(mode, port, connections)).trim(), "done");
+}
+
+/// Starts the raw client with one connection from the first source, and returns once the server's flight has arrived:
+/// the server waits in mid-handshake until the process is dropped.
+///
+/// # Panics
+/// When the server does not answer.
+#[must_use]
+pub fn hold_open(port: u16) -> Process {
+    let process = Process::spawn(&mut raw("hold", port, 1));
+    poll_until(
+        "the server answers the ClientHello",
+        PATIENCE,
+        || match process.stdout().as_str() {
+            "holding\n" => Ok(()),
+            other => Err(format!("{other:?}; stderr: {}", process.stderr())),
+        },
+    );
+    process
+}
+
+fn raw(mode: &str, port: u16, connections: u32) -> Command {
+    let mut command = Command::new(PYTHON);
+    command
+        .arg(fixture("raw.py"))
+        .arg(mode)
+        .args(["--port", &port.to_string()]);
+    command.args([
+        "--sources",
+        &SOURCES.join(","),
+        "--connections",
+        &connections.to_string(),
+    ]);
+    command
+}

@@ -1,0 +1,61 @@
+//! Holds the agent to handshakes that were made to fail: how many, whose, and why.
+
+use crate::agent::Agent;
+use crate::metrics::Metrics;
+use crate::servers::Server;
+use crate::truth::Expected;
+
+/// Failed handshakes by role and cause.
+pub const FAMILY: &str = "reprise_handshake_failures_total";
+/// Failed handshakes by peer, role and cause.
+pub const PEER_FAMILY: &str = "reprise_peer_handshake_failures_total";
+
+/// Demands one failure for each of `peers` in this role, nothing else, and each by one of `causes`.
+///
+/// # Panics
+/// When anything else was counted.
+pub fn one_failure_each(
+    agent: &Agent,
+    server: &Server,
+    before: &Metrics,
+    role: &str,
+    peers: &[&str],
+    causes: &[&str],
+) {
+    let mut expected = Expected::default();
+    let count = u32::try_from(peers.len()).expect("few peers");
+    expected
+        .add(FAMILY, &[("role", role)], count)
+        .add("reprise_handshakes_total", &[], 0);
+    for peer in peers {
+        expected.add(PEER_FAMILY, &[("peer", peer), ("role", role)], 1);
+        expected.add(
+            "reprise_peer_handshakes_total",
+            &[("peer", peer), ("role", role)],
+            0,
+        );
+    }
+    expected.settle(agent, server, before);
+    let after = agent.metrics();
+    for (family, peer) in [FAMILY]
+        .into_iter()
+        .map(|f| (f, None))
+        .chain(peers.iter().map(|p| (PEER_FAMILY, Some(*p))))
+    {
+        let risen: f64 = causes
+            .iter()
+            .map(|cause| {
+                let mut labels = vec![("role", role), ("cause", *cause)];
+                labels.extend(peer.map(|peer| ("peer", peer)));
+                after.sum(family, &labels) - before.sum(family, &labels)
+            })
+            .sum();
+        let want = if peer.is_some() { 1 } else { count };
+        let page = after.show("failures_total");
+        assert_eq!(
+            risen,
+            f64::from(want),
+            "{family} of {peer:?} by {causes:?} ({role}); page:{page}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! The smallest HTTP client that does: one HTTP/1.0 request per connection.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// An answer, as far as the tests look at it.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header lines, lower case.
+    pub headers: Vec<String>,
+    /// Everything after the blank line.
+    pub body: String,
+}
+
+impl Response {
+    /// The value of the header `name` (lower case), if it was sent.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
+    }
+}
+
+/// Sends one request and reads the answer to its end.
+///
+/// # Errors
+/// When the server cannot be reached, stays silent for five seconds, or answers what is not HTTP.
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    accept: &str,
+) -> Result<Response, String> {
+    let say = |verb: &str| {
+        let at = format!("failed to {verb} {address}{path}");
+        move |error: std::io::Error| format!("{at}: {error}")
+    };
+    let patience = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, patience).map_err(say("connect to"))?;
+    stream
+        .set_read_timeout(Some(patience))
+        .map_err(say("set up"))?;
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).map_err(say("write to"))?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map_err(say("read from"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| format!("no header in {answer:?}"))?;
+    let mut lines = head.lines();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+        .ok_or_else(|| format!("no status in {head:?}"))?;
+    Ok(Response {
+        status,
+        headers: lines.map(str::to_lowercase).collect(),
+        body: body.to_owned(),
+    })
+}

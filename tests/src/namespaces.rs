@@ -1,0 +1,140 @@
+//! Two network namespaces joined by a veth pair, with packet loss decided by the receiver's nftables rules.
+//!
+//! The rule always stands in the receiver's INPUT: a drop in the sender's OUTPUT is a failed send, not a loss on the way.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::process::run;
+
+/// The client's address.
+pub const CLIENT_IP: &str = "10.77.0.1";
+/// The server's address.
+pub const SERVER_IP: &str = "10.77.0.2";
+
+/// The pair; both namespaces go when it is dropped.
+#[derive(Debug)]
+pub struct Namespaces {
+    /// Name of the client's namespace.
+    pub client: String,
+    /// Name of the server's namespace.
+    pub server: String,
+}
+
+impl Namespaces {
+    /// Makes the pair and connects it.
+    ///
+    /// # Panics
+    /// When the host lacks namespaces, veth or nftables.
+    #[must_use]
+    pub fn new() -> Self {
+        let id = std::process::id();
+        let pair = Self {
+            client: format!("rpc{id}"),
+            server: format!("rps{id}"),
+        };
+        let (c, s) = (&pair.client, &pair.server);
+        ip(&format!("netns add {c}"));
+        ip(&format!("netns add {s}"));
+        ip(&format!(
+            "link add v0 netns {c} type veth peer name v0 netns {s}"
+        ));
+        for (name, address) in [(c, CLIENT_IP), (s, SERVER_IP)] {
+            ip(&format!("-n {name} addr add {address}/24 dev v0"));
+            ip(&format!("-n {name} link set lo up"));
+            // One buffer is one packet on the wire, so that a rule meets packets one by one.
+            ip(&format!("-n {name} link set v0 up gso_max_segs 1"));
+            run(Command::new("ip").args([
+                "netns",
+                "exec",
+                name,
+                "sysctl",
+                "-qw",
+                "net.netfilter.nf_conntrack_acct=1",
+            ]));
+        }
+        pair
+    }
+
+    /// Installs one rule in the INPUT of namespace `name`.
+    ///
+    /// # Panics
+    /// When nft refuses it.
+    pub fn rule(&self, name: &str, rule: &str) {
+        let text = format!(
+            "table inet t {{\n chain in {{\n  type filter hook input priority 0; policy accept;\n  {rule}\n }}\n}}\n"
+        );
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", name, "nft", "-f", "-"])
+            .stdin(Stdio::piped());
+        let mut nft = command.spawn().expect("failed to start nft");
+        let mut stdin = nft.stdin.take().expect("nft has a stdin");
+        stdin
+            .write_all(text.as_bytes())
+            .expect("failed to write to nft");
+        drop(stdin);
+        let status = nft.wait().expect("failed to wait for nft");
+        assert!(status.success(), "nft refused {rule:?}: {status}");
+    }
+
+    /// Packets that the rule of namespace `name` has dropped.
+    ///
+    /// # Panics
+    /// When there is no rule with a counter.
+    #[must_use]
+    pub fn dropped(&self, name: &str) -> u32 {
+        let text = run(Command::new("ip").args(["netns", "exec", name, "nft", "list", "ruleset"]));
+        let count = text
+            .split("counter packets ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next()?.parse().ok());
+        count.unwrap_or_else(|| panic!("no counter in {text}"))
+    }
+
+    /// The kernel's own count of retransmitted segments in the namespace of process `pid`, SYN-ACKs included.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    #[must_use]
+    pub fn retransmitted(&self, pid: u32) -> u32 {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/snmp"))
+            .expect("failed to read the network counters");
+        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+        let names = lines.next().expect("no TCP counters").split(' ');
+        let mut values = lines.next().expect("no TCP counters").split(' ');
+        let at = names
+            .into_iter()
+            .position(|name| name == "RetransSegs")
+            .expect("no RetransSegs");
+        values
+            .nth(at)
+            .and_then(|value| value.parse().ok())
+            .expect("RetransSegs is no number")
+    }
+
+    /// Words that run a command in the namespace `name`.
+    #[must_use]
+    pub fn exec(name: &str) -> [&str; 4] {
+        ["ip", "netns", "exec", name]
+    }
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in [&self.client, &self.server] {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+fn ip(arguments: &str) {
+    run(Command::new("ip").args(arguments.split(' ')));
+}

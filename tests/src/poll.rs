@@ -1,0 +1,29 @@
+//! Waiting for a state of the world, with a deadline and the last value seen in the failure.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The usual patience: far beyond what a loaded two-core machine needs, so that reaching it is a defect.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Calls `probe` until it returns `Ok`, and panics with the last `Err` once `deadline` has passed.
+///
+/// # Panics
+/// When the deadline passes first.
+pub fn poll_until<T>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> Result<T, String>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        match probe() {
+            Ok(value) => return value,
+            Err(last) if start.elapsed() > deadline => {
+                panic!("{what}: not within {deadline:?}; last seen: {last}")
+            }
+            // The pause only spares the processor; no result depends on its length.
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}

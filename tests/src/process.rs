@@ -1,0 +1,192 @@
+//! Child processes that cannot outlive their test: each leads a process group that `Drop` kills.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::poll::poll_until;
+
+/// The distribution's Python, whose `ssl` uses the distribution's libssl. A version manager's shim would not.
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// The path of a script in `fixtures/`.
+#[must_use]
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
+}
+
+/// A running child with its output in files, killed with its whole group when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    output: TempDir,
+}
+
+impl Process {
+    /// Starts `command` as the leader of a new process group.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[must_use]
+    pub fn spawn(command: &mut Command) -> Self {
+        let name = format!("{command:?}");
+        let output = TempDir::new().expect("failed to create a directory for output");
+        let file =
+            |n: &str| File::create(output.path().join(n)).expect("failed to create an output file");
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("failed to start {name}: {error}"));
+        Self {
+            name,
+            child,
+            output,
+        }
+    }
+
+    /// The child's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the child wrote to stdout so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        self.read("stdout")
+    }
+
+    /// What the child wrote to stderr so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.read("stderr")
+    }
+
+    fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.output.path().join(name)).expect("failed to read an output file");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Its exit status, if it has ended.
+    ///
+    /// # Panics
+    /// When the kernel refuses to say.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("failed to wait for a child")
+    }
+
+    /// Sends a signal to the child alone, not to its group.
+    ///
+    /// # Panics
+    /// When it is gone already.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        kill(pid, signal)
+            .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
+    }
+
+    /// Waits until the child has ended, without collecting its status.
+    ///
+    /// # Panics
+    /// When it still runs at the deadline.
+    pub fn wait_dead(&self) {
+        let path = format!("/proc/{}/stat", self.pid());
+        poll_until(
+            &format!("death of {}", self.name),
+            crate::poll::PATIENCE,
+            || {
+                let state = fs::read_to_string(&path).unwrap_or_default();
+                if state.is_empty() || state.contains(") Z ") {
+                    Ok(())
+                } else {
+                    Err(state)
+                }
+            },
+        );
+    }
+
+    /// Waits for the child to end by itself: its status and how long that took.
+    ///
+    /// # Panics
+    /// When it still runs at the deadline.
+    pub fn wait(&mut self, deadline: Duration) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        let what = format!("end of {}", self.name);
+        let status = poll_until(&what, deadline, || match self.ended() {
+            Some(status) => Ok(status),
+            None => Err(format!("running; stderr: {}", self.stderr())),
+        });
+        (status, start.elapsed())
+    }
+
+    /// Waits until the child listens on `port` in its own network namespace, without connecting to it: a connection
+    /// that says nothing would be one more handshake to account for.
+    ///
+    /// # Panics
+    /// When it ends first or does not listen in time.
+    pub fn wait_listening(&mut self, port: u16) {
+        let what = format!("{} listens on {port}", self.name);
+        poll_until(&what, crate::poll::PATIENCE, || {
+            if let Some(status) = self.ended() {
+                panic!(
+                    "{} ended early: {status}; stderr: {}",
+                    self.name,
+                    self.stderr()
+                );
+            }
+            if listens(self.pid(), port) {
+                Ok(())
+            } else {
+                Err(format!("not yet; stderr: {}", self.stderr()))
+            }
+        });
+    }
+}
+
+/// Whether anything in the network namespace of `pid` listens on the IPv4 `port`.
+fn listens(pid: u32, port: u16) -> bool {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let suffix = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        // 0A is TCP_LISTEN, include/net/tcp_states.h.
+        fields.next().is_some_and(|local| local.ends_with(&suffix)) && fields.nth(1) == Some("0A")
+    })
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Workers and forked helpers stay in the group even when the leader is gone.
+        let _ = killpg(Pid::from_raw(self.pid().cast_signed()), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end and returns stdout.
+///
+/// # Panics
+/// When it cannot be run or fails.
+pub fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("failed to run {command:?}: {error}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}; stderr: {stderr}",
+        output.status
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

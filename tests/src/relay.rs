@@ -1,0 +1,166 @@
+//! Listeners of the test process: a relay that passes a handshake on in tiny pieces, a service that never answers, and
+//! a plain one that does.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use crate::poll::{PATIENCE, poll_until};
+
+/// Relays every connection to `127.0.0.1:port` in pieces of seven bytes, so that a server has to come back for more
+/// input many times in one handshake. Returns the port to connect to.
+///
+/// # Panics
+/// When no port can be bound.
+#[must_use]
+pub fn trickle(port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let own = listener
+        .local_addr()
+        .expect("failed to read the bound address")
+        .port();
+    thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else {
+                continue;
+            };
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                if let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) {
+                    thread::spawn(move || copy(from, to));
+                }
+            }
+        }
+    });
+    own
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    let _ = to.set_nodelay(true);
+    let mut piece = [0; 7];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => {
+                if to.write_all(&piece[..count]).is_err() {
+                    break;
+                }
+                // Lets the receiver run: on a loaded machine the pieces would otherwise arrive as one.
+                thread::yield_now();
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// A TCP service that takes a ClientHello and says nothing.
+#[derive(Debug)]
+pub struct Mute {
+    listener: TcpListener,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Mute {
+    /// Starts to listen.
+    ///
+    /// # Panics
+    /// When no port can be bound.
+    #[must_use]
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+        let port = listener
+            .local_addr()
+            .expect("failed to read the bound address")
+            .port();
+        Self { listener, port }
+    }
+
+    /// Accepts one connection and returns it once the first record has arrived whole: the client waits from now on.
+    /// The record stays unread, so that dropping the stream resets the connection; see [`swallow`].
+    ///
+    /// # Panics
+    /// When no ClientHello comes.
+    #[must_use]
+    pub fn accept(&self) -> TcpStream {
+        let (stream, _) = self.listener.accept().expect("failed to accept");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("failed to set a timeout");
+        poll_until(
+            "a whole record from the client",
+            PATIENCE,
+            || match first_record(&stream) {
+                (have, Some(want)) if have >= want => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        );
+        stream
+    }
+}
+
+/// Bytes that wait to be read, and the length of the first record once its header is there.
+fn first_record(stream: &TcpStream) -> (usize, Option<usize>) {
+    let mut buffer = [0; 8192];
+    let have = stream
+        .peek(&mut buffer)
+        .expect("failed to look at the client's bytes");
+    if have < 5 {
+        return (have, None);
+    }
+    assert_eq!(buffer[0], 0x16, "not a TLS handshake record");
+    (
+        have,
+        Some(5 + usize::from(u16::from_be_bytes([buffer[3], buffer[4]]))),
+    )
+}
+
+/// Reads the first record, so that dropping the stream closes the connection properly.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn swallow(stream: &mut TcpStream) {
+    let (have, _) = first_record(stream);
+    stream
+        .read_exact(&mut vec![0; have])
+        .expect("failed to read the client's bytes");
+}
+
+impl Default for Mute {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A plain service that answers one request per connection, for as long as the test process lives. Returns its port.
+///
+/// # Panics
+/// When no port can be bound.
+#[must_use]
+pub fn plain_service() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let port = listener
+        .local_addr()
+        .expect("failed to read the bound address")
+        .port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || answer(stream));
+        }
+    });
+    port
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut request = Vec::new();
+    let mut buffer = [0; 1024];
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => request.extend_from_slice(&buffer[..count]),
+        }
+    }
+    // A client that is gone by now is no concern of this service.
+    let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
+}

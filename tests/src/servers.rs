@@ -1,0 +1,230 @@
+//! Real TLS servers, configured as an operator would, each killed when its guard is dropped.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::certificates::{Certificate, ec};
+use crate::process::{PYTHON, Process, fixture};
+use crate::relay::plain_service;
+
+/// How a server hands out sessions, and so which protocol version it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// TLS 1.2 by session ID, no tickets.
+    Ids,
+    /// TLS 1.3 by ticket.
+    Tickets,
+}
+
+impl Sessions {
+    /// The `version` label of its handshakes.
+    #[must_use]
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Ids => "1.2",
+            Self::Tickets => "1.3",
+        }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    /// Which protocol version it speaks.
+    pub sessions: Sessions,
+    /// The process that leads its group.
+    pub process: Process,
+    directory: TempDir,
+}
+
+/// A port that was free a moment ago.
+///
+/// # Panics
+/// When the kernel has none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    listener
+        .local_addr()
+        .expect("failed to read the bound address")
+        .port()
+}
+
+impl Server {
+    fn start(sessions: Sessions, port: u16, directory: TempDir, command: &mut Command) -> Self {
+        let mut process = Process::spawn(command);
+        process.wait_listening(port);
+        Self {
+            port,
+            sessions,
+            process,
+            directory,
+        }
+    }
+
+    /// HAProxy with a session cache; `extra` goes into the defaults section.
+    #[must_use]
+    pub fn haproxy_with(sessions: Sessions, extra: &str) -> Self {
+        let (port, directory) = (free_port(), scratch());
+        let bind = match sessions {
+            Sessions::Ids => "ssl-max-ver TLSv1.2 no-tls-tickets",
+            Sessions::Tickets => "ssl-min-ver TLSv1.3",
+        };
+        let certificate = ec().both.display();
+        let config = format!(
+            "global\n  nbthread 2\n  tune.ssl.cachesize 20000\n  tune.ssl.lifetime 300\n\
+             defaults\n  mode http\n  timeout connect 5s\n  timeout server 20s\n  timeout client 20s\n{extra}\n\
+             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind}\n  \
+             http-request return status 200 content-type text/plain string ok\n"
+        );
+        let file = write(&directory, "haproxy.cfg", &config);
+        Self::start(
+            sessions,
+            port,
+            directory,
+            Command::new("haproxy").arg("-db").arg("-f").arg(file),
+        )
+    }
+
+    /// HAProxy with a session cache.
+    #[must_use]
+    pub fn haproxy(sessions: Sessions) -> Self {
+        Self::haproxy_with(sessions, "")
+    }
+
+    /// nginx with two workers and a shared cache; its access log says which sessions were reused.
+    #[must_use]
+    pub fn nginx(sessions: Sessions) -> Self {
+        let (port, directory) = (free_port(), scratch());
+        let tls = match sessions {
+            Sessions::Ids => {
+                "ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache shared:tls:4m;"
+            }
+            Sessions::Tickets => "ssl_protocols TLSv1.3; ssl_session_tickets on;",
+        };
+        let Certificate { cert, key, .. } = ec();
+        let (at, cert, key) = (directory.path().display(), cert.display(), key.display());
+        let config = format!(
+            "daemon off;\nuser root;\nworker_processes 2;\npid {at}/pid;\nerror_log {at}/error.log;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{\n  log_format truth '$remote_addr $ssl_session_reused $ssl_protocol';\n  \
+             access_log {at}/access.log truth;\n  client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  \
+             fastcgi_temp_path {at}/fastcgi;\n  uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n  \
+             server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {cert};\n    ssl_certificate_key {key};\n    \
+             {tls}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
+        );
+        let file = write(&directory, "nginx.conf", &config);
+        // Without -e the binary complains about the distribution's own log before it has read this one's path.
+        let log = directory.path().join("error.log");
+        Self::start(
+            sessions,
+            port,
+            directory,
+            Command::new("nginx").arg("-e").arg(log).arg("-c").arg(file),
+        )
+    }
+
+    /// stunnel in front of a plain TCP service.
+    #[must_use]
+    pub fn stunnel(sessions: Sessions) -> Self {
+        let (port, directory) = (free_port(), scratch());
+        let version = match sessions {
+            Sessions::Ids => "sslVersionMax = TLSv1.2\noptions = NO_TICKET",
+            Sessions::Tickets => "sslVersionMin = TLSv1.3",
+        };
+        let Certificate { cert, key, .. } = ec();
+        let config = format!(
+            "foreground = yes\npid =\n[tls]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\nkey = {}\n{version}\n",
+            plain_service(),
+            cert.display(),
+            key.display()
+        );
+        let file = write(&directory, "stunnel.conf", &config);
+        Self::start(
+            sessions,
+            port,
+            directory,
+            Command::new("stunnel4").arg(file),
+        )
+    }
+
+    /// The threaded server on Python's `ssl`.
+    #[must_use]
+    pub fn python(sessions: Sessions) -> Self {
+        Self::python_under(sessions, "127.0.0.1", &mut Command::new(PYTHON))
+    }
+
+    /// The Python server on `host`, with the interpreter started by `command` (in another namespace, with another library).
+    #[must_use]
+    pub fn python_under(sessions: Sessions, host: &str, command: &mut Command) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        command.arg(fixture("server.py")).args([
+            "--host",
+            host,
+            "--port",
+            &port.to_string(),
+            "--tls",
+            sessions.version(),
+        ]);
+        command.arg("--cert").arg(cert).arg("--key").arg(key);
+        if sessions == Sessions::Ids {
+            command.arg("--no-tickets");
+        }
+        Self::start(sessions, port, scratch(), command)
+    }
+
+    /// `openssl s_server -www`, which drives its handshakes through no exported function at all.
+    #[must_use]
+    pub fn s_server(sessions: Sessions) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let mut command = Command::new("openssl");
+        command.args([
+            "s_server",
+            "-www",
+            "-quiet",
+            "-accept",
+            &format!("127.0.0.1:{port}"),
+        ]);
+        match sessions {
+            Sessions::Ids => command.args(["-tls1_2", "-no_ticket"]),
+            Sessions::Tickets => command.arg("-tls1_3"),
+        };
+        Self::start(
+            sessions,
+            port,
+            scratch(),
+            command.arg("-cert").arg(cert).arg("-key").arg(key),
+        )
+    }
+
+    /// nginx's word on its handshakes so far: lines of `address r|. protocol`.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// The `peer` label of its clients' handshakes.
+    #[must_use]
+    pub fn peer(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+fn scratch() -> TempDir {
+    TempDir::new().expect("failed to create a directory for a server")
+}
+
+fn write(directory: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = Path::new(directory.path()).join(name);
+    fs::write(&path, text).expect("failed to write a configuration");
+    path
+}

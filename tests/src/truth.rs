@@ -1,0 +1,186 @@
+//! Holds the agent to the client's own report, number by number.
+
+use std::collections::BTreeMap;
+
+use crate::agent::Agent;
+use crate::client::{Client, Report};
+use crate::metrics::Metrics;
+use crate::poll::{PATIENCE, poll_until};
+use crate::servers::Server;
+
+/// The source address of the one handshake that is made after all others, to know that they were all counted.
+const LAST: &str = "127.0.0.99";
+
+/// Counters and by how much they are to rise.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    rises: BTreeMap<Key, f64>,
+}
+
+/// The samples of one family that carry these labels, summed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    family: &'static str,
+    labels: Vec<(&'static str, String)>,
+}
+
+impl Key {
+    fn read(&self, metrics: &Metrics) -> f64 {
+        let labels: Vec<_> = self
+            .labels
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        metrics.sum(self.family, &labels)
+    }
+}
+
+impl Expected {
+    /// Demands a rise by `count` more of everything in `family` that carries `labels`; 0 demands standstill.
+    pub fn add(
+        &mut self,
+        family: &'static str,
+        labels: &[(&'static str, &str)],
+        count: u32,
+    ) -> &mut Self {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        *self.rises.entry(Key { family, labels }).or_insert(0.0) += f64::from(count);
+        self
+    }
+
+    /// Demands what `report` says of both roles' handshakes with `server`, in total and per peer.
+    pub fn add_report(&mut self, server: &Server, report: &Report) -> &mut Self {
+        let (version, service) = (server.sessions.version(), server.peer());
+        for (source, row) in &report.rows {
+            for (resumption, count) in [("full", row.full), ("resumed", row.resumed)] {
+                for (role, peer) in [("server", source.as_str()), ("client", service.as_str())] {
+                    let labels = [("peer", peer), ("role", role), ("resumption", resumption)];
+                    self.add("reprise_peer_handshakes_total", &labels, count);
+                    let labels = [
+                        ("role", role),
+                        ("version", version),
+                        ("resumption", resumption),
+                    ];
+                    self.add("reprise_handshakes_total", &labels, count);
+                }
+            }
+        }
+        // Whatever carries another version, role or kind was not made.
+        let total = report.total(|row| row.full + row.resumed);
+        self.add("reprise_handshakes_total", &[], 2 * total)
+    }
+
+    /// Waits until every counter has risen since `before` exactly as demanded.
+    ///
+    /// # Panics
+    /// When one has not in time, or has risen too far.
+    pub fn hold(&self, agent: &Agent, before: &Metrics) {
+        poll_until("the agent counts what really happened", PATIENCE, || {
+            let after = agent.metrics();
+            let rises = self
+                .rises
+                .iter()
+                .map(|(key, want)| (key, *want, key.read(&after) - key.read(before)));
+            let wrong: Vec<_> = rises
+                .filter(|(_, want, have)| want != have)
+                .map(|(key, want, have)| {
+                    format!(
+                        "\n  {} {:?}: expected +{want}, observed +{have}",
+                        key.family, key.labels
+                    )
+                })
+                .collect();
+            let page = || {
+                ["handshakes_total", "failures_total", "lost"]
+                    .map(|part| after.show(part))
+                    .concat()
+            };
+            if wrong.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{}\npage:{}", wrong.concat(), page()))
+            }
+        });
+    }
+
+    /// As [`Self::hold`]; then has one more handshake made, which the agent reports after everything it still had in
+    /// hand, and holds again: a number that was right by luck and moves afterwards does not pass.
+    ///
+    /// # Panics
+    /// At the first number that differs.
+    pub fn settle(&mut self, agent: &Agent, server: &Server, before: &Metrics) {
+        self.hold(agent, before);
+        let last = Client::new(server.port).once_from(LAST).run();
+        assert_eq!(
+            last.total(|row| row.full),
+            1,
+            "the last handshake did not complete: {last:?}"
+        );
+        self.add_report(server, &last);
+        self.hold(agent, before);
+        assert_nothing_lost(&agent.metrics());
+    }
+}
+
+/// Runs `client` against `server` and demands that the agent's counts for both roles, in total and per peer, rise by
+/// exactly what the client reports; that no call that wants more input counts as a failure; that nothing is counted
+/// late; and that no event is lost.
+///
+/// # Panics
+/// At the first number that differs.
+pub fn observe(agent: &Agent, server: &Server, client: &Client, at_least: u32) -> Report {
+    let before = agent.metrics();
+    let report = client.run();
+    report.assert_mixed(at_least);
+    let mut expected = Expected::default();
+    expected.add_report(server, &report);
+    expected
+        .add("reprise_handshake_failures_total", &[], 0)
+        .add("reprise_peer_handshake_failures_total", &[], 0);
+    expected.settle(agent, server, &before);
+    report
+}
+
+/// That every sensor reports its losses, and reports none, after having delivered events at all.
+///
+/// # Panics
+/// When a sensor lost something or says nothing.
+pub fn assert_nothing_lost(metrics: &Metrics) {
+    let lost: Vec<_> = metrics.matching("reprise_events_lost_total", &[]).collect();
+    assert!(!lost.is_empty(), "no sensor says what it lost");
+    assert!(
+        lost.iter().all(|sample| sample.value == 0.0),
+        "lost events: {lost:?}"
+    );
+    let events = metrics.sum("reprise_events_total", &[("sensor", "handshake")]);
+    assert!(events > 0.0, "no events at all: {}", metrics.show("events"));
+}
+
+/// Makes single handshakes until the agent counts one of them: a library that it meets for the first time takes a
+/// moment to be attached, and only what is made after that is held to the exact numbers.
+///
+/// # Panics
+/// When none is counted in time.
+pub fn warm_up(agent: &Agent, server: &Server) {
+    let labels = [("peer", "127.0.0.98"), ("role", "server")];
+    let before = agent
+        .metrics()
+        .sum("reprise_peer_handshakes_total", &labels);
+    let mut made = 0.0;
+    poll_until("the agent observes this server", PATIENCE, || {
+        let report = Client::new(server.port).once_from("127.0.0.98").run();
+        made += f64::from(report.total(|row| row.full));
+        let counted = agent
+            .metrics()
+            .sum("reprise_peer_handshakes_total", &labels)
+            - before;
+        if counted > 0.0 {
+            Ok(())
+        } else {
+            Err(format!("{made} made; agent: {}", agent.stderr()))
+        }
+    });
+}

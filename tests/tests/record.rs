@@ -1,0 +1,139 @@
+//! What was recorded gives the same numbers again.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use reprise_tests::agent::{binary, command};
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::process::Process;
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::observe;
+use reprise_tests::{Agent, Client, Metrics, Server};
+use tempfile::TempDir;
+
+const NO_ARGUMENTS: [&str; 0] = [];
+const FAMILY: &str = "reprise_peer_handshakes_total";
+
+fn replay(path: &str) -> Metrics {
+    let output = command(["replay", path, "--metrics"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "stderr: {stderr}");
+    let page = String::from_utf8(output.stdout).expect("a page in UTF-8");
+    Metrics::parse(&page).unwrap_or_else(|error| panic!("malformed page: {error}"))
+}
+
+#[test]
+fn a_replay_equals_the_live_numbers() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let path = directory.path().join("events");
+    let server = Server::haproxy(Sessions::Ids);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut recorder = Process::spawn(
+        Command::new(binary())
+            .args(["record", "--output"])
+            .arg(&path),
+    );
+    // The recorder observes once its file grows by the handshakes that are made; three in a row, as the first growth
+    // may be the file's header.
+    let size = || fs::metadata(&path).map_or(0, |data| data.len());
+    for _ in 0..3 {
+        let start = size();
+        poll_until("the recording grows", PATIENCE, || {
+            assert!(
+                recorder.ended().is_none(),
+                "the recorder ended: {}",
+                recorder.stderr()
+            );
+            let _ = Client::new(server.port).once_from("127.0.0.98").run();
+            let now = size();
+            if now > start {
+                Ok(())
+            } else {
+                Err(format!("{now} bytes; stderr: {}", recorder.stderr()))
+            }
+        });
+    }
+    let report = observe(
+        &agent,
+        &server,
+        &Client::new(server.port).connections(120),
+        120,
+    );
+    let live = agent.metrics();
+    recorder.signal(Signal::SIGTERM);
+    let (status, _) = recorder.wait(PATIENCE);
+    assert_eq!(status.code(), Some(0), "stderr: {}", recorder.stderr());
+
+    let path = path.display().to_string();
+    let replayed = replay(&path);
+    for (source, row) in &report.rows {
+        for (resumption, count) in [("full", row.full), ("resumed", row.resumed)] {
+            let labels = [
+                ("peer", source.as_str()),
+                ("role", "server"),
+                ("resumption", resumption),
+            ];
+            assert_eq!(
+                replayed.sum(FAMILY, &labels),
+                f64::from(count),
+                "{labels:?}"
+            );
+            assert_eq!(
+                replayed.sum(FAMILY, &labels),
+                live.sum(FAMILY, &labels),
+                "{labels:?}"
+            );
+        }
+    }
+    assert_eq!(replayed.sum("reprise_handshake_failures_total", &[]), 0.0);
+    let again = replay(&path);
+    let handshakes = |page: &Metrics| page.show("handshakes_total");
+    assert_eq!(
+        handshakes(&replayed),
+        handshakes(&again),
+        "a replay is not repeatable"
+    );
+
+    // Cut off in mid-event, as by a full disk: what is whole is shown, or a message names the file.
+    let whole = fs::read(&path).expect("failed to read the recording");
+    let cut = directory.path().join("cut").display().to_string();
+    fs::write(&cut, &whole[..whole.len() - 7]).expect("failed to write the cut recording");
+    let output = command(["replay", &cut, "--metrics"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.contains(&cut) && !stderr.contains("panicked"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_recording_ends_after_its_seconds() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let path = directory.path().join("events");
+    let _server = Server::python(Sessions::Ids);
+    let mut recorder = Process::spawn(
+        Command::new(binary())
+            .args(["record", "--seconds", "1", "--output"])
+            .arg(&path),
+    );
+    let (status, took) = recorder.wait(PATIENCE);
+    assert_eq!(status.code(), Some(0), "stderr: {}", recorder.stderr());
+    assert!(took.as_secs_f64() >= 0.9, "{took:?}");
+    assert_eq!(
+        replay(&path.display().to_string()).sum(FAMILY, &[("peer", "127.0.0.2")]),
+        0.0
+    );
+}
+
+#[test]
+fn an_output_that_cannot_be_written() {
+    let output = command(["record", "--seconds", "1", "--output", "/proc/no/such/file"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{:?}: {stderr}",
+        output.status
+    );
+    assert!(stderr.contains("/proc/no/such/file"), "{stderr}");
+}

@@ -1,0 +1,111 @@
+//! `cargo xtask demo`: HAProxy as an operator configures it, clients that reconnect, some of them
+//! over a lossy path, some that never offer a session; and the agent's live table of it all.
+//!
+//! Whatever ends it, nothing stays behind: each part removes itself when it is dropped.
+
+mod clients;
+mod interrupt;
+mod network;
+mod page;
+mod process;
+mod server;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use process::Process;
+
+use crate::{
+    paths,
+    setup::{self, Purpose},
+};
+
+/// How long the agent may take to end once it is asked to (the contract says 2 s).
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Flags of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How long to watch
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Where the agent serves its metrics page
+    #[arg(long, default_value = "127.0.0.1:9797")]
+    listen: SocketAddr,
+}
+
+/// Sets up, builds, runs everything for the time wanted, and cleans up.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    paths::need_root("demo")?;
+    setup::run(Purpose::Build)?;
+    let agent = build()?;
+    interrupt::install()?;
+
+    let directory = process::Directory::create()?;
+    let _network = network::Lossy::create()?;
+    let _server = server::start(directory.path())?;
+    let _clients = clients::start(directory.path())?;
+    println!(
+        "\nHAProxy: {} (TLS 1.2, session IDs) and {} (TLS 1.3, tickets)\n\
+         clients: on loopback, and over a path that loses {} % each way\n\
+         metrics page: http://{}/metrics, for the next {} s (Ctrl-C ends earlier)\n",
+        server::PORT_SESSION_IDS,
+        server::PORT_TICKETS,
+        network::LOSS_PERCENT,
+        args.listen,
+        args.seconds,
+    );
+    watch(&agent, args)
+}
+
+fn build() -> Result<PathBuf> {
+    println!("\nbuilding the agent");
+    let began = Instant::now();
+    let status = paths::cargo()
+        .args(["build", "--release", "--package", "reprise"])
+        .status()
+        .context("failed to start cargo")?;
+    if !status.success() {
+        bail!("failed to build the agent ({status}); the compiler's message is above");
+    }
+    println!("built in {:.1} s", began.elapsed().as_secs_f64());
+    paths::agent()
+}
+
+/// Runs the agent on this terminal, reads its page once at the end, and stops it.
+fn watch(agent: &std::path::Path, args: &Args) -> Result<()> {
+    let mut command = Command::new(agent);
+    command
+        .args(["watch", "--listen", &args.listen.to_string()])
+        .stdin(Stdio::inherit());
+    let mut agent = Process::spawn_foreground("the agent", &mut command)?;
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    while Instant::now() < end && !interrupt::seen() {
+        if let Some(status) = agent.ended()? {
+            bail!("failed to watch: the agent ended by itself ({status})");
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let page = page::fetch(args.listen);
+    let status = agent.stop(GRACE)?;
+    match page {
+        Ok(page) => println!(
+            "\nfrom http://{}/metrics:\n{}",
+            args.listen,
+            page::summary(&page)
+        ),
+        // After Ctrl-C the agent, which got it too, may be gone already.
+        Err(error) if interrupt::seen() => println!("\nno metrics page any more: {error:#}"),
+        Err(error) => return Err(error),
+    }
+    if !status.success() {
+        bail!("the agent did not end well ({status})");
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Processes and a directory that end with their owner.
+
+use std::{
+    env, fs, io,
+    os::unix::{fs::DirBuilderExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::steps::shown;
+
+/// A child that is killed when this is dropped.
+pub(super) struct Process {
+    name: &'static str,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a child that Ctrl-C does not reach: it ends when its owner drops it.
+    pub(super) fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
+        Self::spawn_foreground(name, command.process_group(0))
+    }
+
+    /// Starts a child in the terminal's foreground, so that it may read keys, and gets Ctrl-C.
+    pub(super) fn spawn_foreground(name: &'static str, command: &mut Command) -> Result<Self> {
+        let child = command
+            .spawn()
+            .with_context(|| format!("failed to start {name} ({})", shown(command)))?;
+        Ok(Self { name, child })
+    }
+
+    /// The status, if it has ended.
+    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("failed to wait for {}", self.name))
+    }
+
+    /// Interrupts it and waits; kills it when it takes longer than `grace`.
+    pub(super) fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
+        if let Some(status) = self.ended()? {
+            return Ok(status);
+        }
+        let pid = i32::try_from(self.child.id()).context("failed to convert a process id")?;
+        // A child that ended meanwhile is still ours to wait for, so its id is not another's.
+        kill(Pid::from_raw(pid), Signal::SIGINT)
+            .with_context(|| format!("failed to interrupt {}", self.name))?;
+        let end = Instant::now() + grace;
+        while Instant::now() < end {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        eprintln!(
+            "warning: {} did not end within {grace:?}: killed",
+            self.name
+        );
+        self.child
+            .kill()
+            .and_then(|()| self.child.wait())
+            .with_context(|| format!("failed to kill {}", self.name))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return;
+        }
+        // Nothing to be done about a child that cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory of this run, removed with its content when this is dropped.
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// Creates it, for root alone: it holds a private key.
+    pub(super) fn create() -> Result<Self> {
+        let path = env::temp_dir().join(format!("reprise-demo-{}", process::id()));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("failed to create {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("warning: failed to remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// Runs a short tool to its end; its error output is in the error.
+pub(super) fn run(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("failed to start {}", shown(command)))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(io::Error::other(stderr)).with_context(|| format!("failed to run {}", shown(command)))
+}

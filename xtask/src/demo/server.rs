@@ -1,0 +1,114 @@
+//! HAProxy, configured as an operator would who wants sessions to be resumed.
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    interrupt, network,
+    process::{self, Process},
+};
+
+/// TLS 1.2 without tickets: sessions are found by their ID in HAProxy's cache.
+pub(super) const PORT_SESSION_IDS: u16 = 9443;
+
+/// TLS 1.3: sessions come back in tickets.
+pub(super) const PORT_TICKETS: u16 = 9444;
+
+/// The certificate, which clients trust, and the certificate with its key, for HAProxy.
+pub(super) const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+const BUNDLE: &str = "bundle.pem";
+
+/// How long HAProxy may take to listen.
+const START: Duration = Duration::from_secs(10);
+
+/// Starts HAProxy and waits until it listens.
+pub(super) fn start(directory: &Path) -> Result<Process> {
+    certify(directory)?;
+    let file = directory.join("haproxy.cfg");
+    fs::write(&file, configuration(directory))
+        .with_context(|| format!("failed to write {}", file.display()))?;
+    let log = directory.join("haproxy.log");
+    let out = fs::File::create(&log).context("failed to create HAProxy's log")?;
+    let mut haproxy = Process::spawn(
+        "HAProxy",
+        Command::new("haproxy")
+            .args(["-db", "-f"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(out),
+    )?;
+    let end = Instant::now() + START;
+    while TcpStream::connect((network::HOST_ADDRESS, PORT_TICKETS)).is_err() {
+        let ended = haproxy.ended()?.is_some();
+        if ended || interrupt::seen() || Instant::now() > end {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            bail!(
+                "failed to start HAProxy: {said}\n\
+                 remedy: ports {PORT_SESSION_IDS} and {PORT_TICKETS} must be free"
+            );
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(haproxy)
+}
+
+fn configuration(directory: &Path) -> String {
+    let bundle = directory.join(BUNDLE);
+    let bundle = bundle.display();
+    let bind = |port: u16, options: &str| {
+        ["127.0.0.1", network::HOST_ADDRESS]
+            .map(|address| format!("    bind {address}:{port} ssl crt {bundle} {options}\n"))
+            .concat()
+    };
+    let session_ids = bind(
+        PORT_SESSION_IDS,
+        "ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2 no-tls-tickets",
+    );
+    let tickets = bind(PORT_TICKETS, "ssl-min-ver TLSv1.3");
+    let answer = "http-request return status 200 content-type text/plain string \"ok\\n\"";
+    format!(
+        "global\n    \
+             maxconn 2000\n    \
+             tune.ssl.cachesize 100000\n    \
+             tune.ssl.lifetime 1800\n\n\
+         defaults\n    \
+             mode http\n    \
+             option httpclose\n    \
+             timeout client 20s\n    \
+             timeout server 20s\n    \
+             timeout connect 5s\n\n\
+         frontend session_ids\n{session_ids}    {answer}\n\n\
+         frontend tickets\n{tickets}    {answer}\n"
+    )
+}
+
+/// A certificate of its own for every run.
+fn certify(directory: &Path) -> Result<()> {
+    process::run(
+        Command::new("openssl")
+            .current_dir(directory)
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+            .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=reprise demo", "-addext"])
+            .arg(format!(
+                "subjectAltName=IP:127.0.0.1,IP:{}",
+                network::HOST_ADDRESS
+            ))
+            .args(["-out", CERTIFICATE, "-keyout", KEY]),
+    )
+    .context("failed to make a certificate")?;
+    let read =
+        |name| fs::read(directory.join(name)).with_context(|| format!("failed to read {name}"));
+    let bundle = [read(CERTIFICATE)?, read(KEY)?].concat();
+    fs::write(directory.join(BUNDLE), bundle).context("failed to write the bundle")
+}

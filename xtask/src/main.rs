@@ -1,0 +1,43 @@
+//! `cargo xtask`: the project's own commands, one file per verb.
+
+mod demo;
+mod paths;
+mod setup;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find or install what builds and tests need (as root)
+    Setup,
+    /// Set up, then lint, build and run every test
+    Test(test::Args),
+    /// Set up, build, start servers and clients, and watch them
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Setup => setup::run(setup::Purpose::Build),
+        Verb::Test(args) => return test::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

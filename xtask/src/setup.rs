@@ -1,0 +1,45 @@
+//! `cargo xtask setup`: finds or installs what builds, tests and the demo need.
+//!
+//! Idempotent: what is there is only looked at. Each step says what it found or did, and how long
+//! it took; a step that fails names the remedy.
+
+mod kernel;
+mod packages;
+mod rust;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::{
+    paths,
+    steps::{Log, step},
+};
+
+/// What the machine is set up for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Building, and running the demo.
+    Build,
+    /// All tests: the linters' tools too.
+    Test,
+}
+
+/// Runs all steps.
+pub(crate) fn run(purpose: Purpose) -> Result<()> {
+    paths::need_root("setup")?;
+    let began = Instant::now();
+    println!("setup");
+    let log = Log::create(paths::target()?.join("setup.log"))?;
+    step("packages", || packages::ensure(&log, packages::BASE))?;
+    step("rustc", || rust::ensure_rustc(&log))?;
+    step("bpf-linker", || rust::ensure_linker(&log))?;
+    if purpose == Purpose::Test {
+        step("lints", || rust::ensure_lints(&log))?;
+        step("cargo-deny", || rust::ensure_deny(&log))?;
+    }
+    step("tracefs", kernel::ensure_tracefs)?;
+    step("bpf", kernel::check_bpf)?;
+    println!("setup took {:.1} s", began.elapsed().as_secs_f64());
+    Ok(())
+}

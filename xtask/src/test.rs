@@ -1,0 +1,74 @@
+//! `cargo xtask test`: sets up, lints, builds, runs every test, and prints the totals.
+//!
+//! Every part runs even when an earlier one failed, so that one run tells all. A lint that fails
+//! counts as one failed test, one that cannot run as one skipped.
+
+mod parts;
+mod totals;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Result;
+use totals::Totals;
+
+use crate::setup::{self, Purpose};
+
+/// Flags of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only what needs neither root nor servers: lints and unit tests, without setting up
+    #[arg(long)]
+    fast: bool,
+}
+
+/// Runs all parts; the last line printed is the totals.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let began = Instant::now();
+    let mut totals = Totals::default();
+    if args.fast || part("setup", &mut totals, |_| setup::run(Purpose::Test)) {
+        run_parts(args, &mut totals);
+    }
+    println!("\nall took {:.0} s", began.elapsed().as_secs_f64());
+    println!("{totals}");
+    if totals.failed > 0 {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn run_parts(args: &Args, totals: &mut Totals) {
+    part("format", totals, parts::format);
+    part("clippy (host)", totals, parts::clippy_host);
+    part("clippy (BPF)", totals, parts::clippy_bpf);
+    part("dependencies", totals, parts::deny);
+    part("unit and property tests", totals, parts::unit);
+    if !args.fast {
+        let built = part("build", totals, parts::build);
+        if built {
+            part("behaviour tests", totals, parts::behaviour);
+        } else {
+            println!("behaviour tests need the agent, which was not built");
+        }
+    }
+}
+
+/// Runs one part under its heading; says whether it passed.
+fn part(name: &str, totals: &mut Totals, body: fn(&mut Totals) -> Result<()>) -> bool {
+    println!("\n== {name}");
+    let began = Instant::now();
+    let before = totals.failed;
+    if let Err(error) = body(totals) {
+        eprintln!("error: {error:#}");
+        // A part that breaks before it could count its failures is one itself.
+        if totals.failed == before {
+            totals.failed += 1;
+        }
+    }
+    let passed = totals.failed == before;
+    let verdict = if passed { "ok" } else { "FAILED" };
+    println!(
+        "== {name}: {verdict} ({:.1} s)",
+        began.elapsed().as_secs_f64()
+    );
+    passed
+}

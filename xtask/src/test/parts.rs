@@ -1,0 +1,110 @@
+//! The parts of a test run. Each runs one tool with its output passed through.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::{bpf, toolchain::Toolchain};
+
+use super::totals::Totals;
+use crate::{paths, steps::shown};
+
+/// The package of the behaviour tests.
+const BEHAVIOUR: &str = "reprise-tests";
+
+/// Tells the behaviour tests which agent to run.
+const AGENT_ENV: &str = "REPRISE_BIN";
+
+pub(super) fn format(_: &mut Totals) -> Result<()> {
+    pass(paths::cargo().args(["fmt", "--all", "--check"]))
+}
+
+pub(super) fn clippy_host(_: &mut Totals) -> Result<()> {
+    let mut cargo = paths::cargo();
+    cargo.args(["clippy", "--workspace", "--all-targets"]);
+    pass(cargo.args(["--", "--deny", "warnings"]))
+}
+
+/// The objects, with the clippy of the compiler that builds them.
+pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    if toolchain.clippy_driver().is_none() {
+        println!(
+            "skipped: {} comes without clippy-driver; `rustup component add clippy` has one",
+            toolchain.rustc.display()
+        );
+        totals.skipped += 1;
+        return Ok(());
+    }
+    let target = paths::target()?.join("bpf-clippy");
+    let mut cargo = bpf::cargo(&toolchain, &paths::workspace(), &target, "clippy");
+    pass(cargo.args(["--", "--deny", "warnings"]))
+}
+
+pub(super) fn deny(totals: &mut Totals) -> Result<()> {
+    let asked = paths::cargo().args(["deny", "--version"]).output();
+    if !asked.is_ok_and(|answer| answer.status.success()) {
+        println!("skipped: no cargo-deny; `cargo xtask test` without --fast installs it");
+        totals.skipped += 1;
+        return Ok(());
+    }
+    println!("bans, licences, sources; advisories need the network: `cargo deny check advisories`");
+    // It reads the manifests of all targets' packages, more than any build downloads.
+    pass(paths::cargo().args(["fetch", "--locked"]))?;
+    let mut cargo = paths::cargo();
+    cargo.args(["deny", "--locked", "--offline", "check"]);
+    pass(cargo.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
+}
+
+pub(super) fn unit(totals: &mut Totals) -> Result<()> {
+    let mut cargo = paths::cargo();
+    cargo.args(["test", "--workspace", "--exclude", BEHAVIOUR]);
+    count(cargo.arg("--no-fail-fast"), totals)
+}
+
+pub(super) fn build(_: &mut Totals) -> Result<()> {
+    pass(paths::cargo().args(["build", "--release", "--package", "reprise"]))
+}
+
+/// Against real servers, with the agent as it is shipped. One at a time: each counts everything
+/// that happens on this machine.
+pub(super) fn behaviour(totals: &mut Totals) -> Result<()> {
+    let mut cargo = paths::cargo();
+    cargo
+        .args(["test", "--release", "--package", BEHAVIOUR])
+        .args(["--no-fail-fast", "--", "--test-threads=1"])
+        .env(AGENT_ENV, paths::agent()?);
+    count(&mut cargo, totals)
+}
+
+/// Runs a tool that passes or fails.
+fn pass(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("failed to start {}", shown(command)))?;
+    ensure!(status.success(), "failed: {} ({status})", shown(command));
+    Ok(())
+}
+
+/// Runs a `cargo test`, its output passed through line by line and counted.
+fn count(command: &mut Command, totals: &mut Totals) -> Result<()> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {}", shown(command)))?;
+    let stdout = child.stdout.take().context("failed to take the output")?;
+    // By bytes: what a test prints need not be UTF-8.
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("failed to read the tests' output")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        totals.add_line(&line);
+    }
+    let status = child.wait().context("failed to wait for the tests")?;
+    ensure!(status.success(), "failed: {} ({status})", shown(command));
+    Ok(())
+}
