@@ -10,13 +10,21 @@ fn main() -> Result<()> {
         .context("the agent's package lies in the workspace")?
         .to_path_buf();
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    println!("cargo:rerun-if-changed={}", workspace.join("ebpf").display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        workspace.join("ebpf").display()
+    );
     println!("cargo:rerun-if-env-changed=REPRISE_BPF_RUSTC");
     for object in xtask::bpf::build(&workspace, &out)? {
         let name = object.file_name().context("object has a name")?;
         let target = out.join(name).with_extension("bpf.o");
-        fs::copy(&object, &target)
-            .with_context(|| format!("failed to copy {} to {}", object.display(), target.display()))?;
+        fs::copy(&object, &target).with_context(|| {
+            format!(
+                "failed to copy {} to {}",
+                object.display(),
+                target.display()
+            )
+        })?;
     }
     Ok(())
 }

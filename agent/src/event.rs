@@ -165,7 +165,10 @@ mod tests {
             Event::decode(&[0; 3]),
             Err(DecodeError::Short { got: 3, want: 16 })
         );
-        assert_eq!(Event::decode(&[9; 200]), Err(DecodeError::Kind(0x0909_0909)));
+        assert_eq!(
+            Event::decode(&[9; 200]),
+            Err(DecodeError::Kind(0x0909_0909))
+        );
         let header = Header {
             kind: handshake::HANDSHAKE,
             size: 0,

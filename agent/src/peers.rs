@@ -183,12 +183,16 @@ mod tests {
 
     #[test]
     fn longest_prefix_wins_then_the_address_is_cut() {
-        let naming = naming("[groups]\nplant = ['10.0.0.0/8']\nhall = ['10.1.0.0/16', 'fd00::/8']\n");
+        let naming =
+            naming("[groups]\nplant = ['10.0.0.0/8']\nhall = ['10.1.0.0/16', 'fd00::/8']\n");
         assert_eq!(named(&naming, Role::Server, "10.1.2.3:5"), "hall");
         assert_eq!(named(&naming, Role::Server, "10.2.2.3:5"), "plant");
         assert_eq!(named(&naming, Role::Client, "[fd00::1]:443"), "hall");
         assert_eq!(named(&naming, Role::Server, "192.0.2.7:5"), "192.0.2.0/24");
-        assert_eq!(named(&naming, Role::Client, "192.0.2.7:443"), "192.0.2.7:443");
+        assert_eq!(
+            named(&naming, Role::Client, "192.0.2.7:443"),
+            "192.0.2.7:443"
+        );
         assert_eq!(
             named(&naming, Role::Server, "[2001:db8::1:2]:5"),
             "2001:db8::/64"
@@ -209,7 +213,11 @@ mod tests {
     #[test]
     fn bad_files_name_file_and_line() {
         let error = |text: &str| Groups::parse(text, Path::new("peers.toml")).unwrap_err();
-        assert!(error("[groups]\na = ['10.0.0.0/33']").to_string().contains("peers.toml"));
+        assert!(
+            error("[groups]\na = ['10.0.0.0/33']")
+                .to_string()
+                .contains("peers.toml")
+        );
         assert!(matches!(error("[group]"), PeerFileError::Parse { .. }));
         assert!(matches!(
             error("[groups]\na = ['10.0.0.0/8']\nb = ['10.9.9.9/8']"),

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A sensor: programs that are loaded together and fail together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sensor {
     /// Uprobes on TLS libraries.
@@ -30,7 +30,7 @@ impl Sensor {
 }
 
 /// What became of an attach point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It works.
@@ -57,7 +57,7 @@ impl Verdict {
 }
 
 /// Health of one sensor.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// Whether its programs are loaded and attached.
     pub attached: bool,
@@ -70,7 +70,7 @@ pub struct Health {
 }
 
 /// One TLS library file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Library {
     /// File name.
     pub library: String,
@@ -89,7 +89,7 @@ pub struct Library {
 }
 
 /// Everything the agent says of itself.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Status {
     /// By [`Sensor`], in its order.
     pub sensors: [Health; Sensor::ALL.len()],
@@ -127,7 +127,8 @@ impl Status {
     /// Whether some library is observed.
     #[must_use]
     pub fn observes_handshakes(&self) -> bool {
-        self.sensor(Sensor::Handshake).attached && self.libraries.iter().any(|library| library.observed)
+        self.sensor(Sensor::Handshake).attached
+            && self.libraries.iter().any(|library| library.observed)
     }
 
     /// Why the agent is not ready; `None` when it is.

@@ -176,8 +176,8 @@ pub struct Open {
     pub flags: u32,
     /// A constant of [`socket_source`].
     pub socket_source: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// A constant of [`role`].
+    pub role: u32,
     /// The connection.
     pub socket: Socket,
 }

@@ -32,13 +32,15 @@ pub fn binary() -> PathBuf {
 /// Runs the binary to its end with `args`.
 ///
 /// # Panics
-/// When it cannot be started.
+/// When it cannot be started, or goes on where it should have ended.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
-    let mut command = Command::new(binary());
-    command
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("failed to run {command:?}: {error}"))
+    let mut process = Process::spawn(Command::new(binary()).args(args));
+    let (status, _) = process.wait(PATIENCE);
+    Output {
+        status,
+        stdout: process.stdout().into(),
+        stderr: process.stderr().into(),
+    }
 }
 
 /// A running agent; stopped when dropped.

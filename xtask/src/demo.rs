@@ -12,8 +12,8 @@ mod server;
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -79,8 +79,8 @@ fn build() -> Result<PathBuf> {
 }
 
 /// Runs the agent on this terminal, reads its page once at the end, and stops it.
-fn watch(agent: &std::path::Path, args: &Args) -> Result<()> {
-    let mut command = Command::new(agent);
+fn watch(agent: &Path, args: &Args) -> Result<()> {
+    let mut command = process::bound(agent, "INT");
     command
         .args(["watch", "--listen", &args.listen.to_string()])
         .stdin(Stdio::inherit());

@@ -142,7 +142,10 @@ fn causes_follow_the_strongest_evidence() {
     assert_eq!(fail(&|e| e.flags = flag::PEER_CLOSED, &[]), Cause::Closed);
     assert_eq!(fail(&|e| e.flags = flag::SOCKET_CLOSED, &[]), Cause::Reset);
     assert_eq!(fail(&|e| e.outcome = outcome::FREED, &[]), Cause::Abandoned);
-    assert_eq!(fail(&|e| e.outcome = outcome::RESTARTED, &[]), Cause::Abandoned);
+    assert_eq!(
+        fail(&|e| e.outcome = outcome::RESTARTED, &[]),
+        Cause::Abandoned
+    );
     assert_eq!(
         fail(&|e| e.outcome = outcome::PROCESS_ENDED, &reset),
         Cause::Abandoned

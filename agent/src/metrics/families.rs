@@ -3,7 +3,9 @@
 use std::fmt;
 
 use prometheus_client::{
-    encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet},
+    encoding::{
+        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
+    },
     metrics::MetricType,
     registry::Unit,
 };
@@ -18,7 +20,10 @@ use crate::{
 /// Name shown for the peers that are not named.
 const OTHER: &str = "other";
 
-pub(super) fn encode(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+pub(super) fn encode(
+    observed: &Observed,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let Observed { pipeline, status } = observed;
     let stats = &pipeline.stats;
     if status.observes_handshakes() {
@@ -33,7 +38,12 @@ pub(super) fn encode(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -
 }
 
 fn handshakes(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let mut family = counter(encoder, "reprise_handshakes", "Completed TLS handshakes.", None)?;
+    let mut family = counter(
+        encoder,
+        "reprise_handshakes",
+        "Completed TLS handshakes.",
+        None,
+    )?;
     for role in Role::ALL {
         for version in Version::ALL {
             for resumption in Resumption::ALL {
@@ -56,7 +66,11 @@ fn handshakes(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
     for role in Role::ALL {
         for cause in Cause::ALL {
             let labels = [("role", role.label()), ("cause", cause.label())];
-            count(&mut family, &labels, stats.failures[role as usize][cause as usize])?;
+            count(
+                &mut family,
+                &labels,
+                stats.failures[role as usize][cause as usize],
+            )?;
         }
     }
     let mut family = encoder.encode_descriptor(
@@ -75,7 +89,11 @@ fn handshakes(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
         Some(&Unit::Seconds),
     )?;
     for (labels, role, resumption) in by_resumption() {
-        count(&mut family, &labels, seconds(stats.library_ns[role][resumption]))?;
+        count(
+            &mut family,
+            &labels,
+            seconds(stats.library_ns[role][resumption]),
+        )?;
     }
     Ok(())
 }
@@ -92,7 +110,11 @@ fn by_resumption() -> impl Iterator<Item = ([(&'static str, &'static str); 2], u
     })
 }
 
-fn peers(stats: &Stats, now_ns: u64, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+fn peers(
+    stats: &Stats,
+    now_ns: u64,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let mut rows: Vec<(String, Role, &PeerStats)> = stats
         .peers
         .iter()
@@ -147,7 +169,11 @@ fn peers(stats: &Stats, now_ns: u64, encoder: &mut DescriptorEncoder<'_>) -> Res
     )?;
     for (peer, role, sums) in &rows {
         if let Some(ratio) = stats.peers.ratio(sums, now_ns) {
-            set(&mut family, &[("peer", peer.as_str()), ("role", role.label())], ratio)?;
+            set(
+                &mut family,
+                &[("peer", peer.as_str()), ("role", role.label())],
+                ratio,
+            )?;
         }
     }
     Ok(())
@@ -161,8 +187,15 @@ fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::E
         None,
     )?;
     for role in Role::ALL {
-        for (phase, sum) in ["syn", "synack", "handshake"].into_iter().zip(stats.retransmits[role as usize]) {
-            let labels = [("role", role.label()), ("phase", phase), ("direction", "sent")];
+        for (phase, sum) in ["syn", "synack", "handshake"]
+            .into_iter()
+            .zip(stats.retransmits[role as usize])
+        {
+            let labels = [
+                ("role", role.label()),
+                ("phase", phase),
+                ("direction", "sent"),
+            ];
             count(&mut family, &labels, sum)?;
         }
     }
@@ -173,8 +206,15 @@ fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::E
         None,
     )?;
     for role in Role::ALL {
-        for (outcome, sum) in ["completed", "failed"].into_iter().zip(stats.with_loss[role as usize]) {
-            count(&mut family, &[("role", role.label()), ("outcome", outcome)], sum)?;
+        for (outcome, sum) in ["completed", "failed"]
+            .into_iter()
+            .zip(stats.with_loss[role as usize])
+        {
+            count(
+                &mut family,
+                &[("role", role.label()), ("outcome", outcome)],
+                sum,
+            )?;
         }
     }
     Ok(())
@@ -205,14 +245,35 @@ fn agent(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt
     for labels in &builds {
         family.encode_info(labels)?;
     }
-    let mut family = gauge(encoder, "reprise_probe_attached", "Attach points per probe and verdict.")?;
+    let mut family = gauge(
+        encoder,
+        "reprise_probe_attached",
+        "Attach points per probe and verdict.",
+    )?;
     for ((probe, verdict), sum) in &status.probes {
-        set(&mut family, &[("probe", *probe), ("verdict", verdict.label())], *sum)?;
+        set(
+            &mut family,
+            &[("probe", *probe), ("verdict", verdict.label())],
+            *sum,
+        )?;
     }
-    let attached = || Sensor::ALL.into_iter().filter(|sensor| status.sensor(*sensor).attached);
-    let mut family = counter(encoder, "reprise_events", "Events read from the kernel.", None)?;
+    let attached = || {
+        Sensor::ALL
+            .into_iter()
+            .filter(|sensor| status.sensor(*sensor).attached)
+    };
+    let mut family = counter(
+        encoder,
+        "reprise_events",
+        "Events read from the kernel.",
+        None,
+    )?;
     for sensor in attached() {
-        count(&mut family, &[("sensor", sensor.label())], status.sensor(sensor).events)?;
+        count(
+            &mut family,
+            &[("sensor", sensor.label())],
+            status.sensor(sensor).events,
+        )?;
     }
     let mut family = counter(
         encoder,
@@ -221,7 +282,11 @@ fn agent(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt
         None,
     )?;
     for sensor in attached() {
-        count(&mut family, &[("sensor", sensor.label())], status.sensor(sensor).lost)?;
+        count(
+            &mut family,
+            &[("sensor", sensor.label())],
+            status.sensor(sensor).lost,
+        )?;
     }
     Ok(())
 }
@@ -230,7 +295,11 @@ fn tables(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<()
     let Observed { pipeline, status } = observed;
     let tracked = pipeline.tracked();
     let peers = &pipeline.stats.peers;
-    let mut family = gauge(encoder, "reprise_tracked", "Live entries per bounded table.")?;
+    let mut family = gauge(
+        encoder,
+        "reprise_tracked",
+        "Live entries per bounded table.",
+    )?;
     for (table, entries) in [
         ("connections", tracked.connections as u64),
         ("libraries", status.libraries.len() as u64),
@@ -303,12 +372,14 @@ fn histogram(
 ) -> Result<(), fmt::Error> {
     let bounds = BOUNDS.into_iter().chain([f64::MAX]);
     let buckets: Vec<_> = bounds.zip(histogram.counts).collect();
-    family.encode_family(labels)?.encode_histogram::<NoLabelSet>(
-        seconds(histogram.sum_ns),
-        histogram.count(),
-        &buckets,
-        None,
-    )
+    family
+        .encode_family(labels)?
+        .encode_histogram::<NoLabelSet>(
+            seconds(histogram.sum_ns),
+            histogram.count(),
+            &buckets,
+            None,
+        )
 }
 
 fn seconds(ns: u64) -> f64 {

@@ -67,7 +67,12 @@ impl Collector for Process {
         }
         if let Ok(open) = me.fd_count() {
             encoder
-                .encode_descriptor("process_open_fds", "Open file descriptors.", None, MetricType::Gauge)?
+                .encode_descriptor(
+                    "process_open_fds",
+                    "Open file descriptors.",
+                    None,
+                    MetricType::Gauge,
+                )?
                 .encode_gauge(&(open as u64))?;
         }
         Ok(())

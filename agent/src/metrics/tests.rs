@@ -46,10 +46,18 @@ fn observed() -> Observed {
         ..Retransmits::default()
     };
     for one in [
-        seen("127.0.0.2:1", End::Completed(Resumption::Full), Retransmits::default()),
+        seen(
+            "127.0.0.2:1",
+            End::Completed(Resumption::Full),
+            Retransmits::default(),
+        ),
         seen("127.0.0.2:2", End::Completed(Resumption::Resumed), lost),
         seen("[2001:db8::7]:3", End::Failed(Cause::PacketLoss), lost),
-        seen("127.0.0.4:4", End::Completed(Resumption::Full), Retransmits::default()),
+        seen(
+            "127.0.0.4:4",
+            End::Completed(Resumption::Full),
+            Retransmits::default(),
+        ),
     ] {
         pipeline.stats.observe(&one, &naming);
     }
@@ -84,7 +92,10 @@ fn page_matches_the_golden_file() {
         fs::write(path, &page).unwrap();
     }
     let golden = fs::read_to_string(path).unwrap();
-    assert_eq!(page, golden, "UPDATE_GOLDEN=1 rewrites it; then read the difference");
+    assert_eq!(
+        page, golden,
+        "UPDATE_GOLDEN=1 rewrites it; then read the difference"
+    );
 }
 
 #[test]
@@ -129,7 +140,9 @@ fn open_metrics_only_where_asked_for_by_name() {
     assert_eq!(Format::negotiate(None), Format::Prometheus);
     assert_eq!(Format::negotiate(Some("*/*")), Format::Prometheus);
     assert_eq!(
-        Format::negotiate(Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")),
+        Format::negotiate(Some(
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+        )),
         Format::OpenMetrics
     );
 }

@@ -45,31 +45,56 @@ pub(super) fn evaluate(operation: Mnemonic, a: u64, b: u64, size: usize) -> Opti
         }
         Mnemonic::Sub | Mnemonic::Cmp | Mnemonic::Dec | Mnemonic::Neg => {
             let difference = cut(a.wrapping_sub(b), size);
-            (difference, a < b, sa != sb && top_bit(difference, size) != sa)
+            (
+                difference,
+                a < b,
+                sa != sb && top_bit(difference, size) != sa,
+            )
         }
         Mnemonic::And | Mnemonic::Test => (a & b, false, false),
         Mnemonic::Or => (a | b, false, false),
         Mnemonic::Xor => (a ^ b, false, false),
         // Shift flags other than zero and sign are rarely read; they are kept right for carry only.
-        Mnemonic::Shl | Mnemonic::Sal if count > 0 => {
-            (cut(a << count, size), (a << (count - 1)) & (1 << (size * 8 - 1)) != 0, false)
-        }
+        Mnemonic::Shl | Mnemonic::Sal if count > 0 => (
+            cut(a << count, size),
+            (a << (count - 1)) & (1 << (size * 8 - 1)) != 0,
+            false,
+        ),
         Mnemonic::Shr if count > 0 => (a >> count, a >> (count - 1) & 1 == 1, false),
         Mnemonic::Sar if count > 0 => {
             let wide = sign_extend(a, size).cast_signed();
-            (cut((wide >> count).cast_unsigned(), size), wide >> (count - 1) & 1 == 1, false)
+            (
+                cut((wide >> count).cast_unsigned(), size),
+                wide >> (count - 1) & 1 == 1,
+                false,
+            )
         }
         _ => return None,
     };
     let parity = (result & 0xff).count_ones() % 2 == 0;
-    Some((result, Flags { carry, zero: result == 0, sign: top_bit(result, size), overflow, parity }))
+    Some((
+        result,
+        Flags {
+            carry,
+            zero: result == 0,
+            sign: top_bit(result, size),
+            overflow,
+            parity,
+        },
+    ))
 }
 
 impl Flags {
     /// What `bt` leaves: only carry is defined, and only carry is read after it.
     pub(super) fn bit_test(number: u64, bit: u64, size: usize) -> Self {
         let bit = bit % (size.max(1) as u64 * 8);
-        Self { carry: number >> bit & 1 == 1, zero: false, sign: false, overflow: false, parity: false }
+        Self {
+            carry: number >> bit & 1 == 1,
+            zero: false,
+            sign: false,
+            overflow: false,
+            parity: false,
+        }
     }
 
     /// Whether a condition holds (Intel SDM vol. 1, appendix B).
@@ -103,23 +128,53 @@ mod tests {
     #[test]
     fn conditions_follow_the_comparison() {
         let cases: [(u64, u64, &[ConditionCode], &[ConditionCode]); 3] = [
-            (4, 4, &[ConditionCode::e, ConditionCode::be, ConditionCode::ge], &[ConditionCode::a, ConditionCode::l]),
-            (1, 2, &[ConditionCode::b, ConditionCode::l, ConditionCode::ne], &[ConditionCode::ae, ConditionCode::g]),
+            (
+                4,
+                4,
+                &[ConditionCode::e, ConditionCode::be, ConditionCode::ge],
+                &[ConditionCode::a, ConditionCode::l],
+            ),
+            (
+                1,
+                2,
+                &[ConditionCode::b, ConditionCode::l, ConditionCode::ne],
+                &[ConditionCode::ae, ConditionCode::g],
+            ),
             // -1 below 1 signed, above it unsigned.
-            (u64::MAX, 1, &[ConditionCode::l, ConditionCode::a], &[ConditionCode::g, ConditionCode::b]),
+            (
+                u64::MAX,
+                1,
+                &[ConditionCode::l, ConditionCode::a],
+                &[ConditionCode::g, ConditionCode::b],
+            ),
         ];
         for (a, b, hold, fail) in cases {
             let (_, flags) = evaluate(Mnemonic::Cmp, a, b, 4).expect("cmp is known");
-            assert!(hold.iter().all(|condition| flags.satisfy(*condition)), "{a} {b}");
-            assert!(!fail.iter().any(|condition| flags.satisfy(*condition)), "{a} {b}");
+            assert!(
+                hold.iter().all(|condition| flags.satisfy(*condition)),
+                "{a} {b}"
+            );
+            assert!(
+                !fail.iter().any(|condition| flags.satisfy(*condition)),
+                "{a} {b}"
+            );
         }
     }
 
     #[test]
     fn results_are_cut_to_their_size() {
-        assert_eq!(evaluate(Mnemonic::Add, 0xff, 1, 1).map(|(result, _)| result), Some(0));
-        assert_eq!(evaluate(Mnemonic::Shl, 1, 31, 4).map(|(result, _)| result), Some(1 << 31));
-        assert_eq!(evaluate(Mnemonic::Sar, 0x8000_0000, 31, 4).map(|(result, _)| result), Some(0xffff_ffff));
+        assert_eq!(
+            evaluate(Mnemonic::Add, 0xff, 1, 1).map(|(result, _)| result),
+            Some(0)
+        );
+        assert_eq!(
+            evaluate(Mnemonic::Shl, 1, 31, 4).map(|(result, _)| result),
+            Some(1 << 31)
+        );
+        assert_eq!(
+            evaluate(Mnemonic::Sar, 0x8000_0000, 31, 4).map(|(result, _)| result),
+            Some(0xffff_ffff)
+        );
         assert_eq!(evaluate(Mnemonic::Shl, 1, 0, 4), None);
         assert_eq!(sign_extend(0x80, 1), 0xffff_ffff_ffff_ff80);
     }

@@ -11,6 +11,10 @@ use super::isa::{Flow, Insn, Isa, Stack};
 
 /// Instructions followed from one set of entries, at most. `state_machine` has 700.
 const MAX_INSNS: usize = 8192;
+/// Ways from one instruction to another, at most.
+const MAX_EDGES: usize = 4 * MAX_INSNS;
+/// Instructions before a computed jump in which its table is looked for.
+const MAX_PATH: usize = 1024;
 /// Functions that do not come back, by the names the C library and OpenSSL give them.
 const NO_RETURN: [&[u8]; 8] = [
     b"__stack_chk_fail",
@@ -51,8 +55,9 @@ impl Graph {
         let mut reached_from: HashMap<u64, u64> = HashMap::new();
         let mut seen: HashSet<u64> = entries.iter().copied().collect();
         let mut todo = entries.to_vec();
+        let mut edges = 0;
         while let Some(at) = todo.pop() {
-            if graph.nodes.len() >= MAX_INSNS {
+            if graph.nodes.len() >= MAX_INSNS || edges > MAX_EDGES {
                 return Err(NoPlan::TooLarge { limit: MAX_INSNS });
             }
             let insn = isa.lift(image, at).ok_or(NoPlan::Undecodable { at })?;
@@ -61,7 +66,7 @@ impl Graph {
                     let mut path = vec![at];
                     let mut step = at;
                     while let Some(earlier) = reached_from.get(&step)
-                        && path.len() < MAX_INSNS
+                        && path.len() < MAX_PATH
                     {
                         path.push(*earlier);
                         step = *earlier;
@@ -75,6 +80,7 @@ impl Graph {
                 }
                 _ => successors(isa, image, &insn),
             };
+            edges += next.len();
             for target in next.iter().rev() {
                 if seen.insert(*target) {
                     reached_from.insert(*target, at);
@@ -91,12 +97,49 @@ impl Graph {
         let mut reached = BTreeSet::new();
         let mut todo = starts.to_vec();
         while let Some(at) = todo.pop() {
-            let Some(node) = self.nodes.get(&at) else { continue };
+            let Some(node) = self.nodes.get(&at) else {
+                continue;
+            };
             if reached.insert(at) && through(node) {
                 todo.extend(&node.next);
             }
         }
         reached
+    }
+
+    /// Those of `within` that run before any loop: instructions are taken away while nothing left leads to them, which stops
+    /// at loops.
+    pub(super) fn before_loops(&self, within: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let next = |at: u64| {
+            self.nodes
+                .get(&at)
+                .into_iter()
+                .flat_map(|node| node.next.iter().copied())
+        };
+        let mut arrivals: HashMap<u64, usize> = within.iter().map(|at| (*at, 0)).collect();
+        for at in within.iter().flat_map(|at| next(*at)) {
+            if let Some(count) = arrivals.get_mut(&at) {
+                *count += 1;
+            }
+        }
+        let mut todo: Vec<u64> = arrivals
+            .iter()
+            .filter(|(_, count)| **count == 0)
+            .map(|(at, _)| *at)
+            .collect();
+        let mut taken = BTreeSet::new();
+        while let Some(at) = todo.pop() {
+            taken.insert(at);
+            for at in next(at) {
+                if let Some(count) = arrivals.get_mut(&at) {
+                    *count -= 1;
+                    if *count == 0 {
+                        todo.push(at);
+                    }
+                }
+            }
+        }
+        taken
     }
 
     /// Stack depth before each instruction: stack pointer there minus stack pointer at entry; absent where it is not one
@@ -107,10 +150,15 @@ impl Graph {
         let mut states: HashMap<u64, State> = HashMap::new();
         let mut todo: Vec<(u64, State)> = entries.iter().map(|at| (*at, (Some(0), None))).collect();
         while let Some((at, arriving)) = todo.pop() {
-            let Some(node) = self.nodes.get(&at) else { continue };
+            let Some(node) = self.nodes.get(&at) else {
+                continue;
+            };
             let state = match states.get(&at) {
                 Some(known) => {
-                    let met = (known.0.filter(|_| known.0 == arriving.0), known.1.filter(|_| known.1 == arriving.1));
+                    let met = (
+                        known.0.filter(|_| known.0 == arriving.0),
+                        known.1.filter(|_| known.1 == arriving.1),
+                    );
                     if met == *known {
                         continue;
                     }
@@ -123,7 +171,9 @@ impl Graph {
             let after = match node.insn.stack {
                 Stack::Keep => state,
                 Stack::Move(bytes) => (stack.and_then(|stack| stack.checked_add(bytes)), frame),
-                Stack::MoveFrameLost(bytes) => (stack.and_then(|stack| stack.checked_add(bytes)), None),
+                Stack::MoveFrameLost(bytes) => {
+                    (stack.and_then(|stack| stack.checked_add(bytes)), None)
+                }
                 Stack::Frame(bytes) => (stack, stack.and_then(|stack| stack.checked_add(bytes))),
                 Stack::Restore(bytes) => (frame.and_then(|frame| frame.checked_add(bytes)), frame),
                 Stack::Leave => (frame.and_then(|frame| frame.checked_add(8)), None),
@@ -132,7 +182,10 @@ impl Graph {
             };
             todo.extend(node.next.iter().map(|next| (*next, after)));
         }
-        states.into_iter().filter_map(|(at, (stack, _))| Some((at, stack?))).collect()
+        states
+            .into_iter()
+            .filter_map(|(at, (stack, _))| Some((at, stack?)))
+            .collect()
     }
 }
 

@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
+use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
-use object::Endianness;
 
 use super::NoPlan;
 
@@ -16,8 +16,18 @@ const MAX_SYMBOLS: usize = 1 << 16;
 /// Symbols looked at, and relocations kept, at most (node 24 has 330,000 symbols).
 const MAX_ENTRIES: usize = 1 << 21;
 /// The name families a plan asks about.
-const FAMILIES: [&[u8]; 10] =
-    [b"SSL_", b"SSLv", b"SSLeay", b"TLS", b"DTLS", b"ERR_", b"BIO_", b"OpenSSL_", b"OPENSSL_", b"ossl_statem_"];
+const FAMILIES: [&[u8]; 10] = [
+    b"SSL_",
+    b"SSLv",
+    b"SSLeay",
+    b"TLS",
+    b"DTLS",
+    b"ERR_",
+    b"BIO_",
+    b"OpenSSL_",
+    b"OPENSSL_",
+    b"ossl_statem_",
+];
 
 /// One ELF file.
 pub(super) struct Image<'a> {
@@ -61,7 +71,9 @@ impl<'a> Image<'a> {
         if endian != Endianness::Little {
             return Err(NoPlan::Machine(header.e_machine(endian).0));
         }
-        let programs = header.program_headers(endian, bytes).map_err(not_elf("program headers"))?;
+        let programs = header
+            .program_headers(endian, bytes)
+            .map_err(not_elf("program headers"))?;
         let mut image = Self {
             bytes,
             machine: header.e_machine(endian),
@@ -82,64 +94,103 @@ impl<'a> Image<'a> {
                     write: flags.contains(elf::PF_W),
                 }),
                 elf::PT_NOTE if image.build_id.is_none() => {
-                    image.build_id = program.notes(endian, bytes).ok().flatten().and_then(|mut notes| {
-                        // A malformed note ends the search: the ID is for display.
-                        while let Ok(Some(note)) = notes.next() {
-                            if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
-                                return Some(note.desc().iter().map(|byte| format!("{byte:02x}")).collect());
-                            }
-                        }
-                        None
-                    });
+                    image.build_id =
+                        program
+                            .notes(endian, bytes)
+                            .ok()
+                            .flatten()
+                            .and_then(|mut notes| {
+                                // A malformed note ends the search: the ID is for display.
+                                while let Ok(Some(note)) = notes.next() {
+                                    if note.name() == elf::ELF_NOTE_GNU
+                                        && note.n_type(endian) == elf::NT_GNU_BUILD_ID
+                                    {
+                                        return Some(
+                                            note.desc()
+                                                .iter()
+                                                .map(|byte| format!("{byte:02x}"))
+                                                .collect(),
+                                        );
+                                    }
+                                }
+                                None
+                            });
                 }
                 elf::PT_GNU_EH_FRAME => image.frames = Some((vaddr, 0)),
                 _ => {}
             }
         }
-        image.read_tables(header, endian).map_err(not_elf("section headers"))?;
+        image
+            .read_tables(header, endian)
+            .map_err(not_elf("section headers"))?;
         image.frames = image.frames.and_then(|(at, _)| image.frame_table(at));
         Ok(image)
     }
 
     /// Symbols and relocations, from the section headers; a stripped library keeps `.dynsym` and `.rela.*`.
-    fn read_tables(&mut self, header: &'a FileHeader64<Endianness>, endian: Endianness) -> object::read::Result<()> {
+    fn read_tables(
+        &mut self,
+        header: &'a FileHeader64<Endianness>,
+        endian: Endianness,
+    ) -> object::read::Result<()> {
         let bytes = self.bytes;
         let sections = header.sections(endian, bytes)?;
         let mut left = MAX_ENTRIES;
         for table in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
             // A damaged table is an empty one: what it lacks is named when it is asked for.
-            let Ok(symbols) = sections.symbols(endian, bytes, table) else { continue };
+            let Ok(symbols) = sections.symbols(endian, bytes, table) else {
+                continue;
+            };
             for symbol in symbols.iter() {
-                let Some(rest) = left.checked_sub(1) else { return Ok(()) };
+                let Some(rest) = left.checked_sub(1) else {
+                    return Ok(());
+                };
                 left = rest;
                 if symbol.is_undefined(endian) || symbol.st_type() != elf::STT_FUNC {
                     continue;
                 }
-                let Ok(name) = symbols.symbol_name(endian, symbol) else { continue };
+                let Ok(name) = symbols.symbol_name(endian, symbol) else {
+                    continue;
+                };
                 // Some linkers write "name@@VERSION" into .symtab.
                 let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
-                if self.symbols.len() < MAX_SYMBOLS && FAMILIES.iter().any(|family| name.starts_with(family)) {
-                    self.symbols.entry(name).or_insert_with(|| symbol.st_value(endian));
+                if self.symbols.len() < MAX_SYMBOLS
+                    && FAMILIES.iter().any(|family| name.starts_with(family))
+                {
+                    self.symbols
+                        .entry(name)
+                        .or_insert_with(|| symbol.st_value(endian));
                 }
             }
         }
         let dynamic = sections.symbols(endian, bytes, elf::SHT_DYNSYM).ok();
         let mut left = MAX_ENTRIES;
         for section in sections.iter() {
-            let Ok(Some((entries, _))) = section.rela(endian, bytes) else { continue };
+            let Ok(Some((entries, _))) = section.rela(endian, bytes) else {
+                continue;
+            };
             for entry in entries {
-                let Some(rest) = left.checked_sub(1) else { return Ok(()) };
+                let Some(rest) = left.checked_sub(1) else {
+                    return Ok(());
+                };
                 left = rest;
                 // r_type numbers are this machine's: a second machine brings its own three.
                 let addend = entry.r_addend(endian).cast_unsigned();
                 let value = match entry.r_type(endian, false) {
                     elf::R_X86_64_RELATIVE => Relocation::Here(addend),
-                    kind @ (elf::R_X86_64_64 | elf::R_X86_64_GLOB_DAT | elf::R_X86_64_JUMP_SLOT) => {
+                    kind
+                    @ (elf::R_X86_64_64 | elf::R_X86_64_GLOB_DAT | elf::R_X86_64_JUMP_SLOT) => {
                         let index = entry.symbol(endian, false);
-                        let Some(symbols) = dynamic.as_ref() else { continue };
-                        let Some(Ok(symbol)) = index.map(|index| symbols.symbol(index)) else { continue };
+                        let Some(symbols) = dynamic.as_ref() else {
+                            continue;
+                        };
+                        let Some(Ok(symbol)) = index.map(|index| symbols.symbol(index)) else {
+                            continue;
+                        };
                         if symbol.is_undefined(endian) {
-                            Relocation::Elsewhere(symbols.symbol_name(endian, symbol).unwrap_or_default())
+                            Relocation::Elsewhere(
+                                symbols.symbol_name(endian, symbol).unwrap_or_default(),
+                            )
                         } else {
                             let addend = if kind == elf::R_X86_64_64 { addend } else { 0 };
                             Relocation::Here(symbol.st_value(endian).wrapping_add(addend))
@@ -200,8 +251,12 @@ impl<'a> Image<'a> {
 
     fn number(&self, vaddr: u64, size: usize) -> Option<u64> {
         let bytes = self.bytes_at(vaddr, size)?;
-        (bytes.len() == size && size <= 8)
-            .then(|| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        (bytes.len() == size && size <= 8).then(|| {
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        })
     }
 
     /// The pointer that a word of the image will hold once loaded, as an address of this image.
@@ -232,13 +287,18 @@ impl<'a> Image<'a> {
     /// Where the byte at an executable address is in the file: what a uprobe attaches to.
     pub(super) fn file_offset(&self, vaddr: u64) -> Option<u64> {
         let (segment, inside) = self.segment(vaddr).filter(|(segment, _)| segment.exec)?;
-        segment.offset.checked_add(inside).filter(|offset| *offset < self.bytes.len() as u64)
+        segment
+            .offset
+            .checked_add(inside)
+            .filter(|offset| *offset < self.bytes.len() as u64)
     }
 
     /// The binary search table of `.eh_frame_hdr` (LSB Core, "DWARF Extensions"), in the one encoding linkers write.
     fn frame_table(&self, at: u64) -> Option<(u64, usize)> {
         // Version 1; any pointer to .eh_frame; udata4 count; datarel|sdata4 table.
-        let [1, _, 0x03, 0x3b] = *self.bytes_at(at, 4)? else { return None };
+        let [1, _, 0x03, 0x3b] = *self.bytes_at(at, 4)? else {
+            return None;
+        };
         let count = usize::try_from(self.number(at.checked_add(8)?, 4)?).ok()?;
         (count <= MAX_ENTRIES).then_some((at, count))
     }
@@ -247,14 +307,20 @@ impl<'a> Image<'a> {
     fn function_around(&self, vaddr: u64) -> Option<u64> {
         let (at, count) = self.frames?;
         let start = |index: usize| -> Option<u64> {
-            let entry = at.checked_add(12)?.checked_add((index as u64).checked_mul(8)?)?;
+            let entry = at
+                .checked_add(12)?
+                .checked_add((index as u64).checked_mul(8)?)?;
             let relative = u32::try_from(self.number(entry, 4)?).ok()?.cast_signed();
             at.checked_add_signed(i64::from(relative))
         };
         let (mut low, mut high) = (0, count);
         while low < high {
             let middle = low + (high - low) / 2;
-            if start(middle)? <= vaddr { low = middle + 1 } else { high = middle }
+            if start(middle)? <= vaddr {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
         }
         start(low.checked_sub(1)?)
     }
@@ -276,13 +342,18 @@ impl<'a> Image<'a> {
     pub(super) fn text(&self, vaddr: u64) -> Option<&'a str> {
         let bytes = self.bytes_at(vaddr, 128)?;
         let text = std::str::from_utf8(bytes.split(|byte| *byte == 0).next()?).ok()?;
-        text.chars().all(|c| c.is_ascii_graphic() || c == ' ').then_some(text)
+        text.chars()
+            .all(|c| c.is_ascii_graphic() || c == ' ')
+            .then_some(text)
     }
 
     /// Read-only, non-executable bytes of the file, for a search by text.
     pub(super) fn constants(&self) -> impl Iterator<Item = &'a [u8]> {
-        let readable = self.segments.iter().filter(|segment| !segment.write && !segment.exec);
-        readable.filter_map(|segment| self.bytes_at(segment.vaddr, usize::try_from(segment.size).ok()?))
+        let readable = self
+            .segments
+            .iter()
+            .filter(|segment| !segment.write && !segment.exec);
+        readable
+            .filter_map(|segment| self.bytes_at(segment.vaddr, usize::try_from(segment.size).ok()?))
     }
 }
-

@@ -17,7 +17,12 @@ const RANDOM_SIZE: i64 = 32;
 const MAX_OFFSET: i64 = 0x1_0000;
 
 /// Decodes all fields. `crypto` is the image that holds BIO.
-pub(super) fn decode(isa: &dyn Isa, ssl: &Image<'_>, crypto: &Image<'_>, evidence: &mut Evidence) -> Result<Fields, NoPlan> {
+pub(super) fn decode(
+    isa: &dyn Isa,
+    ssl: &Image<'_>,
+    crypto: &Image<'_>,
+    evidence: &mut Evidence,
+) -> Result<Fields, NoPlan> {
     let mut reader = Reader { isa, ssl, evidence };
     let hand_state = reader.required("hand_state", "SSL_get_state")?;
     let fields = Fields {
@@ -29,10 +34,22 @@ pub(super) fn decode(isa: &dyn Isa, ssl: &Image<'_>, crypto: &Image<'_>, evidenc
         version: reader.returned("version", "SSL_version", Call::default()),
         rbio: reader.returned("rbio", "SSL_get_rbio", Call::default()),
         // The write BIO is behind a buffering one while `bbio` is set; null pointers lead past it.
-        wbio: reader.returned("wbio", "SSL_get_wbio", Call { null_pointers: true, ..Call::default() }),
+        wbio: reader.returned(
+            "wbio",
+            "SSL_get_wbio",
+            Call {
+                null_pointers: true,
+                ..Call::default()
+            },
+        ),
         rwstate: reader.returned("rwstate", "SSL_want", Call::default()),
         client_random: reader.client_random(),
-        bio_flags: Reader { isa, ssl: crypto, evidence: reader.evidence }.bio_flags(),
+        bio_flags: Reader {
+            isa,
+            ssl: crypto,
+            evidence: reader.evidence,
+        }
+        .bio_flags(),
     };
     Ok(fields)
 }
@@ -45,7 +62,8 @@ struct Reader<'r, 'a> {
 
 /// Offset in the root object, if `place` is there.
 fn in_root(place: Place) -> Option<u32> {
-    (place.object == 0 && (0..MAX_OFFSET).contains(&place.offset)).then(|| u32::try_from(place.offset).ok())?
+    (place.object == 0 && (0..MAX_OFFSET).contains(&place.offset))
+        .then(|| u32::try_from(place.offset).ok())?
 }
 
 impl Reader<'_, '_> {
@@ -72,22 +90,38 @@ impl Reader<'_, '_> {
     }
 
     fn required(&mut self, field: &'static str, accessor: &'static str) -> Result<u32, NoPlan> {
-        self.returned(field, accessor, Call::default()).ok_or(NoPlan::Field { field, accessor })
+        self.returned(field, accessor, Call::default())
+            .ok_or(NoPlan::Field { field, accessor })
     }
 
     /// `SSL_in_before` compares `hand_state` and `state` with 0.
     fn state(&mut self, hand_state: u32) -> Result<u32, NoPlan> {
         let expected = hand_state.checked_sub(STATE_TO_HAND_STATE);
-        let reads = self.trace("SSL_in_before", Call::default()).map(|trace| trace.reads).unwrap_or_default();
-        let state = reads.iter().filter_map(|read| in_root(read.place)).find(|offset| Some(*offset) == expected);
-        let error = NoPlan::Field { field: "state", accessor: "SSL_in_before" };
+        let reads = self
+            .trace("SSL_in_before", Call::default())
+            .map(|trace| trace.reads)
+            .unwrap_or_default();
+        let state = reads
+            .iter()
+            .filter_map(|read| in_root(read.place))
+            .find(|offset| Some(*offset) == expected);
+        let error = NoPlan::Field {
+            field: "state",
+            accessor: "SSL_in_before",
+        };
         self.note("state", "SSL_in_before", state).ok_or(error)
     }
 
     /// `SSL_get_client_random(ssl, out, 32)` copies the random: by `memcpy`, or by reads of its parts.
     fn client_random(&mut self) -> Option<u32> {
         const ACCESSOR: &str = "SSL_get_client_random";
-        let trace = self.trace(ACCESSOR, Call { size: 32, ..Call::default() });
+        let trace = self.trace(
+            ACCESSOR,
+            Call {
+                size: 32,
+                ..Call::default()
+            },
+        );
         let offset = trace.and_then(|trace| {
             let copied = trace.calls.iter().find_map(|arguments| match arguments {
                 [_, Value::Pointer(place)] => in_root(*place),
@@ -95,10 +129,20 @@ impl Reader<'_, '_> {
             });
             copied.or_else(|| {
                 // Smaller reads are the object's type; a connection that keeps `s3` elsewhere reads a single pointer.
-                let parts: Vec<&Access> =
-                    trace.reads.iter().filter(|read| read.size >= 8 && in_root(read.place).is_some()).collect();
+                let parts: Vec<&Access> = trace
+                    .reads
+                    .iter()
+                    .filter(|read| read.size >= 8 && in_root(read.place).is_some())
+                    .collect();
                 let first = parts.iter().map(|read| read.place.offset).min()?;
-                let end = parts.iter().filter_map(|read| read.place.offset.checked_add(i64::try_from(read.size).ok()?)).max()?;
+                let end = parts
+                    .iter()
+                    .filter_map(|read| {
+                        read.place
+                            .offset
+                            .checked_add(i64::try_from(read.size).ok()?)
+                    })
+                    .max()?;
                 (end - first == RANDOM_SIZE).then(|| u32::try_from(first).ok())?
             })
         });

@@ -5,64 +5,44 @@
 //! connection (`SSL_TYPE_SSL_CONNECTION` is 0, ssl/ssl_local.h) and its result names the field it read. It never runs
 //! more than [`MAX_STEPS`] instructions, and ends where it would have to guess.
 
-use std::collections::HashMap;
-
 use iced_x86::{
-    ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+    ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,
+    Mnemonic, OpAccess, OpKind, Register,
 };
 
 use super::alu::{self, Flags};
 use super::elf::Image;
 use super::isa::Call;
-use super::trace::{Access, Place, Trace, Value};
+use super::machine::Machine;
+use super::trace::{Trace, Value};
 
 /// Instructions run in one call, at most.
 const MAX_STEPS: usize = 4096;
 /// Longest x86 instruction, bytes.
 pub(super) const MAX_INSTRUCTION: usize = 15;
-/// A pointer that leads to nothing the function may read, for arguments that must not be null.
-const SOMEWHERE: u64 = 0x7200_0000_0000;
-
 /// Decodes the instruction at an address.
 pub(super) fn decode(image: &Image<'_>, at: u64) -> Option<Instruction> {
-    let bytes = image.bytes_at(at, MAX_INSTRUCTION).filter(|_| image.is_code(at))?;
+    let bytes = image
+        .bytes_at(at, MAX_INSTRUCTION)
+        .filter(|_| image.is_code(at))?;
     let instruction = Decoder::with_ip(64, bytes, at, DecoderOptions::NONE).decode();
     (!instruction.is_invalid()).then_some(instruction)
 }
 
 /// Runs the function at `function`.
 pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
-    let mut machine = Machine {
-        image,
-        call,
-        registers: [Value::Unknown; 16],
-        flags: None,
-        stack: HashMap::new(),
-        trace: Trace::default(),
-    };
-    let root = Value::Pointer(Place { object: 0, offset: 0 });
-    machine.set(Register::RDI, call.number.map_or(root, Value::Number));
-    machine.set(Register::RSI, Value::Number(SOMEWHERE));
-    machine.set(Register::RDX, Value::Number(call.size));
-    machine.set(Register::RSP, Value::Stack(0));
+    let mut machine = Machine::new(image, call);
     let mut at = function;
     for _ in 0..MAX_STEPS {
-        let Some(instruction) = decode(image, at) else { break };
+        let Some(instruction) = decode(image, at) else {
+            break;
+        };
         match machine.step(&instruction) {
             Some(next) => at = next,
             None => break,
         }
     }
     machine.trace
-}
-
-struct Machine<'m, 'a> {
-    image: &'m Image<'a>,
-    call: Call,
-    registers: [Value; 16],
-    flags: Option<Flags>,
-    stack: HashMap<i64, Value>,
-    trace: Trace,
 }
 
 impl Machine<'_, '_> {
@@ -77,7 +57,11 @@ impl Machine<'_, '_> {
             FlowControl::UnconditionalBranch => Some(instruction.near_branch_target()),
             FlowControl::ConditionalBranch if instruction.is_jcc_short_or_near() => {
                 let taken = self.flags?.satisfy(instruction.condition_code());
-                Some(if taken { instruction.near_branch_target() } else { next })
+                Some(if taken {
+                    instruction.near_branch_target()
+                } else {
+                    next
+                })
             }
             FlowControl::IndirectBranch => {
                 let Value::Number(target) = self.read(instruction, 0) else {
@@ -197,10 +181,15 @@ impl Machine<'_, '_> {
                 self.write(instruction, 0, result);
             }
             Mnemonic::Bt => {
-                let (a, b) = (self.read(instruction, 0).concrete(), self.read(instruction, 1).concrete());
+                let (a, b) = (
+                    self.read(instruction, 0).concrete(),
+                    self.read(instruction, 1).concrete(),
+                );
                 self.flags = a.zip(b).map(|(a, b)| Flags::bit_test(a, b, size));
             }
-            _ if instruction.condition_code() != ConditionCode::None => self.conditional(instruction),
+            _ if instruction.condition_code() != ConditionCode::None => {
+                self.conditional(instruction);
+            }
             _ => self.approximate(instruction),
         }
     }
@@ -214,26 +203,36 @@ impl Machine<'_, '_> {
 
     /// Result of an operation, its flags being kept. A pointer plus or minus a number stays a pointer.
     fn operate(&mut self, operation: Mnemonic, a: Value, b: Value, size: usize) -> Value {
-        let evaluated = a.concrete().zip(b.concrete()).and_then(|(x, y)| alu::evaluate(operation, x, y, size));
+        let evaluated = a
+            .concrete()
+            .zip(b.concrete())
+            .and_then(|(x, y)| alu::evaluate(operation, x, y, size));
         self.flags = evaluated.map(|(_, flags)| flags);
         match (operation, a, b) {
-            (Mnemonic::Add, Value::Pointer(_) | Value::Stack(_), b) if size == 8 => {
-                b.concrete().map_or(Value::Unknown, |number| a.plus(number.cast_signed()))
+            (Mnemonic::Add, Value::Pointer(_) | Value::Stack(_), b) if size == 8 => b
+                .concrete()
+                .map_or(Value::Unknown, |number| a.plus(number.cast_signed())),
+            (Mnemonic::Add, Value::Number(number), Value::Pointer(_)) if size == 8 => {
+                b.plus(number.cast_signed())
             }
-            (Mnemonic::Add, Value::Number(number), Value::Pointer(_)) if size == 8 => b.plus(number.cast_signed()),
-            (Mnemonic::Sub, Value::Pointer(_) | Value::Stack(_), Value::Number(number)) if size == 8 => {
+            (Mnemonic::Sub, Value::Pointer(_) | Value::Stack(_), Value::Number(number))
+                if size == 8 =>
+            {
                 a.plus(number.cast_signed().wrapping_neg())
             }
             // Alignment of the stack pointer.
             (Mnemonic::And, Value::Stack(_), _) => a,
-            (_, Value::Pointer(_) | Value::Stack(_), _) | (_, _, Value::Pointer(_) | Value::Stack(_)) => Value::Unknown,
+            (_, Value::Pointer(_) | Value::Stack(_), _)
+            | (_, _, Value::Pointer(_) | Value::Stack(_)) => Value::Unknown,
             _ => evaluated.map_or(Value::Unknown, |(result, _)| Value::Number(result)),
         }
     }
 
     /// `setcc` and `cmovcc`.
     fn conditional(&mut self, instruction: &Instruction) {
-        let holds = self.flags.map(|flags| flags.satisfy(instruction.condition_code()));
+        let holds = self
+            .flags
+            .map(|flags| flags.satisfy(instruction.condition_code()));
         let value = match (holds, instruction.op_count() == 1) {
             (Some(holds), true) => Value::Number(u64::from(holds)),
             (Some(true), false) => self.read(instruction, 1),
@@ -249,19 +248,33 @@ impl Machine<'_, '_> {
         let used = factory.info(instruction);
         let size = instruction.memory_size().size();
         for memory in used.used_memory() {
-            let address = self.sum(memory.base(), memory.index(), memory.scale() as u64, memory.displacement());
+            let address = self.sum(
+                memory.base(),
+                memory.index(),
+                u64::from(memory.scale()),
+                memory.displacement(),
+            );
             if memory.segment() == Register::FS || memory.segment() == Register::GS {
                 continue;
             }
-            if matches!(memory.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite) {
+            if matches!(
+                memory.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite
+            ) {
                 self.load(address, size);
             }
-            if matches!(memory.access(), OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite) {
+            if matches!(
+                memory.access(),
+                OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite
+            ) {
                 self.store(address, size, Value::Unknown);
             }
         }
         for register in used.used_registers() {
-            let writes = !matches!(register.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+            let writes = !matches!(
+                register.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::None
+            );
             if writes && register.register().is_gpr() {
                 self.set(register.register().full_register(), Value::Unknown);
             }
@@ -270,134 +283,13 @@ impl Machine<'_, '_> {
             self.flags = None;
         }
     }
-
-    fn get(&self, register: Register) -> Value {
-        let whole = self.registers.get(register.full_register().number()).copied().unwrap_or(Value::Unknown);
-        match (register.size(), whole) {
-            (8, whole) => whole,
-            (_, Value::Number(number)) if is_high_byte(register) => Value::Number(alu::cut(number >> 8, 1)),
-            (size, Value::Number(number)) => Value::Number(alu::cut(number, size)),
-            (_, Value::Field(place)) => Value::Field(place),
-            _ => Value::Unknown,
-        }
-    }
-
-    fn set(&mut self, register: Register, value: Value) {
-        let size = register.size();
-        let Some(slot) = self.registers.get_mut(register.full_register().number()) else { return };
-        *slot = match (size, value) {
-            (8, value) => value,
-            _ if is_high_byte(register) => Value::Unknown,
-            // A 32-bit write clears the upper half.
-            (4, Value::Number(number)) => Value::Number(alu::cut(number, 4)),
-            // A smaller one keeps the rest; an unknown rest is not read by sane code and counts as zero.
-            (_, Value::Number(number)) => match *slot {
-                Value::Number(old) => Value::Number(old - alu::cut(old, size) + alu::cut(number, size)),
-                _ => Value::Number(alu::cut(number, size)),
-            },
-            (_, Value::Field(place)) => Value::Field(place),
-            _ => Value::Unknown,
-        };
-    }
-
-    /// Value of an operand.
-    fn read(&mut self, instruction: &Instruction, operand: u32) -> Value {
-        match instruction.op_kind(operand) {
-            OpKind::Register if instruction.op_register(operand).is_gpr() => {
-                self.get(instruction.op_register(operand))
-            }
-            OpKind::Memory => {
-                let address = self.address(instruction);
-                self.load(address, instruction.memory_size().size())
-            }
-            _ => instruction.try_immediate(operand).map_or(Value::Unknown, Value::Number),
-        }
-    }
-
-    fn write(&mut self, instruction: &Instruction, operand: u32, value: Value) {
-        match instruction.op_kind(operand) {
-            OpKind::Register if instruction.op_register(operand).is_gpr() => {
-                self.set(instruction.op_register(operand), value);
-            }
-            OpKind::Memory => {
-                let address = self.address(instruction);
-                self.store(address, instruction.memory_size().size(), value);
-            }
-            _ => {}
-        }
-    }
-
-    /// Address of the memory operand.
-    fn address(&self, instruction: &Instruction) -> Value {
-        if matches!(instruction.segment_prefix(), Register::FS | Register::GS) {
-            return Value::Unknown;
-        }
-        if instruction.is_ip_rel_memory_operand() {
-            return Value::Number(instruction.ip_rel_memory_address());
-        }
-        self.sum(
-            instruction.memory_base(),
-            instruction.memory_index(),
-            u64::from(instruction.memory_index_scale()),
-            instruction.memory_displacement64(),
-        )
-    }
-
-    fn sum(&self, base: Register, index: Register, scale: u64, displacement: u64) -> Value {
-        let value = |register: Register| match register {
-            Register::None => Value::Number(0),
-            Register::RIP => Value::Number(0),
-            register => self.get(register),
-        };
-        let (mut base, mut index) = (value(base), value(index));
-        if scale == 1 && matches!(index, Value::Pointer(_) | Value::Stack(_)) {
-            std::mem::swap(&mut base, &mut index);
-        }
-        let Some(index) = index.concrete() else { return Value::Unknown };
-        base.plus(index.wrapping_mul(scale).wrapping_add(displacement).cast_signed())
-    }
-
-    fn load(&mut self, address: Value, size: usize) -> Value {
-        match address {
-            Value::Pointer(place) => {
-                let value = match size {
-                    8 if !self.call.null_pointers => self
-                        .trace
-                        .object_at(place)
-                        .map_or(Value::Unknown, |object| Value::Pointer(Place { object, offset: 0 })),
-                    0..=8 => Value::Field(place),
-                    _ => Value::Unknown,
-                };
-                self.trace.read(Access { place, size, value });
-                value
-            }
-            Value::Number(address) => self.image.constant(address, size).map_or(Value::Unknown, Value::Number),
-            Value::Stack(offset) => self.stack.get(&offset).copied().unwrap_or(Value::Unknown),
-            Value::Field(_) | Value::Unknown => Value::Unknown,
-        }
-    }
-
-    fn store(&mut self, address: Value, size: usize, value: Value) {
-        match address {
-            Value::Pointer(place) => self.trace.write(Access { place, size, value }),
-            Value::Stack(offset) => {
-                self.stack.insert(offset, value);
-            }
-            Value::Number(_) | Value::Field(_) | Value::Unknown => {}
-        }
-    }
 }
 
 /// Operands are in general registers and memory only.
 fn is_general(instruction: &Instruction) -> bool {
-    instruction
-        .op_kinds()
-        .enumerate()
-        .all(|(operand, kind)| kind != OpKind::Register || instruction.op_register(operand as u32).is_gpr())
-}
-
-fn is_high_byte(register: Register) -> bool {
-    matches!(register, Register::AH | Register::BH | Register::CH | Register::DH)
+    instruction.op_kinds().enumerate().all(|(operand, kind)| {
+        kind != OpKind::Register || instruction.op_register(operand as u32).is_gpr()
+    })
 }
 
 /// Size of operand 0, bytes.
@@ -413,5 +305,124 @@ fn source_size(instruction: &Instruction) -> usize {
     match instruction.op1_kind() {
         OpKind::Register => instruction.op1_register().size(),
         _ => instruction.memory_size().size(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{CODE, elf_of};
+    use super::super::trace::Place;
+    use super::*;
+
+    fn run_code(code: &[u8], call: Call) -> Trace {
+        let bytes = elf_of(code);
+        let image = Image::parse(&bytes).expect("well-formed");
+        run(&image, CODE, call)
+    }
+
+    fn returned_offset(code: &[u8]) -> Option<i64> {
+        let trace = run_code(code, Call::default());
+        let place = trace.source(trace.returned?)?;
+        (place.object == 0).then_some(place.offset)
+    }
+
+    #[test]
+    fn accessor_with_one_load_names_its_field() {
+        // SSL_session_reused, 3.0: mov eax, [rdi+0x4d0]; xor edi, edi; ret
+        assert_eq!(
+            returned_offset(&[0x8b, 0x87, 0xd0, 0x04, 0, 0, 0x31, 0xff, 0xc3]),
+            Some(0x4d0)
+        );
+        // The same behind "repz ret".
+        assert_eq!(
+            returned_offset(&[0x8b, 0x87, 0xc8, 0, 0, 0, 0xf3, 0xc3]),
+            Some(0xc8)
+        );
+    }
+
+    #[test]
+    fn type_check_leads_to_the_plain_connection() {
+        // SSL_session_reused, 3.2: type 0 is a connection, 1 a QUIC connection with a connection at 0x40.
+        let code = [
+            0x48, 0x85, 0xff, 0x74, 0x1d, // test rdi, rdi; je
+            0x8b, 0x17, 0x85, 0xd2, 0x74, 0x10, // mov edx, [rdi]; test edx, edx; je
+            0x31, 0xc0, 0x83, 0xfa, 0x01, 0x75, 0x12, // xor eax, eax; cmp edx, 1; jne
+            0x48, 0x8b, 0x7f, 0x40, // mov rdi, [rdi+0x40]
+            0x48, 0x85, 0xff, 0x74, 0x09, // test rdi, rdi; je
+            0x8b, 0x87, 0x88, 0x04, 0, 0, 0xc3, // mov eax, [rdi+0x488]; ret
+            0x31, 0xc0, 0xc3, // xor eax, eax; ret
+        ];
+        assert_eq!(returned_offset(&code), Some(0x488));
+    }
+
+    #[test]
+    fn control_flow_enforcement_and_hidden_calls_are_no_obstacle() {
+        // SSL_session_reused, 3.5 with CET.
+        let code = [
+            0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x85, 0xff, 0x74,
+            0x35, // endbr64; test rdi, rdi; je
+            0x8b, 0x07, 0x85, 0xc0, 0x74, 0x1f, // mov eax, [rdi]; test eax, eax; je
+            0xa8, 0x80, 0x74, 0x2b, // test al, 0x80; je
+            0x48, 0x83, 0xec, 0x08, 0xe8, 0xe4, 0xff, 0xff, 0xff, // sub rsp, 8; call
+            0x48, 0x85, 0xc0, 0x74, 0x16, // test rax, rax; je
+            0x8b, 0x80, 0x08, 0x05, 0, 0, 0x48, 0x83, 0xc4, 0x08, 0x31, 0xff,
+            0xc3, // mov eax, [rax+0x508] ...
+            0x8b, 0x87, 0x08, 0x05, 0, 0, 0x31, 0xff,
+            0xc3, // mov eax, [rdi+0x508]; xor edi, edi; ret
+            0x31, 0xc0, 0x48, 0x83, 0xc4, 0x08, 0xc3, 0x31, 0xc0, 0xc3,
+        ];
+        assert_eq!(returned_offset(&code), Some(0x508));
+    }
+
+    #[test]
+    fn store_of_a_method_slot_keeps_its_provenance() {
+        // The shape of SSL_set_accept_state.
+        let code = [
+            0x53, 0x48, 0x89, 0xfb, // push rbx; mov rbx, rdi
+            0xc7, 0x47, 0x38, 1, 0, 0, 0, // mov dword [rdi+0x38], 1
+            0x48, 0x8d, 0x7f, 0x48, 0xe8, 0x86, 0xff, 0xff, 0xff, // lea rdi, [rdi+0x48]; call
+            0x48, 0x8b, 0x43, 0x08, 0x48, 0x8b, 0x40,
+            0x28, // mov rax, [rbx+8]; mov rax, [rax+0x28]
+            0x48, 0x89, 0x43, 0x30, 0x5b, 0xc3, // mov [rbx+0x30], rax; pop rbx; ret
+        ];
+        let trace = run_code(&code, Call::default());
+        let store = trace.writes.last().expect("a write");
+        assert_eq!(
+            (store.place, store.size),
+            (
+                Place {
+                    object: 0,
+                    offset: 0x30
+                },
+                8
+            )
+        );
+        let slot = trace.source(store.value).expect("read from an object");
+        assert_eq!(
+            (trace.origin(slot.object), slot.offset),
+            (
+                Some(Place {
+                    object: 0,
+                    offset: 8
+                }),
+                0x28
+            )
+        );
+        assert!(matches!(
+            trace.calls[0][0],
+            Value::Pointer(Place {
+                object: 0,
+                offset: 0x48
+            })
+        ));
+    }
+
+    #[test]
+    fn endless_loop_ends() {
+        assert_eq!(run_code(&[0xeb, 0xfe], Call::default()).returned, None);
+        assert_eq!(
+            run_code(&[0x50, 0xeb, 0xfd], Call::default()).returned,
+            None
+        );
     }
 }

@@ -54,6 +54,13 @@ pub(super) struct Insn {
     pub(super) writes: Option<i64>,
 }
 
+impl Insn {
+    /// Control goes into a function and, as a rule, comes back.
+    pub(super) fn is_call(&self) -> bool {
+        matches!(self.flow, Flow::Call(_) | Flow::CallIndirect(_))
+    }
+}
+
 /// Where control goes after an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {

@@ -4,17 +4,22 @@
 //! never opens a file, never looks at a version to decide anything, and never panics on hostile input: every table, walk
 //! and run is bounded.
 //!
-//! Its rooms: `elf` reads the file; `isa` is the seam to a machine, `x86_64` with `interp` and `alu` the one behind it;
-//! `trace` is what an abstract call leaves; `fields` and `statem` ask such calls; `cfg` follows control, `exits` cuts it.
+//! Its rooms: `elf` reads the file; `isa` is the seam to a machine, `x86_64` with `interp`, `machine`, `alu` and `switch` the one behind it;
+//! `trace` is what an abstract call leaves; `fields` and `statem` ask such calls; `cfg` follows control, `exits` and `cut` choose where it
+//! ends.
 
 mod alu;
 mod cfg;
+mod cut;
 mod elf;
 mod exits;
 mod fields;
 mod interp;
 mod isa;
+mod machine;
+mod no_plan;
 mod statem;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -22,6 +27,8 @@ mod version;
 mod x86_64;
 
 use serde::Serialize;
+
+pub use no_plan::NoPlan;
 
 use cfg::Graph;
 use elf::Image;
@@ -125,95 +132,6 @@ pub struct Fields {
 /// `(part, evidence)`.
 type Evidence = Vec<(&'static str, String)>;
 
-/// Why a file cannot be probed.
-#[derive(Debug, thiserror::Error)]
-pub enum NoPlan {
-    /// The file is no 64-bit ELF file, or is cut short.
-    #[error("failed to read the {step}: not a complete 64-bit ELF file")]
-    NotElf {
-        /// Part of the file.
-        step: &'static str,
-        /// What the ELF reader says.
-        source: object::read::Error,
-    },
-    /// The file is for a machine whose code is not understood; the number is the ELF header's `e_machine`.
-    #[error("failed to choose a decoder: code for ELF machine {0} is not supported, only x86-64 is")]
-    Machine(u16),
-    /// A function that every OpenSSL exports has no symbol: no TLS library, or a static one stripped of all names.
-    #[error("failed to find {function}: no symbol of that name, so no OpenSSL library or one without symbols")]
-    NoSymbol {
-        /// The function.
-        function: &'static str,
-    },
-    /// The function that sets the handshake function does not take it from a method table (BoringSSL does so).
-    #[error("failed to find the method table: {function} takes no handshake function from one, so not OpenSSL's design")]
-    MethodSlot {
-        /// The function.
-        function: &'static str,
-    },
-    /// Method tables hold no function to accept or to connect.
-    #[error("failed to find the handshake state machine: {tables} method tables name no function for each role")]
-    NoHandshakeFunction {
-        /// Tables found.
-        tables: usize,
-    },
-    /// A field without which no handshake can be told from another is not decodable (OpenSSL 1.0.2 has none).
-    #[error("failed to locate field {field}: {accessor} is absent or does not read it from the connection")]
-    Field {
-        /// The field.
-        field: &'static str,
-        /// The function that was to tell.
-        accessor: &'static str,
-    },
-    /// Bytes that control reaches are no instruction.
-    #[error("failed to follow the state machine: no instruction at {at:#x}")]
-    Undecodable {
-        /// Virtual address.
-        at: u64,
-    },
-    /// The state machine is larger than any real one.
-    #[error("failed to follow the state machine: more than {limit} instructions")]
-    TooLarge {
-        /// Instructions followed at most.
-        limit: usize,
-    },
-    /// A computed jump whose table was not found hides part of the state machine.
-    #[error("failed to follow the state machine: the jump at {at:#x} has no table that can be read")]
-    UnresolvedJump {
-        /// Virtual address.
-        at: u64,
-    },
-    /// Control leaves with another stack pointer than it came with: the walk went astray.
-    #[error("failed to follow the state machine: the stack is not balanced where it returns at {at:#x}")]
-    UnbalancedStack {
-        /// Virtual address.
-        at: u64,
-    },
-    /// The state machine has no way out that could be probed.
-    #[error("failed to find the end of a handshake drive: no return that can be probed")]
-    NoExit,
-}
-
-impl NoPlan {
-    /// Label for metrics.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::NotElf { .. } => "not_elf",
-            Self::Machine(_) => "machine",
-            Self::NoSymbol { .. } => "no_symbol",
-            Self::MethodSlot { .. } => "method_slot",
-            Self::NoHandshakeFunction { .. } => "no_handshake_function",
-            Self::Field { .. } => "field",
-            Self::Undecodable { .. } => "undecodable",
-            Self::TooLarge { .. } => "too_large",
-            Self::UnresolvedJump { .. } => "unresolved_jump",
-            Self::UnbalancedStack { .. } => "unbalanced_stack",
-            Self::NoExit => "no_exit",
-        }
-    }
-}
-
 /// Makes the plan for one library.
 ///
 /// A crypto image that cannot be read costs the error probe and `bio_flags`, not the plan.
@@ -228,7 +146,10 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
     let crypto = match images.crypto.map(Image::parse) {
         Some(Ok(image)) if image.machine == ssl.machine => Some(image),
         Some(Ok(_)) => {
-            evidence.push(("crypto image", "is for another machine: not used".to_owned()));
+            evidence.push((
+                "crypto image",
+                "is for another machine: not used".to_owned(),
+            ));
             None
         }
         Some(Err(error)) => {
@@ -241,19 +162,34 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
     let fields = fields::decode(isa, &ssl, crypto.as_ref().unwrap_or(&ssl), &mut evidence)?;
 
     let graph = Graph::walk(isa, &ssl, &entries.functions)?;
-    let state: Vec<i64> = [fields.state, fields.hand_state, fields.in_init].into_iter().flatten().map(i64::from).collect();
+    let state: Vec<i64> = [fields.state, fields.hand_state, fields.in_init]
+        .into_iter()
+        .flatten()
+        .map(i64::from)
+        .collect();
     let exits = exits::choose(&graph, &entries.functions, &state)?;
     evidence.push(("exits", exits.evidence));
     let begin = begin(isa, &ssl, &graph, &entries)?;
     let mut end = Vec::new();
     for point in exits.points {
         let at = point.offset;
-        end.push(ProbePoint { offset: ssl.file_offset(at).ok_or(NoPlan::Undecodable { at })?, ..point });
+        end.push(ProbePoint {
+            offset: ssl.file_offset(at).ok_or(NoPlan::Undecodable { at })?,
+            ..point
+        });
     }
-    let free = ssl.symbol("SSL_free").and_then(|at| start_of(isa, &ssl, at));
-    let error = crypto.as_ref().and_then(|image| error_probe(isa, image, true)).or_else(|| error_probe(isa, &ssl, false));
+    let free = ssl
+        .symbol("SSL_free")
+        .and_then(|at| start_of(isa, &ssl, at));
+    let error = crypto
+        .as_ref()
+        .and_then(|image| error_probe(isa, image, true))
+        .or_else(|| error_probe(isa, &ssl, false));
     Ok(Plan {
-        version: crypto.as_ref().and_then(|image| version::find(isa, image)).or_else(|| version::find(isa, &ssl)),
+        version: crypto
+            .as_ref()
+            .and_then(|image| version::find(isa, image))
+            .or_else(|| version::find(isa, &ssl)),
         build_id: ssl.build_id.clone(),
         hook: entries.hook,
         entries: begin,
@@ -266,9 +202,16 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
 }
 
 /// Where drives begin: in each function, or at the jumps to a common body if only those are cheap.
-fn begin(isa: &dyn Isa, image: &Image<'_>, graph: &Graph, entries: &Entries) -> Result<Vec<ProbePoint>, NoPlan> {
+fn begin(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    graph: &Graph,
+    entries: &Entries,
+) -> Result<Vec<ProbePoint>, NoPlan> {
     let points = |list: &[u64]| -> Result<Vec<ProbePoint>, NoPlan> {
-        list.iter().map(|at| point(isa, image, *at, 0).ok_or(NoPlan::Undecodable { at: *at })).collect()
+        list.iter()
+            .map(|at| point(isa, image, *at, 0).ok_or(NoPlan::Undecodable { at: *at }))
+            .collect()
     };
     let inside: Vec<u64> = entries
         .functions
@@ -276,15 +219,24 @@ fn begin(isa: &dyn Isa, image: &Image<'_>, graph: &Graph, entries: &Entries) -> 
         .map(|function| statem::entry_point(isa, image, graph, *function, true).0)
         .collect();
     let (inside, jumps) = (points(&inside)?, points(&entries.jumps)?);
-    let cheap = |points: &[ProbePoint]| !points.is_empty() && points.iter().all(|point| point.emulated);
-    Ok(if !cheap(&inside) && cheap(&jumps) { jumps } else { inside })
+    let cheap =
+        |points: &[ProbePoint]| !points.is_empty() && points.iter().all(|point| point.emulated);
+    Ok(if !cheap(&inside) && cheap(&jumps) {
+        jumps
+    } else {
+        inside
+    })
 }
 
 /// The probe point of the instruction at `at`.
 fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Option<ProbePoint> {
     let insn = isa.lift(image, at)?;
     let sp_delta = u32::try_from(depth.checked_neg()?).ok()?;
-    Some(ProbePoint { offset: image.file_offset(at)?, sp_delta, emulated: insn.emulated })
+    Some(ProbePoint {
+        offset: image.file_offset(at)?,
+        sp_delta,
+        emulated: insn.emulated,
+    })
 }
 
 /// The probe point at which a call of `function` is seen with its arguments.
@@ -299,8 +251,14 @@ fn start_of(isa: &dyn Isa, image: &Image<'_>, function: u64) -> Option<ProbePoin
 
 /// The one function through which errors are raised (crypto/err/err_blocks.c from 3.0 on, crypto/err/err.c before).
 fn error_probe(isa: &dyn Isa, image: &Image<'_>, in_crypto: bool) -> Option<ErrorProbe> {
-    [("ERR_vset_error", 1), ("ERR_put_error", 2)].iter().find_map(|(function, reason_arg)| {
-        let point = start_of(isa, image, image.symbol(function)?)?;
-        Some(ErrorProbe { point, in_crypto, reason_arg: *reason_arg })
-    })
+    [("ERR_vset_error", 1), ("ERR_put_error", 2)]
+        .iter()
+        .find_map(|(function, reason_arg)| {
+            let point = start_of(isa, image, image.symbol(function)?)?;
+            Some(ErrorProbe {
+                point,
+                in_crypto,
+                reason_arg: *reason_arg,
+            })
+        })
 }

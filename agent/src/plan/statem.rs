@@ -15,6 +15,8 @@ use super::{Evidence, Hook, NoPlan};
 /// Functions that hand out a method table, by the first letters of their names. QUIC's are not among them: the handshake
 /// inside a QUIC connection is driven through the same functions as any other.
 const METHOD_FAMILIES: [&str; 3] = ["TLS", "DTLS", "SSLv"];
+/// Such functions called, at most; there are 27 at most.
+const MAX_METHODS: usize = 64;
 /// Instructions looked at before an entry to find one that is cheap to probe.
 const MAX_PROLOGUE: usize = 16;
 
@@ -29,25 +31,42 @@ pub(super) struct Entries {
 }
 
 /// Finds the state machine.
-pub(super) fn find(isa: &dyn Isa, image: &Image<'_>, evidence: &mut Evidence) -> Result<Entries, NoPlan> {
+pub(super) fn find(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    evidence: &mut Evidence,
+) -> Result<Entries, NoPlan> {
     let (method, accept_slot) = slot(isa, image, "SSL_set_accept_state")?;
     let (connect_method, connect_slot) = slot(isa, image, "SSL_set_connect_state")?;
     if method != connect_method || accept_slot == connect_slot {
-        return Err(NoPlan::MethodSlot { function: "SSL_set_connect_state" });
+        return Err(NoPlan::MethodSlot {
+            function: "SSL_set_connect_state",
+        });
     }
-    let names = image.symbols(|name| {
-        name.ends_with("_method") && METHOD_FAMILIES.iter().any(|family| name.starts_with(family))
+    let mut names = image.symbols(|name| {
+        name.ends_with("_method")
+            && METHOD_FAMILIES
+                .iter()
+                .any(|family| name.starts_with(family))
     });
+    names.truncate(MAX_METHODS);
     let tables: BTreeSet<u64> = names
         .iter()
-        .filter_map(|(_, at)| match isa.call(image, *at, Call::default()).returned? {
-            Value::Number(table) => Some(table),
-            _ => None,
-        })
+        .filter_map(
+            |(_, at)| match isa.call(image, *at, Call::default()).returned? {
+                Value::Number(table) => Some(table),
+                _ => None,
+            },
+        )
         .collect();
     let in_slot = |slot: i64| -> BTreeSet<u64> {
-        let words = tables.iter().filter_map(|table| table.checked_add_signed(slot));
-        words.filter_map(|word| image.pointer(word)).filter(|function| image.is_code(*function)).collect()
+        let words = tables
+            .iter()
+            .filter_map(|table| table.checked_add_signed(slot));
+        words
+            .filter_map(|word| image.pointer(word))
+            .filter(|function| image.is_code(*function))
+            .collect()
     };
     let (accept, connect) = (in_slot(accept_slot), in_slot(connect_slot));
     // A client's method has `ssl_undefined_function` as accept, a server's has it as connect.
@@ -65,47 +84,101 @@ pub(super) fn find(isa: &dyn Isa, image: &Image<'_>, evidence: &mut Evidence) ->
         ),
     ));
     if accept.is_empty() || connect.is_empty() {
-        return Err(NoPlan::NoHandshakeFunction { tables: tables.len() });
+        return Err(NoPlan::NoHandshakeFunction {
+            tables: tables.len(),
+        });
     }
     if let ([accept], [connect]) = (accept.as_slice(), connect.as_slice())
         && let Some((body, jumps)) = common_body(isa, image, *accept, *connect)?
     {
-        evidence.push(("state machine", format!("accept and connect both jump to {body:#x}, from {}", addresses(&jumps))));
-        return Ok(Entries { hook: Hook::StateMachine, functions: vec![body], jumps });
+        evidence.push((
+            "state machine",
+            format!(
+                "accept and connect both jump to {body:#x}, from {}",
+                addresses(&jumps)
+            ),
+        ));
+        return Ok(Entries {
+            hook: Hook::StateMachine,
+            functions: vec![body],
+            jumps,
+        });
     }
-    evidence.push(("state machine", "accept and connect have no common body: both are entries".to_owned()));
+    evidence.push((
+        "state machine",
+        "accept and connect have no common body: both are entries".to_owned(),
+    ));
     let functions = accept.into_iter().chain(connect).collect();
-    Ok(Entries { hook: Hook::MethodTable, functions, jumps: Vec::new() })
+    Ok(Entries {
+        hook: Hook::MethodTable,
+        functions,
+        jumps: Vec::new(),
+    })
 }
 
 fn addresses(list: &[u64]) -> String {
-    list.iter().map(|at| format!("{at:#x}")).collect::<Vec<_>>().join(", ")
+    list.iter()
+        .map(|at| format!("{at:#x}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Offset of `method` in the connection, and of the slot in the method table from which `function` sets the handshake
 /// function.
 fn slot(isa: &dyn Isa, image: &Image<'_>, function: &'static str) -> Result<(i64, i64), NoPlan> {
-    let at = image.symbol(function).ok_or(NoPlan::NoSymbol { function })?;
+    let at = image
+        .symbol(function)
+        .ok_or(NoPlan::NoSymbol { function })?;
     let trace = isa.call(image, at, Call::default());
-    let set = trace.writes.iter().filter(|write| write.size == 8 && write.place.object == 0).find_map(|write| {
-        let Place { object, offset: slot } = trace.source(write.value)?;
-        let Place { object: 0, offset: method } = trace.origin(object)? else { return None };
-        Some((method, slot))
-    });
+    let set = trace
+        .writes
+        .iter()
+        .filter(|write| write.size == 8 && write.place.object == 0)
+        .find_map(|write| {
+            let Place {
+                object,
+                offset: slot,
+            } = trace.source(write.value)?;
+            let Place {
+                object: 0,
+                offset: method,
+            } = trace.origin(object)?
+            else {
+                return None;
+            };
+            Some((method, slot))
+        });
     set.ok_or(NoPlan::MethodSlot { function })
 }
 
 /// The function that both jump to with the stack as they found it, and those jumps; `None` when they have bodies of their
 /// own.
-fn common_body(isa: &dyn Isa, image: &Image<'_>, accept: u64, connect: u64) -> Result<Option<(u64, Vec<u64>)>, NoPlan> {
-    let (a, b) = (Graph::walk(isa, image, &[accept])?, Graph::walk(isa, image, &[connect])?);
+fn common_body(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    accept: u64,
+    connect: u64,
+) -> Result<Option<(u64, Vec<u64>)>, NoPlan> {
+    let (a, b) = (
+        Graph::walk(isa, image, &[accept])?,
+        Graph::walk(isa, image, &[connect])?,
+    );
     // Jumps from what only one of them runs to what both run, by target.
     let crossings = |own: &Graph, other: &Graph, start: u64| -> Option<BTreeMap<u64, Vec<u64>>> {
         let depths = own.depths(&[start]);
         let mut by_target: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for node in own.nodes.values().filter(|node| !other.nodes.contains_key(&node.insn.at)) {
-            for next in node.next.iter().filter(|next| other.nodes.contains_key(next)) {
-                let tail_call = matches!(node.insn.flow, Flow::Jump(_)) && depths.get(&node.insn.at) == Some(&0);
+        for node in own
+            .nodes
+            .values()
+            .filter(|node| !other.nodes.contains_key(&node.insn.at))
+        {
+            for next in node
+                .next
+                .iter()
+                .filter(|next| other.nodes.contains_key(next))
+            {
+                let tail_call = matches!(node.insn.flow, Flow::Jump(_))
+                    && depths.get(&node.insn.at) == Some(&0);
                 if !tail_call {
                     return None;
                 }
@@ -116,7 +189,10 @@ fn common_body(isa: &dyn Isa, image: &Image<'_>, accept: u64, connect: u64) -> R
     };
     let crossings = crossings(&a, &b, accept).zip(crossings(&b, &a, connect));
     Ok(crossings.and_then(|(from_accept, from_connect)| {
-        let ((body, jumps), (other, other_jumps)) = (from_accept.first_key_value()?, from_connect.first_key_value()?);
+        let ((body, jumps), (other, other_jumps)) = (
+            from_accept.first_key_value()?,
+            from_connect.first_key_value()?,
+        );
         let one = from_accept.len() == 1 && from_connect.len() == 1 && body == other;
         one.then(|| (*body, jumps.iter().chain(other_jumps).copied().collect()))
     }))
@@ -124,17 +200,29 @@ fn common_body(isa: &dyn Isa, image: &Image<'_>, accept: u64, connect: u64) -> R
 
 /// Where to probe the beginning of `function`: the first instruction that the kernel emulates, as long as those before it
 /// leave the arguments (and with `same_stack` the stack pointer) alone and run exactly once; else the first one. With it,
-/// the stack depth there.
-pub(super) fn entry_point(isa: &dyn Isa, image: &Image<'_>, graph: &Graph, function: u64, same_stack: bool) -> (u64, i64) {
+/// the stack depth there. Calls are passed over for the reason given at `cut::Problem::solve`.
+pub(super) fn entry_point(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    graph: &Graph,
+    function: u64,
+    same_stack: bool,
+) -> (u64, i64) {
     let depths = graph.depths(&[function]);
     let mut at = function;
     for _ in 0..MAX_PROLOGUE {
-        let (Some(node), Some(depth)) = (graph.nodes.get(&at), depths.get(&at)) else { break };
-        let arrivals = graph.nodes.values().filter(|node| node.next.contains(&at)).count();
+        let (Some(node), Some(depth)) = (graph.nodes.get(&at), depths.get(&at)) else {
+            break;
+        };
+        let arrivals = graph
+            .nodes
+            .values()
+            .filter(|node| node.next.contains(&at))
+            .count();
         if arrivals != usize::from(at != function) || (same_stack && *depth != 0) {
             break;
         }
-        if node.insn.emulated {
+        if node.insn.emulated && !matches!(node.insn.flow, Flow::Call(_)) {
             return (at, *depth);
         }
         if !isa.keeps_arguments(image, at) {

@@ -117,9 +117,10 @@ impl Value {
         match self {
             Self::Number(number) => Some(number),
             Self::Field(_) => Some(0),
-            Self::Pointer(place) => {
-                Some((0x7100_0000_0000 + ((place.object as u64) << 32)).wrapping_add_signed(place.offset))
-            }
+            Self::Pointer(place) => Some(
+                (0x7100_0000_0000 + ((place.object as u64) << 32))
+                    .wrapping_add_signed(place.offset),
+            ),
             Self::Stack(offset) => Some(0x7ff0_0000_0000_u64.wrapping_add_signed(offset)),
             Self::Unknown => None,
         }
@@ -129,9 +130,10 @@ impl Value {
     pub(super) fn plus(self, number: i64) -> Self {
         match self {
             Self::Number(start) => Self::Number(start.wrapping_add_signed(number)),
-            Self::Pointer(place) => {
-                Self::Pointer(Place { offset: place.offset.wrapping_add(number), ..place })
-            }
+            Self::Pointer(place) => Self::Pointer(Place {
+                offset: place.offset.wrapping_add(number),
+                ..place
+            }),
             Self::Stack(offset) => Self::Stack(offset.wrapping_add(number)),
             Self::Field(_) if number == 0 => self,
             Self::Field(_) => Self::Number(0_u64.wrapping_add_signed(number)),

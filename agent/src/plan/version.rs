@@ -13,21 +13,30 @@ const MAX_SEARCH: usize = 16 << 20;
 
 /// `3.0.19`, from `OpenSSL 3.0.19 27 Jan 2026`.
 pub(super) fn find(isa: &dyn Isa, image: &Image<'_>) -> Option<String> {
-    let told = ["OpenSSL_version", "SSLeay_version"].iter().find_map(|function| {
-        // OPENSSL_VERSION and SSLEAY_VERSION are 0.
-        let call = Call { number: Some(0), ..Call::default() };
-        match isa.call(image, image.symbol(function)?, call).returned? {
-            Value::Number(at) => number(image.text(at)?),
-            _ => None,
-        }
-    });
+    let told = ["OpenSSL_version", "SSLeay_version"]
+        .iter()
+        .find_map(|function| {
+            // OPENSSL_VERSION and SSLEAY_VERSION are 0.
+            let call = Call {
+                number: Some(0),
+                ..Call::default()
+            };
+            match isa.call(image, image.symbol(function)?, call).returned? {
+                Value::Number(at) => number(image.text(at)?),
+                _ => None,
+            }
+        });
     told.or_else(|| image.constants().find_map(search))
 }
 
 fn search(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.get(..bytes.len().min(MAX_SEARCH))?;
-    let strings = bytes.split(|byte| *byte == 0).filter(|string| string.starts_with(PREFIX.as_bytes()));
-    strings.filter_map(|string| std::str::from_utf8(string).ok()).find_map(number)
+    let strings = bytes
+        .split(|byte| *byte == 0)
+        .filter(|string| string.starts_with(PREFIX.as_bytes()));
+    strings
+        .filter_map(|string| std::str::from_utf8(string).ok())
+        .find_map(number)
 }
 
 /// The version in `OpenSSL 3.0.19 27 Jan 2026`; other texts that begin so have no number there.
@@ -35,7 +44,9 @@ fn number(text: &str) -> Option<String> {
     let version = text.strip_prefix(PREFIX)?.split(' ').next()?;
     let well_formed = version.len() <= 32
         && version.starts_with(|c: char| c.is_ascii_digit())
-        && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
+        && version
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
     well_formed.then(|| version.to_owned())
 }
 
@@ -56,6 +67,9 @@ mod tests {
         for (text, version) in cases {
             assert_eq!(number(text).as_deref(), version, "{text}");
         }
-        assert_eq!(search(b"x\0OpenSSL RSA\0OpenSSL 3.5.1 1 Jul 2025\0").as_deref(), Some("3.5.1"));
+        assert_eq!(
+            search(b"x\0OpenSSL RSA\0OpenSSL 3.5.1 1 Jul 2025\0").as_deref(),
+            Some("3.5.1")
+        );
     }
 }

@@ -65,7 +65,10 @@ impl Stats {
         let role = seen.role as usize;
         let peer = PeerKey {
             role: seen.role,
-            peer: naming.name(seen.role, seen.connection.map(|connection| connection.remote)),
+            peer: naming.name(
+                seen.role,
+                seen.connection.map(|connection| connection.remote),
+            ),
         };
         match seen.end {
             End::Completed(resumption) => {
@@ -80,9 +83,10 @@ impl Stats {
             }
         }
         let sent = seen.retransmits;
-        for (sum, add) in self.retransmits[role]
-            .iter_mut()
-            .zip([sent.syn, sent.synack, sent.handshake])
+        for (sum, add) in
+            self.retransmits[role]
+                .iter_mut()
+                .zip([sent.syn, sent.synack, sent.handshake])
         {
             *sum += u64::from(add);
         }

@@ -17,7 +17,7 @@ use aya_ebpf::{
     maps::{PerCpuArray, RingBuf},
     programs::TracePointContext,
 };
-use kernel::{Fault, record};
+use kernel::{Fault, NO_WAKEUP, record};
 use reprise_ebpf::{Header, TracepointLayout, handshake::lost, tcp};
 
 #[map]
@@ -79,7 +79,7 @@ fn emit(
         socket: record::socket(ctx, &layout)?,
     };
     TCP_EVENTS
-        .output::<tcp::TcpEvent>(event, 0)
+        .output::<tcp::TcpEvent>(event, NO_WAKEUP)
         .map_err(|_| Fault::RingFull)
 }
 

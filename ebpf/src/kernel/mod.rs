@@ -3,6 +3,9 @@
 
 pub(crate) mod record;
 
+/// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): the agent polls, so a busy host is not woken once per event.
+pub(crate) const NO_WAKEUP: u64 = 1;
+
 /// Why a program gave up; counted by the entry point that got it, never retried.
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {

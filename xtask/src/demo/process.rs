@@ -17,6 +17,13 @@ use nix::{
 
 use crate::steps::shown;
 
+/// A command whose process is sent this signal when the demo dies, even of SIGKILL.
+pub(super) fn bound(program: &Path, signal: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal]).arg(program);
+    command
+}
+
 /// A child that is killed when this is dropped.
 pub(super) struct Process {
     name: &'static str,

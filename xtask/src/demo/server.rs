@@ -40,7 +40,7 @@ pub(super) fn start(directory: &Path) -> Result<Process> {
     let out = fs::File::create(&log).context("failed to create HAProxy's log")?;
     let mut haproxy = Process::spawn(
         "HAProxy",
-        Command::new("haproxy")
+        process::bound(Path::new("haproxy"), "KILL")
             .args(["-db", "-f"])
             .arg(&file)
             .stdin(Stdio::null())

@@ -31,6 +31,9 @@ pub(super) const BASE: &[&str] = &[
 /// The distribution's rustc with its source, for machines whose own rustc has none.
 pub(super) const RUSTC: &[&str] = &["rustc-web", "rust-web-src"];
 
+/// The linters that belong to the distribution's rustc.
+pub(super) const LINTS: &[&str] = &["rustfmt-web", "rust-web-clippy"];
+
 /// Debian asks this program whether a package may start its service; 101 says no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

@@ -1,6 +1,9 @@
 //! The Rust side: a rustc with its own `core` source, `bpf-linker`, the linters' tools.
 
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use xtask::toolchain::{self, find_linker, find_rustc, in_path};
@@ -29,17 +32,17 @@ pub(super) fn ensure_rustc(log: &Log) -> Result<Outcome> {
     }
     if in_path("rustup").is_some() {
         announce("adding the rust-src component to the toolchain in use");
-        log.run(
+        let added = log.run(
             "add rust-src",
             Command::new("rustup").args(["component", "add", "rust-src"]),
-            "check the network, or `apt-get install rustc-web rust-web-src`",
-        )
-        .or_else(|error| {
-            // The distribution's compiler serves as well, and may be reachable where that is not.
+            "none needed: the distribution's rustc is tried next",
+        );
+        if let Err(error) = added {
             announce(&format!("{error:#}"));
-            packages::ensure(log, packages::RUSTC).map(drop)
-        })?;
-    } else {
+        }
+    }
+    // The distribution's compiler serves as well, and may be reachable where that is not.
+    if find_rustc().is_err() {
         packages::ensure(log, packages::RUSTC)?;
     }
     let (rustc, _) = find_rustc()?;
@@ -76,6 +79,9 @@ pub(super) fn ensure_lints(log: &Log) -> Result<Outcome> {
     if have("cargo-fmt") && have("cargo-clippy") {
         return Ok(Outcome::Present("rustfmt and clippy".to_owned()));
     }
+    if in_path("rustup").is_none() {
+        return packages::ensure(log, packages::LINTS);
+    }
     log.run(
         "add rustfmt and clippy",
         Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]),
@@ -105,13 +111,13 @@ pub(super) fn ensure_deny(log: &Log) -> Result<Outcome> {
 }
 
 /// Where `cargo-deny` is.
-fn deny() -> Option<std::path::PathBuf> {
+fn deny() -> Option<PathBuf> {
     let installed = toolchain::cargo_home()?.join("bin/cargo-deny");
     in_path("cargo-deny").or_else(|| installed.is_file().then_some(installed))
 }
 
 /// The first line that a tool prints about its version.
-fn version(path: &std::path::Path) -> Result<String> {
+fn version(path: &Path) -> Result<String> {
     let output = Command::new(path)
         .arg("--version")
         .output()

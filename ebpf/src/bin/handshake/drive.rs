@@ -1,7 +1,7 @@
 //! The state machine's drives: begin, continue, end. State is keyed by process and connection object, never by thread.
 
 use crate::{
-    kernel::{Fault, now, record},
+    kernel::{Fault, NO_WAKEUP, now, record},
     maps::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
         HS_RECEIVED, HS_SOCKETS, HS_TASKS,
@@ -92,6 +92,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     if begins {
         open.begin_ns = now;
         open.library = library;
+        open.role = u32::from(role_of(layout, ssl)?);
     }
     open.drives += 1;
     claim_last_receive(pid_tgid, &key, open);
@@ -101,6 +102,14 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     HS_FRAMES
         .insert(frame, Frame { ssl, enter_ns: now }, 0)
         .map_err(|_| Fault::MapFull)
+}
+
+fn role_of(layout: &Layout, ssl: u64) -> Result<u8, Fault> {
+    Ok(match user::field::<u32>(ssl, layout.server)? {
+        None => role::UNKNOWN,
+        Some(0) => role::CLIENT,
+        Some(_) => role::SERVER,
+    })
 }
 
 /// Memory BIOs: the program itself received, in this thread, right before this drive. Never for a process that was seen
@@ -271,7 +280,7 @@ pub(crate) fn try_exec(ctx: &TracePointContext) -> Result<(), Fault> {
         reserved: 0,
     };
     HS_EVENTS
-        .output::<ExecEvent>(event, 0)
+        .output::<ExecEvent>(event, NO_WAKEUP)
         .map_err(|_| Fault::RingFull)
 }
 
@@ -285,14 +294,13 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
     }
     // After SSL_clear the fields speak of the next handshake.
     let live = how != outcome::RESTARTED;
-    let (server, version, hit) = if live {
+    let (version, hit) = if live {
         (
-            user::field::<u32>(key.ssl, layout.server)?,
             user::field::<u32>(key.ssl, layout.version)?,
             user::field::<u32>(key.ssl, layout.hit)?,
         )
     } else {
-        (user::field::<u32>(key.ssl, layout.server)?, None, None)
+        (None, None)
     };
     let entry = HS_EVENTS
         .reserve::<HandshakeEvent>(0)
@@ -317,13 +325,7 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
         addr_of_mut!((*event).reason).write(open.reason);
         addr_of_mut!((*event).version).write(version.unwrap_or(0));
         addr_of_mut!((*event).outcome).write(how);
-        addr_of_mut!((*event).role).write(server.map_or(role::UNKNOWN, |server| {
-            if server == 0 {
-                role::CLIENT
-            } else {
-                role::SERVER
-            }
-        }));
+        addr_of_mut!((*event).role).write(open.role as u8);
         addr_of_mut!((*event).hit).write(hit.map_or(HIT_UNKNOWN, |hit| (hit != 0) as u8));
         addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
         user::comm(addr_of_mut!((*event).comm));
@@ -336,6 +338,6 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
         }
         addr_of_mut!((*event).flags).write(flags);
     }
-    entry.submit(0);
+    entry.submit(NO_WAKEUP);
     Ok(())
 }

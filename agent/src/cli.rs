@@ -1,0 +1,149 @@
+//! The command line: what each command takes, its defaults and bounds.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+/// Observes TLS handshakes and session resumption on this host, without touching the programs that make them.
+#[derive(Debug, Parser)]
+#[command(name = "reprise", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Which log lines are written: error, warn, info, debug, or a tracing filter.
+    #[arg(long, global = true, default_value = "info", env = "REPRISE_LOG")]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Observe this host and serve metrics.
+    Run(Run),
+    /// The same observation as a live table; lines where stdout is no terminal.
+    Watch(Watch),
+    /// Write the raw event stream to a file.
+    Record(Record),
+    /// Run a recorded stream through the same correlation.
+    Replay(Replay),
+    /// Which TLS library, which probes would be placed where, which fields were found, or why none.
+    Inspect(Inspect),
+}
+
+/// Flags of every command that turns events into sums.
+#[derive(Debug, Clone, Args)]
+pub struct Counting {
+    /// TOML file that names networks: `[groups]`, `name = ["10.1.0.0/16"]`. Read again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub peer_file: Option<PathBuf>,
+    /// Bits that IPv4 clients are cut to.
+    #[arg(long, value_name = "BITS", default_value_t = 32, value_parser = value_parser!(u8).range(..=32))]
+    pub peer_prefix_v4: u8,
+    /// Bits that IPv6 clients are cut to.
+    #[arg(long, value_name = "BITS", default_value_t = 64, value_parser = value_parser!(u8).range(..=128))]
+    pub peer_prefix_v6: u8,
+    /// Peers shown by name, the most recently active ones; the others are summed as `other`.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub max_peers: u32,
+    /// Connections whose retransmissions are remembered until a handshake claims them.
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// Window behind ratios, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(10..=86_400))]
+    pub window: u64,
+}
+
+/// `reprise run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Address of the metrics page.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9797")]
+    pub listen: SocketAddr,
+    /// Counting.
+    #[command(flatten)]
+    pub counting: Counting,
+}
+
+/// `reprise watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Serve the metrics page there as well.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Seconds between two pictures.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = value_parser!(u64).range(1..=3_600))]
+    pub interval: u64,
+    /// Counting.
+    #[command(flatten)]
+    pub counting: Counting,
+}
+
+/// `reprise record`.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The recording; an old one is overwritten.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Stop after this many seconds; without it, on a signal.
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<u64>,
+    /// Counting, for the summary at the end.
+    #[command(flatten)]
+    pub counting: Counting,
+}
+
+/// `reprise replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The recording.
+    pub file: PathBuf,
+    /// Print the metrics page instead of the table.
+    #[arg(long)]
+    pub metrics: bool,
+    /// Counting.
+    #[command(flatten)]
+    pub counting: Counting,
+}
+
+/// `reprise inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A process ID, or the path of a library.
+    #[arg(value_name = "PID|FILE")]
+    pub target: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        assert!(Cli::try_parse_from(["reprise", "run", "--peer-prefix-v4", "33"]).is_err());
+        assert!(Cli::try_parse_from(["reprise", "run", "--window", "0"]).is_err());
+        assert!(Cli::try_parse_from(["reprise", "run", "--colour"]).is_err());
+        assert!(Cli::try_parse_from(["reprise", "run"]).is_ok());
+    }
+}

@@ -1,0 +1,177 @@
+//! Which files may hold a TLS library: executable mappings and directory entries named `libssl*`.
+
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
+
+use super::image::{Image, ImageError, open_path};
+
+/// Directories where distributions keep shared libraries; architecture directories below `lib` and `usr/lib` are looked into too.
+const DIRECTORIES: [&str; 5] = ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"];
+
+/// Identity of a mapped file as `/proc/PID/maps` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct MappingId {
+    device: (i32, i32),
+    inode: u64,
+}
+
+/// A file worth planning.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// Path as its user sees it.
+    pub(super) shown: String,
+    /// Names to open it by, surest first.
+    names: Vec<PathBuf>,
+    crypto: Vec<PathBuf>,
+}
+
+impl Candidate {
+    pub(super) fn open(&self) -> Result<Image, ImageError> {
+        open_first(&self.names)
+    }
+
+    pub(super) fn open_crypto(&self) -> Option<Image> {
+        open_first(&self.crypto).ok()
+    }
+}
+
+fn open_first(names: &[PathBuf]) -> Result<Image, ImageError> {
+    let mut last = Err(ImageError::NotRegular(PathBuf::new()));
+    for name in names {
+        last = open_path(name);
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+/// Every process there is.
+pub(super) fn pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Library files that a process maps and that `known` does not hold yet. A process that is gone has none.
+pub(super) fn mapped(pid: u32, known: &mut HashSet<MappingId>) -> Vec<Candidate> {
+    let maps = i32::try_from(pid)
+        .ok()
+        .and_then(|pid| Process::new(pid).ok())
+        .and_then(|process| process.maps().ok());
+    let Some(maps) = maps else {
+        return Vec::new();
+    };
+    let code: Vec<(&MemoryMap, &Path)> = maps
+        .iter()
+        .filter(|map| map.perms.contains(MMPermissions::EXECUTE) && map.inode != 0)
+        .filter_map(|map| match &map.pathname {
+            MMapPath::Path(path) => Some((map, path.as_path())),
+            _ => None,
+        })
+        .collect();
+    let crypto = code
+        .iter()
+        .find(|(_, path)| is_named(path, b"libcrypto"))
+        .map(|(map, path)| names(pid, map, path))
+        .unwrap_or_default();
+    code.iter()
+        .filter(|(_, path)| is_named(path, b"libssl"))
+        .filter(|(map, _)| {
+            known.insert(MappingId {
+                device: map.dev,
+                inode: map.inode,
+            })
+        })
+        .map(|(map, path)| Candidate {
+            shown: path.display().to_string(),
+            names: names(pid, map, path),
+            crypto: crypto.clone(),
+        })
+        .collect()
+}
+
+/// The mapping itself first, which is the very inode even when the path is gone or leads elsewhere; then the path in the
+/// process's root.
+fn names(pid: u32, map: &MemoryMap, path: &Path) -> Vec<PathBuf> {
+    let (start, end) = map.address;
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    vec![
+        PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}")),
+        PathBuf::from(format!("/proc/{pid}/root")).join(relative),
+    ]
+}
+
+/// Library files in the usual directories.
+pub(super) fn at_rest() -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for root in ["/", "/proc/1/root"] {
+        for directory in DIRECTORIES {
+            let directory = Path::new(root).join(directory);
+            for inner in entries(&directory).into_iter().filter(|path| path.is_dir()) {
+                found.extend(libraries_in(&inner, root));
+            }
+            found.extend(libraries_in(&directory, root));
+        }
+    }
+    found
+}
+
+fn libraries_in(directory: &Path, root: &str) -> Vec<Candidate> {
+    entries(directory)
+        .iter()
+        .filter(|path| is_named(path, b"libssl.so"))
+        .map(|path| Candidate {
+            shown: Path::new("/")
+                .join(path.strip_prefix(root).unwrap_or(path))
+                .display()
+                .to_string(),
+            ..file(path)
+        })
+        .collect()
+}
+
+/// A library file, and the crypto library beside it: libssl.so.3 goes with libcrypto.so.3.
+pub(super) fn file(path: &Path) -> Candidate {
+    let beside = || {
+        let mut name = b"libcrypto".to_vec();
+        name.extend(suffix(path)?);
+        Some(path.with_file_name(OsStr::from_bytes(&name)))
+    };
+    Candidate {
+        shown: path.display().to_string(),
+        names: vec![path.to_owned()],
+        crypto: beside().into_iter().collect(),
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory)
+        .map(|entries| {
+            entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+fn is_named(path: &Path, prefix: &[u8]) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_bytes().starts_with(prefix))
+}
+
+fn suffix(path: &Path) -> Option<&[u8]> {
+    let name = path.file_name().map(OsStr::as_bytes)?;
+    let at = name.windows(4).position(|window| window == b".so.")?;
+    name.get(at..)
+}

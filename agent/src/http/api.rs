@@ -1,0 +1,96 @@
+//! Bodies of the JSON endpoints and of the start page.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde::Serialize;
+
+use crate::{
+    correlate::{Cause, Resumption},
+    metrics::Observed,
+    status::{Sensor, Status},
+};
+
+/// One peer, as `/api/v1/peers` lists it.
+#[derive(Debug, Serialize)]
+pub(super) struct PeerRow {
+    peer: String,
+    role: &'static str,
+    full: u64,
+    resumed: u64,
+    /// Resumed share over the window; null with no completed handshake in it.
+    resume_ratio: Option<f64>,
+    failures: BTreeMap<&'static str, u64>,
+}
+
+pub(super) fn peers(observed: &Observed) -> Vec<PeerRow> {
+    let stats = &observed.pipeline.stats;
+    stats
+        .peers
+        .iter()
+        .map(|(key, sums)| PeerRow {
+            peer: key.peer.to_string(),
+            role: key.role.label(),
+            full: sums.completed[Resumption::Full as usize],
+            resumed: sums.completed[Resumption::Resumed as usize],
+            resume_ratio: stats.peers.ratio(sums, observed.pipeline.now_ns()),
+            failures: Cause::ALL
+                .into_iter()
+                .filter(|cause| sums.failures[*cause as usize] > 0)
+                .map(|cause| (cause.label(), sums.failures[cause as usize]))
+                .collect(),
+        })
+        .collect()
+}
+
+/// The agent, as `/api/v1/status` describes it.
+#[derive(Debug, Serialize)]
+pub(super) struct AgentStatus {
+    version: &'static str,
+    ready: bool,
+    not_ready_reason: Option<String>,
+    sensors: BTreeMap<&'static str, crate::status::Health>,
+    libraries_observed: usize,
+    open_handshakes: u64,
+}
+
+pub(super) fn status(observed: &Observed) -> AgentStatus {
+    let status: &Status = &observed.status;
+    let reason = status.not_ready();
+    AgentStatus {
+        version: env!("CARGO_PKG_VERSION"),
+        ready: reason.is_none(),
+        not_ready_reason: reason,
+        sensors: Sensor::ALL
+            .into_iter()
+            .map(|sensor| (sensor.label(), status.sensor(sensor).clone()))
+            .collect(),
+        libraries_observed: status
+            .libraries
+            .iter()
+            .filter(|library| library.observed)
+            .count(),
+        open_handshakes: status.open_handshakes,
+    }
+}
+
+/// A plain start page: what is observed, and the way to the rest.
+pub(super) fn index(observed: &Observed) -> String {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Reprise</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><h1>Reprise</h1><pre>",
+    );
+    let table = crate::watch::table(observed, usize::MAX);
+    for character in table.chars() {
+        match character {
+            '<' => page.push_str("&lt;"),
+            '&' => page.push_str("&amp;"),
+            other => page.push(other),
+        }
+    }
+    let _ = write!(
+        page,
+        "</pre><ul><li><a href=\"/metrics\">metrics</a><li><a href=\"/api/v1/peers\">peers</a>\
+         <li><a href=\"/api/v1/libraries\">libraries</a><li><a href=\"/api/v1/status\">status</a></ul></html>"
+    );
+    page
+}

@@ -1,0 +1,297 @@
+//! The observing loop: rings to pipeline, discovered libraries to probes, recordings on the way. Used by `run`, `watch` and
+//! `record`.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufWriter},
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use thiserror::Error;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use zerocopy::IntoBytes as _;
+
+use crate::{
+    discover::{self, Found, Request},
+    event::Event,
+    host::{self, Lack},
+    metrics::{Observed, Shared},
+    plan::Hook,
+    record::Recorder,
+    sensors::{Sensors, now_ns},
+    status::{self, MAX_LIBRARIES, Sensor, Status},
+};
+
+/// How often the rings are read.
+const POLL: Duration = Duration::from_millis(25);
+/// Batches read before others have their turn.
+const BATCHES: usize = 4;
+/// How often open handshakes are checked for processes that died, and loss counters are read.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long the discovery thread may take to notice that all is over.
+const JOIN: Duration = Duration::from_millis(300);
+/// Libraries that may wait to be attached.
+const FOUND_QUEUE: usize = 16;
+
+/// Why observation ended early.
+#[derive(Debug, Error)]
+pub enum ObserveError {
+    /// The host lacks something.
+    #[error(transparent)]
+    Lack(#[from] Lack),
+    /// No thread could be started.
+    #[error("failed to start the discovery thread")]
+    Thread(#[source] io::Error),
+    /// The recording could not be continued.
+    #[error("failed to write the recording")]
+    Record(#[source] io::Error),
+}
+
+/// See the module.
+pub struct Observer {
+    shared: Shared,
+    sensors: Sensors,
+    recorder: Option<Recorder<BufWriter<File>>>,
+    requests: mpsc::Sender<Request>,
+    found: tokio::sync::mpsc::Receiver<Found>,
+    discovery: JoinHandle<()>,
+    swept: Instant,
+}
+
+impl Observer {
+    /// Starts the sensors and the search for libraries.
+    ///
+    /// # Errors
+    ///
+    /// [`ObserveError::Lack`] where no handshake can be observed here.
+    pub fn start(
+        shared: Shared,
+        recorder: Option<Recorder<BufWriter<File>>>,
+    ) -> Result<Self, ObserveError> {
+        let sensors = Sensors::start(&mut shared.lock().status);
+        if sensors.handshake.is_none() {
+            let reason = shared
+                .lock()
+                .status
+                .sensor(Sensor::Handshake)
+                .reason
+                .clone();
+            return Err(Lack::Sensor(reason.unwrap_or_default()).into());
+        }
+        let (requests, asked) = mpsc::channel();
+        let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
+        let discovery = discover::spawn(asked, finds).map_err(ObserveError::Thread)?;
+        Ok(Self {
+            shared,
+            sensors,
+            recorder,
+            requests,
+            found,
+            discovery,
+            swept: Instant::now(),
+        })
+    }
+
+    /// Observes until `shutdown`, then detaches everything.
+    ///
+    /// # Errors
+    ///
+    /// [`ObserveError::Record`] where the recording cannot be continued.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ObserveError> {
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let result = loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break self.poll(),
+                _ = poll.tick() => if let Err(error) = self.poll() { break Err(error) },
+                Some(found) = self.found.recv() => if let Err(error) = self.found(found) { break Err(error) },
+            }
+        };
+        let result = result.and(self.conclude());
+        let Self {
+            sensors,
+            requests,
+            found,
+            discovery,
+            ..
+        } = self;
+        drop((requests, found));
+        drop(sensors);
+        let deadline = Instant::now() + JOIN;
+        while !discovery.is_finished() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if !discovery.is_finished() {
+            tracing::warn!("discovery is stuck in a slow file; leaving it behind");
+        }
+        result
+    }
+
+    /// Reads what is in the rings.
+    fn poll(&mut self) -> Result<(), ObserveError> {
+        // Taken before reading: whatever happened earlier is in the rings by now.
+        let now = now_ns();
+        let sweep = self.swept.elapsed() >= SWEEP;
+        let mut observed = self.shared.lock();
+        let Observed { pipeline, status } = &mut *observed;
+        let recorder = &mut self.recorder;
+        let requests = &self.requests;
+        let mut failed = None;
+        let mut take = |sensor: Sensor, bytes: &[u8]| {
+            let health = status.sensor_mut(sensor);
+            health.events += 1;
+            match Event::decode(bytes) {
+                Ok(event) => {
+                    if let Event::Exec(exec) = event {
+                        // The receiver lives as long as the thread; its end is seen elsewhere.
+                        let _ = requests.send(Request::Exec(exec.tgid));
+                    }
+                    pipeline.push(&event);
+                }
+                Err(error) => {
+                    tracing::debug!(reason = %error, "event not understood");
+                    health.lost += 1;
+                }
+            }
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(bytes)
+            {
+                failed.get_or_insert(error);
+            }
+        };
+        for _ in 0..BATCHES {
+            let mut more = false;
+            if let Some(sensor) = &mut self.sensors.tcp {
+                more |= sensor.ring.drain(|bytes| take(Sensor::Tcp, bytes));
+            }
+            if let Some(sensor) = &mut self.sensors.handshake {
+                more |= sensor.ring.drain(|bytes| take(Sensor::Handshake, bytes));
+            }
+            if !more {
+                break;
+            }
+        }
+        let mut open = None;
+        if sweep && let Some(sensor) = &mut self.sensors.handshake {
+            let mut lives = HashMap::new();
+            open = Some(sensor.sweep(
+                |tgid| *lives.entry(tgid).or_insert_with(|| host::lives(tgid)),
+                |event| take(Sensor::Handshake, event.as_bytes()),
+            ));
+        }
+        if let Some(open) = open {
+            self.swept = Instant::now();
+            status.open_handshakes = open;
+        }
+        pipeline.push(&Event::Tick(now));
+        if let Some(recorder) = recorder
+            && let Err(error) = recorder.tick(now)
+        {
+            failed.get_or_insert(error);
+        }
+        self.sensors.read_losses(status);
+        failed.map_or(Ok(()), |error| Err(ObserveError::Record(error)))
+    }
+
+    fn found(&mut self, found: Found) -> Result<(), ObserveError> {
+        let mut observed = self.shared.lock();
+        let status = &mut observed.status;
+        match found {
+            Found::Scanned { processes } => {
+                status.scanned = true;
+                tracing::info!(
+                    processes,
+                    libraries = status.libraries.len(),
+                    "first scan done"
+                );
+            }
+            Found::Library(library) => {
+                let listed = attach(&mut self.sensors, *library, status);
+                if status.libraries.len() < MAX_LIBRARIES {
+                    status.libraries.push(listed);
+                }
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.status(status).map_err(ObserveError::Record)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn conclude(&mut self) -> Result<(), ObserveError> {
+        let mut observed = self.shared.lock();
+        observed.pipeline.finish();
+        if let Some(recorder) = &mut self.recorder {
+            recorder
+                .status(&observed.status)
+                .and_then(|()| recorder.flush())
+                .map_err(ObserveError::Record)?;
+        }
+        Ok(())
+    }
+}
+
+/// Attaches a library, or says why not.
+fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) -> status::Library {
+    let mut listed = status::Library {
+        library: found
+            .path
+            .trim_end_matches(" (deleted)")
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        version: "unknown".to_owned(),
+        entry: "none".to_owned(),
+        evidence: String::new(),
+        path: found.path,
+        build_id: None,
+        observed: false,
+    };
+    let path = listed.path.clone();
+    let plan = match found.plan {
+        Ok(plan) => plan,
+        Err(reason) => {
+            listed.evidence = crate::chain(&reason);
+            tracing::warn!(path, reason = listed.evidence, "library not observed");
+            return listed;
+        }
+    };
+    listed.version = plan.version.clone().unwrap_or(listed.version);
+    listed.build_id.clone_from(&plan.build_id);
+    let Some(sensor) = &mut sensors.handshake else {
+        return listed;
+    };
+    match sensor.attach(
+        &plan,
+        &found.ssl.file,
+        found.crypto.as_ref().map(|image| &image.file),
+        status,
+    ) {
+        Ok(_) => {
+            listed.observed = true;
+            listed.entry = match plan.hook {
+                Hook::StateMachine => "state_machine",
+                Hook::MethodTable => "method_table",
+            }
+            .to_owned();
+            listed.evidence = "exported_accessors".to_owned();
+            tracing::info!(
+                path,
+                version = listed.version,
+                entry = listed.entry,
+                "library observed"
+            );
+        }
+        Err(error) => {
+            listed.evidence = crate::chain(&error);
+            tracing::warn!(path, reason = listed.evidence, "library not observed");
+        }
+    }
+    listed
+}

@@ -1,0 +1,210 @@
+//! Registers, stack and imagined memory of the abstract x86-64 machine.
+//!
+//! Owned by `interp`, which runs the instructions. It lives for one call.
+
+use std::collections::HashMap;
+
+use iced_x86::{Instruction, OpKind, Register};
+
+use super::alu::{self, Flags};
+use super::elf::Image;
+use super::isa::Call;
+use super::trace::{Access, Place, Trace, Value};
+
+/// A pointer that leads to nothing the function may read, for arguments that must not be null.
+const SOMEWHERE: u64 = 0x7200_0000_0000;
+
+/// The machine's state.
+pub(super) struct Machine<'m, 'a> {
+    image: &'m Image<'a>,
+    call: Call,
+    registers: [Value; 16],
+    stack: HashMap<i64, Value>,
+    /// The arithmetic flags, where known.
+    pub(super) flags: Option<Flags>,
+    /// What happened so far.
+    pub(super) trace: Trace,
+}
+
+impl<'m, 'a> Machine<'m, 'a> {
+    /// A machine about to run the first instruction of a function.
+    pub(super) fn new(image: &'m Image<'a>, call: Call) -> Self {
+        let mut machine = Self {
+            image,
+            call,
+            registers: [Value::Unknown; 16],
+            stack: HashMap::new(),
+            flags: None,
+            trace: Trace::default(),
+        };
+        let root = Value::Pointer(Place {
+            object: 0,
+            offset: 0,
+        });
+        // System V ABI x86-64, section 3.2.3.
+        machine.set(Register::RDI, call.number.map_or(root, Value::Number));
+        machine.set(Register::RSI, Value::Number(SOMEWHERE));
+        machine.set(Register::RDX, Value::Number(call.size));
+        machine.set(Register::RSP, Value::Stack(0));
+        machine
+    }
+
+    /// Value of a register.
+    pub(super) fn get(&self, register: Register) -> Value {
+        let whole = self
+            .registers
+            .get(register.full_register().number())
+            .copied()
+            .unwrap_or(Value::Unknown);
+        match (register.size(), whole) {
+            (8, whole) => whole,
+            (_, Value::Number(number)) if is_high_byte(register) => {
+                Value::Number(alu::cut(number >> 8, 1))
+            }
+            (size, Value::Number(number)) => Value::Number(alu::cut(number, size)),
+            (_, Value::Field(place)) => Value::Field(place),
+            _ => Value::Unknown,
+        }
+    }
+
+    /// Puts a value into a register.
+    pub(super) fn set(&mut self, register: Register, value: Value) {
+        let size = register.size();
+        let Some(slot) = self.registers.get_mut(register.full_register().number()) else {
+            return;
+        };
+        *slot = match (size, value) {
+            (8, value) => value,
+            _ if is_high_byte(register) => Value::Unknown,
+            // A 32-bit write clears the upper half.
+            (4, Value::Number(number)) => Value::Number(alu::cut(number, 4)),
+            // A smaller one keeps the rest; an unknown rest is not read by sane code and counts as zero.
+            (_, Value::Number(number)) => match *slot {
+                Value::Number(old) => {
+                    Value::Number(old - alu::cut(old, size) + alu::cut(number, size))
+                }
+                _ => Value::Number(alu::cut(number, size)),
+            },
+            (_, Value::Field(place)) => Value::Field(place),
+            _ => Value::Unknown,
+        };
+    }
+
+    /// Value of an operand.
+    pub(super) fn read(&mut self, instruction: &Instruction, operand: u32) -> Value {
+        match instruction.op_kind(operand) {
+            OpKind::Register if instruction.op_register(operand).is_gpr() => {
+                self.get(instruction.op_register(operand))
+            }
+            OpKind::Memory => {
+                let address = self.address(instruction);
+                self.load(address, instruction.memory_size().size())
+            }
+            _ => instruction
+                .try_immediate(operand)
+                .map_or(Value::Unknown, Value::Number),
+        }
+    }
+
+    /// Puts a value into an operand.
+    pub(super) fn write(&mut self, instruction: &Instruction, operand: u32, value: Value) {
+        match instruction.op_kind(operand) {
+            OpKind::Register if instruction.op_register(operand).is_gpr() => {
+                self.set(instruction.op_register(operand), value);
+            }
+            OpKind::Memory => {
+                let address = self.address(instruction);
+                self.store(address, instruction.memory_size().size(), value);
+            }
+            _ => {}
+        }
+    }
+
+    /// Address of the memory operand.
+    pub(super) fn address(&self, instruction: &Instruction) -> Value {
+        if matches!(instruction.segment_prefix(), Register::FS | Register::GS) {
+            return Value::Unknown;
+        }
+        if instruction.is_ip_rel_memory_operand() {
+            return Value::Number(instruction.ip_rel_memory_address());
+        }
+        self.sum(
+            instruction.memory_base(),
+            instruction.memory_index(),
+            u64::from(instruction.memory_index_scale()),
+            instruction.memory_displacement64(),
+        )
+    }
+
+    /// Base plus scaled index plus displacement.
+    pub(super) fn sum(
+        &self,
+        base: Register,
+        index: Register,
+        scale: u64,
+        displacement: u64,
+    ) -> Value {
+        let value = |register: Register| match register {
+            Register::None => Value::Number(0),
+            Register::RIP => Value::Number(0),
+            register => self.get(register),
+        };
+        let (mut base, mut index) = (value(base), value(index));
+        if scale == 1 && matches!(index, Value::Pointer(_) | Value::Stack(_)) {
+            std::mem::swap(&mut base, &mut index);
+        }
+        let Some(index) = index.concrete() else {
+            return Value::Unknown;
+        };
+        base.plus(
+            index
+                .wrapping_mul(scale)
+                .wrapping_add(displacement)
+                .cast_signed(),
+        )
+    }
+
+    /// Reads memory.
+    pub(super) fn load(&mut self, address: Value, size: usize) -> Value {
+        match address {
+            Value::Pointer(place) => {
+                let value = match size {
+                    8 if !self.call.null_pointers => self
+                        .trace
+                        .object_at(place)
+                        .map_or(Value::Unknown, |object| {
+                            Value::Pointer(Place { object, offset: 0 })
+                        }),
+                    0..=8 => Value::Field(place),
+                    _ => Value::Unknown,
+                };
+                self.trace.read(Access { place, size, value });
+                value
+            }
+            Value::Number(address) => self
+                .image
+                .constant(address, size)
+                .map_or(Value::Unknown, Value::Number),
+            Value::Stack(offset) => self.stack.get(&offset).copied().unwrap_or(Value::Unknown),
+            Value::Field(_) | Value::Unknown => Value::Unknown,
+        }
+    }
+
+    /// Writes memory.
+    pub(super) fn store(&mut self, address: Value, size: usize, value: Value) {
+        match address {
+            Value::Pointer(place) => self.trace.write(Access { place, size, value }),
+            Value::Stack(offset) => {
+                self.stack.insert(offset, value);
+            }
+            Value::Number(_) | Value::Field(_) | Value::Unknown => {}
+        }
+    }
+}
+
+fn is_high_byte(register: Register) -> bool {
+    matches!(
+        register,
+        Register::AH | Register::BH | Register::CH | Register::DH
+    )
+}

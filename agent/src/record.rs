@@ -1,0 +1,283 @@
+//! Recordings: the raw event stream in a file, and back. A line of magic, then frames: length (u32, little endian), tag, payload.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use reprise_ebpf::Header;
+use thiserror::Error;
+use zerocopy::IntoBytes as _;
+
+use crate::{
+    event::{DecodeError, Event, TICK},
+    status::Status,
+};
+
+const MAGIC: &[u8] = b"reprise recording 1\n";
+/// Payload is one event as the ABI lays it out.
+const TAG_EVENT: u8 = b'E';
+/// Payload is a [`Status`] as JSON.
+const TAG_STATUS: u8 = b'S';
+/// Larger frames are no frames.
+const MAX_FRAME: u32 = 16 << 20;
+
+/// What a recording holds, in order.
+#[derive(Debug)]
+pub enum Frame {
+    /// An event.
+    Event(Event),
+    /// What the agent said of itself from here on.
+    Status(Box<Status>),
+}
+
+/// Why a recording could not be read or written.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The system refused.
+    #[error("failed to use recording {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It does not begin as a recording does.
+    #[error("{} is no recording of this version", .0.display())]
+    Magic(PathBuf),
+    /// A frame that cannot be.
+    #[error("recording is damaged at byte {at}: {what}")]
+    Damaged {
+        /// Offset of the frame.
+        at: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The file ends inside a frame: what came before is whole.
+    #[error("recording ends inside a frame at byte {at}")]
+    Truncated {
+        /// Offset of the frame.
+        at: u64,
+    },
+}
+
+/// Writes a recording.
+#[derive(Debug)]
+pub struct Recorder<W: Write>(W);
+
+impl Recorder<BufWriter<File>> {
+    /// Creates the file, over an old one.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Io`] that names the file.
+    pub fn create(path: &Path) -> Result<Self, RecordError> {
+        File::create(path)
+            .and_then(|file| Self::new(BufWriter::new(file)))
+            .map_err(|source| RecordError::Io {
+                path: path.to_owned(),
+                source,
+            })
+    }
+}
+
+impl<W: Write> Recorder<W> {
+    /// Begins a recording on `sink`.
+    ///
+    /// # Errors
+    ///
+    /// The sink's.
+    pub fn new(mut sink: W) -> io::Result<Self> {
+        sink.write_all(MAGIC)?;
+        Ok(Self(sink))
+    }
+
+    /// Appends an event as its bytes.
+    ///
+    /// # Errors
+    ///
+    /// The sink's.
+    pub fn event(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.frame(TAG_EVENT, bytes)
+    }
+
+    /// Appends the passing of time, nanoseconds of `CLOCK_MONOTONIC`.
+    ///
+    /// # Errors
+    ///
+    /// The sink's.
+    pub fn tick(&mut self, time_ns: u64) -> io::Result<()> {
+        let header = Header {
+            kind: TICK,
+            size: size_of::<Header>() as u32,
+            time_ns,
+        };
+        self.frame(TAG_EVENT, header.as_bytes())
+    }
+
+    /// Appends what the agent says of itself.
+    ///
+    /// # Errors
+    ///
+    /// The sink's.
+    pub fn status(&mut self, status: &Status) -> io::Result<()> {
+        self.frame(TAG_STATUS, &serde_json::to_vec(status)?)
+    }
+
+    /// Hands all that was appended to the system.
+    ///
+    /// # Errors
+    ///
+    /// The sink's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn frame(&mut self, tag: u8, payload: &[u8]) -> io::Result<()> {
+        self.0.write_all(&(payload.len() as u32).to_le_bytes())?;
+        self.0.write_all(&[tag])?;
+        self.0.write_all(payload)
+    }
+}
+
+/// Reads a recording.
+#[derive(Debug)]
+pub struct Recording<R: Read> {
+    source: R,
+    at: u64,
+    payload: Vec<u8>,
+}
+
+impl Recording<BufReader<File>> {
+    /// Opens a recording.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] that names the file.
+    pub fn open(path: &Path) -> Result<Self, RecordError> {
+        let file = File::open(path).map_err(|source| RecordError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::new(BufReader::new(file)).ok_or_else(|| RecordError::Magic(path.to_owned()))
+    }
+}
+
+impl<R: Read> Recording<R> {
+    /// Reads a recording from `source`; `None` where it does not begin as one.
+    pub fn new(mut source: R) -> Option<Self> {
+        let mut magic = [0; MAGIC.len()];
+        source.read_exact(&mut magic).ok()?;
+        (magic == MAGIC).then_some(Self {
+            source,
+            at: MAGIC.len() as u64,
+            payload: Vec::new(),
+        })
+    }
+
+    /// The next frame; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Damaged`] and [`RecordError::Truncated`]; nothing behind either can be read.
+    pub fn next(&mut self) -> Result<Option<Frame>, RecordError> {
+        let at = self.at;
+        let mut head = [0; 5];
+        match fill(&mut self.source, &mut head) {
+            Ok(0) => return Ok(None),
+            Ok(5) => {}
+            _ => return Err(RecordError::Truncated { at }),
+        }
+        let [a, b, c, d, tag] = head;
+        let length = u32::from_le_bytes([a, b, c, d]);
+        let damaged = |what: String| RecordError::Damaged { at, what };
+        if length > MAX_FRAME {
+            return Err(damaged(format!("frame of {length} bytes")));
+        }
+        self.payload.resize(length as usize, 0);
+        if fill(&mut self.source, &mut self.payload).ok() != Some(self.payload.len()) {
+            return Err(RecordError::Truncated { at });
+        }
+        self.at += 5 + u64::from(length);
+        match tag {
+            TAG_EVENT => Event::decode(&self.payload)
+                .map(|event| Some(Frame::Event(event)))
+                .map_err(|error: DecodeError| damaged(error.to_string())),
+            TAG_STATUS => serde_json::from_slice(&self.payload)
+                .map(|status| Some(Frame::Status(Box::new(status))))
+                .map_err(|error| damaged(error.to_string())),
+            tag => Err(damaged(format!("unknown frame tag {tag}"))),
+        }
+    }
+}
+
+/// Reads until `buffer` is full or the source ends; returns how much there was.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match source.read(&mut buffer[got..]) {
+            Ok(0) => break,
+            Ok(more) => got += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn recording() -> Vec<u8> {
+        let mut recorder = Recorder::new(Vec::new()).unwrap();
+        recorder.tick(7).unwrap();
+        recorder.status(&Status::default()).unwrap();
+        recorder.tick(9).unwrap();
+        recorder.0
+    }
+
+    #[test]
+    fn round_trip() {
+        let bytes = recording();
+        let mut recording = Recording::new(bytes.as_slice()).unwrap();
+        assert!(matches!(
+            recording.next(),
+            Ok(Some(Frame::Event(Event::Tick(7))))
+        ));
+        assert!(matches!(recording.next(), Ok(Some(Frame::Status(_)))));
+        assert!(matches!(
+            recording.next(),
+            Ok(Some(Frame::Event(Event::Tick(9))))
+        ));
+        assert!(matches!(recording.next(), Ok(None)));
+    }
+
+    #[test]
+    fn a_cut_recording_keeps_what_is_whole() {
+        let bytes = recording();
+        let mut recording = Recording::new(&bytes[..bytes.len() - 3]).unwrap();
+        assert!(recording.next().unwrap().is_some());
+        assert!(recording.next().unwrap().is_some());
+        assert!(matches!(
+            recording.next(),
+            Err(RecordError::Truncated { .. })
+        ));
+    }
+
+    #[test]
+    fn rubbish_is_no_recording() {
+        assert!(Recording::new(&b"{\"json\": true, \"and\": 1}"[..]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(tail: Vec<u8>) {
+            let bytes = [MAGIC, &tail].concat();
+            let mut recording = Recording::new(bytes.as_slice()).unwrap();
+            while let Ok(Some(_)) = recording.next() {}
+        }
+    }
+}

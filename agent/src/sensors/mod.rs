@@ -1,0 +1,178 @@
+//! The only room that talks to aya and the kernel: loads the BPF objects, attaches them, reads their rings. Each sensor fails
+//! alone and says so in [`Status`].
+
+pub mod handshake;
+pub mod ring;
+pub mod tcp;
+pub mod tracefs;
+mod tracepoint;
+
+use std::io;
+
+use aya::{
+    Ebpf,
+    maps::{MapData, MapError, PerCpuArray},
+    programs::{ProgramError, TracePoint},
+};
+use nix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+
+use self::{handshake::HandshakeSensor, tcp::TcpSensor};
+use crate::status::{Sensor, Status, Verdict};
+
+/// Why a sensor, or a part of one, does not work.
+#[derive(Debug, Error)]
+pub enum SensorError {
+    /// The kernel refused the object.
+    #[error("failed to load the BPF object")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// The kernel refused a program or its attach point.
+    #[error("failed to attach {probe}")]
+    Attach {
+        /// The program.
+        probe: &'static str,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+    /// A map could not be used.
+    #[error("failed to use map {map}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        source: Box<MapError>,
+    },
+    /// The object has no such program or map: it was built from other sources.
+    #[error("the BPF object has no {0}")]
+    Missing(&'static str),
+    /// A tracepoint's description could not be read.
+    #[error("failed to read the format of tracepoint {event}")]
+    Format {
+        /// `category/name`.
+        event: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A tracepoint lacks a field that the program needs.
+    #[error("tracepoint {event} has no field {field}")]
+    Field {
+        /// `category/name`.
+        event: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+    /// As many libraries as the programs can tell apart are attached.
+    #[error("{0} libraries are attached already")]
+    TooMany(u32),
+}
+
+/// The sensors that could be started.
+pub struct Sensors {
+    /// Uprobes on TLS libraries.
+    pub handshake: Option<HandshakeSensor>,
+    /// TCP tracepoints.
+    pub tcp: Option<TcpSensor>,
+}
+
+impl Sensors {
+    /// Loads and attaches all that works here; `status` says what does not, and why.
+    pub fn start(status: &mut Status) -> Self {
+        let handshake = HandshakeSensor::start(status);
+        let handshake = settle(Sensor::Handshake, handshake, status);
+        let tcp = TcpSensor::start(status);
+        let tcp = settle(Sensor::Tcp, tcp, status);
+        Self { handshake, tcp }
+    }
+
+    /// Brings the loss counters up to date. What user space did not understand is counted on top by its reader.
+    pub fn read_losses(&mut self, status: &mut Status) {
+        let mut note = |sensor: Sensor, total: u64, seen: &mut u64| {
+            status.sensor_mut(sensor).lost += total.saturating_sub(*seen);
+            *seen = total.max(*seen);
+        };
+        if let Some(sensor) = &mut self.handshake {
+            note(Sensor::Handshake, sensor.lost(), &mut sensor.lost_before);
+        }
+        if let Some(sensor) = &mut self.tcp {
+            note(Sensor::Tcp, sensor.lost(), &mut sensor.lost_before);
+        }
+    }
+}
+
+fn settle<T>(sensor: Sensor, result: Result<T, SensorError>, status: &mut Status) -> Option<T> {
+    let health = status.sensor_mut(sensor);
+    match result {
+        Ok(started) => {
+            health.attached = true;
+            Some(started)
+        }
+        Err(error) => {
+            let reason = crate::chain(&error);
+            tracing::warn!(sensor = sensor.label(), reason, "sensor not available");
+            health.reason = Some(reason);
+            None
+        }
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: the clock of the programs' time stamps.
+#[must_use]
+pub fn now_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+    })
+}
+
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    probe: &'static str,
+    category: &str,
+    name: &str,
+    status: &mut Status,
+) -> Result<(), SensorError> {
+    let result = program::<&mut TracePoint>(ebpf, probe).and_then(|program| {
+        program
+            .load()
+            .and_then(|()| program.attach(category, name))
+            .map_err(|source| SensorError::Attach {
+                probe,
+                source: Box::new(source),
+            })
+    });
+    let verdict = if result.is_ok() {
+        Verdict::Attached
+    } else {
+        Verdict::Broken
+    };
+    status.probe(probe, verdict);
+    result.map(|_| ())
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<T, SensorError>
+where
+    T: TryFrom<&'a mut aya::programs::Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(SensorError::Missing(name))
+}
+
+fn take_map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, SensorError>
+where
+    T: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(SensorError::Missing(name))?;
+    T::try_from(map).map_err(|source| SensorError::Map {
+        map: name,
+        source: Box::new(source),
+    })
+}
+
+/// Sum of the loss counters over CPUs.
+fn lost(counters: &PerCpuArray<MapData, u64>) -> u64 {
+    counters
+        .iter()
+        .filter_map(Result::ok)
+        .map(|values| values.iter().sum::<u64>())
+        .sum()
+}

@@ -1,0 +1,99 @@
+//! The `tcp` sensor: retransmissions and resets of every socket on the host.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, PerCpuArray},
+};
+use zerocopy::IntoBytes as _;
+
+use super::{SensorError, attach_tracepoint, lost, ring::Ring, take_map, tracepoint};
+use crate::status::{Status, Verdict};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcp.bpf.o"));
+
+/// Program, its layout's name in the object, tracepoint, fields without which it is useless.
+const PROBES: [(&str, &str, &str, &[&str]); 4] = [
+    (
+        "tcp_retransmit",
+        "RETRANSMIT",
+        "tcp/tcp_retransmit_skb",
+        &["state", "sport", "dport", "saddr_v6"],
+    ),
+    (
+        "tcp_synack",
+        "SYNACK",
+        "tcp/tcp_retransmit_synack",
+        &["sport", "dport", "saddr_v6"],
+    ),
+    (
+        "tcp_reset_rx",
+        "RESET_RX",
+        "tcp/tcp_receive_reset",
+        &["sport", "dport", "saddr_v6"],
+    ),
+    ("tcp_reset_tx", "RESET_TX", "tcp/tcp_send_reset", &["saddr"]),
+];
+
+/// See the module.
+pub struct TcpSensor {
+    /// Its events.
+    pub ring: Ring,
+    lost: PerCpuArray<MapData, u64>,
+    /// Part of [`Self::lost`] that is in the status already.
+    pub(super) lost_before: u64,
+    /// Holds programs and links; dropping it detaches.
+    _ebpf: Ebpf,
+}
+
+impl TcpSensor {
+    pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
+        let mut usable = Vec::new();
+        for (probe, global, event, needed) in PROBES {
+            match tracepoint::layout(event, needed) {
+                Ok(layout) => usable.push((probe, global, event, layout)),
+                Err(error) => {
+                    tracing::warn!(
+                        probe,
+                        reason = crate::chain(&error),
+                        "tracepoint not usable"
+                    );
+                    status.probe(probe, Verdict::Unsupported);
+                }
+            }
+        }
+        let mut loader = EbpfLoader::new();
+        for (_, global, _, layout) in &usable {
+            loader.override_global(global, layout.as_bytes(), true);
+        }
+        let mut ebpf = loader
+            .load(OBJECT)
+            .map_err(|source| SensorError::Load(Box::new(source)))?;
+        let mut first = None;
+        let mut attached = 0;
+        for (probe, _, event, _) in &usable {
+            let (category, name) = event.split_once('/').unwrap_or_default();
+            match attach_tracepoint(&mut ebpf, probe, category, name, status) {
+                Ok(()) => attached += 1,
+                Err(error) => {
+                    tracing::warn!(probe, reason = crate::chain(&error), "probe not attached");
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        if attached == 0 {
+            return Err(first.unwrap_or(SensorError::Missing("usable tracepoint")));
+        }
+        Ok(Self {
+            ring: Ring::new(take_map(&mut ebpf, "TCP_EVENTS")?),
+            lost: take_map(&mut ebpf, "TCP_LOST")?,
+            lost_before: 0,
+            _ebpf: ebpf,
+        })
+    }
+
+    /// Events that the programs could not send.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        lost(&self.lost)
+    }
+}

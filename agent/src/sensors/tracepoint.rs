@@ -1,0 +1,133 @@
+//! Layout of tracepoint records, parsed from their `format` files: it changed five times between 5.4 and 6.18.
+
+use reprise_ebpf::{ABSENT, TracepointLayout};
+
+use super::{SensorError, tracefs};
+
+/// Size of `saddr`/`daddr` where they are whole `struct sockaddr_in6`s (`tcp_send_reset` since 6.10).
+const SOCKADDR_SIZE: u32 = 28;
+
+/// Reads the layout of `event` (`category/name`) and checks that it has the `needed` fields.
+pub(super) fn layout(
+    event: &'static str,
+    needed: &[&'static str],
+) -> Result<TracepointLayout, SensorError> {
+    let text = tracefs::format(event).map_err(|source| SensorError::Format { event, source })?;
+    let fields = Fields::parse(&text);
+    for field in needed {
+        if fields.find(field).is_none() {
+            return Err(SensorError::Field { event, field });
+        }
+    }
+    Ok(fields.layout())
+}
+
+struct Fields(Vec<(String, u32, u32)>);
+
+impl Fields {
+    /// Lines of the form `field:TYPE NAME[N];	offset:O;	size:S;	signed:B;`.
+    fn parse(text: &str) -> Self {
+        let field = |line: &str| {
+            let mut parts = line.trim().strip_prefix("field:")?.split(';');
+            let declaration = parts.next()?;
+            let mut number =
+                |key: &str| -> Option<u32> { parts.next()?.trim().strip_prefix(key)?.parse().ok() };
+            let (offset, size) = (number("offset:")?, number("size:")?);
+            let name = declaration.rsplit([' ', '*']).next()?;
+            let name = name.split('[').next()?;
+            Some((name.to_owned(), offset, size))
+        };
+        Self(text.lines().filter_map(field).collect())
+    }
+
+    fn find(&self, name: &str) -> Option<(u32, u32)> {
+        self.0
+            .iter()
+            .find(|field| field.0 == name)
+            .map(|field| (field.1, field.2))
+    }
+
+    fn layout(&self) -> TracepointLayout {
+        let at = |name| self.find(name).map_or(ABSENT, |(offset, _)| offset);
+        let sockaddr = self
+            .find("saddr")
+            .is_some_and(|(_, size)| size == SOCKADDR_SIZE);
+        let address = |plain, v6| if sockaddr { at(plain) } else { at(v6) };
+        let state = match at("newstate") {
+            ABSENT => at("state"),
+            newstate => newstate,
+        };
+        TracepointLayout {
+            skaddr: at("skaddr"),
+            state,
+            sport: at("sport"),
+            dport: at("dport"),
+            saddr: address("saddr", "saddr_v6"),
+            daddr: address("daddr", "daddr_v6"),
+            cookie: at("sock_cookie"),
+            err: at("err"),
+            sockaddr: u32::from(sockaddr),
+            pid: at("pid"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As 6.18 prints it.
+    const RETRANSMIT_6_18: &str = "name: tcp_retransmit_skb
+ID: 1
+format:
+\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;
+
+\tfield:const void * skbaddr;\toffset:8;\tsize:8;\tsigned:0;
+\tfield:const void * skaddr;\toffset:16;\tsize:8;\tsigned:0;
+\tfield:int state;\toffset:24;\tsize:4;\tsigned:1;
+\tfield:__u16 sport;\toffset:28;\tsize:2;\tsigned:0;
+\tfield:__u16 dport;\toffset:30;\tsize:2;\tsigned:0;
+\tfield:__u16 family;\toffset:32;\tsize:2;\tsigned:0;
+\tfield:__u8 saddr[4];\toffset:34;\tsize:4;\tsigned:0;
+\tfield:__u8 daddr[4];\toffset:38;\tsize:4;\tsigned:0;
+\tfield:__u8 saddr_v6[16];\toffset:42;\tsize:16;\tsigned:0;
+\tfield:__u8 daddr_v6[16];\toffset:58;\tsize:16;\tsigned:0;
+\tfield:int err;\toffset:76;\tsize:4;\tsigned:1;
+
+print fmt: \"x\", REC->skbaddr
+";
+
+    /// As 6.12 and later print it: addresses are whole sockaddrs.
+    const SEND_RESET_6_12: &str = "\tfield:const void * skaddr;\toffset:16;\tsize:8;\tsigned:0;
+\tfield:int state;\toffset:24;\tsize:4;\tsigned:1;
+\tfield:enum sk_rst_reason reason;\toffset:28;\tsize:4;\tsigned:0;
+\tfield:__u8 saddr[sizeof(struct sockaddr_in6)];\toffset:32;\tsize:28;\tsigned:0;
+\tfield:__u8 daddr[sizeof(struct sockaddr_in6)];\toffset:60;\tsize:28;\tsigned:0;
+";
+
+    #[test]
+    fn reads_the_address_pair_that_holds_both_families() {
+        let layout = Fields::parse(RETRANSMIT_6_18).layout();
+        assert_eq!((layout.skaddr, layout.state), (16, 24));
+        assert_eq!((layout.sport, layout.dport), (28, 30));
+        assert_eq!((layout.saddr, layout.daddr), (42, 58));
+        assert_eq!(
+            (layout.err, layout.cookie, layout.sockaddr),
+            (76, ABSENT, 0)
+        );
+    }
+
+    #[test]
+    fn recognises_whole_sockaddrs() {
+        let layout = Fields::parse(SEND_RESET_6_12).layout();
+        assert_eq!((layout.saddr, layout.daddr, layout.sockaddr), (32, 60, 1));
+        assert_eq!(layout.sport, ABSENT);
+    }
+
+    #[test]
+    fn new_state_wins_over_state_and_rubbish_is_no_field() {
+        let text = "field:int oldstate;\toffset:16;\tsize:4;\tsigned:1;\nfield:int newstate;\toffset:20;\tsize:4;\nfield:;x\nfield";
+        let layout = Fields::parse(text).layout();
+        assert_eq!(layout.state, 20);
+    }
+}
