@@ -1,6 +1,6 @@
 //! `reprise`: parse, trace, run the command, exit with its status.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
 use reprise::{
@@ -32,6 +32,7 @@ fn trace(cli: &Cli) -> Result<(), Failure> {
         .map_err(|error| Failure::Usage(format!("--log {}: {error}", cli.log)))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match cli.log_format {
         LogFormat::Text => builder.init(),

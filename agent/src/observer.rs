@@ -187,6 +187,7 @@ impl Observer {
         if let Some(open) = open {
             self.swept = Instant::now();
             status.open_handshakes = open;
+            self.sensors.account(status);
         }
         pipeline.push(&Event::Tick(now));
         if let Some(recorder) = recorder
@@ -194,7 +195,6 @@ impl Observer {
         {
             failed.get_or_insert(error);
         }
-        self.sensors.read_losses(status);
         failed.map_or(Ok(()), |error| Err(ObserveError::Record(error)))
     }
 
@@ -226,6 +226,7 @@ impl Observer {
     fn conclude(&mut self) -> Result<(), ObserveError> {
         let mut observed = self.shared.lock();
         observed.pipeline.finish();
+        self.sensors.account(&mut observed.status);
         if let Some(recorder) = &mut self.recorder {
             recorder
                 .status(&observed.status)

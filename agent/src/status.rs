@@ -98,6 +98,8 @@ pub struct Status {
     /// Attach points per probe and verdict.
     #[serde(skip)]
     pub probes: BTreeMap<(&'static str, Verdict), u64>,
+    /// Runs and nanoseconds per program by the kernel's own accounting; empty where `kernel.bpf_stats_enabled` is off.
+    pub programs: BTreeMap<String, (u64, u64)>,
     /// Handshakes open now.
     pub open_handshakes: u64,
     /// Whether every running process has been looked at once.

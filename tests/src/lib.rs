@@ -5,6 +5,7 @@
 //! the client's or the server's own report.
 
 pub mod agent;
+pub mod alone;
 pub mod certificates;
 pub mod client;
 pub mod failure;

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::alone;
 use crate::poll::poll_until;
 
 /// The distribution's Python, whose `ssl` uses the distribution's libssl. A version manager's shim would not.
@@ -38,6 +39,7 @@ impl Process {
     /// When the program cannot be started.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
+        alone::on_this_host();
         let name = format!("{command:?}");
         let output = TempDir::new().expect("failed to create a directory for output");
         let file =

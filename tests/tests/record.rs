@@ -1,5 +1,6 @@
 //! What was recorded gives the same numbers again.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
@@ -34,26 +35,27 @@ fn a_replay_equals_the_live_numbers() {
             .args(["record", "--output"])
             .arg(&path),
     );
-    // The recorder observes once its file grows by the handshakes that are made; three in a row, as the first growth
-    // may be the file's header.
-    let size = || fs::metadata(&path).map_or(0, |data| data.len());
-    for _ in 0..3 {
-        let start = size();
-        poll_until("the recording grows", PATIENCE, || {
-            assert!(
-                recorder.ended().is_none(),
-                "the recorder ended: {}",
-                recorder.stderr()
-            );
-            let _ = Client::new(server.port).once_from("127.0.0.98").run();
-            let now = size();
-            if now > start {
-                Ok(())
-            } else {
-                Err(format!("{now} bytes; stderr: {}", recorder.stderr()))
-            }
-        });
-    }
+    // The recorder observes once a replay of what it has written so far shows a handshake.
+    poll_until("a handshake is recorded", PATIENCE, || {
+        assert!(
+            recorder.ended().is_none(),
+            "the recorder ended: {}",
+            recorder.stderr()
+        );
+        let _ = Client::new(server.port).once_from("127.0.0.98").run();
+        let output = command([
+            OsStr::new("replay"),
+            path.as_os_str(),
+            OsStr::new("--metrics"),
+        ]);
+        let page = Metrics::parse(&String::from_utf8_lossy(&output.stdout)).unwrap_or_default();
+        let seen = page.sum(FAMILY, &[("peer", "127.0.0.98"), ("role", "server")]);
+        if seen > 0.0 {
+            Ok(())
+        } else {
+            Err(format!("{output:?}; stderr: {}", recorder.stderr()))
+        }
+    });
     let report = observe(
         &agent,
         &server,
@@ -95,15 +97,22 @@ fn a_replay_equals_the_live_numbers() {
         "a replay is not repeatable"
     );
 
-    // Cut off in mid-event, as by a full disk: what is whole is shown, or a message names the file.
+    // Cut off in mid-event, as by a full disk: what is whole is shown, and the lack is said.
     let whole = fs::read(&path).expect("failed to read the recording");
     let cut = directory.path().join("cut").display().to_string();
     fs::write(&cut, &whole[..whole.len() - 7]).expect("failed to write the cut recording");
     let output = command(["replay", &cut, "--metrics"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        stderr.contains(&cut) && !stderr.contains("panicked"),
+        stderr.contains("recording") && !stderr.contains("panicked"),
         "{stderr}"
+    );
+    let page = String::from_utf8_lossy(&output.stdout);
+    let page = Metrics::parse(&page).unwrap_or_else(|error| panic!("malformed page: {error}"));
+    let (have, all) = (page.sum(FAMILY, &[]), replayed.sum(FAMILY, &[]));
+    assert!(
+        have >= all - 1.0 && have <= all,
+        "{have} of {all} handshakes"
     );
 }
 

@@ -17,9 +17,9 @@ type Make = fn(Sessions) -> Server;
 fn attached_to_a_running_server(make: Make, sessions: Sessions) {
     let server = make(sessions);
     Client::new(server.port)
-        .connections(12)
+        .connections(30)
         .run()
-        .assert_mixed(12);
+        .assert_mixed(30);
     let agent = Agent::start(NO_ARGUMENTS);
     hold_to_the_truth(&agent, &server);
 }
@@ -114,7 +114,7 @@ fn two_servers_at_once_are_told_apart() {
     report.assert_mixed(60);
     let other = Client::new(two.port)
         .connections(90)
-        .with("--fresh-every", "2")
+        .with("--fresh-every", "4")
         .run();
     other.assert_mixed(90);
     let mut expected = Expected::default();

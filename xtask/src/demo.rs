@@ -11,7 +11,7 @@ mod process;
 mod server;
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
     thread,
@@ -43,6 +43,13 @@ pub(crate) struct Args {
 /// Sets up, builds, runs everything for the time wanted, and cleans up.
 pub(crate) fn run(args: &Args) -> Result<()> {
     paths::need_root("demo")?;
+    // Known now, rather than after minutes of building; the agent binds it for itself.
+    TcpListener::bind(args.listen).with_context(|| {
+        format!(
+            "failed to listen on {} (remedy: choose another address by --listen)",
+            args.listen
+        )
+    })?;
     setup::run(Purpose::Build)?;
     let agent = build()?;
     interrupt::install()?;

@@ -56,16 +56,20 @@ fn run_parts(args: &Args, totals: &mut Totals) {
 fn part(name: &str, totals: &mut Totals, body: fn(&mut Totals) -> Result<()>) -> bool {
     println!("\n== {name}");
     let began = Instant::now();
-    let before = totals.failed;
+    let start = *totals;
     if let Err(error) = body(totals) {
         eprintln!("error: {error:#}");
         // A part that breaks before it could count its failures is one itself.
-        if totals.failed == before {
+        if totals.failed == start.failed {
             totals.failed += 1;
         }
     }
-    let passed = totals.failed == before;
-    let verdict = if passed { "ok" } else { "FAILED" };
+    let passed = totals.failed == start.failed;
+    let verdict = match (passed, totals.skipped > start.skipped) {
+        (false, _) => "FAILED",
+        (true, true) if totals.passed == start.passed => "skipped",
+        (true, _) => "ok",
+    };
     println!(
         "== {name}: {verdict} ({:.1} s)",
         began.elapsed().as_secs_f64()

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     ffi::OsStr,
-    fs,
+    fs::{self, FileType},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -118,7 +118,7 @@ pub(super) fn at_rest() -> Vec<Candidate> {
     for root in ["/", "/proc/1/root"] {
         for directory in DIRECTORIES {
             let directory = Path::new(root).join(directory);
-            for inner in entries(&directory).into_iter().filter(|path| path.is_dir()) {
+            for inner in entries(&directory, FileType::is_dir) {
                 found.extend(libraries_in(&inner, root));
             }
             found.extend(libraries_in(&directory, root));
@@ -128,7 +128,8 @@ pub(super) fn at_rest() -> Vec<Candidate> {
 }
 
 fn libraries_in(directory: &Path, root: &str) -> Vec<Candidate> {
-    entries(directory)
+    // Links lead to files that are found by their own name.
+    entries(directory, FileType::is_file)
         .iter()
         .filter(|path| is_named(path, b"libssl.so"))
         .map(|path| Candidate {
@@ -155,14 +156,15 @@ pub(super) fn file(path: &Path) -> Candidate {
     }
 }
 
-fn entries(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory)
-        .map(|entries| {
-            entries
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .collect()
-        })
-        .unwrap_or_default()
+fn entries(directory: &Path, wanted: fn(&FileType) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| wanted(&kind)))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn is_named(path: &Path, prefix: &[u8]) -> bool {

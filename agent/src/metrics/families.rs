@@ -288,6 +288,27 @@ fn agent(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt
             status.sensor(sensor).lost,
         )?;
     }
+    if status.programs.is_empty() {
+        return Ok(());
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_bpf_runs",
+        "Runs of each BPF program, by the kernel's accounting.",
+        None,
+    )?;
+    for (program, (runs, _)) in &status.programs {
+        count(&mut family, &[("program", program)], *runs)?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_bpf_run",
+        "Time inside each BPF program, by the kernel's accounting.",
+        Some(&Unit::Seconds),
+    )?;
+    for (program, (_, ns)) in &status.programs {
+        count(&mut family, &[("program", program)], seconds(*ns))?;
+    }
     Ok(())
 }
 
@@ -370,7 +391,7 @@ fn histogram(
     labels: &[(&str, &str); 2],
     histogram: &Histogram,
 ) -> Result<(), fmt::Error> {
-    let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+    let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(histogram.counts).collect();
     family
         .encode_family(labels)?

@@ -42,7 +42,8 @@ struct Rules<'r> {
     /// Emulated calls may be probed.
     with_calls: bool,
     /// A way that leaves before any loop and any write may pass no probe. All messages are processed in loops, so such a
-    /// drive ended before it began: `if (!SSL_clear(s)) return -1;` shares its return with all others, and nothing else is its own.
+    /// drive ended before it began: `if (!SSL_clear(s)) return -1;` shares
+    /// its return with all others, and no instruction is its own.
     early_leave: bool,
 }
 

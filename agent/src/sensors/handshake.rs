@@ -24,7 +24,8 @@ use reprise_ebpf::{
 use zerocopy::IntoBytes as _;
 
 use super::{
-    SensorError, attach_tracepoint, lost, now_ns, program, ring::Ring, take_map, tracepoint,
+    SensorError, attach_tracepoint, lost, now_ns, program, refused, ring::Ring, take_map,
+    tracepoint,
 };
 use crate::{
     plan::{Fields, Plan, ProbePoint},
@@ -79,10 +80,7 @@ impl HandshakeSensor {
         for probe in ["hs_exit", "hs_error", "hs_free", "hs_enter"] {
             program::<&mut UProbe>(&mut ebpf, probe)?
                 .load()
-                .map_err(|source| SensorError::Attach {
-                    probe,
-                    source: Box::new(source),
-                })?;
+                .map_err(|source| refused(probe, source))?;
         }
         attach_tracepoint(&mut ebpf, "hs_state", "sock", "inet_sock_set_state", status)?;
         attach_tracepoint(
@@ -178,15 +176,17 @@ impl HandshakeSensor {
                             );
                         }
                     }
-                    return Err(SensorError::Attach {
-                        probe,
-                        source: Box::new(source),
-                    });
+                    return Err(refused(probe, source));
                 }
             }
         }
         self.libraries += 1;
         Ok(library)
+    }
+
+    /// The loaded object.
+    pub(super) const fn object(&self) -> &Ebpf {
+        &self.ebpf
     }
 
     /// Events that the programs could not send.

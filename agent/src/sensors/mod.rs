@@ -7,7 +7,7 @@ pub mod tcp;
 pub mod tracefs;
 mod tracepoint;
 
-use std::io;
+use std::{fs, io};
 
 use aya::{
     Ebpf,
@@ -33,6 +33,14 @@ pub enum SensorError {
         probe: &'static str,
         /// Why.
         source: Box<ProgramError>,
+    },
+    /// The verifier refused a program; its log is written at debug level.
+    #[error("the kernel's verifier refused {probe}")]
+    Verifier {
+        /// The program.
+        probe: &'static str,
+        /// Why.
+        source: io::Error,
     },
     /// A map could not be used.
     #[error("failed to use map {map}")]
@@ -84,8 +92,22 @@ impl Sensors {
         Self { handshake, tcp }
     }
 
-    /// Brings the loss counters up to date. What user space did not understand is counted on top by its reader.
-    pub fn read_losses(&mut self, status: &mut Status) {
+    /// Brings loss counters and the kernel's accounting up to date. What user space did not understand is counted on top by its
+    /// reader.
+    pub fn account(&mut self, status: &mut Status) {
+        let enabled = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled");
+        if enabled.is_ok_and(|value| value.trim() == "1") {
+            let objects = [
+                self.handshake.as_ref().map(HandshakeSensor::object),
+                self.tcp.as_ref().map(TcpSensor::object),
+            ];
+            for (name, program) in objects.into_iter().flatten().flat_map(Ebpf::programs) {
+                if let Ok(info) = program.info() {
+                    let runs = (info.run_count(), info.run_time().as_nanos() as u64);
+                    status.programs.insert(name.to_owned(), runs);
+                }
+            }
+        }
         let mut note = |sensor: Sensor, total: u64, seen: &mut u64| {
             status.sensor_mut(sensor).lost += total.saturating_sub(*seen);
             *seen = total.max(*seen);
@@ -134,10 +156,7 @@ fn attach_tracepoint(
         program
             .load()
             .and_then(|()| program.attach(category, name))
-            .map_err(|source| SensorError::Attach {
-                probe,
-                source: Box::new(source),
-            })
+            .map_err(|source| refused(probe, source))
     });
     let verdict = if result.is_ok() {
         Verdict::Attached
@@ -146,6 +165,25 @@ fn attach_tracepoint(
     };
     status.probe(probe, verdict);
     result.map(|_| ())
+}
+
+fn refused(probe: &'static str, source: ProgramError) -> SensorError {
+    match source {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            tracing::debug!(probe, %verifier_log, "program refused");
+            SensorError::Verifier {
+                probe,
+                source: io_error,
+            }
+        }
+        source => SensorError::Attach {
+            probe,
+            source: Box::new(source),
+        },
+    }
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<T, SensorError>

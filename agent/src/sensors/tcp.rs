@@ -42,7 +42,7 @@ pub struct TcpSensor {
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
     /// Holds programs and links; dropping it detaches.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl TcpSensor {
@@ -87,8 +87,13 @@ impl TcpSensor {
             ring: Ring::new(take_map(&mut ebpf, "TCP_EVENTS")?),
             lost: take_map(&mut ebpf, "TCP_LOST")?,
             lost_before: 0,
-            _ebpf: ebpf,
+            ebpf,
         })
+    }
+
+    /// The loaded object.
+    pub(super) const fn object(&self) -> &Ebpf {
+        &self.ebpf
     }
 
     /// Events that the programs could not send.

@@ -247,12 +247,12 @@ pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
     if library as u32 != LIB_SSL {
         return Ok(());
     }
-    let reason: u64 = if user::cookie(ctx) == 1 {
-        ctx.arg(1)
+    let (second, third) = user::second_and_third(ctx);
+    let reason = if user::cookie(ctx) == 1 {
+        second
     } else {
-        ctx.arg(2)
-    }
-    .ok_or(Fault::Read)?;
+        third
+    };
     let key = OpenKey {
         tgid: (pid_tgid >> 32) as u32,
         reserved: 0,

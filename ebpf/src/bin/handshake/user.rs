@@ -33,6 +33,28 @@ pub(crate) fn stack_pointer(ctx: &ProbeContext) -> u64 {
     }
 }
 
+/// Second and third argument of the probed function. Volatile, or the compiler chooses between their addresses first, and the
+/// verifier refuses a computed offset into the register file.
+pub(crate) fn second_and_third(ctx: &ProbeContext) -> (u64, u64) {
+    // SAFETY: the kernel passes a valid pt_regs for the life of the program.
+    unsafe {
+        #[cfg(bpf_target_arch = "x86_64")]
+        {
+            (
+                core::ptr::read_volatile(&raw const (*ctx.regs).rsi),
+                core::ptr::read_volatile(&raw const (*ctx.regs).rdx),
+            )
+        }
+        #[cfg(bpf_target_arch = "aarch64")]
+        {
+            (
+                core::ptr::read_volatile(&raw const (*ctx.regs).regs[1]),
+                core::ptr::read_volatile(&raw const (*ctx.regs).regs[2]),
+            )
+        }
+    }
+}
+
 /// The attach point's cookie (kernel 5.15).
 pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
     use aya_ebpf::EbpfContext as _;
