@@ -33,8 +33,8 @@ impl Fields {
             let mut number =
                 |key: &str| -> Option<u32> { parts.next()?.trim().strip_prefix(key)?.parse().ok() };
             let (offset, size) = (number("offset:")?, number("size:")?);
-            let name = declaration.rsplit([' ', '*']).next()?;
-            let name = name.split('[').next()?;
+            // The array's length may hold spaces: `saddr[sizeof(struct sockaddr_in6)]`.
+            let name = declaration.split('[').next()?.rsplit([' ', '*']).next()?;
             Some((name.to_owned(), offset, size))
         };
         Self(text.lines().filter_map(field).collect())
