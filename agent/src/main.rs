@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{Parser as _, error::ErrorKind};
 use reprise::{
     cli::{Cli, Command, LogFormat},
     commands::{self, Failure},
@@ -10,7 +10,10 @@ use reprise::{
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let result = trace(&cli).and_then(|()| match cli.command {
         Command::Run(args) => commands::run(&args),
         Command::Watch(args) => commands::watch(&args),
@@ -25,6 +28,31 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Help and version as asked for; anything else is one line that names the flag.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if error.exit_code() == 0 || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
+        // Nothing is left to say where not even the help can be printed.
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        let missing: Vec<_> = text
+            .lines()
+            .skip(1)
+            .filter(|line| line.starts_with("  "))
+            .collect();
+        let details = if line.ends_with(':') {
+            missing.concat()
+        } else {
+            String::new()
+        };
+        eprintln!("reprise: {line}{details}; see --help");
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn trace(cli: &Cli) -> Result<(), Failure> {

@@ -51,12 +51,14 @@ pub enum PeerFileError {
         source: io::Error,
     },
     /// It is not TOML of the expected form.
-    #[error("failed to parse peer file {}", path.display())]
+    #[error("peer file {}, line {line}: {message}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Why, with the line.
-        source: Box<toml::de::Error>,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, one line.
+        message: String,
     },
     /// The same network is in two groups.
     #[error("peer file {}: {network} is in group {first} and in group {second}", path.display())]
@@ -100,9 +102,13 @@ impl Groups {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, PeerFileError> {
-        let file: PeerFile = toml::from_str(text).map_err(|source| PeerFileError::Parse {
-            path: path.to_owned(),
-            source: Box::new(source),
+        let file: PeerFile = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            PeerFileError::Parse {
+                path: path.to_owned(),
+                line: text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1,
+                message: error.message().replace('\n', ", "),
+            }
         })?;
         let mut groups = Self::default();
         for (name, networks) in file.groups {
@@ -213,10 +219,10 @@ mod tests {
     #[test]
     fn bad_files_name_file_and_line() {
         let error = |text: &str| Groups::parse(text, Path::new("peers.toml")).unwrap_err();
+        let shown = error("[groups]\na = ['10.0.0.0/33']").to_string();
         assert!(
-            error("[groups]\na = ['10.0.0.0/33']")
-                .to_string()
-                .contains("peers.toml")
+            shown.starts_with("peer file peers.toml, line 2: "),
+            "{shown}"
         );
         assert!(matches!(error("[group]"), PeerFileError::Parse { .. }));
         assert!(matches!(

@@ -125,6 +125,11 @@ impl<W: Write> Recorder<W> {
         self.frame(TAG_STATUS, &serde_json::to_vec(status)?)
     }
 
+    /// The sink, with all that was appended.
+    pub fn into_inner(self) -> W {
+        self.0
+    }
+
     /// Hands all that was appended to the system.
     ///
     /// # Errors
@@ -181,7 +186,7 @@ impl<R: Read> Recording<R> {
     /// # Errors
     ///
     /// [`RecordError::Damaged`] and [`RecordError::Truncated`]; nothing behind either can be read.
-    pub fn next(&mut self) -> Result<Option<Frame>, RecordError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, RecordError> {
         let at = self.at;
         let mut head = [0; 5];
         match fill(&mut self.source, &mut head) {
@@ -236,7 +241,7 @@ mod tests {
         recorder.tick(7).unwrap();
         recorder.status(&Status::default()).unwrap();
         recorder.tick(9).unwrap();
-        recorder.0
+        recorder.into_inner()
     }
 
     #[test]
@@ -244,25 +249,25 @@ mod tests {
         let bytes = recording();
         let mut recording = Recording::new(bytes.as_slice()).unwrap();
         assert!(matches!(
-            recording.next(),
+            recording.next_frame(),
             Ok(Some(Frame::Event(Event::Tick(7))))
         ));
-        assert!(matches!(recording.next(), Ok(Some(Frame::Status(_)))));
+        assert!(matches!(recording.next_frame(), Ok(Some(Frame::Status(_)))));
         assert!(matches!(
-            recording.next(),
+            recording.next_frame(),
             Ok(Some(Frame::Event(Event::Tick(9))))
         ));
-        assert!(matches!(recording.next(), Ok(None)));
+        assert!(matches!(recording.next_frame(), Ok(None)));
     }
 
     #[test]
     fn a_cut_recording_keeps_what_is_whole() {
         let bytes = recording();
         let mut recording = Recording::new(&bytes[..bytes.len() - 3]).unwrap();
-        assert!(recording.next().unwrap().is_some());
-        assert!(recording.next().unwrap().is_some());
+        assert!(recording.next_frame().unwrap().is_some());
+        assert!(recording.next_frame().unwrap().is_some());
         assert!(matches!(
-            recording.next(),
+            recording.next_frame(),
             Err(RecordError::Truncated { .. })
         ));
     }
@@ -277,7 +282,7 @@ mod tests {
         fn reading_never_panics(tail: Vec<u8>) {
             let bytes = [MAGIC, &tail].concat();
             let mut recording = Recording::new(bytes.as_slice()).unwrap();
-            while let Ok(Some(_)) = recording.next() {}
+            while let Ok(Some(_)) = recording.next_frame() {}
         }
     }
 }

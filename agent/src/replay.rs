@@ -19,7 +19,7 @@ pub fn replay<R: std::io::Read>(
 ) -> Result<Observed, RecordError> {
     let mut status = Status::default();
     loop {
-        match recording.next() {
+        match recording.next_frame() {
             Ok(Some(Frame::Event(event))) => pipeline.push(&event),
             Ok(Some(Frame::Status(newer))) => status = *newer,
             Ok(None) => break,

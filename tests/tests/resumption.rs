@@ -146,6 +146,12 @@ fn want_read_is_no_failure() {
                 for (resumption, count) in [("full", full), ("resumed", resumed)] {
                     let labels = [("peer", peer), ("role", role), ("resumption", resumption)];
                     expected.add("reprise_peer_handshakes_total", &labels, count);
+                    let labels = [
+                        ("role", role),
+                        ("version", sessions.version()),
+                        ("resumption", resumption),
+                    ];
+                    expected.add("reprise_handshakes_total", &labels, count);
                 }
             }
             expected.add("reprise_handshakes_total", &[], 50);

@@ -25,7 +25,7 @@ pub(super) fn layout(
 struct Fields(Vec<(String, u32, u32)>);
 
 impl Fields {
-    /// Lines of the form `field:TYPE NAME[N];	offset:O;	size:S;	signed:B;`.
+    /// Lines of the form `field:TYPE NAME[N]; offset:O; size:S; signed:B;`, separated by tabs.
     fn parse(text: &str) -> Self {
         let field = |line: &str| {
             let mut parts = line.trim().strip_prefix("field:")?.split(';');

@@ -326,7 +326,7 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
         addr_of_mut!((*event).version).write(version.unwrap_or(0));
         addr_of_mut!((*event).outcome).write(how);
         addr_of_mut!((*event).role).write(open.role as u8);
-        addr_of_mut!((*event).hit).write(hit.map_or(HIT_UNKNOWN, |hit| (hit != 0) as u8));
+        addr_of_mut!((*event).hit).write(hit.map_or(HIT_UNKNOWN, |hit| u8::from(hit != 0)));
         addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
         user::comm(addr_of_mut!((*event).comm));
         addr_of_mut!((*event).socket).write(open.socket);

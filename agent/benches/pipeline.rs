@@ -1,0 +1,211 @@
+//! Benchmarks of the pure pipeline, one figure per line as `name value`. Run by `cargo xtask bench`; each in a process of its own,
+//! so that memory figures are not mixed.
+//!
+//! `throughput`: a recorded stream through decoding, correlation and statistics, events per second. `memory`: resident memory of the
+//! whole process with 50,000 peers tracked, bytes. `page`: rendering a metrics page of 10,000 peer series, seconds.
+
+use std::{
+    hint::black_box,
+    net::Ipv6Addr,
+    time::{Duration, Instant},
+};
+
+use reprise::{
+    metrics::{Format, Observed, Page, Shared},
+    peers::{Groups, Naming},
+    pipeline::Pipeline,
+    record::{Frame, Recorder, Recording},
+    stats::Limits,
+    status::{Library, Sensor, Status},
+};
+use reprise_ebpf::{
+    Header, Socket,
+    handshake::{HANDSHAKE, HandshakeEvent, outcome, role, socket_source},
+    tcp::{RETRANSMIT, TcpEvent},
+};
+use zerocopy::IntoBytes as _;
+
+const EVENTS: u32 = 2_000_000;
+const PEERS: u32 = 50_000;
+
+fn main() {
+    match std::env::args()
+        .find(|argument| ["throughput", "memory", "page"].contains(&argument.as_str()))
+    {
+        Some(name) if name == "throughput" => println!("throughput {}", throughput()),
+        Some(name) if name == "memory" => println!("memory {}", memory()),
+        Some(_) => println!("page {}", page()),
+        // `cargo test --benches` and plain `cargo bench`: all of them.
+        None => {
+            println!("throughput {}", throughput());
+            println!("page {}", page());
+            println!("memory {}", memory());
+        }
+    }
+}
+
+/// A stream as a busy server sees it: every twentieth event a retransmission, time passing between.
+fn recording(events: u32) -> Vec<u8> {
+    let mut recorder = Recorder::new(Vec::new()).expect("memory does not refuse");
+    for index in 0..events {
+        let now = u64::from(index) * 100_000;
+        let event = handshake(index, now);
+        let written = if index.is_multiple_of(20) {
+            let lost = TcpEvent {
+                header: Header {
+                    kind: RETRANSMIT,
+                    size: size_of::<TcpEvent>() as u32,
+                    time_ns: now,
+                },
+                state: 1,
+                reserved: 0,
+                socket: event.socket,
+            };
+            recorder.event(lost.as_bytes())
+        } else {
+            recorder.event(event.as_bytes())
+        };
+        written.expect("memory does not refuse");
+    }
+    recorder.into_inner()
+}
+
+fn handshake(index: u32, now: u64) -> HandshakeEvent {
+    let peer = index % PEERS;
+    let words = |address: Ipv6Addr| {
+        let bytes = address.octets();
+        [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|byte| bytes[at + byte])))
+    };
+    let [_, b, c, d] = peer.to_be_bytes();
+    HandshakeEvent {
+        header: Header {
+            kind: HANDSHAKE,
+            size: size_of::<HandshakeEvent>() as u32,
+            time_ns: now,
+        },
+        ssl: u64::from(index),
+        begin_ns: now.saturating_sub(2_000_000),
+        library_ns: 900_000,
+        tgid: 1,
+        tid: 1,
+        library: 0,
+        drives: 2,
+        reason: 0,
+        version: 0x0304,
+        outcome: if index % 100 == 1 {
+            outcome::FAILED
+        } else {
+            outcome::COMPLETED
+        },
+        role: role::SERVER,
+        hit: u8::from(index.is_multiple_of(2)),
+        socket_source: socket_source::IN_CALL,
+        flags: 0,
+        comm: [0; 16],
+        client_random: [0; 32],
+        socket: Socket {
+            local: words("::ffff:10.0.0.1".parse().expect("an address")),
+            remote: words(std::net::Ipv4Addr::new(10, b, c, d).to_ipv6_mapped()),
+            local_port: 443,
+            remote_port: (index % 60_000) as u16 + 1,
+            ..Socket::default()
+        },
+    }
+}
+
+fn pipeline(max_peers: u32) -> Pipeline {
+    let limits = Limits {
+        max_peers: max_peers as usize,
+        window_ns: 300_000_000_000,
+    };
+    let naming = Naming {
+        groups: Groups::default(),
+        prefix_v4: 32,
+        prefix_v6: 64,
+    };
+    Pipeline::new(limits, 65_536, naming)
+}
+
+fn feed(pipeline: &mut Pipeline, recorded: &[u8]) {
+    let mut recording = Recording::new(recorded).expect("a recording");
+    while let Some(Frame::Event(event)) = recording.next_frame().expect("a whole recording") {
+        pipeline.push(&event);
+    }
+    pipeline.finish();
+}
+
+fn throughput() -> f64 {
+    let recorded = recording(EVENTS);
+    let best = (0..3)
+        .map(|_| {
+            let mut pipeline = pipeline(PEERS);
+            let start = Instant::now();
+            feed(&mut pipeline, &recorded);
+            let took = start.elapsed();
+            // Every event did its work: a fast wrong answer is no figure.
+            let stats = &black_box(&pipeline).stats;
+            let completed: u64 = stats.handshakes.as_flattened().as_flattened().iter().sum();
+            let failed: u64 = stats.failures.as_flattened().iter().sum();
+            assert_eq!(completed + failed, u64::from(EVENTS - EVENTS / 20));
+            took
+        })
+        .min()
+        .unwrap_or(Duration::MAX);
+    f64::from(EVENTS) / best.as_secs_f64()
+}
+
+fn memory() -> u64 {
+    let mut pipeline = pipeline(PEERS);
+    for index in 0..PEERS * 4 {
+        let event = handshake(index, u64::from(index) * 100_000);
+        pipeline.push(&reprise::event::Event::Handshake(event));
+    }
+    pipeline.finish();
+    assert_eq!(pipeline.stats.peers.len(), PEERS as usize);
+    let pages = procfs::process::Process::myself()
+        .and_then(|me| me.statm())
+        .map_or(0, |statm| statm.resident);
+    black_box(&pipeline);
+    pages * procfs::page_size()
+}
+
+fn page() -> f64 {
+    // Three series a peer: full, resumed, ratio.
+    let peers = 10_000 / 3 + 1;
+    let mut pipeline = pipeline(peers);
+    for index in 0..peers {
+        let mut event = handshake(index, u64::from(index) * 1_000);
+        event.outcome = outcome::COMPLETED;
+        pipeline.push(&reprise::event::Event::Handshake(event));
+    }
+    pipeline.finish();
+    let mut status = Status {
+        libraries: vec![Library {
+            library: "libssl.so.3".to_owned(),
+            version: String::new(),
+            entry: String::new(),
+            evidence: String::new(),
+            path: String::new(),
+            build_id: None,
+            observed: true,
+        }],
+        ..Status::default()
+    };
+    status.sensor_mut(Sensor::Handshake).attached = true;
+    let page = Page::new(Shared::new(Observed { pipeline, status }), false);
+    let mut best = f64::MAX;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let text = page
+            .render(Format::OpenMetrics)
+            .expect("strings do not refuse");
+        assert!(
+            text.lines()
+                .filter(|line| line.starts_with("reprise_peer_"))
+                .count()
+                >= 10_000
+        );
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
+}
