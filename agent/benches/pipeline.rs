@@ -11,7 +11,8 @@ use std::{
 };
 
 use reprise::{
-    metrics::{Format, Observed, Page, Shared},
+    metrics::{Format, Page},
+    observed::{Observed, Shared},
     peers::{Groups, Naming},
     pipeline::Pipeline,
     record::{Frame, Recorder, Recording},

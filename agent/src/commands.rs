@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cli::{Counting, Inspect, Record, Replay, Run, Watch},
     host, http, inspect as inspection,
-    metrics::{Observed, Shared},
+    observed::{Observed, Shared},
     observer::{ObserveError, Observer},
     peers::{Groups, Naming},
     pipeline::Pipeline,

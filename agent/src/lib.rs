@@ -9,6 +9,7 @@ pub mod host;
 pub mod http;
 pub mod inspect;
 pub mod metrics;
+pub mod observed;
 pub mod observer;
 pub mod peers;
 pub mod pipeline;

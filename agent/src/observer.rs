@@ -19,7 +19,7 @@ use crate::{
     discover::{self, Found, Request},
     event::Event,
     host::{self, Lack},
-    metrics::{Observed, Shared},
+    observed::{Observed, Shared},
     plan::Hook,
     record::Recorder,
     sensors::{Sensors, now_ns},

@@ -1,7 +1,8 @@
 //! `reprise replay`: a recorded stream through the very pipeline that runs live.
 
 use crate::{
-    metrics::{Format, Observed, Page, Shared},
+    metrics::{Format, Page},
+    observed::{Observed, Shared},
     pipeline::Pipeline,
     record::{Frame, RecordError, Recording},
     status::Status,

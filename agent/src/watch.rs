@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     correlate::{Cause, Resumption, Role},
-    metrics::{Observed, Shared},
+    observed::{Observed, Shared},
     stats::{PeerKey, PeerStats},
 };
 

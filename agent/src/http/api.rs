@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     correlate::{Cause, Resumption},
-    metrics::Observed,
+    observed::Observed,
     status::{Sensor, Status},
 };
 

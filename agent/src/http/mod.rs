@@ -18,7 +18,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::metrics::{Format, Page, Shared};
+use crate::{
+    metrics::{Format, Page},
+    observed::Shared,
+};
 
 /// Connections served at one time; more are closed at once.
 const MAX_CONNECTIONS: usize = 64;

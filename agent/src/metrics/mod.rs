@@ -4,10 +4,7 @@ mod families;
 mod process;
 mod prometheus;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::fmt;
 
 use prometheus_client::{
     collector::Collector,
@@ -15,34 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{pipeline::Pipeline, status::Status};
-
-/// What pages are made from. Written by the observing loop, read by pages.
-#[derive(Debug)]
-pub struct Observed {
-    /// Sums and tables.
-    pub pipeline: Pipeline,
-    /// Sensors and libraries.
-    pub status: Status,
-}
-
-/// [`Observed`], shared between the observing loop and the pages.
-#[derive(Debug, Clone)]
-pub struct Shared(Arc<Mutex<Observed>>);
-
-impl Shared {
-    /// Shares it.
-    #[must_use]
-    pub fn new(observed: Observed) -> Self {
-        Self(Arc::new(Mutex::new(observed)))
-    }
-
-    /// Locks it. Never held across an await or I/O.
-    pub fn lock(&self) -> MutexGuard<'_, Observed> {
-        // A panic while holding it would have ended the process: sums are always whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::observed::Shared;
 
 /// Text formats of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use super::{Format, Observed, Page, Shared};
+use super::{Format, Page};
 use crate::{
     correlate::{Cause, End, Observation, Resumption, Retransmits, Role, Version},
     event::{Connection, Event},
+    observed::{Observed, Shared},
     peers::{Groups, Naming},
     pipeline::Pipeline,
     stats::Limits,

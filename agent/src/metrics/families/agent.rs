@@ -1,0 +1,148 @@
+//! Families about the agent itself: libraries, probes, events, tables.
+
+use std::fmt;
+
+use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
+
+use super::{count, counter, gauge, seconds, set};
+use crate::{
+    observed::Observed,
+    status::{Sensor, Status},
+};
+
+pub(super) fn agent(
+    status: &Status,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(
+        "reprise_library",
+        "One per distinct observed library build.",
+        None,
+        MetricType::Info,
+    )?;
+    let mut builds: Vec<_> = status
+        .libraries
+        .iter()
+        .filter(|library| library.observed)
+        .map(|library| {
+            [
+                ("library", library.library.as_str()),
+                ("version", library.version.as_str()),
+                ("entry", library.entry.as_str()),
+                ("evidence", library.evidence.as_str()),
+            ]
+        })
+        .collect();
+    builds.sort_unstable();
+    builds.dedup();
+    for labels in &builds {
+        family.encode_info(labels)?;
+    }
+    let mut family = gauge(
+        encoder,
+        "reprise_probe_attached",
+        "Attach points per probe and verdict.",
+    )?;
+    for ((probe, verdict), sum) in &status.probes {
+        set(
+            &mut family,
+            &[("probe", *probe), ("verdict", verdict.label())],
+            *sum,
+        )?;
+    }
+    let attached = || {
+        Sensor::ALL
+            .into_iter()
+            .filter(|sensor| status.sensor(*sensor).attached)
+    };
+    let mut family = counter(
+        encoder,
+        "reprise_events",
+        "Events read from the kernel.",
+        None,
+    )?;
+    for sensor in attached() {
+        count(
+            &mut family,
+            &[("sensor", sensor.label())],
+            status.sensor(sensor).events,
+        )?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_events_lost",
+        "Events lost, in the kernel or here.",
+        None,
+    )?;
+    for sensor in attached() {
+        count(
+            &mut family,
+            &[("sensor", sensor.label())],
+            status.sensor(sensor).lost,
+        )?;
+    }
+    if status.programs.is_empty() {
+        return Ok(());
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_bpf_runs",
+        "Runs of each BPF program, by the kernel's accounting.",
+        None,
+    )?;
+    for (program, (runs, _)) in &status.programs {
+        count(&mut family, &[("program", program)], *runs)?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_bpf_run",
+        "Time inside each BPF program, by the kernel's accounting.",
+        Some(&Unit::Seconds),
+    )?;
+    for (program, (_, ns)) in &status.programs {
+        count(&mut family, &[("program", program)], seconds(*ns))?;
+    }
+    Ok(())
+}
+
+pub(super) fn tables(
+    observed: &Observed,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let Observed { pipeline, status } = observed;
+    let tracked = pipeline.tracked();
+    let peers = &pipeline.stats.peers;
+    let mut family = gauge(
+        encoder,
+        "reprise_tracked",
+        "Live entries per bounded table.",
+    )?;
+    for (table, entries) in [
+        ("connections", tracked.connections as u64),
+        ("libraries", status.libraries.len() as u64),
+        ("open_handshakes", status.open_handshakes),
+        ("peers", peers.len() as u64),
+        ("waiting_handshakes", tracked.waiting as u64),
+    ] {
+        set(&mut family, &[("table", table)], entries)?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_evictions",
+        "Entries dropped from a bounded table for room.",
+        None,
+    )?;
+    for (table, evicted) in [
+        ("connections", tracked.evicted_connections),
+        ("peers", peers.evicted()),
+    ] {
+        count(&mut family, &[("table", table)], evicted)?;
+    }
+    let mut family = encoder.encode_descriptor(
+        "reprise_build",
+        "Version of this agent.",
+        None,
+        MetricType::Info,
+    )?;
+    family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+}

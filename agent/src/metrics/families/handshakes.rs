@@ -1,0 +1,149 @@
+//! Families of completed and failed handshakes and of the loss they met.
+
+use std::fmt;
+
+use prometheus_client::{
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
+    metrics::MetricType,
+    registry::Unit,
+};
+
+use super::{count, counter, seconds};
+use crate::{
+    correlate::{Cause, Resumption, Role, Version},
+    stats::{BOUNDS, Histogram, Stats},
+};
+
+pub(super) fn handshakes(
+    stats: &Stats,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_handshakes",
+        "Completed TLS handshakes.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for version in Version::ALL {
+            for resumption in Resumption::ALL {
+                let labels = [
+                    ("role", role.label()),
+                    ("version", version.label()),
+                    ("resumption", resumption.label()),
+                ];
+                let value = stats.handshakes[role as usize][version as usize][resumption as usize];
+                count(&mut family, &labels, value)?;
+            }
+        }
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_handshake_failures",
+        "TLS handshakes that did not complete, one cause each.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for cause in Cause::ALL {
+            let labels = [("role", role.label()), ("cause", cause.label())];
+            count(
+                &mut family,
+                &labels,
+                stats.failures[role as usize][cause as usize],
+            )?;
+        }
+    }
+    let mut family = encoder.encode_descriptor(
+        "reprise_handshake_duration",
+        "Completed handshakes from their first call to completion.",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    for (labels, role, resumption) in by_resumption() {
+        histogram(&mut family, &labels, &stats.duration[role][resumption])?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_handshake_library",
+        "Time inside the library's handshake code, completed handshakes.",
+        Some(&Unit::Seconds),
+    )?;
+    for (labels, role, resumption) in by_resumption() {
+        count(
+            &mut family,
+            &labels,
+            seconds(stats.library_ns[role][resumption]),
+        )?;
+    }
+    Ok(())
+}
+
+fn by_resumption() -> impl Iterator<Item = ([(&'static str, &'static str); 2], usize, usize)> {
+    Role::ALL.into_iter().flat_map(|role| {
+        Resumption::ALL.into_iter().map(move |resumption| {
+            (
+                [("role", role.label()), ("resumption", resumption.label())],
+                role as usize,
+                resumption as usize,
+            )
+        })
+    })
+}
+
+pub(super) fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_handshake_retransmits",
+        "TCP retransmissions that fell into connection set-up or handshake.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for (phase, sum) in ["syn", "synack", "handshake"]
+            .into_iter()
+            .zip(stats.retransmits[role as usize])
+        {
+            let labels = [
+                ("role", role.label()),
+                ("phase", phase),
+                ("direction", "sent"),
+            ];
+            count(&mut family, &labels, sum)?;
+        }
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_handshakes_with_loss",
+        "Handshakes that met at least one retransmission.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for (outcome, sum) in ["completed", "failed"]
+            .into_iter()
+            .zip(stats.with_loss[role as usize])
+        {
+            count(
+                &mut family,
+                &[("role", role.label()), ("outcome", outcome)],
+                sum,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn histogram(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); 2],
+    histogram: &Histogram,
+) -> Result<(), fmt::Error> {
+    let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(histogram.counts).collect();
+    family
+        .encode_family(labels)?
+        .encode_histogram::<NoLabelSet>(
+            seconds(histogram.sum_ns),
+            histogram.count(),
+            &buckets,
+            None,
+        )
+}
