@@ -14,6 +14,8 @@ pub const RESET_SENT: u32 = 19;
 
 /// `TcpEvent::state`: connection not yet answered (`TCP_SYN_SENT`, include/net/tcp_states.h).
 pub const STATE_SYN_SENT: u32 = 2;
+/// `newstate` of `inet_sock_set_state`: `TCP_ESTABLISHED`.
+pub const STATE_ESTABLISHED: u32 = 1;
 /// `newstate` of `inet_sock_set_state`: `TCP_CLOSE`.
 pub const STATE_CLOSE: u32 = 7;
 /// `newstate` of `inet_sock_set_state`: `TCP_CLOSE_WAIT`, the peer's FIN arrived.

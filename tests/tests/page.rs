@@ -86,6 +86,10 @@ fn every_family_is_there() {
             metrics.sum("reprise_handshakes_total", &full),
             "{role}: one duration per handshake"
         );
+        let mut infinite = full.to_vec();
+        infinite.push(("le", "+Inf"));
+        let all = metrics.get("reprise_handshake_duration_seconds_bucket", &infinite);
+        assert_eq!(all, Some(count), "{role}: the last bucket holds everything");
         let took = metrics.sum("reprise_handshake_duration_seconds_sum", &full);
         let inside = metrics.sum("reprise_handshake_library_seconds_total", &full);
         assert!(

@@ -9,7 +9,7 @@ use reprise_tests::agent::{binary, command};
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
-use reprise_tests::truth::observe;
+use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Metrics, Server};
 use tempfile::TempDir;
 
@@ -56,6 +56,7 @@ fn a_replay_equals_the_live_numbers() {
             Err(format!("{output:?}; stderr: {}", recorder.stderr()))
         }
     });
+    warm_up(&agent, &server);
     let report = observe(
         &agent,
         &server,

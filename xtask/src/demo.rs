@@ -4,25 +4,24 @@
 //! Whatever ends it, nothing stays behind: each part removes itself when it is dropped.
 
 mod clients;
-mod interrupt;
 mod network;
-mod page;
-mod process;
 mod server;
+mod summary;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use process::Process;
+use nix::sys::signal::Signal;
 
 use crate::{
-    paths,
+    build, interrupt, page, paths,
+    process::{self, Process},
     setup::{self, Purpose},
 };
 
@@ -51,10 +50,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         )
     })?;
     setup::run(Purpose::Build)?;
-    let agent = build()?;
+    let agent = build::agent()?;
     interrupt::install()?;
 
-    let directory = process::Directory::create()?;
+    let directory = process::Directory::create("demo")?;
     let _network = network::Lossy::create()?;
     let _server = server::start(directory.path())?;
     let _clients = clients::start(directory.path())?;
@@ -69,20 +68,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.seconds,
     );
     watch(&agent, args)
-}
-
-fn build() -> Result<PathBuf> {
-    println!("\nbuilding the agent");
-    let began = Instant::now();
-    let status = paths::cargo()
-        .args(["build", "--release", "--package", "reprise"])
-        .status()
-        .context("failed to start cargo")?;
-    if !status.success() {
-        bail!("failed to build the agent ({status}); the compiler's message is above");
-    }
-    println!("built in {:.1} s", began.elapsed().as_secs_f64());
-    paths::agent()
 }
 
 /// Runs the agent on this terminal, reads its page once at the end, and stops it.
@@ -100,12 +85,12 @@ fn watch(agent: &Path, args: &Args) -> Result<()> {
         thread::sleep(Duration::from_millis(100));
     }
     let page = page::fetch(args.listen);
-    let status = agent.stop(GRACE)?;
+    let status = agent.stop(Signal::SIGINT, GRACE)?;
     match page {
         Ok(page) => println!(
             "\nfrom http://{}/metrics:\n{}",
             args.listen,
-            page::summary(&page)
+            summary::of(&page)
         ),
         // After Ctrl-C the agent, which got it too, may be gone already.
         Err(error) if interrupt::seen() => println!("\nno metrics page any more: {error:#}"),

@@ -1,11 +1,11 @@
-//! Ctrl-C: remembered, so that the demo ends by its own way and cleans up.
+//! Ctrl-C: remembered, so that demo and bench end by their own way and clean up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Written by the signal handler, read by the demo's loops.
+/// Written by the signal handler, read by the loops of demo and bench.
 static SEEN: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn remember(_: nix::libc::c_int) {
@@ -13,7 +13,7 @@ extern "C" fn remember(_: nix::libc::c_int) {
 }
 
 /// Replaces the default, which would end this program before it cleaned up.
-pub(super) fn install() -> Result<()> {
+pub(crate) fn install() -> Result<()> {
     let action = SigAction::new(
         SigHandler::Handler(remember),
         SaFlags::SA_RESTART,
@@ -29,6 +29,6 @@ pub(super) fn install() -> Result<()> {
 }
 
 /// Whether one of the signals came.
-pub(super) fn seen() -> bool {
+pub(crate) fn seen() -> bool {
     SEEN.load(Ordering::Relaxed)
 }

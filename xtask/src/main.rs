@@ -1,7 +1,13 @@
 //! `cargo xtask`: the project's own commands, one file per verb.
 
+mod bench;
+mod build;
+mod certificate;
 mod demo;
+mod interrupt;
+mod page;
 mod paths;
+mod process;
 mod setup;
 mod steps;
 mod test;
@@ -25,6 +31,8 @@ enum Verb {
     Test(test::Args),
     /// Set up, build, start servers and clients, and watch them
     Demo(demo::Args),
+    /// Measure what the agent costs, and write it to SPECIFICATION.md
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(setup::Purpose::Build),
         Verb::Test(args) => return test::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Processes and a directory that end with their owner.
+//! Processes and a directory that end with their owner, for demo and bench.
 
 use std::{
     env, fs, io,
@@ -17,27 +17,30 @@ use nix::{
 
 use crate::steps::shown;
 
-/// A command whose process is sent this signal when the demo dies, even of SIGKILL.
-pub(super) fn bound(program: &Path, signal: &str) -> Command {
+/// How often an ending process is looked at: the error of a measured end.
+const POLL: Duration = Duration::from_millis(2);
+
+/// A command whose process is sent this signal when this program dies, even of SIGKILL.
+pub(crate) fn bound(program: &Path, signal: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal]).arg(program);
     command
 }
 
 /// A child that is killed when this is dropped.
-pub(super) struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
 }
 
 impl Process {
     /// Starts a child that Ctrl-C does not reach: it ends when its owner drops it.
-    pub(super) fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
+    pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
         Self::spawn_foreground(name, command.process_group(0))
     }
 
     /// Starts a child in the terminal's foreground, so that it may read keys, and gets Ctrl-C.
-    pub(super) fn spawn_foreground(name: &'static str, command: &mut Command) -> Result<Self> {
+    pub(crate) fn spawn_foreground(name: &'static str, command: &mut Command) -> Result<Self> {
         let child = command
             .spawn()
             .with_context(|| format!("failed to start {name} ({})", shown(command)))?;
@@ -45,27 +48,32 @@ impl Process {
     }
 
     /// The status, if it has ended.
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child
             .try_wait()
             .with_context(|| format!("failed to wait for {}", self.name))
     }
 
-    /// Interrupts it and waits; kills it when it takes longer than `grace`.
-    pub(super) fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it this signal and waits; kills it when it takes longer than `grace`.
+    pub(crate) fn stop(&mut self, signal: Signal, grace: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
         let pid = i32::try_from(self.child.id()).context("failed to convert a process id")?;
         // A child that ended meanwhile is still ours to wait for, so its id is not another's.
-        kill(Pid::from_raw(pid), Signal::SIGINT)
-            .with_context(|| format!("failed to interrupt {}", self.name))?;
+        kill(Pid::from_raw(pid), signal)
+            .with_context(|| format!("failed to send {signal} to {}", self.name))?;
         let end = Instant::now() + grace;
         while Instant::now() < end {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(POLL);
         }
         eprintln!(
             "warning: {} did not end within {grace:?}: killed",
@@ -90,12 +98,12 @@ impl Drop for Process {
 }
 
 /// A directory of this run, removed with its content when this is dropped.
-pub(super) struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates it, for root alone: it holds a private key.
-    pub(super) fn create() -> Result<Self> {
-        let path = env::temp_dir().join(format!("reprise-demo-{}", process::id()));
+    /// Creates it for this verb and for root alone: it holds a private key.
+    pub(crate) fn create(verb: &str) -> Result<Self> {
+        let path = env::temp_dir().join(format!("reprise-{verb}-{}", process::id()));
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
@@ -103,7 +111,7 @@ impl Directory {
         Ok(Self(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -117,7 +125,7 @@ impl Drop for Directory {
 }
 
 /// Runs a short tool to its end; its error output is in the error.
-pub(super) fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("failed to start {}", shown(command)))?;

@@ -69,9 +69,20 @@ impl HandshakeSensor {
             "tcp/tcp_rcv_space_adjust",
             &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
         )?;
-        let state = tracepoint::layout("sock/inet_sock_set_state", &["skaddr", "newstate"])?;
+        let state = tracepoint::layout(
+            "sock/inet_sock_set_state",
+            &[
+                "skaddr", "newstate", "sport", "dport", "saddr_v6", "daddr_v6",
+            ],
+        )?;
+        // 6.3 and later. Without it a handshake that never received anything has no known peer.
+        let send = tracepoint::layout("sock/sock_send_length", &["sk"]);
         let exec = tracepoint::layout("sched/sched_process_exec", &["pid"])?;
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if let Ok(send) = &send {
+            loader.override_global("SEND", send.as_bytes(), true);
+        }
+        let mut ebpf = loader
             .override_global("RECEIVE", receive.as_bytes(), true)
             .override_global("SET_STATE", state.as_bytes(), true)
             .override_global("PROCESS_EXEC", exec.as_bytes(), true)

@@ -53,13 +53,13 @@ impl Fields {
             .find("saddr")
             .is_some_and(|(_, size)| size == SOCKADDR_SIZE);
         let address = |plain, v6| if sockaddr { at(plain) } else { at(v6) };
-        let state = match at("newstate") {
-            ABSENT => at("state"),
-            newstate => newstate,
+        let either = |first, second| match at(first) {
+            ABSENT => at(second),
+            found => found,
         };
         TracepointLayout {
-            skaddr: at("skaddr"),
-            state,
+            skaddr: either("skaddr", "sk"),
+            state: either("newstate", "state"),
             sport: at("sport"),
             dport: at("dport"),
             saddr: address("saddr", "saddr_v6"),

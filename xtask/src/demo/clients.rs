@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{network, process::Process, server};
+use super::{network, server};
+use crate::{certificate, process::Process};
 
 /// The client: one process per sensor.
 const SCRIPT: &str = include_str!("client.py");
@@ -62,7 +63,7 @@ const fn client(source: &'static str, port: u16, renew: u32, pause: u32) -> Clie
 pub(super) fn start(directory: &Path) -> Result<Vec<Process>> {
     let script = directory.join("client.py");
     fs::write(&script, SCRIPT).with_context(|| format!("failed to write {}", script.display()))?;
-    let certificate = directory.join(server::CERTIFICATE);
+    let certificate = directory.join(certificate::CERTIFICATE);
     let run = |client: &Client, server: &str, mut command: Command| {
         command
             .arg(&script)

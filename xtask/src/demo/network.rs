@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{process, server};
-use crate::steps::shown;
+use super::server;
+use crate::{process, steps::shown};
 
 /// The namespace of the clients.
 pub(super) const NAMESPACE: &str = "reprise-demo";

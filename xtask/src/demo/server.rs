@@ -4,15 +4,17 @@ use std::{
     fs,
     net::TcpStream,
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{
-    interrupt, network,
+use super::network;
+use crate::{
+    certificate::{self, CERTIFICATE, KEY},
+    interrupt,
     process::{self, Process},
 };
 
@@ -22,9 +24,7 @@ pub(super) const PORT_SESSION_IDS: u16 = 9443;
 /// TLS 1.3: sessions come back in tickets.
 pub(super) const PORT_TICKETS: u16 = 9444;
 
-/// The certificate, which clients trust, and the certificate with its key, for HAProxy.
-pub(super) const CERTIFICATE: &str = "certificate.pem";
-const KEY: &str = "key.pem";
+/// The certificate with its key, as HAProxy wants it.
 const BUNDLE: &str = "bundle.pem";
 
 /// How long HAProxy may take to listen.
@@ -92,21 +92,9 @@ fn configuration(directory: &Path) -> String {
     )
 }
 
-/// A certificate of its own for every run.
+/// A certificate of its own for every run, with its key in the same file.
 fn certify(directory: &Path) -> Result<()> {
-    process::run(
-        Command::new("openssl")
-            .current_dir(directory)
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
-            .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=reprise demo", "-addext"])
-            .arg(format!(
-                "subjectAltName=IP:127.0.0.1,IP:{}",
-                network::HOST_ADDRESS
-            ))
-            .args(["-out", CERTIFICATE, "-keyout", KEY]),
-    )
-    .context("failed to make a certificate")?;
+    certificate::create(directory, &["127.0.0.1", network::HOST_ADDRESS])?;
     let read =
         |name| fs::read(directory.join(name)).with_context(|| format!("failed to read {name}"));
     let bundle = [read(CERTIFICATE)?, read(KEY)?].concat();

@@ -53,6 +53,12 @@ pub fn hs_receive(ctx: TracePointContext) -> u32 {
     finish(socket::try_receive(&ctx))
 }
 
+/// `sock:sock_send_length(struct sock *sk, int ret, int flags)` (6.3 and later): data was just sent by the current thread.
+#[tracepoint]
+pub fn hs_send(ctx: TracePointContext) -> u32 {
+    finish(socket::try_send(&ctx))
+}
+
 /// `sock:inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 #[tracepoint]
 pub fn hs_state(ctx: TracePointContext) -> u32 {

@@ -2,18 +2,20 @@
 
 use crate::{
     kernel::{Fault, record},
-    maps::{HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_SOCKETS, HS_TASKS, Received},
+    maps::{HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_TUPLES, Received},
     user,
 };
 use aya_ebpf::programs::TracePointContext;
 use reprise_ebpf::{
-    TracepointLayout,
+    ABSENT, Socket, TracepointLayout,
     handshake::{OpenKey, flag, socket_source},
-    tcp::{STATE_CLOSE, STATE_CLOSE_WAIT},
+    tcp::{STATE_CLOSE, STATE_CLOSE_WAIT, STATE_ESTABLISHED},
 };
 
 #[unsafe(no_mangle)]
 static RECEIVE: TracepointLayout = TracepointLayout::EMPTY;
+#[unsafe(no_mangle)]
+static SEND: TracepointLayout = TracepointLayout::EMPTY;
 #[unsafe(no_mangle)]
 static SET_STATE: TracepointLayout = TracepointLayout::EMPTY;
 
@@ -40,6 +42,47 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
         }
         return Ok(());
     };
+    let layout = record::layout(&RECEIVE);
+    found(tgid, ssl, record::word(ctx, layout.skaddr)?, || {
+        record::socket(ctx, &layout)
+    })
+}
+
+/// Fires for every send on the host: all but the first of a handshake leave after one or two look-ups.
+pub(crate) fn try_send(ctx: &TracePointContext) -> Result<(), Fault> {
+    let pid_tgid = user::pid_tgid();
+    // SAFETY: a map value copied at once.
+    let Some(ssl) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
+        return Ok(());
+    };
+    let skaddr: u64 = record::word(ctx, record::layout(&SEND).skaddr)?;
+    let Some(tuple) = HS_TUPLES.get_ptr(skaddr) else {
+        // No TCP socket, or one that was established before the probes were attached.
+        return Ok(());
+    };
+    found((pid_tgid >> 32) as u32, ssl, skaddr, || {
+        // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
+        let tuple = unsafe { &*tuple };
+        // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
+        Ok(Socket {
+            local: [tuple.local[0], tuple.local[1]],
+            remote: [tuple.remote[0], tuple.remote[1]],
+            local_port: tuple.local_port,
+            remote_port: tuple.remote_port,
+            reserved: 0,
+            cookie: tuple.cookie,
+        })
+    })
+}
+
+/// The current thread moved data on a socket inside a drive of `ssl`: this is the handshake's socket.
+#[inline(always)]
+fn found(
+    tgid: u32,
+    ssl: u64,
+    skaddr: u64,
+    socket: impl FnOnce() -> Result<Socket, Fault>,
+) -> Result<(), Fault> {
     let key = OpenKey {
         tgid,
         reserved: 0,
@@ -53,25 +96,34 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
     if open.socket_source == u32::from(socket_source::IN_CALL) {
         return Ok(());
     }
-    let layout = record::layout(&RECEIVE);
-    open.socket = record::socket(ctx, &layout)?;
-    open.skaddr = record::word(ctx, layout.skaddr)?;
+    open.socket = socket()?;
+    open.skaddr = skaddr;
     open.socket_source = u32::from(socket_source::IN_CALL);
-    if in_call == 0 {
-        HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
-    }
+    HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
     HS_SOCKETS
-        .insert(open.skaddr, key, 0)
+        .insert(skaddr, key, 0)
         .map_err(|_| Fault::MapFull)
 }
 
 pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
     let layout = record::layout(&SET_STATE);
     let state: u32 = record::word(ctx, layout.state)?;
-    if state != STATE_CLOSE_WAIT && state != STATE_CLOSE {
+    if state != STATE_ESTABLISHED && state != STATE_CLOSE_WAIT && state != STATE_CLOSE {
         return Ok(());
     }
     let skaddr: u64 = record::word(ctx, layout.skaddr)?;
+    let sends = record::layout(&SEND).skaddr != ABSENT;
+    if state == STATE_ESTABLISHED {
+        if sends {
+            HS_TUPLES
+                .insert(skaddr, record::socket(ctx, &layout)?, 0)
+                .map_err(|_| Fault::MapFull)?;
+        }
+        return Ok(());
+    }
+    if state == STATE_CLOSE && sends {
+        let _ = HS_TUPLES.remove(skaddr);
+    }
     // SAFETY: a map value copied at once.
     let Some(key) = unsafe { HS_SOCKETS.get(skaddr) }.copied() else {
         return Ok(());

@@ -1,0 +1,150 @@
+//! `cargo xtask bench`: what the agent costs a TLS server and this host, in numbers.
+//!
+//! Whatever is timed is compared within one run: the agent is there, and not there, in turn. The table
+//! goes to stdout and into `SPECIFICATION.md`, between two markers; the rest of that file is kept by hand.
+
+mod client;
+mod environment;
+mod hits;
+mod numbers;
+mod observer;
+mod pipeline;
+mod rate;
+mod report;
+mod server;
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use server::Nginx;
+
+use crate::{
+    build, certificate, interrupt, paths,
+    process::Directory,
+    setup::{self, Purpose},
+};
+
+/// The file that holds the promises and the measured table.
+const SPECIFICATION: &str = "SPECIFICATION.md";
+
+/// Flags of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How long each single measurement takes
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// How often each comparison is made; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+}
+
+/// What one comparison is about: a kind of handshake.
+struct Case {
+    /// As the table shows it.
+    name: &'static str,
+    /// TLS 1.3 with tickets, or TLS 1.2 with session IDs.
+    tls13: bool,
+    /// The client offers its session again.
+    resumed: bool,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        name: "TLS 1.2, full",
+        tls13: false,
+        resumed: false,
+    },
+    Case {
+        name: "TLS 1.2, resumed",
+        tls13: false,
+        resumed: true,
+    },
+    Case {
+        name: "TLS 1.3, full",
+        tls13: true,
+        resumed: false,
+    },
+    Case {
+        name: "TLS 1.3, resumed",
+        tls13: true,
+        resumed: true,
+    },
+];
+
+/// Where everything of this run is.
+struct Bench<'a> {
+    agent: &'a Path,
+    directory: &'a Path,
+    /// A copy of the system's `libssl` under a name that the agent does not look for.
+    unobserved: &'a Path,
+    seconds: u64,
+    rounds: u32,
+}
+
+/// Measures everything, prints the table, and writes it down.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    paths::need_root("bench")?;
+    setup::run(Purpose::Build)?;
+    let agent = build::agent()?;
+    interrupt::install()?;
+    let began = Instant::now();
+
+    println!("\nmeasuring the pipeline");
+    let pipeline = pipeline::measure()?;
+    let directory = Directory::create("bench")?;
+    certificate::create(directory.path(), &["127.0.0.1"])?;
+    let unobserved = directory.path().join("unobserved.so");
+    let library = environment::libssl()?;
+    fs::copy(&library, &unobserved)
+        .with_context(|| format!("failed to copy {}", library.display()))?;
+    let bench = Bench {
+        agent: &agent,
+        directory: directory.path(),
+        unobserved: &unobserved,
+        seconds: args.seconds,
+        rounds: args.rounds,
+    };
+    let server = Nginx::start(&bench, "observed", None)?;
+    println!(
+        "measuring handshakes: {} s each, {} rounds",
+        args.seconds, args.rounds
+    );
+    let rates = rate::measure(&bench, &server)?;
+    println!("counting probe hits");
+    let hits = hits::measure(&bench, &server)?;
+
+    let table = report::table(&environment::describe(args)?, &rates, &hits, &pipeline);
+    println!(
+        "\n{table}\nmeasured in {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+    write(&table)
+}
+
+fn write(table: &str) -> Result<()> {
+    let path = paths::workspace().join(SPECIFICATION);
+    let old = fs::read_to_string(&path).with_context(|| format!("failed to read {SPECIFICATION}"))?;
+    let new = report::replace(&old, table)
+        .with_context(|| format!("failed to find the two markers in {SPECIFICATION}"))?;
+    fs::write(&path, new).with_context(|| format!("failed to write {SPECIFICATION}"))?;
+    println!("written to {SPECIFICATION}");
+    Ok(())
+}
+
+/// Fails once Ctrl-C was seen; called wherever something is waited for.
+fn go_on() -> Result<()> {
+    ensure!(!interrupt::seen(), "interrupted; {SPECIFICATION} is as it was");
+    Ok(())
+}
+
+/// Command line that runs a program on one CPU, so that server and client do not take turns on it;
+/// its process is killed when this program dies.
+fn on_cpu(cpu: usize, program: &str) -> std::process::Command {
+    let alone = environment::cpus() < 2;
+    let program_path = if alone { program } else { "taskset" };
+    let mut command = crate::process::bound(Path::new(program_path), "KILL");
+    if !alone {
+        command.args(["--cpu-list", &cpu.to_string(), program]);
+    }
+    command
+}

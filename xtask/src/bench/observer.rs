@@ -1,0 +1,94 @@
+//! The agent under measurement: started, read, and asked to end.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
+
+use super::{Bench, go_on, numbers};
+use crate::{
+    page,
+    process::{self, Process},
+};
+
+/// How long it may take to attach.
+const START: Duration = Duration::from_secs(20);
+
+/// How long it may take to end before it is killed (the contract says 2 s).
+const GRACE: Duration = Duration::from_secs(4);
+
+/// How long the page, which is made anew each second, may take to show what happened.
+const SHOWN: Duration = Duration::from_secs(5);
+
+/// A running agent.
+pub(super) struct Observer {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Observer {
+    /// Starts it as `reprise run` and waits until it is ready, and at rest.
+    pub(super) fn start(bench: &Bench<'_>) -> Result<Self> {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .context("failed to find a free port")?;
+        let log = bench.directory.join("agent.log");
+        let out = File::create(&log).context("failed to create the agent's log")?;
+        let mut process = Process::spawn(
+            "the agent",
+            process::bound(bench.agent, "TERM")
+                .args(["run", "--listen", &address.to_string()])
+                .stdin(Stdio::null())
+                .stdout(out.try_clone().context("failed to share a log")?)
+                .stderr(out),
+        )?;
+        let end = Instant::now() + START;
+        while !page::ready(address) {
+            go_on()?;
+            if process.ended()?.is_some() || Instant::now() > end {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                bail!("the agent did not become ready: {said}");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        thread::sleep(Duration::from_secs(1));
+        Ok(Self { process, address })
+    }
+
+    /// Its metrics page.
+    pub(super) fn page(&self) -> Result<String> {
+        page::fetch(self.address)
+    }
+
+    /// Its page once it shows that many more handshakes of this role than `before` did; at the
+    /// deadline, what it shows then.
+    pub(super) fn page_after(&self, before: &str, role: &str, more: u64) -> Result<String> {
+        let handshakes =
+            |page: &str| numbers::sum(page, "reprise_handshakes_total", &[("role", role)]);
+        let wanted = handshakes(before) + more as f64;
+        let end = Instant::now() + SHOWN;
+        loop {
+            go_on()?;
+            thread::sleep(Duration::from_millis(200));
+            let page = self.page()?;
+            if handshakes(&page) >= wanted || Instant::now() > end {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Ends it by SIGTERM; seconds until it was gone.
+    pub(super) fn end(mut self) -> Result<f64> {
+        let began = Instant::now();
+        let status = self.process.stop(Signal::SIGTERM, GRACE)?;
+        let took = began.elapsed().as_secs_f64();
+        ensure!(status.success(), "the agent did not end well ({status})");
+        Ok(took)
+    }
+}
