@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("counting probe hits");
     let hits = hits::measure(&bench, &server)?;
 
-    let table = report::table(&environment::describe(args)?, &rates, &hits, &pipeline);
+    let table = report::table(&environment::describe(args)?, &rates, &hits, &pipeline)?;
     println!(
         "\n{table}\nmeasured in {:.0} s",
         began.elapsed().as_secs_f64()
@@ -123,7 +123,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn write(table: &str) -> Result<()> {
     let path = paths::workspace().join(SPECIFICATION);
-    let old = fs::read_to_string(&path).with_context(|| format!("failed to read {SPECIFICATION}"))?;
+    let old =
+        fs::read_to_string(&path).with_context(|| format!("failed to read {SPECIFICATION}"))?;
     let new = report::replace(&old, table)
         .with_context(|| format!("failed to find the two markers in {SPECIFICATION}"))?;
     fs::write(&path, new).with_context(|| format!("failed to write {SPECIFICATION}"))?;
@@ -133,7 +134,10 @@ fn write(table: &str) -> Result<()> {
 
 /// Fails once Ctrl-C was seen; called wherever something is waited for.
 fn go_on() -> Result<()> {
-    ensure!(!interrupt::seen(), "interrupted; {SPECIFICATION} is as it was");
+    ensure!(
+        !interrupt::seen(),
+        "interrupted; {SPECIFICATION} is as it was"
+    );
     Ok(())
 }
 

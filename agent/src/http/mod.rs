@@ -3,7 +3,7 @@
 
 mod api;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,7 +15,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     observed::Shared,
 };
 
-/// Connections served at one time; more are closed at once.
+/// Connections served at one time; for one more the oldest is closed, so that idle ones cannot keep a scrape out.
 const MAX_CONNECTIONS: usize = 64;
 /// Time for a request's head to arrive.
 const HEAD: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub async fn serve(listener: TcpListener, shared: Shared, shutdown: Cancellation
         page: Page::new(shared.clone(), true),
         shared,
     });
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut open: VecDeque<CancellationToken> = VecDeque::new();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -61,11 +61,16 @@ pub async fn serve(listener: TcpListener, shared: Shared, shutdown: Cancellation
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            continue;
-        };
+        // Cancelled by its own task at its end.
+        open.retain(|connection| !connection.is_cancelled());
+        if open.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.cancel();
+        }
+        let end = shutdown.child_token();
+        open.push_back(end.clone());
         let site = Arc::clone(&site);
-        let shutdown = shutdown.clone();
         connections.spawn(async move {
             let service = service_fn(move |request| {
                 let answer = answer(&site, &request);
@@ -77,11 +82,11 @@ pub async fn serve(listener: TcpListener, shared: Shared, shutdown: Cancellation
                 .max_buf_size(16 * 1024)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
-                () = shutdown.cancelled() => {}
+                () = end.cancelled() => {}
                 // Broken and slow clients are their own problem.
                 _ = timeout(LIFE, connection) => {}
             }
-            drop(slot);
+            end.cancel();
         });
     }
     connections.close();

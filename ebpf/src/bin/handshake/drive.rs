@@ -95,7 +95,10 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         open.role = u32::from(role_of(layout, ssl)?);
     }
     open.drives += 1;
-    claim_last_receive(pid_tgid, &key, open);
+    // A client speaks first: what the thread received before belongs to somebody else.
+    if !begins || open.role != u32::from(role::CLIENT) {
+        claim_last_receive(pid_tgid, &key, open);
+    }
     HS_ACTIVE
         .insert(pid_tgid, ssl, 0)
         .map_err(|_| Fault::MapFull)?;
@@ -112,8 +115,9 @@ fn role_of(layout: &Layout, ssl: u64) -> Result<u8, Fault> {
     })
 }
 
-/// Memory BIOs: the program itself received, in this thread, right before this drive. Never for a process that was seen
-/// to receive inside a drive, whose earlier receives belong to other connections.
+/// Memory BIOs: the program itself received, in this thread, right before this drive. Never for a process that was seen to receive
+/// or send inside a drive, whose other receives belong to other connections. Each drive may correct the one before: an
+/// unclaimed receive can also be application data of another connection, whose reading drives nothing.
 fn claim_last_receive(pid_tgid: u64, key: &OpenKey, open: &mut Open) {
     let tgid = key.tgid;
     // SAFETY: a map value copied at once.
@@ -130,15 +134,26 @@ fn claim_last_receive(pid_tgid: u64, key: &OpenKey, open: &mut Open) {
     };
     // SAFETY: a live LRU entry keyed by this very thread, so nobody else writes it now.
     let received = unsafe { &mut *received };
-    if open.socket_source == u32::from(socket_source::NONE)
-        && (received.ssl == 0 || received.ssl == key.ssl)
-    {
+    if open.socket_source != u32::from(socket_source::IN_CALL) && received.ssl == 0 {
         received.ssl = key.ssl;
         open.socket = received.socket;
         open.skaddr = received.skaddr;
         open.socket_source = u32::from(socket_source::BEFORE);
         let _ = HS_SOCKETS.insert(received.skaddr, key, 0);
     }
+}
+
+/// A server that waits for its ClientHello still has consumed nothing: the receive it claimed was not its own.
+fn disclaim(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
+    if open.socket_source == u32::from(socket_source::BEFORE)
+        && open.role == u32::from(role::SERVER)
+        && user::field::<u32>(ssl, layout.hand_state)? == Some(HAND_BEFORE)
+    {
+        let _ = HS_SOCKETS.remove(open.skaddr);
+        open.skaddr = 0;
+        open.socket_source = u32::from(socket_source::NONE);
+    }
+    Ok(())
 }
 
 pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
@@ -171,7 +186,8 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     // SAFETY: as in `try_enter`.
     unsafe { (*open).library_ns += now.saturating_sub(frame.enter_ns) };
     match classify(layout, frame.ssl)? {
-        Verdict::Pending => Ok(()),
+        // SAFETY: as in `try_enter`.
+        Verdict::Pending => disclaim(layout, frame.ssl, unsafe { &mut *open }),
         Verdict::Completed => end(layout, &key, open, outcome::COMPLETED, now),
         Verdict::Failed => end(layout, &key, open, outcome::FAILED, now),
     }

@@ -1,0 +1,65 @@
+//! What the figures were measured on.
+
+use std::{fs, path::PathBuf, process::Command, thread};
+
+use anyhow::{Context as _, Result};
+
+use super::Args;
+
+/// CPUs that this program may use.
+pub(super) fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The `libssl` that nginx and openssl load, as the dynamic linker finds it.
+pub(super) fn libssl() -> Result<PathBuf> {
+    let said = output(Command::new("sh").args(["-c", "ldd \"$(command -v openssl)\""]))?;
+    let path = said
+        .lines()
+        .filter(|line| line.trim_start().starts_with("libssl"))
+        .find_map(|line| line.split_once("=> ")?.1.split(' ').next())
+        .context("failed to find the libssl that openssl uses")?;
+    Ok(path.into())
+}
+
+/// One line: when, on what, with which versions, how often.
+pub(super) fn describe(args: &Args) -> Result<String> {
+    let date = output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("failed to read the kernel's release")?;
+    let openssl = output(Command::new("openssl").arg("version"))?;
+    // Both streams: nginx tells its version on its error output.
+    let nginx = output(Command::new("sh").args(["-c", "nginx -v 2>&1"]))?;
+    let virtualised = output(Command::new("grep").args(["-cw", "hypervisor", "/proc/cpuinfo"]))
+        .map_or("", |_| ", virtual machine");
+    let words = |text: &str, count| {
+        let words: Vec<_> = text.split_whitespace().take(count).collect();
+        words.join(" ")
+    };
+    Ok(format!(
+        "{}; Linux {}; {} CPUs{virtualised} ({}); {}; {}; {} s per measurement, {} rounds, medians",
+        date.trim(),
+        kernel.trim(),
+        cpus(),
+        std::env::consts::ARCH,
+        words(&openssl, 2),
+        words(nginx.trim_start_matches("nginx version: "), 1),
+        args.seconds,
+        args.rounds,
+    ))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("failed to start {}", name.display()))?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{} failed ({}): {}",
+        name.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
