@@ -93,15 +93,17 @@ impl HandshakeSensor {
                 .load()
                 .map_err(|source| refused(probe, source))?;
         }
-        attach_tracepoint(&mut ebpf, "hs_state", "sock", "inet_sock_set_state", status)?;
-        attach_tracepoint(
-            &mut ebpf,
-            "hs_receive",
-            "tcp",
-            "tcp_rcv_space_adjust",
-            status,
-        )?;
-        attach_tracepoint(&mut ebpf, "hs_exec", "sched", "sched_process_exec", status)?;
+        for (probe, category, name) in [
+            ("hs_state", "sock", "inet_sock_set_state"),
+            ("hs_receive", "tcp", "tcp_rcv_space_adjust"),
+            ("hs_exec", "sched", "sched_process_exec"),
+        ] {
+            attach_tracepoint(&mut ebpf, probe, category, name, status)?;
+        }
+        match send {
+            Ok(_) => attach_tracepoint(&mut ebpf, "hs_send", "sock", "sock_send_length", status)?,
+            Err(_) => status.probe("hs_send", Verdict::Unsupported),
+        }
         Ok(Self {
             ring: Ring::new(take_map(&mut ebpf, "HS_EVENTS")?),
             lost: take_map(&mut ebpf, "HS_LOST")?,

@@ -95,9 +95,10 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         open.role = u32::from(role_of(layout, ssl)?);
     }
     open.drives += 1;
-    // A client speaks first: what the thread received before belongs to somebody else.
-    if !begins || open.role != u32::from(role::CLIENT) {
-        claim_last_receive(pid_tgid, &key, open);
+    let in_call = task(tgid);
+    // A client speaks first: what the thread received before its first drive belongs to somebody else.
+    if !in_call && !(begins && open.role == u32::from(role::CLIENT)) {
+        claim_last_receive(pid_tgid, ssl, open);
     }
     HS_ACTIVE
         .insert(pid_tgid, ssl, 0)
@@ -115,30 +116,37 @@ fn role_of(layout: &Layout, ssl: u64) -> Result<u8, Fault> {
     })
 }
 
-/// Memory BIOs: the program itself received, in this thread, right before this drive. Never for a process that was seen to receive
-/// or send inside a drive, whose other receives belong to other connections. Each drive may correct the one before: an
-/// unclaimed receive can also be application data of another connection, whose reading drives nothing.
-fn claim_last_receive(pid_tgid: u64, key: &OpenKey, open: &mut Open) {
-    let tgid = key.tgid;
+/// Whether this process moves data inside drives; notes it as one that drives handshakes.
+fn task(tgid: u32) -> bool {
     // SAFETY: a map value copied at once.
     match unsafe { HS_TASKS.get(tgid) }.copied() {
+        Some(in_call) => in_call != 0,
         None => {
             let _ = HS_TASKS.insert(tgid, 0, 0);
-            return;
+            false
         }
-        Some(0) => {}
-        Some(_) => return,
     }
+}
+
+/// Memory BIOs: the program itself received, in this thread, right before this drive. Not asked for a process that was seen to
+/// receive or send inside a drive, whose other receives belong to other connections. Each drive may correct the one before: an
+/// unclaimed receive can also be application data of another connection, whose reading drives nothing.
+fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open) {
     let Some(received) = HS_RECEIVED.get_ptr_mut(pid_tgid) else {
         return;
     };
     // SAFETY: a live LRU entry keyed by this very thread, so nobody else writes it now.
     let received = unsafe { &mut *received };
     if open.socket_source != u32::from(socket_source::IN_CALL) && received.ssl == 0 {
-        received.ssl = key.ssl;
+        received.ssl = ssl;
         open.socket = received.socket;
         open.skaddr = received.skaddr;
         open.socket_source = u32::from(socket_source::BEFORE);
+        let key = OpenKey {
+            tgid: (pid_tgid >> 32) as u32,
+            reserved: 0,
+            ssl,
+        };
         let _ = HS_SOCKETS.insert(received.skaddr, key, 0);
     }
 }
