@@ -188,6 +188,12 @@ impl Observer {
             self.swept = Instant::now();
             status.open_handshakes = open;
             self.sensors.account(status);
+            // What was recorded survives a kill, but for the last second.
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.flush()
+            {
+                failed.get_or_insert(error);
+            }
         }
         pipeline.push(&Event::Tick(now));
         if let Some(recorder) = recorder

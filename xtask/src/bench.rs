@@ -13,14 +13,14 @@ mod rate;
 mod report;
 mod server;
 
-use std::{fs, path::Path, time::Instant};
+use std::{ffi::OsStr, fs, path::Path, process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use server::Nginx;
 
 use crate::{
     build, certificate, interrupt, paths,
-    process::Directory,
+    process::{self, Directory},
     setup::{self, Purpose},
 };
 
@@ -75,8 +75,9 @@ const CASES: [Case; 4] = [
 struct Bench<'a> {
     agent: &'a Path,
     directory: &'a Path,
-    /// A copy of the system's `libssl` under a name that the agent does not look for.
-    unobserved: &'a Path,
+    /// `LD_PRELOAD` of a program that the agent shall not see: copies of OpenSSL's two libraries, under
+    /// names that it does not look for. Their sonames are kept, so they stand in for the system's.
+    unobserved: &'a OsStr,
     seconds: u64,
     rounds: u32,
 }
@@ -93,10 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let pipeline = pipeline::measure()?;
     let directory = Directory::create("bench")?;
     certificate::create(directory.path(), &["127.0.0.1"])?;
-    let unobserved = directory.path().join("unobserved.so");
-    let library = environment::libssl()?;
-    fs::copy(&library, &unobserved)
-        .with_context(|| format!("failed to copy {}", library.display()))?;
+    let unobserved = environment::copy_openssl(directory.path())?;
     let bench = Bench {
         agent: &agent,
         directory: directory.path(),
@@ -104,14 +102,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         seconds: args.seconds,
         rounds: args.rounds,
     };
-    let server = Nginx::start(&bench, "observed", None)?;
+    let mut server = Nginx::start(&bench, "observed", None)?;
     println!(
         "measuring handshakes: {} s each, {} rounds",
         args.seconds, args.rounds
     );
-    let rates = rate::measure(&bench, &server)?;
+    let rates = rate::measure(&bench, &mut server)?;
     println!("counting probe hits");
-    let hits = hits::measure(&bench, &server)?;
+    let hits = hits::measure(&bench, &mut server)?;
 
     let table = report::table(&environment::describe(args)?, &rates, &hits, &pipeline)?;
     println!(
@@ -141,14 +139,13 @@ fn go_on() -> Result<()> {
     Ok(())
 }
 
-/// Command line that runs a program on one CPU, so that server and client do not take turns on it;
-/// its process is killed when this program dies.
-fn on_cpu(cpu: usize, program: &str) -> std::process::Command {
-    let alone = environment::cpus() < 2;
-    let program_path = if alone { program } else { "taskset" };
-    let mut command = crate::process::bound(Path::new(program_path), "KILL");
-    if !alone {
-        command.args(["--cpu-list", &cpu.to_string(), program]);
-    }
+/// Command line that runs a program on the last CPU; its process is killed when this program dies.
+///
+/// Server and client share that CPU: it never idles, so the rate is that of the work done. On a CPU each
+/// they wait for each other's wake-up, whose cost in a virtual machine hides everything else.
+fn pinned(program: &str) -> Command {
+    let last = environment::cpus() - 1;
+    let mut command = process::bound(Path::new("taskset"), "KILL");
+    command.args(["--cpu-list", &last.to_string(), program]);
     command
 }

@@ -1,4 +1,5 @@
-//! Which files may hold a TLS library: executable mappings and directory entries named `libssl*`.
+//! Which files may hold a TLS library: mapped code that is named `libssl*` or defines its functions, and directory entries of that
+//! name.
 
 use std::{
     collections::HashSet,
@@ -10,7 +11,10 @@ use std::{
 
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
-use super::image::{Image, ImageError, open_path};
+use super::{
+    carrier::defines_tls,
+    image::{Image, ImageError, open_path},
+};
 
 /// Directories where distributions keep shared libraries; architecture directories below `lib` and `usr/lib` are looked into too.
 const DIRECTORIES: [&str; 5] = ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"];
@@ -63,7 +67,7 @@ pub(super) fn pids() -> Vec<u32> {
         .collect()
 }
 
-/// Library files that a process maps and that `known` does not hold yet. A process that is gone has none.
+/// Library files among the mapped files that `known` does not hold yet; it holds them afterwards. A process that is gone has none.
 pub(super) fn mapped(pid: u32, known: &mut HashSet<MappingId>) -> Vec<Candidate> {
     let maps = i32::try_from(pid)
         .ok()
@@ -86,17 +90,21 @@ pub(super) fn mapped(pid: u32, known: &mut HashSet<MappingId>) -> Vec<Candidate>
         .map(|(map, path)| names(pid, map, path))
         .unwrap_or_default();
     code.iter()
-        .filter(|(_, path)| is_named(path, b"libssl"))
         .filter(|(map, _)| {
             known.insert(MappingId {
                 device: map.dev,
                 inode: map.inode,
             })
         })
-        .map(|(map, path)| Candidate {
-            shown: path.display().to_string(),
-            names: names(pid, map, path),
-            crypto: crypto.clone(),
+        .filter_map(|(map, path)| {
+            let names = names(pid, map, path);
+            let shared = is_named(path, b"libssl");
+            (shared || names.iter().any(|name| defines_tls(name))).then(|| Candidate {
+                shown: path.display().to_string(),
+                names,
+                // Anything else that carries the library has both halves inside.
+                crypto: if shared { crypto.clone() } else { Vec::new() },
+            })
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 //! short-lived first user is not missed. Runs on a thread of its own, since it reads files that may be slow; plans there too.
 
 mod candidates;
+mod carrier;
 mod image;
 
 use std::{
@@ -28,6 +29,8 @@ const AFTER_EXEC: [Duration; 5] = [
 ];
 /// How often everything is looked at again.
 const RESCAN: Duration = Duration::from_secs(30);
+/// After how many rescans mappings are examined anew: an inode number can come back as another file.
+const FORGET: u32 = 20;
 /// Looks that may be due at one time; an exec storm beyond it waits for the next rescan.
 const MAX_DUE: usize = 65_536;
 
@@ -106,6 +109,7 @@ impl Discovery {
             .blocking_send(Found::Scanned { processes })
             .map_err(|_| Gone)?;
         let mut rescan = Instant::now() + RESCAN;
+        let mut rescans = 0;
         loop {
             let next = self.due.first().map_or(rescan, |(at, _)| rescan.min(*at));
             match requests.recv_timeout(next.saturating_duration_since(Instant::now())) {
@@ -121,6 +125,10 @@ impl Discovery {
                 self.look_at(pid)?;
             }
             if rescan <= now {
+                rescans += 1;
+                if rescans % FORGET == 0 {
+                    self.mappings.clear();
+                }
                 self.at_rest()?;
                 self.scan()?;
                 rescan = Instant::now() + RESCAN;

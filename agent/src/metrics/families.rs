@@ -29,7 +29,7 @@ pub(super) fn encode(
             handshakes::loss(stats, encoder)?;
         }
     }
-    agent::agent(status, encoder)?;
+    agent::agent(observed, encoder)?;
     agent::tables(observed, encoder)
 }
 

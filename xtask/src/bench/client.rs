@@ -1,8 +1,8 @@
 //! `openssl s_time`: one connection after the other, for some seconds.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
-    path::Path,
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -11,13 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    Bench, Case, go_on, numbers, on_cpu,
+    Bench, Case, go_on, numbers, pinned,
     server::{Made, Nginx},
 };
 use crate::process::Process;
-
-/// The CPU of the client.
-const CPU: usize = 1;
 
 /// How much longer than asked it may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,20 +29,20 @@ pub(super) struct Run {
     pub(super) server_cpu: f64,
 }
 
-/// Connects for `seconds`; `library` is loaded in place of the system's `libssl`.
+/// Connects for `seconds`; `library` is loaded in place of the system's OpenSSL.
 ///
 /// The wall clock is ours: that of `s_time` counts whole seconds, and it stops anywhere in the last.
 pub(super) fn run(
     bench: &Bench<'_>,
     case: &Case,
-    server: &Nginx,
-    library: Option<&Path>,
+    server: &mut Nginx,
+    library: Option<&OsStr>,
     seconds: u64,
 ) -> Result<Run> {
     server.made()?;
     let said = bench.directory.join("s_time.log");
     let out = File::create(&said).context("failed to create the log of s_time")?;
-    let mut command = on_cpu(CPU, "openssl");
+    let mut command = pinned("openssl");
     command
         .args(["s_time", "-connect"])
         .arg(format!("127.0.0.1:{}", server.port(case)))
@@ -74,6 +71,7 @@ pub(super) fn run(
         }
     };
     let took = began.elapsed().as_secs_f64();
+    server.check_alive()?;
     // The last answer is logged when its connection is closed.
     thread::sleep(Duration::from_millis(100));
     let cpu = server.cpu_ns()? - cpu;

@@ -1,6 +1,6 @@
 //! What the figures were measured on.
 
-use std::{fs, path::PathBuf, process::Command, thread};
+use std::{ffi::OsString, fs, path::Path, process::Command, thread};
 
 use anyhow::{Context as _, Result};
 
@@ -11,15 +11,22 @@ pub(super) fn cpus() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The `libssl` that nginx and openssl load, as the dynamic linker finds it.
-pub(super) fn libssl() -> Result<PathBuf> {
+/// Copies the OpenSSL that the dynamic linker finds for `openssl`; the value of `LD_PRELOAD` for it.
+pub(super) fn copy_openssl(directory: &Path) -> Result<OsString> {
     let said = output(Command::new("sh").args(["-c", "ldd \"$(command -v openssl)\""]))?;
-    let path = said
-        .lines()
-        .filter(|line| line.trim_start().starts_with("libssl"))
-        .find_map(|line| line.split_once("=> ")?.1.split(' ').next())
-        .context("failed to find the libssl that openssl uses")?;
-    Ok(path.into())
+    let mut preload = OsString::new();
+    for library in ["libssl", "libcrypto"] {
+        let path = said
+            .lines()
+            .filter(|line| line.trim_start().starts_with(library))
+            .find_map(|line| line.split_once("=> ")?.1.split(' ').next())
+            .with_context(|| format!("failed to find the {library} that openssl uses"))?;
+        let copy = directory.join(format!("unobserved-{library}.so"));
+        fs::copy(path, &copy).with_context(|| format!("failed to copy {path}"))?;
+        preload.push(copy);
+        preload.push(":");
+    }
+    Ok(preload)
 }
 
 /// One line: when, on what, with which versions, how often.

@@ -55,21 +55,20 @@ pub(super) struct Counted {
 }
 
 /// Counts for every case with one end observed, then with the other.
-pub(super) fn measure(bench: &Bench<'_>, observed: &Nginx) -> Result<Counted> {
+pub(super) fn measure(bench: &Bench<'_>, observed: &mut Nginx) -> Result<Counted> {
     let _accounting = Accounting::switch_on()?;
-    let unobserved = Nginx::start(bench, "unobserved", Some(bench.unobserved))?;
+    let mut unobserved = Nginx::start(bench, "unobserved", Some(bench.unobserved))?;
     let observer = Observer::start(bench)?;
     thread::sleep(REFRESH);
     let start = observer.page()?;
     let mut hits = Vec::new();
     for (case, kind) in CASES.iter().enumerate() {
         for (role, other, server, library) in [
-            ("server", "client", observed, Some(bench.unobserved)),
-            ("client", "server", &unobserved, None),
+            ("server", "client", &mut *observed, Some(bench.unobserved)),
+            ("client", "server", &mut unobserved, None),
         ] {
             let before = observer.page()?;
-            let run = client::run(bench, kind, server, library, bench.seconds.min(SECONDS))?;
-            observer.page_after(&before, role, run.made.all())?;
+            client::run(bench, kind, server, library, bench.seconds.min(SECONDS))?;
             go_on()?;
             thread::sleep(REFRESH);
             let after = observer.page()?;

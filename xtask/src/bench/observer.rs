@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use super::{Bench, go_on, numbers};
+use super::{Bench, go_on};
 use crate::{
     page,
     process::{self, Process},
@@ -66,18 +66,14 @@ impl Observer {
         page::fetch(self.address)
     }
 
-    /// Its page once it shows that many more handshakes of this role than `before` did; at the
-    /// deadline, what it shows then.
-    pub(super) fn page_after(&self, before: &str, role: &str, more: u64) -> Result<String> {
-        let handshakes =
-            |page: &str| numbers::sum(page, "reprise_handshakes_total", &[("role", role)]);
-        let wanted = handshakes(before) + more as f64;
+    /// Its page once `count` of it reaches `wanted`; at the deadline, what it shows then.
+    pub(super) fn page_with(&self, wanted: u64, count: impl Fn(&str) -> u64) -> Result<String> {
         let end = Instant::now() + SHOWN;
         loop {
             go_on()?;
             thread::sleep(Duration::from_millis(200));
             let page = self.page()?;
-            if handshakes(&page) >= wanted || Instant::now() > end {
+            if count(&page) >= wanted || Instant::now() > end {
                 return Ok(page);
             }
         }

@@ -29,8 +29,10 @@ pub(super) struct Rates {
     pub(super) cases: Vec<Rate>,
     /// Handshakes that were to be observed, by nginx's log.
     pub(super) made: u64,
-    /// Those that the agent counted.
+    /// Those that the agent counted; more where other programs on this host made some too.
     pub(super) seen: u64,
+    /// Those that it counted for their peer.
+    pub(super) named: u64,
     /// `reprise_events_lost_total`.
     pub(super) lost: u64,
     /// Resident memory of the agent at rest, bytes.
@@ -40,21 +42,18 @@ pub(super) struct Rates {
 }
 
 /// Makes every comparison, in turn, so that what changes on this machine changes for both sides.
-pub(super) fn measure(bench: &Bench<'_>, server: &Nginx) -> Result<Rates> {
+pub(super) fn measure(bench: &Bench<'_>, server: &mut Nginx) -> Result<Rates> {
     let mut rates = Rates::default();
     rates.cases.resize_with(CASES.len(), Rate::default);
     for round in 0..bench.rounds {
         for (index, case) in CASES.iter().enumerate() {
-            let alone = || -> Result<_> {
-                client::run(bench, case, server, Some(bench.unobserved), bench.seconds)
-            };
             // Who is first changes from round to round.
             let (alone, [one, both]) = if round.is_multiple_of(2) {
-                let alone = alone()?;
+                let alone = alone(bench, case, server)?;
                 (alone, observed(bench, case, server, &mut rates)?)
             } else {
                 let observed = observed(bench, case, server, &mut rates)?;
-                (alone()?, observed)
+                (alone(bench, case, server)?, observed)
             };
             let rate = &mut rates.cases[index];
             rate.alone.push(alone.rate);
@@ -72,11 +71,16 @@ pub(super) fn measure(bench: &Bench<'_>, server: &Nginx) -> Result<Rates> {
     Ok(rates)
 }
 
+/// Without the agent.
+fn alone(bench: &Bench<'_>, case: &Case, server: &mut Nginx) -> Result<client::Run> {
+    client::run(bench, case, server, Some(bench.unobserved), bench.seconds)
+}
+
 /// With the agent: first a client that it does not observe, then one that it does.
 fn observed(
     bench: &Bench<'_>,
     case: &Case,
-    server: &Nginx,
+    server: &mut Nginx,
     rates: &mut Rates,
 ) -> Result<[client::Run; 2]> {
     let observer = Observer::start(bench)?;
@@ -85,15 +89,24 @@ fn observed(
     rates.resident.push(numbers::sum(&before, memory, &[]));
     let one = client::run(bench, case, server, Some(bench.unobserved), bench.seconds)?;
     let both = client::run(bench, case, server, None, bench.seconds)?;
-    let port = format!("127.0.0.1:{}", server.port(case));
-    let after = observer.page_after(&before, "server", one.made.all() + both.made.all())?;
-    // By peer, so that other TLS on this host is not mistaken for ours.
-    let seen = |role: &str, peer: &str| {
-        let labels = [("role", role), ("peer", peer)];
-        numbers::sum(&after, "reprise_peer_handshakes_total", &labels) as u64
+    let address = format!("127.0.0.1:{}", server.port(case));
+    let total = |page: &str| {
+        let of = |role| numbers::sum(page, "reprise_handshakes_total", &[("role", role)]);
+        (of("server") + of("client")) as u64
     };
-    rates.made += one.made.all() + 2 * both.made.all();
-    rates.seen += seen("server", "127.0.0.1") + seen("client", &port);
+    let named = |page: &str| {
+        let of = |role, peer| {
+            let labels = [("role", role), ("peer", peer)];
+            numbers::sum(page, "reprise_peer_handshakes_total", &labels)
+        };
+        (of("server", "127.0.0.1") + of("client", &address)) as u64
+    };
+    let made = one.made.all() + 2 * both.made.all();
+    let wanted = total(&before) + made;
+    let after = observer.page_with(wanted, total)?;
+    rates.made += made;
+    rates.seen += total(&after) - total(&before);
+    rates.named += named(&after) - named(&before);
     rates.lost += numbers::sum(&after, "reprise_events_lost_total", &[]) as u64;
     rates.ends.push(observer.end()?);
     Ok([one, both])

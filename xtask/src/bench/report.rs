@@ -62,8 +62,9 @@ fn handshakes(rates: &Rates) -> Result<String> {
         );
     }
     text += &format!(
-        "\nHandshakes to be observed meanwhile: {}; counted by the agent: {}; events lost: {}.",
-        rates.made, rates.seen, rates.lost
+        "\nHandshakes to be observed meanwhile: {}; counted by the agent: {}, of which {} for their \
+         peer; events lost: {}.",
+        rates.made, rates.seen, rates.named, rates.lost
     );
     Ok(text)
 }
@@ -153,6 +154,7 @@ mod tests {
             cases: CASES.iter().map(|_| rate()).collect(),
             made: 10,
             seen: 9,
+            named: 8,
             lost: 1,
             resident: vec![2.0 * MIB],
             ends: vec![0.050],
@@ -176,7 +178,7 @@ mod tests {
         for expected in [
             "when and where\n",
             "| TLS 1.2, full | 1000 | 0.900 (0.800–0.950) | 0.700 (0.700–0.700) |",
-            "observed meanwhile: 10; counted by the agent: 9; events lost: 1.",
+            "observed meanwhile: 10; counted by the agent: 9, of which 8 for their peer; events lost: 1.",
             "| TLS 1.3, resumed | server | 2.00 | 2.00 | 1.00 | 0.00 | 5.00 |",
             "at least 4 handshakes",
             "| 50 ms (50 ms) |",

@@ -1,6 +1,7 @@
 //! nginx, one process, and what it says of the handshakes it made.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Bench, Case, go_on, on_cpu};
+use super::{Bench, Case, go_on, pinned};
 use crate::{
     certificate::{CERTIFICATE, KEY},
     process::Process,
@@ -19,9 +20,6 @@ use crate::{
 
 /// How long nginx may take to listen.
 const START: Duration = Duration::from_secs(10);
-
-/// The CPU that serves; clients have the next one.
-const CPU: usize = 0;
 
 /// A running nginx with one port per kind of session.
 pub(super) struct Nginx {
@@ -47,8 +45,8 @@ impl Made {
 }
 
 impl Nginx {
-    /// Starts it; `library` is loaded in place of the system's `libssl`.
-    pub(super) fn start(bench: &Bench<'_>, name: &str, library: Option<&Path>) -> Result<Self> {
+    /// Starts it; `library` is loaded in place of the system's OpenSSL.
+    pub(super) fn start(bench: &Bench<'_>, name: &str, library: Option<&OsStr>) -> Result<Self> {
         let directory = bench.directory.join(name);
         fs::create_dir(&directory).context("failed to create nginx's directory")?;
         let (session_ids, tickets) = (free_port()?, free_port()?);
@@ -56,7 +54,7 @@ impl Nginx {
         let text = configuration(bench.directory, &directory, session_ids, tickets);
         fs::write(&file, text).context("failed to write nginx's configuration")?;
         let errors = directory.join("error.log");
-        let mut command = on_cpu(CPU, "nginx");
+        let mut command = pinned("nginx");
         command.arg("-e").arg(&errors).arg("-c").arg(&file);
         if let Some(library) = library {
             command.env("LD_PRELOAD", library);
@@ -87,6 +85,15 @@ impl Nginx {
                 bail!("failed to start nginx: {said}");
             }
             thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Fails when it has ended, and says how.
+    pub(super) fn check_alive(&mut self) -> Result<()> {
+        if let Some(status) = self.process.ended()? {
+            let said = fs::read_to_string(self.log.with_file_name("error.log")).unwrap_or_default();
+            bail!("nginx ended by itself ({status}): {said}");
         }
         Ok(())
     }

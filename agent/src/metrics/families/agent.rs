@@ -5,15 +5,13 @@ use std::fmt;
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 use super::{count, counter, gauge, seconds, set};
-use crate::{
-    observed::Observed,
-    status::{Sensor, Status},
-};
+use crate::{observed::Observed, status::Sensor};
 
 pub(super) fn agent(
-    status: &Status,
+    observed: &Observed,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
+    let status = &observed.status;
     let mut family = encoder.encode_descriptor(
         "reprise_library",
         "One per distinct observed library build.",
@@ -75,11 +73,13 @@ pub(super) fn agent(
         None,
     )?;
     for sensor in attached() {
-        count(
-            &mut family,
-            &[("sensor", sensor.label())],
-            status.sensor(sensor).lost,
-        )?;
+        // A handshake of unknown role is read, and counted in no other family.
+        let unplaced = match sensor {
+            Sensor::Handshake => observed.pipeline.tracked().unknown_role,
+            Sensor::Tcp => 0,
+        };
+        let lost = status.sensor(sensor).lost + unplaced;
+        count(&mut family, &[("sensor", sensor.label())], lost)?;
     }
     if status.programs.is_empty() {
         return Ok(());
