@@ -66,12 +66,23 @@ pub struct Counting {
     pub window: u64,
 }
 
+/// Flags of every command that attaches probes.
+#[derive(Debug, Clone, Args)]
+pub struct Observing {
+    /// Leave library files below this path alone; may be given more than once.
+    #[arg(long, value_name = "PATH")]
+    pub ignore: Vec<PathBuf>,
+}
+
 /// `reprise run`.
 #[derive(Debug, Args)]
 pub struct Run {
     /// Address of the metrics page.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9797")]
     pub listen: SocketAddr,
+    /// Observing.
+    #[command(flatten)]
+    pub observing: Observing,
     /// Counting.
     #[command(flatten)]
     pub counting: Counting,
@@ -86,6 +97,9 @@ pub struct Watch {
     /// Seconds between two pictures.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = value_parser!(u64).range(1..=3_600))]
     pub interval: u64,
+    /// Observing.
+    #[command(flatten)]
+    pub observing: Observing,
     /// Counting.
     #[command(flatten)]
     pub counting: Counting,
@@ -100,6 +114,9 @@ pub struct Record {
     /// Stop after this many seconds; without it, on a signal.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
+    /// Observing.
+    #[command(flatten)]
+    pub observing: Observing,
     /// Counting, for the summary at the end.
     #[command(flatten)]
     pub counting: Counting,

@@ -80,7 +80,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None)?;
+        let observer = Observer::start(shared.clone(), None, &args.observing.ignore)?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
         tasks.spawn(http::serve(listener, shared, shutdown.clone()));
@@ -103,7 +103,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         };
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None)?;
+        let observer = Observer::start(shared.clone(), None, &args.observing.ignore)?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
             tasks.spawn(http::serve(listener, shared.clone(), shutdown.clone()));
@@ -137,7 +137,7 @@ pub fn record(args: &Record) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), Some(recorder))?;
+        let observer = Observer::start(shared.clone(), Some(recorder), &args.observing.ignore)?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
         let limit = async {

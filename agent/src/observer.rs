@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, BufWriter},
+    path::PathBuf,
     sync::mpsc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -63,7 +64,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Starts the sensors and the search for libraries.
+    /// Starts the sensors and the search for libraries, except those below the `ignored` paths.
     ///
     /// # Errors
     ///
@@ -71,6 +72,7 @@ impl Observer {
     pub fn start(
         shared: Shared,
         recorder: Option<Recorder<BufWriter<File>>>,
+        ignored: &[PathBuf],
     ) -> Result<Self, ObserveError> {
         let sensors = Sensors::start(&mut shared.lock().status);
         if sensors.handshake.is_none() {
@@ -84,7 +86,8 @@ impl Observer {
         }
         let (requests, asked) = mpsc::channel();
         let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
-        let discovery = discover::spawn(asked, finds).map_err(ObserveError::Thread)?;
+        let discovery =
+            discover::spawn(asked, finds, ignored.to_vec()).map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,

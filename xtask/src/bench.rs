@@ -75,8 +75,8 @@ const CASES: [Case; 4] = [
 struct Bench<'a> {
     agent: &'a Path,
     directory: &'a Path,
-    /// `LD_PRELOAD` of a program that the agent shall not see: copies of OpenSSL's two libraries, under
-    /// names that it does not look for. Their sonames are kept, so they stand in for the system's.
+    /// `LD_PRELOAD` of a program that the agent shall not see: copies of OpenSSL's two libraries, which it
+    /// is told to ignore. Their sonames are kept, so they stand in for the system's.
     unobserved: &'a OsStr,
     seconds: u64,
     rounds: u32,

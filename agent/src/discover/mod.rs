@@ -8,6 +8,7 @@ mod image;
 use std::{
     collections::{BTreeSet, HashSet},
     io,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -66,17 +67,21 @@ pub struct Library {
     pub plan: Result<Plan, NoPlan>,
 }
 
-/// Starts the thread. It ends when the sender of `requests` or the receiver of `found` is dropped.
+/// Starts the thread, which passes over files below the `ignored` paths. It ends when the sender of `requests` or the receiver of `found` is dropped.
 ///
 /// # Errors
 ///
 /// Where the system has no thread left.
-pub fn spawn(requests: Receiver<Request>, found: Sender<Found>) -> io::Result<JoinHandle<()>> {
+pub fn spawn(
+    requests: Receiver<Request>,
+    found: Sender<Found>,
+    ignored: Vec<PathBuf>,
+) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name("discover".to_owned())
         .spawn(move || {
             // Ends silently: the observing loop is gone.
-            let _ = Discovery::new(found).run(&requests);
+            let _ = Discovery::new(found, ignored).run(&requests);
         })
 }
 
@@ -85,6 +90,8 @@ struct Gone;
 
 struct Discovery {
     found: Sender<Found>,
+    /// Paths below which nothing is probed.
+    ignored: Vec<PathBuf>,
     /// Files planned or refused, by their own identity.
     files: HashSet<FileId>,
     /// Mappings known by the identity that `/proc/PID/maps` shows, which on overlay file systems is another one.
@@ -93,9 +100,10 @@ struct Discovery {
 }
 
 impl Discovery {
-    fn new(found: Sender<Found>) -> Self {
+    fn new(found: Sender<Found>, ignored: Vec<PathBuf>) -> Self {
         Self {
             found,
+            ignored,
             files: HashSet::new(),
             mappings: HashSet::new(),
             due: BTreeSet::new(),
@@ -167,6 +175,10 @@ impl Discovery {
     }
 
     fn examine(&mut self, candidate: &Candidate) -> Result<(), Gone> {
+        let path = Path::new(&candidate.shown);
+        if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
+            return Ok(());
+        }
         // A file that went away between the look and the opening comes back with its next user.
         let Ok(ssl) = candidate.open() else {
             return Ok(());
@@ -197,7 +209,7 @@ impl Discovery {
 ///
 /// In words, where there is no such process.
 pub fn libraries_of(pid: u32) -> Result<Vec<(String, Image, Option<Image>)>, String> {
-    if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+    if !Path::new(&format!("/proc/{pid}")).exists() {
         return Err(format!("there is no process {pid}"));
     }
     let opened = candidates::mapped(pid, &mut HashSet::new())
@@ -215,7 +227,7 @@ pub fn libraries_of(pid: u32) -> Result<Vec<(String, Image, Option<Image>)>, Str
 /// # Errors
 ///
 /// [`ImageError`] that names the file.
-pub fn library_at(path: &std::path::Path) -> Result<(String, Image, Option<Image>), ImageError> {
+pub fn library_at(path: &Path) -> Result<(String, Image, Option<Image>), ImageError> {
     let candidate = candidates::file(path);
     let crypto = candidate.open_crypto();
     Ok((candidate.shown.clone(), candidate.open()?, crypto))

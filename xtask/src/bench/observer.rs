@@ -43,7 +43,8 @@ impl Observer {
         let mut process = Process::spawn(
             "the agent",
             process::bound(bench.agent, "TERM")
-                .args(["run", "--listen", &address.to_string()])
+                .args(["run", "--listen", &address.to_string(), "--ignore"])
+                .arg(bench.directory)
                 .stdin(Stdio::null())
                 .stdout(out.try_clone().context("failed to share a log")?)
                 .stderr(out),
