@@ -21,7 +21,7 @@ use crate::{
     event::Event,
     host::{self, Lack},
     observed::{Observed, Shared},
-    plan::Hook,
+    plan::{Fields, Hook},
     record::Recorder,
     sensors::{Sensors, now_ns},
     status::{self, MAX_LIBRARIES, Sensor, Status},
@@ -277,6 +277,12 @@ fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) 
     let Some(sensor) = &mut sensors.handshake else {
         return listed;
     };
+    if let Some(field) = missing(&plan.fields) {
+        listed.evidence =
+            format!("the handshake was found, but not where the library keeps {field}");
+        tracing::warn!(path, reason = listed.evidence, "library not observed");
+        return listed;
+    }
     match sensor.attach(
         &plan,
         &found.ssl.file,
@@ -304,4 +310,17 @@ fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) 
         }
     }
     listed
+}
+
+/// The first field without which a handshake would be counted wrongly rather than not at all.
+fn missing(fields: &Fields) -> Option<&'static str> {
+    [
+        (fields.state, "its state"),
+        (fields.hand_state, "its handshake state"),
+        (fields.in_init, "whether it is in a handshake"),
+        (fields.server, "its role"),
+        (fields.hit, "whether a session was resumed"),
+    ]
+    .into_iter()
+    .find_map(|(offset, name)| offset.is_none().then_some(name))
 }

@@ -74,7 +74,7 @@ pub(super) fn of(event: &HandshakeEvent, history: &History, retransmits: Retrans
     if event.outcome == outcome::PROCESS_ENDED {
         return Cause::Abandoned;
     }
-    if history.reset_received(event.begin_ns) {
+    if history.reset_received(event.begin_ns, event.header.time_ns) {
         return Cause::Reset;
     }
     if event.reason == REASON_UNEXPECTED_EOF || event.flags & flag::PEER_CLOSED != 0 {

@@ -62,22 +62,20 @@ impl History {
         sum
     }
 
-    /// Whether a reset arrived from `begin_ns` on.
-    pub(super) fn reset_received(&self, begin_ns: u64) -> bool {
-        self.has(Mark::ResetReceived, begin_ns)
+    /// Whether a reset arrived from `begin_ns` to `end_ns`.
+    pub(super) fn reset_received(&self, begin_ns: u64, end_ns: u64) -> bool {
+        self.has(Mark::ResetReceived, begin_ns, end_ns)
     }
 
-    /// Whether this host sent a reset from `begin_ns` on, before `end_ns`.
+    /// Whether this host sent a reset from `begin_ns` to `end_ns`.
     pub(super) fn reset_sent(&self, begin_ns: u64, end_ns: u64) -> bool {
-        self.marks
-            .iter()
-            .any(|(at, mark)| *mark == Mark::ResetSent && (begin_ns..end_ns).contains(at))
+        self.has(Mark::ResetSent, begin_ns, end_ns)
     }
 
-    fn has(&self, wanted: Mark, begin_ns: u64) -> bool {
+    fn has(&self, wanted: Mark, begin_ns: u64, end_ns: u64) -> bool {
         self.marks
             .iter()
-            .any(|(at, mark)| *mark == wanted && *at >= begin_ns)
+            .any(|(at, mark)| *mark == wanted && (begin_ns..=end_ns).contains(at))
     }
 }
 

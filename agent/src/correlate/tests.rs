@@ -131,12 +131,17 @@ fn causes_follow_the_strongest_evidence() {
     };
     let lost = [tcp_event(tcp::RETRANSMIT, 1, 15 * MS)];
     let reset = [tcp_event(tcp::RESET_RECEIVED, 1, 19 * MS)];
+    let reset_afterwards = [tcp_event(tcp::RESET_RECEIVED, 1, 21 * MS)];
     assert_eq!(fail(&|e| e.reason = 1048, &lost), Cause::AlertReceived);
     assert_eq!(fail(&|e| e.reason = 193, &lost), Cause::LocalError);
     assert_eq!(fail(&|_| {}, &lost), Cause::PacketLoss);
     assert_eq!(fail(&|e| e.reason = 294, &lost), Cause::PacketLoss);
     assert_eq!(fail(&|_| {}, &reset), Cause::Reset);
     assert_eq!(fail(&|e| e.outcome = outcome::FREED, &reset), Cause::Reset);
+    assert_eq!(
+        fail(&|e| e.outcome = outcome::FREED, &reset_afterwards),
+        Cause::Abandoned
+    );
     assert_eq!(fail(&|e| e.reason = 294, &[]), Cause::Closed);
     assert_eq!(fail(&|_| {}, &[]), Cause::Closed);
     assert_eq!(fail(&|e| e.flags = flag::PEER_CLOSED, &[]), Cause::Closed);

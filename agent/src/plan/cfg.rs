@@ -228,8 +228,8 @@ fn is_symbol(image: &Image<'_>, name: &[u8], at: u64) -> bool {
 /// Name of the function of another image that a linkage stub (PLT) at `target` jumps to.
 fn outside<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]> {
     let mut at = target;
-    // At most `endbr64` and one more instruction come first.
-    for _ in 0..3 {
+    // On x86-64 at most `endbr64` and one more instruction come first, on AArch64 `bti` and four that compute the address.
+    for _ in 0..6 {
         let insn = isa.lift(image, at)?;
         match insn.flow {
             Flow::JumpIndirect(Some(word)) => return image.import(word),

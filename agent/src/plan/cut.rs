@@ -107,7 +107,7 @@ impl Problem<'_> {
                 && self.depths.contains_key(at)
                 && (rules.with_calls || !node.insn.is_call());
             let leaves = self.kept.contains(at);
-            if rules.plain.contains(at) || emulated {
+            if (rules.plain.contains(at) || emulated) && !node.insn.refused {
                 candidates.push((*at, before(*index), after(*index)));
             } else {
                 stretches.unite(before(*index), after(*index));

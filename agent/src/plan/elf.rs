@@ -3,31 +3,16 @@
 //! Called by every other room of `plan`; nobody else reads the file. It never follows a section's word without a check,
 //! and it never looks at a symbol family the planner does not ask about, so that a hundred-megabyte executable is cheap.
 
+mod tables;
+
 use std::collections::HashMap;
 
 use object::Endianness;
 use object::elf::{self, FileHeader64};
-use object::read::elf::{FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
+use object::read::elf::{FileHeader, ProgramHeader};
 
 use super::NoPlan;
-
-/// Symbols kept at most: a hostile table costs bounded memory.
-const MAX_SYMBOLS: usize = 1 << 16;
-/// Symbols looked at, and relocations kept, at most (node 24 has 330,000 symbols).
-const MAX_ENTRIES: usize = 1 << 21;
-/// The name families a plan asks about.
-const FAMILIES: [&[u8]; 10] = [
-    b"SSL_",
-    b"SSLv",
-    b"SSLeay",
-    b"TLS",
-    b"DTLS",
-    b"ERR_",
-    b"BIO_",
-    b"OpenSSL_",
-    b"OPENSSL_",
-    b"ossl_statem_",
-];
+use tables::MAX_ENTRIES;
 
 /// One ELF file.
 pub(super) struct Image<'a> {
@@ -83,6 +68,7 @@ impl<'a> Image<'a> {
             relocations: HashMap::new(),
             frames: None,
         };
+        let mut dynamic: &[u8] = &[];
         for program in programs {
             let (vaddr, flags) = (program.p_vaddr(endian), program.p_flags(endian));
             match program.p_type(endian) {
@@ -116,92 +102,16 @@ impl<'a> Image<'a> {
                                 None
                             });
                 }
+                elf::PT_DYNAMIC => dynamic = program.data(endian, bytes).unwrap_or_default(),
                 elf::PT_GNU_EH_FRAME => image.frames = Some((vaddr, 0)),
                 _ => {}
             }
         }
         image
-            .read_tables(header, endian)
+            .read_tables(header, endian, dynamic)
             .map_err(not_elf("section headers"))?;
         image.frames = image.frames.and_then(|(at, _)| image.frame_table(at));
         Ok(image)
-    }
-
-    /// Symbols and relocations, from the section headers; a stripped library keeps `.dynsym` and `.rela.*`.
-    fn read_tables(
-        &mut self,
-        header: &'a FileHeader64<Endianness>,
-        endian: Endianness,
-    ) -> object::read::Result<()> {
-        let bytes = self.bytes;
-        let sections = header.sections(endian, bytes)?;
-        let mut left = MAX_ENTRIES;
-        for table in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
-            // A damaged table is an empty one: what it lacks is named when it is asked for.
-            let Ok(symbols) = sections.symbols(endian, bytes, table) else {
-                continue;
-            };
-            for symbol in symbols.iter() {
-                let Some(rest) = left.checked_sub(1) else {
-                    return Ok(());
-                };
-                left = rest;
-                if symbol.is_undefined(endian) || symbol.st_type() != elf::STT_FUNC {
-                    continue;
-                }
-                let Ok(name) = symbols.symbol_name(endian, symbol) else {
-                    continue;
-                };
-                // Some linkers write "name@@VERSION" into .symtab.
-                let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
-                if self.symbols.len() < MAX_SYMBOLS
-                    && FAMILIES.iter().any(|family| name.starts_with(family))
-                {
-                    self.symbols
-                        .entry(name)
-                        .or_insert_with(|| symbol.st_value(endian));
-                }
-            }
-        }
-        let dynamic = sections.symbols(endian, bytes, elf::SHT_DYNSYM).ok();
-        let mut left = MAX_ENTRIES;
-        for section in sections.iter() {
-            let Ok(Some((entries, _))) = section.rela(endian, bytes) else {
-                continue;
-            };
-            for entry in entries {
-                let Some(rest) = left.checked_sub(1) else {
-                    return Ok(());
-                };
-                left = rest;
-                // r_type numbers are this machine's: a second machine brings its own three.
-                let addend = entry.r_addend(endian).cast_unsigned();
-                let value = match entry.r_type(endian, false) {
-                    elf::R_X86_64_RELATIVE => Relocation::Here(addend),
-                    kind
-                    @ (elf::R_X86_64_64 | elf::R_X86_64_GLOB_DAT | elf::R_X86_64_JUMP_SLOT) => {
-                        let index = entry.symbol(endian, false);
-                        let Some(symbols) = dynamic.as_ref() else {
-                            continue;
-                        };
-                        let Some(Ok(symbol)) = index.map(|index| symbols.symbol(index)) else {
-                            continue;
-                        };
-                        if symbol.is_undefined(endian) {
-                            Relocation::Elsewhere(
-                                symbols.symbol_name(endian, symbol).unwrap_or_default(),
-                            )
-                        } else {
-                            let addend = if kind == elf::R_X86_64_64 { addend } else { 0 };
-                            Relocation::Here(symbol.st_value(endian).wrapping_add(addend))
-                        }
-                    }
-                    _ => continue,
-                };
-                self.relocations.insert(entry.r_offset(endian), value);
-            }
-        }
-        Ok(())
     }
 
     /// Address of a defined function.
@@ -345,6 +255,31 @@ impl<'a> Image<'a> {
         text.chars()
             .all(|c| c.is_ascii_graphic() || c == ' ')
             .then_some(text)
+    }
+
+    /// The words of the file that look like the beginning of a table, as addresses: `first`, then a zero.
+    pub(super) fn words(&self, first: u64) -> impl Iterator<Item = u64> {
+        let start = first.to_le_bytes();
+        self.segments.iter().flat_map(move |segment| {
+            let size = usize::try_from(segment.size).unwrap_or(0);
+            let bytes = self.bytes_at(segment.vaddr, size).unwrap_or_default();
+            // Segments begin anywhere in a page; words are where their addresses are multiples of eight.
+            let skip = segment.vaddr.wrapping_neg() % 8;
+            let words = bytes
+                .get(skip as usize..)
+                .unwrap_or_default()
+                .chunks_exact(8);
+            let found = words
+                .enumerate()
+                .filter(move |(_, word)| *word == start)
+                .map(move |(index, _)| {
+                    segment
+                        .vaddr
+                        .wrapping_add(skip)
+                        .wrapping_add(index as u64 * 8)
+                });
+            found.filter(|at| at.checked_add(8).and_then(|at| self.number(at, 8)) == Some(0))
+        })
     }
 
     /// Read-only, non-executable bytes of the file, for a search by text.

@@ -45,7 +45,7 @@ pub(super) fn choose(graph: &Graph, entries: &[u64], state: &[i64]) -> Result<Ex
     let writes_state = |node: &Node| {
         node.insn
             .writes
-            .is_some_and(|displacement| state.contains(&displacement))
+            .is_some_and(|write| state.iter().any(|field| write.changes(*field)))
     };
 
     // A path that leaves before the first call has driven nothing: the early return of a failed connection.
@@ -90,6 +90,9 @@ pub(super) fn choose(graph: &Graph, entries: &[u64], state: &[i64]) -> Result<Ex
     let mut points = Vec::new();
     for at in at {
         let node = graph.nodes.get(&at).ok_or(NoPlan::NoExit)?;
+        if node.insn.refused {
+            return Err(NoPlan::NoExit);
+        }
         let depth = if node.leaves || graph.unresolved.contains(&at) {
             Some(0)
         } else {

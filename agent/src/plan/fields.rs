@@ -6,15 +6,24 @@
 use super::elf::Image;
 use super::isa::{Call, Isa};
 use super::trace::{Access, Place, Trace, Value};
-use super::{Evidence, Fields, NoPlan};
+use super::{Behind, Evidence, Fields, NoPlan};
 
 /// `statem.hand_state` minus `statem.state`, from 1.1.0 to 4.0: `OSSL_STATEM` begins with the five ints `state`,
 /// `write_state`, `write_state_work`, `read_state` and `read_state_work` (ssl/statem/statem.h).
-const STATE_TO_HAND_STATE: u32 = 0x14;
+pub(super) const STATE_TO_HAND_STATE: u32 = 0x14;
 /// Size of `client_random` (SSL3_RANDOM_SIZE, include/openssl/ssl3.h).
 const RANDOM_SIZE: i64 = 32;
+/// `SSL_CTRL_GET_SESSION_REUSED` (include/openssl/ssl.h of 1.0.2), behind the macro `SSL_session_reused`.
+const GET_SESSION_REUSED: u64 = 8;
 /// A plausible offset in a connection object; the largest is 0x1a00 or so.
 const MAX_OFFSET: i64 = 0x1_0000;
+
+/// Some accessor has a name.
+pub(super) fn has_names(ssl: &Image<'_>) -> bool {
+    ["SSL_get_state", "SSL_state", "SSL_in_init", "SSL_is_server"]
+        .iter()
+        .any(|accessor| ssl.symbol(accessor).is_some())
+}
 
 /// Decodes all fields. `crypto` is the image that holds BIO.
 pub(super) fn decode(
@@ -24,13 +33,13 @@ pub(super) fn decode(
     evidence: &mut Evidence,
 ) -> Result<Fields, NoPlan> {
     let mut reader = Reader { isa, ssl, evidence };
-    let hand_state = reader.required("hand_state", "SSL_get_state")?;
+    let states = match reader.is_legacy() {
+        true => reader.legacy_states()?,
+        false => reader.states()?,
+    };
+    let (client_random, client_random_behind) = client_random(isa, ssl, reader.evidence);
     let fields = Fields {
-        hand_state: Some(hand_state),
-        state: Some(reader.state(hand_state)?),
-        in_init: Some(reader.required("in_init", "SSL_in_init")?),
         server: Some(reader.required("server", "SSL_is_server")?),
-        hit: Some(reader.required("hit", "SSL_session_reused")?),
         version: reader.returned("version", "SSL_version", Call::default()),
         rbio: reader.returned("rbio", "SSL_get_rbio", Call::default()),
         // The write BIO is behind a buffering one while `bbio` is set; null pointers lead past it.
@@ -43,13 +52,15 @@ pub(super) fn decode(
             },
         ),
         rwstate: reader.returned("rwstate", "SSL_want", Call::default()),
-        client_random: reader.client_random(),
+        client_random,
+        client_random_behind,
         bio_flags: Reader {
             isa,
             ssl: crypto,
             evidence: reader.evidence,
         }
         .bio_flags(),
+        ..states
     };
     Ok(fields)
 }
@@ -61,9 +72,65 @@ struct Reader<'r, 'a> {
 }
 
 /// Offset in the root object, if `place` is there.
-fn in_root(place: Place) -> Option<u32> {
-    (place.object == 0 && (0..MAX_OFFSET).contains(&place.offset))
-        .then(|| u32::try_from(place.offset).ok())?
+pub(super) fn in_root(place: Place) -> Option<u32> {
+    (place.object == 0).then(|| in_object(place.offset))?
+}
+
+/// An offset, if it is plausible.
+fn in_object(offset: i64) -> Option<u32> {
+    (0..MAX_OFFSET)
+        .contains(&offset)
+        .then(|| u32::try_from(offset).ok())?
+}
+
+/// `SSL_get_client_random(ssl, out, 32)` copies the random: by `memcpy`, or by reads of its parts. It is in the connection, or
+/// in an object that the connection points to.
+pub(super) fn client_random(
+    isa: &dyn Isa,
+    ssl: &Image<'_>,
+    evidence: &mut Evidence,
+) -> (Option<u32>, Option<Behind>) {
+    const ACCESSOR: &str = "SSL_get_client_random";
+    let mut reader = Reader { isa, ssl, evidence };
+    let call = Call {
+        size: RANDOM_SIZE.unsigned_abs(),
+        ..Call::default()
+    };
+    let trace = reader.trace(ACCESSOR, call);
+    let place = trace.as_ref().and_then(copied_from);
+    let behind = place.zip(trace).and_then(|(place, trace)| {
+        Some(Behind {
+            pointer: in_root(trace.origin(place.object)?)?,
+            offset: in_object(place.offset)?,
+        })
+    });
+    if let Some(Behind { pointer, offset }) = behind {
+        let text = format!("{ACCESSOR} reads {offset:#x} behind the pointer at {pointer:#x}");
+        reader.evidence.push(("client_random", text));
+        return (None, behind);
+    }
+    let offset = place.and_then(in_root);
+    (reader.note("client_random", ACCESSOR, offset), None)
+}
+
+/// Where the 32 bytes that a function copied were.
+fn copied_from(trace: &Trace) -> Option<Place> {
+    let by_call = trace.calls.iter().find_map(|arguments| match arguments {
+        [_, Value::Pointer(place)] => Some(*place),
+        _ => None,
+    });
+    by_call.or_else(|| {
+        // Smaller reads are the object's type, a single one the pointer to the object that holds the random.
+        let parts = trace.reads.iter().filter(|read| read.size >= 8);
+        let object = parts.clone().next_back()?.place.object;
+        let parts: Vec<&Access> = parts.filter(|read| read.place.object == object).collect();
+        let offset = parts.iter().map(|read| read.place.offset).min()?;
+        let ends = parts.iter().filter_map(|read| {
+            let size = i64::try_from(read.size).ok()?;
+            read.place.offset.checked_add(size)
+        });
+        (ends.max()?.checked_sub(offset)? == RANDOM_SIZE).then_some(Place { object, offset })
+    })
 }
 
 impl Reader<'_, '_> {
@@ -94,6 +161,39 @@ impl Reader<'_, '_> {
             .ok_or(NoPlan::Field { field, accessor })
     }
 
+    /// OpenSSL 1.0.2 and earlier: `SSL_get_state` is a macro there (include/openssl/ssl.h), from 1.1.0 on it is a function.
+    fn is_legacy(&self) -> bool {
+        self.ssl.symbol("SSL_get_state").is_none() && self.ssl.symbol("SSL_state").is_some()
+    }
+
+    /// State and result of the handshake from 1.1.0 on.
+    fn states(&mut self) -> Result<Fields, NoPlan> {
+        let hand_state = self.required("hand_state", "SSL_get_state")?;
+        Ok(Fields {
+            hand_state: Some(hand_state),
+            state: Some(self.state(hand_state)?),
+            in_init: Some(self.required("in_init", "SSL_in_init")?),
+            hit: Some(self.required("hit", "SSL_session_reused")?),
+            ..Fields::default()
+        })
+    }
+
+    /// State and result of the handshake before 1.1.0, where `SSL_session_reused` is a macro: `SSL_ctrl` hands its command to
+    /// `ssl3_ctrl` in all methods that are not SSL 2.
+    fn legacy_states(&mut self) -> Result<Fields, NoPlan> {
+        let call = Call {
+            command: Some(GET_SESSION_REUSED),
+            ..Call::default()
+        };
+        let (field, accessor) = ("hit", "ssl3_ctrl");
+        let hit = self.returned(field, accessor, call);
+        Ok(Fields {
+            legacy_state: Some(self.required("legacy_state", "SSL_state")?),
+            hit: Some(hit.ok_or(NoPlan::Field { field, accessor })?),
+            ..Fields::default()
+        })
+    }
+
     /// `SSL_in_before` compares `hand_state` and `state` with 0.
     fn state(&mut self, hand_state: u32) -> Result<u32, NoPlan> {
         let expected = hand_state.checked_sub(STATE_TO_HAND_STATE);
@@ -110,43 +210,6 @@ impl Reader<'_, '_> {
             accessor: "SSL_in_before",
         };
         self.note("state", "SSL_in_before", state).ok_or(error)
-    }
-
-    /// `SSL_get_client_random(ssl, out, 32)` copies the random: by `memcpy`, or by reads of its parts.
-    fn client_random(&mut self) -> Option<u32> {
-        const ACCESSOR: &str = "SSL_get_client_random";
-        let trace = self.trace(
-            ACCESSOR,
-            Call {
-                size: 32,
-                ..Call::default()
-            },
-        );
-        let offset = trace.and_then(|trace| {
-            let copied = trace.calls.iter().find_map(|arguments| match arguments {
-                [_, Value::Pointer(place)] => in_root(*place),
-                _ => None,
-            });
-            copied.or_else(|| {
-                // Smaller reads are the object's type; a connection that keeps `s3` elsewhere reads a single pointer.
-                let parts: Vec<&Access> = trace
-                    .reads
-                    .iter()
-                    .filter(|read| read.size >= 8 && in_root(read.place).is_some())
-                    .collect();
-                let first = parts.iter().map(|read| read.place.offset).min()?;
-                let end = parts
-                    .iter()
-                    .filter_map(|read| {
-                        read.place
-                            .offset
-                            .checked_add(i64::try_from(read.size).ok()?)
-                    })
-                    .max()?;
-                (end - first == RANDOM_SIZE).then(|| u32::try_from(first).ok())?
-            })
-        });
-        self.note("client_random", ACCESSOR, offset)
     }
 
     /// `BIO_test_flags` returns `flags` masked with its argument: the one number it reads.

@@ -1,11 +1,12 @@
 //! The seam between the planner and a machine: what an instruction set must tell, and in which words.
 //!
-//! `cfg`, `exits`, `fields` and `statem` speak only these words; `x86_64` answers. A second machine is a second
+//! `cfg`, `exits`, `fields` and `statem` speak only these words; `x86_64` and `aarch64` answer. Another machine is another
 //! implementation of [`Isa`], and one more line in [`for_machine`].
 
 use object::elf;
 
 use super::NoPlan;
+use super::aarch64::Aarch64;
 use super::elf::Image;
 use super::trace::Trace;
 use super::x86_64::X86_64;
@@ -31,6 +32,8 @@ pub(super) trait Isa {
 pub(super) struct Call {
     /// Argument 0 is this number instead of the root object.
     pub(super) number: Option<u64>,
+    /// Argument 1 is this number instead of a pointer.
+    pub(super) command: Option<u64>,
     /// Argument 2.
     pub(super) size: u64,
     /// Pointers inside objects are null instead of leading to further imagined objects.
@@ -50,8 +53,27 @@ pub(super) struct Insn {
     pub(super) stack: Stack,
     /// The kernel emulates it under a uprobe instead of single-stepping a copy.
     pub(super) emulated: bool,
-    /// Displacement of a write to memory that is neither on the stack nor at a fixed address.
-    pub(super) writes: Option<i64>,
+    /// The kernel refuses a probe here.
+    pub(super) refused: bool,
+    /// A write to memory that is neither on the stack nor at a fixed address.
+    pub(super) writes: Option<Write>,
+}
+
+/// A write through a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Write {
+    /// Distance of its first byte from what the register points to.
+    pub(super) displacement: i64,
+    /// Bytes.
+    pub(super) size: i64,
+}
+
+impl Write {
+    /// Changes the four-byte number at `displacement`.
+    pub(super) fn changes(self, displacement: i64) -> bool {
+        let distance = displacement.wrapping_sub(self.displacement);
+        distance > -4 && distance < self.size
+    }
 }
 
 impl Insn {
@@ -107,6 +129,7 @@ pub(super) enum Stack {
 pub(super) fn for_machine(machine: elf::Machine) -> Result<Box<dyn Isa>, NoPlan> {
     match machine {
         elf::EM_X86_64 => Ok(Box::new(X86_64)),
+        elf::EM_AARCH64 => Ok(Box::new(Aarch64)),
         other => Err(NoPlan::Machine(other.0)),
     }
 }

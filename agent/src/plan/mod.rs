@@ -4,22 +4,24 @@
 //! never opens a file, never looks at a version to decide anything, and never panics on hostile input: every table, walk
 //! and run is bounded.
 //!
-//! Its rooms: `elf` reads the file; `isa` is the seam to a machine, `x86_64` with `interp`, `machine`, `alu` and `switch` the one behind it;
-//! `trace` is what an abstract call leaves; `fields` and `statem` ask such calls; `cfg` follows control, `exits` and `cut` choose where it
-//! ends.
+//! Its rooms: `elf` reads the file; `isa` is the seam to a machine, with `x86_64` and `aarch64` behind it; `memory` is what an
+//! abstract call sees and `trace` what it leaves; `statem` and `fields` ask such calls, `shape` and `nameless` do without names;
+//! `cfg` follows control, `exits` and `cut` choose where it ends, `points` makes probe points of all that.
 
-mod alu;
+mod aarch64;
+mod boringssl;
 mod cfg;
 mod cut;
 mod elf;
 mod exits;
 mod fields;
-mod interp;
 mod isa;
-mod machine;
+mod memory;
+mod nameless;
 mod no_plan;
+mod points;
+mod shape;
 mod statem;
-mod switch;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -32,8 +34,6 @@ pub use no_plan::NoPlan;
 
 use cfg::Graph;
 use elf::Image;
-use isa::Isa;
-use statem::Entries;
 
 /// Bytes of the files a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +75,8 @@ pub struct Plan {
 pub enum Hook {
     /// The common body of `ossl_statem_accept` and `ossl_statem_connect`.
     StateMachine,
-    /// The two functions in the method table, each with a body of its own.
+    /// The functions in the method tables, each with a body of its own. In 1.0.2 one of them may run inside another one with
+    /// the same connection object (`ssl23_accept` calls `ssl3_accept`), with another stack pointer.
     MethodTable,
 }
 
@@ -123,10 +124,26 @@ pub struct Fields {
     pub wbio: Option<u32>,
     /// `rwstate` (int), as `SSL_want` returns it.
     pub rwstate: Option<u32>,
-    /// `s3.client_random` (32 bytes); `None` before 3.0, where `s3` is a separate object.
+    /// `s3.client_random` (32 bytes), where `s3` is a part of the connection object: 3.0 and later.
     pub client_random: Option<u32>,
+    /// `s3->client_random` (32 bytes), where `s3` is an object of its own: before 3.0. Never together with `client_random`.
+    pub client_random_behind: Option<Behind>,
+    /// `state` (int) of 1.0.2 and earlier, which has neither `state` nor `hand_state` nor `in_init` of later versions. Exactly
+    /// one of `state` and `legacy_state` is known in a plan. Values (include/openssl/ssl.h and ssl3.h of 1.0.2): 0x6000
+    /// (accepting) and 0x5000 (connecting) before a handshake, 3 `SSL_ST_OK` after it, 0x3004 where it is to be repeated,
+    /// 0x3005 `SSL_ST_ERR`; any other number is a step of a running handshake.
+    pub legacy_state: Option<u32>,
     /// `BIO.flags` (int) in a BIO object, from the crypto image.
     pub bio_flags: Option<u32>,
+}
+
+/// A place behind a pointer in the connection object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// Offset of the pointer in the connection object, bytes.
+    pub pointer: u32,
+    /// Offset in what the pointer leads to, bytes.
+    pub offset: u32,
 }
 
 /// `(part, evidence)`.
@@ -159,32 +176,21 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         None => None,
     };
     let entries = statem::find(isa, &ssl, &mut evidence)?;
-    let fields = fields::decode(isa, &ssl, crypto.as_ref().unwrap_or(&ssl), &mut evidence)?;
-
     let graph = Graph::walk(isa, &ssl, &entries.functions)?;
-    let state: Vec<i64> = [fields.state, fields.hand_state, fields.in_init]
-        .into_iter()
-        .flatten()
-        .map(i64::from)
-        .collect();
-    let exits = exits::choose(&graph, &entries.functions, &state)?;
-    evidence.push(("exits", exits.evidence));
-    let begin = begin(isa, &ssl, &graph, &entries)?;
-    let mut end = Vec::new();
-    for point in exits.points {
-        let at = point.offset;
-        end.push(ProbePoint {
-            offset: ssl.file_offset(at).ok_or(NoPlan::Undecodable { at })?,
-            ..point
-        });
-    }
+    let bio = crypto.as_ref().unwrap_or(&ssl);
+    let fields = match fields::has_names(&ssl) {
+        true => fields::decode(isa, &ssl, bio, &mut evidence)?,
+        false => nameless::decode(isa, &ssl, &graph, &entries, &mut evidence)?,
+    };
+    let begin = points::begin(isa, &ssl, &graph, &entries)?;
+    let end = points::end(isa, &ssl, graph, &entries, &fields, &mut evidence)?;
     let free = ssl
         .symbol("SSL_free")
-        .and_then(|at| start_of(isa, &ssl, at));
+        .and_then(|at| points::start_of(isa, &ssl, at));
     let error = crypto
         .as_ref()
-        .and_then(|image| error_probe(isa, image, true))
-        .or_else(|| error_probe(isa, &ssl, false));
+        .and_then(|image| points::error_probe(isa, image, true))
+        .or_else(|| points::error_probe(isa, &ssl, false));
     Ok(Plan {
         version: crypto
             .as_ref()
@@ -199,66 +205,4 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         fields,
         evidence,
     })
-}
-
-/// Where drives begin: in each function, or at the jumps to a common body if only those are cheap.
-fn begin(
-    isa: &dyn Isa,
-    image: &Image<'_>,
-    graph: &Graph,
-    entries: &Entries,
-) -> Result<Vec<ProbePoint>, NoPlan> {
-    let points = |list: &[u64]| -> Result<Vec<ProbePoint>, NoPlan> {
-        list.iter()
-            .map(|at| point(isa, image, *at, 0).ok_or(NoPlan::Undecodable { at: *at }))
-            .collect()
-    };
-    let inside: Vec<u64> = entries
-        .functions
-        .iter()
-        .map(|function| statem::entry_point(isa, image, graph, *function, true).0)
-        .collect();
-    let (inside, jumps) = (points(&inside)?, points(&entries.jumps)?);
-    let cheap =
-        |points: &[ProbePoint]| !points.is_empty() && points.iter().all(|point| point.emulated);
-    Ok(if !cheap(&inside) && cheap(&jumps) {
-        jumps
-    } else {
-        inside
-    })
-}
-
-/// The probe point of the instruction at `at`.
-fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Option<ProbePoint> {
-    let insn = isa.lift(image, at)?;
-    let sp_delta = u32::try_from(depth.checked_neg()?).ok()?;
-    Some(ProbePoint {
-        offset: image.file_offset(at)?,
-        sp_delta,
-        emulated: insn.emulated,
-    })
-}
-
-/// The probe point at which a call of `function` is seen with its arguments.
-fn start_of(isa: &dyn Isa, image: &Image<'_>, function: u64) -> Option<ProbePoint> {
-    let (at, depth) = match Graph::walk(isa, image, &[function]) {
-        Ok(graph) => statem::entry_point(isa, image, &graph, function, false),
-        // What cannot be followed can still be probed at its first instruction.
-        Err(_) => (function, 0),
-    };
-    point(isa, image, at, depth)
-}
-
-/// The one function through which errors are raised (crypto/err/err_blocks.c from 3.0 on, crypto/err/err.c before).
-fn error_probe(isa: &dyn Isa, image: &Image<'_>, in_crypto: bool) -> Option<ErrorProbe> {
-    [("ERR_vset_error", 1), ("ERR_put_error", 2)]
-        .iter()
-        .find_map(|(function, reason_arg)| {
-            let point = start_of(isa, image, image.symbol(function)?)?;
-            Some(ErrorProbe {
-                point,
-                in_crypto,
-                reason_arg: *reason_arg,
-            })
-        })
 }

@@ -15,18 +15,24 @@ pub enum NoPlan {
     },
     /// The file is for a machine whose code is not understood; the number is the ELF header's `e_machine`.
     #[error(
-        "failed to choose a decoder: code for ELF machine {0} is not supported, only x86-64 is"
+        "failed to choose a decoder: code for ELF machine {0} is not supported, only x86-64 and AArch64 are"
     )]
     Machine(u16),
-    /// A function that every OpenSSL exports has no symbol: no TLS library, or a static one stripped of all names.
+    /// A function that every OpenSSL exports has no symbol: no TLS library.
     #[error(
-        "failed to find {function}: no symbol of that name, so no OpenSSL library or one without symbols"
+        "failed to find {function}: no symbol of that name, and no method tables as OpenSSL 1.1.0 and later have them"
     )]
     NoSymbol {
         /// The function.
         function: &'static str,
     },
-    /// The function that sets the handshake function does not take it from a method table (BoringSSL does so).
+    /// The library is BoringSSL, whose handshake has another design than OpenSSL's.
+    #[error(
+        "failed to plan probes: this is BoringSSL, whose handshakes are not driven by OpenSSL's state machine and are not \
+         observed yet"
+    )]
+    BoringSsl,
+    /// The function that sets the handshake function does not take it from a method table.
     #[error(
         "failed to find the method table: {function} takes no handshake function from one, so not OpenSSL's design"
     )]
@@ -42,7 +48,7 @@ pub enum NoPlan {
         /// Tables found.
         tables: usize,
     },
-    /// A field without which no handshake can be told from another is not decodable (OpenSSL 1.0.2 has none).
+    /// A field without which no handshake can be told from another is not decodable.
     #[error(
         "failed to locate field {field}: {accessor} is absent or does not read it from the connection"
     )]
@@ -51,6 +57,16 @@ pub enum NoPlan {
         field: &'static str,
         /// The function that was to tell.
         accessor: &'static str,
+    },
+    /// No function has a name, and the state machine itself does not tell where the state is.
+    #[error(
+        "failed to locate field state: no function has a name, and in the state machine at {at:#x} {why}"
+    )]
+    NamelessState {
+        /// Virtual address of the state machine.
+        at: u64,
+        /// What was expected of it and is not so.
+        why: &'static str,
     },
     /// Bytes that control reaches are no instruction.
     #[error("failed to follow the state machine: no instruction at {at:#x}")]
@@ -93,9 +109,11 @@ impl NoPlan {
             Self::NotElf { .. } => "not_elf",
             Self::Machine(_) => "machine",
             Self::NoSymbol { .. } => "no_symbol",
+            Self::BoringSsl => "boringssl",
             Self::MethodSlot { .. } => "method_slot",
             Self::NoHandshakeFunction { .. } => "no_handshake_function",
             Self::Field { .. } => "field",
+            Self::NamelessState { .. } => "nameless_state",
             Self::Undecodable { .. } => "undecodable",
             Self::TooLarge { .. } => "too_large",
             Self::UnresolvedJump { .. } => "unresolved_jump",

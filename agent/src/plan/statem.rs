@@ -2,7 +2,7 @@
 //!
 //! Called by `plan`. `SSL_set_accept_state` shows in which slot of the method table `accept` is, the `*_method` functions
 //! show the tables, relocations give the functions: `ossl_statem_accept` and `ossl_statem_connect`
-//! (ssl/methods.c, ssl/statem/statem.c). Both end in a jump to `state_machine`, and that is where a probe serves both.
+//! (ssl/methods.c, ssl/statem/statem.c). Where nothing has a name, `shape` finds the tables. Both end in a jump to `state_machine`, and that is where a probe serves both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::cfg::Graph;
 use super::elf::Image;
 use super::isa::{Call, Flow, Isa};
 use super::trace::{Place, Value};
-use super::{Evidence, Hook, NoPlan};
+use super::{Evidence, Hook, NoPlan, boringssl, shape};
 
 /// Functions that hand out a method table, by the first letters of their names. QUIC's are not among them: the handshake
 /// inside a QUIC connection is driven through the same functions as any other.
@@ -24,6 +24,8 @@ const MAX_PROLOGUE: usize = 16;
 pub(super) struct Entries {
     /// How they were found.
     pub(super) hook: Hook,
+    /// The functions to accept and to connect.
+    pub(super) roles: Vec<u64>,
     /// Where functions begin, by address: what exits are searched from.
     pub(super) functions: Vec<u64>,
     /// The jumps by which control comes to a common body: one of them runs on each drive, with the stack as at entry.
@@ -36,6 +38,64 @@ pub(super) fn find(
     image: &Image<'_>,
     evidence: &mut Evidence,
 ) -> Result<Entries, NoPlan> {
+    if boringssl::has_its_names(image) {
+        return Err(NoPlan::BoringSsl);
+    }
+    let function = "SSL_set_accept_state";
+    let (accept, connect) = if image.symbol(function).is_some() {
+        by_name(isa, image, evidence)?
+    } else {
+        let found = match shape::find(image) {
+            Some(found) => found,
+            None if boringssl::has_its_text(image) => return Err(NoPlan::BoringSsl),
+            None => return Err(NoPlan::NoSymbol { function }),
+        };
+        evidence.push((
+            "method table",
+            format!(
+                "no names; by their shape, three tables give accept {:#x} and connect {:#x}, the one for both roles is at \
+                 {:#x} with accept in slot {:#x}",
+                found.accept, found.connect, found.table, found.slot
+            ),
+        ));
+        (vec![found.accept], vec![found.connect])
+    };
+    if let ([accept], [connect]) = (accept.as_slice(), connect.as_slice())
+        && let Some((body, jumps)) = common_body(isa, image, *accept, *connect)?
+    {
+        evidence.push((
+            "state machine",
+            format!(
+                "accept and connect both jump to {body:#x}, from {}",
+                addresses(&jumps)
+            ),
+        ));
+        return Ok(Entries {
+            hook: Hook::StateMachine,
+            roles: vec![*accept, *connect],
+            functions: vec![body],
+            jumps,
+        });
+    }
+    evidence.push((
+        "state machine",
+        "accept and connect have no common body: both are entries".to_owned(),
+    ));
+    let functions: Vec<u64> = accept.into_iter().chain(connect).collect();
+    Ok(Entries {
+        hook: Hook::MethodTable,
+        roles: functions.clone(),
+        functions,
+        jumps: Vec::new(),
+    })
+}
+
+/// The functions to accept and to connect in the tables that the `*_method` functions hand out.
+fn by_name(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    evidence: &mut Evidence,
+) -> Result<(Vec<u64>, Vec<u64>), NoPlan> {
     let (method, accept_slot) = slot(isa, image, "SSL_set_accept_state")?;
     let (connect_method, connect_slot) = slot(isa, image, "SSL_set_connect_state")?;
     if method != connect_method || accept_slot == connect_slot {
@@ -54,7 +114,8 @@ pub(super) fn find(
         .iter()
         .filter_map(
             |(_, at)| match isa.call(image, *at, Call::default()).returned? {
-                Value::Number(table) => Some(table),
+                // `SSLv2_method` returns null where SSL 2 is not built in.
+                Value::Number(table) if table != 0 => Some(table),
                 _ => None,
             },
         )
@@ -88,32 +149,7 @@ pub(super) fn find(
             tables: tables.len(),
         });
     }
-    if let ([accept], [connect]) = (accept.as_slice(), connect.as_slice())
-        && let Some((body, jumps)) = common_body(isa, image, *accept, *connect)?
-    {
-        evidence.push((
-            "state machine",
-            format!(
-                "accept and connect both jump to {body:#x}, from {}",
-                addresses(&jumps)
-            ),
-        ));
-        return Ok(Entries {
-            hook: Hook::StateMachine,
-            functions: vec![body],
-            jumps,
-        });
-    }
-    evidence.push((
-        "state machine",
-        "accept and connect have no common body: both are entries".to_owned(),
-    ));
-    let functions = accept.into_iter().chain(connect).collect();
-    Ok(Entries {
-        hook: Hook::MethodTable,
-        functions,
-        jumps: Vec::new(),
-    })
+    Ok((accept, connect))
 }
 
 fn addresses(list: &[u64]) -> String {
@@ -210,6 +246,8 @@ pub(super) fn entry_point(
 ) -> (u64, i64) {
     let depths = graph.depths(&[function]);
     let mut at = function;
+    // The first instruction that can be probed at all.
+    let mut first = None;
     for _ in 0..MAX_PROLOGUE {
         let (Some(node), Some(depth)) = (graph.nodes.get(&at), depths.get(&at)) else {
             break;
@@ -225,10 +263,13 @@ pub(super) fn entry_point(
         if node.insn.emulated && !matches!(node.insn.flow, Flow::Call(_)) {
             return (at, *depth);
         }
+        if !node.insn.refused && first.is_none() {
+            first = Some((at, *depth));
+        }
         if !isa.keeps_arguments(image, at) {
             break;
         }
         at = node.insn.next;
     }
-    (function, 0)
+    first.unwrap_or((function, 0))
 }

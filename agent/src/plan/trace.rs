@@ -46,7 +46,7 @@ pub(super) struct Access {
 }
 
 /// The record of one abstract call.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Trace {
     /// For each object but the root, the place its pointer was read from: object `n` is at index `n - 1`.
     origins: Vec<Place>,

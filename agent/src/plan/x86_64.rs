@@ -1,13 +1,18 @@
 //! x86-64 behind the [`Isa`] seam: decoding into the planner's words, and the kernel's emulation rule.
+//!
+//! `interp` runs functions abstractly on a `machine` with an `alu`, `switch` reads jump tables.
+
+mod alu;
+mod interp;
+mod machine;
+mod switch;
 
 use iced_x86::{
     FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 
 use super::elf::Image;
-use super::interp;
-use super::isa::{Call, Flow, Insn, Isa, Stack};
-use super::switch;
+use super::isa::{Call, Flow, Insn, Isa, Stack, Write};
 use super::trace::Trace;
 
 /// The x86-64 instruction set.
@@ -23,6 +28,7 @@ impl Isa for X86_64 {
             flow: flow(&instruction)?,
             stack: stack(&instruction),
             emulated: is_emulated(bytes),
+            refused: false,
             writes: writes(&instruction),
         })
     }
@@ -132,21 +138,24 @@ fn stack(instruction: &Instruction) -> Stack {
     }
 }
 
-/// Displacement of a write through a register other than the stack pointer.
-fn writes(instruction: &Instruction) -> Option<i64> {
+/// A write through a register other than the stack pointer.
+fn writes(instruction: &Instruction) -> Option<Write> {
     let mut factory = InstructionInfoFactory::new();
-    let writes = factory
+    let written = factory
         .info(instruction)
         .used_memory()
         .iter()
-        .any(|memory| {
+        .find(|memory| {
             !matches!(
                 memory.access(),
                 OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess | OpAccess::None
             ) && !matches!(memory.base(), Register::RSP | Register::RIP)
-        });
-    (writes && !instruction.is_ip_rel_memory_operand())
-        .then(|| instruction.memory_displacement64().cast_signed())
+        })?;
+    let size = i64::try_from(written.memory_size().size()).ok()?;
+    (!instruction.is_ip_rel_memory_operand()).then(|| Write {
+        displacement: instruction.memory_displacement64().cast_signed(),
+        size,
+    })
 }
 
 #[cfg(test)]

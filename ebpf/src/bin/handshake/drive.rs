@@ -95,9 +95,9 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         open.role = u32::from(role_of(layout, ssl)?);
     }
     open.drives += 1;
-    let in_call = task(tgid);
     // A client speaks first: what the thread received before its first drive belongs to somebody else.
-    if !in_call && !(begins && open.role == u32::from(role::CLIENT)) {
+    let speaks_first = begins && open.role == u32::from(role::CLIENT);
+    if !task(tgid) && !speaks_first {
         claim_last_receive(pid_tgid, ssl, open);
     }
     HS_ACTIVE

@@ -5,9 +5,9 @@
 
 use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::elf::Image;
+use super::changes;
 use super::interp;
-use super::x86_64::changes;
+use crate::plan::elf::Image;
 
 /// Entries of a jump table, at most.
 const MAX_CASES: u64 = 512;
@@ -166,8 +166,8 @@ fn bound(before: &[Instruction]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{CODE, elf_of};
     use super::*;
+    use crate::plan::tests::{CODE, elf_of};
 
     /// A switch over three cases in position-independent code, whose table a fourth number follows.
     const SWITCH: [u8; 44] = [

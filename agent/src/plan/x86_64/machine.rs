@@ -1,50 +1,37 @@
-//! Registers, stack and imagined memory of the abstract x86-64 machine.
+//! Registers and operands of the abstract x86-64 machine.
 //!
 //! Owned by `interp`, which runs the instructions. It lives for one call.
-
-use std::collections::HashMap;
 
 use iced_x86::{Instruction, OpKind, Register};
 
 use super::alu::{self, Flags};
-use super::elf::Image;
-use super::isa::Call;
-use super::trace::{Access, Place, Trace, Value};
-
-/// A pointer that leads to nothing the function may read, for arguments that must not be null.
-const SOMEWHERE: u64 = 0x7200_0000_0000;
+use crate::plan::elf::Image;
+use crate::plan::isa::Call;
+use crate::plan::memory::Memory;
+use crate::plan::trace::Value;
 
 /// The machine's state.
 pub(super) struct Machine<'m, 'a> {
-    image: &'m Image<'a>,
-    call: Call,
     registers: [Value; 16],
-    stack: HashMap<i64, Value>,
     /// The arithmetic flags, where known.
     pub(super) flags: Option<Flags>,
-    /// What happened so far.
-    pub(super) trace: Trace,
+    /// What pointers lead to.
+    pub(super) memory: Memory<'m, 'a>,
 }
 
 impl<'m, 'a> Machine<'m, 'a> {
     /// A machine about to run the first instruction of a function.
     pub(super) fn new(image: &'m Image<'a>, call: Call) -> Self {
         let mut machine = Self {
-            image,
-            call,
             registers: [Value::Unknown; 16],
-            stack: HashMap::new(),
             flags: None,
-            trace: Trace::default(),
+            memory: Memory::new(image, call),
         };
-        let root = Value::Pointer(Place {
-            object: 0,
-            offset: 0,
-        });
         // System V ABI x86-64, section 3.2.3.
-        machine.set(Register::RDI, call.number.map_or(root, Value::Number));
-        machine.set(Register::RSI, Value::Number(SOMEWHERE));
-        machine.set(Register::RDX, Value::Number(call.size));
+        let [first, second, third] = machine.memory.arguments();
+        machine.set(Register::RDI, first);
+        machine.set(Register::RSI, second);
+        machine.set(Register::RDX, third);
         machine.set(Register::RSP, Value::Stack(0));
         machine
     }
@@ -98,7 +85,7 @@ impl<'m, 'a> Machine<'m, 'a> {
             }
             OpKind::Memory => {
                 let address = self.address(instruction);
-                self.load(address, instruction.memory_size().size())
+                self.memory.load(address, instruction.memory_size().size())
             }
             _ => instruction
                 .try_immediate(operand)
@@ -114,7 +101,8 @@ impl<'m, 'a> Machine<'m, 'a> {
             }
             OpKind::Memory => {
                 let address = self.address(instruction);
-                self.store(address, instruction.memory_size().size(), value);
+                self.memory
+                    .store(address, instruction.memory_size().size(), value);
             }
             _ => {}
         }
@@ -162,43 +150,6 @@ impl<'m, 'a> Machine<'m, 'a> {
                 .wrapping_add(displacement)
                 .cast_signed(),
         )
-    }
-
-    /// Reads memory.
-    pub(super) fn load(&mut self, address: Value, size: usize) -> Value {
-        match address {
-            Value::Pointer(place) => {
-                let value = match size {
-                    8 if !self.call.null_pointers => self
-                        .trace
-                        .object_at(place)
-                        .map_or(Value::Unknown, |object| {
-                            Value::Pointer(Place { object, offset: 0 })
-                        }),
-                    0..=8 => Value::Field(place),
-                    _ => Value::Unknown,
-                };
-                self.trace.read(Access { place, size, value });
-                value
-            }
-            Value::Number(address) => self
-                .image
-                .constant(address, size)
-                .map_or(Value::Unknown, Value::Number),
-            Value::Stack(offset) => self.stack.get(&offset).copied().unwrap_or(Value::Unknown),
-            Value::Field(_) | Value::Unknown => Value::Unknown,
-        }
-    }
-
-    /// Writes memory.
-    pub(super) fn store(&mut self, address: Value, size: usize, value: Value) {
-        match address {
-            Value::Pointer(place) => self.trace.write(Access { place, size, value }),
-            Value::Stack(offset) => {
-                self.stack.insert(offset, value);
-            }
-            Value::Number(_) | Value::Field(_) | Value::Unknown => {}
-        }
     }
 }
 

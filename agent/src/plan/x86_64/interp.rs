@@ -11,10 +11,10 @@ use iced_x86::{
 };
 
 use super::alu::{self, Flags};
-use super::elf::Image;
-use super::isa::Call;
 use super::machine::Machine;
-use super::trace::{Trace, Value};
+use crate::plan::elf::Image;
+use crate::plan::isa::Call;
+use crate::plan::trace::{Trace, Value};
 
 /// Instructions run in one call, at most.
 const MAX_STEPS: usize = 4096;
@@ -42,7 +42,7 @@ pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
             None => break,
         }
     }
-    machine.trace
+    machine.memory.trace
 }
 
 impl Machine<'_, '_> {
@@ -91,7 +91,7 @@ impl Machine<'_, '_> {
                 Some(next)
             }
             FlowControl::Return => {
-                self.trace.returned = Some(self.get(Register::RAX));
+                self.memory.trace.returned = Some(self.get(Register::RAX));
                 None
             }
             _ => None,
@@ -100,7 +100,7 @@ impl Machine<'_, '_> {
 
     fn note_call(&mut self) {
         let arguments = [self.get(Register::RDI), self.get(Register::RSI)];
-        self.trace.call(arguments);
+        self.memory.trace.call(arguments);
     }
 
     /// Runs one instruction that does not branch.
@@ -138,7 +138,7 @@ impl Machine<'_, '_> {
                 let value = self.read(instruction, 0);
                 let top = self.get(Register::RSP).plus(-8);
                 self.set(Register::RSP, top);
-                self.store(top, 8, value);
+                self.memory.store(top, 8, value);
             }
             Mnemonic::Pop => self.pop(instruction.op0_register()),
             Mnemonic::Leave => {
@@ -196,7 +196,7 @@ impl Machine<'_, '_> {
 
     fn pop(&mut self, register: Register) {
         let top = self.get(Register::RSP);
-        let value = self.load(top, 8);
+        let value = self.memory.load(top, 8);
         self.set(Register::RSP, top.plus(8));
         self.set(register, value);
     }
@@ -261,13 +261,13 @@ impl Machine<'_, '_> {
                 memory.access(),
                 OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite
             ) {
-                self.load(address, size);
+                self.memory.load(address, size);
             }
             if matches!(
                 memory.access(),
                 OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite
             ) {
-                self.store(address, size, Value::Unknown);
+                self.memory.store(address, size, Value::Unknown);
             }
         }
         for register in used.used_registers() {
@@ -310,9 +310,9 @@ fn source_size(instruction: &Instruction) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{CODE, elf_of};
-    use super::super::trace::Place;
     use super::*;
+    use crate::plan::tests::{CODE, elf_of};
+    use crate::plan::trace::Place;
 
     fn run_code(code: &[u8], call: Call) -> Trace {
         let bytes = elf_of(code);

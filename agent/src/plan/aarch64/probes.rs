@@ -1,0 +1,84 @@
+//! What the kernel makes of a uprobe on an AArch64 instruction (arch/arm64/kernel/probes/decode-insn.c).
+//!
+//! Called by `aarch64` for every instruction that it decodes.
+
+use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand};
+
+use super::registers;
+
+/// The kernel emulates this instruction under a uprobe on every supported version: `arm_probe_decode_insn` in
+/// arch/arm64/kernel/probes/decode-insn.c. `nop`, which only 6.13 and later emulate, is left out.
+pub(super) fn is_emulated(instruction: &Instruction) -> bool {
+    let literal = instruction
+        .operands
+        .iter()
+        .any(|operand| matches!(operand, Operand::PCOffset(_)));
+    match instruction.opcode {
+        Opcode::B
+        | Opcode::BL
+        | Opcode::Bcc(_)
+        | Opcode::BR
+        | Opcode::BLR
+        | Opcode::RET
+        | Opcode::CBZ
+        | Opcode::CBNZ
+        | Opcode::TBZ
+        | Opcode::TBNZ
+        | Opcode::ADR
+        | Opcode::ADRP => true,
+        Opcode::LDR | Opcode::LDRSW => {
+            literal && matches!(instruction.operands[0], Operand::Register(..))
+        }
+        _ => false,
+    }
+}
+
+/// Some supported kernel refuses a probe here: `aarch64_insn_is_steppable` in the same file. Hints but `nop` are stepped from
+/// 5.8 on only; branches that authenticate, exclusive accesses and system instructions never are.
+pub(super) fn is_refused(instruction: &Instruction) -> bool {
+    let [first, second, ..] = &instruction.operands;
+    match instruction.opcode {
+        Opcode::HINT => !matches!(
+            (first, second),
+            (Operand::ControlReg(0), Operand::Immediate(0))
+        ),
+        opcode if registers::is_hint(opcode) || registers::is_exclusive(opcode) => true,
+        Opcode::LDR | Opcode::LDRSW | Opcode::PRFM => {
+            matches!(second, Operand::PCOffset(_)) && !is_emulated(instruction)
+        }
+        Opcode::BRAA
+        | Opcode::BRAAZ
+        | Opcode::BRAB
+        | Opcode::BRABZ
+        | Opcode::BLRAA
+        | Opcode::BLRAAZ
+        | Opcode::BLRAB
+        | Opcode::BLRABZ
+        | Opcode::RETAA
+        | Opcode::RETAB
+        | Opcode::RETAASPPC
+        | Opcode::RETABSPPC
+        | Opcode::RETAASPPCR
+        | Opcode::RETABSPPCR
+        | Opcode::ERET
+        | Opcode::ERETAA
+        | Opcode::ERETAB
+        | Opcode::DRPS
+        | Opcode::BCcc(_)
+        | Opcode::SVC
+        | Opcode::HVC
+        | Opcode::SMC
+        | Opcode::BRK
+        | Opcode::HLT
+        | Opcode::UDF
+        | Opcode::DCPS1
+        | Opcode::DCPS2
+        | Opcode::DCPS3
+        | Opcode::MSR
+        | Opcode::MRS
+        | Opcode::SYS(_)
+        | Opcode::SYSL(_)
+        | Opcode::Invalid => true,
+        _ => false,
+    }
+}

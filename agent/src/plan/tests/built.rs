@@ -1,0 +1,303 @@
+//! Plans of files built here, each with just the code that its test is about.
+
+use super::super::{Behind, Hook, Images, NoPlan, Plan, boringssl, elf::Image, fields, isa, plan};
+use super::{CODE, elf_of};
+
+/// A file without section headers: code, and behind it what the dynamic segment names.
+#[derive(Default)]
+struct Built {
+    code: Vec<u8>,
+    functions: Vec<(&'static str, u64)>,
+    pointers: Vec<(u64, u64)>,
+}
+
+impl Built {
+    /// Address of what is added next.
+    fn here(&self) -> u64 {
+        CODE + self.code.len() as u64
+    }
+
+    /// Adds code or data at an address that is a multiple of 16.
+    fn add(&mut self, bytes: &[u8]) -> u64 {
+        self.code.resize(self.code.len().next_multiple_of(16), 0xcc);
+        let at = self.here();
+        self.code.extend(bytes);
+        at
+    }
+
+    /// Adds a function with a name.
+    fn function(&mut self, name: &'static str, bytes: &[u8]) -> u64 {
+        let at = self.add(bytes);
+        self.functions.push((name, at));
+        at
+    }
+
+    /// Adds `mov eax, [rdi + offset]; ret`.
+    fn accessor(&mut self, name: &'static str, offset: u8) {
+        self.function(name, &[0x8b, 0x47, offset, 0xc3]);
+    }
+
+    /// Adds `mov eax, address; ret`.
+    fn constant(&mut self, name: &'static str, address: u64) {
+        let mut code = vec![0xb8];
+        code.extend((address as u32).to_le_bytes());
+        code.push(0xc3);
+        self.function(name, &code);
+    }
+
+    /// Adds `head` and a pointer to each function behind it.
+    fn table(&mut self, head: &[u64], functions: &[u64]) -> u64 {
+        let head: Vec<u8> = head.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let at = self.add(&head);
+        for function in functions {
+            self.pointers.push((self.here(), *function));
+            self.code.extend([0; 8]);
+        }
+        self.code.extend([0; 8]);
+        at
+    }
+
+    /// The file.
+    fn file(&self) -> Vec<u8> {
+        let mut body = self.clone_code();
+        let word = |body: &mut Vec<u8>, value: u64| body.extend(value.to_le_bytes());
+        let mut names = vec![0];
+        let symbols = CODE + body.len() as u64;
+        body.extend([0; 24]);
+        for (name, at) in &self.functions {
+            body.extend((names.len() as u32).to_le_bytes());
+            body.extend([0x12, 0, 1, 0]); // STB_GLOBAL, STT_FUNC; defined
+            word(&mut body, *at);
+            word(&mut body, 1);
+            names.extend(name.as_bytes());
+            names.push(0);
+        }
+        let strings = CODE + body.len() as u64;
+        let size = names.len() as u64;
+        body.extend(names);
+        body.resize(body.len().next_multiple_of(8), 0);
+        let relocations = CODE + body.len() as u64;
+        for (at, value) in &self.pointers {
+            [*at, 8, *value]
+                .iter()
+                .for_each(|value| word(&mut body, *value)); // R_X86_64_RELATIVE
+        }
+        let dynamic = body.len() as u64;
+        let count = self.pointers.len() as u64;
+        for (tag, value) in [
+            (5, strings),
+            (10, size),
+            (6, symbols),
+            (7, relocations),
+            (8, count * 24),
+            (0, 0),
+        ] {
+            word(&mut body, tag);
+            word(&mut body, value);
+        }
+        let mut file = elf_of(&body);
+        // A second program header takes the place of the first bytes of the code, which `here` left free.
+        file[56] = 2;
+        let at = 64 + 56;
+        file[at..at + 8].copy_from_slice(&[2, 0, 0, 0, 4, 0, 0, 0]); // PT_DYNAMIC
+        let start = at as u64 + dynamic;
+        for (index, value) in [start, CODE + dynamic, CODE + dynamic, 96, 96, 8]
+            .iter()
+            .enumerate()
+        {
+            let at = at + 8 + index * 8;
+            file[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        file
+    }
+
+    fn clone_code(&self) -> Vec<u8> {
+        let mut code = self.code.clone();
+        code.resize(code.len().next_multiple_of(8), 0);
+        code
+    }
+
+    /// A file that begins with room for the second program header.
+    fn new() -> Self {
+        Self {
+            code: vec![0; 64],
+            ..Self::default()
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, NoPlan> {
+        plan(Images {
+            ssl: &self.file(),
+            crypto: None,
+        })
+    }
+}
+
+/// `mov esi, role; jmp body`, behind a comparison of `state` with 1 that returns.
+fn role(at: u64, body: u64, role: u8) -> Vec<u8> {
+    let mut code = vec![
+        0x83, 0x7f, 0x48, 0x01, // cmp [rdi+0x48], 1
+        0x74, 0x0a, // je 10
+        0xbe, role, 0, 0, 0,    // mov esi, role
+        0xe9, // jmp
+    ];
+    let distance = body.wrapping_sub(at + 16) as u32;
+    code.extend(distance.to_le_bytes());
+    code.push(0xc3); // 10: ret
+    code
+}
+
+/// A state machine that writes `hand_state` at the offset given.
+fn state_machine(hand_state: u8) -> Vec<u8> {
+    vec![
+        0x53, // push rbx
+        0x48, 0x89, 0xfb, // mov rbx, rdi
+        0xe8, 0, 0, 0, 0, // call
+        0xc7, 0x43, 0x48, 4, 0, 0, 0, // mov [rbx+0x48], 4
+        0xc7, 0x43, hand_state, 1, 0, 0, 0,    // mov [rbx+hand_state], 1
+        0x90, // nop
+        0x5b, 0xc3, // pop rbx; ret
+    ]
+}
+
+/// Three method tables, and nothing that has a name.
+fn nameless(hand_state: u8) -> Built {
+    let mut built = Built::new();
+    let body = built.add(&state_machine(hand_state));
+    let at = built.here().next_multiple_of(16);
+    let accept = built.add(&role(at, body, 1));
+    let at = built.here().next_multiple_of(16);
+    let connect = built.add(&role(at, body, 0));
+    let other = built.add(&[0xc3]);
+    let undefined = built.add(&[0xc3]);
+    for (accept, connect) in [(accept, connect), (accept, undefined), (undefined, connect)] {
+        let mut functions = vec![other; 16];
+        functions[3] = accept;
+        functions[4] = connect;
+        built.table(&[0x1_0000, 0], &functions);
+    }
+    built
+}
+
+#[test]
+fn library_without_names_is_planned_from_its_tables() {
+    let plan = nameless(0x5c).plan().expect("three tables");
+    assert_eq!(plan.hook, Hook::StateMachine);
+    assert_eq!(
+        (plan.fields.state, plan.fields.hand_state, plan.fields.hit),
+        (Some(0x48), Some(0x5c), None)
+    );
+    let exits: Vec<_> = plan.exits.iter().map(|exit| exit.sp_delta).collect();
+    assert_eq!(exits, [8]);
+}
+
+#[test]
+fn library_without_names_whose_state_is_not_certain_is_refused() {
+    let error = nameless(0x70).plan().expect_err("no hand_state");
+    assert_eq!(error.label(), "nameless_state");
+    assert!(error.to_string().contains("nothing writes"), "{error}");
+}
+
+#[test]
+fn tables_are_read_without_section_headers() {
+    let mut built = Built::new();
+    let function = built.function("SSL_free", &[0xc3]);
+    let table = built.table(&[7], &[function]);
+    let file = built.file();
+    let image = Image::parse(&file).expect("well-formed");
+    assert_eq!(image.symbol("SSL_free"), Some(function));
+    assert_eq!(image.pointer(table), Some(7));
+    assert_eq!(image.pointer(table + 8), Some(function));
+}
+
+#[test]
+fn each_handshake_function_of_an_old_library_is_an_entry() {
+    let mut built = Built::new();
+    let drive = [
+        0x53, // push rbx
+        0xe8, 0, 0, 0, 0,    // call
+        0x90, // nop
+        0x5b, 0xc3, // pop rbx; ret
+    ];
+    let functions = [0; 4].map(|_| built.add(&drive));
+    let [accept, connect, any_accept, any_connect] = functions;
+    let version_two = built.add(&[0xc3]);
+    let one = built.table(&[0x301, 0, 0, 0], &[accept, connect]);
+    let any = built.table(&[0x301, 0, 0, 0], &[any_accept, any_connect]);
+    let none = built.table(&[2, 0, 0, 0], &[version_two, version_two]);
+    built.constant("TLSv1_method", one);
+    built.constant("SSLv23_method", any);
+    built.constant("SSLv3_method", none);
+    // SSL 2 is not built in.
+    built.constant("SSLv2_method", 0);
+    for (name, slot) in [
+        ("SSL_set_accept_state", 0x20),
+        ("SSL_set_connect_state", 0x28),
+    ] {
+        // mov rax, [rdi+8]; mov rax, [rax+slot]; mov [rdi+0x30], rax; ret
+        built.function(
+            name,
+            &[
+                0x48, 0x8b, 0x47, 0x08, 0x48, 0x8b, 0x40, slot, 0x48, 0x89, 0x47, 0x30, 0xc3,
+            ],
+        );
+    }
+    built.accessor("SSL_state", 0x48);
+    built.accessor("SSL_is_server", 0x38);
+    // cmp esi, 8; jne 9; mov eax, [rdi+0x68]; ret; 9: xor eax, eax; ret
+    built.function(
+        "ssl3_ctrl",
+        &[
+            0x83, 0xfe, 0x08, 0x75, 0x04, 0x8b, 0x47, 0x68, 0xc3, 0x31, 0xc0, 0xc3,
+        ],
+    );
+    let plan = built.plan().expect("an old library");
+    assert_eq!(plan.hook, Hook::MethodTable);
+    let mut entries: Vec<u64> = plan.entries.iter().map(|entry| entry.offset).collect();
+    entries.sort_unstable();
+    let offsets = functions.map(|at| at - CODE + 120);
+    assert_eq!(entries, offsets);
+    assert_eq!(plan.exits.len(), 4);
+    let fields = plan.fields;
+    assert_eq!(
+        (fields.legacy_state, fields.state, fields.hand_state),
+        (Some(0x48), None, None)
+    );
+    assert_eq!((fields.hit, fields.server), (Some(0x68), Some(0x38)));
+}
+
+#[test]
+fn boringssl_is_called_by_its_name() {
+    let mut built = Built::new();
+    built.function("SSL_do_handshake", &[0xc3]);
+    built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
+    let error = built.plan().expect_err("not OpenSSL");
+    assert_eq!(error.label(), "boringssl");
+    assert!(error.to_string().contains("BoringSSL"), "{error}");
+    let mut file = elf_of(b"a\0BoringSSL\0");
+    file[68] = 4; // PF_R
+    let image = Image::parse(&file).expect("well-formed");
+    assert!(boringssl::has_its_text(&image));
+}
+
+#[test]
+fn random_is_found_behind_a_pointer() {
+    // SSL_get_client_random of 1.1.1 in short: mov rax, [rdi+0xa8]; movdqu xmm0, [rax+0xb8]; movdqu xmm1, [rax+0xc8]; ret
+    let code = [
+        0x48, 0x8b, 0x87, 0xa8, 0, 0, 0, 0xf3, 0x0f, 0x6f, 0x80, 0xb8, 0, 0, 0, 0xf3, 0x0f, 0x6f,
+        0x88, 0xc8, 0, 0, 0, 0xc3,
+    ];
+    let mut built = Built::new();
+    built.function("SSL_get_client_random", &code);
+    let file = built.file();
+    let image = Image::parse(&file).expect("well-formed");
+    let isa = isa::for_machine(image.machine).expect("x86-64");
+    let behind = Behind {
+        pointer: 0xa8,
+        offset: 0xb8,
+    };
+    assert_eq!(
+        fields::client_random(isa.as_ref(), &image, &mut Vec::new()),
+        (None, Some(behind))
+    );
+}

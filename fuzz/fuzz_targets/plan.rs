@@ -1,0 +1,135 @@
+//! The planner under libFuzzer: whatever the bytes, it must return, soon.
+//!
+//! The first byte chooses what the rest is: a file; code of one of two machines, in a file whose exported functions all begin
+//! in it; or changes to a real library, named by `REPRISE_FUZZ_LIBRARY` or found where Debian has it.
+
+#![no_main]
+
+#[expect(dead_code, reason = "the agent uses more of it than `plan` alone")]
+#[path = "../../agent/src/plan/mod.rs"]
+mod plan;
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use plan::{Images, ProbePoint};
+
+/// The functions that a plan asks for.
+const NAMES: [&str; 20] = [
+    "SSL_set_accept_state",
+    "SSL_set_connect_state",
+    "TLS_method",
+    "TLS_server_method",
+    "TLS_client_method",
+    "SSLv23_method",
+    "SSL_get_state",
+    "SSL_state",
+    "SSL_in_before",
+    "SSL_in_init",
+    "SSL_is_server",
+    "SSL_session_reused",
+    "ssl3_ctrl",
+    "SSL_version",
+    "SSL_get_rbio",
+    "SSL_get_wbio",
+    "SSL_get_client_random",
+    "SSL_free",
+    "ERR_put_error",
+    "OpenSSL_version",
+];
+/// Where the code is, in the file and in memory.
+const CODE: u64 = 0x1000;
+
+static LIBRARY: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
+    let named = std::env::var("REPRISE_FUZZ_LIBRARY").ok();
+    let path = named.unwrap_or_else(|| "/usr/lib/x86_64-linux-gnu/libssl.so.3".to_owned());
+    std::fs::read(path).ok()
+});
+
+fuzz_target!(|input: &[u8]| {
+    let Some((kind, rest)) = input.split_first() else {
+        return;
+    };
+    match kind % 4 {
+        0 => run(rest),
+        1 => run(&exporting(62, rest)),
+        2 => run(&exporting(183, rest)),
+        _ => {
+            if let Some(library) = LIBRARY.as_ref() {
+                run(&changed(library.clone(), rest));
+            }
+        }
+    }
+});
+
+fn run(file: &[u8]) {
+    let images = Images {
+        ssl: file,
+        crypto: Some(file),
+    };
+    if let Ok(plan) = plan::plan(images) {
+        let inside = |point: &ProbePoint| point.offset < file.len() as u64;
+        assert!(plan.entries.iter().chain(&plan.exits).all(inside));
+    }
+}
+
+/// A library with `input` as its code. Each function begins where two bytes of the input say.
+fn exporting(machine: u16, input: &[u8]) -> Vec<u8> {
+    let starts = input.get(..NAMES.len() * 2).unwrap_or_default();
+    let code = input.get(starts.len()..).unwrap_or_default();
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut tables = Vec::new();
+    let mut names = vec![0];
+    tables.extend([0; 24]);
+    for (name, start) in NAMES.iter().zip(starts.chunks_exact(2)) {
+        let start = u64::from(u16::from_le_bytes([start[0], start[1]]));
+        let at = CODE + start % (code.len() as u64 + 1) / 4 * 4;
+        tables.extend((names.len() as u32).to_le_bytes());
+        tables.extend([0x12, 0, 1, 0]);
+        tables.extend(at.to_le_bytes());
+        tables.extend(1_u64.to_le_bytes());
+        names.extend(name.as_bytes());
+        names.push(0);
+    }
+    let symbols = CODE + code.len() as u64;
+    let strings = symbols + tables.len() as u64;
+    let dynamic = strings + names.len() as u64;
+    tables.extend(&names);
+    for word in [5, strings, 10, names.len() as u64, 6, symbols, 0, 0] {
+        tables.extend(word.to_le_bytes());
+    }
+    file.extend(3_u16.to_le_bytes());
+    file.extend(machine.to_le_bytes());
+    file.extend(1_u32.to_le_bytes());
+    [0_u64, 64, 0]
+        .iter()
+        .for_each(|word| file.extend(word.to_le_bytes()));
+    file.extend(0_u32.to_le_bytes());
+    [64_u16, 56, 2, 64, 0, 0]
+        .iter()
+        .for_each(|half| file.extend(half.to_le_bytes()));
+    let size = (code.len() + tables.len()) as u64;
+    for (kind, at, size) in [(1_u32, CODE, size), (2, dynamic, 64)] {
+        file.extend(kind.to_le_bytes());
+        file.extend(5_u32.to_le_bytes());
+        [at, at, at, size, size, 8]
+            .iter()
+            .for_each(|word| file.extend(word.to_le_bytes()));
+    }
+    file.resize(CODE as usize, 0);
+    file.extend(code);
+    file.extend(tables);
+    file
+}
+
+/// A library in which each four bytes of `input` change one byte: three say which, one what it becomes.
+fn changed(mut library: Vec<u8>, input: &[u8]) -> Vec<u8> {
+    for change in input.chunks_exact(4) {
+        let place = u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize;
+        let length = library.len().max(1);
+        if let Some(byte) = library.get_mut(place % length) {
+            *byte = change[3];
+        }
+    }
+    library
+}
