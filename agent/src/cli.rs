@@ -157,6 +157,24 @@ mod tests {
     }
 
     #[test]
+    fn help_matches_the_golden_file() {
+        let mut help = String::new();
+        for command in Cli::command().get_subcommands_mut() {
+            let text = command.render_long_help().to_string();
+            help.push_str(&format!("# {}\n{text}\n", command.get_name()));
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli.golden.txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &help).unwrap();
+        }
+        let golden = std::fs::read_to_string(path).unwrap();
+        assert_eq!(
+            help, golden,
+            "UPDATE_GOLDEN=1 rewrites it; then read the difference"
+        );
+    }
+
+    #[test]
     fn bounds_are_kept() {
         assert!(Cli::try_parse_from(["reprise", "run", "--peer-prefix-v4", "33"]).is_err());
         assert!(Cli::try_parse_from(["reprise", "run", "--window", "0"]).is_err());
