@@ -283,12 +283,7 @@ fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) 
         tracing::warn!(path, reason = listed.evidence, "library not observed");
         return listed;
     }
-    match sensor.attach(
-        &plan,
-        &found.ssl.file,
-        found.crypto.as_ref().map(|image| &image.file),
-        status,
-    ) {
+    match sensor.attach(&plan, &found.ssl, found.crypto.as_ref(), status) {
         Ok(_) => {
             listed.observed = true;
             listed.entry = match plan.hook {

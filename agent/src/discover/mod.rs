@@ -7,6 +7,7 @@ mod image;
 
 use std::{
     collections::{BTreeSet, HashSet},
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError},
@@ -59,10 +60,10 @@ pub enum Found {
 pub struct Library {
     /// Where it was found first, for people; nothing is opened by it again.
     pub path: String,
-    /// The library itself.
-    pub ssl: Image,
-    /// The crypto library of the process or directory that it was found in.
-    pub crypto: Option<Image>,
+    /// The library itself, open.
+    pub ssl: File,
+    /// The crypto library of the process or directory that it was found in, open.
+    pub crypto: Option<File>,
     /// The plan, or why there is none.
     pub plan: Result<Plan, NoPlan>,
 }
@@ -191,10 +192,11 @@ impl Discovery {
             ssl: &ssl.bytes,
             crypto: crypto.as_ref().map(|image| image.bytes.as_slice()),
         });
+        // The bytes end here: a queue of whole programs could be large.
         let library = Library {
             path: candidate.shown.clone(),
-            ssl,
-            crypto,
+            ssl: ssl.file,
+            crypto: crypto.map(|image| image.file),
             plan,
         };
         self.found
