@@ -129,7 +129,7 @@ fn task(tgid: u32) -> bool {
 }
 
 /// Memory BIOs: the program itself received, in this thread, right before this drive. Not asked for a process that was seen to
-/// receive or send inside a drive, whose other receives belong to other connections. Each drive may correct the one before: an
+/// receive inside a drive, whose other receives belong to other connections. Each drive may correct the one before: an
 /// unclaimed receive can also be application data of another connection, whose reading drives nothing.
 fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open) {
     let Some(received) = HS_RECEIVED.get_ptr_mut(pid_tgid) else {

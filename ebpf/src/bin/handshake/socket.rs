@@ -42,8 +42,13 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
         }
         return Ok(());
     };
+    if in_call == 0 {
+        HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
+    }
     let layout = record::layout(&RECEIVE);
-    found(tgid, ssl, record::word(ctx, layout.skaddr)?, || {
+    let skaddr = record::word(ctx, layout.skaddr)?;
+    // Surer than anything else: it takes the place of a receive before the drive.
+    found(tgid, ssl, skaddr, socket_source::BEFORE, || {
         record::socket(ctx, &layout)
     })
 }
@@ -60,27 +65,36 @@ pub(crate) fn try_send(ctx: &TracePointContext) -> Result<(), Fault> {
         // No TCP socket, or one that was established before the probes were attached.
         return Ok(());
     };
-    found((pid_tgid >> 32) as u32, ssl, skaddr, || {
-        // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
-        let tuple = unsafe { &*tuple };
-        // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
-        Ok(Socket {
-            local: [tuple.local[0], tuple.local[1]],
-            remote: [tuple.remote[0], tuple.remote[1]],
-            local_port: tuple.local_port,
-            remote_port: tuple.remote_port,
-            reserved: 0,
-            cookie: tuple.cookie,
-        })
-    })
+    // Only where nothing is known: a callback inside the drive of a memory-BIO program may send on any socket.
+    found(
+        (pid_tgid >> 32) as u32,
+        ssl,
+        skaddr,
+        socket_source::NONE,
+        || {
+            // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
+            let tuple = unsafe { &*tuple };
+            // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
+            Ok(Socket {
+                local: [tuple.local[0], tuple.local[1]],
+                remote: [tuple.remote[0], tuple.remote[1]],
+                local_port: tuple.local_port,
+                remote_port: tuple.remote_port,
+                reserved: 0,
+                cookie: tuple.cookie,
+            })
+        },
+    )
 }
 
-/// The current thread moved data on a socket inside a drive of `ssl`: this is the handshake's socket.
+/// The current thread moved data on a socket inside a drive of `ssl`: this is the handshake's socket, unless one from a source
+/// beyond `weaker` is known.
 #[inline(always)]
 fn found(
     tgid: u32,
     ssl: u64,
     skaddr: u64,
+    weaker: u8,
     socket: impl FnOnce() -> Result<Socket, Fault>,
 ) -> Result<(), Fault> {
     let key = OpenKey {
@@ -93,13 +107,13 @@ fn found(
     };
     // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
     let open = unsafe { &mut *open };
-    if open.socket_source == u32::from(socket_source::IN_CALL) {
+    let known = open.socket_source;
+    if known != u32::from(socket_source::NONE) && known != u32::from(weaker) {
         return Ok(());
     }
     open.socket = socket()?;
     open.skaddr = skaddr;
     open.socket_source = u32::from(socket_source::IN_CALL);
-    HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
     HS_SOCKETS
         .insert(skaddr, key, 0)
         .map_err(|_| Fault::MapFull)
