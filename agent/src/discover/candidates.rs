@@ -13,7 +13,7 @@ use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
 use super::{
     carrier::defines_tls,
-    image::{Image, ImageError, open_path},
+    image::{self, Image, ImageError, Opened},
 };
 
 /// Directories where distributions keep shared libraries; architecture directories below `lib` and `usr/lib` are looked into too.
@@ -37,19 +37,19 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub(super) fn open(&self) -> Result<Image, ImageError> {
+    pub(super) fn open(&self) -> Result<Opened, ImageError> {
         open_first(&self.names)
     }
 
     pub(super) fn open_crypto(&self) -> Option<Image> {
-        open_first(&self.crypto).ok()
+        open_first(&self.crypto).and_then(Opened::read).ok()
     }
 }
 
-fn open_first(names: &[PathBuf]) -> Result<Image, ImageError> {
+fn open_first(names: &[PathBuf]) -> Result<Opened, ImageError> {
     let mut last = Err(ImageError::NotRegular(PathBuf::new()));
     for name in names {
-        last = open_path(name);
+        last = image::open(name);
         if last.is_ok() {
             break;
         }

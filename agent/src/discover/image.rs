@@ -19,14 +19,21 @@ pub(super) struct FileId {
     inode: u64,
 }
 
-/// An open file and what was in it when it was opened.
+/// An open file, not read yet.
+#[derive(Debug)]
+pub(super) struct Opened {
+    path: PathBuf,
+    file: File,
+    pub(super) id: FileId,
+}
+
+/// An open file and what was in it when it was read.
 #[derive(Debug)]
 pub struct Image {
     /// The open file.
     pub file: File,
     /// Its content.
     pub bytes: Vec<u8>,
-    pub(super) id: FileId,
 }
 
 /// Why a file could not be read.
@@ -53,17 +60,17 @@ pub enum ImageError {
     },
 }
 
-/// Opens and reads a file by path.
+/// Opens a file by path. What it is is known then, before a byte of it is read.
 ///
 /// # Errors
 ///
 /// [`ImageError`] that names the file.
-pub fn open_path(path: &Path) -> Result<Image, ImageError> {
+pub(super) fn open(path: &Path) -> Result<Opened, ImageError> {
     let read = |source| ImageError::Read {
         path: path.to_owned(),
         source,
     };
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         // A pipe or device under a library's name must not stop the thread.
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
@@ -80,15 +87,30 @@ pub fn open_path(path: &Path) -> Result<Image, ImageError> {
             size,
         });
     }
-    // Read, not mapped: a file truncated under a mapping would kill the agent.
-    let mut bytes = Vec::new();
-    file.by_ref()
-        .take(MAX_SIZE)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
     let id = FileId {
         device: metadata.dev(),
         inode: metadata.ino(),
     };
-    Ok(Image { file, bytes, id })
+    Ok(Opened {
+        path: path.to_owned(),
+        file,
+        id,
+    })
+}
+
+impl Opened {
+    /// Reads it whole.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Read`] that names the file.
+    pub(super) fn read(self) -> Result<Image, ImageError> {
+        let Self { path, file, .. } = self;
+        // Read, not mapped: a file truncated under a mapping would kill the agent.
+        let mut bytes = Vec::new();
+        match (&file).take(MAX_SIZE).read_to_end(&mut bytes) {
+            Ok(_) => Ok(Image { file, bytes }),
+            Err(source) => Err(ImageError::Read { path, source }),
+        }
+    }
 }

@@ -17,8 +17,11 @@ use std::{
 
 use tokio::sync::mpsc::Sender;
 
-pub use self::image::{Image, ImageError, open_path};
-use self::{candidates::Candidate, image::FileId};
+pub use self::image::{Image, ImageError};
+use self::{
+    candidates::Candidate,
+    image::{FileId, Opened},
+};
 use crate::plan::{self, Images, NoPlan, Plan};
 
 /// When a process that executed a program is looked at: its libraries are mapped a little later, some by `dlopen` much later.
@@ -181,12 +184,18 @@ impl Discovery {
             return Ok(());
         }
         // A file that went away between the look and the opening comes back with its next user.
-        let Ok(ssl) = candidate.open() else {
+        let Ok(opened) = candidate.open() else {
             return Ok(());
         };
-        if !self.files.insert(ssl.id) {
+        // Most are known, and need not be read again.
+        if self.files.contains(&opened.id) {
             return Ok(());
         }
+        let id = opened.id;
+        let Ok(ssl) = opened.read() else {
+            return Ok(());
+        };
+        self.files.insert(id);
         let crypto = candidate.open_crypto();
         let plan = plan::plan(Images {
             ssl: &ssl.bytes,
@@ -217,7 +226,10 @@ pub fn libraries_of(pid: u32) -> Result<Vec<(String, Image, Option<Image>)>, Str
     let opened = candidates::mapped(pid, &mut HashSet::new())
         .into_iter()
         .map(|candidate| {
-            let ssl = candidate.open().map_err(|error| crate::chain(&error))?;
+            let ssl = candidate
+                .open()
+                .and_then(Opened::read)
+                .map_err(|error| crate::chain(&error))?;
             let crypto = candidate.open_crypto();
             Ok((candidate.shown, ssl, crypto))
         });
@@ -232,5 +244,5 @@ pub fn libraries_of(pid: u32) -> Result<Vec<(String, Image, Option<Image>)>, Str
 pub fn library_at(path: &Path) -> Result<(String, Image, Option<Image>), ImageError> {
     let candidate = candidates::file(path);
     let crypto = candidate.open_crypto();
-    Ok((candidate.shown.clone(), candidate.open()?, crypto))
+    Ok((candidate.shown.clone(), candidate.open()?.read()?, crypto))
 }
