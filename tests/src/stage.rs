@@ -99,6 +99,14 @@ impl Stage {
         });
     }
 
+    /// Holds the rule in `namespace` to what it should have dropped by now.
+    ///
+    /// # Panics
+    /// When it dropped more or less.
+    pub fn expect_dropped(&self, namespace: &str, packets: u32) {
+        assert_eq!(self.net.dropped(namespace), packets, "the rule missed");
+    }
+
     /// That both roles' handshakes are counted as completed, `with_loss` of the given role.
     ///
     /// # Panics

@@ -22,11 +22,7 @@ fn a_lost_client_hello() {
     );
     stage.net.rule(&stage.net.server, &rule);
     let report = stage.complete();
-    assert_eq!(
-        stage.net.dropped(&stage.net.server),
-        CONNECTIONS,
-        "the rule missed"
-    );
+    stage.expect_dropped(&stage.net.server, CONNECTIONS);
     assert_eq!(
         report.total(|row| row.retransmits),
         CONNECTIONS,
@@ -56,11 +52,7 @@ fn a_lost_flight_of_the_server() {
     stage.net.rule(&stage.net.client, &rule);
     let before = stage.net.retransmitted(stage.server.process.pid());
     stage.complete();
-    assert_eq!(
-        stage.net.dropped(&stage.net.client),
-        CONNECTIONS,
-        "the rule missed"
-    );
+    stage.expect_dropped(&stage.net.client, CONNECTIONS);
     let kernel = stage.net.retransmitted(stage.server.process.pid()) - before;
     assert!(
         kernel >= CONNECTIONS,
@@ -88,11 +80,7 @@ fn a_lost_syn() {
     );
     stage.net.rule(&stage.net.server, &rule);
     let report = stage.complete();
-    assert_eq!(
-        stage.net.dropped(&stage.net.server),
-        CONNECTIONS,
-        "the rule missed"
-    );
+    stage.expect_dropped(&stage.net.server, CONNECTIONS);
     assert_eq!(
         report.total(|row| row.retransmits),
         CONNECTIONS,
@@ -116,11 +104,7 @@ fn a_lost_syn_ack() {
     stage.net.rule(&stage.net.client, &rule);
     let before = stage.net.retransmitted(stage.server.process.pid());
     let report = stage.complete();
-    assert_eq!(
-        stage.net.dropped(&stage.net.client),
-        CONNECTIONS,
-        "the rule missed"
-    );
+    stage.expect_dropped(&stage.net.client, CONNECTIONS);
     // Both ends have a timer of one second: the SYN-ACK is repeated by the server's, or because the SYN is.
     let kernel = stage.net.retransmitted(stage.server.process.pid()) - before;
     assert!(
