@@ -72,6 +72,12 @@ pub struct Observing {
     /// Leave library files below this path alone; may be given more than once.
     #[arg(long, value_name = "PATH")]
     pub ignore: Vec<PathBuf>,
+    /// Connections whose TLS hellos are followed at one time.
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub max_hellos: u32,
+    /// Memory for hellos that are not complete, in KiB over all connections.
+    #[arg(long, value_name = "KIB", default_value_t = 16_384, value_parser = value_parser!(u32).range(64..=1_048_576))]
+    pub max_hello_memory: u32,
 }
 
 /// `reprise run`.

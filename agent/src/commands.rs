@@ -9,8 +9,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cli::{Counting, Inspect, Record, Replay, Run, Watch},
-    host, http, inspect as inspection,
+    cli::{Counting, Inspect, Observing, Record, Replay, Run, Watch},
+    hello, host, http, inspect as inspection,
     observed::{Observed, Shared},
     observer::{ObserveError, Observer},
     peers::{Groups, Naming},
@@ -80,7 +80,12 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None, &args.observing.ignore)?;
+        let observer = Observer::start(
+            shared.clone(),
+            None,
+            &args.observing.ignore,
+            hellos(&args.observing),
+        )?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
         tasks.spawn(http::serve(listener, shared, shutdown.clone()));
@@ -103,7 +108,12 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         };
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None, &args.observing.ignore)?;
+        let observer = Observer::start(
+            shared.clone(),
+            None,
+            &args.observing.ignore,
+            hellos(&args.observing),
+        )?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
             tasks.spawn(http::serve(listener, shared.clone(), shutdown.clone()));
@@ -137,7 +147,12 @@ pub fn record(args: &Record) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), Some(recorder), &args.observing.ignore)?;
+        let observer = Observer::start(
+            shared.clone(),
+            Some(recorder),
+            &args.observing.ignore,
+            hellos(&args.observing),
+        )?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
         let limit = async {
@@ -227,6 +242,13 @@ fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
         counting.max_connections as usize,
         naming,
     ))
+}
+
+const fn hellos(observing: &Observing) -> hello::Limits {
+    hello::Limits {
+        max_connections: observing.max_hellos as usize,
+        max_bytes: observing.max_hello_memory as usize * 1024,
+    }
 }
 
 fn share(pipeline: Pipeline) -> Shared {

@@ -10,6 +10,8 @@ use reprise_ebpf::{
 use thiserror::Error;
 use zerocopy::FromBytes;
 
+use crate::hello::{self, HelloEvent};
+
 /// One thing that happened, in order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -19,6 +21,8 @@ pub enum Event {
     Tcp(TcpEvent),
     /// A process executed a new program.
     Exec(ExecEvent),
+    /// The first flights of a connection ended.
+    Hello(HelloEvent),
     /// Time passed: nothing older than this is still on its way. Nanoseconds of `CLOCK_MONOTONIC`.
     Tick(u64),
 }
@@ -56,6 +60,7 @@ impl Event {
             tcp::RETRANSMIT | tcp::RETRANSMIT_SYNACK | tcp::RESET_RECEIVED | tcp::RESET_SENT => {
                 prefix(bytes).map(Self::Tcp)
             }
+            hello::HELLO => prefix(bytes).map(Self::Hello),
             TICK => Ok(Self::Tick(header.time_ns)),
             kind => Err(DecodeError::Kind(kind)),
         }
@@ -68,6 +73,7 @@ impl Event {
             Self::Handshake(event) => event.header.time_ns,
             Self::Tcp(event) => event.header.time_ns,
             Self::Exec(event) => event.header.time_ns,
+            Self::Hello(event) => event.header.time_ns,
             Self::Tick(time) => *time,
         }
     }

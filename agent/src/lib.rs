@@ -5,6 +5,7 @@ pub mod commands;
 pub mod correlate;
 pub mod discover;
 pub mod event;
+pub mod hello;
 pub mod host;
 pub mod http;
 pub mod inspect;

@@ -19,6 +19,7 @@ use zerocopy::IntoBytes as _;
 use crate::{
     discover::{self, Found, Request},
     event::Event,
+    hello::{self, HelloEvent, Tracker},
     host::{self, Lack},
     observed::{Observed, Shared},
     plan::{Fields, Hook},
@@ -56,6 +57,7 @@ pub enum ObserveError {
 pub struct Observer {
     shared: Shared,
     sensors: Sensors,
+    hellos: Tracker,
     recorder: Option<Recorder<BufWriter<File>>>,
     requests: mpsc::Sender<Request>,
     found: tokio::sync::mpsc::Receiver<Found>,
@@ -73,6 +75,7 @@ impl Observer {
         shared: Shared,
         recorder: Option<Recorder<BufWriter<File>>>,
         ignored: &[PathBuf],
+        hellos: hello::Limits,
     ) -> Result<Self, ObserveError> {
         let sensors = Sensors::start(&mut shared.lock().status);
         if sensors.handshake.is_none() {
@@ -91,6 +94,7 @@ impl Observer {
         Ok(Self {
             shared,
             sensors,
+            hellos: Tracker::new(hellos),
             recorder,
             requests,
             found,
@@ -145,6 +149,35 @@ impl Observer {
         let recorder = &mut self.recorder;
         let requests = &self.requests;
         let mut failed = None;
+        // What the wire told in raw form goes no further than this: only what was made of it is recorded.
+        let mut hellos: Vec<HelloEvent> = Vec::new();
+        if let Some(sensor) = &mut self.sensors.hello {
+            let health = status.sensor_mut(Sensor::Hello);
+            let tracker = &mut self.hellos;
+            for _ in 0..BATCHES {
+                let more = sensor.ring.drain(|bytes| {
+                    health.events += 1;
+                    if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello)) {
+                        tracing::debug!(reason = %error, "segment not understood");
+                        health.lost += 1;
+                    }
+                });
+                if !more {
+                    break;
+                }
+            }
+            tracker.expire(now, &mut |hello| hellos.push(hello));
+            status.first_flights = tracker.len() as u64;
+            status.evicted_flights = tracker.evicted();
+        }
+        for hello in hellos {
+            pipeline.push(&Event::Hello(hello));
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(hello.as_bytes())
+            {
+                failed.get_or_insert(error);
+            }
+        }
         let mut take = |sensor: Sensor, bytes: &[u8]| {
             let health = status.sensor_mut(sensor);
             health.events += 1;

@@ -13,11 +13,13 @@ pub enum Sensor {
     Handshake,
     /// TCP tracepoints.
     Tcp,
+    /// First flights on the wire.
+    Hello,
 }
 
 impl Sensor {
     /// Every sensor, in the order of their index.
-    pub const ALL: [Self; 2] = [Self::Handshake, Self::Tcp];
+    pub const ALL: [Self; 3] = [Self::Handshake, Self::Tcp, Self::Hello];
 
     /// Label value.
     #[must_use]
@@ -25,6 +27,7 @@ impl Sensor {
         match self {
             Self::Handshake => "handshake",
             Self::Tcp => "tcp",
+            Self::Hello => "hello",
         }
     }
 }
@@ -102,9 +105,23 @@ pub struct Status {
     pub programs: BTreeMap<String, (u64, u64)>,
     /// Handshakes open now.
     pub open_handshakes: u64,
+    /// Connections in their first flight now, as far as the wire shows.
+    #[serde(default)]
+    pub first_flights: u64,
+    /// Connections that were given up in their first flight, for want of room or of patience.
+    #[serde(default)]
+    pub evicted_flights: u64,
     /// Whether every running process has been looked at once.
     pub scanned: bool,
 }
+
+/// What stands for the libraries of handshakes that were counted from the wire alone, as labels.
+pub const WIRE: [(&str, &str); 4] = [
+    ("library", "wire"),
+    ("version", "unknown"),
+    ("entry", "cgroup_skb"),
+    ("evidence", "first_flight"),
+];
 
 /// Library files listed; the sensor cannot attach more either.
 pub const MAX_LIBRARIES: usize = reprise_ebpf::handshake::MAX_LIBRARIES as usize;
@@ -126,11 +143,12 @@ impl Status {
         *self.probes.entry((probe, verdict)).or_default() += 1;
     }
 
-    /// Whether some library is observed.
+    /// Whether handshakes are observed: those of some library, or all that pass on the wire.
     #[must_use]
     pub fn observes_handshakes(&self) -> bool {
-        self.sensor(Sensor::Handshake).attached
-            && self.libraries.iter().any(|library| library.observed)
+        self.sensor(Sensor::Hello).attached
+            || self.sensor(Sensor::Handshake).attached
+                && self.libraries.iter().any(|library| library.observed)
     }
 
     /// Why the agent is not ready; `None` when it is.

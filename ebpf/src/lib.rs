@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod handshake;
+pub mod hello;
 pub mod tcp;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -16,7 +17,7 @@ pub const ABSENT: u32 = u32::MAX;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
-    /// Which event follows: a constant of [`handshake`] or [`tcp`].
+    /// Which event follows: a constant of [`handshake`], [`hello`] or [`tcp`].
     pub kind: u32,
     /// Size of the whole event, bytes.
     pub size: u32,

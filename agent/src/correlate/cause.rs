@@ -4,6 +4,7 @@
 use reprise_ebpf::handshake::{HandshakeEvent, flag, outcome};
 
 use super::history::{History, Retransmits};
+use crate::hello::end;
 
 /// `SSL_R_UNEXPECTED_EOF_WHILE_READING` (include/openssl/sslerr.h, 3.0 and later).
 const REASON_UNEXPECTED_EOF: u32 = 294;
@@ -91,4 +92,16 @@ pub(super) fn of(event: &HandshakeEvent, history: &History, retransmits: Retrans
         };
     }
     Cause::Abandoned
+}
+
+/// The cause of a handshake that was seen on the wire alone and did not complete; `how` is a constant of [`end`].
+pub(super) const fn of_wire(how: u8, retransmits: Retransmits) -> Cause {
+    match how {
+        end::ALERT_IN => Cause::AlertReceived,
+        end::ALERT_OUT => Cause::AlertSent,
+        _ if retransmits.any() => Cause::PacketLoss,
+        end::RESET => Cause::Reset,
+        end::CLOSED_IN => Cause::Closed,
+        _ => Cause::Abandoned,
+    }
 }

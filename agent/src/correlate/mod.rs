@@ -2,19 +2,32 @@
 //! recorded stream gives the same observations as the live one.
 //!
 //! A handshake's end waits for [`SETTLE_NS`] of event time, since the TCP events that explain it travel in another ring;
-//! then it is joined with what happened on its connection and leaves as one [`Observation`].
+//! then it is joined with what happened on its connection and leaves as one [`Observation`]. What the `hello` sensor saw is
+//! joined to it by the client random; a handshake that no library tells of is observed from the wire alone.
 
 mod cause;
 mod history;
+mod offer;
+mod wire;
 
 use std::collections::VecDeque;
 
-use reprise_ebpf::handshake::{HandshakeEvent, outcome, role};
+use reprise_ebpf::handshake::{HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source};
 
-pub use self::cause::Cause;
-use self::history::Histories;
-pub use self::history::Retransmits;
-use crate::event::{Connection, Event};
+pub use self::{
+    cause::Cause,
+    history::Retransmits,
+    offer::{Mechanism, Offer},
+};
+use self::{
+    history::Histories,
+    offer::Given,
+    wire::{Settled, Wires},
+};
+use crate::{
+    event::{Connection, Event},
+    hello::{HelloEvent, end},
+};
 
 /// How long a handshake's end waits for TCP events that happened before it, nanoseconds.
 pub const SETTLE_NS: u64 = 200_000_000;
@@ -84,8 +97,16 @@ pub struct Observation {
     pub retransmits: Retransmits,
     /// Library error reason, 0 for none.
     pub reason: u32,
-    /// Process.
+    /// Process; 0 where it was seen on the wire alone.
     pub tgid: u32,
+    /// What the client offered to resume.
+    pub offer: Offer,
+    /// What both sides said on the wire, where that was seen.
+    pub hello: Option<HelloEvent>,
+    /// Wire and library disagree whether a session was resumed.
+    pub conflict: bool,
+    /// Told by the wire alone: no library that is observed made it.
+    pub wire: bool,
 }
 
 /// What the engine keeps and what it had to forget.
@@ -99,6 +120,10 @@ pub struct Tracked {
     pub waiting: usize,
     /// Handshakes of unknown role, which are counted nowhere else.
     pub unknown_role: u64,
+    /// Handshakes seen on the wire that wait for their library.
+    pub wires: usize,
+    /// Those that did not wait to the end, for want of room.
+    pub evicted_wires: u64,
 }
 
 /// See the module.
@@ -106,6 +131,8 @@ pub struct Tracked {
 pub struct Engine {
     histories: Histories,
     waiting: VecDeque<HandshakeEvent>,
+    wires: Wires,
+    given: Given,
     now_ns: u64,
     unknown_role: u64,
 }
@@ -117,6 +144,8 @@ impl Engine {
         Self {
             histories: Histories::new(max_connections),
             waiting: VecDeque::new(),
+            wires: Wires::new(MAX_WAITING),
+            given: Given::new(),
             now_ns: 0,
             unknown_role: 0,
         }
@@ -133,6 +162,9 @@ impl Engine {
                 self.waiting.push_back(*handshake);
             }
             Event::Tcp(tcp) => self.histories.record(tcp),
+            Event::Hello(hello) => {
+                self.wires.record(hello);
+            }
             Event::Exec(_) | Event::Tick(_) => {}
         }
         while let Some(oldest) = self.waiting.front()
@@ -140,6 +172,7 @@ impl Engine {
         {
             self.conclude_oldest(out);
         }
+        self.conclude_wires(self.now_ns, out);
     }
 
     /// Concludes everything that waits: the stream has ended.
@@ -147,6 +180,7 @@ impl Engine {
         while !self.waiting.is_empty() {
             self.conclude_oldest(out);
         }
+        self.conclude_wires(u64::MAX, out);
     }
 
     /// Sizes and losses of the bounded tables.
@@ -157,6 +191,8 @@ impl Engine {
             evicted_connections: self.histories.evicted(),
             waiting: self.waiting.len(),
             unknown_role: self.unknown_role,
+            wires: self.wires.len(),
+            evicted_wires: self.wires.evicted(),
         }
     }
 
@@ -172,19 +208,27 @@ impl Engine {
                 return;
             }
         };
-        let connection = Connection::of_handshake(&event);
+        let Ok(hello) = self.wires.claim(role, &event) else {
+            return;
+        };
+        let mut connection = Connection::of_handshake(&event);
+        // Sure, where the library's own way to its socket is a guess or leads nowhere.
+        if let Some(hello) = &hello
+            && event.socket_source != socket_source::IN_CALL
+        {
+            connection = Connection::of(&hello.socket).or(connection);
+        }
         let history = connection.and_then(|connection| self.histories.take(&connection));
         let history = history.unwrap_or_default();
         let retransmits = history.retransmits(event.begin_ns, event.header.time_ns);
+        let resumed = event.hit == 1;
         let end = if event.outcome == outcome::COMPLETED {
-            End::Completed(if event.hit == 1 {
-                Resumption::Resumed
-            } else {
-                Resumption::Full
-            })
+            End::Completed(Resumption::of(resumed))
         } else {
             End::Failed(cause::of(&event, &history, retransmits))
         };
+        let completed = event.outcome == outcome::COMPLETED && event.hit != HIT_UNKNOWN;
+        let on_wire = hello.and_then(|hello| hello.resumed());
         out(Observation {
             time_ns: event.header.time_ns,
             role,
@@ -196,7 +240,55 @@ impl Engine {
             retransmits,
             reason: event.reason,
             tgid: event.tgid,
+            offer: hello.map_or(Offer::Unknown, |hello| self.offer(&hello)),
+            hello,
+            conflict: completed && on_wire.is_some_and(|on_wire| on_wire != resumed),
+            wire: false,
         });
+    }
+
+    /// What was offered; then what the server gave is known, too.
+    fn offer(&mut self, hello: &HelloEvent) -> Offer {
+        let offer = self.given.offer(hello);
+        self.given.note(hello);
+        offer
+    }
+
+    /// Observes handshakes that ended on the wire and that no library has told of since.
+    fn conclude_wires(&mut self, now_ns: u64, out: &mut impl FnMut(Observation)) {
+        while let Some(Settled(settled)) = self.wires.mature(now_ns) {
+            let Some(hello) = settled else { continue };
+            let Some(role) = wire::role_of(&hello) else {
+                continue;
+            };
+            let connection = Connection::of(&hello.socket);
+            let history = connection.and_then(|connection| self.histories.take(&connection));
+            let history = history.unwrap_or_default();
+            let (begin_ns, end_ns) = (hello.begin_ns, hello.header.time_ns);
+            let retransmits = history.retransmits(begin_ns, end_ns);
+            let end = match (hello.end, hello.resumed()) {
+                (end::COMPLETED, Some(resumed)) => End::Completed(Resumption::of(resumed)),
+                // Not followed to the end: nobody can say how it went.
+                (end::COMPLETED | end::UNKNOWN, _) => continue,
+                (how, _) => End::Failed(cause::of_wire(how, retransmits)),
+            };
+            out(Observation {
+                time_ns: end_ns,
+                role,
+                version: Version::from_wire(u32::from(hello.version)),
+                end,
+                duration_ns: end_ns.saturating_sub(begin_ns),
+                library_ns: 0,
+                connection,
+                retransmits,
+                reason: 0,
+                tgid: 0,
+                offer: self.offer(&hello),
+                hello: Some(hello),
+                conflict: false,
+                wire: true,
+            });
+        }
     }
 }
 
@@ -246,6 +338,12 @@ impl Version {
 impl Resumption {
     /// Both, in the order of their index.
     pub const ALL: [Self; 2] = [Self::Full, Self::Resumed];
+
+    /// Which of both.
+    #[must_use]
+    pub const fn of(resumed: bool) -> Self {
+        if resumed { Self::Resumed } else { Self::Full }
+    }
 
     /// Label value.
     #[must_use]

@@ -24,6 +24,9 @@ pub(super) fn encode(
     let stats = &pipeline.stats;
     if status.observes_handshakes() {
         handshakes::handshakes(stats, encoder)?;
+        if status.sensor(Sensor::Hello).attached {
+            handshakes::offers(stats, encoder)?;
+        }
         peers::peers(stats, pipeline.now_ns(), encoder)?;
         if status.sensor(Sensor::Tcp).attached {
             handshakes::loss(stats, encoder)?;

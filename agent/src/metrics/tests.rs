@@ -4,7 +4,9 @@ use std::fs;
 
 use super::{Format, Page};
 use crate::{
-    correlate::{Cause, End, Observation, Resumption, Retransmits, Role, Version},
+    correlate::{
+        Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
+    },
     event::{Connection, Event},
     observed::{Observed, Shared},
     peers::{Groups, Naming},
@@ -41,6 +43,10 @@ fn observed() -> Observed {
         retransmits,
         reason: 0,
         tgid: 1,
+        offer: Offer::Session(Mechanism::Psk),
+        hello: None,
+        conflict: false,
+        wire: false,
     };
     let lost = Retransmits {
         handshake: 2,
@@ -114,6 +120,7 @@ fn a_sensor_that_is_not_attached_has_no_zeroes() {
     assert!(!text.contains("sensor=\"tcp\""));
     let mut none = self::observed();
     none.status.libraries.clear();
+    *none.status.sensor_mut(Sensor::Hello) = Default::default();
     assert!(!page(none).contains("reprise_handshakes_total"));
 }
 

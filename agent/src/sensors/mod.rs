@@ -1,7 +1,9 @@
 //! The only room that talks to aya and the kernel: loads the BPF objects, attaches them, reads their rings. Each sensor fails
 //! alone and says so in [`Status`].
 
+mod cgroup;
 pub mod handshake;
+pub mod hello;
 pub mod ring;
 pub mod tcp;
 pub mod tracefs;
@@ -17,7 +19,7 @@ use aya::{
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-use self::{handshake::HandshakeSensor, tcp::TcpSensor};
+use self::{handshake::HandshakeSensor, hello::HelloSensor, tcp::TcpSensor};
 use crate::status::{Sensor, Status, Verdict};
 
 /// Why a sensor, or a part of one, does not work.
@@ -69,6 +71,9 @@ pub enum SensorError {
         /// The field.
         field: &'static str,
     },
+    /// The root of the cgroup v2 hierarchy could not be opened.
+    #[error("failed to open the root of the cgroup v2 hierarchy")]
+    Cgroup(#[source] io::Error),
     /// As many libraries as the programs can tell apart are attached.
     #[error("{0} libraries are attached already")]
     TooMany(u32),
@@ -80,6 +85,8 @@ pub struct Sensors {
     pub handshake: Option<HandshakeSensor>,
     /// TCP tracepoints.
     pub tcp: Option<TcpSensor>,
+    /// First flights on the wire.
+    pub hello: Option<HelloSensor>,
 }
 
 impl Sensors {
@@ -89,7 +96,13 @@ impl Sensors {
         let handshake = settle(Sensor::Handshake, handshake, status);
         let tcp = TcpSensor::start(status);
         let tcp = settle(Sensor::Tcp, tcp, status);
-        Self { handshake, tcp }
+        let hello = HelloSensor::start(status);
+        let hello = settle(Sensor::Hello, hello, status);
+        Self {
+            handshake,
+            tcp,
+            hello,
+        }
     }
 
     /// Brings loss counters and the kernel's accounting up to date. What user space did not understand is counted on top by its
@@ -100,6 +113,7 @@ impl Sensors {
             let objects = [
                 self.handshake.as_ref().map(HandshakeSensor::object),
                 self.tcp.as_ref().map(TcpSensor::object),
+                self.hello.as_ref().map(HelloSensor::object),
             ];
             for (name, program) in objects.into_iter().flatten().flat_map(Ebpf::programs) {
                 if let Ok(info) = program.info() {
@@ -117,6 +131,9 @@ impl Sensors {
         }
         if let Some(sensor) = &mut self.tcp {
             note(Sensor::Tcp, sensor.lost(), &mut sensor.lost_before);
+        }
+        if let Some(sensor) = &mut self.hello {
+            note(Sensor::Hello, sensor.lost(), &mut sensor.lost_before);
         }
     }
 }

@@ -10,7 +10,7 @@ pub use self::{
     window::Window,
 };
 use crate::{
-    correlate::{Cause, End, Observation, Resumption, Role, Version},
+    correlate::{Cause, End, Mechanism, Observation, Offer, Resumption, Role, Version},
     peers::Naming,
 };
 
@@ -41,6 +41,14 @@ pub struct Stats {
     pub retransmits: ByRole<[u64; 3]>,
     /// Handshakes that met at least one retransmission, by role: completed, failed.
     pub with_loss: ByRole<[u64; 2]>,
+    /// Completed handshakes whose ClientHello offered a session, by role and mechanism: accepted, missed.
+    pub offers: ByRole<[[u64; 2]; Mechanism::ALL.len()]>,
+    /// Completed handshakes whose ClientHello offered none, by role.
+    pub not_offered: ByRole<u64>,
+    /// Handshakes of which wire and library say different things.
+    pub conflicts: u64,
+    /// Handshakes told by the wire alone.
+    pub wire: u64,
     /// Per peer.
     pub peers: PeerTable,
 }
@@ -56,6 +64,10 @@ impl Stats {
             library_ns: Default::default(),
             retransmits: Default::default(),
             with_loss: Default::default(),
+            offers: Default::default(),
+            not_offered: Default::default(),
+            conflicts: 0,
+            wire: 0,
             peers: PeerTable::new(limits),
         }
     }
@@ -76,12 +88,22 @@ impl Stats {
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
                 self.library_ns[role][resumption as usize] += seen.library_ns;
                 self.peers.completed(peer, resumption, seen.time_ns);
+                match seen.offer {
+                    Offer::Unknown => {}
+                    Offer::Nothing => self.not_offered[role] += 1,
+                    Offer::Session(mechanism) => {
+                        let missed = usize::from(resumption == Resumption::Full);
+                        self.offers[role][mechanism as usize][missed] += 1;
+                    }
+                }
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
                 self.peers.failed(peer, cause);
             }
         }
+        self.conflicts += u64::from(seen.conflict);
+        self.wire += u64::from(seen.wire);
         let sent = seen.retransmits;
         for (sum, add) in
             self.retransmits[role]

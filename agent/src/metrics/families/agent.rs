@@ -31,6 +31,9 @@ pub(super) fn agent(
             ]
         })
         .collect();
+    if observed.pipeline.stats.wire > 0 {
+        builds.push(crate::status::WIRE);
+    }
     builds.sort_unstable();
     builds.dedup();
     for labels in &builds {
@@ -76,7 +79,7 @@ pub(super) fn agent(
         // A handshake of unknown role is read, and counted in no other family.
         let unplaced = match sensor {
             Sensor::Handshake => observed.pipeline.tracked().unknown_role,
-            Sensor::Tcp => 0,
+            Sensor::Tcp | Sensor::Hello => 0,
         };
         let lost = status.sensor(sensor).lost + unplaced;
         count(&mut family, &[("sensor", sensor.label())], lost)?;
@@ -119,10 +122,12 @@ pub(super) fn tables(
     )?;
     for (table, entries) in [
         ("connections", tracked.connections as u64),
+        ("first_flights", status.first_flights),
         ("libraries", status.libraries.len() as u64),
         ("open_handshakes", status.open_handshakes),
         ("peers", peers.len() as u64),
         ("waiting_handshakes", tracked.waiting as u64),
+        ("wire_handshakes", tracked.wires as u64),
     ] {
         set(&mut family, &[("table", table)], entries)?;
     }
@@ -134,7 +139,9 @@ pub(super) fn tables(
     )?;
     for (table, evicted) in [
         ("connections", tracked.evicted_connections),
+        ("first_flights", status.evicted_flights),
         ("peers", peers.evicted()),
+        ("wire_handshakes", tracked.evicted_wires),
     ] {
         count(&mut family, &[("table", table)], evicted)?;
     }

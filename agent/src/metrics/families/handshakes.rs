@@ -10,7 +10,7 @@ use prometheus_client::{
 
 use super::{count, counter, seconds};
 use crate::{
-    correlate::{Cause, Resumption, Role, Version},
+    correlate::{Cause, Mechanism, Resumption, Role, Version},
     stats::{BOUNDS, Histogram, Stats},
 };
 
@@ -129,6 +129,48 @@ pub(super) fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result
         }
     }
     Ok(())
+}
+
+pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_resumption_offers",
+        "Completed handshakes whose ClientHello offered a session.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for mechanism in Mechanism::ALL {
+            let sums = stats.offers[role as usize][mechanism as usize];
+            for (outcome, sum) in ["accepted", "missed"].into_iter().zip(sums) {
+                let labels = [
+                    ("role", role.label()),
+                    ("mechanism", mechanism.label()),
+                    ("outcome", outcome),
+                ];
+                count(&mut family, &labels, sum)?;
+            }
+        }
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_resumption_not_offered",
+        "Completed handshakes whose ClientHello offered no session.",
+        None,
+    )?;
+    for role in Role::ALL {
+        count(
+            &mut family,
+            &[("role", role.label())],
+            stats.not_offered[role as usize],
+        )?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_evidence_conflicts",
+        "Handshakes of which wire and library disagree whether a session was resumed.",
+        None,
+    )?;
+    count(&mut family, &[], stats.conflicts)
 }
 
 fn histogram(

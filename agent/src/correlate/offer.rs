@@ -1,0 +1,104 @@
+//! What a ClientHello offered to resume, as CONTRACT.md counts it.
+//!
+//! | in the ClientHello | offered |
+//! |---|---|
+//! | a PSK identity | `psk` |
+//! | a session ticket with content | `ticket`; the session ID beside it only tells the client whether the ticket was taken (RFC 5077, section 3.4) |
+//! | a session ID, TLS 1.3 agreed on | nothing: the field is a legacy, filled at random (RFC 8446, section 4.1.2) |
+//! | a session ID, from a client that does not know TLS 1.3 | `session_id` |
+//! | a session ID, from a client that knows TLS 1.3, with an older version agreed on | see below |
+//!
+//! The last kind is filled at random, too, unless the client has a session of an older version. The two look alike. Taken as
+//! an offer is one that the server took, one that a server gave on this host, and one whose length is not that of the
+//! random ones. So an ID from elsewhere that nobody takes is not seen as an offer: an error to the safe side.
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use crate::hello::{HelloEvent, flag};
+
+/// TLS 1.3 on the wire.
+const TLS13: u16 = 0x0304;
+/// Length of a random legacy session ID (RFC 8446, appendix D.4).
+const RANDOM_ID: u32 = 32;
+/// Session IDs remembered as given on this host.
+const MAX_GIVEN: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+
+/// How a session is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mechanism {
+    /// By its ID, TLS 1.2 and below.
+    SessionId,
+    /// By ticket, TLS 1.2 and below.
+    Ticket,
+    /// By PSK identity, TLS 1.3.
+    Psk,
+}
+
+impl Mechanism {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 3] = [Self::SessionId, Self::Ticket, Self::Psk];
+
+    /// Label value.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SessionId => "session_id",
+            Self::Ticket => "ticket",
+            Self::Psk => "psk",
+        }
+    }
+}
+
+/// What is known of an offer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Offer {
+    /// The ClientHello was not read.
+    #[default]
+    Unknown,
+    /// It offered nothing.
+    Nothing,
+    /// It offered a session.
+    Session(Mechanism),
+}
+
+/// Session IDs that servers gave on this host, as hashes; the oldest is forgotten first.
+#[derive(Debug)]
+pub(super) struct Given(LruCache<u64, ()>);
+
+impl Given {
+    pub(super) fn new() -> Self {
+        Self(LruCache::new(MAX_GIVEN))
+    }
+
+    /// Notes the ID of a session that was begun.
+    pub(super) fn note(&mut self, hello: &HelloEvent) {
+        if hello.version < TLS13 && hello.given_id.length > 0 {
+            self.0.put(hello.given_id.hash, ());
+        }
+    }
+
+    /// What the ClientHello offered.
+    pub(super) fn offer(&self, hello: &HelloEvent) -> Offer {
+        if !hello.has(flag::OFFER_READ) {
+            return Offer::Unknown;
+        }
+        let id = hello.session_id;
+        if hello.identity_count > 0 {
+            Offer::Session(Mechanism::Psk)
+        } else if hello.ticket.length > 0 {
+            Offer::Session(Mechanism::Ticket)
+        } else if id.length > 0
+            && hello.version < TLS13
+            && (hello.offered_version < TLS13
+                || hello.has(flag::ID_ECHOED)
+                || id.length != RANDOM_ID
+                || self.0.contains(&id.hash))
+        {
+            Offer::Session(Mechanism::SessionId)
+        } else {
+            Offer::Nothing
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What became of one TLS connection's first flights: the event that is correlated and recorded. Plain data like the kernel's
+//! events, but made here, since no session ID and no ticket may reach a file: of those it holds short hashes only.
+
+use reprise_ebpf::{Header, Socket};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `Header::kind` of [`HelloEvent`]; the kernel never sends it.
+pub const HELLO: u32 = 254;
+
+/// PSK identities kept per ClientHello; clients offer one or two.
+pub const IDENTITIES: usize = 4;
+
+/// A session, ticket or PSK identity that was offered or given.
+#[repr(C)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Token {
+    /// First eight bytes of its SHA-256.
+    pub hash: u64,
+    /// First four bytes of the SHA-256 of its first sixteen, which name the key it is encrypted with; 0 where it is no
+    /// ticket by its length.
+    pub key: u32,
+    /// Its length, bytes; 0 where there is none.
+    pub length: u32,
+}
+
+/// See the module.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct HelloEvent {
+    /// `time_ns` is the end.
+    pub header: Header,
+    /// The connection.
+    pub socket: Socket,
+    /// When the ClientHello passed, nanoseconds of `CLOCK_MONOTONIC`.
+    pub begin_ns: u64,
+    /// `random` of the ClientHello; the second one repeats it (RFC 8446, section 4.1.2).
+    pub client_random: [u8; 32],
+    /// Session ID offered.
+    pub session_id: Token,
+    /// Session ticket offered (RFC 5077).
+    pub ticket: Token,
+    /// PSK identities offered (RFC 8446, section 4.2.11).
+    pub identities: [Token; IDENTITIES],
+    /// Session ID of the ServerHello.
+    pub given_id: Token,
+    /// Ticket of the NewSessionTicket of TLS 1.2 and below; that of TLS 1.3 is encrypted.
+    pub given_ticket: Token,
+    /// First eight bytes of the SHA-256 of the name asked for (SNI); 0 without one.
+    pub server_name: u64,
+    /// Its lifetime hint, seconds.
+    pub lifetime: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Packets of each direction that repeated what had been seen: in, out.
+    pub repeats: [u32; 2],
+    /// Version agreed on; 0 where no ServerHello was read.
+    pub version: u16,
+    /// Highest version offered.
+    pub offered_version: u16,
+    /// PSK identities offered, more than are kept included.
+    pub identity_count: u16,
+    /// Index of the PSK accepted; valid with [`flag::PSK_ACCEPTED`].
+    pub accepted: u16,
+    /// A constant of [`end`].
+    pub end: u8,
+    /// A constant of `reprise_ebpf::handshake::role`.
+    pub role: u8,
+    /// The alert's description (RFC 8446, section 6) where one ended it in clear.
+    pub alert: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
+
+/// Bits of [`HelloEvent::flags`].
+pub mod flag {
+    /// The ClientHello was read: what it offers is known.
+    pub const OFFER_READ: u32 = 1;
+    /// The ServerHello was read.
+    pub const ANSWER_READ: u32 = 2;
+    /// The server asked for another ClientHello.
+    pub const RETRY: u32 = 4;
+    /// The server selected a PSK.
+    pub const PSK_ACCEPTED: u32 = 8;
+    /// The server echoed the session ID that was offered.
+    pub const ID_ECHOED: u32 = 16;
+    /// A message that only full handshakes have was seen (Certificate, ServerKeyExchange, ServerHelloDone).
+    pub const FULL: u32 = 32;
+    /// The server changed to ciphers.
+    pub const SERVER_CIPHERED: u32 = 64;
+    /// The client announced early data.
+    pub const EARLY_DATA: u32 = 128;
+    /// The ClientHello had the session ticket extension, with or without a ticket.
+    pub const TICKETS: u32 = 256;
+    /// PSK key exchange mode `psk_ke` was offered.
+    pub const PSK_KE: u32 = 512;
+    /// PSK key exchange mode `psk_dhe_ke` was offered.
+    pub const PSK_DHE_KE: u32 = 1024;
+    /// Extended master secret was offered (RFC 7627).
+    pub const EXTENDED_MASTER_SECRET: u32 = 2048;
+}
+
+/// How the first flights ended.
+pub mod end {
+    /// Both sides finished.
+    pub const COMPLETED: u8 = 1;
+    /// A fatal alert arrived.
+    pub const ALERT_IN: u8 = 2;
+    /// This host sent a fatal alert.
+    pub const ALERT_OUT: u8 = 3;
+    /// The peer closed.
+    pub const CLOSED_IN: u8 = 4;
+    /// This host closed.
+    pub const CLOSED_OUT: u8 = 5;
+    /// A reset passed, either way.
+    pub const RESET: u8 = 6;
+    /// Not followed to its end: the stream was lost, or it took too long, or room was needed.
+    pub const UNKNOWN: u8 = 7;
+}
+
+impl HelloEvent {
+    /// An event that says nothing yet.
+    pub(super) const BLANK: Self = Self {
+        header: Header {
+            kind: HELLO,
+            size: size_of::<Self>() as u32,
+            time_ns: 0,
+        },
+        socket: Socket {
+            local: [0; 2],
+            remote: [0; 2],
+            local_port: 0,
+            remote_port: 0,
+            reserved: 0,
+            cookie: 0,
+        },
+        begin_ns: 0,
+        client_random: [0; 32],
+        session_id: Token::NONE,
+        ticket: Token::NONE,
+        identities: [Token::NONE; IDENTITIES],
+        given_id: Token::NONE,
+        given_ticket: Token::NONE,
+        server_name: 0,
+        lifetime: 0,
+        flags: 0,
+        repeats: [0; 2],
+        version: 0,
+        offered_version: 0,
+        identity_count: 0,
+        accepted: 0,
+        end: 0,
+        role: 0,
+        alert: 0,
+        reserved: [0; 5],
+    };
+
+    /// Whether all of these bits of [`flag`] are set.
+    #[must_use]
+    pub const fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Whether the handshake resumed a session by the protocol's own rules; `None` before the server said so. TLS 1.3: a PSK
+    /// was selected. Below: the server went on to ciphers without any message of a full handshake (RFC 5246, section 7.3).
+    #[must_use]
+    pub const fn resumed(&self) -> Option<bool> {
+        if !self.has(flag::ANSWER_READ) {
+            None
+        } else if self.version >= 0x0304 {
+            Some(self.has(flag::PSK_ACCEPTED))
+        } else if self.has(flag::FULL) {
+            Some(false)
+        } else if self.has(flag::SERVER_CIPHERED) {
+            Some(true)
+        } else {
+            None
+        }
+    }
+}
+
+impl Token {
+    /// No such thing.
+    pub const NONE: Self = Self {
+        hash: 0,
+        key: 0,
+        length: 0,
+    };
+}
+
+const _: () = assert!(size_of::<HelloEvent>() == 272);

@@ -1,0 +1,200 @@
+//! One connection's first flights: what both sides have said so far, and whether that is the end of it.
+
+use reprise_ebpf::{
+    Socket,
+    handshake::role,
+    hello::{Segment, direction, what},
+};
+
+use super::{
+    event::{HelloEvent, end, flag},
+    messages::{Messages, kind},
+    parse,
+    stream::{Item, Stream},
+};
+
+/// TLS 1.3 on the wire.
+const TLS13: u16 = 0x0304;
+/// `AlertLevel` fatal, and the two alerts that end no handshake by themselves (RFC 8446, section 6).
+const FATAL: u8 = 2;
+const CLOSE_NOTIFY: u8 = 0;
+const USER_CANCELED: u8 = 90;
+/// Longest TLS 1.3 record that can only be an alert: two bytes, their type, a tag of 16. A Finished has 36 bytes and more.
+const SEALED_ALERT: u16 = 24;
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Side {
+    stream: Stream,
+    messages: Messages,
+    /// It changed to ciphers, or sent what TLS 1.3 seals.
+    ciphered: bool,
+    /// Its Finished passed, as far as ciphers let that be seen.
+    finished: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Flights {
+    event: HelloEvent,
+    last_ns: u64,
+    client: Side,
+    server: Side,
+    /// Direction of the ClientHello.
+    client_way: u8,
+}
+
+impl Flights {
+    /// A connection whose first segment this is.
+    pub(super) fn new(segment: &Segment, client: bool) -> Self {
+        let mut event = HelloEvent::BLANK;
+        event.socket = segment.socket;
+        event.begin_ns = segment.header.time_ns;
+        event.role = if client { role::CLIENT } else { role::SERVER };
+        Self {
+            event,
+            last_ns: segment.header.time_ns,
+            client: Side::default(),
+            server: Side::default(),
+            client_way: segment.direction,
+        }
+    }
+
+    /// Notes that it is alive.
+    pub(super) fn touch(&mut self, segment: &Segment) {
+        self.last_ns = self.last_ns.max(segment.header.time_ns);
+        let way = usize::from(segment.direction != direction::IN);
+        self.event.repeats[way] = self.event.repeats[way].max(segment.repeats);
+    }
+
+    /// Takes the cookie that the socket has by now.
+    pub(super) fn adopt(&mut self, socket: &Socket) {
+        self.event.socket = *socket;
+    }
+
+    /// When it was last heard of.
+    pub(super) const fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        let side = |side: &Side| side.stream.held() + side.messages.held();
+        side(&self.client) + side(&self.server)
+    }
+
+    /// Takes a segment; a constant of [`end`] where that ends it.
+    pub(super) fn push(&mut self, segment: &Segment, bytes: &[u8]) -> Option<u8> {
+        let incoming = segment.direction == direction::IN;
+        match segment.what {
+            what::FIN if incoming => return Some(end::CLOSED_IN),
+            what::FIN => return Some(end::CLOSED_OUT),
+            what::RESET => return Some(end::RESET),
+            what::LOST => return Some(end::UNKNOWN),
+            _ => {}
+        }
+        let from_client = segment.direction == self.client_way;
+        let side = if from_client {
+            &mut self.client
+        } else {
+            &mut self.server
+        };
+        let mut items = Vec::new();
+        side.stream
+            .push(segment, bytes, &mut |item| items.push(item));
+        items
+            .into_iter()
+            .find_map(|item| self.item(item, from_client, incoming))
+    }
+
+    fn item(&mut self, item: Item, from_client: bool, incoming: bool) -> Option<u8> {
+        let event = &mut self.event;
+        match item {
+            Item::Handshake(bytes) => {
+                let side = if from_client {
+                    &mut self.client
+                } else {
+                    &mut self.server
+                };
+                side.messages
+                    .push(&bytes, &mut |kind, body| match (kind, from_client) {
+                        (kind::CLIENT_HELLO, true) => parse::client_hello(body, event),
+                        (kind::SERVER_HELLO, false) => parse::server_hello(body, event),
+                        (kind::NEW_SESSION_TICKET, false) => {
+                            parse::new_session_ticket(body, event);
+                        }
+                        (
+                            kind::CERTIFICATE | kind::SERVER_KEY_EXCHANGE | kind::SERVER_HELLO_DONE,
+                            false,
+                        ) => event.flags |= flag::FULL,
+                        _ => {}
+                    });
+                None
+            }
+            Item::Alert(bytes) => {
+                let [level, description] = bytes[..] else {
+                    return None;
+                };
+                let quiet = description == CLOSE_NOTIFY || description == USER_CANCELED;
+                let fatal = level == FATAL && !quiet;
+                if fatal {
+                    event.alert = description;
+                }
+                fatal.then_some(if incoming {
+                    end::ALERT_IN
+                } else {
+                    end::ALERT_OUT
+                })
+            }
+            Item::Record(kind, length) => self.record(kind, length, from_client, incoming),
+        }
+    }
+
+    /// A record that cannot be read: its type and length still tell how far the handshake is.
+    fn record(&mut self, kind: u8, length: u16, from_client: bool, incoming: bool) -> Option<u8> {
+        let answered = self.event.has(flag::ANSWER_READ);
+        let sealed_alert = Some(if incoming {
+            end::ALERT_IN
+        } else {
+            end::ALERT_OUT
+        });
+        if self.event.version == TLS13 {
+            // The server's whole flight is sealed. Of the client's, what comes after it is Finished, with a certificate
+            // ahead of it or not; an alert in its place is shorter than any.
+            match (kind, from_client) {
+                (what::APPLICATION_DATA, true) if self.server.ciphered => {
+                    return if length <= SEALED_ALERT {
+                        sealed_alert
+                    } else {
+                        Some(end::COMPLETED)
+                    };
+                }
+                (_, false) => self.server.ciphered = true,
+                _ => {}
+            }
+            return None;
+        }
+        let side = if from_client {
+            &mut self.client
+        } else {
+            &mut self.server
+        };
+        match kind {
+            what::CHANGE_CIPHER_SPEC => side.ciphered = true,
+            what::HANDSHAKE if side.ciphered => side.finished = true,
+            what::ALERT if side.ciphered && answered => return sealed_alert,
+            _ => {}
+        }
+        if self.server.ciphered && answered {
+            self.event.flags |= flag::SERVER_CIPHERED;
+        }
+        (answered && self.client.finished && self.server.finished).then_some(end::COMPLETED)
+    }
+
+    /// The event, once it ended so.
+    pub(super) fn ended(mut self, end: u8) -> HelloEvent {
+        self.event.header.time_ns = self.last_ns;
+        self.event.end = end;
+        self.event
+    }
+}

@@ -1,0 +1,64 @@
+//! Short hashes in place of session IDs and tickets: enough to recognise one, useless to resume with.
+
+use sha2::{Digest as _, Sha256};
+
+use super::event::Token;
+
+/// A ticket's key name (RFC 5077, section 4), which OpenSSL, nginx, HAProxy, Go and GnuTLS keep to.
+const KEY_NAME: usize = 16;
+/// Length of a session ID, and of a PSK identity that is one (OpenSSL without tickets): not encrypted, so it names no key.
+const STATEFUL: usize = 32;
+
+/// First eight bytes of the SHA-256.
+pub(super) fn short(bytes: &[u8]) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// A session ID.
+pub(super) fn session_id(bytes: &[u8]) -> Token {
+    if bytes.is_empty() {
+        return Token::NONE;
+    }
+    Token {
+        hash: short(bytes),
+        key: 0,
+        length: bytes.len() as u32,
+    }
+}
+
+/// A ticket, or a PSK identity.
+pub(super) fn ticket(bytes: &[u8]) -> Token {
+    let key = match bytes.get(..KEY_NAME) {
+        Some(name) if bytes.len() != STATEFUL => (short(name) >> 32) as u32,
+        _ => 0,
+    };
+    Token {
+        key,
+        ..session_id(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_named_by_the_first_eight_digits_of_its_hash() {
+        let mut bytes = b"NGINX-STEK-NAME!".to_vec();
+        bytes.extend([7; 200]);
+        // `printf NGINX-STEK-NAME! | sha256sum`
+        assert_eq!(format!("{:08x}", ticket(&bytes).key), "dfdd5cf9");
+        assert_eq!(ticket(&bytes).length, 216);
+    }
+
+    #[test]
+    fn what_is_no_ticket_names_no_key() {
+        assert_eq!(ticket(&[1; 32]).key, 0);
+        assert_eq!(ticket(&[1; 15]).key, 0);
+        assert_eq!(ticket(&[]), Token::NONE);
+        assert_eq!(session_id(&[]), Token::NONE);
+        assert_ne!(session_id(&[1; 32]), session_id(&[2; 32]));
+    }
+}

@@ -1,0 +1,151 @@
+//! Reads hello messages into a [`HelloEvent`]: what was offered, what was answered. The bytes are not trusted and not kept.
+
+use tls_parser::{
+    TlsClientHelloContents, TlsExtension, TlsMessageHandshake, parse_tls_client_hello_extension,
+    parse_tls_extension_unknown, parse_tls_handshake_client_hello,
+    parse_tls_handshake_msg_newsessionticket, parse_tls_handshake_server_hello,
+    parse_tls_server_hello_extension,
+};
+
+use super::{
+    event::{HelloEvent, Token, flag},
+    hash,
+};
+
+/// `random` of a ServerHello that is a HelloRetryRequest (RFC 8446, section 4.1.3).
+const RETRY_RANDOM: [u8; 32] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+    0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+/// Extension numbers (RFC 8446, section 4.2).
+const PRE_SHARED_KEY: u16 = 41;
+const SUPPORTED_VERSIONS: u16 = 43;
+
+/// A ClientHello; the second one, after a HelloRetryRequest, replaces the first.
+pub(super) fn client_hello(body: &[u8], event: &mut HelloEvent) {
+    let Ok((_, hello)) = parse_tls_handshake_client_hello(body) else {
+        return;
+    };
+    let TlsClientHelloContents {
+        version,
+        random,
+        session_id,
+        ext,
+        ..
+    } = hello;
+    event.flags &= flag::RETRY | flag::ANSWER_READ;
+    event.flags |= flag::OFFER_READ;
+    event.client_random = random.try_into().unwrap_or_default();
+    event.session_id = hash::session_id(session_id.unwrap_or_default());
+    event.ticket = Token::NONE;
+    event.identities = Default::default();
+    event.identity_count = 0;
+    event.offered_version = version.0;
+    each(ext.unwrap_or_default(), |_, bytes| {
+        // One that cannot be read says nothing; the others still do.
+        let Ok((_, extension)) = parse_tls_client_hello_extension(bytes) else {
+            return;
+        };
+        match extension {
+            TlsExtension::SNI(names) => {
+                event.server_name = names.first().map_or(0, |(_, name)| hash::short(name));
+            }
+            TlsExtension::SessionTicket(ticket) => {
+                event.flags |= flag::TICKETS;
+                event.ticket = hash::ticket(ticket);
+            }
+            TlsExtension::PreSharedKey(keys) => identities(keys, event),
+            TlsExtension::PskExchangeModes(modes) => {
+                for mode in modes {
+                    event.flags |= match mode {
+                        0 => flag::PSK_KE,
+                        1 => flag::PSK_DHE_KE,
+                        _ => 0,
+                    };
+                }
+            }
+            TlsExtension::SupportedVersions(versions) => {
+                let versions = versions.iter().map(|version| version.0);
+                let highest = versions.filter(|version| (0x0301..=0x0304).contains(version));
+                event.offered_version = highest.max().unwrap_or(event.offered_version);
+            }
+            TlsExtension::EarlyData(_) => event.flags |= flag::EARLY_DATA,
+            TlsExtension::ExtendedMasterSecret => event.flags |= flag::EXTENDED_MASTER_SECRET,
+            _ => {}
+        }
+    });
+}
+
+/// `OfferedPsks` (RFC 8446, section 4.2.11): identities with their ages, then binders.
+fn identities(bytes: &[u8], event: &mut HelloEvent) {
+    let Some((mut list, _)) = vector(bytes) else {
+        return;
+    };
+    while let Some((identity, rest)) = vector(list) {
+        if let Some(slot) = event.identities.get_mut(usize::from(event.identity_count)) {
+            *slot = hash::ticket(identity);
+        }
+        event.identity_count += 1;
+        // obfuscated_ticket_age
+        list = rest.get(4..).unwrap_or_default();
+    }
+}
+
+/// Bytes behind their length in two bytes, and what follows them.
+fn vector(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
+/// A ServerHello or HelloRetryRequest.
+pub(super) fn server_hello(body: &[u8], event: &mut HelloEvent) {
+    let Ok((_, hello)) = parse_tls_handshake_server_hello(body) else {
+        return;
+    };
+    if hello.random == RETRY_RANDOM {
+        event.flags |= flag::RETRY;
+        return;
+    }
+    event.flags |= flag::ANSWER_READ;
+    event.version = hello.version.0;
+    event.given_id = hash::session_id(hello.session_id.unwrap_or_default());
+    each(hello.ext.unwrap_or_default(), |kind, bytes| {
+        match (kind, parse_tls_server_hello_extension(bytes)) {
+            (SUPPORTED_VERSIONS, Ok((_, TlsExtension::SupportedVersions(versions)))) => {
+                if let Some(version) = versions.first() {
+                    event.version = version.0;
+                }
+            }
+            (PRE_SHARED_KEY, Ok((_, TlsExtension::PreSharedKey(selected)))) => {
+                if let [high, low] = *selected {
+                    event.flags |= flag::PSK_ACCEPTED;
+                    event.accepted = u16::from_be_bytes([high, low]);
+                }
+            }
+            _ => {}
+        }
+    });
+    if event.given_id != Token::NONE && event.given_id == event.session_id {
+        event.flags |= flag::ID_ECHOED;
+    }
+}
+
+/// The NewSessionTicket of TLS 1.2 and below (RFC 5077, section 3.3).
+pub(super) fn new_session_ticket(body: &[u8], event: &mut HelloEvent) {
+    let message = parse_tls_handshake_msg_newsessionticket(body, body.len());
+    if let Ok((_, TlsMessageHandshake::NewSessionTicket(content))) = message {
+        event.lifetime = content.ticket_lifetime_hint;
+        // Its own length precedes the ticket.
+        if let Some((ticket, _)) = vector(content.ticket) {
+            event.given_ticket = hash::ticket(ticket);
+        }
+    }
+}
+
+/// Calls `read` with type and bytes of each extension, up to the first one that is cut.
+fn each(mut bytes: &[u8], mut read: impl FnMut(u16, &[u8])) {
+    while let Ok((rest, TlsExtension::Unknown(kind, _))) = parse_tls_extension_unknown(bytes) {
+        read(kind.0, &bytes[..bytes.len() - rest.len()]);
+        bytes = rest;
+    }
+}

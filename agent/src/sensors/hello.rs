@@ -1,0 +1,77 @@
+//! The `hello` sensor: the first flight of every TLS connection on the host, from the packets of its socket.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, PerCpuArray},
+    programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType},
+};
+
+use super::{SensorError, cgroup, lost, program, refused, ring::Ring, take_map};
+use crate::status::{Status, Verdict};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hello.bpf.o"));
+
+/// Both directions: half a conversation tells little, so one that fails takes the other with it.
+const PROBES: [(&str, CgroupSkbAttachType); 2] = [
+    ("hello_in", CgroupSkbAttachType::Ingress),
+    ("hello_out", CgroupSkbAttachType::Egress),
+];
+
+/// See the module.
+pub struct HelloSensor {
+    /// Its events.
+    pub ring: Ring,
+    lost: PerCpuArray<MapData, u64>,
+    /// Part of [`Self::lost`] that is in the status already.
+    pub(super) lost_before: u64,
+    /// Holds programs and links; dropping it detaches.
+    ebpf: Ebpf,
+}
+
+impl HelloSensor {
+    pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
+        let root = cgroup::root().map_err(SensorError::Cgroup);
+        let started = root.and_then(|root| {
+            let mut ebpf = EbpfLoader::new()
+                .load(OBJECT)
+                .map_err(|source| SensorError::Load(Box::new(source)))?;
+            for (probe, _) in PROBES {
+                program::<&mut CgroupSkb>(&mut ebpf, probe)?
+                    .load()
+                    .map_err(|source| refused(probe, source))?;
+            }
+            for (probe, direction) in PROBES {
+                // Single: where the kernel has links they are added to what is attached anyway, and another mode is refused.
+                program::<&mut CgroupSkb>(&mut ebpf, probe)?
+                    .attach(&root, direction, CgroupAttachMode::Single)
+                    .map_err(|source| refused(probe, source))?;
+            }
+            Ok(Self {
+                ring: Ring::new(take_map(&mut ebpf, "HELLO_EVENTS")?),
+                lost: take_map(&mut ebpf, "HELLO_LOST")?,
+                lost_before: 0,
+                ebpf,
+            })
+        });
+        let verdict = match &started {
+            Ok(_) => Verdict::Attached,
+            Err(SensorError::Cgroup(_)) => Verdict::Unsupported,
+            Err(_) => Verdict::Broken,
+        };
+        for (probe, _) in PROBES {
+            status.probe(probe, verdict);
+        }
+        started
+    }
+
+    /// The loaded object.
+    pub(super) const fn object(&self) -> &Ebpf {
+        &self.ebpf
+    }
+
+    /// Segments that the programs could not send.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        lost(&self.lost)
+    }
+}

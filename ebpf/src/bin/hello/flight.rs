@@ -1,0 +1,431 @@
+//! Walks one direction of a connection, record by record, and tells what belongs to its first flight.
+
+use crate::{
+    kernel::{Fault, NO_WAKEUP, now},
+    maps::HELLO_EVENTS,
+    packet::{self, Packet, load},
+};
+use aya_ebpf::{maps::ring_buf::RingBufEntry, programs::SkBuffContext};
+use core::ptr::addr_of_mut;
+use reprise_ebpf::{
+    Header, Socket,
+    hello::{Flight, LARGE, MAX_COPY, SEGMENT, SMALL, Segment, State, flight, what},
+};
+
+/// Headers told per direction, and packets that cannot be placed, before the stream is given up.
+const PATIENCE: u32 = 16;
+/// Length of a record header.
+const HEADER: u32 = 5;
+/// Longest record body: 2^14 bytes and what encryption may add (RFC 5246, section 6.2.3).
+const MAX_RECORD: u32 = 16_384 + 2_048;
+/// `handshake_type` of ClientHello and ServerHello (RFC 8446, section 4).
+const CLIENT_HELLO: u32 = 1;
+const SERVER_HELLO: u32 = 2;
+
+/// Where a packet was seen.
+pub(crate) struct Place {
+    /// The connection.
+    pub(crate) socket: Socket,
+    /// A constant of `direction`.
+    pub(crate) way: u8,
+}
+
+/// A segment and its room, as they lie in the ring.
+#[repr(C)]
+struct Told<const N: usize> {
+    segment: Segment,
+    bytes: [u8; N],
+}
+
+/// What a segment says beside its place.
+struct Saying {
+    what: u8,
+    seq: u32,
+    record: u32,
+    at: u32,
+    length: u32,
+}
+
+impl Saying {
+    /// A record's header alone, or an end.
+    #[inline(always)]
+    const fn header(what: u8, seq: u32, record: u32) -> Self {
+        Self {
+            what,
+            seq,
+            record,
+            at: 0,
+            length: 0,
+        }
+    }
+
+    /// Bytes in clear that lie at `at` in the packet.
+    #[inline(always)]
+    const fn bytes(flight: &Flight, seq: u32, left: u32, at: u32, length: u32) -> Self {
+        let alert = flight.flags & flight::ALERT != 0;
+        Self {
+            what: if alert { what::ALERT } else { what::HANDSHAKE },
+            seq,
+            record: left,
+            at,
+            length,
+        }
+    }
+}
+
+/// Looks at a packet; sets `state.done` once there is nothing more to see. At most `STEPS` records and pieces of them.
+#[inline(never)]
+pub(crate) fn walk<const STEPS: u32>(
+    ctx: &SkBuffContext,
+    state: &mut State,
+    packet: &Packet,
+    place: &Place,
+) -> Result<(), Fault> {
+    let way = u32::from(place.way & 1);
+    // Not by index: the verifier would have to bound it.
+    let [to, from] = &mut state.flights;
+    let (mine, theirs) = if way == 0 { (to, from) } else { (from, to) };
+    let mut result = Ok(());
+    if packet.at < packet.end && mine.flags & flight::DONE == 0 {
+        let mut view = View {
+            client: &mut state.client,
+            me: way + 1,
+            mine,
+            theirs: theirs.flags,
+        };
+        match view.steps::<STEPS>(ctx, packet, place) {
+            Ok(Seen::Tls) => {}
+            Ok(Seen::NoTls) => state.done = 1,
+            Err(fault) => result = Err(fault),
+        }
+    }
+    let over = theirs.flags & mine.flags & flight::DONE != 0;
+    if state.client != 0 && (packet.fin || packet.rst) && mine.flags & flight::CLOSED == 0 && !over
+    {
+        mine.flags |= flight::CLOSED;
+        let what = if packet.rst { what::RESET } else { what::FIN };
+        result = result.and(tell(
+            ctx,
+            place,
+            mine.repeats,
+            &Saying::header(what, packet.seq, 0),
+        ));
+        if packet.rst {
+            state.done = 1;
+        }
+    }
+    if over {
+        state.done = 1;
+    }
+    result
+}
+
+/// What a run looks at. All that changes from step to step lies in the state, none of it in variables: so every way through
+/// a step looks the same to the verifier, which would otherwise follow their combinations.
+struct View<'a> {
+    /// [`State::client`].
+    client: &'a mut u32,
+    /// What it is when this direction is the client's.
+    me: u32,
+    mine: &'a mut Flight,
+    /// Flags of the other direction.
+    theirs: u32,
+}
+
+enum Seen {
+    Tls,
+    NoTls,
+}
+
+enum Next {
+    /// A piece of a header, or a header of what is told as a whole.
+    Silent,
+    /// Tell the header.
+    Header(u8, u32),
+    /// The stream is lost.
+    Lost,
+    /// It never was TLS.
+    NoTls,
+}
+
+impl View<'_> {
+    /// The packet's bytes, record by record.
+    #[inline(always)]
+    fn steps<const STEPS: u32>(
+        &mut self,
+        ctx: &SkBuffContext,
+        packet: &Packet,
+        place: &Place,
+    ) -> Result<Seen, Fault> {
+        let flight = &mut *self.mine;
+        if flight.flags & flight::BEGUN == 0 {
+            flight.next = packet.seq;
+            flight.flags |= flight::BEGUN;
+        }
+        if flight.next != packet.seq {
+            let ahead = packet.seq.wrapping_sub(flight.next) as i32;
+            if ahead > 0 {
+                return ahead_of_time(ctx, flight, packet, place, ahead as u32);
+            }
+            flight.repeats += 1;
+        }
+        for _ in 0..STEPS {
+            let flight = &mut *self.mine;
+            let at = packet.at.wrapping_add(flight.next.wrapping_sub(packet.seq));
+            if at >= packet.end || flight.flags & flight::DONE != 0 {
+                break;
+            }
+            let there = packet.end - at;
+            let saying = if flight.left == 0 {
+                match self.header(ctx, at, there, packet.end)? {
+                    Next::Silent => continue,
+                    Next::Header(what, length) => {
+                        Saying::header(what, self.mine.next.wrapping_sub(HEADER), length)
+                    }
+                    Next::Lost => {
+                        self.mine.flags |= flight::DONE;
+                        Saying::header(what::LOST, self.mine.next, 0)
+                    }
+                    Next::NoTls => return Ok(Seen::NoTls),
+                }
+            } else {
+                let copying = flight.flags & flight::COPYING != 0;
+                let mut length = min(flight.left, there);
+                if copying {
+                    length = min(length, LARGE as u32);
+                }
+                let (seq, left) = (flight.next, flight.left);
+                flight.next = seq.wrapping_add(length);
+                flight.left = left - length;
+                let told = copying && flight.copied < MAX_COPY;
+                flight.skip_early();
+                if !told {
+                    continue;
+                }
+                flight.copied += length;
+                Saying::bytes(flight, seq, left, at, length)
+            };
+            tell(ctx, place, self.mine.repeats, &saying)?;
+        }
+        Ok(Seen::Tls)
+    }
+
+    /// A record header, or the part of one that is there.
+    #[inline(always)]
+    fn header(
+        &mut self,
+        ctx: &SkBuffContext,
+        at: u32,
+        there: u32,
+        end: u32,
+    ) -> Result<Next, Fault> {
+        let flight = &mut *self.mine;
+        let first = *self.client == 0;
+        let taken = if flight.have == 0 && there >= HEADER {
+            let high: u32 = load(ctx, at)?;
+            let low: u8 = load(ctx, at + 4)?;
+            flight.part = u64::from(u32::from_be(high)) << 8 | u64::from(low);
+            HEADER
+        } else {
+            let byte: u8 = load(ctx, at)?;
+            flight.part = flight.part << 8 | u64::from(byte);
+            if first && flight.have == 0 && byte != what::HANDSHAKE {
+                return Ok(Next::NoTls);
+            }
+            1
+        };
+        flight.have += taken;
+        flight.next = flight.next.wrapping_add(taken);
+        if flight.have < HEADER {
+            return Ok(Next::Silent);
+        }
+        let kind = (flight.part >> 32) as u8;
+        let major = (flight.part >> 24) as u8;
+        let length = (flight.part & 0xffff) as u32;
+        flight.part = 0;
+        flight.have = 0;
+        let known = (what::CHANGE_CIPHER_SPEC..=what::APPLICATION_DATA).contains(&kind);
+        let record = known && major == 3 && length != 0 && length <= MAX_RECORD;
+        // The start of the body, where the packet has it.
+        let body = at + taken;
+        let start: u32 = if body + 4 <= end {
+            u32::from_be(load(ctx, body)?)
+        } else {
+            0
+        };
+        if first {
+            if !record || kind != what::HANDSHAKE || (start != 0 && start >> 24 != CLIENT_HELLO) {
+                return Ok(Next::NoTls);
+            }
+            *self.client = self.me;
+        }
+        if !record {
+            return Ok(Next::Lost);
+        }
+        flight.left = length;
+        let ciphered = flight.flags & flight::CIPHERED != 0;
+        let clear = match kind {
+            what::HANDSHAKE => !ciphered || second_hello(start, length),
+            what::ALERT => !ciphered && length == 2,
+            _ => false,
+        };
+        if clear {
+            flight.flags |= flight::COPYING;
+            if kind == what::ALERT {
+                flight.flags |= flight::ALERT;
+            }
+            return Ok(Next::Silent);
+        }
+        flight.flags &= !flight::COPYING;
+        flight.told += 1;
+        let over = match kind {
+            what::CHANGE_CIPHER_SPEC => {
+                flight.flags |= flight::CIPHERED;
+                false
+            }
+            // A client's data ahead of the server's flight is early data: its Finished is still to come.
+            what::APPLICATION_DATA if *self.client == self.me => {
+                self.theirs & (flight::CIPHERED | flight::DONE) != 0
+            }
+            _ => true,
+        };
+        if over || flight.told >= PATIENCE {
+            flight.flags |= flight::DONE;
+        }
+        Ok(Next::Header(kind, length))
+    }
+}
+
+/// Where the bytes that follow were told already, since they came early, goes past them.
+trait SkipEarly {
+    fn skip_early(&mut self);
+}
+
+impl SkipEarly for Flight {
+    #[inline(always)]
+    fn skip_early(&mut self) {
+        let from = self.early_from.wrapping_sub(self.next) as i32;
+        let to = self.early_to.wrapping_sub(self.next) as i32;
+        if self.early_from != self.early_to && from <= 0 && to > 0 {
+            let early = min(to as u32, self.left);
+            self.next = self.next.wrapping_add(early);
+            self.left -= early;
+        }
+    }
+}
+
+/// A packet that others should have preceded. What lies in a record that is being told is told at once; the rest cannot be
+/// placed, since nobody knows where the next record begins.
+#[inline(always)]
+fn ahead_of_time(
+    ctx: &SkBuffContext,
+    flight: &mut Flight,
+    packet: &Packet,
+    place: &Place,
+    ahead: u32,
+) -> Result<Seen, Fault> {
+    let fits = flight.early_from == flight.early_to || packet.seq == flight.early_to;
+    let saying = if flight.flags & flight::COPYING != 0
+        && ahead < flight.left
+        && fits
+        && flight.copied < MAX_COPY
+    {
+        let piece = min(
+            min(flight.left - ahead, packet.end - packet.at),
+            LARGE as u32,
+        );
+        if flight.early_from == flight.early_to {
+            flight.early_from = packet.seq;
+        }
+        flight.early_to = packet.seq.wrapping_add(piece);
+        flight.copied += piece;
+        Saying::bytes(flight, packet.seq, flight.left - ahead, packet.at, piece)
+    } else {
+        flight.misplaced += 1;
+        if flight.misplaced < PATIENCE {
+            return Ok(Seen::Tls);
+        }
+        flight.flags |= flight::DONE;
+        Saying::header(what::LOST, flight.next, 0)
+    };
+    tell(ctx, place, flight.repeats, &saying)?;
+    Ok(Seen::Tls)
+}
+
+/// Whether a handshake record behind a change of cipher specification is a hello in clear: after a HelloRetryRequest both
+/// sides may have sent that already (RFC 8446, appendix D.4). A Finished in cipher looks like one once in 8 million.
+#[inline(always)]
+fn second_hello(start: u32, record: u32) -> bool {
+    let kind = start >> 24;
+    let length = start & 0x00ff_ffff;
+    (kind == CLIENT_HELLO || kind == SERVER_HELLO) && length >= 38 && length + 4 <= record + 4_096
+}
+
+/// Sends one segment, in the smaller of two sizes that holds it.
+#[inline(always)]
+fn tell(ctx: &SkBuffContext, place: &Place, repeats: u32, saying: &Saying) -> Result<(), Fault> {
+    if saying.length <= SMALL as u32 {
+        let entry = HELLO_EVENTS
+            .reserve::<Told<SMALL>>(0)
+            .ok_or(Fault::RingFull)?;
+        fill(ctx, place, repeats, saying, entry)
+    } else {
+        let entry = HELLO_EVENTS
+            .reserve::<Told<LARGE>>(0)
+            .ok_or(Fault::RingFull)?;
+        fill(ctx, place, repeats, saying, entry)
+    }
+}
+
+#[inline(always)]
+fn fill<const N: usize>(
+    ctx: &SkBuffContext,
+    place: &Place,
+    repeats: u32,
+    saying: &Saying,
+    mut entry: RingBufEntry<Told<N>>,
+) -> Result<(), Fault> {
+    let told = entry.as_mut_ptr();
+    let mut result = Ok(());
+    // SAFETY: `told` points at reserved, exclusively owned memory of its size; the segment is written field by field, and
+    // as many bytes behind it as it names, before submit. The agent reads no further.
+    unsafe {
+        let segment = addr_of_mut!((*told).segment);
+        addr_of_mut!((*segment).header).write(Header {
+            kind: SEGMENT,
+            size: size_of::<Segment>() as u32 + saying.length,
+            time_ns: now(),
+        });
+        let socket = addr_of_mut!((*segment).socket);
+        addr_of_mut!((*socket).local).write([place.socket.local[0], place.socket.local[1]]);
+        addr_of_mut!((*socket).remote).write([place.socket.remote[0], place.socket.remote[1]]);
+        addr_of_mut!((*socket).local_port).write(place.socket.local_port);
+        addr_of_mut!((*socket).remote_port).write(place.socket.remote_port);
+        addr_of_mut!((*socket).reserved).write(0);
+        addr_of_mut!((*socket).cookie).write(place.socket.cookie);
+        addr_of_mut!((*segment).seq).write(saying.seq);
+        addr_of_mut!((*segment).length).write(saying.length);
+        addr_of_mut!((*segment).what).write(saying.what);
+        addr_of_mut!((*segment).direction).write(place.way);
+        addr_of_mut!((*segment).record).write(saying.record as u16);
+        addr_of_mut!((*segment).repeats).write(repeats);
+        if saying.length > 0 {
+            // 1 to N anyway, which is a power of two; spelled so that the verifier sees it. Volatile: the compiler sees it
+            // too and would drop it.
+            let length = core::ptr::read_volatile(&raw const saying.length);
+            let length = (length.wrapping_sub(1) & (N as u32 - 1)) + 1;
+            let bytes = addr_of_mut!((*told).bytes).cast();
+            result = packet::copy(ctx, saying.at, bytes, length);
+        }
+    }
+    match result {
+        Ok(()) => entry.submit(NO_WAKEUP),
+        Err(_) => entry.discard(NO_WAKEUP),
+    }
+    result
+}
+
+#[inline(always)]
+fn min(left: u32, right: u32) -> u32 {
+    if left < right { left } else { right }
+}

@@ -1,0 +1,48 @@
+//! BPF object of the `hello` sensor: the first flight of each TLS connection, from the packets of its socket. Attached once,
+//! at the root of the cgroup v2 hierarchy, for both directions. Ingress runs in softirq context, so nothing here looks at
+//! the current task. Never changes and never drops a packet.
+#![no_std]
+#![no_main]
+#![expect(
+    unreachable_pub,
+    missing_docs,
+    reason = "aya's program macros want public functions and emit undocumented ones"
+)]
+
+mod flight;
+#[expect(dead_code, reason = "no tracepoint record is read here")]
+#[path = "../../kernel/mod.rs"]
+mod kernel;
+mod maps;
+mod packet;
+mod socket;
+
+use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+use kernel::Fault;
+use reprise_ebpf::hello::direction;
+
+/// "Let it pass" (`BPF_PROG_TYPE_CGROUP_SKB`): whatever happens here, the packet is not our business.
+const PASS: i32 = 1;
+
+/// `__cgroup_bpf_run_filter_skb(sk, skb, CGROUP_INET_INGRESS)` (kernel/bpf/cgroup.c), from `sk_filter_trim_cap`: the packet
+/// found its socket, which has not seen it yet.
+#[cgroup_skb(ingress)]
+pub fn hello_in(ctx: SkBuffContext) -> i32 {
+    finish(socket::try_packet(&ctx, direction::IN))
+}
+
+/// The same for `CGROUP_INET_EGRESS`, from `ip_finish_output`: the packet leaves its socket.
+#[cgroup_skb(egress)]
+pub fn hello_out(ctx: SkBuffContext) -> i32 {
+    finish(socket::try_packet(&ctx, direction::OUT))
+}
+
+fn finish(result: Result<(), Fault>) -> i32 {
+    if let Err(fault) = result
+        && let Some(counter) = maps::HELLO_LOST.get_ptr_mut(fault as u32)
+    {
+        // SAFETY: a per-CPU slot; a lost increment under interruption would undercount losses by one, never corrupt.
+        unsafe { *counter += 1 };
+    }
+    PASS
+}

@@ -1,0 +1,50 @@
+//! Maps of the `hello` sensor.
+
+use aya_ebpf::{
+    bindings::bpf_sock,
+    btf_maps::SkStorage,
+    helpers::generated::bpf_sk_storage_get,
+    macros::{btf_map, map},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+};
+use reprise_ebpf::{
+    handshake::lost,
+    hello::{State, Tuple},
+};
+
+/// `BPF_LOCAL_STORAGE_GET_F_CREATE` (include/uapi/linux/bpf.h).
+const CREATE: u64 = 1;
+
+/// Segments, to the agent.
+#[map]
+pub(crate) static HELLO_EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+/// Ways to lose something, by `lost`. Read by the agent.
+#[map]
+pub(crate) static HELLO_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
+/// State of each connection, kept with its socket and freed with it.
+#[btf_map]
+pub(crate) static HELLO_STATE: SkStorage<State> = SkStorage::new();
+/// State of connections whose first data arrives before their socket exists: it completes the TCP handshake, and the filter
+/// sees the listener (`tcp_v4_rcv`, net/ipv4/tcp_ipv4.c). The rule where servers use `TCP_DEFER_ACCEPT`. Moves to
+/// [`HELLO_STATE`] with the socket's next packet.
+#[map]
+pub(crate) static HELLO_EARLY: LruHashMap<Tuple, State> = LruHashMap::with_max_entries(4096, 0);
+/// One zeroed entry to insert from: building it on the stack would become `memset`. Never written.
+#[map]
+pub(crate) static HELLO_BLANK: Array<State> = Array::with_max_entries(1, 0);
+
+/// The state kept with a socket, or null.
+#[inline(always)]
+pub(crate) fn kept(sk: *mut bpf_sock) -> *mut State {
+    let map = core::ptr::addr_of!(HELLO_STATE).cast_mut();
+    // SAFETY: a map of this object and a full socket that the kernel handed out for this run; returns null or a live value.
+    unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), core::ptr::null_mut(), 0) }.cast()
+}
+
+/// The state kept with a socket, made from `from` where there is none; null where the socket's memory limit forbids.
+#[inline(always)]
+pub(crate) fn keep(sk: *mut bpf_sock, from: *const State) -> *mut State {
+    let map = core::ptr::addr_of!(HELLO_STATE).cast_mut();
+    // SAFETY: as above; `from` is a live map value, which the kernel copies.
+    unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), from.cast_mut().cast(), CREATE) }.cast()
+}

@@ -1,0 +1,119 @@
+//! Reads one packet: where its TCP payload lies, and at which place of the stream.
+
+use crate::kernel::Fault;
+use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
+use reprise_ebpf::hello::Tuple;
+
+/// `IPPROTO_TCP` (include/uapi/linux/in.h).
+pub(crate) const TCP: u32 = 6;
+/// `TCPHDR_FIN` and `TCPHDR_RST` (include/net/tcp.h).
+const FIN: u8 = 1;
+const RST: u8 = 4;
+/// `::ffff:0:0/96` as the second half of an address begins, in memory order.
+const V4_MAPPED: u64 = 0x0000_0000_ffff_0000;
+
+/// A TCP segment.
+pub(crate) struct Packet {
+    /// Offset of the payload in the packet.
+    pub(crate) at: u32,
+    /// End of the packet.
+    pub(crate) end: u32,
+    /// Sequence number of the payload's first byte.
+    pub(crate) seq: u32,
+    /// It ends the stream.
+    pub(crate) fin: bool,
+    /// It ends the connection.
+    pub(crate) rst: bool,
+    /// Offset of the TCP header.
+    tcp: u32,
+    /// Whether it is IPv6.
+    six: bool,
+}
+
+/// `T` at `offset`; handles packets in pieces.
+#[inline(always)]
+pub(crate) fn load<T>(ctx: &SkBuffContext, offset: u32) -> Result<T, Fault> {
+    ctx.load(offset as usize).map_err(|_| Fault::Read)
+}
+
+/// `length` bytes at `offset`, to `to`.
+///
+/// # Safety
+///
+/// `to` must be valid for writes of `length` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy(
+    ctx: &SkBuffContext,
+    offset: u32,
+    to: *mut u8,
+    length: u32,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's; the kernel checks the packet's bounds, the verifier those of `to`.
+    match unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, to.cast(), length) } {
+        0 => Ok(()),
+        _ => Err(Fault::Read),
+    }
+}
+
+/// Parses the headers; `None` where this is no TCP, or nothing to look at: neither data nor an end. At a cgroup hook the
+/// packet begins with its IP header.
+#[inline(always)]
+pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
+    let first: u8 = load(ctx, 0)?;
+    let six = first >> 4 == 6;
+    // Extension headers on the way of TLS over IPv6: only in jumbograms, which are no first flights.
+    let (tcp, protocol): (u32, u8) = if six {
+        (40, load(ctx, 6)?)
+    } else {
+        (u32::from(first & 15) * 4, load(ctx, 9)?)
+    };
+    if u32::from(protocol) != TCP {
+        return Ok(None);
+    }
+    let seq: u32 = load(ctx, tcp + 4)?;
+    let length: u8 = load(ctx, tcp + 12)?;
+    let flags: u8 = load(ctx, tcp + 13)?;
+    let at = tcp + u32::from(length >> 4) * 4;
+    let packet = Packet {
+        at,
+        end: ctx.len(),
+        seq: u32::from_be(seq),
+        fin: flags & FIN != 0,
+        rst: flags & RST != 0,
+        tcp,
+        six,
+    };
+    let something = packet.at < packet.end || packet.fin || packet.rst;
+    Ok(something.then_some(packet))
+}
+
+impl Packet {
+    /// Addresses and ports of a packet that arrived.
+    #[inline(always)]
+    pub(crate) fn arrived_on(&self, ctx: &SkBuffContext) -> Result<Tuple, Fault> {
+        let (remote, local): ([u64; 2], [u64; 2]) = if self.six {
+            (
+                [load(ctx, 8)?, load(ctx, 16)?],
+                [load(ctx, 24)?, load(ctx, 32)?],
+            )
+        } else {
+            let (source, destination): (u32, u32) = (load(ctx, 12)?, load(ctx, 16)?);
+            (mapped(source), mapped(destination))
+        };
+        let (remote_port, local_port): (u16, u16) =
+            (load(ctx, self.tcp)?, load(ctx, self.tcp + 2)?);
+        Ok(Tuple {
+            local,
+            remote,
+            local_port: u16::from_be(local_port),
+            remote_port: u16::from_be(remote_port),
+            reserved: 0,
+        })
+    }
+}
+
+/// An IPv4 address, in network order, as `::ffff:a.b.c.d`.
+#[inline(always)]
+pub(crate) const fn mapped(address: u32) -> [u64; 2] {
+    [0, V4_MAPPED | (address as u64) << 32]
+}

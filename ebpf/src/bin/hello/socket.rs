@@ -1,0 +1,175 @@
+//! From a packet to the state of its connection. All but the first packets of a connection leave after one look-up.
+
+use crate::{
+    flight::{self, Place},
+    kernel::Fault,
+    maps::{HELLO_BLANK, HELLO_EARLY, keep, kept},
+    packet::{self, Packet, TCP},
+};
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock},
+    programs::SkBuffContext,
+};
+use core::ptr::read_volatile;
+use reprise_ebpf::{
+    Socket,
+    hello::{State, Tuple, direction},
+};
+
+/// `TCP_LISTEN` (include/net/tcp_states.h).
+const LISTEN: u32 = 10;
+/// Steps per packet: a record header or a piece of its body each. A packet with more is one of bulk data.
+const STEPS: u32 = 32;
+/// The same for the one packet that comes before its socket: a ClientHello.
+const STEPS_EARLY: u32 = 8;
+/// `AF_INET` (include/linux/socket.h).
+const AF_INET: u32 = 2;
+
+pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
+    // SAFETY: the context is live during the run; the verifier checks the null test before any use.
+    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a socket of this packet; requests and time-wait sockets give null.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    if sk.is_null() {
+        return Ok(());
+    }
+    let state = kept(sk);
+    // SAFETY: a live value; written below by runs of the same connection only.
+    if !state.is_null() && unsafe { (*state).done } != 0 {
+        return Ok(());
+    }
+    // SAFETY: a full socket, checked above.
+    if unsafe { (*sk).protocol } != TCP {
+        return Ok(());
+    }
+    let Some(packet) = packet::parse(ctx)? else {
+        return Ok(());
+    };
+    // SAFETY: a full socket, checked above.
+    if unsafe { (*sk).state } == LISTEN {
+        return if way == direction::IN {
+            early(ctx, &packet)
+        } else {
+            Ok(())
+        };
+    }
+    let state = if state.is_null() { begin(sk)? } else { state };
+    if state.is_null() {
+        return Err(Fault::MapFull);
+    }
+    // SAFETY: a live value that stays as long as the socket, which outlives the run. The two directions write different
+    // parts; packets of one direction of one socket are handled one after the other.
+    let state = unsafe { &mut *state };
+    let mut place = Place {
+        socket: tuple(sk),
+        way,
+    };
+    // SAFETY: the context is live during the run.
+    place.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    flight::walk::<STEPS>(ctx, state, &packet, &place)
+}
+
+/// The state of a socket that has none yet: what its listener saw of it, or nothing.
+#[inline(always)]
+fn begin(sk: *mut bpf_sock) -> Result<*mut State, Fault> {
+    let socket = tuple(sk);
+    let key = Tuple {
+        local: socket.local,
+        remote: socket.remote,
+        local_port: socket.local_port,
+        remote_port: socket.remote_port,
+        reserved: 0,
+    };
+    if let Some(early) = HELLO_EARLY.get_ptr(key) {
+        let state = keep(sk, early);
+        let _ = HELLO_EARLY.remove(key);
+        return Ok(state);
+    }
+    let blank = HELLO_BLANK.get_ptr(0).ok_or(Fault::MapFull)?;
+    Ok(keep(sk, blank))
+}
+
+/// Data that arrives together with the end of the TCP handshake.
+#[inline(always)]
+fn early(ctx: &SkBuffContext, packet: &Packet) -> Result<(), Fault> {
+    if packet.at >= packet.end {
+        return Ok(());
+    }
+    let key = packet.arrived_on(ctx)?;
+    if HELLO_EARLY.get_ptr(key).is_none() {
+        let blank = HELLO_BLANK.get(0).ok_or(Fault::MapFull)?;
+        HELLO_EARLY
+            .insert(key, blank, 0)
+            .map_err(|_| Fault::MapFull)?;
+    }
+    let state = HELLO_EARLY.get_ptr_mut(key).ok_or(Fault::MapFull)?;
+    let place = Place {
+        socket: Socket {
+            local: key.local,
+            remote: key.remote,
+            local_port: key.local_port,
+            remote_port: key.remote_port,
+            reserved: 0,
+            cookie: 0,
+        },
+        way: direction::IN,
+    };
+    // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
+    flight::walk::<STEPS_EARLY>(ctx, unsafe { &mut *state }, packet, &place)
+}
+
+/// The socket's own addresses: behind a translation of addresses the packet's would be others. All are read, of both families
+/// and volatile: the compiler would choose between addresses of fields, which the verifier forbids on sockets.
+#[inline(always)]
+fn tuple(sk: *mut bpf_sock) -> Socket {
+    // SAFETY: a full socket, whose fields the kernel lets programs read one by one.
+    unsafe {
+        let v4 = (*sk).family == AF_INET;
+        let four = [
+            read_volatile(&raw const (*sk).src_ip4),
+            read_volatile(&raw const (*sk).dst_ip4),
+        ];
+        let (mut local, mut remote) =
+            (six(&raw const (*sk).src_ip6), six(&raw const (*sk).dst_ip6));
+        if v4 {
+            local = packet::mapped(four[0]);
+            remote = packet::mapped(four[1]);
+        }
+        Socket {
+            local,
+            remote,
+            local_port: read_volatile(&raw const (*sk).src_port) as u16,
+            remote_port: u16::from_be(read_volatile(&raw const (*sk).dst_port)),
+            reserved: 0,
+            cookie: 0,
+        }
+    }
+}
+
+/// An IPv6 address, word by word.
+///
+/// # Safety
+///
+/// `field` must be an address field of a full socket.
+#[inline(always)]
+unsafe fn six(field: *const [u32; 4]) -> [u64; 2] {
+    let field: *const u32 = field.cast();
+    // SAFETY: the caller's.
+    let [a, b, c, d] = unsafe {
+        [
+            read_volatile(field),
+            read_volatile(field.add(1)),
+            read_volatile(field.add(2)),
+            read_volatile(field.add(3)),
+        ]
+    };
+    // As the words lie in memory.
+    [
+        u64::from(a) | u64::from(b) << 32,
+        u64::from(c) | u64::from(d) << 32,
+    ]
+}
