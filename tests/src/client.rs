@@ -29,6 +29,9 @@ pub struct Row {
     pub resumed: u32,
     /// Not completed.
     pub failed: u32,
+    /// Completed ones that offered a session.
+    #[serde(default)]
+    pub offered: u32,
     /// TCP retransmissions of the client's sockets up to the handshake's end, from `TCP_INFO`.
     #[serde(default)]
     pub retransmits: u32,
@@ -57,6 +60,7 @@ impl Report {
             into.full += row.full;
             into.resumed += row.resumed;
             into.failed += row.failed;
+            into.offered += row.offered;
             into.retransmits += row.retransmits;
             into.errors.extend_from_slice(&row.errors);
         }

@@ -18,6 +18,8 @@ pub enum Sessions {
     Ids,
     /// TLS 1.3 by ticket.
     Tickets,
+    /// TLS 1.2 by ticket.
+    OldTickets,
 }
 
 impl Sessions {
@@ -25,7 +27,7 @@ impl Sessions {
     #[must_use]
     pub fn version(self) -> &'static str {
         match self {
-            Self::Ids => "1.2",
+            Self::Ids | Self::OldTickets => "1.2",
             Self::Tickets => "1.3",
         }
     }
@@ -74,6 +76,7 @@ impl Server {
         let (port, directory) = (free_port(), scratch());
         let bind = match sessions {
             Sessions::Ids => "ssl-max-ver TLSv1.2 no-tls-tickets",
+            Sessions::OldTickets => "ssl-max-ver TLSv1.2",
             Sessions::Tickets => "ssl-min-ver TLSv1.3",
         };
         let certificate = ec().both.display();
@@ -107,6 +110,7 @@ impl Server {
                 "ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache shared:tls:4m;"
             }
             Sessions::Tickets => "ssl_protocols TLSv1.3; ssl_session_tickets on;",
+            Sessions::OldTickets => "ssl_protocols TLSv1.2; ssl_session_tickets on;",
         };
         let Certificate { cert, key, .. } = ec();
         let (at, cert, key) = (directory.path().display(), cert.display(), key.display());
@@ -136,6 +140,7 @@ impl Server {
         let (port, directory) = (free_port(), scratch());
         let version = match sessions {
             Sessions::Ids => "sslVersionMax = TLSv1.2\noptions = NO_TICKET",
+            Sessions::OldTickets => "sslVersionMax = TLSv1.2\noptions = -NO_TICKET",
             Sessions::Tickets => "sslVersionMin = TLSv1.3",
         };
         let Certificate { cert, key, .. } = ec();
@@ -163,6 +168,17 @@ impl Server {
     /// The Python server on `host`, with the interpreter started by `command` (in another namespace, with another library).
     #[must_use]
     pub fn python_under(sessions: Sessions, host: &str, command: &mut Command) -> Self {
+        Self::python_with(sessions, host, command, &[])
+    }
+
+    /// As [`Self::python_under`], with more arguments for `fixtures/server.py`.
+    #[must_use]
+    pub fn python_with(
+        sessions: Sessions,
+        host: &str,
+        command: &mut Command,
+        extra: &[&str],
+    ) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
         command.arg(fixture("server.py")).args([
@@ -177,7 +193,7 @@ impl Server {
         if sessions == Sessions::Ids {
             command.arg("--no-tickets");
         }
-        Self::start(sessions, port, scratch(), command)
+        Self::start(sessions, port, scratch(), command.args(extra))
     }
 
     /// `openssl s_server -www`, which drives its handshakes through no exported function at all.
@@ -196,6 +212,7 @@ impl Server {
         match sessions {
             Sessions::Ids => command.args(["-tls1_2", "-no_ticket"]),
             Sessions::Tickets => command.arg("-tls1_3"),
+            Sessions::OldTickets => command.arg("-tls1_2"),
         };
         Self::start(
             sessions,

@@ -227,3 +227,5 @@ proptest! {
         prop_assert!(joined as usize <= sent);
     }
 }
+
+mod wire;

@@ -61,8 +61,8 @@ pub(super) struct Wires {
     by_socket: HashMap<(Role, Connection), Random>,
     /// Ends, oldest first: when, and whose.
     queue: VecDeque<(u64, Random, Option<Connection>, Role)>,
-    /// What was counted, and when it ended.
-    counted: LruCache<Name, u64>,
+    /// What was counted, when it ended, and whether the wire told.
+    counted: LruCache<Name, (u64, bool)>,
     max: usize,
     evicted: u64,
 }
@@ -105,13 +105,15 @@ impl Wires {
             .push_back((hello.header.time_ns, random, connection, role));
     }
 
-    /// What was seen of a handshake that a library tells of; from here on it is counted. `Err` where it was counted already.
+    /// What was seen of a handshake that a library tells of; from here on it is counted. `Err` where it was counted already,
+    /// from the wire.
     pub(super) fn claim(
         &mut self,
         role: Role,
         event: &HandshakeEvent,
     ) -> Result<Option<HelloEvent>, Counted> {
-        let readable = event.flags & library_flag::RANDOM != 0;
+        // All zeroes before a ClientHello.
+        let readable = event.flags & library_flag::RANDOM != 0 && event.client_random != [0; 32];
         let connection = Connection::of_handshake(event);
         let name = match connection {
             _ if readable => Name::Random(role, event.client_random),
@@ -135,9 +137,10 @@ impl Wires {
             (Name::Socket(..), Some(hello)) => Name::Random(role, hello.client_random),
             (name, _) => name,
         };
-        match self.counted.put(name, event.header.time_ns) {
-            // A random is used once; what a library does twice (a second handshake on one object) has another.
-            Some(_) if matches!(name, Name::Random(..)) => Err(Counted),
+        match (self.counted.put(name, (event.header.time_ns, false)), name) {
+            (Some((_, true)), Name::Random(..)) => Err(Counted),
+            // An object that is used again shows the random of its last handshake until the next ClientHello.
+            (Some((_, false)), Name::Random(..)) => Ok(None),
             _ => Ok(hello),
         }
     }
@@ -167,7 +170,7 @@ impl Wires {
         }
         if let Some(hello) = &alone {
             self.counted
-                .put(Name::Random(role, random), hello.header.time_ns);
+                .put(Name::Random(role, random), (hello.header.time_ns, true));
         }
         Some(Settled(alone))
     }
@@ -183,7 +186,7 @@ impl Wires {
         // A library that does not tell the random: its handshake ended after this one began.
         Connection::of(&hello.socket)
             .and_then(|connection| self.counted.get(&Name::Socket(role, connection)))
-            .is_some_and(|end_ns| *end_ns >= hello.begin_ns)
+            .is_some_and(|(end_ns, _)| *end_ns >= hello.begin_ns)
     }
 
     /// Handshakes that wait.

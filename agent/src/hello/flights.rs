@@ -27,6 +27,8 @@ const SEALED_ALERT: u16 = 24;
 struct Side {
     stream: Stream,
     messages: Messages,
+    /// An alert in clear, of which the second byte may come later.
+    alert: Vec<u8>,
     /// It changed to ciphers, or sent what TLS 1.3 seals.
     ciphered: bool,
     /// Its Finished passed, as far as ciphers let that be seen.
@@ -132,9 +134,16 @@ impl Flights {
                 None
             }
             Item::Alert(bytes) => {
-                let [level, description] = bytes[..] else {
+                let side = if from_client {
+                    &mut self.client
+                } else {
+                    &mut self.server
+                };
+                side.alert.extend_from_slice(&bytes);
+                let [level, description] = side.alert[..] else {
                     return None;
                 };
+                side.alert.clear();
                 let quiet = description == CLOSE_NOTIFY || description == USER_CANCELED;
                 let fatal = level == FATAL && !quiet;
                 if fatal {

@@ -1,1 +1,268 @@
+//! Tests of reassembly and reading, on handshakes that OpenSSL 3.0 made (`fixtures/`: both streams of a connection, with keys
+//! that lived for that one run), cut into segments as the kernel side does.
 
+mod kernel;
+
+use proptest::prelude::*;
+use reprise_ebpf::{handshake::role, hello::direction};
+
+use self::kernel::{Told, fixture, handshake, tell};
+use super::{HelloEvent, Limits, Token, Tracker, end, flag};
+
+const LIMITS: Limits = Limits {
+    max_connections: 64,
+    max_bytes: 1 << 20,
+};
+
+fn run(told: &[Told]) -> Vec<HelloEvent> {
+    let mut tracker = Tracker::new(LIMITS);
+    let mut seen = Vec::new();
+    for (segment, bytes) in told {
+        let event = kernel::bytes(segment, bytes);
+        tracker.push(&event, &mut |hello| seen.push(hello)).unwrap();
+    }
+    seen
+}
+
+/// The one event of a handshake, as the server's host sees it.
+fn read(name: &str) -> HelloEvent {
+    let seen = run(&handshake(name, direction::IN, &[]));
+    let [hello] = seen[..] else {
+        panic!("{name}: {seen:?}");
+    };
+    assert_eq!(hello.role, role::SERVER);
+    hello
+}
+
+#[test]
+fn full_handshakes_offer_nothing_that_anybody_could_take() {
+    for (name, version) in [
+        ("tls13_full", 0x0304),
+        ("tls12_ticket_full", 0x0303),
+        ("tls12_id_full", 0x0303),
+        ("tls12_id_full_by_13", 0x0303),
+        ("tls13_retry", 0x0304),
+    ] {
+        let hello = read(name);
+        assert_eq!(hello.end, end::COMPLETED, "{name}");
+        assert_eq!(hello.version, version, "{name}");
+        assert_eq!(hello.resumed(), Some(false), "{name}");
+        assert_eq!(
+            (hello.ticket, hello.identity_count),
+            (Token::NONE, 0),
+            "{name}"
+        );
+        assert_ne!(hello.client_random, [0; 32], "{name}");
+    }
+    // The legacy field of a client that knows TLS 1.3.
+    assert_eq!(read("tls13_full").session_id.length, 32);
+    assert_eq!(read("tls12_id_full").session_id, Token::NONE);
+    assert_eq!(read("tls12_id_full").offered_version, 0x0303);
+    assert_eq!(read("tls12_id_full_by_13").offered_version, 0x0304);
+}
+
+#[test]
+fn tls13_shows_identity_key_and_what_became_of_it() {
+    let (accepted, missed) = (read("tls13_psk"), read("tls13_missed"));
+    assert_eq!(accepted.resumed(), Some(true));
+    assert_eq!(missed.resumed(), Some(false));
+    assert_eq!((accepted.identity_count, missed.identity_count), (1, 1));
+    // The same ticket was offered to two servers.
+    assert_eq!(accepted.identities[0], missed.identities[0]);
+    assert_ne!(accepted.identities[0].key, 0);
+    assert!(accepted.has(flag::PSK_DHE_KE) && !accepted.has(flag::PSK_KE));
+}
+
+#[test]
+fn tls12_tickets_are_the_same_when_given_and_when_offered() {
+    let given = read("tls12_ticket_full");
+    let (accepted, missed) = (read("tls12_ticket"), read("tls12_ticket_missed"));
+    assert_eq!(given.given_ticket, accepted.ticket);
+    assert_eq!(given.given_ticket, missed.ticket);
+    assert_ne!(given.given_ticket.key, 0);
+    assert_eq!(given.lifetime, 7200);
+    assert_eq!(accepted.resumed(), Some(true));
+    assert_eq!(missed.resumed(), Some(false));
+    // Another server, another key.
+    assert_ne!(missed.given_ticket.key, given.given_ticket.key);
+}
+
+#[test]
+fn tls12_session_ids_are_the_same_when_given_and_when_offered() {
+    let given = read("tls12_id_full");
+    let (accepted, missed) = (read("tls12_id"), read("tls12_id_missed"));
+    assert_eq!(given.given_id, accepted.session_id);
+    assert_eq!(given.given_id, missed.session_id);
+    assert!(accepted.has(flag::ID_ECHOED) && !missed.has(flag::ID_ECHOED));
+    assert_eq!(accepted.resumed(), Some(true));
+    assert_eq!(missed.resumed(), Some(false));
+    let by_13 = read("tls12_id_by_13");
+    assert_eq!(by_13.session_id, read("tls12_id_full_by_13").given_id);
+    assert_eq!(by_13.resumed(), Some(true));
+}
+
+#[test]
+fn failures_name_who_refused_whom() {
+    // The client refuses the certificate: an alert in clear, then a sealed one; the server has no cipher in common.
+    for (name, at_server, at_client) in [
+        ("tls12_refused", end::ALERT_IN, end::ALERT_OUT),
+        ("tls13_refused", end::ALERT_IN, end::ALERT_OUT),
+        ("tls12_no_cipher", end::ALERT_OUT, end::ALERT_IN),
+    ] {
+        assert_eq!(read(name).end, at_server, "{name}");
+        let seen = run(&handshake(name, direction::OUT, &[]));
+        assert_eq!(seen.len(), 1, "{name}");
+        assert_eq!(seen[0].role, role::CLIENT, "{name}");
+        assert_eq!(seen[0].end, at_client, "{name}");
+    }
+    assert_eq!(read("tls12_refused").alert, 48); // unknown_ca
+    assert_eq!(read("tls12_no_cipher").alert, 40); // handshake_failure
+}
+
+#[test]
+fn a_second_client_hello_replaces_the_first() {
+    let hello = read("tls13_retry");
+    assert!(hello.has(flag::RETRY | flag::OFFER_READ | flag::ANSWER_READ));
+    let mut first = Vec::new();
+    let client = fixture("tls13_retry", "client");
+    tell(&client[..600], 1, direction::IN, &[], &mut first);
+    // Up to here the server has said nothing: no end yet.
+    assert!(run(&first).is_empty());
+}
+
+#[test]
+fn connections_without_end_are_given_up_and_counted() {
+    let mut tracker = Tracker::new(Limits {
+        max_connections: 4,
+        ..LIMITS
+    });
+    let mut seen = 0;
+    for cookie in 1..=10 {
+        let mut told = Vec::new();
+        tell(
+            &fixture("tls13_full", "client")[..400],
+            1,
+            direction::IN,
+            &[],
+            &mut told,
+        );
+        for (mut segment, bytes) in told {
+            segment.socket.cookie = cookie;
+            let event = kernel::bytes(&segment, &bytes);
+            tracker.push(&event, &mut |_| seen += 1).unwrap();
+        }
+    }
+    assert_eq!((tracker.len(), tracker.evicted(), seen), (4, 6, 6));
+    tracker.expire(1_000_000_000_000, &mut |hello| {
+        assert_eq!(hello.end, end::UNKNOWN);
+        seen += 1;
+    });
+    assert_eq!((tracker.len(), tracker.evicted(), seen), (0, 10, 10));
+}
+
+#[test]
+fn memory_is_bounded_over_all_connections() {
+    let mut tracker = Tracker::new(Limits {
+        max_connections: 1_000,
+        max_bytes: 10_000,
+    });
+    // 400 bytes of a ClientHello each, the rest never comes.
+    let mut told = Vec::new();
+    tell(
+        &fixture("tls13_full", "client")[..405],
+        1,
+        direction::IN,
+        &[],
+        &mut told,
+    );
+    for cookie in 1..=100 {
+        for (segment, bytes) in &told {
+            let mut segment = *segment;
+            segment.socket.cookie = cookie;
+            let event = kernel::bytes(&segment, bytes);
+            tracker.push(&event, &mut |_| {}).unwrap();
+        }
+    }
+    assert!(tracker.held <= 10_000, "{}", tracker.held);
+    assert_eq!(tracker.len() as u64 + tracker.evicted(), 100);
+    assert!(tracker.len() > 20);
+}
+
+#[test]
+fn what_a_listener_saw_belongs_to_the_socket_that_came_of_it() {
+    let mut told = handshake("tls12_id", direction::IN, &[]);
+    told[0].0.socket.cookie = 0;
+    let seen = run(&told);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].end, end::COMPLETED);
+    assert_ne!(seen[0].socket.cookie, 0);
+}
+
+fn any_name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "tls13_full",
+        "tls13_psk",
+        "tls13_retry",
+        "tls13_refused",
+        "tls12_ticket_full",
+        "tls12_ticket",
+        "tls12_id",
+        "tls12_id_missed",
+        "tls12_refused",
+    ])
+}
+
+proptest! {
+    #[test]
+    fn segmentation_repetition_and_order_change_nothing(
+        name in any_name(),
+        sizes in prop::collection::vec(1..300_usize, 0..16),
+        repeated in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        swaps in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let plain = run(&handshake(name, direction::IN, &[]));
+        let mut told = handshake(name, direction::IN, &sizes);
+        for index in repeated {
+            let again = index.index(told.len());
+            let copy = told[again].clone();
+            told.insert(again + 1, copy);
+        }
+        for index in swaps {
+            // Neighbours of one direction, pieces both: a record's header is told in its place.
+            let at = index.index(told.len());
+            let pieces = |told: &[Told]| told[0].0.direction == told[1].0.direction
+                && told.iter().all(|(_, bytes)| !bytes.is_empty());
+            let first_of_direction = told.iter()
+                .position(|(segment, _)| segment.direction == told[at].0.direction);
+            if at + 1 < told.len() && first_of_direction != Some(at) && pieces(&told[at..at + 2]) {
+                told.swap(at, at + 1);
+            }
+        }
+        prop_assert_eq!(run(&told), plain);
+    }
+
+    #[test]
+    fn no_bytes_do_harm(events in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20)) {
+        let mut tracker = Tracker::new(LIMITS);
+        for event in events {
+            let _ = tracker.push(&event, &mut |_| {});
+        }
+    }
+
+    #[test]
+    fn damaged_hellos_do_no_harm(
+        name in any_name(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut told = handshake(name, direction::IN, &[40, 90, 200]);
+        for (index, byte) in damage {
+            let at = index.index(told.len());
+            if let Some(last) = told[at].1.last_mut() {
+                *last = byte;
+            }
+            told[at].0.seq ^= u32::from(byte);
+        }
+        let seen = run(&told);
+        prop_assert!(seen.len() <= told.len());
+    }
+}

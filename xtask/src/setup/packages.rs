@@ -20,6 +20,7 @@ pub(super) const BASE: &[&str] = &[
     "nginx-light",
     "apache2",
     "stunnel4",
+    "gnutls-bin",
     "nftables",
     "iproute2",
     "procps",
