@@ -115,13 +115,21 @@ pub struct Status {
     pub scanned: bool,
 }
 
-/// What stands for the libraries of handshakes that were counted from the wire alone, as labels.
-pub const WIRE: [(&str, &str); 4] = [
-    ("library", "wire"),
-    ("version", "unknown"),
-    ("entry", "cgroup_skb"),
-    ("evidence", "first_flight"),
-];
+impl Library {
+    /// What stands for the libraries of handshakes that were counted from the wire alone.
+    #[must_use]
+    pub fn wire() -> Self {
+        Self {
+            library: "wire".to_owned(),
+            version: "unknown".to_owned(),
+            entry: "cgroup_skb".to_owned(),
+            evidence: "first_flight".to_owned(),
+            path: String::new(),
+            build_id: None,
+            observed: true,
+        }
+    }
+}
 
 /// Library files listed; the sensor cannot attach more either.
 pub const MAX_LIBRARIES: usize = reprise_ebpf::handshake::MAX_LIBRARIES as usize;

@@ -104,6 +104,12 @@ impl Server {
     /// nginx with two workers and a shared cache; its access log says which sessions were reused.
     #[must_use]
     pub fn nginx(sessions: Sessions) -> Self {
+        Self::nginx_with(sessions, "")
+    }
+
+    /// As [`Self::nginx`]; `extra` goes into the server section.
+    #[must_use]
+    pub fn nginx_with(sessions: Sessions, extra: &str) -> Self {
         let (port, directory) = (free_port(), scratch());
         let tls = match sessions {
             Sessions::Ids => {
@@ -121,7 +127,7 @@ impl Server {
              access_log {at}/access.log truth;\n  client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  \
              fastcgi_temp_path {at}/fastcgi;\n  uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n  \
              server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {cert};\n    ssl_certificate_key {key};\n    \
-             {tls}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
+             {tls}\n    {extra}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
         );
         let file = write(&directory, "nginx.conf", &config);
         // Without -e the binary complains about the distribution's own log before it has read this one's path.

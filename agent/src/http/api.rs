@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     correlate::{Cause, Resumption},
     observed::Observed,
-    status::{Sensor, Status},
+    status::{Library, Sensor, Status},
 };
 
 /// One peer, as `/api/v1/peers` lists it.
@@ -39,6 +39,18 @@ pub(super) fn peers(observed: &Observed) -> Vec<PeerRow> {
                 .map(|cause| (cause.label(), sums.failures[cause as usize]))
                 .collect(),
         })
+        .collect()
+}
+
+/// Library files, and what stands for those of handshakes that only the wire showed.
+pub(super) fn libraries(observed: &Observed) -> Vec<Library> {
+    let wire = (observed.pipeline.stats.wire > 0).then(Library::wire);
+    observed
+        .status
+        .libraries
+        .iter()
+        .cloned()
+        .chain(wire)
         .collect()
 }
 

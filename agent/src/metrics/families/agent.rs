@@ -5,7 +5,10 @@ use std::fmt;
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 use super::{count, counter, gauge, seconds, set};
-use crate::{observed::Observed, status::Sensor};
+use crate::{
+    observed::Observed,
+    status::{Library, Sensor},
+};
 
 pub(super) fn agent(
     observed: &Observed,
@@ -18,9 +21,11 @@ pub(super) fn agent(
         None,
         MetricType::Info,
     )?;
+    let wire = (observed.pipeline.stats.wire > 0).then(Library::wire);
     let mut builds: Vec<_> = status
         .libraries
         .iter()
+        .chain(&wire)
         .filter(|library| library.observed)
         .map(|library| {
             [
@@ -31,9 +36,6 @@ pub(super) fn agent(
             ]
         })
         .collect();
-    if observed.pipeline.stats.wire > 0 {
-        builds.push(crate::status::WIRE);
-    }
     builds.sort_unstable();
     builds.dedup();
     for labels in &builds {

@@ -1,0 +1,113 @@
+//! A rustls server and client in the test's own process: TLS without OpenSSL.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+pub use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ServerConfig,
+    ServerConnection, SignatureScheme, StreamOwned, SupportedProtocolVersion,
+};
+
+use crate::certificates::ec;
+
+/// Trusts whom it is told to talk to.
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+/// Makes `connections` handshakes one after the other with one client: full and resumed ones, in the client's own words.
+///
+/// # Panics
+/// When one does not complete.
+#[must_use]
+pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) -> (u32, u32) {
+    let provider = Arc::new(default_provider());
+    let cert = CertificateDer::from_pem_file(&ec().cert).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(&ec().key).expect("a key");
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[version])
+        .and_then(|builder| {
+            builder
+                .with_no_client_auth()
+                .with_single_cert(vec![cert], key)
+        })
+        .expect("a server");
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a client")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_no_client_auth();
+    let (server, client) = (Arc::new(server), Arc::new(client));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let address = listener.local_addr().expect("a bound address");
+    let (mut full, mut resumed) = (0, 0);
+    for _ in 0..connections {
+        let server = Arc::clone(&server);
+        let listener = listener.try_clone().expect("a listener");
+        let serving = std::thread::spawn(move || {
+            let (tcp, _) = listener.accept().expect("a connection");
+            let tls = ServerConnection::new(server).expect("a connection");
+            let mut tls = StreamOwned::new(tls, tcp);
+            let mut word = [0; 4];
+            tls.read_exact(&mut word).expect("a request");
+            tls.write_all(b"pong").expect("to answer");
+            tls.conn.send_close_notify();
+            tls.flush().expect("to close");
+        });
+        let tcp = TcpStream::connect(address).expect("to connect");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let tls = ClientConnection::new(Arc::clone(&client), name).expect("a connection");
+        let mut tls = StreamOwned::new(tls, tcp);
+        tls.write_all(b"ping").expect("to ask");
+        let mut answer = Vec::new();
+        tls.read_to_end(&mut answer).expect("an answer");
+        serving.join().expect("the server");
+        match tls.conn.handshake_kind() {
+            Some(HandshakeKind::Resumed) => resumed += 1,
+            Some(_) => full += 1,
+            None => panic!("no handshake"),
+        }
+    }
+    (full, resumed)
+}
