@@ -257,3 +257,19 @@ fn recordings_hold_no_session() {
         "the recording does not even name the server"
     );
 }
+
+#[test]
+fn a_host_that_has_not_mounted_the_hierarchy() {
+    let server = Server::python(Sessions::Tickets);
+    let without =
+        "awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo | xargs -r -n1 umount -l; exec \"$@\"";
+    let prefix = ["unshare", "--mount", "sh", "-c", without, "sh"];
+    let agent = Agent::start_under(&prefix, NO_ARGUMENTS);
+    let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", agent.pid()));
+    assert!(!mounts.expect("the agent's mounts").contains(" - cgroup2 "));
+    let before = agent.metrics();
+    let report = Client::new(server.port).connections(12).run();
+    let mut expected = Expected::default();
+    expect_report(&mut expected, Sessions::Tickets, &report);
+    expected.hold(&agent, &before);
+}

@@ -1,5 +1,5 @@
-//! Finds the root of the cgroup v2 hierarchy, which every process and so every socket belongs to, whatever the hierarchy
-//! that the host's manager uses; or mounts one that only this process sees.
+//! Finds the root of the cgroup v2 hierarchy, which every process and so every socket belongs to, whatever hierarchy the
+//! host's manager uses; or mounts one that only this process sees.
 
 use std::{
     fs::{self, File},
@@ -9,34 +9,40 @@ use std::{
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
 };
 
 /// Where a hierarchy of our own is mounted, for a moment; hides what lies there from nobody else.
 const PLACE: &str = "/mnt";
+/// The cgroup namespace of the host, where its PID namespace is ours (DaemonSets with `hostPID`).
+const HOST_NAMESPACE: &str = "/proc/1/ns/cgroup";
 
 /// The root directory of the hierarchy, open.
 ///
 /// # Errors
 ///
-/// The kernel has no cgroup v2, or refuses the mount.
+/// The kernel has no cgroup v2, or refuses the mount, or only part of the hierarchy can be seen from here.
 pub(super) fn root() -> io::Result<File> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    match find(&mounts) {
+    match places(&mounts).find(|place| is_root(place)) {
         Some(place) => File::open(place),
         None => private(),
     }
 }
 
-/// The mount point of a cgroup2 file system that shows the hierarchy's root (proc_pid_mountinfo(5)).
-fn find(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+/// Mount points of cgroup2 file systems (proc_pid_mountinfo(5)).
+fn places(mounts: &str) -> impl Iterator<Item = PathBuf> {
+    mounts.lines().filter_map(|line| {
         let (mount, source) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(3);
-        let (root, place) = (fields.next()?, fields.next()?);
-        let whole = root == "/" && source.starts_with("cgroup2 ");
-        whole.then(|| unescape(place))
+        let place = mount.split(' ').nth(4)?;
+        source.starts_with("cgroup2 ").then(|| unescape(place))
     })
+}
+
+/// Every cgroup but the root has this file (Documentation/admin-guide/cgroup-v2.rst). What a container takes for the root is
+/// its own cgroup.
+fn is_root(place: &Path) -> bool {
+    place.join("cgroup.controllers").exists() && !place.join("cgroup.events").exists()
 }
 
 /// Spaces and the like are written as three octal digits.
@@ -58,18 +64,28 @@ fn unescape(text: &str) -> PathBuf {
     path.into()
 }
 
-/// Mounts the hierarchy in a mount namespace of this thread's own and opens it there. The open file outlives mount and
-/// namespace: a thread of its own, so that no other thread's view changes.
+/// Mounts the hierarchy in a mount namespace of one thread's own and opens it there. The open file outlives mount and
+/// namespace: in a thread of its own, so that no other thread's view changes.
 fn private() -> io::Result<File> {
     let open = || -> io::Result<File> {
         let none = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)?;
+        // Where that is not the host's, what is mounted below is not the root, and so refused.
+        if let Ok(host) = File::open(HOST_NAMESPACE) {
+            let _ = setns(host, CloneFlags::CLONE_NEWCGROUP);
+        }
         let kind = Some("cgroup2");
         mount(kind, PLACE, kind, MsFlags::empty(), none)?;
-        let root = File::open(Path::new(PLACE));
+        let (whole, root) = (is_root(Path::new(PLACE)), File::open(PLACE));
         umount2(PLACE, MntFlags::MNT_DETACH)?;
-        root
+        if whole {
+            root
+        } else {
+            Err(io::Error::other(
+                "only part of it is visible here; remedy: run in the host's cgroup namespace, or with the host's PID namespace",
+            ))
+        }
     };
     std::thread::scope(|scope| scope.spawn(open).join())
         .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
@@ -79,20 +95,29 @@ fn private() -> io::Result<File> {
 mod tests {
     use super::*;
 
+    fn first(mounts: &str) -> Option<PathBuf> {
+        places(mounts).next()
+    }
+
     #[test]
-    fn the_whole_hierarchy_is_found_on_unified_and_hybrid_hosts() {
+    fn the_hierarchy_is_found_on_unified_and_hybrid_hosts() {
         let unified =
             "24 22 0:21 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(find(unified), Some("/sys/fs/cgroup".into()));
+        assert_eq!(first(unified), Some("/sys/fs/cgroup".into()));
         let hybrid = "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
                       41 31 0:38 / /sys/fs/cgroup/my\\040cgroups rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(find(hybrid), Some("/sys/fs/cgroup/my cgroups".into()));
+        assert_eq!(first(hybrid), Some("/sys/fs/cgroup/my cgroups".into()));
+        assert_eq!(first("rubbish\n\n1 2 - cgroup2 x\n"), None);
     }
 
     #[test]
     fn a_part_of_the_hierarchy_is_not_the_root() {
-        let part = "41 31 0:38 /kubepods/pod1 /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
-        assert_eq!(find(part), None);
-        assert_eq!(find("rubbish\n\n1 2 - cgroup2 x\n"), None);
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path();
+        assert!(!is_root(place));
+        fs::write(place.join("cgroup.controllers"), "").unwrap();
+        assert!(is_root(place));
+        fs::write(place.join("cgroup.events"), "populated 1\n").unwrap();
+        assert!(!is_root(place));
     }
 }

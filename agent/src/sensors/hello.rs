@@ -4,12 +4,16 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray},
     programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType},
+    util::KernelVersion,
 };
 
 use super::{SensorError, cgroup, lost, program, refused, ring::Ring, take_map};
 use crate::status::{Status, Verdict};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hello.bpf.o"));
+
+/// The first kernel with links for cgroup programs.
+const LINKS: KernelVersion = KernelVersion::new(5, 7, 0);
 
 /// Both directions: half a conversation tells little, so one that fails takes the other with it.
 const PROBES: [(&str, CgroupSkbAttachType); 2] = [
@@ -40,10 +44,16 @@ impl HelloSensor {
                     .load()
                     .map_err(|source| refused(probe, source))?;
             }
+            // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
+            let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
+            let mode = if links {
+                CgroupAttachMode::Single
+            } else {
+                CgroupAttachMode::AllowMultiple
+            };
             for (probe, direction) in PROBES {
-                // Single: where the kernel has links they are added to what is attached anyway, and another mode is refused.
                 program::<&mut CgroupSkb>(&mut ebpf, probe)?
-                    .attach(&root, direction, CgroupAttachMode::Single)
+                    .attach(&root, direction, mode)
                     .map_err(|source| refused(probe, source))?;
             }
             Ok(Self {
