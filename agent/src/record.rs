@@ -25,6 +25,10 @@ const MAX_FRAME: u32 = 16 << 20;
 
 /// What a recording holds, in order.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every frame is an event: boxing it would cost an allocation each"
+)]
 pub enum Frame {
     /// An event.
     Event(Event),

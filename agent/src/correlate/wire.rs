@@ -36,7 +36,7 @@ enum Name {
 }
 
 /// All sockets that showed one client random.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sightings {
     seen: Vec<HelloEvent>,
     /// Those whose wait is not over.
@@ -91,7 +91,11 @@ impl Wires {
         }
         let connection = Connection::of(&hello.socket);
         let random = hello.client_random;
-        let sightings = self.by_random.entry(random).or_default();
+        let sightings = self.by_random.entry(random).or_insert_with(|| Sightings {
+            // Nearly always the only one, and not small.
+            seen: Vec::with_capacity(1),
+            waiting: 0,
+        });
         if sightings.seen.len() >= MAX_SIGHTINGS {
             self.evicted += 1;
             return;

@@ -116,11 +116,9 @@ pub(super) fn server_hello(body: &[u8], event: &mut HelloEvent) {
                     event.version = version.0;
                 }
             }
-            (PRE_SHARED_KEY, Ok((_, TlsExtension::PreSharedKey(selected)))) => {
-                if let [high, low] = *selected {
-                    event.flags |= flag::PSK_ACCEPTED;
-                    event.accepted = u16::from_be_bytes([high, low]);
-                }
+            (PRE_SHARED_KEY, Ok((_, TlsExtension::PreSharedKey([high, low])))) => {
+                event.flags |= flag::PSK_ACCEPTED;
+                event.accepted = u16::from_be_bytes([*high, *low]);
             }
             _ => {}
         }

@@ -89,7 +89,7 @@ fn what_no_library_tells_of_is_observed_from_the_wire_after_a_while() {
     let shown = hello(role::CLIENT, 1, 1, 10 * MS, 12 * MS);
     engine.push(&Event::Hello(shown), &mut |seen| out.push(seen));
     engine.push(&Event::Tick(12 * MS + WAIT_NS - 1), &mut |seen| {
-        out.push(seen)
+        out.push(seen);
     });
     assert!(out.is_empty());
     engine.push(&Event::Tick(12 * MS + WAIT_NS), &mut |seen| out.push(seen));

@@ -1,16 +1,12 @@
 //! Walks one direction of a connection, record by record, and tells what belongs to its first flight.
 
 use crate::{
-    kernel::{Fault, NO_WAKEUP, now},
-    maps::HELLO_EVENTS,
-    packet::{self, Packet, load},
+    kernel::Fault,
+    packet::{Packet, load},
+    tell::{Place, Saying, tell},
 };
-use aya_ebpf::{maps::ring_buf::RingBufEntry, programs::SkBuffContext};
-use core::ptr::addr_of_mut;
-use reprise_ebpf::{
-    Header, Socket,
-    hello::{Flight, LARGE, MAX_COPY, SEGMENT, SMALL, Segment, State, flight, what},
-};
+use aya_ebpf::programs::SkBuffContext;
+use reprise_ebpf::hello::{Flight, LARGE, MAX_COPY, State, flight, what};
 
 /// Headers told per direction, and packets that cannot be placed, before the stream is given up.
 const PATIENCE: u32 = 16;
@@ -21,57 +17,6 @@ const MAX_RECORD: u32 = 16_384 + 2_048;
 /// `handshake_type` of ClientHello and ServerHello (RFC 8446, section 4).
 const CLIENT_HELLO: u32 = 1;
 const SERVER_HELLO: u32 = 2;
-
-/// Where a packet was seen.
-pub(crate) struct Place {
-    /// The connection.
-    pub(crate) socket: Socket,
-    /// A constant of `direction`.
-    pub(crate) way: u8,
-}
-
-/// A segment and its room, as they lie in the ring.
-#[repr(C)]
-struct Told<const N: usize> {
-    segment: Segment,
-    bytes: [u8; N],
-}
-
-/// What a segment says beside its place.
-struct Saying {
-    what: u8,
-    seq: u32,
-    record: u32,
-    at: u32,
-    length: u32,
-}
-
-impl Saying {
-    /// A record's header alone, or an end.
-    #[inline(always)]
-    const fn header(what: u8, seq: u32, record: u32) -> Self {
-        Self {
-            what,
-            seq,
-            record,
-            at: 0,
-            length: 0,
-        }
-    }
-
-    /// Bytes in clear that lie at `at` in the packet.
-    #[inline(always)]
-    const fn bytes(flight: &Flight, seq: u32, left: u32, at: u32, length: u32) -> Self {
-        let alert = flight.flags & flight::ALERT != 0;
-        Self {
-            what: if alert { what::ALERT } else { what::HANDSHAKE },
-            seq,
-            record: left,
-            at,
-            length,
-        }
-    }
-}
 
 /// Looks at a packet; sets `state.done` once there is nothing more to see. At most `STEPS` records and pieces of them.
 #[inline(never)]
@@ -100,8 +45,12 @@ pub(crate) fn walk<const STEPS: u32>(
         }
     }
     let over = theirs.flags & mine.flags & flight::DONE != 0;
-    if state.client != 0 && (packet.fin || packet.rst) && mine.flags & flight::CLOSED == 0 && !over
-    {
+    // A FIN that overtook data does not end the stream yet.
+    let last = packet.seq.wrapping_add(packet.end.wrapping_sub(packet.at)) == mine.next;
+    let closes =
+        packet.fin && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::DONE != 0);
+    let ends = (closes || packet.rst) && mine.flags & flight::CLOSED == 0;
+    if state.client != 0 && ends && !over {
         mine.flags |= flight::CLOSED;
         let what = if packet.rst { what::RESET } else { what::FIN };
         result = result.and(tell(
@@ -198,7 +147,7 @@ impl View<'_> {
                 flight.next = seq.wrapping_add(length);
                 flight.left = left - length;
                 let told = copying && flight.copied < MAX_COPY;
-                flight.skip_early();
+                skip_early(flight);
                 if !told {
                     continue;
                 }
@@ -277,19 +226,17 @@ impl View<'_> {
             return Ok(Next::Silent);
         }
         flight.flags &= !flight::COPYING;
+        let is_client = *self.client == self.me;
+        let answered = self.theirs & (flight::CIPHERED | flight::DONE) != 0;
+        if kind == what::APPLICATION_DATA && is_client && !answered {
+            // Data ahead of the server's flight is early data: the client's Finished is still to come.
+            return Ok(Next::Silent);
+        }
         flight.told += 1;
-        let over = match kind {
-            what::CHANGE_CIPHER_SPEC => {
-                flight.flags |= flight::CIPHERED;
-                false
-            }
-            // A client's data ahead of the server's flight is early data: its Finished is still to come.
-            what::APPLICATION_DATA if *self.client == self.me => {
-                self.theirs & (flight::CIPHERED | flight::DONE) != 0
-            }
-            _ => true,
-        };
-        if over || flight.told >= PATIENCE {
+        if kind == what::CHANGE_CIPHER_SPEC {
+            flight.flags |= flight::CIPHERED;
+        }
+        if kind != what::CHANGE_CIPHER_SPEC || flight.told >= PATIENCE {
             flight.flags |= flight::DONE;
         }
         Ok(Next::Header(kind, length))
@@ -297,20 +244,14 @@ impl View<'_> {
 }
 
 /// Where the bytes that follow were told already, since they came early, goes past them.
-trait SkipEarly {
-    fn skip_early(&mut self);
-}
-
-impl SkipEarly for Flight {
-    #[inline(always)]
-    fn skip_early(&mut self) {
-        let from = self.early_from.wrapping_sub(self.next) as i32;
-        let to = self.early_to.wrapping_sub(self.next) as i32;
-        if self.early_from != self.early_to && from <= 0 && to > 0 {
-            let early = min(to as u32, self.left);
-            self.next = self.next.wrapping_add(early);
-            self.left -= early;
-        }
+#[inline(always)]
+fn skip_early(flight: &mut Flight) {
+    let from = flight.early_from.wrapping_sub(flight.next) as i32;
+    let to = flight.early_to.wrapping_sub(flight.next) as i32;
+    if flight.early_from != flight.early_to && from <= 0 && to > 0 {
+        let early = min(to as u32, flight.left);
+        flight.next = flight.next.wrapping_add(early);
+        flight.left -= early;
     }
 }
 
@@ -359,70 +300,6 @@ fn second_hello(start: u32, record: u32) -> bool {
     let kind = start >> 24;
     let length = start & 0x00ff_ffff;
     (kind == CLIENT_HELLO || kind == SERVER_HELLO) && length >= 38 && length + 4 <= record + 4_096
-}
-
-/// Sends one segment, in the smaller of two sizes that holds it.
-#[inline(always)]
-fn tell(ctx: &SkBuffContext, place: &Place, repeats: u32, saying: &Saying) -> Result<(), Fault> {
-    if saying.length <= SMALL as u32 {
-        let entry = HELLO_EVENTS
-            .reserve::<Told<SMALL>>(0)
-            .ok_or(Fault::RingFull)?;
-        fill(ctx, place, repeats, saying, entry)
-    } else {
-        let entry = HELLO_EVENTS
-            .reserve::<Told<LARGE>>(0)
-            .ok_or(Fault::RingFull)?;
-        fill(ctx, place, repeats, saying, entry)
-    }
-}
-
-#[inline(always)]
-fn fill<const N: usize>(
-    ctx: &SkBuffContext,
-    place: &Place,
-    repeats: u32,
-    saying: &Saying,
-    mut entry: RingBufEntry<Told<N>>,
-) -> Result<(), Fault> {
-    let told = entry.as_mut_ptr();
-    let mut result = Ok(());
-    // SAFETY: `told` points at reserved, exclusively owned memory of its size; the segment is written field by field, and
-    // as many bytes behind it as it names, before submit. The agent reads no further.
-    unsafe {
-        let segment = addr_of_mut!((*told).segment);
-        addr_of_mut!((*segment).header).write(Header {
-            kind: SEGMENT,
-            size: size_of::<Segment>() as u32 + saying.length,
-            time_ns: now(),
-        });
-        let socket = addr_of_mut!((*segment).socket);
-        addr_of_mut!((*socket).local).write([place.socket.local[0], place.socket.local[1]]);
-        addr_of_mut!((*socket).remote).write([place.socket.remote[0], place.socket.remote[1]]);
-        addr_of_mut!((*socket).local_port).write(place.socket.local_port);
-        addr_of_mut!((*socket).remote_port).write(place.socket.remote_port);
-        addr_of_mut!((*socket).reserved).write(0);
-        addr_of_mut!((*socket).cookie).write(place.socket.cookie);
-        addr_of_mut!((*segment).seq).write(saying.seq);
-        addr_of_mut!((*segment).length).write(saying.length);
-        addr_of_mut!((*segment).what).write(saying.what);
-        addr_of_mut!((*segment).direction).write(place.way);
-        addr_of_mut!((*segment).record).write(saying.record as u16);
-        addr_of_mut!((*segment).repeats).write(repeats);
-        if saying.length > 0 {
-            // 1 to N anyway, which is a power of two; spelled so that the verifier sees it. Volatile: the compiler sees it
-            // too and would drop it.
-            let length = core::ptr::read_volatile(&raw const saying.length);
-            let length = (length.wrapping_sub(1) & (N as u32 - 1)) + 1;
-            let bytes = addr_of_mut!((*told).bytes).cast();
-            result = packet::copy(ctx, saying.at, bytes, length);
-        }
-    }
-    match result {
-        Ok(()) => entry.submit(NO_WAKEUP),
-        Err(_) => entry.discard(NO_WAKEUP),
-    }
-    result
 }
 
 #[inline(always)]

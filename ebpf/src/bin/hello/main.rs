@@ -16,6 +16,7 @@ mod kernel;
 mod maps;
 mod packet;
 mod socket;
+mod tell;
 
 use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
 use kernel::Fault;

@@ -1,10 +1,11 @@
 //! From a packet to the state of its connection. All but the first packets of a connection leave after one look-up.
 
 use crate::{
-    flight::{self, Place},
+    flight,
     kernel::Fault,
     maps::{HELLO_BLANK, HELLO_EARLY, keep, kept},
     packet::{self, Packet, TCP},
+    tell::Place,
 };
 use aya_ebpf::{
     bindings::bpf_sock,

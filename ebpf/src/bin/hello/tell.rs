@@ -1,0 +1,133 @@
+//! What is sent to the agent: bytes in clear, headers of other records, ends.
+
+use crate::{
+    kernel::{Fault, NO_WAKEUP, now},
+    maps::HELLO_EVENTS,
+    packet,
+};
+use aya_ebpf::{maps::ring_buf::RingBufEntry, programs::SkBuffContext};
+use core::ptr::addr_of_mut;
+use reprise_ebpf::{
+    Header, Socket,
+    hello::{Flight, LARGE, SEGMENT, SMALL, Segment, flight, what},
+};
+
+/// Where a packet was seen.
+pub(crate) struct Place {
+    /// The connection.
+    pub(crate) socket: Socket,
+    /// A constant of `direction`.
+    pub(crate) way: u8,
+}
+
+/// A segment and its room, as they lie in the ring.
+#[repr(C)]
+struct Told<const N: usize> {
+    segment: Segment,
+    bytes: [u8; N],
+}
+
+/// What a segment says beside its place.
+pub(crate) struct Saying {
+    what: u8,
+    seq: u32,
+    record: u32,
+    at: u32,
+    length: u32,
+}
+
+impl Saying {
+    /// A record's header alone, or an end.
+    #[inline(always)]
+    pub(crate) const fn header(what: u8, seq: u32, record: u32) -> Self {
+        Self {
+            what,
+            seq,
+            record,
+            at: 0,
+            length: 0,
+        }
+    }
+
+    /// Bytes in clear that lie at `at` in the packet.
+    #[inline(always)]
+    pub(crate) const fn bytes(flight: &Flight, seq: u32, left: u32, at: u32, length: u32) -> Self {
+        let alert = flight.flags & flight::ALERT != 0;
+        Self {
+            what: if alert { what::ALERT } else { what::HANDSHAKE },
+            seq,
+            record: left,
+            at,
+            length,
+        }
+    }
+}
+
+/// Sends one segment, in the smaller of two sizes that holds it.
+#[inline(always)]
+pub(crate) fn tell(
+    ctx: &SkBuffContext,
+    place: &Place,
+    repeats: u32,
+    saying: &Saying,
+) -> Result<(), Fault> {
+    if saying.length <= SMALL as u32 {
+        let entry = HELLO_EVENTS
+            .reserve::<Told<SMALL>>(0)
+            .ok_or(Fault::RingFull)?;
+        fill(ctx, place, repeats, saying, entry)
+    } else {
+        let entry = HELLO_EVENTS
+            .reserve::<Told<LARGE>>(0)
+            .ok_or(Fault::RingFull)?;
+        fill(ctx, place, repeats, saying, entry)
+    }
+}
+
+#[inline(always)]
+fn fill<const N: usize>(
+    ctx: &SkBuffContext,
+    place: &Place,
+    repeats: u32,
+    saying: &Saying,
+    mut entry: RingBufEntry<Told<N>>,
+) -> Result<(), Fault> {
+    let told = entry.as_mut_ptr();
+    let mut result = Ok(());
+    // SAFETY: `told` points at reserved, exclusively owned memory of its size; the segment is written field by field, and
+    // as many bytes behind it as it names, before submit. The agent reads no further.
+    unsafe {
+        let segment = addr_of_mut!((*told).segment);
+        addr_of_mut!((*segment).header).write(Header {
+            kind: SEGMENT,
+            size: size_of::<Segment>() as u32 + saying.length,
+            time_ns: now(),
+        });
+        let socket = addr_of_mut!((*segment).socket);
+        addr_of_mut!((*socket).local).write([place.socket.local[0], place.socket.local[1]]);
+        addr_of_mut!((*socket).remote).write([place.socket.remote[0], place.socket.remote[1]]);
+        addr_of_mut!((*socket).local_port).write(place.socket.local_port);
+        addr_of_mut!((*socket).remote_port).write(place.socket.remote_port);
+        addr_of_mut!((*socket).reserved).write(0);
+        addr_of_mut!((*socket).cookie).write(place.socket.cookie);
+        addr_of_mut!((*segment).seq).write(saying.seq);
+        addr_of_mut!((*segment).length).write(saying.length);
+        addr_of_mut!((*segment).what).write(saying.what);
+        addr_of_mut!((*segment).direction).write(place.way);
+        addr_of_mut!((*segment).record).write(saying.record as u16);
+        addr_of_mut!((*segment).repeats).write(repeats);
+        if saying.length > 0 {
+            // 1 to N anyway, which is a power of two; spelled so that the verifier sees it. Volatile: the compiler sees it
+            // too and would drop it.
+            let length = core::ptr::read_volatile(&raw const saying.length);
+            let length = (length.wrapping_sub(1) & (N as u32 - 1)) + 1;
+            let bytes = addr_of_mut!((*told).bytes).cast();
+            result = packet::copy(ctx, saying.at, bytes, length);
+        }
+    }
+    match result {
+        Ok(()) => entry.submit(NO_WAKEUP),
+        Err(_) => entry.discard(NO_WAKEUP),
+    }
+    result
+}
