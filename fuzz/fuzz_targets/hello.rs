@@ -1,0 +1,56 @@
+//! Fuzzing of what reads other people's packets: bytes as they lie in the ring, in events of any size, to the tracker.
+#![no_main]
+
+#[path = "../../agent/src/event.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the tracker needs its errors alone"
+)]
+mod event;
+#[path = "../../agent/src/hello/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "what the agent asks beside is not asked here"
+)]
+mod hello;
+
+use libfuzzer_sys::fuzz_target;
+use reprise_ebpf::{
+    Header, Socket,
+    hello::{SEGMENT, Segment},
+};
+use zerocopy::IntoBytes as _;
+
+fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, Vec<u8>)>| {
+    let mut tracker = hello::Tracker::new(hello::Limits {
+        max_connections: 8,
+        max_bytes: 64 * 1024,
+    });
+    let mut told = 0;
+    for (cookie, what, direction, record, seq, bytes) in &events {
+        let segment = Segment {
+            header: Header {
+                kind: SEGMENT,
+                size: 0,
+                time_ns: u64::from(*seq),
+            },
+            socket: Socket {
+                cookie: u64::from(*cookie),
+                ..Socket::default()
+            },
+            seq: u32::from(*seq),
+            length: bytes.len() as u32,
+            what: *what,
+            direction: *direction,
+            record: *record,
+            repeats: 0,
+        };
+        let event = [segment.as_bytes(), bytes].concat();
+        assert!(tracker.push(&event, &mut |_| told += 1).is_ok());
+    }
+    tracker.expire(u64::MAX, &mut |_| told += 1);
+    assert!(tracker.is_empty() && told <= events.len());
+});
