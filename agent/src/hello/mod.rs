@@ -103,7 +103,9 @@ impl Tracker {
         }
         let Some(flights) = self.table.get_mut(&key) else {
             // Only a ClientHello begins a connection; anything else belongs to one that is over or was never followed.
-            if segment.what == what::HANDSHAKE {
+            if segment.what == what::HANDSHAKE
+                && body.first() == Some(&messages::kind::CLIENT_HELLO)
+            {
                 self.begin(key, segment, out);
                 self.segment_of(key, segment, body, out);
             }
