@@ -1,4 +1,4 @@
-//! Tests of reassembly and reading, on handshakes that OpenSSL 3.0 made (`fixtures/`: both streams of a connection, with keys
+//! Tests of reassembly and reading, on handshakes that OpenSSL 3.0 made (`fixtures/make.py`: both streams of a connection, with keys
 //! that lived for that one run), cut into segments as the kernel side does.
 
 mod kernel;
