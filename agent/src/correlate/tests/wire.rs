@@ -11,7 +11,7 @@ use super::{MS, handshake as library_event, run};
 use crate::{
     correlate::{
         Cause, End, Engine, Mechanism, Observation, Offer, Resumption, Role, SETTLE_NS,
-        wire::WAIT_NS,
+        wire::{WAIT_NS, Wires},
     },
     event::{Connection, Event},
     hello::{HelloEvent, Token, end, flag},
@@ -250,6 +250,21 @@ fn session_ids_are_offers_where_they_can_be_told_from_random_ones() {
     let mut ticket = shown(0x0303, 0x0303, id, full);
     ticket.ticket = token(7, 160);
     assert_eq!(offer(ticket), Offer::Session(Mechanism::Ticket));
+}
+
+#[test]
+fn handshakes_that_wait_are_bounded_and_evictions_counted() {
+    let mut wires = Wires::new(4);
+    for random in 1..=10 {
+        wires.record(&hello(role::SERVER, random, u16::from(random), MS, 2 * MS));
+    }
+    assert_eq!((wires.len(), wires.evicted()), (4, 6));
+    // Ever the same random, as no client has it: followed over so many sockets and no more.
+    let mut wires = Wires::new(1_000);
+    for port in 1..=100 {
+        wires.record(&hello(role::SERVER, 1, port, MS, 2 * MS));
+    }
+    assert!(wires.len() < 10 && wires.len() as u64 + wires.evicted() == 100);
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
