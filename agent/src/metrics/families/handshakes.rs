@@ -170,7 +170,7 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
         "Handshakes of which wire and library disagree whether a session was resumed.",
         None,
     )?;
-    count(&mut family, &[], stats.conflicts)
+    family.encode_counter::<NoLabelSet, _, f64>(&stats.conflicts, None)
 }
 
 fn histogram(
