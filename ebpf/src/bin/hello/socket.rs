@@ -21,7 +21,7 @@ use reprise_ebpf::{
 /// `TCP_LISTEN` (include/net/tcp_states.h).
 const LISTEN: u32 = 10;
 /// Steps per packet: a record header or a piece of its body each. A packet with more is one of bulk data.
-const STEPS: u32 = 32;
+const STEPS: u32 = 16;
 /// The same for the one packet that comes before its socket: a ClientHello.
 const STEPS_EARLY: u32 = 8;
 /// `AF_INET` (include/linux/socket.h).
