@@ -37,7 +37,7 @@ pub(crate) static HELLO_BLANK: Array<State> = Array::with_max_entries(1, 0);
 #[inline(always)]
 pub(crate) fn kept(sk: *mut bpf_sock) -> *mut State {
     let map = core::ptr::addr_of!(HELLO_STATE).cast_mut();
-    // SAFETY: a map of this object and a full socket that the kernel handed out for this run; returns null or a live value.
+    // SAFETY: a map of this object and a socket that the kernel handed out for this run; returns null or a live value.
     unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), core::ptr::null_mut(), 0) }.cast()
 }
 
