@@ -101,7 +101,8 @@ fn observed(
         };
         (of("server", "127.0.0.1") + of("client", &address)) as u64
     };
-    let made = one.made.all() + 2 * both.made.all();
+    // Both ends each: a client whose library is not observed is counted from the wire.
+    let made = 2 * (one.made.all() + both.made.all());
     let wanted = total(&before) + made;
     let after = observer.page_with(wanted, total)?;
     rates.made += made;
