@@ -23,8 +23,8 @@ use crate::{
     observed::{Observed, Shared},
     plan::{Fields, Hook},
     record::Recorder,
-    sensors::{Sensors, now_ns},
-    status::{self, MAX_LIBRARIES, Sensor, Status},
+    sensors::{SensorError, Sensors, now_ns},
+    status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
 };
 
 /// How often the rings are read.
@@ -219,8 +219,28 @@ impl Observer {
                     "first scan done"
                 );
             }
+            Found::Coverage(coverage) => status.coverage = coverage,
+            Found::Gone(key) => {
+                if let Some(at) = status
+                    .libraries
+                    .iter()
+                    .position(|library| library.key == key)
+                {
+                    let library = status.libraries.remove(at);
+                    tracing::info!(path = library.path, "library without users let go");
+                }
+                if let Some(sensor) = &mut self.sensors.handshake {
+                    sensor.detach(key, status);
+                }
+            }
             Found::Library(library) => {
-                let listed = attach(&mut self.sensors, *library, status);
+                let key = library.key;
+                let planned = library.plan.is_ok();
+                let (listed, refused) = attach(&mut self.sensors, *library, status);
+                if planned {
+                    // The receiver lives as long as the thread; its end is seen elsewhere.
+                    let _ = self.requests.send(Request::Settled(key, refused));
+                }
                 if status.libraries.len() < MAX_LIBRARIES {
                     status.libraries.push(listed);
                 }
@@ -247,8 +267,13 @@ impl Observer {
 }
 
 /// Attaches a library, or says why not.
-fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) -> status::Library {
+fn attach(
+    sensors: &mut Sensors,
+    found: discover::Library,
+    status: &mut Status,
+) -> (status::Library, Option<(Reason, String)>) {
     let mut listed = status::Library {
+        key: found.key,
         library: found
             .path
             .trim_end_matches(" (deleted)")
@@ -263,48 +288,52 @@ fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) 
         build_id: None,
         observed: false,
     };
-    let path = listed.path.clone();
-    let plan = match found.plan {
-        Ok(plan) => plan,
-        Err(reason) => {
-            listed.evidence = crate::chain(&reason);
-            tracing::warn!(path, reason = listed.evidence, "library not observed");
-            return listed;
+    let attached = found
+        .plan
+        .map_err(|finding| (Reason::UnsupportedBuild, finding));
+    let attached = attached.and_then(|plan| {
+        listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
+        listed.build_id.clone_from(&plan.build_id);
+        if let Some(field) = missing(&plan.fields) {
+            let finding =
+                format!("the handshake was found, but not where the library keeps {field}");
+            return Err((Reason::UnsupportedBuild, finding));
         }
-    };
-    listed.version = plan.version.clone().unwrap_or(listed.version);
-    listed.build_id.clone_from(&plan.build_id);
-    let Some(sensor) = &mut sensors.handshake else {
-        return listed;
-    };
-    if let Some(field) = missing(&plan.fields) {
-        listed.evidence =
-            format!("the handshake was found, but not where the library keeps {field}");
-        tracing::warn!(path, reason = listed.evidence, "library not observed");
-        return listed;
-    }
-    match sensor.attach(&plan, &found.ssl, found.crypto.as_ref(), status) {
-        Ok(_) => {
+        let Some(sensor) = &mut sensors.handshake else {
+            return Err((
+                Reason::AttachFailed,
+                "the sensor is not attached".to_owned(),
+            ));
+        };
+        let attached = sensor.attach(found.key, &plan, &found.ssl, found.crypto.as_ref(), status);
+        attached.map(|()| plan.hook).map_err(|error| {
+            let reason = match error {
+                SensorError::TooMany(_) => Reason::TooManyLibraries,
+                _ => Reason::AttachFailed,
+            };
+            (reason, crate::chain(&error))
+        })
+    });
+    let path = &listed.path;
+    match attached {
+        Ok(hook) => {
             listed.observed = true;
-            listed.entry = match plan.hook {
+            listed.entry = match hook {
                 Hook::StateMachine => "state_machine",
                 Hook::MethodTable => "method_table",
             }
             .to_owned();
             listed.evidence = "exported_accessors".to_owned();
-            tracing::info!(
-                path,
-                version = listed.version,
-                entry = listed.entry,
-                "library observed"
-            );
+            let (version, entry) = (&listed.version, &listed.entry);
+            tracing::info!(path, version, entry, "library observed");
+            (listed, None)
         }
-        Err(error) => {
-            listed.evidence = crate::chain(&error);
-            tracing::warn!(path, reason = listed.evidence, "library not observed");
+        Err((reason, finding)) => {
+            tracing::warn!(path, reason = finding, "library not observed");
+            listed.evidence.clone_from(&finding);
+            (listed, Some((reason, finding)))
         }
     }
-    listed
 }
 
 /// The first field without which a handshake would be counted wrongly rather than not at all.

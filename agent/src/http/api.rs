@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     correlate::{Cause, Resumption},
     observed::Observed,
-    status::{Sensor, Status},
+    status::{Library, Reason, Sensor, Status, Uncovered},
 };
 
 /// One peer, as `/api/v1/peers` lists it.
@@ -70,6 +70,52 @@ pub(super) fn status(observed: &Observed) -> AgentStatus {
             .filter(|library| library.observed)
             .count(),
         open_handshakes: status.open_handshakes,
+    }
+}
+
+/// Who is observed, as `/api/v1/libraries` tells.
+#[derive(Debug, Serialize)]
+pub(super) struct Libraries<'a> {
+    /// Every file that carries a TLS library and is in use or at rest, observed or not.
+    libraries: Vec<LibraryRow<'a>>,
+    /// Processes that use an observed library.
+    observed_processes: u64,
+    /// Processes that use TLS libraries of which none is observed, by reason.
+    uncovered: Vec<UncoveredRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LibraryRow<'a> {
+    #[serde(flatten)]
+    library: &'a Library,
+    processes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct UncoveredRow<'a> {
+    reason: Reason,
+    #[serde(flatten)]
+    uncovered: &'a Uncovered,
+    remedy: &'static str,
+}
+
+pub(super) fn libraries(status: &Status) -> Libraries<'_> {
+    let coverage = &status.coverage;
+    let libraries = status.libraries.iter().map(|library| LibraryRow {
+        library,
+        processes: coverage.users.get(&library.key).copied().unwrap_or(0),
+    });
+    let uncovered = coverage.uncovered.iter();
+    Libraries {
+        libraries: libraries.collect(),
+        observed_processes: coverage.observed,
+        uncovered: uncovered
+            .map(|(reason, uncovered)| UncoveredRow {
+                reason: *reason,
+                uncovered,
+                remedy: reason.remedy(),
+            })
+            .collect(),
     }
 }
 

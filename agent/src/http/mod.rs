@@ -122,7 +122,7 @@ fn answer(site: &Site, request: &Request<Incoming>) -> Answer {
         "/healthz" => known(|_, _| text(StatusCode::OK, "alive\n".to_owned())),
         "/readyz" => known(|site, _| ready(site)),
         "/api/v1/peers" => known(|site, _| json(&api::peers(&site.shared.lock()))),
-        "/api/v1/libraries" => known(|site, _| json(&site.shared.lock().status.libraries)),
+        "/api/v1/libraries" => known(|site, _| json(&api::libraries(&site.shared.lock().status))),
         "/api/v1/status" => known(|site, _| json(&api::status(&site.shared.lock()))),
         "/" => known(|site, _| {
             let page = api::index(&site.shared.lock());

@@ -25,6 +25,10 @@ const LENGTH: u64 = 4;
 pub(super) struct Aarch64;
 
 impl Isa for Aarch64 {
+    fn name(&self) -> &'static str {
+        "aarch64"
+    }
+
     fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn> {
         let instruction = decode(image, at)?;
         Some(Insn {

@@ -12,8 +12,6 @@ const OWN: [&str; 3] = [
 ];
 /// Texts that its `OpenSSL_version` has returned (crypto/crypto.c): all there is in a program without names.
 const TEXTS: [&[u8]; 2] = [b"BoringSSL", b"OpenSSL 1.1.1 (compatible; BoringSSL)"];
-/// Bytes searched in each segment, at most.
-const MAX_SEARCH: usize = 16 << 20;
 
 /// The file exports BoringSSL's handshake.
 pub(super) fn has_its_names(image: &Image<'_>) -> bool {
@@ -23,10 +21,11 @@ pub(super) fn has_its_names(image: &Image<'_>) -> bool {
 
 /// The file holds the text by which BoringSSL names itself.
 pub(super) fn has_its_text(image: &Image<'_>) -> bool {
-    image.constants().any(|bytes| {
-        let bytes = bytes.get(..MAX_SEARCH).unwrap_or(bytes);
+    let named = image.search_constants(|bytes| {
         bytes
             .split(|byte| *byte == 0)
             .any(|string| TEXTS.contains(&string))
-    })
+            .then_some(())
+    });
+    named.is_some()
 }

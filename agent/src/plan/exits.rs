@@ -124,7 +124,8 @@ mod tests {
     /// Offset and depth of each exit of the function at the beginning of `code`; `statem.state` is at 0x48.
     fn exits(code: &[u8]) -> (Vec<(u64, u32, bool)>, String) {
         let bytes = elf_of(code);
-        let image = Image::parse(&bytes).expect("well-formed");
+        let pages = crate::plan::pages::Pages::new(&bytes);
+        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
         let isa = isa::for_machine(image.machine).expect("x86-64");
         let graph = Graph::walk(isa.as_ref(), &image, &[CODE]).expect("decodable");
         let exits = choose(&graph, &[CODE], &[0x48]).expect("has exits");

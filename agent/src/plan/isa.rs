@@ -13,6 +13,9 @@ use super::x86_64::X86_64;
 
 /// An instruction set, as far as planning needs it. Implementations are pure and bounded.
 pub(super) trait Isa {
+    /// Its name, as Rust's.
+    fn name(&self) -> &'static str;
+
     /// Decodes the instruction at `at`; `None` where there is no executable byte or no valid instruction.
     fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn>;
 

@@ -10,6 +10,7 @@
 
 mod aarch64;
 mod boringssl;
+mod carrier;
 mod cfg;
 mod cut;
 mod elf;
@@ -19,6 +20,7 @@ mod isa;
 mod memory;
 mod nameless;
 mod no_plan;
+mod pages;
 mod points;
 mod shape;
 mod statem;
@@ -30,18 +32,21 @@ mod x86_64;
 
 use serde::Serialize;
 
+pub use carrier::{Carrier, by_text, defines_tls};
 pub use no_plan::NoPlan;
+pub use pages::Bytes;
 
 use cfg::Graph;
-use elf::Image;
+use elf::{Image, Tables};
+use pages::Pages;
 
-/// Bytes of the files a plan is made from.
-#[derive(Debug, Clone, Copy)]
+/// The files a plan is made from.
+#[derive(Clone, Copy)]
 pub struct Images<'a> {
     /// The file that holds the TLS state machine (`libssl.so.3`).
-    pub ssl: &'a [u8],
+    pub ssl: &'a dyn Bytes,
     /// The file that holds BIO and error queue (`libcrypto.so.3`), when it is another one.
-    pub crypto: Option<&'a [u8]>,
+    pub crypto: Option<&'a dyn Bytes>,
 }
 
 /// Where to probe one library, and where its connection object keeps what is read.
@@ -51,6 +56,8 @@ pub struct Plan {
     pub version: Option<String>,
     /// GNU build ID of the ssl image, lower-case hex.
     pub build_id: Option<String>,
+    /// Whose code it is, as Rust names it (`x86_64`, `aarch64`).
+    pub machine: &'static str,
     /// How the handshake drive was found.
     pub hook: Hook,
     /// Instructions of which exactly one runs when a drive of the state machine begins; the connection object is the first
@@ -156,11 +163,13 @@ type Evidence = Vec<(&'static str, String)>;
 /// # Errors
 /// [`NoPlan`] says which step failed on the ssl image.
 pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
-    let ssl = Image::parse(images.ssl)?;
+    let ssl = Pages::new(images.ssl);
+    let crypto = images.crypto.map(Pages::new);
+    let ssl = Image::parse(&ssl, Tables::All)?;
     let isa = isa::for_machine(ssl.machine)?;
     let isa = isa.as_ref();
     let mut evidence = Evidence::new();
-    let crypto = match images.crypto.map(Image::parse) {
+    let crypto = match crypto.as_ref().map(|file| Image::parse(file, Tables::All)) {
         Some(Ok(image)) if image.machine == ssl.machine => Some(image),
         Some(Ok(_)) => {
             evidence.push((
@@ -197,6 +206,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
             .and_then(|image| version::find(isa, image))
             .or_else(|| version::find(isa, &ssl)),
         build_id: ssl.build_id.clone(),
+        machine: isa.name(),
         hook: entries.hook,
         entries: begin,
         exits: end,

@@ -208,7 +208,7 @@ fn crypto_image_that_is_none_costs_no_plan() {
     };
     let damaged = plan(Images {
         ssl: &ssl,
-        crypto: Some(&crypto[..1000]),
+        crypto: Some(&&crypto[..1000]),
     })
     .expect("the ssl image is enough");
     assert_eq!(damaged.error, None);
@@ -279,7 +279,7 @@ fn static_library_agrees_with_its_symbols() {
 fn other_files_are_refused_in_words() {
     let label = |bytes: &[u8]| {
         plan(Images {
-            ssl: bytes,
+            ssl: &bytes,
             crypto: None,
         })
         .map(|_| ())
@@ -309,7 +309,8 @@ proptest! {
     ) {
         if let Some(machine) = machine {
             bytes = elf_for(machine, &bytes);
-            let image = Image::parse(&bytes).expect("well-formed");
+            let pages = Pages::new(&bytes);
+        let image = Image::parse(&pages, Tables::All).expect("well-formed");
             let isa = isa::for_machine(image.machine).expect("known");
             let _ = isa.call(&image, CODE, isa::Call::default());
             if let Ok(graph) = Graph::walk(isa.as_ref(), &image, &[CODE]) {
@@ -322,7 +323,7 @@ proptest! {
     #[test]
     fn truncated_library_is_survived(length in any::<prop::sample::Index>()) {
         if let Some((ssl, _)) = system() {
-            let _ = plan(Images { ssl: &ssl[..length.index(ssl.len())], crypto: None });
+            let _ = plan(Images { ssl: &&ssl[..length.index(ssl.len())], crypto: None });
         }
     }
 

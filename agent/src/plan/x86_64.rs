@@ -19,6 +19,10 @@ use super::trace::Trace;
 pub(super) struct X86_64;
 
 impl Isa for X86_64 {
+    fn name(&self) -> &'static str {
+        "x86_64"
+    }
+
     fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn> {
         let instruction = interp::decode(image, at)?;
         let bytes = image.bytes_at(at, instruction.len())?;

@@ -1,9 +1,11 @@
 //! The `handshake` sensor: uprobes on TLS libraries, by file, and the tracepoints that tell a handshake's socket.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     fs::File,
     os::fd::AsRawFd as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
+    thread,
 };
 
 use aya::{
@@ -11,7 +13,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray},
     programs::{
         UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
 use reprise_ebpf::{
@@ -49,6 +51,12 @@ impl AsArray for Open {
     type Array = [u8; size_of::<Open>()];
 }
 
+/// Probes of one library.
+struct Attached {
+    place: u32,
+    links: Vec<(&'static str, UProbeLinkId)>,
+}
+
 /// See the module.
 pub struct HandshakeSensor {
     /// Its events.
@@ -58,7 +66,11 @@ pub struct HandshakeSensor {
     pub(super) lost_before: u64,
     layouts: Array<MapData, Bytes<Layout>>,
     open: HashMap<MapData, Bytes<OpenKey>, Bytes<Open>>,
-    libraries: u32,
+    /// Attached libraries by key: places in [`Self::layouts`] and links.
+    libraries: BTreeMap<u64, Attached>,
+    /// Places in [`Self::layouts`] that are free, longest first: what is open of an earlier library ends before its place has
+    /// another.
+    free: VecDeque<u32>,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
@@ -110,7 +122,8 @@ impl HandshakeSensor {
             lost_before: 0,
             layouts: take_map(&mut ebpf, "HS_LAYOUTS")?,
             open: take_map(&mut ebpf, "HS_OPEN")?,
-            libraries: 0,
+            libraries: BTreeMap::new(),
+            free: (0..MAX_LIBRARIES).collect(),
             ebpf,
         })
     }
@@ -122,53 +135,31 @@ impl HandshakeSensor {
     /// [`SensorError`]; what had been attached of the library before is detached again.
     pub fn attach(
         &mut self,
+        key: u64,
         plan: &Plan,
         ssl: &File,
         crypto: Option<&File>,
         status: &mut Status,
-    ) -> Result<u32, SensorError> {
-        let library = self.libraries;
-        if library >= MAX_LIBRARIES {
-            return Err(SensorError::TooMany(library));
-        }
+    ) -> Result<(), SensorError> {
+        let place = *self
+            .free
+            .front()
+            .ok_or(SensorError::TooMany(MAX_LIBRARIES))?;
         self.layouts
-            .set(library, layout_bytes(&plan.fields), 0)
+            .set(place, layout_bytes(&plan.fields), 0)
             .map_err(|source| SensorError::Map {
                 map: "HS_LAYOUTS",
                 source: Box::new(source),
             })?;
-        let ssl = by_descriptor(ssl);
-        let crypto = crypto.map(by_descriptor);
-        // Ways out before ways in: no entry without its exit.
-        let mut points: Vec<(&'static str, &Path, ProbePoint, u64)> = Vec::new();
-        for exit in &plan.exits {
-            points.push(("hs_exit", &ssl, *exit, cookie(library, exit.sp_delta)));
-        }
-        if let Some(error) = plan.error {
-            let file = if error.in_crypto {
-                crypto.as_deref()
-            } else {
-                Some(ssl.as_path())
-            };
-            if let Some(file) = file {
-                points.push(("hs_error", file, error.point, u64::from(error.reason_arg)));
-            }
-        }
-        if let Some(free) = plan.free {
-            points.push(("hs_free", &ssl, free, cookie(library, 0)));
-        }
-        for entry in &plan.entries {
-            points.push(("hs_enter", &ssl, *entry, cookie(library, 0)));
-        }
         let mut links = Vec::new();
-        for (probe, file, point, cookie) in points {
+        for (probe, file, point, cookie) in points(place, plan, ssl, crypto) {
             let attach_point = UProbeAttachPoint {
                 location: UProbeAttachLocation::AbsoluteOffset(point.offset),
                 cookie: Some(cookie),
             };
             let attached = program::<&mut UProbe>(&mut self.ebpf, probe)?.attach(
                 attach_point,
-                file,
+                by_descriptor(file),
                 UProbeScope::AllProcesses,
             );
             match attached {
@@ -178,23 +169,45 @@ impl HandshakeSensor {
                 }
                 Err(source) => {
                     status.probe(probe, Verdict::Broken);
-                    for (probe, link) in links {
-                        if let Err(error) =
-                            program::<&mut UProbe>(&mut self.ebpf, probe)?.detach(link)
-                        {
-                            tracing::warn!(
-                                probe,
-                                reason = crate::chain(&error),
-                                "probe not detached"
-                            );
-                        }
-                    }
+                    self.let_go(links, status);
                     return Err(refused(probe, source));
                 }
             }
         }
-        self.libraries += 1;
-        Ok(library)
+        self.free.pop_front();
+        self.libraries.insert(key, Attached { place, links });
+        Ok(())
+    }
+
+    /// Detaches a library; nothing where it is not attached.
+    pub fn detach(&mut self, key: u64, status: &mut Status) {
+        if let Some(Attached { place, links }) = self.libraries.remove(&key) {
+            self.let_go(links, status);
+            self.free.push_back(place);
+        }
+    }
+
+    /// Closes links on a thread of its own: the kernel takes a tenth of a second for each, in which nobody would read the ring.
+    fn let_go(&mut self, links: Vec<(&'static str, UProbeLinkId)>, status: &mut Status) {
+        let mut taken = Vec::new();
+        for (probe, link) in links {
+            status.detached(probe);
+            match program::<&mut UProbe>(&mut self.ebpf, probe).and_then(|program| {
+                program
+                    .take_link(link)
+                    .map_err(|source| refused(probe, source))
+            }) {
+                Ok(link) => taken.push(link),
+                Err(error) => {
+                    tracing::warn!(probe, reason = crate::chain(&error), "probe not detached");
+                }
+            }
+        }
+        let closing = thread::Builder::new().name("detach".to_owned());
+        // Where no thread can be had the links were dropped with the closure: detached all the same.
+        if let Err(error) = closing.spawn(move || drop(taken)) {
+            tracing::warn!(reason = %error, "detached without a thread");
+        }
     }
 
     /// The loaded object.
@@ -241,6 +254,31 @@ impl HandshakeSensor {
         }
         count
     }
+}
+
+/// What to attach for a library: program, file, point and cookie. Ways out before ways in: no entry without its exit.
+fn points<'a>(
+    place: u32,
+    plan: &Plan,
+    ssl: &'a File,
+    crypto: Option<&'a File>,
+) -> Vec<(&'static str, &'a File, ProbePoint, u64)> {
+    let mut points = Vec::new();
+    for exit in &plan.exits {
+        points.push(("hs_exit", ssl, *exit, cookie(place, exit.sp_delta)));
+    }
+    if let Some(error) = plan.error
+        && let Some(file) = if error.in_crypto { crypto } else { Some(ssl) }
+    {
+        points.push(("hs_error", file, error.point, u64::from(error.reason_arg)));
+    }
+    if let Some(free) = plan.free {
+        points.push(("hs_free", ssl, free, cookie(place, 0)));
+    }
+    for entry in &plan.entries {
+        points.push(("hs_enter", ssl, *entry, cookie(place, 0)));
+    }
+    points
 }
 
 /// The event of a handshake whose process ended.

@@ -204,7 +204,8 @@ fn tables_are_read_without_section_headers() {
     let function = built.function("SSL_free", &[0xc3]);
     let table = built.table(&[7], &[function]);
     let file = built.file();
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     assert_eq!(image.symbol("SSL_free"), Some(function));
     assert_eq!(image.pointer(table), Some(7));
     assert_eq!(image.pointer(table + 8), Some(function));
@@ -276,7 +277,8 @@ fn boringssl_is_called_by_its_name() {
     assert!(error.to_string().contains("BoringSSL"), "{error}");
     let mut file = elf_of(b"a\0BoringSSL\0");
     file[68] = 4; // PF_R
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     assert!(boringssl::has_its_text(&image));
 }
 
@@ -290,7 +292,8 @@ fn random_is_found_behind_a_pointer() {
     let mut built = Built::new();
     built.function("SSL_get_client_random", &code);
     let file = built.file();
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let isa = isa::for_machine(image.machine).expect("x86-64");
     let behind = Behind {
         pointer: 0xa8,

@@ -316,7 +316,8 @@ mod tests {
 
     fn run_code(code: &[u8], call: Call) -> Trace {
         let bytes = elf_of(code);
-        let image = Image::parse(&bytes).expect("well-formed");
+        let pages = crate::plan::pages::Pages::new(&bytes);
+        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
         run(&image, CODE, call)
     }
 

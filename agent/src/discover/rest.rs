@@ -1,0 +1,80 @@
+//! Libraries at rest: in the directories where distributions keep them, so that a short-lived first user is not missed.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, FileType},
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::families::{self, Family};
+
+/// Directories where distributions keep shared libraries; architecture directories below `lib` and `usr/lib` are looked into too.
+const DIRECTORIES: [&str; 5] = ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"];
+/// The host's root, seen from a container that shares the host's PID namespace; else its own.
+const ROOTS: [&str; 2] = ["/proc/1/root", "/"];
+
+/// The library files in the usual directories, and their paths as the host sees them.
+pub(super) fn libraries() -> Vec<(PathBuf, String)> {
+    let root = ROOTS
+        .into_iter()
+        .map(Path::new)
+        .find(|root| fs::read_dir(root).is_ok());
+    let mut found = Vec::new();
+    for directory in DIRECTORIES {
+        let Some(root) = root else {
+            break;
+        };
+        let directory = root.join(directory);
+        for inner in entries(&directory, FileType::is_dir) {
+            collect(&inner, root, &mut found);
+        }
+        collect(&directory, root, &mut found);
+    }
+    found
+}
+
+fn collect(directory: &Path, root: &Path, found: &mut Vec<(PathBuf, String)>) {
+    // Links lead to files that are found by their own name.
+    for path in entries(directory, FileType::is_file) {
+        let named = path
+            .file_name()
+            .is_some_and(|name| name.as_bytes().starts_with(b"libssl.so"));
+        if named && families::of(&path) == Some(Family::OpenSsl) {
+            let shown = Path::new("/").join(path.strip_prefix(root).unwrap_or(&path));
+            found.push((path, shown.display().to_string()));
+        }
+    }
+}
+
+fn entries(directory: &Path, wanted: fn(&FileType) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| wanted(&kind)))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The crypto library beside a library: libssl.so.3 goes with libcrypto.so.3.
+pub(super) fn crypto_beside(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name().map(OsStr::as_bytes)?;
+    let at = name.windows(4).position(|window| window == b".so.")?;
+    let mut beside = b"libcrypto".to_vec();
+    beside.extend(name.get(at..)?);
+    Some(path.with_file_name(OsStr::from_bytes(&beside)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_lie_side_by_side() {
+        let beside = crypto_beside(Path::new("/usr/lib/libssl.so.1.1"));
+        assert_eq!(beside, Some(PathBuf::from("/usr/lib/libcrypto.so.1.1")));
+        assert_eq!(crypto_beside(Path::new("/usr/bin/node")), None);
+    }
+}

@@ -1,0 +1,105 @@
+use super::*;
+
+fn file(inode: u64) -> FileId {
+    FileId::of(1, inode)
+}
+
+fn add(table: &mut Table, inode: u64, state: State) -> u64 {
+    table.add(file(inode), format!("/lib/{inode}"), state, None)
+}
+
+fn saw(table: &mut Table, pid: u32, inodes: &[u64]) {
+    let files = inodes.iter().map(|inode| file(*inode)).collect();
+    table.saw(pid, 1, files, None);
+}
+
+#[test]
+fn a_file_lives_while_it_is_used_or_at_rest() {
+    let mut table = Table::default();
+    let used = add(&mut table, 1, State::Observed);
+    add(&mut table, 2, State::Observed);
+    table.rest(&HashSet::from([file(2)]));
+    saw(&mut table, 10, &[1]);
+    saw(&mut table, 11, &[1, 2]);
+    assert_eq!(table.release(), Released::default());
+    assert_eq!(table.coverage().users.get(&used), Some(&2));
+    table.forget(11);
+    assert_eq!(table.holders(), [10]);
+    table.keep(|pid| pid != 10);
+    let released = table.release();
+    assert_eq!(released.keys, [used]);
+    assert_eq!(released.files, HashSet::from([file(1)]));
+    table.rest(&HashSet::new());
+    assert!(table.release().files.contains(&file(2)));
+}
+
+#[test]
+fn other_names_of_a_released_file_are_found_anew() {
+    let mut table = Table::default();
+    let first = add(&mut table, 1, State::Observed);
+    add(&mut table, 2, State::Same(file(1)));
+    saw(&mut table, 10, &[1]);
+    saw(&mut table, 20, &[2]);
+    let coverage = table.coverage();
+    assert_eq!(
+        (coverage.observed, coverage.users.get(&first)),
+        (2, Some(&2))
+    );
+    table.forget(10);
+    let released = table.release();
+    assert_eq!((released.keys, released.bereft), (vec![first], vec![20]));
+    assert_eq!(released.files, HashSet::from([file(1), file(2)]));
+    assert_eq!(table.code_of(20), Some(0), "to be read again");
+}
+
+#[test]
+fn a_process_is_uncovered_when_nothing_it_uses_is_observed() {
+    let mut table = Table::default();
+    let refused = |reason| State::Refused(reason, "words".to_owned());
+    add(&mut table, 1, State::Observed);
+    add(&mut table, 2, refused(Reason::OtherLibrary));
+    add(&mut table, 3, refused(Reason::UnsupportedBuild));
+    let waiting = add(&mut table, 4, State::Waiting);
+    saw(&mut table, 10, &[1, 2]);
+    saw(&mut table, 11, &[2]);
+    saw(&mut table, 12, &[2, 3]);
+    saw(&mut table, 13, &[4]);
+    saw(&mut table, 14, &[]);
+    table.saw(15, 1, Vec::new(), Some("refused".to_owned()));
+    let counts = |table: &Table| -> Vec<(Reason, u64)> {
+        let coverage = table.coverage();
+        let counts = coverage.uncovered.iter();
+        counts
+            .map(|(reason, some)| (*reason, some.processes))
+            .collect()
+    };
+    let expected = [
+        (Reason::OtherLibrary, 1),
+        (Reason::Unreadable, 1),
+        (Reason::UnsupportedBuild, 1),
+    ];
+    assert_eq!(counts(&table), expected);
+    assert_eq!(table.coverage().observed, 2);
+    let example = table.coverage().uncovered[&Reason::UnsupportedBuild].examples[0].clone();
+    assert_eq!((example.pid, example.file.as_str()), (12, "/lib/3"));
+    table.settle(waiting, Some((Reason::AttachFailed, "no".to_owned())));
+    assert_eq!(counts(&table)[0], (Reason::AttachFailed, 1));
+}
+
+#[test]
+fn examples_are_few() {
+    let mut table = Table::default();
+    add(
+        &mut table,
+        1,
+        State::Refused(Reason::Ignored, String::new()),
+    );
+    for pid in 0..100 {
+        saw(&mut table, pid, &[1]);
+    }
+    let ignored = &table.coverage().uncovered[&Reason::Ignored];
+    assert_eq!(
+        (ignored.processes, ignored.examples.len()),
+        (100, MAX_EXAMPLES)
+    );
+}
