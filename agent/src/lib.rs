@@ -8,6 +8,7 @@ pub mod event;
 pub mod host;
 pub mod http;
 pub mod inspect;
+pub mod memory;
 pub mod metrics;
 pub mod observed;
 pub mod observer;

@@ -10,6 +10,7 @@ use reprise::{
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    reprise::memory::give_back_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

@@ -211,10 +211,11 @@ impl Observer {
         let mut observed = self.shared.lock();
         let status = &mut observed.status;
         match found {
-            Found::Scanned { processes } => {
+            Found::Scanned { processes, took } => {
                 status.scanned = true;
                 tracing::info!(
                     processes,
+                    took_ms = took.as_millis(),
                     libraries = status.libraries.len(),
                     "first scan done"
                 );

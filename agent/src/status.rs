@@ -112,6 +112,7 @@ pub struct Status {
     /// Whether every running process has been looked at once.
     pub scanned: bool,
     /// Who is observed and who is not.
+    #[serde(default)]
     pub coverage: Coverage,
 }
 

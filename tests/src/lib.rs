@@ -12,6 +12,7 @@ pub mod failure;
 pub mod http;
 pub mod libssl;
 pub mod metrics;
+pub mod mounts;
 pub mod namespaces;
 pub mod poll;
 pub mod process;

@@ -1,6 +1,6 @@
 //! What is done with a process, and with a file that may be a library.
 
-use std::{collections::HashSet, path::Path, rc::Rc};
+use std::{collections::HashSet, path::Path, rc::Rc, time::Instant};
 
 use super::{
     Found, Library, alias,
@@ -137,6 +137,7 @@ impl Discovery {
             Judged::Library(id) => {
                 self.files.learn(next.id, Some(id));
                 self.all_again();
+                self.look_at(next.pid)?;
             }
             Judged::None => {}
             Judged::Later => self.files.unlearn(next.id),
@@ -179,7 +180,8 @@ impl Discovery {
                 Some((_, State::Waiting)) => return Ok(Judged::Later),
                 Some((twin, _)) if alias::is_probed(mapped, &ssl, &planned) => {
                     let state = State::Same(twin);
-                    self.table.add(id, shown.to_owned(), state, None);
+                    self.table
+                        .add(id, shown.to_owned(), state, None, Instant::now());
                     return Ok(Judged::Library(id));
                 }
                 _ => {}
@@ -204,7 +206,9 @@ impl Discovery {
             Err((reason, finding)) => (State::Refused(*reason, finding.clone()), None),
         };
         let id = ssl.id;
-        let key = self.table.add(id, shown.to_owned(), state, plan);
+        let key = self
+            .table
+            .add(id, shown.to_owned(), state, plan, Instant::now());
         self.tell(Found::Library(Box::new(Library {
             key,
             path: shown.to_owned(),
@@ -224,7 +228,7 @@ impl Discovery {
                 return Judged::None;
             }
             let state = State::Refused(reason, finding);
-            self.table.add(id, shown, state, None);
+            self.table.add(id, shown, state, None, Instant::now());
         }
         Judged::Library(id)
     }

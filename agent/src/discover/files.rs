@@ -1,11 +1,7 @@
 //! What is known of files, so that none is read twice: which mapped files carry a TLS library, what they hold for a later look
 //! inside, and the plans that were made.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    num::NonZeroUsize,
-    rc::Rc,
-};
+use std::{collections::HashMap, num::NonZeroUsize, rc::Rc};
 
 use lru::LruCache;
 
@@ -37,7 +33,7 @@ pub(super) struct Unsearched {
 pub(super) struct Files {
     /// The library that a mapped file is; `None` where it is none.
     mappings: HashMap<MappingId, Option<FileId>>,
-    unsearched: VecDeque<Unsearched>,
+    unsearched: Vec<Unsearched>,
     plans: LruCache<(FileId, (i64, i64)), Planned>,
 }
 
@@ -45,7 +41,7 @@ impl Files {
     pub(super) fn new() -> Self {
         Self {
             mappings: HashMap::new(),
-            unsearched: VecDeque::new(),
+            unsearched: Vec::new(),
             plans: LruCache::new(PLANS),
         }
     }
@@ -66,7 +62,7 @@ impl Files {
     /// A mapped file has yet to be looked into.
     pub(super) fn look_into(&mut self, mapped: &Mapped) {
         if self.unsearched.len() < MAX_UNSEARCHED {
-            self.unsearched.push_back(Unsearched {
+            self.unsearched.push(Unsearched {
                 id: mapped.id,
                 pid: mapped.pid,
             });
@@ -75,9 +71,9 @@ impl Files {
         }
     }
 
-    /// The next file to look into.
+    /// The next file to look into: the one mapped last, since its program has just begun.
     pub(super) fn next_unsearched(&mut self) -> Option<Unsearched> {
-        self.unsearched.pop_front()
+        self.unsearched.pop()
     }
 
     /// Whether files wait for a look inside.

@@ -22,7 +22,12 @@ pub(super) struct FileId {
 }
 
 impl FileId {
-    /// Its number on its device.
+    /// The file system that it is in.
+    pub(super) const fn device(self) -> u64 {
+        self.device
+    }
+
+    /// Its number there.
     pub(super) const fn inode(self) -> u64 {
         self.inode
     }

@@ -23,6 +23,7 @@ use std::{
     path::PathBuf,
     sync::mpsc::Receiver,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tokio::sync::mpsc::Sender;
@@ -55,6 +56,8 @@ pub enum Found {
     Scanned {
         /// How many there were.
         processes: usize,
+        /// How long that took.
+        took: Duration,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, FileType},
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -16,15 +16,11 @@ const ROOTS: [&str; 2] = ["/proc/1/root", "/"];
 
 /// The library files in the usual directories, and their paths as the host sees them.
 pub(super) fn libraries() -> Vec<(PathBuf, String)> {
-    let root = ROOTS
-        .into_iter()
-        .map(Path::new)
-        .find(|root| fs::read_dir(root).is_ok());
     let mut found = Vec::new();
+    let Some(root) = root() else {
+        return found;
+    };
     for directory in DIRECTORIES {
-        let Some(root) = root else {
-            break;
-        };
         let directory = root.join(directory);
         for inner in entries(&directory, FileType::is_dir) {
             collect(&inner, root, &mut found);
@@ -32,6 +28,18 @@ pub(super) fn libraries() -> Vec<(PathBuf, String)> {
         collect(&directory, root, &mut found);
     }
     found
+}
+
+/// The first root that can be read.
+fn root() -> Option<&'static Path> {
+    let mut roots = ROOTS.into_iter().map(Path::new);
+    roots.find(|root| fs::read_dir(root).is_ok())
+}
+
+/// The device of the host's root file system; 0 where nothing can be read.
+pub(super) fn root_device() -> u64 {
+    let metadata = root().and_then(|root| fs::metadata(root).ok());
+    metadata.map_or(0, |metadata| metadata.dev())
 }
 
 fn collect(directory: &Path, root: &Path, found: &mut Vec<(PathBuf, String)>) {

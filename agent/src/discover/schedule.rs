@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::mpsc::Sender;
 
-use super::{Found, Request, files::Files, maps, table::Table};
+use super::{Found, Request, files::Files, maps, rest, table::Table};
 use crate::status::Coverage;
 
 /// When a process that executed a program is looked at: its libraries are mapped a little later, some by `dlopen` much later.
@@ -20,10 +20,12 @@ const AFTER_EXEC: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(10),
 ];
-/// How often everything is looked at again. A process whose amount of code has not changed costs a few microseconds.
-const RESCAN: Duration = Duration::from_secs(30);
-/// After how many rescans files are examined anew: an inode number can come back as another file.
-const FORGET: u32 = 120;
+/// How often everything is looked at again, at most.
+const RESCAN: Duration = Duration::from_secs(5);
+/// A look at everything is followed by a rest this many times as long.
+const RESCAN_RESTS: u32 = 100;
+/// How often files are examined anew: an inode number can come back as another file.
+const FORGET: Duration = Duration::from_secs(3600);
 /// How often files without users are let go, and coverage is told when it changed.
 const TICK: Duration = Duration::from_secs(1);
 /// When a process is looked at again whose library could not be judged yet.
@@ -32,7 +34,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const MAX_DUE: usize = 65_536;
 
 /// A look inside files is followed by a rest this many times as long: it is for a quiet moment.
-const RESTS: u32 = 4;
+const RESTS: u32 = 20;
 /// The shortest such rest.
 const REST: Duration = Duration::from_millis(10);
 
@@ -58,7 +60,7 @@ impl Discovery {
             found,
             ignored,
             files: Files::new(),
-            table: Table::default(),
+            table: Table::new(rest::root_device()),
             due: BTreeSet::new(),
             rescan: Instant::now(),
             coverage: Coverage::default(),
@@ -66,10 +68,14 @@ impl Discovery {
     }
 
     pub(super) fn run(&mut self, requests: &Receiver<Request>) -> Result<(), Gone> {
+        let begin = Instant::now();
         let processes = self.scan()?;
         self.tell_coverage()?;
-        self.tell(Found::Scanned { processes })?;
-        let mut rescans = 0;
+        self.tell(Found::Scanned {
+            processes,
+            took: begin.elapsed(),
+        })?;
+        let mut forget = begin + FORGET;
         let mut tick = Instant::now() + TICK;
         let mut search = Instant::now() + REST;
         loop {
@@ -94,10 +100,10 @@ impl Discovery {
                 self.look_at(pid)?;
             }
             if self.rescan <= now {
-                rescans += 1;
-                if rescans % FORGET == 0 {
+                if forget <= now {
                     self.files.unlearn_all();
                     self.table.doubt();
+                    forget = now + FORGET;
                 }
                 self.scan()?;
             }
@@ -138,6 +144,7 @@ impl Discovery {
 
     /// Looks at the usual directories and at every process; tells how many there are.
     fn scan(&mut self) -> Result<usize, Gone> {
+        let begin = Instant::now();
         self.look_at_rest()?;
         let pids = maps::pids();
         for pid in &pids {
@@ -145,18 +152,20 @@ impl Discovery {
         }
         let live: HashSet<u32> = pids.iter().copied().collect();
         self.table.keep(|pid| live.contains(&pid));
-        self.rescan = Instant::now() + RESCAN;
+        let end = Instant::now();
+        self.rescan = end + RESCAN.max((end - begin) * RESCAN_RESTS);
         Ok(pids.len())
     }
 
     /// Lets go of files without users.
     fn release(&mut self) -> Result<(), Gone> {
         for pid in self.table.holders() {
-            if !maps::exists(pid) {
+            // A process that ended and was not waited for is there, but has no code.
+            if maps::code_size(pid).is_none() {
                 self.table.forget(pid);
             }
         }
-        let released = self.table.release();
+        let released = self.table.release(Instant::now());
         if released.files.is_empty() {
             return Ok(());
         }

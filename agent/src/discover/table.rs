@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     rc::Rc,
+    time::{Duration, Instant},
 };
 
 use super::image::FileId;
@@ -14,6 +15,10 @@ use crate::{
     status::{Coverage, Example, MAX_EXAMPLES, Reason},
 };
 
+/// How long probes stay in a file without users, where its file system stays mounted: a program that is started every minute is
+/// observed from its first handshake. In any other one, a container's say, no longer than it takes to be sure.
+const GRACE: Duration = Duration::from_secs(60);
+const SHORT_GRACE: Duration = Duration::from_secs(2);
 /// Files and processes kept at most; what is beyond is not looked at.
 const MAX_FILES: usize = 4_096;
 const MAX_PROCESSES: usize = 262_144;
@@ -39,8 +44,27 @@ pub(super) struct Library {
     pub(super) state: State,
     /// How it is probed; `None` where it is not.
     pub(super) plan: Option<Rc<Plan>>,
-    pub(super) at_rest: bool,
+    at_rest: bool,
+    /// Its file system is the host's root.
+    on_root: bool,
+    used: Instant,
     key: u64,
+}
+
+impl Library {
+    fn is_probed(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Observed)
+    }
+
+    /// Nobody used it for so long that it is let go.
+    fn is_idle(&self, now: Instant) -> bool {
+        let grace = match (self.is_probed(), self.on_root) {
+            (true, true) => GRACE,
+            (true, false) => SHORT_GRACE,
+            (false, _) => Duration::ZERO,
+        };
+        now.saturating_duration_since(self.used) >= grace
+    }
 }
 
 #[derive(Debug)]
@@ -63,14 +87,25 @@ pub(super) struct Released {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
+    /// Device of the host's root.
+    root: u64,
     files: HashMap<FileId, Library>,
     processes: HashMap<u32, Process>,
     keys: u64,
 }
 
 impl Table {
+    pub(super) fn new(root: u64) -> Self {
+        Self {
+            root,
+            files: HashMap::new(),
+            processes: HashMap::new(),
+            keys: 0,
+        }
+    }
+
     pub(super) fn knows(&self, file: FileId) -> bool {
         self.files.contains_key(&file)
     }
@@ -86,6 +121,7 @@ impl Table {
         path: String,
         state: State,
         plan: Option<Rc<Plan>>,
+        now: Instant,
     ) -> u64 {
         self.keys += 1;
         let library = Library {
@@ -93,6 +129,8 @@ impl Table {
             state,
             plan,
             at_rest: false,
+            on_root: file.device() == self.root,
+            used: now,
             key: self.keys,
         };
         self.files.insert(file, library);
@@ -105,10 +143,7 @@ impl Table {
         let probed: Vec<(&FileId, &Library)> = self
             .files
             .iter()
-            .filter(|(_, library)| {
-                matches!(library.state, State::Waiting | State::Observed)
-                    && library.plan.as_deref() == Some(plan)
-            })
+            .filter(|(_, library)| library.is_probed() && library.plan.as_deref() == Some(plan))
             .collect();
         let (same, others): (Vec<_>, Vec<_>) = probed
             .into_iter()
@@ -179,7 +214,11 @@ impl Table {
 
     /// Processes whose end would release a file.
     pub(super) fn holders(&self) -> Vec<u32> {
-        let held = |file: &FileId| self.files.get(file).is_some_and(|library| !library.at_rest);
+        let held = |file: &FileId| {
+            self.files.get(file).is_some_and(|library| {
+                !library.at_rest && !matches!(library.state, State::Refused(..))
+            })
+        };
         self.processes
             .iter()
             .filter(|(_, process)| process.files.iter().any(held))
@@ -187,8 +226,8 @@ impl Table {
             .collect()
     }
 
-    /// Drops the files that nobody uses.
-    pub(super) fn release(&mut self) -> Released {
+    /// Drops the files that nobody uses any more.
+    pub(super) fn release(&mut self, now: Instant) -> Released {
         let used: HashSet<FileId> = self
             .processes
             .values()
@@ -197,7 +236,11 @@ impl Table {
             .collect();
         let mut released = Released::default();
         self.files.retain(|file, library| {
-            let keep = library.at_rest || used.contains(file);
+            let in_use = library.at_rest || used.contains(file);
+            if in_use {
+                library.used = now;
+            }
+            let keep = in_use || !library.is_idle(now);
             if !keep {
                 released.files.insert(*file);
                 released.keys.push(library.key);
@@ -246,10 +289,7 @@ impl Table {
             for library in &libraries {
                 *coverage.users.entry(library.key).or_default() += 1;
             }
-            if libraries
-                .iter()
-                .any(|library| matches!(library.state, State::Waiting | State::Observed))
-            {
+            if libraries.iter().any(|library| library.is_probed()) {
                 coverage.observed += 1;
                 continue;
             }

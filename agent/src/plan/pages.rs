@@ -6,6 +6,7 @@
 use std::cell::Cell;
 
 use elsa::FrozenMap;
+use memchr::memchr;
 use object::ReadRef;
 
 /// A file to plan from.
@@ -139,8 +140,9 @@ impl<'a> ReadRef<'a> for &'a Pages<'_> {
     ) -> Result<&'a [u8], ()> {
         let size = range.end.checked_sub(range.start).ok_or(())?.min(OVERLAP);
         let bytes = self.read_bytes_at(range.start, size)?;
-        let end = bytes.iter().position(|byte| *byte == delimiter);
-        end.and_then(|end| bytes.get(..end)).ok_or(())
+        memchr(delimiter, bytes)
+            .and_then(|end| bytes.get(..end))
+            .ok_or(())
     }
 }
 

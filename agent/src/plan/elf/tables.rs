@@ -200,11 +200,11 @@ impl<'a> Image<'a> {
             let Ok(name) = symbols.strings.get(symbol.st_name(endian)) else {
                 continue;
             };
-            // Some linkers write "name@@VERSION" into .symtab.
-            let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
             if self.symbols.len() < MAX_SYMBOLS
                 && FAMILIES.iter().any(|family| name.starts_with(family))
             {
+                // Some linkers write "name@@VERSION" into .symtab.
+                let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
                 self.symbols
                     .entry(name)
                     .or_insert_with(|| symbol.st_value(endian));
