@@ -27,9 +27,9 @@ impl FileId {
         self.device
     }
 
-    /// Its number there.
-    pub(super) const fn inode(self) -> u64 {
-        self.inode
+    /// Its number there; on an overlay, that of the file behind it, whose upper bits may tell layers apart (`xino`).
+    pub(super) const fn number_behind(self) -> u64 {
+        self.inode & (u64::MAX >> 16)
     }
 
     #[cfg(test)]

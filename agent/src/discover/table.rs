@@ -15,8 +15,8 @@ use crate::{
     status::{Coverage, Example, MAX_EXAMPLES, Reason},
 };
 
-/// How long probes stay in a file without users, where its file system stays mounted: a program that is started every minute is
-/// observed from its first handshake. In any other one, a container's say, no longer than it takes to be sure.
+/// How long a file without users is remembered: a program that is started time and again is observed from its first handshake.
+/// Where probes would keep a file system mounted, a container's say, no longer than it takes to be sure.
 const GRACE: Duration = Duration::from_secs(60);
 const SHORT_GRACE: Duration = Duration::from_secs(2);
 /// Files and processes kept at most; what is beyond is not looked at.
@@ -58,10 +58,10 @@ impl Library {
 
     /// Nobody used it for so long that it is let go.
     fn is_idle(&self, now: Instant) -> bool {
-        let grace = match (self.is_probed(), self.on_root) {
-            (true, true) => GRACE,
-            (true, false) => SHORT_GRACE,
-            (false, _) => Duration::ZERO,
+        let grace = if self.is_probed() && !self.on_root {
+            SHORT_GRACE
+        } else {
+            GRACE
         };
         now.saturating_duration_since(self.used) >= grace
     }
@@ -137,21 +137,17 @@ impl Table {
         self.keys
     }
 
-    /// The file that `file` may be another name of: probed as `plan` says, with the same number, or the only one so probed. Where
-    /// several could be, none is: probes of its own do no more than cost.
+    /// The file that `file` may be another name of: probed as `plan` says, with the same number, which an overlay takes over from
+    /// the file behind it (Documentation/filesystems/overlayfs.rst, "Inode properties").
     pub(super) fn twin(&self, file: FileId, plan: &Plan) -> Option<(FileId, State)> {
-        let probed: Vec<(&FileId, &Library)> = self
-            .files
+        self.files
             .iter()
-            .filter(|(_, library)| library.is_probed() && library.plan.as_deref() == Some(plan))
-            .collect();
-        let (same, others): (Vec<_>, Vec<_>) = probed
-            .into_iter()
-            .partition(|(other, _)| other.inode() == file.inode());
-        match (same.as_slice(), others.as_slice()) {
-            ([twin], _) | ([], [twin]) => Some((*twin.0, twin.1.state.clone())),
-            _ => None,
-        }
+            .find(|(other, library)| {
+                other.number_behind() == file.number_behind()
+                    && library.is_probed()
+                    && library.plan.as_deref() == Some(plan)
+            })
+            .map(|(other, library)| (*other, library.state.clone()))
     }
 
     /// What became of the attempt to attach.
