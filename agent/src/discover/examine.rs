@@ -36,8 +36,7 @@ impl Discovery {
                 continue;
             };
             resting.insert(image.id);
-            let crypto = || rest::crypto_beside(&path).and_then(|path| image::open(&path).ok());
-            self.judge(image, &shown, crypto, None)?;
+            self.judge(image, &shown, |ssl| rest::crypto_beside(&path, ssl), None)?;
         }
         self.table.rest(&resting);
         Ok(())
@@ -91,8 +90,11 @@ impl Discovery {
                 let finding = format!("{name} has nothing of OpenSSL");
                 self.refuse(image.id, shown, Reason::OtherLibrary, finding)
             }
-            Some(Family::OpenSsl) => self.judge(image, &shown, || crypto_of(all), Some(file))?,
-            None if plan::defines_tls(&image) => self.judge(image, &shown, || None, Some(file))?,
+            Some(Family::OpenSsl) => {
+                let crypto = |ssl: &Image| crypto_of(all, &file.path, ssl);
+                self.judge(image, &shown, crypto, Some(file))?
+            }
+            None if plan::defines_tls(&image) => self.judge(image, &shown, |_| None, Some(file))?,
             None => {
                 self.files.learn(file.id, None);
                 self.files.look_into(file);
@@ -130,7 +132,7 @@ impl Discovery {
             Some(Carrier::Rustls) => (Some(Reason::OtherLibrary), "has rustls inside"),
         };
         let judged = match reason {
-            None => self.judge(image, &shown, || None, Some(file))?,
+            None => self.judge(image, &shown, |_| None, Some(file))?,
             Some(reason) => self.refuse(image.id, shown, reason, finding.to_owned()),
         };
         match judged {
@@ -150,7 +152,7 @@ impl Discovery {
         &mut self,
         ssl: Image,
         shown: &str,
-        crypto: impl FnOnce() -> Option<Image>,
+        crypto: impl FnOnce(&Image) -> Option<Image>,
         mapped: Option<&Mapped>,
     ) -> Result<Judged, Gone> {
         let id = ssl.id;
@@ -162,7 +164,7 @@ impl Discovery {
             let finding = "lies below a path that is ignored".to_owned();
             return Ok(self.refuse(id, shown.to_owned(), Reason::Ignored, finding));
         }
-        let crypto = crypto();
+        let crypto = crypto(&ssl);
         let planned = match self.files.plan(&ssl, crypto.as_ref()) {
             Ok(plan) => plan,
             Err(no_plan) => {

@@ -1,6 +1,6 @@
 //! The libraries of one process or one file, for `reprise inspect`: found as the running agent finds them.
 
-use std::path::Path;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::{
     families::{self, Family},
@@ -41,7 +41,9 @@ pub fn of_process(pid: u32) -> Result<Vec<Found>, String> {
         if named || plan::defines_tls(&ssl) || plan::by_text(&ssl).is_some() {
             found.push(Found {
                 path: file.path.display().to_string(),
-                crypto: named.then(|| crypto_of(&mapped)).flatten(),
+                crypto: named
+                    .then(|| crypto_of(&mapped, &file.path, &ssl))
+                    .flatten(),
                 ssl,
             });
         }
@@ -49,9 +51,20 @@ pub fn of_process(pid: u32) -> Result<Vec<Found>, String> {
     Ok(found)
 }
 
-/// The other half of a library named `libssl`, among what a process maps. Anything else that carries the library has both inside.
-pub(super) fn crypto_of(mapped: &[Mapped]) -> Option<Image> {
-    let crypto = mapped.iter().find(|file| families::is_crypto(&file.path))?;
+/// The other half of the library `ssl`, mapped from `path`, among what its process maps: the one it asks for, or one beside it.
+/// Anything that carries the library under another name has both halves inside.
+pub(super) fn crypto_of(mapped: &[Mapped], path: &Path, ssl: &Image) -> Option<Image> {
+    let needed = plan::needed_crypto(ssl);
+    let rank = |file: &Mapped| {
+        let name = file.path.file_name().map(OsStr::as_bytes);
+        let asked = needed.as_deref().zip(name);
+        let asked = asked.is_some_and(|(needed, name)| name.starts_with(needed));
+        (!asked, file.path.parent() != path.parent())
+    };
+    let crypto = mapped
+        .iter()
+        .filter(|file| families::is_crypto(&file.path))
+        .min_by_key(|file| rank(file))?;
     image::open_first(&crypto.names()).ok()
 }
 
@@ -61,10 +74,10 @@ pub(super) fn crypto_of(mapped: &[Mapped]) -> Option<Image> {
 ///
 /// [`ImageError`] that names the file.
 pub fn at(path: &Path) -> Result<Found, ImageError> {
-    let beside = rest::crypto_beside(path);
+    let ssl = image::open(path)?;
     Ok(Found {
         path: path.display().to_string(),
-        ssl: image::open(path)?,
-        crypto: beside.and_then(|path| image::open(&path).ok()),
+        crypto: rest::crypto_beside(path, &ssl),
+        ssl,
     })
 }

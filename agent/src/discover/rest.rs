@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::families::{self, Family};
+use super::{
+    families::{self, Family},
+    image::{self, Image},
+};
+use crate::plan;
 
 /// Directories where distributions keep shared libraries; architecture directories below `lib` and `usr/lib` are looked into too.
 const DIRECTORIES: [&str; 5] = ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"];
@@ -66,13 +70,22 @@ fn entries(directory: &Path, wanted: fn(&FileType) -> bool) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The crypto library beside a library: libssl.so.3 goes with libcrypto.so.3.
-pub(super) fn crypto_beside(path: &Path) -> Option<PathBuf> {
+/// The crypto library beside a library: the one it asks for, else libssl.so.3 goes with libcrypto.so.3.
+pub(super) fn crypto_beside(path: &Path, ssl: &Image) -> Option<Image> {
+    let names = [plan::needed_crypto(ssl), counterpart(path)];
+    let beside = names
+        .into_iter()
+        .flatten()
+        .map(|name| path.with_file_name(OsStr::from_bytes(&name)));
+    image::open_first(&beside.collect::<Vec<_>>()).ok()
+}
+
+fn counterpart(path: &Path) -> Option<Vec<u8>> {
     let name = path.file_name().map(OsStr::as_bytes)?;
     let at = name.windows(4).position(|window| window == b".so.")?;
-    let mut beside = b"libcrypto".to_vec();
-    beside.extend(name.get(at..)?);
-    Some(path.with_file_name(OsStr::from_bytes(&beside)))
+    let mut counterpart = b"libcrypto".to_vec();
+    counterpart.extend(name.get(at..)?);
+    Some(counterpart)
 }
 
 #[cfg(test)]
@@ -80,9 +93,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_lie_side_by_side() {
-        let beside = crypto_beside(Path::new("/usr/lib/libssl.so.1.1"));
-        assert_eq!(beside, Some(PathBuf::from("/usr/lib/libcrypto.so.1.1")));
-        assert_eq!(crypto_beside(Path::new("/usr/bin/node")), None);
+    fn halves_have_names_alike() {
+        let name = counterpart(Path::new("/usr/lib/libssl.so.1.1"));
+        assert_eq!(name.as_deref(), Some(b"libcrypto.so.1.1".as_slice()));
+        assert_eq!(counterpart(Path::new("/usr/bin/node")), None);
     }
 }

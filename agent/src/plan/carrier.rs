@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use object::Object as _;
 
 use super::{
     elf::{Image, Tables},
@@ -76,6 +77,16 @@ pub fn defines_tls(file: &dyn Bytes) -> bool {
     Image::parse(&pages, Tables::Symbols).is_ok_and(|image| image.symbol(MARK).is_some())
 }
 
+/// The crypto library that a file asks the dynamic linker for (`DT_NEEDED`): wheels give it a name of their own, and some bring two.
+#[must_use]
+pub fn needed_crypto(file: &dyn Bytes) -> Option<Vec<u8>> {
+    let pages = Pages::new(file);
+    let object = object::File::parse(&pages).ok()?;
+    let libraries = object.import_libraries().ok()?;
+    let mut names = libraries.filter_map(|library| Some(library.ok()?.name().to_owned()));
+    names.find(|name| name.starts_with(b"libcrypto"))
+}
+
 /// What the texts in a file tell of it. OpenSSL beats the others: a program that carries two is observed by the one it can be.
 #[must_use]
 pub fn by_text(file: &dyn Bytes) -> Option<Carrier> {
@@ -106,6 +117,8 @@ mod tests {
     fn users_do_not_define_it() {
         let own = std::fs::read("/proc/self/exe").unwrap();
         assert!(!defines_tls(&own));
+        assert_eq!(needed_crypto(&own), None);
+        assert_eq!(needed_crypto(&[]), None);
         assert!(!defines_tls(
             &[b"\x7fELF\x02\x01\x01".as_slice(), &[0xff; 500]].concat()
         ));

@@ -32,7 +32,7 @@ mod x86_64;
 
 use serde::Serialize;
 
-pub use carrier::{Carrier, by_text, defines_tls};
+pub use carrier::{Carrier, by_text, defines_tls, needed_crypto};
 pub use no_plan::NoPlan;
 pub use pages::Bytes;
 
