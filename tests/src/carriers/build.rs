@@ -1,0 +1,220 @@
+//! Compiles what of OpenSSL a plan is made from: all of `ssl/`, and of the crypto library what plans look at. Takes seconds, not the
+//! minutes that all of it would.
+//!
+//! The result is never run: what it takes from the rest of the crypto library stays undefined.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::release::{Release, Variant, sources};
+use super::{cache, cached};
+use crate::process::run;
+
+/// Sources of the crypto library that plans look at, without their directory's prefix in later releases.
+const CRYPTO: [&str; 4] = [
+    "crypto/bio/bio_lib",
+    "crypto/err/err",
+    "crypto/err/err_blocks",
+    "crypto/cversion",
+];
+/// The object of a main program: it calls what the library's users call.
+const MAIN: &str = "int main(void) { return 0; }\nvoid _start(void) { main(); }\n";
+
+/// One file twice.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// With its symbols and debug information: the truth.
+    pub whole: PathBuf,
+    /// Without them, as it is shipped.
+    pub stripped: PathBuf,
+}
+
+/// A release as one variant.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The library, or the program that holds it.
+    pub ssl: Pair,
+    /// The crypto library; the same file in a program.
+    pub crypto: Pair,
+}
+
+/// Builds it, or takes it from the cache.
+///
+/// # Panics
+/// When a tool fails.
+#[must_use]
+pub fn build(release: Release, variant: Variant) -> Built {
+    let name = format!("{}-{}", release.1, variant.name());
+    let directory = cached(&cache("built").join(name), |made| {
+        let work = made.join("work");
+        fs::create_dir(&work).expect("failed to create a directory");
+        let sources = sources(release);
+        compile(&sources, &work, variant);
+        link(&sources, &work, made, variant);
+        fs::remove_dir_all(&work).expect("failed to remove the objects");
+    });
+    let pair = |kind: &str| {
+        let whole = file_beginning(&directory.join("whole"), kind);
+        let stripped = directory
+            .join("stripped")
+            .join(whole.file_name().expect("a file has a name"));
+        Pair { whole, stripped }
+    };
+    if variant.is_program() {
+        let program = pair("program");
+        return Built {
+            ssl: program.clone(),
+            crypto: program,
+        };
+    }
+    Built {
+        ssl: pair("libssl"),
+        crypto: pair("libcrypto"),
+    }
+}
+
+fn compile(sources: &Path, work: &Path, variant: Variant) {
+    // What later releases can leave out, earlier ones have no option for.
+    let options = fs::read_to_string(sources.join("Configure")).expect("failed to read Configure");
+    let known = |option: &str| {
+        let listed = format!("\"{}\",", option.trim_start_matches("no-"));
+        options.lines().any(|line| line.trim() == listed)
+    };
+    let wanted = ["no-tests", "no-module"].iter().chain(variant.options());
+    let mut configure = Command::new("perl");
+    configure
+        .current_dir(work)
+        .arg(sources.join("Configure"))
+        .args([variant.platform(), "no-shared"])
+        .args(wanted.filter(|option| known(option)))
+        .arg(format!("--cross-compile-prefix={}", variant.tools()))
+        .arg("-g")
+        .args(variant.flags());
+    run(&mut configure);
+    make(work, ["build_generated"]);
+    make(work, ["libssl.a"]);
+    let makefile = fs::read_to_string(work.join("Makefile")).expect("failed to read the Makefile");
+    make(work, crypto_objects(&makefile));
+}
+
+/// Targets of the Makefile: `crypto/err/err.o`, `crypto/err/libcrypto-lib-err.o` from 3.0 on.
+fn crypto_objects(makefile: &str) -> Vec<String> {
+    let targets = makefile.lines().filter_map(|line| line.split(':').next());
+    let plain = |target: &str| target.replace("libcrypto-lib-", "");
+    targets
+        .filter(|target| {
+            CRYPTO
+                .iter()
+                .any(|source| plain(target) == format!("{source}.o"))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+fn make<S: AsRef<std::ffi::OsStr>>(work: &Path, targets: impl IntoIterator<Item = S>) {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    run(Command::new("make")
+        .current_dir(work)
+        .arg(format!("-j{jobs}"))
+        .args(targets));
+}
+
+fn link(sources: &Path, work: &Path, made: &Path, variant: Variant) {
+    let whole = made.join("whole");
+    fs::create_dir(&whole).expect("failed to create a directory");
+    let makefile = fs::read_to_string(work.join("Makefile")).expect("failed to read the Makefile");
+    let crypto: Vec<PathBuf> = crypto_objects(&makefile)
+        .iter()
+        .map(|object| work.join(object))
+        .collect();
+    let mut ssl = Vec::new();
+    objects_below(&work.join("ssl"), &mut ssl);
+    if variant.is_program() {
+        fs::write(work.join("main.c"), MAIN).expect("failed to write a program");
+        let mut gcc = linker(work, variant);
+        gcc.args(["-no-pie", "-nostartfiles", "main.c"]);
+        match variant {
+            Variant::Nameless => gcc.arg("-static"),
+            _ => gcc.arg("-rdynamic"),
+        };
+        run(gcc.args(ssl).args(crypto).arg("-o").arg(whole.join("program")));
+    } else {
+        let number = release_number(sources);
+        for (name, objects) in [("libssl", ssl), ("libcrypto", crypto)] {
+            let list = format!("util/{name}.num");
+            let list = fs::read_to_string(sources.join(list)).expect("failed to read the exports");
+            fs::write(work.join("exports"), exports(&list)).expect("failed to write the exports");
+            let file = format!("{name}.so.{number}");
+            let mut gcc = linker(work, variant);
+            gcc.args(["-shared", "-Wl,-Bsymbolic", "-Wl,--version-script=exports"])
+                .arg(format!("-Wl,-soname,{file}"));
+            run(gcc.args(objects).arg("-o").arg(whole.join(file)));
+        }
+    }
+    strip(&whole, &made.join("stripped"), variant);
+}
+
+fn linker(work: &Path, variant: Variant) -> Command {
+    let mut gcc = Command::new(format!("{}gcc", variant.tools()));
+    gcc.current_dir(work)
+        .args(["-g", "-Wl,--build-id", "-Wl,-z,relro", "-Wl,--unresolved-symbols=ignore-all"])
+        .args(variant.flags());
+    gcc
+}
+
+/// A linker script that exports what the release's list of functions names, and hides the rest.
+fn exports(list: &str) -> String {
+    let names: String = list
+        .lines()
+        .filter(|line| line.contains("EXIST"))
+        .filter_map(|line| line.split_whitespace().next())
+        .map(|name| format!("{name};\n"))
+        .collect();
+    format!("{{ global:\n{names}local: *; }};\n")
+}
+
+/// What follows `.so.` in the library's name.
+fn release_number(sources: &Path) -> String {
+    let header = ["include/openssl/opensslv.h", "include/openssl/opensslv.h.in"];
+    let old = fs::read_to_string(sources.join(header[0])).unwrap_or_default();
+    if let Some((_, rest)) = old.split_once("define SHLIB_VERSION_NUMBER \"") {
+        return rest.split('"').next().unwrap_or_default().to_owned();
+    }
+    let version = fs::read_to_string(sources.join("VERSION.dat")).expect("failed to read VERSION.dat");
+    let number = version.lines().find_map(|line| line.strip_prefix("SHLIB_VERSION="));
+    number.expect("VERSION.dat has a number").to_owned()
+}
+
+fn strip(whole: &Path, stripped: &Path, variant: Variant) {
+    fs::create_dir(stripped).expect("failed to create a directory");
+    for entry in fs::read_dir(whole).expect("failed to list what was linked") {
+        let from = entry.expect("failed to list what was linked").path();
+        let to = stripped.join(from.file_name().expect("a file has a name"));
+        let strip = format!("{}strip", variant.tools());
+        run(Command::new(strip).arg("-s").arg("-o").arg(to).arg(from));
+    }
+}
+
+fn objects_below(directory: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("failed to list the objects") {
+        let path = entry.expect("failed to list the objects").path();
+        if path.is_dir() {
+            objects_below(&path, into);
+        } else if path.extension().is_some_and(|kind| kind == "o") {
+            into.push(path);
+        }
+    }
+    into.sort();
+}
+
+fn file_beginning(directory: &Path, name: &str) -> PathBuf {
+    let entries = fs::read_dir(directory).expect("failed to list the cache");
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|file| file.to_string_lossy().starts_with(name))
+        })
+        .unwrap_or_else(|| panic!("no {name} in {}", directory.display()))
+}

@@ -1,0 +1,65 @@
+//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled here in every series, and for carriers
+//! that others built.
+//!
+//! What is compared is printed (`cargo test … -- --nocapture`). The whole matrix, some minutes the first time:
+//! `REPRISE_BIN=… cargo test --release -p reprise-tests --test carriers -- --ignored --nocapture`
+
+use reprise_tests::carriers::build::build;
+use reprise_tests::carriers::code::Code;
+use reprise_tests::carriers::layout;
+use reprise_tests::carriers::plan::{Plan, inspect};
+use reprise_tests::carriers::release::{Release, SERIES, Variant};
+use reprise_tests::carriers::verdict::{FIELDS, NAMELESS_FIELDS, Verdict};
+
+/// Plans each build from its stripped copy, and compares with the whole one.
+fn hold(builds: impl IntoIterator<Item = (Release, Variant)>) {
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for (release, variant) in builds {
+        let name = format!("{} {}", release.1, variant.name());
+        let verdict = verdict(release, variant);
+        println!("{name}: {} comparisons, {} differ", verdict.checks, verdict.faults.len());
+        let named = verdict.faults.into_iter().map(|fault| format!("\n  {name}: {fault}"));
+        faults.extend(named);
+        count += 1;
+    }
+    assert!(count > 0, "nothing was compared");
+    assert!(faults.is_empty(), "of {count} builds:{}", faults.concat());
+}
+
+fn verdict(release: Release, variant: Variant) -> Verdict {
+    let built = build(release, variant);
+    let mut verdict = Verdict::default();
+    let plan = match inspect(&built.ssl.stripped) {
+        Ok(plan) => plan,
+        Err(reason) => {
+            verdict.faults.push(format!("no plan: {reason}"));
+            return verdict;
+        }
+    };
+    let truth = layout::read(&built.ssl.whole, &built.crypto.whole);
+    let wanted: &[&str] = match variant {
+        Variant::Nameless => &NAMELESS_FIELDS,
+        _ => &FIELDS,
+    };
+    verdict.fields(&plan, &truth, wanted);
+    let (ssl, crypto) = (Code::of(&built.ssl.whole), Code::of(&built.crypto.whole));
+    verdict.named(&plan, &ssl, &crypto);
+    verdict.shape(&plan, &ssl, &crypto);
+    whole(&mut verdict, &plan, release, variant);
+    verdict
+}
+
+/// Nothing is missing beside the fields.
+fn whole(verdict: &mut Verdict, plan: &Plan, release: Release, variant: Variant) {
+    let names = variant != Variant::Nameless;
+    verdict.that("the version", &plan.version.as_deref(), &Some(release.1));
+    verdict.that("the hook", &plan.hook.as_str(), &"state_machine");
+    verdict.that("a probe of SSL_free", &plan.free.is_some(), &names);
+    verdict.that("a probe of errors", &plan.error.is_some(), &names);
+}
+
+#[test]
+fn each_series_as_it_is_built_by_default() {
+    hold(SERIES.map(|release| (release, Variant::Plain)));
+}
