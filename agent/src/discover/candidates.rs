@@ -12,7 +12,7 @@ use std::{
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
 use super::{
-    carrier::defines_tls,
+    carrier::{defines_tls, needed_crypto},
     image::{self, Image, ImageError, Opened},
 };
 
@@ -84,11 +84,19 @@ pub(super) fn mapped(pid: u32, known: &mut HashSet<MappingId>) -> Vec<Candidate>
             _ => None,
         })
         .collect();
-    let crypto = code
-        .iter()
-        .find(|(_, path)| is_named(path, b"libcrypto"))
-        .map(|(map, path)| names(pid, map, path))
-        .unwrap_or_default();
+    // The one it asks for, or one beside it: a process may map several.
+    let crypto_of = |ssl: &Path, ssl_names: &[PathBuf]| {
+        let needed = ssl_names.iter().find_map(|name| needed_crypto(name));
+        let rank = |path: &Path| {
+            let asked = needed.as_ref().is_some_and(|name| is_named(path, name));
+            (!asked, path.parent() != ssl.parent())
+        };
+        code.iter()
+            .filter(|(_, path)| is_named(path, b"libcrypto"))
+            .min_by_key(|(_, path)| rank(path))
+            .map(|(map, path)| names(pid, map, path))
+            .unwrap_or_default()
+    };
     code.iter()
         .filter(|(map, _)| {
             known.insert(MappingId {
@@ -101,9 +109,13 @@ pub(super) fn mapped(pid: u32, known: &mut HashSet<MappingId>) -> Vec<Candidate>
             let shared = is_named(path, b"libssl");
             (shared || names.iter().any(|name| defines_tls(name))).then(|| Candidate {
                 shown: path.display().to_string(),
-                names,
                 // Anything else that carries the library has both halves inside.
-                crypto: if shared { crypto.clone() } else { Vec::new() },
+                crypto: if shared {
+                    crypto_of(path, &names)
+                } else {
+                    Vec::new()
+                },
+                names,
             })
         })
         .collect()
@@ -150,17 +162,19 @@ fn libraries_in(directory: &Path, root: &str) -> Vec<Candidate> {
         .collect()
 }
 
-/// A library file, and the crypto library beside it: libssl.so.3 goes with libcrypto.so.3.
+/// A library file, and the crypto library beside it: the one it asks for, else libssl.so.3 goes with libcrypto.so.3.
 pub(super) fn file(path: &Path) -> Candidate {
-    let beside = || {
+    let alike = || {
         let mut name = b"libcrypto".to_vec();
         name.extend(suffix(path)?);
-        Some(path.with_file_name(OsStr::from_bytes(&name)))
+        Some(name)
     };
+    let names = [needed_crypto(path), alike()];
+    let beside = |name: Vec<u8>| path.with_file_name(OsStr::from_bytes(&name));
     Candidate {
         shown: path.display().to_string(),
         names: vec![path.to_owned()],
-        crypto: beside().into_iter().collect(),
+        crypto: names.into_iter().flatten().map(beside).collect(),
     }
 }
 

@@ -8,6 +8,19 @@ use object::{Object as _, ObjectSymbol as _, ReadCache};
 /// Defined by every OpenSSL, BoringSSL and LibreSSL since 0.9, and by nothing else.
 const MARK: &[u8] = b"SSL_do_handshake";
 
+/// The crypto library that a file asks the dynamic linker for (`DT_NEEDED`): wheels give it a name of their own, and some bring two.
+pub(super) fn needed_crypto(path: &Path) -> Option<Vec<u8>> {
+    let file = File::open(path).ok()?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return None;
+    }
+    let cache = ReadCache::new(file);
+    let object = object::File::parse(&cache).ok()?;
+    let libraries = object.import_libraries().ok()?;
+    let mut names = libraries.filter_map(|library| Some(library.ok()?.name().to_owned()));
+    names.find(|name| name.starts_with(b"libcrypto"))
+}
+
 /// Whether `path` is an object file that defines the library's functions itself. A program that merely uses them has them
 /// undefined.
 pub(super) fn defines_tls(path: &Path) -> bool {
@@ -38,6 +51,8 @@ mod tests {
         assert!(!defines_tls(Path::new("/proc/self/exe")));
         assert!(!defines_tls(Path::new("/nonexistent")));
         assert!(!defines_tls(Path::new("/dev/null")));
+        assert_eq!(needed_crypto(Path::new("/proc/self/exe")), None);
+        assert_eq!(needed_crypto(Path::new("/dev/null")), None);
     }
 
     #[test]
@@ -50,5 +65,6 @@ mod tests {
         )
         .unwrap();
         assert!(!defines_tls(&path));
+        assert_eq!(needed_crypto(&path), None);
     }
 }
