@@ -8,10 +8,13 @@
 
 pub mod build;
 pub mod code;
+pub mod debian;
 pub mod layout;
+pub mod npm;
 pub mod plan;
 pub mod release;
 pub mod verdict;
+pub mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};

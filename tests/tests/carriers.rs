@@ -18,8 +18,15 @@ fn hold(builds: impl IntoIterator<Item = (Release, Variant)>) {
     for (release, variant) in builds {
         let name = format!("{} {}", release.1, variant.name());
         let verdict = verdict(release, variant);
-        println!("{name}: {} comparisons, {} differ", verdict.checks, verdict.faults.len());
-        let named = verdict.faults.into_iter().map(|fault| format!("\n  {name}: {fault}"));
+        println!(
+            "{name}: {} comparisons, {} differ",
+            verdict.checks,
+            verdict.faults.len()
+        );
+        let named = verdict
+            .faults
+            .into_iter()
+            .map(|fault| format!("\n  {name}: {fault}"));
         faults.extend(named);
         count += 1;
     }
@@ -62,4 +69,37 @@ fn whole(verdict: &mut Verdict, plan: &Plan, release: Release, variant: Variant)
 #[test]
 fn each_series_as_it_is_built_by_default() {
     hold(SERIES.map(|release| (release, Variant::Plain)));
+}
+
+/// Each variant at least once, each where its kind of build is common.
+#[test]
+fn other_options_compilers_and_kinds_of_file() {
+    let of = |version: &str, variant| {
+        let release = SERIES
+            .into_iter()
+            .find(|release| release.1.starts_with(version));
+        (release.expect("a series"), variant)
+    };
+    hold([
+        of("1.1.1", Variant::Lean),
+        of("1.1.1", Variant::Program),
+        of("3.0", Variant::Fast),
+        of("3.0", Variant::FramePointers),
+        of("3.2", Variant::Lto),
+        of("3.5", Variant::Lean),
+        of("3.5", Variant::Hardened),
+        of("3.5", Variant::Arm),
+        of("3.6", Variant::Nameless),
+        of("4.0", Variant::Arm),
+    ]);
+}
+
+#[test]
+#[ignore = "ninety builds: about half an hour the first time"]
+fn every_series_in_every_variant() {
+    hold(
+        SERIES
+            .into_iter()
+            .flat_map(|release| Variant::ALL.map(|variant| (release, variant))),
+    );
 }

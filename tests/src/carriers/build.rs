@@ -18,8 +18,8 @@ const CRYPTO: [&str; 4] = [
     "crypto/err/err_blocks",
     "crypto/cversion",
 ];
-/// The object of a main program: it calls what the library's users call.
-const MAIN: &str = "int main(void) { return 0; }\nvoid _start(void) { main(); }\n";
+/// What makes a program of the objects; it never runs.
+const MAIN: &str = "int main(void) { return 0; }\n";
 
 /// One file twice.
 #[derive(Debug, Clone)]
@@ -133,12 +133,16 @@ fn link(sources: &Path, work: &Path, made: &Path, variant: Variant) {
     if variant.is_program() {
         fs::write(work.join("main.c"), MAIN).expect("failed to write a program");
         let mut gcc = linker(work, variant);
-        gcc.args(["-no-pie", "-nostartfiles", "main.c"]);
+        gcc.args(["-no-pie", "main.c"]);
         match variant {
             Variant::Nameless => gcc.arg("-static"),
             _ => gcc.arg("-rdynamic"),
         };
-        run(gcc.args(ssl).args(crypto).arg("-o").arg(whole.join("program")));
+        run(gcc
+            .args(ssl)
+            .args(crypto)
+            .arg("-o")
+            .arg(whole.join("program")));
     } else {
         let number = release_number(sources);
         for (name, objects) in [("libssl", ssl), ("libcrypto", crypto)] {
@@ -158,7 +162,12 @@ fn link(sources: &Path, work: &Path, made: &Path, variant: Variant) {
 fn linker(work: &Path, variant: Variant) -> Command {
     let mut gcc = Command::new(format!("{}gcc", variant.tools()));
     gcc.current_dir(work)
-        .args(["-g", "-Wl,--build-id", "-Wl,-z,relro", "-Wl,--unresolved-symbols=ignore-all"])
+        .args([
+            "-g",
+            "-Wl,--build-id",
+            "-Wl,-z,relro",
+            "-Wl,--unresolved-symbols=ignore-all",
+        ])
         .args(variant.flags());
     gcc
 }
@@ -176,13 +185,19 @@ fn exports(list: &str) -> String {
 
 /// What follows `.so.` in the library's name.
 fn release_number(sources: &Path) -> String {
-    let header = ["include/openssl/opensslv.h", "include/openssl/opensslv.h.in"];
+    let header = [
+        "include/openssl/opensslv.h",
+        "include/openssl/opensslv.h.in",
+    ];
     let old = fs::read_to_string(sources.join(header[0])).unwrap_or_default();
     if let Some((_, rest)) = old.split_once("define SHLIB_VERSION_NUMBER \"") {
         return rest.split('"').next().unwrap_or_default().to_owned();
     }
-    let version = fs::read_to_string(sources.join("VERSION.dat")).expect("failed to read VERSION.dat");
-    let number = version.lines().find_map(|line| line.strip_prefix("SHLIB_VERSION="));
+    let version =
+        fs::read_to_string(sources.join("VERSION.dat")).expect("failed to read VERSION.dat");
+    let number = version
+        .lines()
+        .find_map(|line| line.strip_prefix("SHLIB_VERSION="));
     number.expect("VERSION.dat has a number").to_owned()
 }
 

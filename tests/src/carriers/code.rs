@@ -6,8 +6,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gimli::{BaseAddresses, CfaRule, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection as _};
-use object::{Architecture, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SegmentFlags, elf};
+use gimli::{
+    BaseAddresses, CfaRule, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection as _,
+};
+use object::{
+    Architecture, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _,
+    SegmentFlags, elf,
+};
 
 use crate::process::run;
 
@@ -42,7 +47,8 @@ impl Code {
     /// When it is no object file.
     #[must_use]
     pub fn of(path: &Path) -> Self {
-        let bytes = fs::read(path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
+        let bytes = fs::read(path)
+            .unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
         let file = object::File::parse(bytes.as_slice())
             .unwrap_or_else(|error| panic!("{} is no object file: {error}", path.display()));
         let executable = |flags| matches!(flags, SegmentFlags::Elf { p_flags, .. } if p_flags.0 & elf::PF_X.0 != 0);
@@ -84,7 +90,12 @@ impl Code {
     /// Every function of that name, and its clones such as `name.isra.0` or `name.cold`.
     #[must_use]
     pub fn functions(&self, name: &str) -> Vec<Function> {
-        let of = |symbol: &str| symbol == name || symbol.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        let of = |symbol: &str| {
+            symbol == name
+                || symbol
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        };
         let functions = self.functions.iter().filter(|(symbol, _)| of(symbol));
         functions.cloned().collect()
     }
@@ -134,7 +145,9 @@ impl Code {
             .arg(format!("--start-address={:#x}", range.start))
             .arg(format!("--stop-address={:#x}", range.end))
             .arg(&self.path));
-        let addresses = listing.lines().filter_map(|line| line.trim_start().split_once(":\t"));
+        let addresses = listing
+            .lines()
+            .filter_map(|line| line.trim_start().split_once(":\t"));
         addresses
             .filter_map(|(address, _)| u64::from_str_radix(address, 16).ok())
             .collect()

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use gimli::{AttributeValue, DebugInfoOffset, EndianSlice, LittleEndian, UnitOffset, constants as dw};
+use gimli::{
+    AttributeValue, DebugInfoOffset, EndianSlice, LittleEndian, UnitOffset, constants as dw,
+};
 use object::{Object as _, ObjectSection as _};
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -55,7 +57,8 @@ pub fn read(ssl: &Path, crypto: &Path) -> Layout {
 }
 
 fn with_dwarf<T>(path: &Path, read: impl FnOnce(&mut Types<'_>) -> T) -> T {
-    let bytes = fs::read(path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
+    let bytes =
+        fs::read(path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
     let file = object::File::parse(bytes.as_slice()).expect("a linker writes object files");
     let load = |id: gimli::SectionId| {
         let section = file.section_by_name(id.name());
@@ -96,7 +99,8 @@ impl<'a> Types<'a> {
         if let Some(found) = self.found.get(structure) {
             return *found;
         }
-        let found = (0..self.units.len()).find_map(|index| Some((index, self.find_in(index, structure)?)));
+        let found =
+            (0..self.units.len()).find_map(|index| Some((index, self.find_in(index, structure)?)));
         self.found.insert(structure, found);
         found
     }
@@ -107,7 +111,10 @@ impl<'a> Types<'a> {
         while let Some(entry) = entries.next_dfs().expect("entries are well-formed") {
             if entry.tag() == dw::DW_TAG_structure_type
                 && entry.attr(dw::DW_AT_declaration).is_none()
-                && self.name(index, entry.attr_value(dw::DW_AT_name)).as_deref() == Some(structure)
+                && self
+                    .name(index, entry.attr_value(dw::DW_AT_name))
+                    .as_deref()
+                    == Some(structure)
             {
                 return Some(entry.offset());
             }
@@ -144,11 +151,20 @@ impl<'a> Types<'a> {
         let mut children = tree.root().ok()?.children();
         while let Some(child) = children.next().expect("entries are well-formed") {
             let entry = child.entry();
-            if self.name(index, entry.attr_value(dw::DW_AT_name)).as_deref() != Some(wanted) {
+            if self
+                .name(index, entry.attr_value(dw::DW_AT_name))
+                .as_deref()
+                != Some(wanted)
+            {
                 continue;
             }
-            let offset = entry.attr_value(dw::DW_AT_data_member_location)?.udata_value()?;
-            return Some((offset, self.target(index, entry.attr_value(dw::DW_AT_type)?)?));
+            let offset = entry
+                .attr_value(dw::DW_AT_data_member_location)?
+                .udata_value()?;
+            return Some((
+                offset,
+                self.target(index, entry.attr_value(dw::DW_AT_type)?)?,
+            ));
         }
         None
     }
@@ -158,12 +174,16 @@ impl<'a> Types<'a> {
         let mut pointer = false;
         loop {
             let (index, offset) = at;
-            let entry = self.units[index].entry(offset).expect("types refer to entries");
+            let entry = self.units[index]
+                .entry(offset)
+                .expect("types refer to entries");
             if entry.tag() == dw::DW_TAG_structure_type {
                 return (at, pointer);
             }
             pointer |= entry.tag() == dw::DW_TAG_pointer_type;
-            let inner = entry.attr_value(dw::DW_AT_type).expect("a type has an inner one");
+            let inner = entry
+                .attr_value(dw::DW_AT_type)
+                .expect("a type has an inner one");
             at = self.target(index, inner).expect("types refer to entries");
         }
     }
@@ -177,11 +197,17 @@ impl<'a> Types<'a> {
     }
 
     fn anywhere(&self, at: DebugInfoOffset) -> Option<Entry> {
-        self.units.iter().enumerate().find_map(|(index, unit)| Some((index, at.to_unit_offset(&unit.header)?)))
+        self.units
+            .iter()
+            .enumerate()
+            .find_map(|(index, unit)| Some((index, at.to_unit_offset(&unit.header)?)))
     }
 
     fn name(&self, index: usize, value: Option<AttributeValue<Slice<'a>>>) -> Option<String> {
-        let text = self.dwarf.attr_string(self.units.get(index)?, value?).ok()?;
+        let text = self
+            .dwarf
+            .attr_string(self.units.get(index)?, value?)
+            .ok()?;
         Some(text.to_string_lossy().into_owned())
     }
 }

@@ -24,7 +24,7 @@ pub struct Plan {
     pub free: Option<Point>,
     /// In the function that raises errors.
     pub error: Option<ErrorPoint>,
-    /// Offsets; null, a number, or an object of two.
+    /// Null, an offset, or an object with the offsets on the way.
     pub fields: BTreeMap<String, serde_json::Value>,
 }
 
@@ -64,7 +64,10 @@ struct Library {
 /// # Panics
 /// When the agent does not say either.
 pub fn inspect(path: &Path) -> Result<Plan, String> {
-    let text = run(Command::new(binary()).arg("inspect").arg(path).arg("--json"));
+    let text = run(Command::new(binary())
+        .arg("inspect")
+        .arg(path)
+        .arg("--json"));
     let report: Report = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("no report on {}: {error}: {text}", path.display()));
     let [library] = report.libraries.try_into().expect("a file is one library");
@@ -73,7 +76,7 @@ pub fn inspect(path: &Path) -> Result<Plan, String> {
 }
 
 impl Plan {
-    /// The offsets of a field: none, one, or two where a pointer is followed.
+    /// The offsets of a field: none, one, or one more for each pointer that is followed.
     ///
     /// # Panics
     /// When the field has another shape.
@@ -83,7 +86,12 @@ impl Plan {
         match self.fields.get(field) {
             None | Some(serde_json::Value::Null) => Vec::new(),
             Some(serde_json::Value::Object(place)) => {
-                ["pointer", "offset"].iter().map(|part| number(&place[*part])).collect()
+                let parts = ["pointer", "second_pointer", "offset"];
+                parts
+                    .iter()
+                    .filter_map(|part| place.get(*part))
+                    .map(number)
+                    .collect()
             }
             Some(value) => vec![number(value)],
         }
