@@ -82,7 +82,7 @@ fn nodes(package: &str, versions: &[&str]) -> Vec<(String, PathBuf)> {
     named.collect()
 }
 
-fn wheels(list: &[(Wheel, &[&str])]) -> Vec<(String, PathBuf)> {
+fn wheels(list: &[(Wheel<'_>, &[&str])]) -> Vec<(String, PathBuf)> {
     let named = list.iter().map(|(wheel, prefixes)| {
         let Wheel {
             project,
@@ -103,7 +103,7 @@ fn wheel(
     version: &'static str,
     python: &'static str,
     platform: &'static str,
-) -> Wheel {
+) -> Wheel<'static> {
     Wheel {
         project,
         version,

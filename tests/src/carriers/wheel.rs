@@ -9,7 +9,7 @@ use crate::process::{PYTHON, run};
 
 /// One wheel.
 #[derive(Debug, Clone, Copy)]
-pub struct Wheel {
+pub struct Wheel<'a> {
     /// The project's name.
     pub project: &'static str,
     /// Its version.
@@ -17,10 +17,10 @@ pub struct Wheel {
     /// The platform tag, `manylinux2014_x86_64`.
     pub platform: &'static str,
     /// The version of Python that it is for, `311`.
-    pub python: &'static str,
+    pub python: &'a str,
 }
 
-impl Wheel {
+impl Wheel<'_> {
     /// The directory that it was unpacked to.
     ///
     /// # Panics
