@@ -9,6 +9,7 @@ use object::pod;
 use object::read::StringTable;
 use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
 
+use super::super::cfg::NO_RETURN;
 use super::{Image, Relocation};
 
 /// Symbols kept at most: a hostile table costs bounded memory.
@@ -197,7 +198,8 @@ impl<'a> Image<'a> {
             // Some linkers write "name@@VERSION" into .symtab.
             let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
             if self.symbols.len() < MAX_SYMBOLS
-                && FAMILIES.iter().any(|family| name.starts_with(family))
+                && (FAMILIES.iter().any(|family| name.starts_with(family))
+                    || NO_RETURN.contains(&name))
             {
                 self.symbols
                     .entry(name)
