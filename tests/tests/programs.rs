@@ -157,8 +157,9 @@ fn native(client: &Native) {
 fn program_on_musl() {
     let wheel = Wheel {
         project: PSYCOPG,
-        version: PSYCOPG_VERSION,
-        platform: "musllinux_1_2_x86_64",
+        // The last one that the musl of Debian 12 can load: later ones are linked with relative relocations (RELR).
+        version: "2.9.9",
+        platform: "musllinux_1_1_x86_64",
         python: "311",
     };
     let libssl = wheel.file(&["libssl"]);

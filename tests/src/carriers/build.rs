@@ -4,6 +4,7 @@
 //! The result is never run: what it takes from the rest of the crypto library stays undefined.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,6 +19,8 @@ const CRYPTO: [&str; 4] = [
     "crypto/err/err_blocks",
     "crypto/cversion",
 ];
+/// To be raised with each change to how things are built here.
+const RECIPE: u32 = 1;
 /// What makes a program of the objects; it never runs.
 const MAIN: &str = "int main(void) { return 0; }\n";
 
@@ -45,7 +48,7 @@ pub struct Built {
 /// When a tool fails.
 #[must_use]
 pub fn build(release: Release, variant: Variant) -> Built {
-    let name = format!("{}-{}", release.1, variant.name());
+    let name = format!("{}-{}-{:x}", release.1, variant.name(), recipe(variant));
     let directory = cached(&cache("built").join(name), |made| {
         let work = made.join("work");
         fs::create_dir(&work).expect("failed to create a directory");
@@ -72,6 +75,13 @@ pub fn build(release: Release, variant: Variant) -> Built {
         ssl: pair("libssl"),
         crypto: pair("libcrypto"),
     }
+}
+
+/// Changes with whatever changes the result, so that the cache is never an old one.
+fn recipe(variant: Variant) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (RECIPE, variant.flags(), variant.options()).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn compile(sources: &Path, work: &Path, variant: Variant) {

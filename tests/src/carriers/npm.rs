@@ -16,7 +16,8 @@ pub fn node(package: &str, version: &str) -> PathBuf {
     let directory = cached(&cache("npm").join(&name), |made| {
         run(Command::new("npm").current_dir(made).args([
             "pack",
-            "--silent",
+            "--loglevel",
+            "error",
             &format!("{package}@{version}"),
         ]));
         let archive = format!("{name}.tgz");

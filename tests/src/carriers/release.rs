@@ -123,7 +123,8 @@ impl Variant {
                 "-fno-omit-frame-pointer",
                 "-mno-omit-leaf-frame-pointer",
             ],
-            Self::Program | Self::Nameless => &["-O2", "-fno-pie"],
+            Self::Program => &["-O2", "-fno-pie"],
+            Self::Nameless => &["-O2", "-fno-pie", "-fstack-protector-strong"],
         }
     }
 
