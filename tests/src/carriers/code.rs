@@ -111,6 +111,10 @@ impl Code {
         let data = section.uncompressed_data().expect("a section has bytes");
         let mut frames = EhFrame::from(EndianSlice::new(&data, LittleEndian));
         frames.set_address_size(8);
+        if self.is_arm {
+            // Signed return addresses have an instruction of their own there.
+            frames.set_vendor(gimli::Vendor::AArch64);
+        }
         let bases = BaseAddresses::default().set_eh_frame(section.address());
         let fde = frames
             .fde_for_address(&bases, address, EhFrame::cie_from_offset)
