@@ -94,6 +94,76 @@ fn other_options_compilers_and_kinds_of_file() {
     ]);
 }
 
+/// A plan that knew the offsets of its version by heart would fail on these.
+#[test]
+fn fields_are_found_where_nobody_has_them() {
+    for release in SERIES
+        .into_iter()
+        .filter(|release| ["1.1.1w", "3.5.5"].contains(&release.1))
+    {
+        let [plain, packed] = [Variant::Plain, Variant::Packed].map(|variant| {
+            let built = build(release, variant);
+            layout::read(&built.ssl.whole, &built.crypto.whole)
+        });
+        let moved = plain
+            .keys()
+            .filter(|field| plain[*field] != packed[*field])
+            .count();
+        println!("{}: {moved} of {} fields moved", release.1, plain.len());
+        assert!(
+            moved > plain.len() / 2,
+            "{}: few fields moved: {plain:x?}, {packed:x?}",
+            release.1
+        );
+        hold([(release, Variant::Packed)]);
+    }
+}
+
+fn set(plan: &mut Plan, field: &str, value: serde_json::Value) {
+    plan.fields.insert(field.to_owned(), value);
+}
+
+/// The comparison itself: each part of a plan that is made wrong is told.
+#[test]
+fn a_wrong_plan_is_told() {
+    let release = SERIES
+        .into_iter()
+        .find(|release| release.1 == "3.5.5")
+        .expect("a series");
+    let built = build(release, Variant::Plain);
+    let right = inspect(&built.ssl.stripped).expect("a plan");
+    let truth = layout::read(&built.ssl.whole, &built.crypto.whole);
+    let (ssl, crypto) = (Code::of(&built.ssl.whole), Code::of(&built.crypto.whole));
+    let faults = |plan: &Plan| {
+        let mut verdict = Verdict::default();
+        verdict.fields(plan, &truth, &FIELDS);
+        verdict.named(plan, &ssl, &crypto);
+        verdict.shape(plan, &ssl, &crypto);
+        verdict.faults.concat()
+    };
+    assert_eq!(faults(&right), "");
+    let wrong: [(&str, fn(&mut Plan)); 6] = [
+        ("hit is planned at", |plan| set(plan, "hit", 4.into())),
+        ("wbio is not found", |plan| {
+            set(plan, "wbio", serde_json::Value::Null)
+        }),
+        ("is no instruction's first byte", |plan| {
+            plan.exits[0].offset += 1
+        }),
+        ("call frames say", |plan| plan.exits[0].sp_delta += 8),
+        ("entry at file offset", |plan| {
+            plan.entries[0] = plan.free.expect("a probe of SSL_free")
+        }),
+        ("is not executable", |plan| plan.exits[0].offset = 0),
+    ];
+    for (words, spoil) in wrong {
+        let mut plan = right.clone();
+        spoil(&mut plan);
+        let told = faults(&plan);
+        assert!(told.contains(words), "{words:?} is not told: {told:?}");
+    }
+}
+
 #[test]
 #[ignore = "ninety builds: about half an hour the first time"]
 fn every_series_in_every_variant() {

@@ -31,8 +31,10 @@ pub const SERIES: [Release; 10] = [
 pub enum Variant {
     /// As a shared library, `-O2`.
     Plain,
-    /// Without whatever can be left out: fields move.
+    /// Without whatever can be left out.
     Lean,
+    /// With structures packed as nobody packs them: whatever follows a pointer is elsewhere.
+    Packed,
     /// `-O3` for a newer processor.
     Fast,
     /// Optimised over all files at link time.
@@ -51,9 +53,10 @@ pub enum Variant {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Plain,
         Self::Lean,
+        Self::Packed,
         Self::Fast,
         Self::Lto,
         Self::Hardened,
@@ -69,6 +72,7 @@ impl Variant {
         match self {
             Self::Plain => "plain",
             Self::Lean => "lean",
+            Self::Packed => "packed",
             Self::Fast => "fast",
             Self::Lto => "lto",
             Self::Hardened => "hardened",
@@ -106,6 +110,7 @@ impl Variant {
     pub(super) fn flags(self) -> &'static [&'static str] {
         match self {
             Self::Plain | Self::Lean | Self::Arm => &["-O2", "-fPIC"],
+            Self::Packed => &["-O2", "-fPIC", "-fpack-struct=4"],
             Self::Fast => &["-O3", "-march=x86-64-v3", "-fPIC"],
             Self::Lto => &["-O2", "-flto", "-fPIC"],
             Self::Hardened => &[
