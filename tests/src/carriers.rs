@@ -1,15 +1,16 @@
 //! Carriers of OpenSSL whose plans are held to the truth: built here from source, and ready-made ones.
 //!
-//! Called by `tests/carriers.rs` and `tests/programs.rs`. What is built or downloaded stays below `carriers/` in the build directory, so that the
-//! next run starts at once; deleting that directory is always safe.
+//! Called by `tests/carriers.rs`, `tests/ready_made.rs` and `tests/programs.rs`. What is built or downloaded stays below `carriers/` in the
+//! build directory, so that the next run starts at once; deleting that directory is always safe.
 //!
-//! Its rooms: `release` names versions, `build` compiles one; `npm`, `wheel` and `debian` fetch ready-made ones; `layout` reads debug
-//! information, `code` symbols, call frames and instructions; `plan` is what the agent says, `verdict` compares.
+//! Its rooms: `release` names versions, `build` compiles one, `link` makes files of it; `npm`, `wheel` and `debian` fetch ready-made ones;
+//! `layout` reads debug information, `code` symbols, call frames and instructions; `plan` is what the agent says, `verdict` compares.
 
 pub mod build;
 pub mod code;
 pub mod debian;
 pub mod layout;
+mod link;
 pub mod npm;
 pub mod plan;
 pub mod release;

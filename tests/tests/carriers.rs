@@ -119,6 +119,9 @@ fn fields_are_found_where_nobody_has_them() {
     }
 }
 
+/// Makes one part of a plan wrong.
+type Spoil = fn(&mut Plan);
+
 fn set(plan: &mut Plan, field: &str, value: serde_json::Value) {
     plan.fields.insert(field.to_owned(), value);
 }
@@ -142,17 +145,17 @@ fn a_wrong_plan_is_told() {
         verdict.faults.concat()
     };
     assert_eq!(faults(&right), "");
-    let wrong: [(&str, fn(&mut Plan)); 6] = [
+    let wrong: [(&str, Spoil); 6] = [
         ("hit is planned at", |plan| set(plan, "hit", 4.into())),
         ("wbio is not found", |plan| {
-            set(plan, "wbio", serde_json::Value::Null)
+            set(plan, "wbio", serde_json::Value::Null);
         }),
         ("is no instruction's first byte", |plan| {
-            plan.exits[0].offset += 1
+            plan.exits[0].offset += 1;
         }),
         ("call frames say", |plan| plan.exits[0].sp_delta += 8),
         ("entry at file offset", |plan| {
-            plan.entries[0] = plan.free.expect("a probe of SSL_free")
+            plan.entries[0] = plan.free.expect("a probe of SSL_free");
         }),
         ("is not executable", |plan| plan.exits[0].offset = 0),
     ];

@@ -4,7 +4,7 @@
 //! the stack depth at each point. What is checked is printed (`-- --nocapture`). The whole list downloads about a gigabyte once:
 //! `REPRISE_BIN=… cargo test --release -p reprise-tests --test ready_made -- --ignored --nocapture`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reprise_tests::carriers::code::Code;
 use reprise_tests::carriers::debian::{Suite, libssl};
@@ -36,7 +36,7 @@ fn hold(carriers: impl IntoIterator<Item = (String, PathBuf)>) {
     assert!(faults.is_empty(), "of {count} carriers:{}", faults.concat());
 }
 
-fn verdict(path: &PathBuf) -> (Verdict, String) {
+fn verdict(path: &Path) -> (Verdict, String) {
     let mut verdict = Verdict::default();
     let plan = match inspect(path) {
         Ok(plan) => plan,
@@ -58,7 +58,7 @@ fn verdict(path: &PathBuf) -> (Verdict, String) {
     verdict.that("a probe of SSL_free", &plan.free.is_some(), &true);
     verdict.that("a probe of errors", &plan.error.is_some(), &true);
     let directory = path.parent().expect("a file is in a directory");
-    let beside = with_prefix(directory, "libcrypto").unwrap_or_else(|| path.clone());
+    let beside = with_prefix(directory, "libcrypto").unwrap_or_else(|| path.to_owned());
     let (ssl, crypto) = (Code::of(path), Code::of(&beside));
     verdict.shape(&plan, &ssl, &crypto);
     let named = ["state_machine", "ssl3_accept"]
