@@ -7,6 +7,7 @@ pub mod native;
 pub mod node;
 pub mod openssl;
 pub mod postgres;
+pub mod pyopenssl;
 pub mod redis;
 
 use serde::Deserialize;

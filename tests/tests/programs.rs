@@ -2,15 +2,14 @@
 //!
 //! nginx, HAProxy, stunnel, Python and curl are in `resumption.rs`.
 
-use std::process::Command;
-
 use reprise_tests::carriers::debian::Suite;
 use reprise_tests::carriers::npm::node;
 use reprise_tests::carriers::wheel::Wheel;
-use reprise_tests::process::{PYTHON, run};
+use reprise_tests::process::run;
 use reprise_tests::programs::native::Native;
 use reprise_tests::programs::openssl::{openssl, reconnect};
 use reprise_tests::programs::postgres::{Postgres, hold_psycopg};
+use reprise_tests::programs::pyopenssl::{PyOpenSsl, python_tag};
 use reprise_tests::programs::redis::Redis;
 use reprise_tests::programs::{Counts, Scene, node as nodejs};
 use reprise_tests::servers::Sessions;
@@ -107,13 +106,12 @@ fn node_against_node() {
 
 #[test]
 fn postgresql() {
-    let python = "import sys; print('%d%d' % sys.version_info[:2])";
-    let python = run(Command::new(PYTHON).args(["-c", python]));
+    let python = python_tag();
     let wheel = Wheel {
         project: PSYCOPG,
         version: PSYCOPG_VERSION,
         platform: "manylinux2014_x86_64",
-        python: python.trim(),
+        python: &python,
     };
     let wheel = wheel.unpacked();
     let server = Postgres::start();
@@ -126,6 +124,18 @@ fn postgresql() {
     };
     mixed(scene.observe(|| server.psql(10)), 20, 0);
     mixed(scene.observe(|| server.psycopg(&wheel, 20)), 40, 0);
+}
+
+#[test]
+fn openssl_inside_a_python_module() {
+    let client = PyOpenSsl::fetch();
+    let _holder = client.hold();
+    for sessions in [Sessions::Ids, Sessions::Tickets] {
+        let server = Server::s_server(sessions);
+        let agent = Agent::start(NO_ARGUMENTS);
+        let scene = scene(&agent, &server);
+        mixed(scene.observe(|| client.connect(server.port, 40)), 16, 64);
+    }
 }
 
 #[test]
