@@ -26,6 +26,20 @@ pub const SERIES: [Release; 10] = [
     ("400.0.2", "4.0.3"),
 ];
 
+/// The first of each series, as far as the crate has had them.
+pub const FIRST: [Release; 10] = [
+    ("110.0.0", "1.1.0f"),
+    ("111.0.1", "1.1.1"),
+    ("300.0.2", "3.0.0"),
+    ("300.1.0", "3.1.0"),
+    ("300.2.0", "3.2.0"),
+    ("300.3.0", "3.3.0"),
+    ("300.4.0", "3.4.0"),
+    ("300.5.0", "3.5.0"),
+    ("300.6.0", "3.6.2"),
+    ("400.0.0", "4.0.1"),
+];
+
 /// How a release is configured, compiled and linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
