@@ -166,7 +166,7 @@ fn a_wrong_plan_is_told() {
 }
 
 #[test]
-#[ignore = "ten more builds: some minutes the first time"]
+#[ignore = "nine more builds: some minutes the first time"]
 fn the_first_of_each_series() {
     hold(FIRST.map(|release| (release, Variant::Hardened)));
 }
