@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod alone;
+pub mod carriers;
 pub mod certificates;
 pub mod client;
 pub mod failure;
@@ -16,6 +17,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod poll;
 pub mod process;
+pub mod programs;
 pub mod relay;
 pub mod servers;
 pub mod stage;

@@ -183,9 +183,14 @@ impl Server {
     /// `openssl s_server -www`, which drives its handshakes through no exported function at all.
     #[must_use]
     pub fn s_server(sessions: Sessions) -> Self {
+        Self::s_server_under(sessions, &mut Command::new("openssl"))
+    }
+
+    /// The same by another `openssl` than the system's.
+    #[must_use]
+    pub fn s_server_under(sessions: Sessions, command: &mut Command) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
-        let mut command = Command::new("openssl");
         command.args([
             "s_server",
             "-www",

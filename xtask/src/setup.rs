@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use crate::{
     paths,
-    steps::{Log, step},
+    steps::{Log, Outcome, step},
 };
 
 /// What the machine is set up for.
@@ -35,6 +35,13 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
     step("rustc", || rust::ensure_rustc(&log))?;
     step("bpf-linker", || rust::ensure_linker(&log))?;
     if purpose == Purpose::Test {
+        step("packages of tests", || {
+            packages::ensure(&log, packages::TESTS)
+        })?;
+        step("npm", || match xtask::toolchain::in_path("npm") {
+            Some(path) => Ok(Outcome::Present(path.display().to_string())),
+            None => packages::ensure(&log, packages::NPM),
+        })?;
         step("lints", || rust::ensure_lints(&log))?;
         step("cargo-deny", || rust::ensure_deny(&log))?;
     }

@@ -260,6 +260,11 @@ impl<'a> Image<'a> {
         start(low.checked_sub(1)?)
     }
 
+    /// Unwind tables tell where functions begin.
+    pub(super) fn knows_functions(&self) -> bool {
+        self.frames.is_some()
+    }
+
     /// A function begins here, where unwind tables tell.
     pub(super) fn is_function_start(&self, vaddr: u64) -> bool {
         self.function_around(vaddr) == Some(vaddr)

@@ -28,6 +28,22 @@ pub(super) const BASE: &[&str] = &[
     "python3",
 ];
 
+/// What the tests want besides: programs that carry TLS, and what compiles and fetches libraries to plan for.
+pub(super) const TESTS: &[&str] = &[
+    "postgresql",
+    "redis-server",
+    "redis-tools",
+    "musl-tools",
+    "libssl-dev",
+    "perl",
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev-arm64-cross",
+    "python3-pip",
+];
+
+/// Fetches Node.js, where no other installation has brought it.
+pub(super) const NPM: &[&str] = &["npm"];
+
 /// The distribution's rustc with its source, for machines whose own rustc has none.
 pub(super) const RUSTC: &[&str] = &["rustc-web", "rust-web-src"];
 

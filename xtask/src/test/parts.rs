@@ -79,6 +79,18 @@ pub(super) fn behaviour(totals: &mut Totals) -> Result<()> {
     count(&mut cargo, totals)
 }
 
+/// The carriers that are too many for every run; what is compared is printed.
+pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
+    let mut cargo = paths::cargo();
+    cargo
+        .args(["test", "--release", "--package", BEHAVIOUR])
+        .args(["--test", "carriers", "--test", "ready_made"])
+        .args(["--no-fail-fast", "--", "--test-threads=1"])
+        .args(["--ignored", "--nocapture"])
+        .env(AGENT_ENV, paths::agent()?);
+    count(&mut cargo, totals)
+}
+
 /// Runs a tool that passes or fails.
 fn pass(command: &mut Command) -> Result<()> {
     let status = command

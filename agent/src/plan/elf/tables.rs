@@ -9,7 +9,7 @@ use object::pod;
 use object::read::StringTable;
 use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
 
-use super::super::pages::Pages;
+use super::super::{cfg::NO_RETURN, pages::Pages};
 use super::{Image, Relocation, Tables};
 
 /// Symbols kept at most: a hostile table costs bounded memory.
@@ -201,7 +201,8 @@ impl<'a> Image<'a> {
                 continue;
             };
             if self.symbols.len() < MAX_SYMBOLS
-                && FAMILIES.iter().any(|family| name.starts_with(family))
+                && (FAMILIES.iter().any(|family| name.starts_with(family))
+                    || NO_RETURN.contains(&name))
             {
                 // Some linkers write "name@@VERSION" into .symtab.
                 let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);

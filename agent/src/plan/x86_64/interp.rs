@@ -187,6 +187,13 @@ impl Machine<'_, '_> {
                 );
                 self.flags = a.zip(b).map(|(a, b)| Flags::bit_test(a, b, size));
             }
+            // `memcpy` in place, as compilers write it for a checked one (musl's fortify headers).
+            Mnemonic::Movsb | Mnemonic::Movsq
+                if instruction.has_rep_prefix() && instruction.is_string_instruction() =>
+            {
+                self.note_call();
+                self.approximate(instruction);
+            }
             _ if instruction.condition_code() != ConditionCode::None => {
                 self.conditional(instruction);
             }
@@ -416,6 +423,22 @@ mod tests {
                 offset: 0x48
             })
         ));
+    }
+
+    #[test]
+    fn copy_in_place_is_a_copy() {
+        // The end of SSL_get_client_random as musl's fortify headers make it.
+        let code = [
+            0x48, 0x8d, 0xb7, 0x88, 0x01, 0, 0, // lea rsi, [rdi+0x188]
+            0xb9, 0x20, 0, 0, 0, // mov ecx, 32
+            0xf3, 0xa4, 0xc3, // rep movsb; ret
+        ];
+        let place = Place {
+            object: 0,
+            offset: 0x188,
+        };
+        let trace = run_code(&code, Call::default());
+        assert_eq!(trace.calls[0][1], Value::Pointer(place));
     }
 
     #[test]
