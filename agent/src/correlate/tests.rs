@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{self, HandshakeEvent, flag, outcome, role, socket_source},
+    handshake::{self, HIT_UNKNOWN, HandshakeEvent, flag, outcome, role, socket_source},
     tcp::{self, TcpEvent},
 };
 
@@ -89,6 +89,14 @@ fn completed_handshake_carries_version_resumption_and_times() {
     assert_eq!(seen[0].end, End::Completed(Resumption::Resumed));
     assert_eq!(seen[0].duration_ns, 2 * MS);
     assert!(!seen[0].retransmits.any());
+}
+
+#[test]
+fn what_was_not_read_is_neither_full_nor_resumed() {
+    let mut event = handshake(1, 10 * MS, 12 * MS);
+    event.hit = HIT_UNKNOWN;
+    let seen = run(&[Event::Handshake(event)]);
+    assert_eq!(seen[0].end, End::Completed(Resumption::Unknown));
 }
 
 #[test]

@@ -4,9 +4,10 @@
 //! Offsets differ between versions and between builds of one version (node's 1.1.1 has other ones), so there is no table.
 
 use super::elf::Image;
+use super::field::MAX_POINTERS;
 use super::isa::{Call, Isa};
 use super::trace::{Access, Place, Trace, Value};
-use super::{Behind, Evidence, Fields, NoPlan};
+use super::{Evidence, Field, Fields, NoPlan};
 
 /// `statem.hand_state` minus `statem.state`, from 1.1.0 to 4.0: `OSSL_STATEM` begins with the five ints `state`,
 /// `write_state`, `write_state_work`, `read_state` and `read_state_work` (ssl/statem/statem.h).
@@ -37,7 +38,7 @@ pub(super) fn decode(
         true => reader.legacy_states()?,
         false => reader.states()?,
     };
-    let (client_random, client_random_behind) = client_random(isa, ssl, reader.evidence);
+    let client_random = client_random(isa, ssl, reader.evidence);
     let fields = Fields {
         server: Some(reader.required("server", "SSL_is_server")?),
         version: reader.returned("version", "SSL_version", Call::default()),
@@ -53,7 +54,6 @@ pub(super) fn decode(
         ),
         rwstate: reader.returned("rwstate", "SSL_want", Call::default()),
         client_random,
-        client_random_behind,
         bio_flags: Reader {
             isa,
             ssl: crypto,
@@ -83,34 +83,42 @@ fn in_object(offset: i64) -> Option<u32> {
         .then(|| u32::try_from(offset).ok())?
 }
 
+/// The way to a place from the root object, if few enough pointers lead there.
+pub(super) fn field_at(trace: &Trace, place: Place) -> Option<Field> {
+    let mut pointers = Vec::new();
+    let mut object = place.object;
+    while object != 0 {
+        let origin = trace.origin(object)?;
+        pointers.push(in_object(origin.offset)?);
+        object = origin.object;
+        if pointers.len() > MAX_POINTERS {
+            return None;
+        }
+    }
+    let mut through = pointers.into_iter().rev();
+    Some(Field {
+        through: std::array::from_fn(|_| through.next()),
+        ..Field::direct(in_object(place.offset)?)
+    })
+}
+
 /// `SSL_get_client_random(ssl, out, 32)` copies the random: by `memcpy`, or by reads of its parts. It is in the connection, or
 /// in an object that the connection points to.
 pub(super) fn client_random(
     isa: &dyn Isa,
     ssl: &Image<'_>,
     evidence: &mut Evidence,
-) -> (Option<u32>, Option<Behind>) {
+) -> Option<Field> {
     const ACCESSOR: &str = "SSL_get_client_random";
     let mut reader = Reader { isa, ssl, evidence };
     let call = Call {
         size: RANDOM_SIZE.unsigned_abs(),
         ..Call::default()
     };
-    let trace = reader.trace(ACCESSOR, call);
-    let place = trace.as_ref().and_then(copied_from);
-    let behind = place.zip(trace).and_then(|(place, trace)| {
-        Some(Behind {
-            pointer: in_root(trace.origin(place.object)?)?,
-            offset: in_object(place.offset)?,
-        })
-    });
-    if let Some(Behind { pointer, offset }) = behind {
-        let text = format!("{ACCESSOR} reads {offset:#x} behind the pointer at {pointer:#x}");
-        reader.evidence.push(("client_random", text));
-        return (None, behind);
-    }
-    let offset = place.and_then(in_root);
-    (reader.note("client_random", ACCESSOR, offset), None)
+    let field = reader
+        .trace(ACCESSOR, call)
+        .and_then(|trace| field_at(&trace, copied_from(&trace)?));
+    reader.note("client_random", ACCESSOR, field)
 }
 
 /// Where the 32 bytes that a function copied were.
@@ -139,24 +147,24 @@ impl Reader<'_, '_> {
     }
 
     /// The field whose content `accessor` returns.
-    fn returned(&mut self, field: &'static str, accessor: &str, call: Call) -> Option<u32> {
-        let offset = self
+    fn returned(&mut self, field: &'static str, accessor: &str, call: Call) -> Option<Field> {
+        let found = self
             .trace(accessor, call)
-            .and_then(|trace| in_root(trace.source(trace.returned?)?));
-        self.note(field, accessor, offset)
+            .and_then(|trace| field_at(&trace, trace.source(trace.returned?)?));
+        self.note(field, accessor, found)
     }
 
-    fn note(&mut self, field: &'static str, accessor: &str, offset: Option<u32>) -> Option<u32> {
-        let text = match (offset, self.ssl.symbol(accessor)) {
-            (Some(offset), _) => format!("{accessor} reads {offset:#x}"),
+    fn note(&mut self, field: &'static str, accessor: &str, found: Option<Field>) -> Option<Field> {
+        let text = match (found, self.ssl.symbol(accessor)) {
+            (Some(found), _) => format!("{accessor} reads {found}"),
             (None, Some(at)) => format!("{accessor} at {at:#x} names no field of the connection"),
             (None, None) => format!("{accessor} is not there"),
         };
         self.evidence.push((field, text));
-        offset
+        found
     }
 
-    fn required(&mut self, field: &'static str, accessor: &'static str) -> Result<u32, NoPlan> {
+    fn required(&mut self, field: &'static str, accessor: &'static str) -> Result<Field, NoPlan> {
         self.returned(field, accessor, Call::default())
             .ok_or(NoPlan::Field { field, accessor })
     }
@@ -195,8 +203,10 @@ impl Reader<'_, '_> {
     }
 
     /// `SSL_in_before` compares `hand_state` and `state` with 0.
-    fn state(&mut self, hand_state: u32) -> Result<u32, NoPlan> {
-        let expected = hand_state.checked_sub(STATE_TO_HAND_STATE);
+    fn state(&mut self, hand_state: Field) -> Result<Field, NoPlan> {
+        let expected = hand_state
+            .in_connection()
+            .and_then(|offset| offset.checked_sub(STATE_TO_HAND_STATE));
         let reads = self
             .trace("SSL_in_before", Call::default())
             .map(|trace| trace.reads)
@@ -209,7 +219,8 @@ impl Reader<'_, '_> {
             field: "state",
             accessor: "SSL_in_before",
         };
-        self.note("state", "SSL_in_before", state).ok_or(error)
+        self.note("state", "SSL_in_before", state.map(Field::direct))
+            .ok_or(error)
     }
 
     /// `BIO_test_flags` returns `flags` masked with its argument: the one number it reads.
@@ -219,6 +230,7 @@ impl Reader<'_, '_> {
             [Access { place, size: 4, .. }] => in_root(*place),
             _ => None,
         });
-        self.note("bio_flags", "BIO_test_flags", offset)
+        self.note("bio_flags", "BIO_test_flags", offset.map(Field::direct))
+            .map(|field| field.offset)
     }
 }

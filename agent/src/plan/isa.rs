@@ -38,6 +38,8 @@ pub(super) struct Call {
     pub(super) size: u64,
     /// Pointers inside objects are null instead of leading to further imagined objects.
     pub(super) null_pointers: bool,
+    /// The run ends where control comes to this address, and argument 1 of the function there counts as returned.
+    pub(super) until: Option<u64>,
 }
 
 /// One decoded instruction.

@@ -9,7 +9,7 @@ use super::elf::Image;
 use super::fields::{STATE_TO_HAND_STATE, in_root};
 use super::isa::{Call, Isa};
 use super::statem::Entries;
-use super::{Evidence, Fields, Hook, NoPlan};
+use super::{Evidence, Field, Fields, Hook, NoPlan};
 
 /// Decodes `state` and `hand_state` from the functions that `graph` holds.
 pub(super) fn decode(
@@ -60,8 +60,8 @@ pub(super) fn decode(
         ),
     ));
     Ok(Fields {
-        state: Some(state),
-        hand_state: Some(hand_state),
+        state: Some(Field::direct(state)),
+        hand_state: Some(Field::direct(hand_state)),
         ..Fields::default()
     })
 }

@@ -53,7 +53,7 @@ pub(super) fn end(
     ]
     .into_iter()
     .flatten()
-    .map(i64::from)
+    .map(|field| i64::from(field.offset))
     .collect();
     // As soon as there are more instructions than in the whole, some belong to two functions.
     let mut alone = Vec::new();

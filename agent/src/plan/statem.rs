@@ -24,6 +24,8 @@ const MAX_PROLOGUE: usize = 16;
 pub(super) struct Entries {
     /// How they were found.
     pub(super) hook: Hook,
+    /// The second argument of the common body is the role.
+    pub(super) role_in_argument: bool,
     /// The functions to accept and to connect.
     pub(super) roles: Vec<u64>,
     /// Where functions begin, by address: what exits are searched from.
@@ -72,6 +74,8 @@ pub(super) fn find(
         ));
         return Ok(Entries {
             hook: Hook::StateMachine,
+            role_in_argument: passes_role(isa, image, *accept, body, 1)
+                && passes_role(isa, image, *connect, body, 0),
             roles: vec![*accept, *connect],
             functions: vec![body],
             jumps,
@@ -84,10 +88,20 @@ pub(super) fn find(
     let functions: Vec<u64> = accept.into_iter().chain(connect).collect();
     Ok(Entries {
         hook: Hook::MethodTable,
+        role_in_argument: false,
         roles: functions.clone(),
         functions,
         jumps: Vec::new(),
     })
+}
+
+/// `ossl_statem_accept` calls `state_machine(s, 1)`, `ossl_statem_connect` calls `state_machine(s, 0)`.
+fn passes_role(isa: &dyn Isa, image: &Image<'_>, function: u64, body: u64, role: u64) -> bool {
+    let call = Call {
+        until: Some(body),
+        ..Call::default()
+    };
+    isa.call(image, function, call).returned == Some(Value::Number(role))
 }
 
 /// The functions to accept and to connect in the tables that the `*_method` functions hand out.

@@ -1,6 +1,6 @@
 //! Plans of files built here, each with just the code that its test is about.
 
-use super::super::{Behind, Hook, Images, NoPlan, Plan, boringssl, elf::Image, fields, isa, plan};
+use super::super::{Field, Hook, Images, NoPlan, Plan, boringssl, elf::Image, fields, isa, plan};
 use super::{CODE, elf_of};
 
 /// A file without section headers: code, and behind it what the dynamic segment names.
@@ -185,7 +185,7 @@ fn library_without_names_is_planned_from_its_tables() {
     assert_eq!(plan.hook, Hook::StateMachine);
     assert_eq!(
         (plan.fields.state, plan.fields.hand_state, plan.fields.hit),
-        (Some(0x48), Some(0x5c), None)
+        (Some(Field::direct(0x48)), Some(Field::direct(0x5c)), None)
     );
     let exits: Vec<_> = plan.exits.iter().map(|exit| exit.sp_delta).collect();
     assert_eq!(exits, [8]);
@@ -261,9 +261,12 @@ fn each_handshake_function_of_an_old_library_is_an_entry() {
     let fields = plan.fields;
     assert_eq!(
         (fields.legacy_state, fields.state, fields.hand_state),
-        (Some(0x48), None, None)
+        (Some(Field::direct(0x48)), None, None)
     );
-    assert_eq!((fields.hit, fields.server), (Some(0x68), Some(0x38)));
+    assert_eq!(
+        (fields.hit, fields.server),
+        (Some(Field::direct(0x68)), Some(Field::direct(0x38)))
+    );
 }
 
 #[test]
@@ -292,12 +295,8 @@ fn random_is_found_behind_a_pointer() {
     let file = built.file();
     let image = Image::parse(&file).expect("well-formed");
     let isa = isa::for_machine(image.machine).expect("x86-64");
-    let behind = Behind {
-        pointer: 0xa8,
-        offset: 0xb8,
-    };
     assert_eq!(
         fields::client_random(isa.as_ref(), &image, &mut Vec::new()),
-        (None, Some(behind))
+        Some(Field::behind(0xa8, 0xb8))
     );
 }
