@@ -235,8 +235,10 @@ pub mod lost {
     pub const MAP_FULL: u32 = 1;
     /// Memory of the observed process could not be read.
     pub const READ_FAULT: u32 = 2;
+    /// A handshake ended in a call that is not probed, so that its time is not known.
+    pub const UNSEEN_END: u32 = 3;
     /// Number of counters.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Attach cookie of an exit: library index and stack distance.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::cfg::{Graph, Node};
 use super::cut::Problem;
+use super::isa::Flow;
 use super::{NoPlan, ProbePoint};
 
 /// Exit points by address (offsets are filled in by the caller), and what they rest on.
@@ -112,6 +113,28 @@ pub(super) fn choose(graph: &Graph, entries: &[u64], state: &[i64]) -> Result<Ex
         ways_out.len()
     );
     Ok(Exits { points, evidence })
+}
+
+/// The return instructions of `function`, if it has no other way out: there its result is in its register.
+pub(super) fn returns(graph: &Graph, function: u64) -> Result<Vec<u64>, NoPlan> {
+    if let Some(at) = graph.unresolved.iter().next() {
+        return Err(NoPlan::UnresolvedJump { at: *at });
+    }
+    let depths = graph.depths(&[function]);
+    let ways_out = || graph.nodes.values().filter(|node| node.leaves);
+    for node in ways_out() {
+        if depths.get(&node.insn.at) != Some(&0) {
+            return Err(NoPlan::UnbalancedStack { at: node.insn.at });
+        }
+        if node.insn.flow != Flow::Return || node.insn.refused {
+            return Err(NoPlan::NoExit);
+        }
+    }
+    let all: Vec<u64> = ways_out().map(|node| node.insn.at).collect();
+    match all.as_slice() {
+        [] => Err(NoPlan::NoExit),
+        _ => Ok(all),
+    }
 }
 
 #[cfg(test)]

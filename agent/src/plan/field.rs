@@ -2,7 +2,7 @@
 //!
 //! Part of every plan; decoded by `fields`, `boringssl` and `nameless`, handed to the kernel side by `sensors::handshake`.
 
-use serde::{Serialize, Serializer, ser::SerializeStruct as _};
+use serde::{Serialize, Serializer};
 
 /// Pointers followed to a field, at most.
 pub(super) const MAX_POINTERS: usize = 2;
@@ -65,18 +65,24 @@ impl std::fmt::Display for Field {
     }
 }
 
-/// A plain field is its offset, as most are.
+/// A plain field is its offset, as most are; any other says what is not plain about it.
 impl Serialize for Field {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if let Some(offset) = self.in_connection() {
             return serializer.serialize_u32(offset);
         }
-        let mut object = serializer.serialize_struct("Field", 3)?;
-        let through: Vec<u32> = self.through.into_iter().flatten().collect();
-        object.serialize_field("through", &through)?;
-        object.serialize_field("offset", &self.offset)?;
-        object.serialize_field("mask", &self.mask)?;
-        object.end()
+        let [pointer, second_pointer] = self.through;
+        let mask = (self.mask != u32::MAX).then_some(self.mask);
+        let parts = [
+            ("pointer", pointer),
+            ("second_pointer", second_pointer),
+            ("offset", Some(self.offset)),
+            ("mask", mask),
+        ];
+        let known = parts
+            .into_iter()
+            .filter_map(|(name, part)| Some((name, part?)));
+        serializer.collect_map(known)
     }
 }
 
@@ -89,7 +95,7 @@ mod tests {
         let json = |field: Field| serde_json::to_string(&field).expect("plain data");
         assert_eq!(json(Field::direct(72)), "72");
         let bit = Field::behind(48, 212).bits(0x40);
-        assert_eq!(json(bit), r#"{"through":[48],"offset":212,"mask":64}"#);
+        assert_eq!(json(bit), r#"{"pointer":48,"offset":212,"mask":64}"#);
         assert_eq!(bit.to_string(), "0x30 -> 0xd4 & 0x40");
         assert_eq!(
             (bit.in_connection(), Field::direct(7).in_connection()),

@@ -5,11 +5,11 @@
 
 use object::elf;
 
-use super::NoPlan;
 use super::aarch64::Aarch64;
 use super::elf::Image;
 use super::trace::Trace;
 use super::x86_64::X86_64;
+use super::{Field, NoPlan};
 
 /// An instruction set, as far as planning needs it. Implementations are pure and bounded.
 pub(super) trait Isa {
@@ -40,6 +40,19 @@ pub(super) struct Call {
     pub(super) null_pointers: bool,
     /// The run ends where control comes to this address, and argument 1 of the function there counts as returned.
     pub(super) until: Option<u64>,
+    /// What memory holds at these places of the objects.
+    pub(super) given: [Option<Given>; 2],
+    /// What each call made returns; `None` is unknown.
+    pub(super) calls: Option<u64>,
+}
+
+/// Content of one place in an imagined object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Given {
+    /// The place; its mask does not count.
+    pub(super) field: Field,
+    /// The number there, a null pointer included.
+    pub(super) value: u64,
 }
 
 /// One decoded instruction.

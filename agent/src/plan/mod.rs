@@ -5,15 +5,18 @@
 //! and run is bounded.
 //!
 //! Its rooms: `elf` reads the file; `isa` is the seam to a machine, with `x86_64` and `aarch64` behind it; `memory` is what an
-//! abstract call sees and `trace` what it leaves; `statem` and `fields` ask such calls, `shape` and `nameless` do without names;
-//! `cfg` follows control, `exits` and `cut` choose where it ends, `points` makes probe points of all that.
+//! abstract call sees and `trace` what it leaves; `statem` and `fields` ask such calls, `experiment` and `boringssl` ask what changes
+//! them, `shape` and `nameless` do without names; `cfg` follows control, `exits` and `cut` choose where it ends, `points` makes probe
+//! points of all that; `drives` chooses the hook.
 
 mod aarch64;
 mod boringssl;
 mod cfg;
 mod cut;
+mod drives;
 mod elf;
 mod exits;
+mod experiment;
 mod field;
 mod fields;
 mod isa;
@@ -34,7 +37,6 @@ use serde::Serialize;
 pub use field::Field;
 pub use no_plan::NoPlan;
 
-use cfg::Graph;
 use elf::Image;
 
 /// Bytes of the files a plan is made from.
@@ -174,15 +176,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         }
         None => None,
     };
-    let entries = statem::find(isa, &ssl, &mut evidence)?;
-    let graph = Graph::walk(isa, &ssl, &entries.functions)?;
-    let bio = crypto.as_ref().unwrap_or(&ssl);
-    let fields = match fields::has_names(&ssl) {
-        true => fields::decode(isa, &ssl, bio, &mut evidence)?,
-        false => nameless::decode(isa, &ssl, &graph, &entries, &mut evidence)?,
-    };
-    let begin = points::begin(isa, &ssl, &graph, &entries)?;
-    let end = points::end(isa, &ssl, graph, &entries, &fields, &mut evidence)?;
+    let drives = drives::find(isa, &ssl, crypto.as_ref().unwrap_or(&ssl), &mut evidence)?;
     let free = ssl
         .symbol("SSL_free")
         .and_then(|at| points::start_of(isa, &ssl, at));
@@ -196,13 +190,13 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
             .and_then(|image| version::find(isa, image))
             .or_else(|| version::find(isa, &ssl)),
         build_id: ssl.build_id.clone(),
-        hook: entries.hook,
-        role_in_argument: entries.role_in_argument,
-        entries: begin,
-        exits: end,
+        hook: drives.hook,
+        role_in_argument: drives.role_in_argument,
+        entries: drives.entries,
+        exits: drives.exits,
         free,
         error,
-        fields,
+        fields: drives.fields,
         evidence,
     })
 }

@@ -84,7 +84,7 @@ pub(super) fn end(
 }
 
 /// The probe point of the instruction at `at`.
-fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Option<ProbePoint> {
+pub(super) fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Option<ProbePoint> {
     let insn = isa.lift(image, at)?;
     let sp_delta = u32::try_from(depth.checked_neg()?).ok()?;
     Some(ProbePoint {

@@ -17,6 +17,8 @@ use super::{Evidence, Hook, NoPlan, boringssl, shape};
 const METHOD_FAMILIES: [&str; 3] = ["TLS", "DTLS", "SSLv"];
 /// Such functions called, at most; there are 27 at most.
 const MAX_METHODS: usize = 64;
+/// Instructions of a function that does nothing but raise an error, at most.
+const MAX_STUB: usize = 40;
 /// Instructions looked at before an entry to find one that is cheap to probe.
 const MAX_PROLOGUE: usize = 16;
 
@@ -40,9 +42,6 @@ pub(super) fn find(
     image: &Image<'_>,
     evidence: &mut Evidence,
 ) -> Result<Entries, NoPlan> {
-    if boringssl::has_its_names(image) {
-        return Err(NoPlan::BoringSsl);
-    }
     let function = "SSL_set_accept_state";
     let (accept, connect) = if image.symbol(function).is_some() {
         by_name(isa, image, evidence)?
@@ -62,24 +61,16 @@ pub(super) fn find(
         ));
         (vec![found.accept], vec![found.connect])
     };
-    if let ([accept], [connect]) = (accept.as_slice(), connect.as_slice())
-        && let Some((body, jumps)) = common_body(isa, image, *accept, *connect)?
-    {
+    if let Some(entries) = one_body(isa, image, &accept, &connect)? {
         evidence.push((
             "state machine",
             format!(
-                "accept and connect both jump to {body:#x}, from {}",
-                addresses(&jumps)
+                "accept and connect both jump to {}, from {}",
+                addresses(&entries.functions),
+                addresses(&entries.jumps)
             ),
         ));
-        return Ok(Entries {
-            hook: Hook::StateMachine,
-            role_in_argument: passes_role(isa, image, *accept, body, 1)
-                && passes_role(isa, image, *connect, body, 0),
-            roles: vec![*accept, *connect],
-            functions: vec![body],
-            jumps,
-        });
+        return Ok(entries);
     }
     evidence.push((
         "state machine",
@@ -93,6 +84,41 @@ pub(super) fn find(
         functions,
         jumps: Vec::new(),
     })
+}
+
+/// The one pair of functions with a common body. Any other function must be a stub: a program that keeps only the tables of clients has
+/// `ssl_undefined_function` in one of the two slots alone, so that it looks like a role of its own.
+fn one_body(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    accept: &[u64],
+    connect: &[u64],
+) -> Result<Option<Entries>, NoPlan> {
+    let is_stub = |function: u64| {
+        Graph::walk(isa, image, &[function]).is_ok_and(|graph| graph.nodes.len() <= MAX_STUB)
+    };
+    let candidates = |functions: &[u64]| -> Vec<u64> {
+        let real = functions.iter().copied();
+        match functions.len() {
+            0..=1 => real.collect(),
+            _ => real.filter(|function| !is_stub(*function)).collect(),
+        }
+    };
+    let (accept, connect) = (candidates(accept), candidates(connect));
+    let ([accept], [connect]) = (accept.as_slice(), connect.as_slice()) else {
+        return Ok(None);
+    };
+    let Some((body, jumps)) = common_body(isa, image, *accept, *connect)? else {
+        return Ok(None);
+    };
+    Ok(Some(Entries {
+        hook: Hook::StateMachine,
+        role_in_argument: passes_role(isa, image, *accept, body, 1)
+            && passes_role(isa, image, *connect, body, 0),
+        roles: vec![*accept, *connect],
+        functions: vec![body],
+        jumps,
+    }))
 }
 
 /// `ossl_statem_accept` calls `state_machine(s, 1)`, `ossl_statem_connect` calls `state_machine(s, 0)`.

@@ -322,7 +322,7 @@ proptest! {
             let image = Image::parse(&bytes).expect("well-formed");
             let isa = isa::for_machine(image.machine).expect("known");
             let _ = isa.call(&image, CODE, isa::Call::default());
-            if let Ok(graph) = Graph::walk(isa.as_ref(), &image, &[CODE]) {
+            if let Ok(graph) = cfg::Graph::walk(isa.as_ref(), &image, &[CODE]) {
                 let _ = exits::choose(&graph, &[CODE], &[0x48]);
             }
         }

@@ -53,6 +53,9 @@ impl Machine<'_, '_> {
             Flow::Call(_) | Flow::CallIndirect(_) => {
                 self.note_call();
                 self.call_clobbers();
+                if let Some(number) = self.memory.calls_return() {
+                    self.set(SizeCode::X, 0, Value::Number(number));
+                }
                 Some(next)
             }
             Flow::JumpIndirect(_) => {

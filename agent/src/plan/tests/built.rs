@@ -269,14 +269,96 @@ fn each_handshake_function_of_an_old_library_is_an_entry() {
     );
 }
 
-#[test]
-fn boringssl_is_called_by_its_name() {
+/// Accessors of BoringSSL with what was seen in one of its builds: the handshake object behind 0x30 and 0x110.
+fn boringssl() -> Built {
     let mut built = Built::new();
-    built.function("SSL_do_handshake", &[0xc3]);
     built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
-    let error = built.plan().expect_err("not OpenSSL");
-    assert_eq!(error.label(), "boringssl");
-    assert!(error.to_string().contains("BoringSSL"), "{error}");
+    built.function(
+        "SSL_do_handshake",
+        &[
+            0x53, // push rbx
+            0xe8, 0, 0, 0, 0,    // call
+            0x5b, // pop rbx
+            0xc3, // ret
+        ],
+    );
+    built.function(
+        "SSL_in_init",
+        &[
+            0x48, 0x8b, 0x47, 0x30, // mov rax, [rdi+0x30]
+            0x48, 0x8b, 0x88, 0x10, 1, 0, 0, // mov rcx, [rax+0x110]
+            0x31, 0xc0, // xor eax, eax
+            0x48, 0x85, 0xc9, // test rcx, rcx
+            0x74, 0x0a, // je 10
+            0xf6, 0x81, 0x18, 6, 0, 0, 0x08, // test byte [rcx+0x618], 8
+            0x0f, 0x94, 0xc0, // sete al
+            0xc3, // 10: ret
+        ],
+    );
+    built.function(
+        "SSL_is_server",
+        &[
+            0x0f, 0xb6, 0x87, 0xa4, 0, 0, 0, // movzx eax, byte [rdi+0xa4]
+            0x83, 0xe0, 0x01, // and eax, 1
+            0xc3,
+        ],
+    );
+    built.function(
+        "SSL_state_string_long",
+        &[
+            0x48, 0x8b, 0x4f, 0x30, // mov rcx, [rdi+0x30]
+            0x48, 0x8b, 0xb9, 0x10, 1, 0, 0, // mov rdi, [rcx+0x110]
+            0x8b, 0x47, 0x14, // mov eax, [rdi+0x14]
+            0xc3,
+        ],
+    );
+    built.function(
+        "SSL_session_reused",
+        &[
+            0x48, 0x8b, 0x4f, 0x30, // mov rcx, [rdi+0x30]
+            0xb8, 1, 0, 0, 0, // mov eax, 1
+            0xf6, 0x81, 0xd4, 0, 0, 0, 0x40, // test byte [rcx+0xd4], 0x40
+            0x75, 0x07, // jne 7
+            0x50, // push rax
+            0xe8, 0, 0, 0, 0,    // call
+            0x59, // pop rcx
+            0xc3, // 7: ret
+        ],
+    );
+    built
+}
+
+#[test]
+fn boringssl_is_planned_at_its_one_function() {
+    let plan = boringssl().plan().expect("BoringSSL");
+    assert_eq!(plan.hook, Hook::DoHandshake);
+    assert_eq!((plan.entries.len(), plan.exits.len()), (1, 1));
+    let object = [Some(0x30), Some(0x110)];
+    let fields = plan.fields;
+    assert_eq!(fields.handshake, Some(Field::behind(0x30, 0x110)));
+    assert_eq!(
+        fields.step.map(|step| (step.through, step.offset)),
+        Some((object, 0x14))
+    );
+    assert_eq!(fields.server, Some(Field::direct(0xa4).bits(1)));
+    assert_eq!(fields.hit, Some(Field::behind(0x30, 0xd4).bits(0x40)));
+    assert_eq!((fields.version, fields.rwstate), (None, None));
+}
+
+#[test]
+fn boringssl_that_hides_its_handshake_is_refused() {
+    let mut built = Built::new();
+    built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
+    built.function("SSL_do_handshake", &[0xc3]);
+    // It says yes whatever the connection is.
+    built.constant("SSL_in_init", 1);
+    let error = built.plan().expect_err("no handshake object");
+    assert_eq!(error.label(), "field");
+    assert!(error.to_string().contains("SSL_in_init"), "{error}");
+}
+
+#[test]
+fn boringssl_without_names_is_called_by_its_text() {
     let mut file = elf_of(b"a\0BoringSSL\0");
     file[68] = 4; // PF_R
     let image = Image::parse(&file).expect("well-formed");

@@ -91,6 +91,9 @@ impl Machine<'_, '_> {
                 ] {
                     self.set(register, Value::Unknown);
                 }
+                if let Some(number) = self.memory.calls_return() {
+                    self.set(Register::RAX, Value::Number(number));
+                }
                 self.flags = None;
                 Some(next)
             }

@@ -219,6 +219,14 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
     let Some(layout) = HS_LAYOUTS.get(unsafe { (*open).library }) else {
         return Ok(());
     };
+    // SSL_read may have completed what SSL_do_handshake began: no failure, and too late for a time.
+    if layout.hook & hook::RETURNS != 0 && phase::is_over(layout, key.ssl)? {
+        // SAFETY: as in `try_enter`.
+        let skaddr = unsafe { (*open).skaddr };
+        let _ = HS_OPEN.remove(key);
+        let _ = HS_SOCKETS.remove(skaddr);
+        return Err(Fault::UnseenEnd);
+    }
     end(layout, &key, open, outcome::FREED, now())
 }
 

@@ -80,6 +80,18 @@ pub(crate) fn classify(layout: &Layout, ssl: u64, returned: i32) -> Result<Verdi
     }
 }
 
+/// Whether the handshake has completed, asked outside any drive.
+pub(crate) fn is_over(layout: &Layout, ssl: u64) -> Result<bool, Fault> {
+    let verdict = match layout.family {
+        family::HANDSHAKE_OBJECT => {
+            return Ok(user::pointer(ssl, &layout.handshake)? == Some(0));
+        }
+        family::ONE_NUMBER => of_one_number(layout, ssl)?,
+        _ => of_state_machine(layout, ssl)?,
+    };
+    Ok(matches!(verdict, Some(Verdict::Completed)))
+}
+
 fn of_state_machine(layout: &Layout, ssl: u64) -> Result<Option<Verdict>, Fault> {
     let state = user::number(ssl, &layout.state)?.unwrap_or(FLOW_ERROR);
     if state == FLOW_ERROR {
