@@ -108,7 +108,7 @@ pub struct HandshakeEvent {
     pub library: u32,
     /// Calls that drove the state machine.
     pub drives: u32,
-    /// First error reason of the SSL library raised inside a drive; 0 for none.
+    /// First error reason of the SSL library raised inside a drive; 0 for none, [`REASON_OTHER`] where its number is not OpenSSL's.
     pub reason: u32,
     /// Protocol version on the wire (`0x0304`); 0 where not read.
     pub version: u32,
@@ -130,6 +130,8 @@ pub struct HandshakeEvent {
     pub socket: Socket,
 }
 
+/// [`HandshakeEvent::reason`] of an error whose number means something else in OpenSSL.
+pub const REASON_OTHER: u32 = u32::MAX;
 /// [`HandshakeEvent::hit`] where the field could not be read.
 pub const HIT_UNKNOWN: u8 = 255;
 
@@ -254,7 +256,7 @@ pub struct ErrorCookie {
     pub reason_arg: u8,
     /// Number of the SSL library, as argument 0 has it.
     pub library: u32,
-    /// Reasons below this one are not taken.
+    /// Reasons below this one mean something else in OpenSSL.
     pub first_reason: u32,
 }
 

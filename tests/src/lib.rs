@@ -13,6 +13,7 @@ pub mod http;
 pub mod libssl;
 pub mod metrics;
 pub mod namespaces;
+pub mod npm;
 pub mod poll;
 pub mod process;
 pub mod relay;

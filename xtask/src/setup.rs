@@ -35,6 +35,9 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
     step("rustc", || rust::ensure_rustc(&log))?;
     step("bpf-linker", || rust::ensure_linker(&log))?;
     if purpose == Purpose::Test {
+        step("npm", || {
+            packages::ensure_program(&log, "npm", packages::NPM)
+        })?;
         step("lints", || rust::ensure_lints(&log))?;
         step("cargo-deny", || rust::ensure_deny(&log))?;
     }

@@ -5,7 +5,9 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{self, HIT_UNKNOWN, HandshakeEvent, flag, outcome, role, socket_source},
+    handshake::{
+        self, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, flag, outcome, role, socket_source,
+    },
     tcp::{self, TcpEvent},
 };
 
@@ -142,6 +144,8 @@ fn causes_follow_the_strongest_evidence() {
     let reset_afterwards = [tcp_event(tcp::RESET_RECEIVED, 1, 21 * MS)];
     assert_eq!(fail(&|e| e.reason = 1048, &lost), Cause::AlertReceived);
     assert_eq!(fail(&|e| e.reason = 193, &lost), Cause::LocalError);
+    let other = |e: &mut HandshakeEvent| e.reason = REASON_OTHER;
+    assert_eq!(fail(&other, &lost), Cause::LocalError);
     assert_eq!(fail(&|_| {}, &lost), Cause::PacketLoss);
     assert_eq!(fail(&|e| e.reason = 294, &lost), Cause::PacketLoss);
     assert_eq!(fail(&|_| {}, &reset), Cause::Reset);

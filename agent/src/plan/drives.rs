@@ -8,7 +8,8 @@ use super::elf::Image;
 use super::isa::{Flow, Isa};
 use super::statem;
 use super::{
-    Evidence, Fields, Hook, NoPlan, ProbePoint, boringssl, exits, fields, nameless, points,
+    Evidence, Fields, Hook, NoPlan, ProbePoint, behaviour, boringssl, exits, fields, nameless,
+    points,
 };
 
 /// The function that drives a handshake, and those that may do so without calling it (`s->method->ssl_accept(s)` in 1.0.2 and in
@@ -81,6 +82,12 @@ fn by_state_machine(
     let fields = fields::decode(isa, ssl, crypto, evidence, |evidence| {
         nameless::decode(isa, ssl, &graph, &entries, evidence)
     })?;
+    let fields = match (entries.hook, entries.functions.as_slice()) {
+        (Hook::StateMachine, [body]) => {
+            behaviour::complete(isa, ssl, &graph, *body, fields, evidence)
+        }
+        _ => fields,
+    };
     Ok(Drives {
         hook: entries.hook,
         role_in_argument: entries.role_in_argument,

@@ -22,6 +22,9 @@ pub(super) trait Isa {
     /// Runs the function at `function` on imagined objects: argument 0 is the root object, the rest as `call` says.
     fn call(&self, image: &Image<'_>, function: u64, call: Call) -> Trace;
 
+    /// Addresses that the instruction at `at` puts into a register, or finds in the words of the image that it reads.
+    fn mentions(&self, image: &Image<'_>, at: u64) -> Vec<u64>;
+
     /// The instruction at `at` goes on to the next one and leaves the registers of arguments 0, 1 and 2 alone: a probe on
     /// the next one sees the same arguments.
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool;

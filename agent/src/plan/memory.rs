@@ -64,6 +64,11 @@ impl<'m, 'a> Memory<'m, 'a> {
             .map(|given| Value::Number(given.value))
     }
 
+    /// A word of an object of which a part is used: no pointer, but a number (`s->s3->flags & TLS1_FLAGS_STATELESS`).
+    pub(super) fn narrowed(&self, word: Value) -> Value {
+        self.trace.source(word).map_or(Value::Unknown, Value::Field)
+    }
+
     /// Reads memory.
     pub(super) fn load(&mut self, address: Value, size: usize) -> Value {
         match address {

@@ -10,6 +10,7 @@
 //! points of all that; `drives` chooses the hook.
 
 mod aarch64;
+mod behaviour;
 mod boringssl;
 mod cfg;
 mod cut;

@@ -278,7 +278,7 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
 }
 
 /// The SSL library is number 20 (`ERR_LIB_SSL`, include/openssl/err.h), in BoringSSL 16. There only alerts have the reasons that
-/// they have elsewhere, 1000 and up.
+/// they have elsewhere, 1000 and up; the rest is known to be an error, not which.
 fn error_cookie(plan: &Plan, error: ErrorProbe) -> u64 {
     let (library, first_reason) = match plan.fields.handshake {
         Some(_) => (16, 1000),

@@ -15,7 +15,7 @@ use reprise_ebpf::{
     Header, TracepointLayout,
     handshake::{
         EXEC, ErrorCookie, ExecEvent, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open,
-        OpenKey, family, flag, hook, outcome, role, socket_source,
+        OpenKey, REASON_OTHER, family, flag, hook, outcome, role, socket_source,
     },
 };
 
@@ -240,9 +240,14 @@ pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
     let told = ErrorCookie::from_bits(user::cookie(ctx));
     let (second, third) = user::second_and_third(ctx);
     let reason = if told.reason_arg == 1 { second } else { third } as u32;
-    if library as u32 != told.library || reason < told.first_reason {
+    if library as u32 != told.library {
         return Ok(());
     }
+    let reason = if reason < told.first_reason {
+        REASON_OTHER
+    } else {
+        reason
+    };
     let key = OpenKey {
         tgid: (pid_tgid >> 32) as u32,
         reserved: 0,
