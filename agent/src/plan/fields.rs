@@ -147,7 +147,7 @@ impl Reader<'_, '_> {
         found
     }
 
-    /// OpenSSL 1.0.2 and earlier: `SSL_get_state` is a macro there (include/openssl/ssl.h), from 1.1.0 on it is a function.
+    /// OpenSSL 1.0.2 and earlier, and LibreSSL: `SSL_get_state` is a macro there (include/openssl/ssl.h), from 1.1.0 on it is a function.
     fn is_legacy(&self) -> bool {
         self.ssl.symbol("SSL_get_state").is_none() && self.ssl.symbol("SSL_state").is_some()
     }
@@ -172,8 +172,8 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// State and result of the handshake before 1.1.0, where `SSL_session_reused` is a macro: `SSL_ctrl` hands its command to
-    /// `ssl3_ctrl` in all methods that are not SSL 2.
+    /// State and result of the handshake before 1.1.0 and in LibreSSL, where `SSL_session_reused` is a macro: `SSL_ctrl` hands its
+    /// command to `ssl3_ctrl`, in 1.0.2 through the method of all versions but SSL 2, in LibreSSL directly.
     fn legacy_states(&mut self) -> Result<Fields, NoPlan> {
         let call = Call {
             command: Some(GET_SESSION_REUSED),
@@ -183,7 +183,9 @@ impl Reader<'_, '_> {
         let state = self.returned(field, accessor, Call::default());
         Ok(Fields {
             legacy_state: Some(state.ok_or(NoPlan::Field { field, accessor })?),
-            hit: self.returned("hit", "ssl3_ctrl", call),
+            hit: self
+                .returned("hit", "ssl3_ctrl", call)
+                .or_else(|| self.returned("hit", "SSL_ctrl", call)),
             ..Fields::default()
         })
     }

@@ -4,10 +4,10 @@
 
 use super::cfg::Graph;
 use super::elf::Image;
-use super::exits;
+use super::exits::{self, TailCall};
 use super::isa::Isa;
 use super::statem::{self, Entries};
-use super::{ErrorProbe, Evidence, Fields, NoPlan, ProbePoint};
+use super::{ErrorProbe, Evidence, Fields, Hook, NoPlan, ProbePoint};
 
 /// Where drives begin: in each function, or at the jumps to a common body if only those are cheap.
 pub(super) fn begin(
@@ -68,9 +68,13 @@ pub(super) fn end(
         Some(0) => alone,
         _ => vec![(entries.functions.clone(), whole)],
     };
+    let tail_call = match entries.hook {
+        Hook::MethodTable => TailCall::GoesOn,
+        Hook::StateMachine | Hook::DoHandshake => TailCall::Ends,
+    };
     let mut points = Vec::new();
     for (functions, graph) in graphs {
-        let exits = exits::choose(&graph, &functions, &state)?;
+        let exits = exits::choose(&graph, &functions, &state, tail_call)?;
         evidence.push(("exits", exits.evidence));
         for point in exits.points {
             let at = point.offset;

@@ -18,7 +18,7 @@ const METHOD_FAMILIES: [&str; 3] = ["TLS", "DTLS", "SSLv"];
 /// Such functions called, at most; there are 27 at most.
 const MAX_METHODS: usize = 64;
 /// Instructions of a function that does nothing but raise an error, at most.
-const MAX_STUB: usize = 40;
+const MAX_STUB: usize = 16;
 /// Instructions looked at before an entry to find one that is cheap to probe.
 const MAX_PROLOGUE: usize = 16;
 
@@ -61,6 +61,8 @@ pub(super) fn find(
         ));
         (vec![found.accept], vec![found.connect])
     };
+    let accept = without_stubs(isa, image, accept);
+    let connect = without_stubs(isa, image, connect);
     if let Some(entries) = one_body(isa, image, &accept, &connect)? {
         evidence.push((
             "state machine",
@@ -86,26 +88,28 @@ pub(super) fn find(
     })
 }
 
-/// The one pair of functions with a common body. Any other function must be a stub: a program that keeps only the tables of clients has
-/// `ssl_undefined_function` in one of the two slots alone, so that it looks like a role of its own.
+/// The functions without those that do next to nothing, if that leaves any: where all tables of servers serve clients too, or a program
+/// keeps only the tables of clients, `ssl_undefined_function` is in one of the two slots alone and looks like a role of its own.
+fn without_stubs(isa: &dyn Isa, image: &Image<'_>, functions: Vec<u64>) -> Vec<u64> {
+    let is_stub = |function: u64| {
+        Graph::walk(isa, image, &[function]).is_ok_and(|graph| graph.nodes.len() <= MAX_STUB)
+    };
+    let real = functions.iter().copied();
+    let real: Vec<u64> = real.filter(|function| !is_stub(*function)).collect();
+    match real.is_empty() {
+        true => functions,
+        false => real,
+    }
+}
+
+/// The one function to accept and the one to connect, if they have a common body.
 fn one_body(
     isa: &dyn Isa,
     image: &Image<'_>,
     accept: &[u64],
     connect: &[u64],
 ) -> Result<Option<Entries>, NoPlan> {
-    let is_stub = |function: u64| {
-        Graph::walk(isa, image, &[function]).is_ok_and(|graph| graph.nodes.len() <= MAX_STUB)
-    };
-    let candidates = |functions: &[u64]| -> Vec<u64> {
-        let real = functions.iter().copied();
-        match functions.len() {
-            0..=1 => real.collect(),
-            _ => real.filter(|function| !is_stub(*function)).collect(),
-        }
-    };
-    let (accept, connect) = (candidates(accept), candidates(connect));
-    let ([accept], [connect]) = (accept.as_slice(), connect.as_slice()) else {
+    let ([accept], [connect]) = (accept, connect) else {
         return Ok(None);
     };
     let Some((body, jumps)) = common_body(isa, image, *accept, *connect)? else {

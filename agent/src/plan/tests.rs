@@ -323,7 +323,7 @@ proptest! {
             let isa = isa::for_machine(image.machine).expect("known");
             let _ = isa.call(&image, CODE, isa::Call::default());
             if let Ok(graph) = cfg::Graph::walk(isa.as_ref(), &image, &[CODE]) {
-                let _ = exits::choose(&graph, &[CODE], &[0x48]);
+                let _ = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends);
             }
         }
         let _ = plan(Images { ssl: &bytes, crypto: Some(&bytes) });

@@ -45,11 +45,13 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         reserved: 0,
         sp: user::stack_pointer(ctx),
     };
-    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive.
+    let may_nest = layout.family == family::ONE_NUMBER && !begins;
+    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive. Nor is it one
+    // where a function goes on in another one by a jump (`tls13_legacy_accept` of LibreSSL).
     // SAFETY: a map value copied at once.
     if let Some(other) = unsafe { HS_FRAMES.get(at) }.copied()
         && other.ssl == ssl
-        && now - other.enter_ns < SAME_HIT_NS
+        && (may_nest || now - other.enter_ns < SAME_HIT_NS)
     {
         return Ok(());
     }
@@ -74,8 +76,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         open.role = u32::from(role_of(layout, ssl, ctx)?);
     }
     // `ssl23_accept` calls `ssl3_accept` with the same object: one drive, whose time the outer frame counts.
-    if !begins
-        && layout.family == family::ONE_NUMBER
+    if may_nest
         // SAFETY: a map value copied at once.
         && let Some(outer) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied()
         && outer.ssl == ssl

@@ -141,7 +141,8 @@ fn of_waiting(layout: &Layout, ssl: u64) -> Result<Verdict, Fault> {
     {
         return Ok(Verdict::Pending);
     }
-    if layout.bio_flags == ABSENT {
+    let blind = [layout.bio_flags, layout.rbio.offset, layout.wbio.offset].contains(&ABSENT);
+    if blind {
         // Nothing tells a retry from an end: let SSL_free decide.
         return Ok(Verdict::Pending);
     }
