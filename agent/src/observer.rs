@@ -292,7 +292,7 @@ fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) 
                 Hook::DoHandshake => "do_handshake",
             }
             .to_owned();
-            listed.evidence = "exported_accessors".to_owned();
+            listed.evidence = plan.basis.label().to_owned();
             tracing::info!(
                 path,
                 version = listed.version,
@@ -324,7 +324,7 @@ fn missing(plan: &Plan) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Field, Fields};
+    use crate::plan::{Basis, Field, Fields};
 
     #[test]
     fn a_plan_needs_phase_and_role() {
@@ -339,6 +339,7 @@ mod tests {
             free: None,
             error: None,
             fields,
+            basis: Basis::ExportedAccessors,
             evidence: Vec::new(),
         };
         let fields = Fields {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -130,6 +130,63 @@ fn a_server_on_boringssl() {
 fn failures_on_boringssl() {
     let server = Server::boringssl(Sessions::Ids);
     failures(&server);
+}
+
+/// The program without the name of any function of its TLS library, and with a file name by which it is taken for one.
+fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("libssl.so.nameless");
+    run(Command::new("strip")
+        .arg("-s")
+        .arg("-o")
+        .arg(&path)
+        .arg(node));
+    let mut file = fs::read(&path).expect("failed to read a program");
+    // `[ 6] .dynstr STRTAB address offset size`, all in hexadecimal digits.
+    let sections = run(Command::new("readelf").arg("-SW").arg(&path));
+    let words = sections
+        .lines()
+        .find_map(|line| line.split(" .dynstr ").nth(1));
+    let words: Vec<_> = words.expect("names").split_whitespace().collect();
+    let number = |word: &str| usize::from_str_radix(word, 16).expect("hexadecimal digits");
+    let start = number(words[2]);
+    let names = &mut file[start..start + number(words[3])];
+    let mut renamed = 0;
+    for prefix in ["SSL", "TLS", "DTLS", "BIO_", "ERR_", "ssl3_"] {
+        for at in 1..names.len() {
+            if names[at - 1] == 0 && names[at..].starts_with(prefix.as_bytes()) {
+                names[at] = b'_';
+                renamed += 1;
+            }
+        }
+    }
+    assert!(renamed > 300, "only {renamed} names");
+    fs::write(&path, file).expect("failed to write a program");
+    path
+}
+
+#[test]
+fn a_program_without_names() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let node = nameless(&npm::node(NODE_12), &directory);
+    let server = Server::node(Sessions::Tickets, &node);
+    let agent = Agent::start(NO_ARGUMENTS);
+    warm_up(&agent, &server);
+    assert_entry(&agent, "libssl.so.nameless", "state_machine");
+    observe(
+        &agent,
+        &server,
+        &Client::new(server.port).connections(60),
+        60,
+    );
+    let before = agent.metrics();
+    let report = node_client(&node, &server, 60);
+    report.assert_mixed(60);
+    let mut expected = Expected::default();
+    expected
+        .add_report(&server, &report)
+        .add("reprise_handshake_failures_total", &[], 0);
+    expected.settle(&agent, &server, &before);
+    agent.assert_sound();
 }
 
 /// Two connections of BoringSSL's client, the second of which offers the session of the first.

@@ -165,10 +165,10 @@ fn swaps_ends(isa: &dyn Isa, image: &Image<'_>, function: u64, hand_state: Field
         return None;
     }
     let ends = |trace: &Trace| {
-        let set = trace.writes.iter().filter(|write| {
+        let set = trace.writes.iter().rfind(|write| {
             write.place.object == 0 && write.place.offset == hand_state_at && write.size == 4
         });
-        set.last().map(|write| write.value) == Some(Value::Number(HAND_OK))
+        set.map(|write| write.value) == Some(Value::Number(HAND_OK))
     };
     let mut made = BTreeSet::new();
     let mut taken = BTreeSet::new();

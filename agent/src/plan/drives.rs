@@ -8,8 +8,8 @@ use super::elf::Image;
 use super::isa::{Flow, Isa};
 use super::statem;
 use super::{
-    Evidence, Fields, Hook, NoPlan, ProbePoint, behaviour, boringssl, exits, fields, nameless,
-    points,
+    Basis, Evidence, Fields, Hook, NoPlan, ProbePoint, behaviour, boringssl, exits, fields,
+    nameless, points,
 };
 
 /// The function that drives a handshake, and those that may do so without calling it (`s->method->ssl_accept(s)` in 1.0.2 and in
@@ -29,6 +29,8 @@ pub(super) struct Drives {
     pub(super) exits: Vec<ProbePoint>,
     /// Where the connection object keeps what is read.
     pub(super) fields: Fields,
+    /// What tells how far a handshake is.
+    pub(super) basis: Basis,
 }
 
 /// Finds them. `crypto` is the image that holds BIO.
@@ -79,7 +81,9 @@ fn by_state_machine(
 ) -> Result<Drives, NoPlan> {
     let entries = statem::find(isa, ssl, evidence)?;
     let graph = Graph::walk(isa, ssl, &entries.functions)?;
+    let mut basis = Basis::ExportedAccessors;
     let fields = fields::decode(isa, ssl, crypto, evidence, |evidence| {
+        basis = Basis::StateMachine;
         nameless::decode(isa, ssl, &graph, &entries, evidence)
     })?;
     let fields = match (entries.hook, entries.functions.as_slice()) {
@@ -94,6 +98,7 @@ fn by_state_machine(
         entries: points::begin(isa, ssl, &graph, &entries)?,
         exits: points::end(isa, ssl, graph, &entries, &fields, evidence)?,
         fields,
+        basis,
     })
 }
 
@@ -136,6 +141,7 @@ fn by_api(
         entries,
         exits,
         fields,
+        basis: Basis::ExportedAccessors,
     })
 }
 

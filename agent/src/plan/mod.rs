@@ -72,6 +72,8 @@ pub struct Plan {
     pub error: Option<ErrorProbe>,
     /// Where the connection object keeps what is read.
     pub fields: Fields,
+    /// What tells how far a handshake is.
+    pub basis: Basis,
     /// What each part of the plan rests on, for people: `(part, evidence)`.
     pub evidence: Vec<(&'static str, String)>,
 }
@@ -87,6 +89,27 @@ pub enum Hook {
     MethodTable,
     /// The exported function `SSL_do_handshake`, with those beside it that do not call it. All exits are returns.
     DoHandshake,
+}
+
+/// What tells how far a handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Exported accessors.
+    ExportedAccessors,
+    /// The state machine's own code: the accessors have no names.
+    StateMachine,
+}
+
+impl Basis {
+    /// Label value.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ExportedAccessors => "exported_accessors",
+            Self::StateMachine => "state_machine",
+        }
+    }
 }
 
 /// One instruction to probe.
@@ -198,6 +221,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         free,
         error,
         fields: drives.fields,
+        basis: drives.basis,
         evidence,
     })
 }

@@ -269,6 +269,62 @@ fn each_handshake_function_of_an_old_library_is_an_entry() {
     );
 }
 
+/// OpenSSL whose handshake function comes from no method table.
+fn without_tables() -> Built {
+    let mut built = Built::new();
+    let drive = [
+        0x53, // push rbx
+        0xe8, 0, 0, 0, 0,    // call
+        0x5b, // pop rbx
+        0xc3, // ret
+    ];
+    let at = built.function("SSL_do_handshake", &drive);
+    // mov rax, [rdi+8]; call [rax+0x20]; ret
+    built.function(
+        "SSL_accept",
+        &[0x48, 0x8b, 0x47, 0x08, 0xff, 0x50, 0x20, 0xc3],
+    );
+    // call SSL_do_handshake; ret
+    let here = built.here().next_multiple_of(16);
+    let mut code = vec![0xe8];
+    code.extend((at.wrapping_sub(here + 5) as u32).to_le_bytes());
+    code.push(0xc3);
+    built.function("SSL_connect", &code);
+    built.function("SSL_set_accept_state", &[0xc3]);
+    built.accessor("SSL_get_state", 0x5c);
+    // mov eax, [rdi+0x5c]; or eax, [rdi+0x48]; ret
+    built.function("SSL_in_before", &[0x8b, 0x47, 0x5c, 0x0b, 0x47, 0x48, 0xc3]);
+    built.accessor("SSL_is_server", 0x38);
+    built
+}
+
+#[test]
+fn exported_functions_are_probed_where_there_is_no_state_machine() {
+    let plan = without_tables().plan().expect("by its exported functions");
+    assert_eq!(plan.hook, Hook::DoHandshake);
+    // `SSL_connect` is seen in `SSL_do_handshake`.
+    assert_eq!((plan.entries.len(), plan.exits.len()), (2, 2));
+    assert!(plan.exits.iter().all(|exit| exit.sp_delta == 0));
+    let fields = plan.fields;
+    assert_eq!(
+        (fields.state, fields.hand_state, fields.server),
+        (
+            Some(Field::direct(0x48)),
+            Some(Field::direct(0x5c)),
+            Some(Field::direct(0x38))
+        )
+    );
+    // What has no accessor is not known, and no reason to refuse.
+    assert_eq!(
+        (fields.hit, fields.version, fields.in_init),
+        (None, None, None)
+    );
+    let mut built = without_tables();
+    built.functions.retain(|(name, _)| *name != "SSL_get_state");
+    let error = built.plan().expect_err("no state");
+    assert_eq!(error.label(), "method_slot");
+}
+
 /// Accessors of BoringSSL with what was seen in one of its builds: the handshake object behind 0x30 and 0x110.
 fn boringssl() -> Built {
     let mut built = Built::new();
