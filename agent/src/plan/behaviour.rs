@@ -102,44 +102,43 @@ fn version(isa: &dyn Isa, image: &Image<'_>, body: u64) -> Option<Field> {
 /// last ends the handshake, and who that is depends on `hit`. So `hit` makes an end of one state and takes the end from another.
 fn hit(isa: &dyn Isa, image: &Image<'_>, graph: &Graph, hand_state: Field) -> Option<Field> {
     let mut found: Vec<Field> = Vec::new();
-    for function in functions(isa, image, graph) {
-        if let Some(field) = swaps_ends(isa, image, function, hand_state) {
-            found.push(field);
+    let mut look_at = |functions: &BTreeSet<u64>| {
+        for function in functions.iter().take(MAX_FUNCTIONS) {
+            found.extend(swaps_ends(isa, image, *function, hand_state));
         }
+        !found.is_empty()
+    };
+    // Most compilers put the state machine's two loops into it, some leave them functions of their own.
+    let (called, mentioned) = functions(isa, image, graph);
+    let near = &called | &mentioned;
+    if !look_at(&near) {
+        let mut far = BTreeSet::new();
+        for callee in called.iter().take(MAX_CALLEES) {
+            if let Ok(graph) = Graph::walk(isa, image, &[*callee])
+                && graph.nodes.len() <= MAX_CALLEE
+            {
+                let (called, mentioned) = functions(isa, image, &graph);
+                far.extend(called.into_iter().chain(mentioned));
+            }
+        }
+        look_at(&(&far - &near));
     }
     // One for each role.
     let first = *found.first()?;
     (found.len() == 2 && found.iter().all(|field| *field == first)).then_some(first)
 }
 
-/// Functions that the state machine calls, or whose addresses it takes; and those of the functions that it calls.
-fn functions(isa: &dyn Isa, image: &Image<'_>, graph: &Graph) -> BTreeSet<u64> {
-    let named = |graph: &Graph| -> (BTreeSet<u64>, BTreeSet<u64>) {
-        let (mut called, mut mentioned) = (BTreeSet::new(), BTreeSet::new());
-        for node in graph.nodes.values() {
-            if let Flow::Call(target) = node.insn.flow {
-                called.insert(target);
-            }
-            mentioned.extend(isa.mentions(image, node.insn.at));
+/// Functions that some code calls, and those whose addresses it takes.
+fn functions(isa: &dyn Isa, image: &Image<'_>, graph: &Graph) -> (BTreeSet<u64>, BTreeSet<u64>) {
+    let (mut called, mut mentioned) = (BTreeSet::new(), BTreeSet::new());
+    for node in graph.nodes.values() {
+        if let Flow::Call(target) = node.insn.flow {
+            called.insert(target);
         }
-        mentioned.retain(|address| image.is_code(*address));
-        (called, mentioned)
-    };
-    let (called, mut all) = named(graph);
-    for callee in called.iter().take(MAX_CALLEES) {
-        if let Ok(graph) = Graph::walk(isa, image, &[*callee])
-            && graph.nodes.len() <= MAX_CALLEE
-        {
-            let (deeper, mentioned) = named(&graph);
-            all.extend(deeper);
-            all.extend(mentioned);
-        }
+        mentioned.extend(isa.mentions(image, node.insn.at));
     }
-    all.extend(called);
-    while all.len() > MAX_FUNCTIONS {
-        all.pop_last();
-    }
-    all
+    mentioned.retain(|address| image.is_code(*address));
+    (called, mentioned)
 }
 
 /// The one place that, when 1, makes the function end the handshake in a state in which it else would not, and the other way round.

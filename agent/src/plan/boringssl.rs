@@ -15,10 +15,12 @@ const OWN: [&str; 3] = [
     "SSL_CTX_set_grease_enabled",
     "SSL_early_callback_ctx_extension_get",
 ];
-/// Texts that its `OpenSSL_version` has returned (crypto/crypto.c): all there is in a program without names.
+/// Texts that its `OpenSSL_version` has returned (crypto/crypto.c), and the end of a source's name, which its errors carry: all there
+/// is in a program without names.
 const TEXTS: [&[u8]; 2] = [b"BoringSSL", b"OpenSSL 1.1.1 (compatible; BoringSSL)"];
+const SOURCE: &[u8] = b"ssl/handshake_server.cc";
 /// Bytes searched in each segment, at most.
-const MAX_SEARCH: usize = 16 << 20;
+const MAX_SEARCH: usize = 32 << 20;
 
 /// The file exports BoringSSL's handshake.
 pub(super) fn has_its_names(image: &Image<'_>) -> bool {
@@ -32,7 +34,7 @@ pub(super) fn has_its_text(image: &Image<'_>) -> bool {
         let bytes = bytes.get(..MAX_SEARCH).unwrap_or(bytes);
         bytes
             .split(|byte| *byte == 0)
-            .any(|string| TEXTS.contains(&string))
+            .any(|string| TEXTS.contains(&string) || string.ends_with(SOURCE))
     })
 }
 

@@ -415,10 +415,15 @@ fn boringssl_that_hides_its_handshake_is_refused() {
 
 #[test]
 fn boringssl_without_names_is_called_by_its_text() {
-    let mut file = elf_of(b"a\0BoringSSL\0");
-    file[68] = 4; // PF_R
-    let image = Image::parse(&file).expect("well-formed");
-    assert!(boringssl::has_its_text(&image));
+    for text in [
+        b"a\0BoringSSL\0".as_slice(),
+        b"a\0vendor/boringssl/ssl/handshake_server.cc\0",
+    ] {
+        let mut file = elf_of(text);
+        file[68] = 4; // PF_R
+        let image = Image::parse(&file).expect("well-formed");
+        assert!(boringssl::has_its_text(&image));
+    }
 }
 
 #[test]
