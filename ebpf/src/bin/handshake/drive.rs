@@ -45,13 +45,21 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         reserved: 0,
         sp: user::stack_pointer(ctx),
     };
-    let may_nest = layout.family == family::ONE_NUMBER && !begins;
-    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive. Nor is it one
-    // where a function goes on in another one by a jump (`tls13_legacy_accept` of LibreSSL).
+    // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of LibreSSL goes on in it by a jump.
+    let outer = if layout.family == family::ONE_NUMBER && !begins {
+        // SAFETY: a map value copied at once.
+        unsafe { HS_ACTIVE.get(pid_tgid) }
+            .copied()
+            .filter(|outer| outer.ssl == ssl)
+    } else {
+        None
+    };
+    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive. Nor is
+    // the frame's going on by a jump.
     // SAFETY: a map value copied at once.
     if let Some(other) = unsafe { HS_FRAMES.get(at) }.copied()
         && other.ssl == ssl
-        && (may_nest || now - other.enter_ns < SAME_HIT_NS)
+        && (outer.is_some() || now - other.enter_ns < SAME_HIT_NS)
     {
         return Ok(());
     }
@@ -75,12 +83,8 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         open.library = library;
         open.role = u32::from(role_of(layout, ssl, ctx)?);
     }
-    // `ssl23_accept` calls `ssl3_accept` with the same object: one drive, whose time the outer frame counts.
-    if may_nest
-        // SAFETY: a map value copied at once.
-        && let Some(outer) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied()
-        && outer.ssl == ssl
-    {
+    // A frame within a frame: one drive, whose time the outer one counts.
+    if let Some(outer) = outer {
         let inner = Frame { nested: 1, ..outer };
         return HS_FRAMES.insert(at, inner, 0).map_err(|_| Fault::MapFull);
     }
