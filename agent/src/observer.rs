@@ -21,7 +21,7 @@ use crate::{
     event::Event,
     host::{self, Lack},
     observed::{Observed, Shared},
-    plan::{Fields, Hook},
+    plan::{Hook, Plan},
     record::Recorder,
     sensors::{SensorError, Sensors, now_ns},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
@@ -295,7 +295,7 @@ fn attach(
     let attached = attached.and_then(|plan| {
         listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
         listed.build_id.clone_from(&plan.build_id);
-        if let Some(field) = missing(&plan.fields) {
+        if let Some(field) = missing(&plan) {
             let finding =
                 format!("the handshake was found, but not where the library keeps {field}");
             return Err((Reason::UnsupportedBuild, finding));
@@ -307,7 +307,7 @@ fn attach(
             ));
         };
         let attached = sensor.attach(found.key, &plan, &found.ssl, found.crypto.as_ref(), status);
-        attached.map(|()| plan.hook).map_err(|error| {
+        attached.map(|()| (plan.hook, plan.basis)).map_err(|error| {
             let reason = match error {
                 SensorError::TooMany(_) => Reason::TooManyLibraries,
                 _ => Reason::AttachFailed,
@@ -317,14 +317,15 @@ fn attach(
     });
     let path = &listed.path;
     match attached {
-        Ok(hook) => {
+        Ok((hook, basis)) => {
             listed.observed = true;
             listed.entry = match hook {
                 Hook::StateMachine => "state_machine",
                 Hook::MethodTable => "method_table",
+                Hook::DoHandshake => "do_handshake",
             }
             .to_owned();
-            listed.evidence = "exported_accessors".to_owned();
+            listed.evidence = basis.label().to_owned();
             let (version, entry) = (&listed.version, &listed.entry);
             tracing::info!(path, version, entry, "library observed");
             (listed, None)
@@ -337,15 +338,68 @@ fn attach(
     }
 }
 
-/// The first field without which a handshake would be counted wrongly rather than not at all.
-fn missing(fields: &Fields) -> Option<&'static str> {
-    [
-        (fields.state, "its state"),
-        (fields.hand_state, "its handshake state"),
-        (fields.in_init, "whether it is in a handshake"),
-        (fields.server, "its role"),
-        (fields.hit, "whether a session was resumed"),
-    ]
-    .into_iter()
-    .find_map(|(offset, name)| offset.is_none().then_some(name))
+/// What is not known of a library, without which its handshakes would be counted wrongly rather than not at all. What else is
+/// not known is counted as such.
+fn missing(plan: &Plan) -> Option<&'static str> {
+    let fields = &plan.fields;
+    let phase = fields.state.and(fields.hand_state);
+    let phase = phase.or(fields.legacy_state);
+    let phase = phase.or(fields.handshake.and(fields.step));
+    if phase.is_none() {
+        return Some("how far a handshake is");
+    }
+    (fields.server.is_none() && !plan.role_in_argument).then_some("its role")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Basis, Field, Fields};
+
+    #[test]
+    fn a_plan_needs_phase_and_role() {
+        let at = Some(Field::direct(8));
+        let plan = |fields: Fields, role_in_argument| Plan {
+            version: None,
+            build_id: None,
+            machine: std::env::consts::ARCH,
+            hook: Hook::StateMachine,
+            role_in_argument,
+            entries: Vec::new(),
+            exits: Vec::new(),
+            free: None,
+            error: None,
+            fields,
+            basis: Basis::ExportedAccessors,
+            evidence: Vec::new(),
+        };
+        let fields = Fields {
+            state: at,
+            hand_state: at,
+            ..Fields::default()
+        };
+        assert_eq!(missing(&plan(fields, true)), None);
+        assert_eq!(missing(&plan(fields, false)), Some("its role"));
+        let server = Fields {
+            server: at,
+            ..Fields::default()
+        };
+        assert_eq!(
+            missing(&plan(server, false)),
+            Some("how far a handshake is")
+        );
+        let one = Fields {
+            legacy_state: at,
+            ..server
+        };
+        assert_eq!(missing(&plan(one, false)), None);
+        let object = Fields {
+            handshake: at,
+            ..server
+        };
+        assert_eq!(
+            missing(&plan(object, false)),
+            Some("how far a handshake is")
+        );
+    }
 }

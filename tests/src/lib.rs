@@ -15,6 +15,7 @@ pub mod libssl;
 pub mod metrics;
 pub mod mounts;
 pub mod namespaces;
+pub mod npm;
 pub mod poll;
 pub mod process;
 pub mod programs;

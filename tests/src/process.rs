@@ -157,9 +157,11 @@ impl Process {
     }
 }
 
-/// Whether anything in the network namespace of `pid` listens on the IPv4 `port`.
+/// Whether anything in the network namespace of `pid` listens on the `port`, over IPv4 or for both by IPv6.
 fn listens(pid: u32, port: u16) -> bool {
-    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let table: String = ["tcp", "tcp6"]
+        .map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default())
+        .concat();
     let suffix = format!(":{port:04X}");
     table.lines().any(|line| {
         let mut fields = line.split_whitespace().skip(1);

@@ -210,6 +210,30 @@ impl Server {
         )
     }
 
+    /// The server on Node.js in `fixtures/node.js`; `node` is of any version.
+    #[must_use]
+    pub fn node(sessions: Sessions, node: &Path) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let mut command = Command::new(node);
+        command.arg(fixture("node.js")).arg("server");
+        command.arg(key).arg(cert).arg(port.to_string());
+        Self::start(sessions, port, scratch(), &mut command)
+    }
+
+    /// BoringSSL's own tool, with the library that Debian ships for Android's.
+    #[must_use]
+    pub fn boringssl(sessions: Sessions) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let version = format!("tls{}", sessions.version());
+        let mut command = Command::new("bssl-tool");
+        command.args(["server", "-loop", "-www", "-max-version", &version]);
+        command.args(["-accept", &port.to_string()]);
+        command.arg("-cert").arg(cert).arg("-key").arg(key);
+        Self::start(sessions, port, scratch(), &mut command)
+    }
+
     /// nginx's word on its handshakes so far: lines of `address r|. protocol`.
     #[must_use]
     pub fn access_log(&self) -> Vec<String> {

@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use crate::{
     paths,
-    steps::{Log, Outcome, step},
+    steps::{Log, step},
 };
 
 /// What the machine is set up for.
@@ -38,9 +38,8 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         step("packages of tests", || {
             packages::ensure(&log, packages::TESTS)
         })?;
-        step("npm", || match xtask::toolchain::in_path("npm") {
-            Some(path) => Ok(Outcome::Present(path.display().to_string())),
-            None => packages::ensure(&log, packages::NPM),
+        step("npm", || {
+            packages::ensure_program(&log, "npm", packages::NPM)
         })?;
         step("lints", || rust::ensure_lints(&log))?;
         step("cargo-deny", || rust::ensure_deny(&log))?;

@@ -17,7 +17,9 @@ pub(super) struct PeerRow {
     role: &'static str,
     full: u64,
     resumed: u64,
-    /// Resumed share over the window; null with no completed handshake in it.
+    /// Completed, and not known which of both.
+    unknown: u64,
+    /// Resumed share over the window; null with no handshake in it that is known to be either.
     resume_ratio: Option<f64>,
     failures: BTreeMap<&'static str, u64>,
 }
@@ -32,6 +34,7 @@ pub(super) fn peers(observed: &Observed) -> Vec<PeerRow> {
             role: key.role.label(),
             full: sums.completed[Resumption::Full as usize],
             resumed: sums.completed[Resumption::Resumed as usize],
+            unknown: sums.completed[Resumption::Unknown as usize],
             resume_ratio: stats.peers.ratio(sums, observed.pipeline.now_ns()),
             failures: Cause::ALL
                 .into_iter()

@@ -19,8 +19,8 @@ use aya::{
 use reprise_ebpf::{
     ABSENT, Header,
     handshake::{
-        HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, MAX_LIBRARIES, Open, OpenKey, cookie,
-        outcome,
+        ErrorCookie, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, MAX_LIBRARIES, Open,
+        OpenKey, cookie, family, hook, outcome,
     },
 };
 use zerocopy::IntoBytes as _;
@@ -30,9 +30,15 @@ use super::{
     tracepoint,
 };
 use crate::{
-    plan::{Fields, Plan, ProbePoint},
+    plan::{self, ErrorProbe, Hook, Plan, ProbePoint},
     status::{Status, Verdict},
 };
+
+/// `SSL_X509_LOOKUP` to `SSL_RETRY_VERIFY` (include/openssl/ssl.h.in): the program must act before the handshake goes on.
+const OPENSSL_WANTS: u32 = 0b1_1111 << 4;
+/// The like in BoringSSL, whose `rwstate` holds values of `SSL_get_error` (include/openssl/ssl.h there): 4 `WANT_X509_LOOKUP`, 7 to 9,
+/// 11 `PENDING_SESSION` to 20 `HANDSHAKE_HINTS_READY`.
+const BORINGSSL_WANTS: u32 = 1 << 4 | 0b111 << 7 | 0x3ff << 11;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/handshake.bpf.o"));
 
@@ -146,7 +152,7 @@ impl HandshakeSensor {
             .front()
             .ok_or(SensorError::TooMany(MAX_LIBRARIES))?;
         self.layouts
-            .set(place, layout_bytes(&plan.fields), 0)
+            .set(place, layout_bytes(plan), 0)
             .map_err(|source| SensorError::Map {
                 map: "HS_LAYOUTS",
                 source: Box::new(source),
@@ -270,7 +276,7 @@ fn points<'a>(
     if let Some(error) = plan.error
         && let Some(file) = if error.in_crypto { crypto } else { Some(ssl) }
     {
-        points.push(("hs_error", file, error.point, u64::from(error.reason_arg)));
+        points.push(("hs_error", file, error.point, error_cookie(plan, error)));
     }
     if let Some(free) = plan.free {
         points.push(("hs_free", ssl, free, cookie(place, 0)));
@@ -309,12 +315,53 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
     }
 }
 
-fn layout_bytes(fields: &Fields) -> Bytes<Layout> {
-    let at = |offset: Option<u32>| offset.unwrap_or(ABSENT);
+/// The SSL library is number 20 (`ERR_LIB_SSL`, include/openssl/err.h), in BoringSSL 16. There only alerts have the reasons that
+/// they have elsewhere, 1000 and up; the rest is known to be an error, not which.
+fn error_cookie(plan: &Plan, error: ErrorProbe) -> u64 {
+    let (library, first_reason) = match plan.fields.handshake {
+        Some(_) => (16, 1000),
+        None => (20, 0),
+    };
+    ErrorCookie {
+        reason_arg: error.reason_arg,
+        library,
+        first_reason,
+    }
+    .bits()
+}
+
+fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
+    let fields = &plan.fields;
+    let at = |field: Option<plan::Field>| {
+        field.map_or(Field::UNKNOWN, |field| Field {
+            through: field.through.map(|pointer| pointer.unwrap_or(ABSENT)),
+            offset: field.offset,
+            mask: field.mask,
+        })
+    };
+    let family = match (fields.legacy_state, fields.handshake) {
+        (Some(_), _) => family::ONE_NUMBER,
+        (None, Some(_)) => family::HANDSHAKE_OBJECT,
+        (None, None) => family::STATE_MACHINE,
+    };
+    let wants = match family {
+        family::HANDSHAKE_OBJECT => BORINGSSL_WANTS,
+        _ => OPENSSL_WANTS,
+    };
+    let role = if plan.role_in_argument {
+        hook::ROLE_IN_ARGUMENT
+    } else {
+        0
+    };
+    let exits = match plan.hook {
+        Hook::DoHandshake => hook::RETURNS,
+        Hook::StateMachine | Hook::MethodTable => 0,
+    };
     zerocopy::transmute!(Layout {
-        state: at(fields.state),
+        state: at(fields.state.or(fields.legacy_state).or(fields.step)),
         hand_state: at(fields.hand_state),
         in_init: at(fields.in_init),
+        handshake: at(fields.handshake),
         server: at(fields.server),
         version: at(fields.version),
         hit: at(fields.hit),
@@ -322,8 +369,10 @@ fn layout_bytes(fields: &Fields) -> Bytes<Layout> {
         wbio: at(fields.wbio),
         rwstate: at(fields.rwstate),
         client_random: at(fields.client_random),
-        bio_flags: at(fields.bio_flags),
-        reserved: 0,
+        bio_flags: fields.bio_flags.unwrap_or(ABSENT),
+        family,
+        wants,
+        hook: role | exits,
     })
 }
 

@@ -20,6 +20,7 @@ pub(super) const BASE: &[&str] = &[
     "nginx-light",
     "apache2",
     "stunnel4",
+    "android-boringssl",
     "nftables",
     "iproute2",
     "procps",
@@ -41,7 +42,7 @@ pub(super) const TESTS: &[&str] = &[
     "python3-pip",
 ];
 
-/// Fetches Node.js, where no other installation has brought it.
+/// The client of the registry from which tests fetch Node.js releases, for machines that have none.
 pub(super) const NPM: &[&str] = &["npm"];
 
 /// The distribution's rustc with its source, for machines whose own rustc has none.
@@ -73,6 +74,17 @@ pub(super) fn ensure(log: &Log, wanted: &[&str]) -> Result<Outcome> {
         REMEDY,
     )?;
     Ok(Outcome::Done(format!("installed {}", missing.join(" "))))
+}
+
+/// Installs the packages where the program cannot be started: it may come from elsewhere.
+pub(super) fn ensure_program(log: &Log, program: &str, packages: &[&str]) -> Result<Outcome> {
+    match Command::new(program).arg("--version").output() {
+        Ok(answer) if answer.status.success() => {
+            let version = String::from_utf8_lossy(&answer.stdout);
+            Ok(Outcome::Present(format!("{program} {}", version.trim())))
+        }
+        _ => ensure(log, packages),
+    }
 }
 
 fn apt() -> Command {

@@ -194,7 +194,7 @@ fn return_is_emulated_and_the_exit() {
     let pages = crate::plan::pages::Pages::new(&file);
     let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
-    let exits = exits::choose(&graph, &[CODE], &[0x48]).expect("has exits");
+    let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends).expect("has exits");
     let points: Vec<_> = exits
         .points
         .iter()
@@ -210,7 +210,7 @@ fn return_that_authenticates_cannot_be_the_exit() {
     let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
     // Nothing but the call itself may be probed there.
-    let exits = exits::choose(&graph, &[CODE], &[0x48]);
+    let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends);
     assert!(exits.is_err_and(|error| error.label() == "no_exit"));
 }
 

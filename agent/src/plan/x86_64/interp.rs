@@ -34,6 +34,10 @@ pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
     let mut machine = Machine::new(image, call);
     let mut at = function;
     for _ in 0..MAX_STEPS {
+        if call.until == Some(at) {
+            machine.memory.trace.returned = Some(machine.get(Register::ESI));
+            break;
+        }
         let Some(instruction) = decode(image, at) else {
             break;
         };
@@ -86,6 +90,9 @@ impl Machine<'_, '_> {
                     Register::R11,
                 ] {
                     self.set(register, Value::Unknown);
+                }
+                if let Some(number) = self.memory.calls_return() {
+                    self.set(Register::RAX, Value::Number(number));
                 }
                 self.flags = None;
                 Some(next)
