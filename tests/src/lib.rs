@@ -15,7 +15,6 @@ pub mod libssl;
 pub mod metrics;
 pub mod mounts;
 pub mod namespaces;
-pub mod npm;
 pub mod poll;
 pub mod process;
 pub mod programs;

@@ -210,13 +210,13 @@ impl Server {
         )
     }
 
-    /// The server on Node.js in `fixtures/node.js`; `node` is of any version.
+    /// The server on Node.js in `fixtures/node/tls.js`; `node` is of any version.
     #[must_use]
     pub fn node(sessions: Sessions, node: &Path) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
         let mut command = Command::new(node);
-        command.arg(fixture("node.js")).arg("server");
+        command.arg(fixture("node/tls.js")).arg("server");
         command.arg(key).arg(cert).arg(port.to_string());
         Self::start(sessions, port, scratch(), &mut command)
     }

