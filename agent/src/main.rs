@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser as _, error::ErrorKind};
 use reprise::{
+    canary::perch,
     cli::{Cli, Command, LogFormat},
     commands::{self, Failure},
 };
@@ -20,6 +21,11 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record(&args),
         Command::Replay(args) => commands::replay(&args),
         Command::Inspect(args) => commands::inspect(&args),
+
+        Command::Canary(args) => {
+            perch::sit(args.perch);
+            Ok(())
+        }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! The only room that talks to aya and the kernel: loads the BPF objects, attaches them, reads their rings. Each sensor fails
 //! alone and says so in [`Status`].
 
+pub mod canary;
 pub mod handshake;
 pub mod ring;
 pub mod tcp;
@@ -18,7 +19,10 @@ use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use self::{handshake::HandshakeSensor, tcp::TcpSensor};
-use crate::status::{Sensor, Status, Verdict};
+use crate::{
+    canary::{Ahead, Effect, Perch},
+    status::{Sensor, Status, Verdict},
+};
 
 /// Why a sensor, or a part of one, does not work.
 #[derive(Debug, Error)]
@@ -69,6 +73,17 @@ pub enum SensorError {
         /// The field.
         field: &'static str,
     },
+    /// A probe like its own did harm to a process of the agent's.
+    #[error(
+        "a probe {perch} is {effect}; nothing is placed into any process. \
+         Remedy: another kernel, and please report this one"
+    )]
+    Harmful {
+        /// What the probe sat on.
+        perch: &'static str,
+        /// What it did.
+        effect: Effect,
+    },
     /// As many libraries as the programs can tell apart are attached.
     #[error("{0} libraries are attached already")]
     TooMany(u32),
@@ -85,7 +100,9 @@ pub struct Sensors {
 impl Sensors {
     /// Loads and attaches all that works here; `status` says what does not, and why.
     pub fn start(status: &mut Status) -> Self {
-        let handshake = HandshakeSensor::start(status);
+        let ahead = Ahead::send();
+        let handshake = HandshakeSensor::start(status)
+            .and_then(|sensor| cleared(ahead.effects()).map(|()| sensor));
         let handshake = settle(Sensor::Handshake, handshake, status);
         let tcp = TcpSensor::start(status);
         let tcp = settle(Sensor::Tcp, tcp, status);
@@ -135,6 +152,22 @@ fn settle<T>(sensor: Sensor, result: Result<T, SensorError>, status: &mut Status
             None
         }
     }
+}
+
+/// Refuses where the canary met harm. What could not be told is no reason to refuse: it says nothing about the kernel.
+fn cleared(effects: Vec<(Perch, Effect)>) -> Result<(), SensorError> {
+    for (perch, effect) in effects {
+        let perch = perch.describe();
+        tracing::debug!(probe = perch, %effect, "canary came back");
+        match effect {
+            Effect::Harmless => {}
+            Effect::Untold(reason) => {
+                tracing::warn!(probe = perch, reason, "harm of probes not known");
+            }
+            effect @ Effect::Harmful(_) => return Err(SensorError::Harmful { perch, effect }),
+        }
+    }
+    Ok(())
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds: the clock of the programs' time stamps.
