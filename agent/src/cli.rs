@@ -43,6 +43,8 @@ pub enum Command {
     Replay(Replay),
     /// Which TLS library, which probes would be placed where, which fields were found, or why none.
     Inspect(Inspect),
+    /// Is this host ready? One line for each thing that observation needs, with the remedy.
+    Check(Check),
     /// The agent itself starts this, to try a probe on a process of its own before it touches others.
     #[command(hide = true)]
     Canary(Canary),
@@ -146,6 +148,14 @@ pub struct Inspect {
     /// A process ID, or the path of a library.
     #[arg(value_name = "PID|FILE")]
     pub target: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reprise check`.
+#[derive(Debug, Args)]
+pub struct Check {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay(&args),
         Command::Inspect(args) => commands::inspect(&args),
 
+        Command::Check(args) => commands::check(&args),
         Command::Canary(args) => {
             perch::sit(args.perch);
             Ok(())

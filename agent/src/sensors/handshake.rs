@@ -25,7 +25,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     SensorError, attach_tracepoint, lost, now_ns, program, refused, ring::Ring, take_map,
-    tracepoint,
+    tracepoint::Tracepoint,
 };
 use crate::{
     plan::{Fields, Plan, ProbePoint},
@@ -33,6 +33,32 @@ use crate::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/handshake.bpf.o"));
+
+const RECEIVE: Tracepoint = Tracepoint {
+    event: "tcp/tcp_rcv_space_adjust",
+    fields: &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
+    vital: true,
+};
+const SET_STATE: Tracepoint = Tracepoint {
+    event: "sock/inet_sock_set_state",
+    fields: &[
+        "skaddr", "newstate", "sport", "dport", "saddr_v6", "daddr_v6",
+    ],
+    vital: true,
+};
+/// 6.3 and later. Without it a handshake that never received anything has no known peer.
+const SEND: Tracepoint = Tracepoint {
+    event: "sock/sock_send_length",
+    fields: &["sk"],
+    vital: false,
+};
+const EXEC: Tracepoint = Tracepoint {
+    event: "sched/sched_process_exec",
+    fields: &["pid"],
+    vital: true,
+};
+/// All that this sensor uses.
+pub(super) const TRACEPOINTS: [Tracepoint; 4] = [RECEIVE, SET_STATE, SEND, EXEC];
 
 /// Maps of structures, as the bytes that aya can copy without being told more.
 type Bytes<T> = <T as AsArray>::Array;
@@ -65,19 +91,10 @@ pub struct HandshakeSensor {
 
 impl HandshakeSensor {
     pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
-        let receive = tracepoint::layout(
-            "tcp/tcp_rcv_space_adjust",
-            &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
-        )?;
-        let state = tracepoint::layout(
-            "sock/inet_sock_set_state",
-            &[
-                "skaddr", "newstate", "sport", "dport", "saddr_v6", "daddr_v6",
-            ],
-        )?;
-        // 6.3 and later. Without it a handshake that never received anything has no known peer.
-        let send = tracepoint::layout("sock/sock_send_length", &["sk"]);
-        let exec = tracepoint::layout("sched/sched_process_exec", &["pid"])?;
+        let receive = RECEIVE.layout()?;
+        let state = SET_STATE.layout()?;
+        let send = SEND.layout();
+        let exec = EXEC.layout()?;
         let mut loader = EbpfLoader::new();
         if let Ok(send) = &send {
             loader.override_global("SEND", send.as_bytes(), true);

@@ -2,11 +2,12 @@
 //! alone and says so in [`Status`].
 
 pub mod canary;
+pub mod features;
 pub mod handshake;
 pub mod ring;
 pub mod tcp;
 pub mod tracefs;
-mod tracepoint;
+pub mod tracepoint;
 
 use std::{fs, io};
 
@@ -18,7 +19,7 @@ use aya::{
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-use self::{handshake::HandshakeSensor, tcp::TcpSensor};
+use self::{handshake::HandshakeSensor, tcp::TcpSensor, tracepoint::Tracepoint};
 use crate::{
     canary::{Ahead, Effect, Perch},
     status::{Sensor, Status, Verdict},
@@ -136,6 +137,21 @@ impl Sensors {
             note(Sensor::Tcp, sensor.lost(), &mut sensor.lost_before);
         }
     }
+}
+
+/// Every tracepoint that a sensor uses.
+pub fn tracepoints() -> impl Iterator<Item = (Sensor, Tracepoint)> {
+    let handshake = handshake::TRACEPOINTS.map(|tracepoint| (Sensor::Handshake, tracepoint));
+    let tcp = tcp::PROBES.map(|(_, _, tracepoint)| (Sensor::Tcp, tracepoint));
+    handshake.into_iter().chain(tcp)
+}
+
+/// Starts what works here and stops it at once: what became of it.
+#[must_use]
+pub fn rehearse() -> Status {
+    let mut status = Status::default();
+    drop(Sensors::start(&mut status));
+    status
 }
 
 fn settle<T>(sensor: Sensor, result: Result<T, SensorError>, status: &mut Status) -> Option<T> {
