@@ -9,6 +9,7 @@ pub mod alone;
 pub mod certificates;
 pub mod client;
 pub mod failure;
+pub mod host;
 pub mod http;
 pub mod libssl;
 pub mod metrics;

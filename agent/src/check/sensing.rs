@@ -77,10 +77,7 @@ fn cgroup(cgroup: &Cgroup) -> Item {
     let name = "cgroup_v2";
     match cgroup {
         Cgroup::Mounted(place) => Item::ok(name, format!("root at {}", place.display())),
-        Cgroup::Mountable => Item::ok(
-            name,
-            "its root is not mounted; the agent mounts it for itself",
-        ),
+        Cgroup::Mountable => Item::ok(name, "its root is not mounted, and can be"),
         Cgroup::Missing => Item::degraded(
             name,
             "the kernel has none: what clients offer stays unknown",

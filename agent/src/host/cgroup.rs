@@ -22,7 +22,10 @@ impl Cgroup {
         let mounts = Process::myself().and_then(|me| me.mountinfo());
         let mounted = mounts
             .ok()
-            .and_then(|mounts| mounts.into_iter().find(is_root))
+            .and_then(|mounts| {
+                let mut mounts = mounts.into_iter();
+                mounts.find(|mount| is_root(mount) && is_visible(mount))
+            })
             .map(|mount| Self::Mounted(mount.mount_point));
         mounted.unwrap_or_else(|| {
             let kinds = fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -38,6 +41,11 @@ impl Cgroup {
 /// A container sees a part of the hierarchy instead, unless it has the host's cgroup namespace.
 fn is_root(mount: &MountInfo) -> bool {
     mount.fs_type == "cgroup2" && mount.root == "/"
+}
+
+/// Whether no other mount lies over it.
+fn is_visible(mount: &MountInfo) -> bool {
+    mount.mount_point.join("cgroup.controllers").exists()
 }
 
 #[cfg(test)]
