@@ -26,6 +26,7 @@ pub(super) const BASE: &[&str] = &[
     "openssl",
     "curl",
     "python3",
+    "systemd",
 ];
 
 /// The distribution's rustc with its source, for machines whose own rustc has none.
