@@ -22,10 +22,7 @@ impl Cgroup {
         let mounts = Process::myself().and_then(|me| me.mountinfo());
         let mounted = mounts
             .ok()
-            .and_then(|mounts| {
-                let mut mounts = mounts.into_iter();
-                mounts.find(|mount| is_root(mount) && is_visible(mount))
-            })
+            .and_then(|mounts| mounts.into_iter().find(is_root))
             .map(|mount| Self::Mounted(mount.mount_point));
         mounted.unwrap_or_else(|| {
             let kinds = fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -38,31 +35,30 @@ impl Cgroup {
     }
 }
 
-/// A container sees a part of the hierarchy instead, unless it has the host's cgroup namespace.
+/// Whether a mount shows the root, from which a container's cgroup namespace may hide a part: every cgroup but the root has a type
+/// (Documentation/admin-guide/cgroup-v2.rst, `cgroup.type`). What another mount lies over shows neither file.
 fn is_root(mount: &MountInfo) -> bool {
-    mount.fs_type == "cgroup2" && mount.root == "/"
-}
-
-/// Whether no other mount lies over it.
-fn is_visible(mount: &MountInfo) -> bool {
-    mount.mount_point.join("cgroup.controllers").exists()
+    let has = |file| mount.mount_point.join(file).exists();
+    mount.fs_type == "cgroup2" && has("cgroup.controllers") && !has("cgroup.type")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tempfile::TempDir;
 
     #[test]
     fn a_part_of_the_hierarchy_is_not_its_root() {
-        let parse = |line: &str| is_root(&MountInfo::from_line(line).unwrap());
-        assert!(parse(
-            "24 22 0:21 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw"
-        ));
-        assert!(!parse(
-            "24 22 0:21 /pod1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw"
-        ));
-        assert!(!parse(
-            "24 22 0:21 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw"
-        ));
+        let directory = TempDir::new().unwrap();
+        let place = directory.path();
+        let shown = |kind: &str| {
+            let line = format!("24 22 0:21 / {} rw - {kind} {kind} rw", place.display());
+            is_root(&MountInfo::from_line(&line).unwrap())
+        };
+        assert!(!shown("cgroup2"), "hidden by another mount");
+        fs::write(place.join("cgroup.controllers"), "").unwrap();
+        assert!(shown("cgroup2") && !shown("tmpfs"));
+        fs::write(place.join("cgroup.type"), "domain").unwrap();
+        assert!(!shown("cgroup2"));
     }
 }
