@@ -29,6 +29,9 @@ pub(super) const BASE: &[&str] = &[
     "systemd",
 ];
 
+/// Fetches the tools that render Kubernetes manifests.
+pub(super) const PIP: &[&str] = &["python3-pip"];
+
 /// The distribution's rustc with its source, for machines whose own rustc has none.
 pub(super) const RUSTC: &[&str] = &["rustc-web", "rust-web-src"];
 
