@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod namespaces;
 pub mod poll;
 pub mod process;
+pub mod readiness;
 pub mod relay;
 pub mod servers;
 pub mod stage;

@@ -75,10 +75,7 @@ pub enum SensorError {
         field: &'static str,
     },
     /// A probe like its own did harm to a process of the agent's.
-    #[error(
-        "a probe {perch} is {effect}; nothing is placed into any process. \
-         Remedy: another kernel, and please report this one"
-    )]
+    #[error("a probe {perch} is {effect}; nothing is placed into any process")]
     Harmful {
         /// What the probe sat on.
         perch: &'static str,
@@ -262,4 +259,25 @@ fn lost(counters: &PerCpuArray<MapData, u64>) -> u64 {
         .filter_map(Result::ok)
         .map(|values| values.iter().sum::<u64>())
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canary::Harm;
+
+    #[test]
+    fn harm_of_one_kind_of_probe_refuses_all() {
+        let mut effects = Perch::PLAIN.map(|perch| (perch, Effect::Harmless)).to_vec();
+        assert!(cleared(effects.clone()).is_ok());
+        effects[0].1 = Effect::Untold("no process was started".to_owned());
+        assert!(cleared(effects.clone()).is_ok());
+        effects[1].1 = Effect::Harmful(Harm::Killed(9));
+        let refused = cleared(effects).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "a probe on a single-stepped instruction is harmful: the process was killed by SIGKILL; \
+             nothing is placed into any process"
+        );
+    }
 }
