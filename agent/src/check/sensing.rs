@@ -4,7 +4,7 @@
 use super::{Facts, Item};
 use crate::{
     canary::{Effect, Perch},
-    host::cgroup::Cgroup,
+    host::{cgroup::Cgroup, lockdown::Lockdown},
     sensors::tracefs,
     status::Sensor,
 };
@@ -50,6 +50,10 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
 fn trace_files(facts: &Facts) -> Item {
     match &facts.tracefs {
         Ok(place) => Item::ok("tracefs", place.display().to_string()),
+        // Its files cannot be opened then, whatever is mounted.
+        Err(_) if facts.lockdown == Lockdown::Confidentiality => {
+            Item::not_applicable("tracefs", "closed by the lockdown")
+        }
         Err(reason) => Item::missing("tracefs", reason, tracefs::REMEDY),
     }
 }
