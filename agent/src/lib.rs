@@ -1,5 +1,7 @@
 //! Reprise: an observer of TLS handshakes and session resumption. `ARCHITECTURE.md` draws how the rooms hang together.
 
+pub mod canary;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod correlate;

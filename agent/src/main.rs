@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser as _, error::ErrorKind};
 use reprise::{
+    canary::perch,
     cli::{Cli, Command, LogFormat},
     commands::{self, Failure},
 };
@@ -21,6 +22,12 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record(&args),
         Command::Replay(args) => commands::replay(&args),
         Command::Inspect(args) => commands::inspect(&args),
+
+        Command::Check(args) => commands::check(&args),
+        Command::Canary(args) => {
+            perch::sit(args.perch);
+            Ok(())
+        }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

