@@ -133,9 +133,9 @@ fn failures_on_boringssl() {
     failures(&server);
 }
 
-/// The program without the name of any function of its TLS library, and with a file name by which it is taken for one.
+/// The program without the name of any function of its TLS library.
 fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
-    let path = directory.path().join("libssl.so.nameless");
+    let path = directory.path().join("program");
     run(Command::new("strip")
         .arg("-s")
         .arg("-o")
@@ -172,7 +172,7 @@ fn a_program_without_names() {
     let server = Server::node(Sessions::Tickets, &node);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
-    assert_entry(&agent, "libssl.so.nameless", "state_machine");
+    assert_entry(&agent, "program", "state_machine");
     observe(
         &agent,
         &server,
