@@ -5,7 +5,7 @@
 
 #![no_main]
 
-#[expect(dead_code, reason = "the agent uses more of it than `plan` alone")]
+#[expect(dead_code, unused_imports, reason = "the agent uses more of it than `plan` alone")]
 #[path = "../../agent/src/plan/mod.rs"]
 mod plan;
 

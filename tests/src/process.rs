@@ -99,6 +99,22 @@ impl Process {
             .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
     }
 
+    /// Waits until the child has written `text` to stdout, and nothing else.
+    ///
+    /// # Panics
+    /// When it has not in time.
+    pub fn wait_says(&self, text: &str) {
+        let what = format!("{} says {text:?}", self.name);
+        poll_until(&what, crate::poll::PATIENCE, || {
+            let said = self.stdout();
+            if said == text {
+                Ok(())
+            } else {
+                Err(format!("{said:?}; stderr: {}", self.stderr()))
+            }
+        });
+    }
+
     /// Waits until the child has ended, without collecting its status.
     ///
     /// # Panics

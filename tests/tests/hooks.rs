@@ -31,6 +31,12 @@ fn assert_entry(agent: &Agent, library: &str, entry: &str) {
     assert_eq!(known, 1.0, "{}", metrics.show("library_info"));
 }
 
+/// That sixty handshakes are counted as the client counts them.
+fn hold_to_the_truth(agent: &Agent, server: &Server) {
+    observe(agent, server, &Client::new(server.port).connections(60), 60);
+    agent.assert_sound();
+}
+
 /// What a Node.js client says of its connections to `server`.
 fn node_client(node: &Path, server: &Server, connections: u32) -> Report {
     let text = run(Command::new(node)
@@ -48,13 +54,7 @@ fn a_server_on_openssl_1_0_2() {
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     assert_entry(&agent, "node", "method_table");
-    observe(
-        &agent,
-        &server,
-        &Client::new(server.port).connections(60),
-        60,
-    );
-    agent.assert_sound();
+    hold_to_the_truth(&agent, &server);
 }
 
 #[test]
@@ -117,13 +117,7 @@ fn a_server_on_boringssl() {
         let agent = Agent::start(NO_ARGUMENTS);
         warm_up(&agent, &server);
         assert_entry(&agent, "libssl.so.0", "do_handshake");
-        observe(
-            &agent,
-            &server,
-            &Client::new(server.port).connections(60),
-            60,
-        );
-        agent.assert_sound();
+        hold_to_the_truth(&agent, &server);
     }
 }
 
@@ -173,12 +167,7 @@ fn a_program_without_names() {
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     assert_entry(&agent, "program", "state_machine");
-    observe(
-        &agent,
-        &server,
-        &Client::new(server.port).connections(60),
-        60,
-    );
+    hold_to_the_truth(&agent, &server);
     let before = agent.metrics();
     let report = node_client(&node, &server, 60);
     report.assert_mixed(60);

@@ -6,7 +6,6 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::Counts;
-use crate::poll::{PATIENCE, poll_until};
 use crate::process::{Process, fixture, run};
 
 /// The compiled client.
@@ -80,12 +79,10 @@ impl Native {
     #[must_use]
     pub fn hold(&self) -> Process {
         let process = Process::spawn(Command::new(&self.program).args(["0", "0"]));
-        poll_until("the library is mapped", PATIENCE, || {
-            match process.stdout().as_str() {
-                "mapped\n" => Ok(()),
-                other => Err(format!("{other:?}; stderr: {}", process.stderr())),
-            }
-        });
+        process.wait_says(
+            "mapped
+",
+        );
         process
     }
 

@@ -4,7 +4,6 @@ use std::process::Command;
 
 use super::Counts;
 use crate::carriers::wheel::Wheel;
-use crate::poll::{PATIENCE, poll_until};
 use crate::process::{PYTHON, Process, fixture, run};
 
 /// The wheels that it takes, each with its version and platform.
@@ -51,12 +50,10 @@ impl PyOpenSsl {
     #[must_use]
     pub fn hold(&self) -> Process {
         let process = Process::spawn(&mut self.command(0, 0));
-        poll_until("the module is mapped", PATIENCE, || {
-            match process.stdout().as_str() {
-                "mapped\n" => Ok(()),
-                other => Err(format!("{other:?}; stderr: {}", process.stderr())),
-            }
-        });
+        process.wait_says(
+            "mapped
+",
+        );
         process
     }
 

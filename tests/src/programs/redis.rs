@@ -70,16 +70,7 @@ impl Redis {
     #[must_use]
     pub fn benchmark(&self, connections: u32) -> Counts {
         let before = self.received();
-        let mut benchmark = Command::new("redis-benchmark");
-        benchmark.args([
-            "--tls",
-            "--insecure",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &self.port.to_string(),
-        ]);
-        run(benchmark.args([
+        run(self.client("redis-benchmark").args([
             "-t",
             "ping_mbulk",
             "-q",
@@ -98,8 +89,18 @@ impl Redis {
 
     /// Connections received so far, by the server's own count; the one that asks is among them.
     fn received(&self) -> u32 {
-        let mut cli = Command::new("redis-cli");
-        cli.args([
+        let said = run(self.client("redis-cli").args(["info", "stats"]));
+        let count = said
+            .lines()
+            .find_map(|line| line.strip_prefix("total_connections_received:"));
+        let count = count.expect("Redis counts its connections");
+        count.trim().parse().expect("a count is a number")
+    }
+
+    /// One of its clients, told where it is.
+    fn client(&self, program: &str) -> Command {
+        let mut client = Command::new(program);
+        client.args([
             "--tls",
             "--insecure",
             "-h",
@@ -107,11 +108,6 @@ impl Redis {
             "-p",
             &self.port.to_string(),
         ]);
-        let said = run(cli.args(["info", "stats"]));
-        let count = said
-            .lines()
-            .find_map(|line| line.strip_prefix("total_connections_received:"));
-        let count = count.expect("Redis counts its connections");
-        count.trim().parse().expect("a count is a number")
+        client
     }
 }
