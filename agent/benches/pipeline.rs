@@ -182,6 +182,7 @@ fn page() -> f64 {
     pipeline.finish();
     let mut status = Status {
         libraries: vec![Library {
+            key: 1,
             library: "libssl.so.3".to_owned(),
             version: String::new(),
             entry: String::new(),

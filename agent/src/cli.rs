@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::canary::Perch;
+
 /// Observes TLS handshakes and session resumption on this host, without touching the programs that make them.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, arg_required_else_help = true)]
@@ -41,6 +43,11 @@ pub enum Command {
     Replay(Replay),
     /// Which TLS library, which probes would be placed where, which fields were found, or why none.
     Inspect(Inspect),
+    /// Is this host ready? One line for each thing that observation needs, with the remedy.
+    Check(Check),
+    /// The agent itself starts this, to try a probe on a process of its own before it touches others.
+    #[command(hide = true)]
+    Canary(Canary),
 }
 
 /// Flags of every command that turns events into sums.
@@ -152,6 +159,22 @@ pub struct Inspect {
     pub json: bool,
 }
 
+/// `reprise check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reprise canary`.
+#[derive(Debug, Args)]
+pub struct Canary {
+    /// What the probe sits on.
+    #[arg(value_enum)]
+    pub perch: Perch,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +188,10 @@ mod tests {
     #[test]
     fn help_matches_the_golden_file() {
         let mut help = String::new();
-        for command in Cli::command().get_subcommands_mut() {
+        for command in Cli::command()
+            .get_subcommands_mut()
+            .filter(|command| !command.is_hide_set())
+        {
             let text = command.render_long_help().to_string();
             help.push_str(&format!("# {}\n{text}\n", command.get_name()));
         }

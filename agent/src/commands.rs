@@ -9,7 +9,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cli::{Counting, Inspect, Observing, Record, Replay, Run, Watch},
+    check::{Facts, Report},
+    cli::{Check, Counting, Inspect, Observing, Record, Replay, Run, Watch},
     hello, host, http, inspect as inspection,
     observed::{Observed, Shared},
     observer::{ObserveError, Observer},
@@ -54,10 +55,11 @@ impl fmt::Display for Failure {
 
 impl From<ObserveError> for Failure {
     fn from(error: ObserveError) -> Self {
-        let message = crate::chain(&error);
         match error {
-            ObserveError::Lack(_) => Self::Host(message),
-            ObserveError::Thread(_) | ObserveError::Record(_) => Self::Runtime(message),
+            ObserveError::Lack(lack) => Self::Host(lack.tell()),
+            ObserveError::Thread(_) | ObserveError::Record(_) => {
+                Self::Runtime(crate::chain(&error))
+            }
         }
     }
 }
@@ -196,17 +198,40 @@ pub fn replay(args: &Replay) -> Result<(), Failure> {
 pub fn inspect(args: &Inspect) -> Result<(), Failure> {
     let report = inspection::inspect(&args.target).map_err(Failure::Runtime)?;
     if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::Runtime(error.to_string()))?;
-        println!("{text}");
+        println!("{}", json(&report)?);
     } else {
         print!("{report}");
     }
     Ok(())
 }
 
+/// `reprise check`. Prints the report whatever it says.
+///
+/// # Errors
+///
+/// [`Failure::Host`] where something is missing.
+pub fn check(args: &Check) -> Result<(), Failure> {
+    let report = Report::of(&Facts::gather());
+    if args.json {
+        println!("{}", json(&report)?);
+    } else {
+        print!("{report}");
+    }
+    if report.ready {
+        return Ok(());
+    }
+    Err(Failure::Host(format!(
+        "this host is not ready: {}; the report has the remedies",
+        report.missing().join(", ")
+    )))
+}
+
+fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(report).map_err(|error| Failure::Runtime(error.to_string()))
+}
+
 fn prepare() -> Result<(), Failure> {
-    host::prepare().map_err(|lack| Failure::Host(crate::chain(&lack)))
+    host::prepare().map_err(|lack| Failure::Host(lack.tell()))
 }
 
 /// One thread: observation is a few short bursts per second, and one address space for all of it keeps it simple.

@@ -1,27 +1,34 @@
-//! What this host must give: checked before anything is loaded, so that the message names the lack and not a failed system call.
+//! What this host gives and what it lacks. `run`, `watch` and `record` refuse by it before anything is loaded, so that the
+//! message names the lack and not a failed system call; `check` tells all of it.
 
-use std::io;
+pub mod capability;
+pub mod cgroup;
+pub mod lockdown;
+pub mod memory_lock;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-use procfs::process::Process;
 use thiserror::Error;
 
+use self::{
+    capability::{Capability, Namespace, Place, Rights},
+    lockdown::Lockdown,
+    memory_lock::MemoryLock,
+};
 use crate::sensors::tracefs;
 
-/// `CAP_SYS_ADMIN` (include/uapi/linux/capability.h).
-const CAP_SYS_ADMIN: u32 = 21;
-
-/// Something this host lacks, with the remedy.
+/// Something this host lacks.
 #[derive(Debug, Error)]
 pub enum Lack {
-    /// The capability that uprobes need on every kernel patched since July 2025.
-    #[error(
-        "CAP_SYS_ADMIN is missing: uprobes and tracepoints need it; remedy: run as root, or grant \
-         CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE"
-    )]
+    /// The capability that uprobes need on every kernel patched since July 2025 (CVE-2025-38466).
+    #[error("CAP_SYS_ADMIN is missing: uprobes and tracepoints need it")]
     Capability,
+    /// Capabilities do not count.
+    #[error("this process is in a user namespace of its own, where CAP_SYS_ADMIN does not count")]
+    UserNamespace,
+    /// Programs may not read memory.
+    #[error("the kernel is locked down for confidentiality: no BPF program may read memory")]
+    Lockdown,
     /// `/proc` is not there or not readable.
-    #[error("/proc is not readable; remedy: mount -t proc proc /proc")]
+    #[error("/proc is not readable")]
     Proc(#[source] Box<procfs::ProcError>),
     /// No tracefs.
     #[error(transparent)]
@@ -31,21 +38,60 @@ pub enum Lack {
     Sensor(String),
 }
 
+impl Lack {
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Capability => {
+                "run as root, or grant CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE"
+            }
+            Self::UserNamespace => "run outside of it (no rootless container)",
+            Self::Lockdown => "boot with lockdown=integrity or without lockdown",
+            Self::Proc(_) => "mount -t proc proc /proc",
+            Self::Tracefs(_) => tracefs::REMEDY,
+            Self::Sensor(_) => "`reprise check` tells what is missing",
+        }
+    }
+
+    /// What is lacking, of what it comes, and the remedy, on one line.
+    #[must_use]
+    pub fn tell(&self) -> String {
+        format!("{}; remedy: {}", crate::chain(self), self.remedy())
+    }
+}
+
+/// Whether this process may observe at all.
+///
+/// # Errors
+///
+/// [`Lack`] for the first thing missing.
+pub fn permitted() -> Result<Rights, Lack> {
+    let rights = Rights::own().map_err(|error| Lack::Proc(Box::new(error)))?;
+    if !rights.has(Capability::SysAdmin) {
+        return Err(Lack::Capability);
+    }
+    if Namespace::User.place() == Place::Own {
+        return Err(Lack::UserNamespace);
+    }
+    if Lockdown::own() == Lockdown::Confidentiality {
+        return Err(Lack::Lockdown);
+    }
+    Ok(rights)
+}
+
 /// Checks the host and makes tracefs visible. Call before any thread is started.
 ///
 /// # Errors
 ///
 /// [`Lack`] for the first thing missing.
 pub fn prepare() -> Result<(), Lack> {
-    let lack = |error| Lack::Proc(Box::new(error));
-    let status = Process::myself().and_then(|me| me.status()).map_err(lack)?;
-    if status.capeff >> CAP_SYS_ADMIN & 1 == 0 {
-        return Err(Lack::Capability);
-    }
+    permitted()?;
     tracefs::ensure()?;
-    // Before 5.11 maps count against the memory lock; refused without CAP_SYS_RESOURCE, and then aya's own error tells.
-    let _: Result<(), io::Error> =
-        setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).map_err(io::Error::from);
+    let _limit = MemoryLock::lift();
+    if Namespace::Pid.place() == Place::Own {
+        tracing::warn!("not in the host's PID namespace: `reprise check` says what is missed");
+    }
     Ok(())
 }
 

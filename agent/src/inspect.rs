@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use serde::Serialize;
 
 use crate::{
-    discover,
+    discover::lookup,
     plan::{self, Images, Plan},
 };
 
@@ -34,9 +34,9 @@ struct Inspected {
 /// In words: what could not be read, or that there is no TLS library.
 pub fn inspect(target: &str) -> Result<Report, String> {
     let libraries = match target.parse::<u32>() {
-        Ok(pid) => discover::libraries_of(pid)?,
+        Ok(pid) => lookup::of_process(pid)?,
         Err(_) => {
-            vec![discover::library_at(Path::new(target)).map_err(|error| crate::chain(&error))?]
+            vec![lookup::at(Path::new(target)).map_err(|error| crate::chain(&error))?]
         }
     };
     if libraries.is_empty() {
@@ -48,10 +48,10 @@ pub fn inspect(target: &str) -> Result<Report, String> {
         target: target.to_owned(),
         libraries: libraries
             .into_iter()
-            .map(|(path, ssl, crypto)| {
+            .map(|lookup::Found { path, ssl, crypto }| {
                 let images = Images {
-                    ssl: &ssl.bytes,
-                    crypto: crypto.as_ref().map(|image| image.bytes.as_slice()),
+                    ssl: &ssl,
+                    crypto: crypto.as_ref().map(|image| image as _),
                 };
                 match plan::plan(images) {
                     Ok(plan) => Inspected {

@@ -1,5 +1,7 @@
 //! Reprise: an observer of TLS handshakes and session resumption. `ARCHITECTURE.md` draws how the rooms hang together.
 
+pub mod canary;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod correlate;
@@ -9,6 +11,7 @@ pub mod hello;
 pub mod host;
 pub mod http;
 pub mod inspect;
+pub mod memory;
 pub mod metrics;
 pub mod observed;
 pub mod observer;

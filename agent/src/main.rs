@@ -4,12 +4,14 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser as _, error::ErrorKind};
 use reprise::{
+    canary::perch,
     cli::{Cli, Command, LogFormat},
     commands::{self, Failure},
 };
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    reprise::memory::give_back_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -20,6 +22,12 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record(&args),
         Command::Replay(args) => commands::replay(&args),
         Command::Inspect(args) => commands::inspect(&args),
+
+        Command::Check(args) => commands::check(&args),
+        Command::Canary(args) => {
+            perch::sit(args.perch);
+            Ok(())
+        }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

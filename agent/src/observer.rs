@@ -22,10 +22,10 @@ use crate::{
     hello::{self, HelloEvent, Tracker},
     host::{self, Lack},
     observed::{Observed, Shared},
-    plan::{Fields, Hook},
+    plan::{Hook, Plan},
     record::Recorder,
-    sensors::{Sensors, now_ns},
-    status::{self, MAX_LIBRARIES, Sensor, Status},
+    sensors::{SensorError, Sensors, now_ns},
+    status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
 };
 
 /// How often the rings are read.
@@ -244,16 +244,37 @@ impl Observer {
         let mut observed = self.shared.lock();
         let status = &mut observed.status;
         match found {
-            Found::Scanned { processes } => {
+            Found::Scanned { processes, took } => {
                 status.scanned = true;
                 tracing::info!(
                     processes,
+                    took_ms = took.as_millis(),
                     libraries = status.libraries.len(),
                     "first scan done"
                 );
             }
+            Found::Coverage(coverage) => status.coverage = coverage,
+            Found::Gone(key) => {
+                if let Some(at) = status
+                    .libraries
+                    .iter()
+                    .position(|library| library.key == key)
+                {
+                    let library = status.libraries.remove(at);
+                    tracing::info!(path = library.path, "library without users let go");
+                }
+                if let Some(sensor) = &mut self.sensors.handshake {
+                    sensor.detach(key, status);
+                }
+            }
             Found::Library(library) => {
-                let listed = attach(&mut self.sensors, *library, status);
+                let key = library.key;
+                let planned = library.plan.is_ok();
+                let (listed, refused) = attach(&mut self.sensors, *library, status);
+                if planned {
+                    // The receiver lives as long as the thread; its end is seen elsewhere.
+                    let _ = self.requests.send(Request::Settled(key, refused));
+                }
                 if status.libraries.len() < MAX_LIBRARIES {
                     status.libraries.push(listed);
                 }
@@ -280,8 +301,13 @@ impl Observer {
 }
 
 /// Attaches a library, or says why not.
-fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) -> status::Library {
+fn attach(
+    sensors: &mut Sensors,
+    found: discover::Library,
+    status: &mut Status,
+) -> (status::Library, Option<(Reason, String)>) {
     let mut listed = status::Library {
+        key: found.key,
         library: found
             .path
             .trim_end_matches(" (deleted)")
@@ -296,59 +322,117 @@ fn attach(sensors: &mut Sensors, found: discover::Library, status: &mut Status) 
         build_id: None,
         observed: false,
     };
-    let path = listed.path.clone();
-    let plan = match found.plan {
-        Ok(plan) => plan,
-        Err(reason) => {
-            listed.evidence = crate::chain(&reason);
-            tracing::warn!(path, reason = listed.evidence, "library not observed");
-            return listed;
+    let attached = found
+        .plan
+        .map_err(|finding| (Reason::UnsupportedBuild, finding));
+    let attached = attached.and_then(|plan| {
+        listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
+        listed.build_id.clone_from(&plan.build_id);
+        if let Some(field) = missing(&plan) {
+            let finding =
+                format!("the handshake was found, but not where the library keeps {field}");
+            return Err((Reason::UnsupportedBuild, finding));
         }
-    };
-    listed.version = plan.version.clone().unwrap_or(listed.version);
-    listed.build_id.clone_from(&plan.build_id);
-    let Some(sensor) = &mut sensors.handshake else {
-        return listed;
-    };
-    if let Some(field) = missing(&plan.fields) {
-        listed.evidence =
-            format!("the handshake was found, but not where the library keeps {field}");
-        tracing::warn!(path, reason = listed.evidence, "library not observed");
-        return listed;
-    }
-    match sensor.attach(&plan, &found.ssl, found.crypto.as_ref(), status) {
-        Ok(_) => {
+        let Some(sensor) = &mut sensors.handshake else {
+            return Err((
+                Reason::AttachFailed,
+                "the sensor is not attached".to_owned(),
+            ));
+        };
+        let attached = sensor.attach(found.key, &plan, &found.ssl, found.crypto.as_ref(), status);
+        attached.map(|()| (plan.hook, plan.basis)).map_err(|error| {
+            let reason = match error {
+                SensorError::TooMany(_) => Reason::TooManyLibraries,
+                _ => Reason::AttachFailed,
+            };
+            (reason, crate::chain(&error))
+        })
+    });
+    let path = &listed.path;
+    match attached {
+        Ok((hook, basis)) => {
             listed.observed = true;
-            listed.entry = match plan.hook {
+            listed.entry = match hook {
                 Hook::StateMachine => "state_machine",
                 Hook::MethodTable => "method_table",
+                Hook::DoHandshake => "do_handshake",
             }
             .to_owned();
-            listed.evidence = "exported_accessors".to_owned();
-            tracing::info!(
-                path,
-                version = listed.version,
-                entry = listed.entry,
-                "library observed"
-            );
+            listed.evidence = basis.label().to_owned();
+            let (version, entry) = (&listed.version, &listed.entry);
+            tracing::info!(path, version, entry, "library observed");
+            (listed, None)
         }
-        Err(error) => {
-            listed.evidence = crate::chain(&error);
-            tracing::warn!(path, reason = listed.evidence, "library not observed");
+        Err((reason, finding)) => {
+            tracing::warn!(path, reason = finding, "library not observed");
+            listed.evidence.clone_from(&finding);
+            (listed, Some((reason, finding)))
         }
     }
-    listed
 }
 
-/// The first field without which a handshake would be counted wrongly rather than not at all.
-fn missing(fields: &Fields) -> Option<&'static str> {
-    [
-        (fields.state, "its state"),
-        (fields.hand_state, "its handshake state"),
-        (fields.in_init, "whether it is in a handshake"),
-        (fields.server, "its role"),
-        (fields.hit, "whether a session was resumed"),
-    ]
-    .into_iter()
-    .find_map(|(offset, name)| offset.is_none().then_some(name))
+/// What is not known of a library, without which its handshakes would be counted wrongly rather than not at all. What else is
+/// not known is counted as such.
+fn missing(plan: &Plan) -> Option<&'static str> {
+    let fields = &plan.fields;
+    let phase = fields.state.and(fields.hand_state);
+    let phase = phase.or(fields.legacy_state);
+    let phase = phase.or(fields.handshake.and(fields.step));
+    if phase.is_none() {
+        return Some("how far a handshake is");
+    }
+    (fields.server.is_none() && !plan.role_in_argument).then_some("its role")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Basis, Field, Fields};
+
+    #[test]
+    fn a_plan_needs_phase_and_role() {
+        let at = Some(Field::direct(8));
+        let plan = |fields: Fields, role_in_argument| Plan {
+            version: None,
+            build_id: None,
+            machine: std::env::consts::ARCH,
+            hook: Hook::StateMachine,
+            role_in_argument,
+            entries: Vec::new(),
+            exits: Vec::new(),
+            free: None,
+            error: None,
+            fields,
+            basis: Basis::ExportedAccessors,
+            evidence: Vec::new(),
+        };
+        let fields = Fields {
+            state: at,
+            hand_state: at,
+            ..Fields::default()
+        };
+        assert_eq!(missing(&plan(fields, true)), None);
+        assert_eq!(missing(&plan(fields, false)), Some("its role"));
+        let server = Fields {
+            server: at,
+            ..Fields::default()
+        };
+        assert_eq!(
+            missing(&plan(server, false)),
+            Some("how far a handshake is")
+        );
+        let one = Fields {
+            legacy_state: at,
+            ..server
+        };
+        assert_eq!(missing(&plan(one, false)), None);
+        let object = Fields {
+            handshake: at,
+            ..server
+        };
+        assert_eq!(
+            missing(&plan(object, false)),
+            Some("how far a handshake is")
+        );
+    }
 }

@@ -1,9 +1,13 @@
 //! What the sensors say of themselves: attached or not, what was read and lost, which libraries. Plain data, written by
 //! `sensors`, read by every page.
 
+mod coverage;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered};
 
 /// A sensor: programs that are loaded together and fail together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +79,9 @@ pub struct Health {
 /// One TLS library file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Library {
+    /// Names it in [`Coverage::users`].
+    #[serde(skip)]
+    pub key: u64,
     /// File name.
     pub library: String,
     /// Version text found in it, or `unknown`.
@@ -96,7 +103,7 @@ pub struct Library {
 pub struct Status {
     /// By [`Sensor`], in its order.
     pub sensors: [Health; Sensor::ALL.len()],
-    /// Library files seen, in order of discovery; at most [`MAX_LIBRARIES`].
+    /// Library files in use or at rest, in order of discovery; at most [`MAX_LIBRARIES`].
     pub libraries: Vec<Library>,
     /// Attach points per probe and verdict.
     #[serde(skip)]
@@ -113,6 +120,9 @@ pub struct Status {
     pub evicted_flights: u64,
     /// Whether every running process has been looked at once.
     pub scanned: bool,
+    /// Who is observed and who is not.
+    #[serde(default)]
+    pub coverage: Coverage,
 }
 
 impl Library {
@@ -120,6 +130,7 @@ impl Library {
     #[must_use]
     pub fn wire() -> Self {
         Self {
+            key: 0,
             library: "wire".to_owned(),
             version: "unknown".to_owned(),
             entry: "cgroup_skb".to_owned(),
@@ -149,6 +160,13 @@ impl Status {
     /// Notes what became of an attach point.
     pub fn probe(&mut self, probe: &'static str, verdict: Verdict) {
         *self.probes.entry((probe, verdict)).or_default() += 1;
+    }
+
+    /// Notes that attach points are given up.
+    pub fn detached(&mut self, probe: &'static str) {
+        if let Some(count) = self.probes.get_mut(&(probe, Verdict::Attached)) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Whether handshakes are observed: those of some library, or all that pass on the wire.

@@ -102,11 +102,15 @@ pub fn table(observed: &Observed, rows: usize) -> String {
                 .sum()
         };
         let (full, resumed) = (sum(Resumption::Full), sum(Resumption::Resumed));
+        let unknown = match sum(Resumption::Unknown) {
+            0 => String::new(),
+            unknown => format!("  unknown {unknown}"),
+        };
         let failed: u64 = stats.failures[role as usize].iter().sum();
         let with_loss: u64 = stats.with_loss[role as usize].iter().sum();
         let _ = writeln!(
             text,
-            "{:<7} full {full:<8} resumed {resumed:<8} {:>4}  failed {failed:<7} with loss {with_loss}",
+            "{:<7} full {full:<8} resumed {resumed:<8} {:>4}  failed {failed:<7} with loss {with_loss}{unknown}",
             role.label(),
             percent(resumed, full + resumed),
         );

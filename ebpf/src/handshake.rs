@@ -13,34 +13,79 @@ pub const MAX_LIBRARIES: u32 = 256;
 /// Handshakes open at one time, beyond which the least recently used is forgotten.
 pub const MAX_OPEN: u32 = 65_536;
 
-/// Byte offsets in the connection object, [`crate::ABSENT`] where unknown.
+/// Where a field is: in the connection object, or behind up to two pointers from there.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Field {
+    /// Offsets of the pointers to follow, first that in the connection object; [`crate::ABSENT`] where there are fewer.
+    pub through: [u32; 2],
+    /// Offset of the field in what the last pointer leads to, bytes; [`crate::ABSENT`] where the field is not known.
+    pub offset: u32,
+    /// Bits of the four bytes there that are the field; unused where it is a pointer or longer.
+    pub mask: u32,
+}
+
+impl Field {
+    /// A field that is not known.
+    pub const UNKNOWN: Self = Self {
+        through: [crate::ABSENT; 2],
+        offset: crate::ABSENT,
+        mask: 0,
+    };
+}
+
+/// What the programs are told about one library.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Layout {
-    /// `statem.state`.
-    pub state: u32,
-    /// `statem.hand_state`.
-    pub hand_state: u32,
-    /// `statem.in_init`.
-    pub in_init: u32,
-    /// `server`.
-    pub server: u32,
-    /// `version`.
-    pub version: u32,
-    /// `hit`.
-    pub hit: u32,
-    /// `rbio`.
-    pub rbio: u32,
-    /// `wbio`.
-    pub wbio: u32,
-    /// `rwstate`.
-    pub rwstate: u32,
-    /// `s3.client_random`.
-    pub client_random: u32,
-    /// `flags` in the BIO object.
+    /// How far the handshake is: as the [`family`] has it.
+    pub state: Field,
+    /// `statem.hand_state`, of [`family::STATE_MACHINE`].
+    pub hand_state: Field,
+    /// `statem.in_init`, of [`family::STATE_MACHINE`].
+    pub in_init: Field,
+    /// Pointer to the handshake object, of [`family::HANDSHAKE_OBJECT`].
+    pub handshake: Field,
+    /// Not 0 on the accepting side.
+    pub server: Field,
+    /// Version on the wire.
+    pub version: Field,
+    /// Not 0 where the session was resumed.
+    pub hit: Field,
+    /// Pointer to the BIO that is read from.
+    pub rbio: Field,
+    /// Pointer to the BIO that is written to.
+    pub wbio: Field,
+    /// What the last call waits for.
+    pub rwstate: Field,
+    /// The client's random, 32 bytes.
+    pub client_random: Field,
+    /// Offset of `flags` in the BIO object; [`crate::ABSENT`] where not known.
     pub bio_flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// A constant of [`family`].
+    pub family: u32,
+    /// Values of `rwstate` that mean "the program must act before the handshake goes on", as bits.
+    pub wants: u32,
+    /// Bits of [`hook`].
+    pub hook: u32,
+}
+
+/// How a library tells the state of a handshake.
+pub mod family {
+    /// `statem` of OpenSSL 1.1.0 and later.
+    pub const STATE_MACHINE: u32 = 0;
+    /// The one number of OpenSSL 1.0.2 and LibreSSL.
+    pub const ONE_NUMBER: u32 = 1;
+    /// BoringSSL: an object that exists as long as the handshake runs; its state is 0 before the first step.
+    pub const HANDSHAKE_OBJECT: u32 = 2;
+}
+
+/// Bits that tell what the probed function is.
+pub mod hook {
+    /// Its second argument is the role: not 0 on the accepting side.
+    pub const ROLE_IN_ARGUMENT: u32 = 1;
+    /// Its exits are returns: the result is in its register there.
+    pub const RETURNS: u32 = 2;
 }
 
 /// One handshake, sent once, at its end.
@@ -63,7 +108,7 @@ pub struct HandshakeEvent {
     pub library: u32,
     /// Calls that drove the state machine.
     pub drives: u32,
-    /// First error reason of the SSL library raised inside a drive; 0 for none.
+    /// First error reason of the SSL library raised inside a drive; 0 for none, [`REASON_OTHER`] where its number is not OpenSSL's.
     pub reason: u32,
     /// Protocol version on the wire (`0x0304`); 0 where not read.
     pub version: u32,
@@ -85,6 +130,8 @@ pub struct HandshakeEvent {
     pub socket: Socket,
 }
 
+/// [`HandshakeEvent::reason`] of an error whose number means something else in OpenSSL.
+pub const REASON_OTHER: u32 = u32::MAX;
 /// [`HandshakeEvent::hit`] where the field could not be read.
 pub const HIT_UNKNOWN: u8 = 255;
 
@@ -190,8 +237,10 @@ pub mod lost {
     pub const MAP_FULL: u32 = 1;
     /// Memory of the observed process could not be read.
     pub const READ_FAULT: u32 = 2;
+    /// A handshake ended in a call that is not probed, so that its time is not known.
+    pub const UNSEEN_END: u32 = 3;
     /// Number of counters.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Attach cookie of an exit: library index and stack distance.
@@ -200,7 +249,39 @@ pub const fn cookie(library: u32, sp_delta: u32) -> u64 {
     (sp_delta as u64) << 32 | library as u64
 }
 
-const _: () = assert!(size_of::<Layout>() == 48);
+/// Attach cookie of the function that raises errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorCookie {
+    /// Which argument (0-based) is the reason: 1 or 2.
+    pub reason_arg: u8,
+    /// Number of the SSL library, as argument 0 has it.
+    pub library: u32,
+    /// Reasons below this one mean something else in OpenSSL.
+    pub first_reason: u32,
+}
+
+impl ErrorCookie {
+    /// As the kernel hands it to the program.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        (self.first_reason as u64) << 32
+            | (self.library as u64 & 0xffff) << 8
+            | self.reason_arg as u64
+    }
+
+    /// What [`Self::bits`] made.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            reason_arg: bits as u8,
+            library: (bits >> 8) as u32 & 0xffff,
+            first_reason: (bits >> 32) as u32,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Field>() == 16);
+const _: () = assert!(size_of::<Layout>() == 192);
 const _: () = assert!(size_of::<HandshakeEvent>() == 168);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
 const _: () = assert!(size_of::<Open>() == 96);

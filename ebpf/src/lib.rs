@@ -4,6 +4,7 @@
 //! so that the agent can decode whatever arrives, from the kernel or from a recording, without `unsafe`.
 #![no_std]
 
+pub mod canary;
 pub mod handshake;
 pub mod hello;
 pub mod tcp;

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-#[expect(dead_code, reason = "the agent uses more of it than `plan` alone")]
+#[expect(dead_code, unused_imports, reason = "the agent uses more of it than `plan` alone")]
 #[path = "../../agent/src/plan/mod.rs"]
 mod plan;
 
@@ -64,8 +64,8 @@ fuzz_target!(|input: &[u8]| {
 
 fn run(file: &[u8]) {
     let images = Images {
-        ssl: file,
-        crypto: Some(file),
+        ssl: &file,
+        crypto: Some(&file),
     };
     if let Ok(plan) = plan::plan(images) {
         let inside = |point: &ProbePoint| point.offset < file.len() as u64;

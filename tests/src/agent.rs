@@ -1,8 +1,8 @@
 //! The program under test: `reprise run` in the foreground, asked over HTTP like any operator would.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -41,6 +41,18 @@ pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
         stdout: process.stdout().into(),
         stderr: process.stderr().into(),
     }
+}
+
+/// Leaves cargo and rustup alone, which carry an OpenSSL and may be at work beside the tests: their handshakes are nobody's here.
+fn toolchain() -> Vec<OsString> {
+    let cargo = Path::new(env!("CARGO")).parent().map(Path::to_owned);
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let ignored = [cargo, home.map(|home| home.join("bin"))];
+    let words = ignored.into_iter().flatten();
+    words
+        .flat_map(|path| [OsString::from("--ignore"), path.into()])
+        .collect()
 }
 
 /// A running agent; stopped when dropped.
@@ -82,6 +94,7 @@ impl Agent {
         let process = Process::spawn(
             command
                 .args(["run", "--listen", &address.to_string()])
+                .args(toolchain())
                 .args(args),
         );
         let mut agent = Self { process, address };

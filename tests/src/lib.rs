@@ -6,16 +6,21 @@
 
 pub mod agent;
 pub mod alone;
+pub mod carriers;
 pub mod certificates;
 pub mod client;
 pub mod failure;
+pub mod host;
 pub mod http;
 pub mod libssl;
 pub mod metrics;
+pub mod mounts;
 pub mod namespaces;
 pub mod offers;
 pub mod poll;
 pub mod process;
+pub mod programs;
+pub mod readiness;
 pub mod relay;
 pub mod rustls_pair;
 pub mod s_client;

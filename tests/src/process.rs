@@ -99,6 +99,22 @@ impl Process {
             .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
     }
 
+    /// Waits until the child has written `text` to stdout, and nothing else.
+    ///
+    /// # Panics
+    /// When it has not in time.
+    pub fn wait_says(&self, text: &str) {
+        let what = format!("{} says {text:?}", self.name);
+        poll_until(&what, crate::poll::PATIENCE, || {
+            let said = self.stdout();
+            if said == text {
+                Ok(())
+            } else {
+                Err(format!("{said:?}; stderr: {}", self.stderr()))
+            }
+        });
+    }
+
     /// Waits until the child has ended, without collecting its status.
     ///
     /// # Panics
@@ -157,9 +173,11 @@ impl Process {
     }
 }
 
-/// Whether anything in the network namespace of `pid` listens on the IPv4 `port`.
+/// Whether anything in the network namespace of `pid` listens on the `port`, over IPv4 or for both by IPv6.
 fn listens(pid: u32, port: u16) -> bool {
-    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let table: String = ["tcp", "tcp6"]
+        .map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default())
+        .concat();
     let suffix = format!(":{port:04X}");
     table.lines().any(|line| {
         let mut fields = line.split_whitespace().skip(1);

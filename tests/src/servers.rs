@@ -205,9 +205,14 @@ impl Server {
     /// `openssl s_server -www`, which drives its handshakes through no exported function at all.
     #[must_use]
     pub fn s_server(sessions: Sessions) -> Self {
+        Self::s_server_under(sessions, &mut Command::new("openssl"))
+    }
+
+    /// The same by another `openssl` than the system's.
+    #[must_use]
+    pub fn s_server_under(sessions: Sessions, command: &mut Command) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
-        let mut command = Command::new("openssl");
         command.args([
             "s_server",
             "-www",
@@ -226,6 +231,30 @@ impl Server {
             scratch(),
             command.arg("-cert").arg(cert).arg("-key").arg(key),
         )
+    }
+
+    /// The server on Node.js in `fixtures/node/tls.js`; `node` is of any version.
+    #[must_use]
+    pub fn node(sessions: Sessions, node: &Path) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let mut command = Command::new(node);
+        command.arg(fixture("node/tls.js")).arg("server");
+        command.arg(key).arg(cert).arg(port.to_string());
+        Self::start(sessions, port, scratch(), &mut command)
+    }
+
+    /// BoringSSL's own tool, with the library that Debian ships for Android's.
+    #[must_use]
+    pub fn boringssl(sessions: Sessions) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let version = format!("tls{}", sessions.version());
+        let mut command = Command::new("bssl-tool");
+        command.args(["server", "-loop", "-www", "-max-version", &version]);
+        command.args(["-accept", &port.to_string()]);
+        command.arg("-cert").arg(cert).arg("-key").arg(key);
+        Self::start(sessions, port, scratch(), &mut command)
     }
 
     /// nginx's word on its handshakes so far: lines of `address r|. protocol`.

@@ -4,7 +4,6 @@ use std::fs;
 use std::process::Command;
 
 use reprise_tests::libssl::{Copy, mapped_by, system};
-use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::{PYTHON, Process, fixture};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
@@ -148,13 +147,9 @@ fn malformed_libraries_do_no_harm() {
     let paths = malformed(&directory);
     let mapper = || {
         let process = Process::spawn(Command::new(PYTHON).arg(fixture("mapper.py")).args(&paths));
-        poll_until(
-            "the malformed files are mapped",
-            PATIENCE,
-            || match process.stdout().as_str() {
-                "mapped\n" => Ok(()),
-                other => Err(format!("{other:?}; stderr: {}", process.stderr())),
-            },
+        process.wait_says(
+            "mapped
+",
         );
         process
     };

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reprise_tests::agent::{binary, command};
+use reprise_tests::host::{hiding, public_copy};
 use reprise_tests::servers::{Sessions, free_port};
 use reprise_tests::truth::observe;
 use reprise_tests::{Agent, Client, Server};
@@ -136,19 +136,6 @@ fn an_unusable_recording() {
     }
 }
 
-/// The binary where every user may read it.
-fn public_copy() -> (TempDir, String) {
-    let directory = TempDir::new().expect("failed to create a directory");
-    let readable = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(directory.path(), readable.clone())
-        .expect("failed to open up the directory");
-    let path = directory.path().join("reprise");
-    fs::copy(binary(), &path).expect("failed to copy the binary");
-    fs::set_permissions(&path, readable).expect("failed to open up the copy");
-    let path = path.display().to_string();
-    (directory, path)
-}
-
 fn setpriv(options: &[&str], path: &str) -> Output {
     let listen = format!("127.0.0.1:{}", free_port());
     let mut setpriv = Command::new("timeout");
@@ -171,13 +158,6 @@ fn root_without_its_capabilities() {
     let (_directory, path) = public_copy();
     let output = setpriv(&["--bounding-set=-sys_admin,-bpf,-perfmon"], &path);
     assert_exit(&output, 77, &["CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON"]);
-}
-
-/// Words that run a command in a mount namespace of its own where `directories` are empty.
-fn hiding(directories: &str) -> [String; 6] {
-    let hide =
-        format!("for d in {directories}; do mount -t tmpfs none $d || exit 99; done; exec \"$@\"");
-    ["unshare", "-m", "sh", "-c", &hide, "sh"].map(str::to_owned)
 }
 
 /// An agent that lives with what is hidden and observes as well as any.

@@ -31,6 +31,11 @@ pub(crate) fn agent() -> Result<PathBuf> {
     Ok(target()?.join("release/reprise"))
 }
 
+/// Programs that only the tests use, one directory each.
+pub(crate) fn tools() -> Result<PathBuf> {
+    Ok(target()?.join("tools"))
+}
+
 /// A cargo command in the workspace, without what an outer `cargo run` left in the environment.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

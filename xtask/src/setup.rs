@@ -4,6 +4,7 @@
 //! it took; a step that fails names the remedy.
 
 mod kernel;
+mod kubernetes;
 mod packages;
 mod rust;
 
@@ -35,8 +36,15 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
     step("rustc", || rust::ensure_rustc(&log))?;
     step("bpf-linker", || rust::ensure_linker(&log))?;
     if purpose == Purpose::Test {
+        step("packages of tests", || {
+            packages::ensure(&log, packages::TESTS)
+        })?;
+        step("npm", || {
+            packages::ensure_program(&log, "npm", packages::NPM)
+        })?;
         step("lints", || rust::ensure_lints(&log))?;
         step("cargo-deny", || rust::ensure_deny(&log))?;
+        step("kubernetes", || kubernetes::ensure(&log))?;
     }
     step("tracefs", kernel::ensure_tracefs)?;
     step("bpf", kernel::check_bpf)?;

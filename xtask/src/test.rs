@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Only what needs neither root nor servers: lints and unit tests, without setting up
     #[arg(long)]
     fast: bool,
+    /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of downloads, half an hour
+    #[arg(long, conflicts_with = "fast")]
+    matrix: bool,
 }
 
 /// Runs all parts; the last line printed is the totals.
@@ -46,6 +49,9 @@ fn run_parts(args: &Args, totals: &mut Totals) {
         let built = part("build", totals, parts::build);
         if built {
             part("behaviour tests", totals, parts::behaviour);
+            if args.matrix {
+                part("carrier matrix", totals, parts::matrix);
+            }
         } else {
             println!("behaviour tests need the agent, which was not built");
         }

@@ -65,6 +65,8 @@ pub enum Resumption {
     Full,
     /// Resumed.
     Resumed,
+    /// Not read: where the library keeps it was not decoded. Never guessed, and left out of ratios.
+    Unknown,
 }
 
 /// How a handshake ended.
@@ -223,7 +225,11 @@ impl Engine {
         let retransmits = history.retransmits(event.begin_ns, event.header.time_ns);
         let resumed = event.hit == 1;
         let end = if event.outcome == outcome::COMPLETED {
-            End::Completed(Resumption::of(resumed))
+            End::Completed(match event.hit {
+                0 => Resumption::Full,
+                1 => Resumption::Resumed,
+                _ => Resumption::Unknown,
+            })
         } else {
             End::Failed(cause::of(&event, &history, retransmits))
         };
@@ -336,8 +342,14 @@ impl Version {
 }
 
 impl Resumption {
-    /// Both, in the order of their index.
-    pub const ALL: [Self; 2] = [Self::Full, Self::Resumed];
+    /// All, in the order of their index.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Resumed, Self::Unknown];
+
+    /// Whether a sum is shown: what is not known only where it happened.
+    #[must_use]
+    pub const fn shows(self, sum: u64) -> bool {
+        !matches!(self, Self::Unknown) || sum > 0
+    }
 
     /// Which of both.
     #[must_use]
@@ -351,6 +363,7 @@ impl Resumption {
         match self {
             Self::Full => "full",
             Self::Resumed => "resumed",
+            Self::Unknown => "unknown",
         }
     }
 }

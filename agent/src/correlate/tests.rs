@@ -5,7 +5,9 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{self, HandshakeEvent, flag, outcome, role, socket_source},
+    handshake::{
+        self, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, flag, outcome, role, socket_source,
+    },
     tcp::{self, TcpEvent},
 };
 
@@ -92,6 +94,14 @@ fn completed_handshake_carries_version_resumption_and_times() {
 }
 
 #[test]
+fn what_was_not_read_is_neither_full_nor_resumed() {
+    let mut event = handshake(1, 10 * MS, 12 * MS);
+    event.hit = HIT_UNKNOWN;
+    let seen = run(&[Event::Handshake(event)]);
+    assert_eq!(seen[0].end, End::Completed(Resumption::Unknown));
+}
+
+#[test]
 fn waits_for_tcp_events_that_arrive_later() {
     let mut engine = Engine::new(16);
     let mut out = Vec::new();
@@ -134,6 +144,8 @@ fn causes_follow_the_strongest_evidence() {
     let reset_afterwards = [tcp_event(tcp::RESET_RECEIVED, 1, 21 * MS)];
     assert_eq!(fail(&|e| e.reason = 1048, &lost), Cause::AlertReceived);
     assert_eq!(fail(&|e| e.reason = 193, &lost), Cause::LocalError);
+    let other = |e: &mut HandshakeEvent| e.reason = REASON_OTHER;
+    assert_eq!(fail(&other, &lost), Cause::LocalError);
     assert_eq!(fail(&|_| {}, &lost), Cause::PacketLoss);
     assert_eq!(fail(&|e| e.reason = 294, &lost), Cause::PacketLoss);
     assert_eq!(fail(&|_| {}, &reset), Cause::Reset);

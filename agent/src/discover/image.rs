@@ -1,13 +1,15 @@
-//! A file to plan from: its bytes, and the descriptor that the probes are attached through.
+//! A file to plan from, open: the descriptor that is read is the one that the probes are attached through.
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    io,
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use thiserror::Error;
+
+use crate::plan::Bytes;
 
 /// Largest file that is read. The largest carriers of a TLS library (statically linked runtimes) are about 130 MiB.
 const MAX_SIZE: u64 = 512 << 20;
@@ -19,21 +21,32 @@ pub(super) struct FileId {
     inode: u64,
 }
 
-/// An open file, not read yet.
-#[derive(Debug)]
-pub(super) struct Opened {
-    path: PathBuf,
-    file: File,
-    pub(super) id: FileId,
+impl FileId {
+    /// The file system that it is in.
+    pub(super) const fn device(self) -> u64 {
+        self.device
+    }
+
+    /// Its number there; on an overlay, that of the file behind it, whose upper bits may tell layers apart (`xino`).
+    pub(super) const fn number_behind(self) -> u64 {
+        self.inode & (u64::MAX >> 16)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn of(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
 }
 
-/// An open file and what was in it when it was read.
+/// An open file. It is read where it is looked at, never mapped: a file truncated under a mapping would kill the agent.
 #[derive(Debug)]
 pub struct Image {
     /// The open file.
     pub file: File,
-    /// Its content.
-    pub bytes: Vec<u8>,
+    pub(super) id: FileId,
+    size: u64,
+    /// Of its content, for what is remembered of it.
+    pub(super) modified: (i64, i64),
 }
 
 /// Why a file could not be read.
@@ -60,12 +73,28 @@ pub enum ImageError {
     },
 }
 
+/// Opens a file by the first of its names that works.
+///
+/// # Errors
+///
+/// [`ImageError`] that names the file by its last name.
+pub(super) fn open_first(names: &[PathBuf]) -> Result<Image, ImageError> {
+    let mut last = Err(ImageError::NotRegular(PathBuf::new()));
+    for name in names {
+        last = open(name);
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
 /// Opens a file by path. What it is is known then, before a byte of it is read.
 ///
 /// # Errors
 ///
 /// [`ImageError`] that names the file.
-pub(super) fn open(path: &Path) -> Result<Opened, ImageError> {
+pub(super) fn open(path: &Path) -> Result<Image, ImageError> {
     let read = |source| ImageError::Read {
         path: path.to_owned(),
         source,
@@ -91,26 +120,20 @@ pub(super) fn open(path: &Path) -> Result<Opened, ImageError> {
         device: metadata.dev(),
         inode: metadata.ino(),
     };
-    Ok(Opened {
-        path: path.to_owned(),
+    Ok(Image {
         file,
         id,
+        size,
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
     })
 }
 
-impl Opened {
-    /// Reads it whole.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError::Read`] that names the file.
-    pub(super) fn read(self) -> Result<Image, ImageError> {
-        let Self { path, file, .. } = self;
-        // Read, not mapped: a file truncated under a mapping would kill the agent.
-        let mut bytes = Vec::new();
-        match (&file).take(MAX_SIZE).read_to_end(&mut bytes) {
-            Ok(_) => Ok(Image { file, bytes }),
-            Err(source) => Err(ImageError::Read { path, source }),
-        }
+impl Bytes for Image {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> bool {
+        self.file.read_exact_at(into, offset).is_ok()
     }
 }

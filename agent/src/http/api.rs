@@ -1,13 +1,13 @@
 //! Bodies of the JSON endpoints and of the start page.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
 use crate::{
     correlate::{Cause, Resumption},
     observed::Observed,
-    status::{Library, Sensor, Status},
+    status::{Library, Reason, Sensor, Status, Uncovered},
 };
 
 /// One peer, as `/api/v1/peers` lists it.
@@ -17,7 +17,9 @@ pub(super) struct PeerRow {
     role: &'static str,
     full: u64,
     resumed: u64,
-    /// Resumed share over the window; null with no completed handshake in it.
+    /// Completed, and not known which of both.
+    unknown: u64,
+    /// Resumed share over the window; null with no handshake in it that is known to be either.
     resume_ratio: Option<f64>,
     failures: BTreeMap<&'static str, u64>,
 }
@@ -32,6 +34,7 @@ pub(super) fn peers(observed: &Observed) -> Vec<PeerRow> {
             role: key.role.label(),
             full: sums.completed[Resumption::Full as usize],
             resumed: sums.completed[Resumption::Resumed as usize],
+            unknown: sums.completed[Resumption::Unknown as usize],
             resume_ratio: stats.peers.ratio(sums, observed.pipeline.now_ns()),
             failures: Cause::ALL
                 .into_iter()
@@ -39,18 +42,6 @@ pub(super) fn peers(observed: &Observed) -> Vec<PeerRow> {
                 .map(|cause| (cause.label(), sums.failures[cause as usize]))
                 .collect(),
         })
-        .collect()
-}
-
-/// Library files, and what stands for those of handshakes that only the wire showed.
-pub(super) fn libraries(observed: &Observed) -> Vec<Library> {
-    let wire = (observed.pipeline.stats.wire > 0).then(Library::wire);
-    observed
-        .status
-        .libraries
-        .iter()
-        .cloned()
-        .chain(wire)
         .collect()
 }
 
@@ -82,6 +73,57 @@ pub(super) fn status(observed: &Observed) -> AgentStatus {
             .filter(|library| library.observed)
             .count(),
         open_handshakes: status.open_handshakes,
+    }
+}
+
+/// Who is observed, as `/api/v1/libraries` tells.
+#[derive(Debug, Serialize)]
+pub(super) struct Libraries<'a> {
+    /// Every file that carries a TLS library and is in use or at rest, observed or not.
+    libraries: Vec<LibraryRow<'a>>,
+    /// Processes that use an observed library.
+    observed_processes: u64,
+    /// Processes that use TLS libraries of which none is observed, by reason.
+    uncovered: Vec<UncoveredRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LibraryRow<'a> {
+    #[serde(flatten)]
+    library: Cow<'a, Library>,
+    processes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct UncoveredRow<'a> {
+    reason: Reason,
+    #[serde(flatten)]
+    uncovered: &'a Uncovered,
+    remedy: &'static str,
+}
+
+pub(super) fn libraries(observed: &Observed) -> Libraries<'_> {
+    let status = &observed.status;
+    let coverage = &status.coverage;
+    // What stands for the libraries of handshakes that only the wire showed.
+    let wire = (observed.pipeline.stats.wire > 0).then(Library::wire);
+    let libraries = status.libraries.iter().map(Cow::Borrowed);
+    let libraries = libraries.chain(wire.map(Cow::Owned));
+    let libraries = libraries.map(|library| LibraryRow {
+        processes: coverage.users.get(&library.key).copied().unwrap_or(0),
+        library,
+    });
+    let uncovered = coverage.uncovered.iter();
+    Libraries {
+        libraries: libraries.collect(),
+        observed_processes: coverage.observed,
+        uncovered: uncovered
+            .map(|(reason, uncovered)| UncoveredRow {
+                reason: *reason,
+                uncovered,
+                remedy: reason.remedy(),
+            })
+            .collect(),
     }
 }
 

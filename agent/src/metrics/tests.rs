@@ -12,7 +12,7 @@ use crate::{
     peers::{Groups, Naming},
     pipeline::Pipeline,
     stats::Limits,
-    status::{Library, Sensor, Status, Verdict},
+    status::{Coverage, Library, Reason, Sensor, Status, Uncovered, Verdict},
 };
 
 const MS: u64 = 1_000_000;
@@ -71,6 +71,7 @@ fn observed() -> Observed {
     let mut status = Status {
         scanned: true,
         libraries: vec![Library {
+            key: 1,
             library: "libssl.so.3".to_owned(),
             version: "3.0.19".to_owned(),
             entry: "state_machine".to_owned(),
@@ -79,6 +80,18 @@ fn observed() -> Observed {
             build_id: None,
             observed: true,
         }],
+        coverage: Coverage {
+            observed: 3,
+            uncovered: [(
+                Reason::OtherLibrary,
+                Uncovered {
+                    processes: 2,
+                    ..Uncovered::default()
+                },
+            )]
+            .into(),
+            ..Coverage::default()
+        },
         ..Status::default()
     };
     for sensor in Sensor::ALL {

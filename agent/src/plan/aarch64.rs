@@ -21,10 +21,17 @@ use registers::{FRAME, LINK, STACK};
 /// Length of every instruction, bytes.
 const LENGTH: u64 = 4;
 
+/// Instructions from `adrp` to the one that adds the offset in the page, at most.
+const MAX_APART: u64 = 40;
+
 /// The AArch64 instruction set.
 pub(super) struct Aarch64;
 
 impl Isa for Aarch64 {
+    fn name(&self) -> &'static str {
+        "aarch64"
+    }
+
     fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn> {
         let instruction = decode(image, at)?;
         Some(Insn {
@@ -44,6 +51,10 @@ impl Isa for Aarch64 {
 
     fn call(&self, image: &Image<'_>, function: u64, call: Call) -> Trace {
         interp::run(image, function, call)
+    }
+
+    fn mentions(&self, image: &Image<'_>, at: u64) -> Vec<u64> {
+        page_and_offset(image, at).into_iter().collect()
     }
 
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool {
@@ -77,6 +88,34 @@ fn decode(image: &Image<'_>, at: u64) -> Option<Instruction> {
 fn is_vector(word: u32) -> bool {
     let group = word >> 25 & 0xf;
     group == 0b0010 || (group == 0 && word >> 31 == 1)
+}
+
+/// The address that `add` completes, or that `ldr` reads from a word of the image, a few instructions behind the `adrp` of its page.
+fn page_and_offset(image: &Image<'_>, at: u64) -> Option<u64> {
+    let second = decode(image, at)?;
+    let (base, offset) = match (second.opcode, second.operands[1]) {
+        (Opcode::ADD, Operand::RegisterOrSP(_, base) | Operand::Register(_, base)) => {
+            (base, immediate(&second.operands[2])?)
+        }
+        (Opcode::LDR, Operand::RegPreIndex(base, offset, false)) => {
+            (base, u64::try_from(offset).ok()?)
+        }
+        _ => return None,
+    };
+    let page = (1..=MAX_APART).find_map(|back| {
+        let before = at.checked_sub(back * LENGTH)?;
+        let first = decode(image, before)?;
+        let is_base = matches!(first.operands[0], Operand::Register(_, number) if number == base);
+        if first.opcode != Opcode::ADRP || !is_base {
+            return None;
+        }
+        page_address(before, &first)
+    })?;
+    let address = page.checked_add(offset)?;
+    match second.opcode {
+        Opcode::ADD => Some(address),
+        _ => image.pointer(address),
+    }
 }
 
 /// Where a branch relative to its own address leads.

@@ -15,8 +15,10 @@ const MAX_INSNS: usize = 8192;
 const MAX_EDGES: usize = 4 * MAX_INSNS;
 /// Instructions before a computed jump in which its table is looked for.
 const MAX_PATH: usize = 1024;
+/// Instructions of a called function that are looked at to see that it does not come back.
+const MAX_CALLEE: usize = 16;
 /// Functions that do not come back, by the names the C library and OpenSSL give them.
-const NO_RETURN: [&[u8]; 8] = [
+pub(super) const NO_RETURN: [&[u8]; 8] = [
     b"__stack_chk_fail",
     b"abort",
     b"exit",
@@ -203,6 +205,10 @@ fn successors(isa: &dyn Isa, image: &Image<'_>, insn: &Insn) -> (Vec<u64>, bool)
         Flow::Call(target) => match outside(isa, image, target) {
             Some(name) if NO_RETURN.contains(&name) => (Vec::new(), false),
             _ if NO_RETURN.iter().any(|name| is_symbol(image, name, target)) => (Vec::new(), false),
+            // Without names and unwind tables, as in a static program, only its code tells.
+            _ if !image.knows_functions() && never_returns(isa, image, target, 1) => {
+                (Vec::new(), false)
+            }
             _ => (after.into_iter().collect(), false),
         },
         Flow::CallIndirect(word) => match word.and_then(|word| image.import(word)) {
@@ -225,6 +231,34 @@ fn is_symbol(image: &Image<'_>, name: &[u8], at: u64) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| image.symbol(name) == Some(at))
 }
 
+/// No return can be reached in the function at `function`, which is short: `__stack_chk_fail` of a static program. Functions that it
+/// calls are looked at in the same way, `levels` deep.
+fn never_returns(isa: &dyn Isa, image: &Image<'_>, function: u64, levels: usize) -> bool {
+    let mut seen = BTreeSet::from([function]);
+    let mut todo = vec![function];
+    while let Some(at) = todo.pop() {
+        let Some(insn) = isa.lift(image, at) else {
+            return false;
+        };
+        let next = match insn.flow {
+            Flow::Next | Flow::CallIndirect(_) => vec![insn.next],
+            Flow::Call(target) if levels > 0 && never_returns(isa, image, target, levels - 1) => {
+                Vec::new()
+            }
+            Flow::Call(_) => vec![insn.next],
+            Flow::Jump(target) => vec![target],
+            Flow::Branch(target) => vec![insn.next, target],
+            Flow::Trap => Vec::new(),
+            Flow::Return | Flow::JumpIndirect(_) => return false,
+        };
+        todo.extend(next.into_iter().filter(|at| seen.insert(*at)));
+        if seen.len() > MAX_CALLEE {
+            return false;
+        }
+    }
+    true
+}
+
 /// Name of the function of another image that a linkage stub (PLT) at `target` jumps to.
 fn outside<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]> {
     let mut at = target;
@@ -238,4 +272,34 @@ fn outside<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::isa;
+    use super::super::tests::{CODE, elf_of};
+    use super::*;
+
+    #[test]
+    fn only_code_without_a_way_back_never_returns() {
+        let never = |code: &[u8]| {
+            let bytes = elf_of(code);
+            let pages = crate::plan::pages::Pages::new(&bytes);
+            let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+            let isa = isa::for_machine(image.machine).expect("x86-64");
+            never_returns(isa.as_ref(), &image, CODE, 1)
+        };
+        // __stack_chk_fail and __fortify_fail of a static glibc, in short.
+        assert!(never(&[
+            0x48, 0x83, 0xec, 0x08, // sub rsp, 8
+            0xe8, 0x01, 0, 0, 0,    // call a
+            0xc3, // ret: never reached
+            0x53, // a: push rbx
+            0xe8, 0, 0, 0, 0, // call
+            0xeb, 0xf9, // jmp
+        ]));
+        assert!(!never(&[0x53, 0x74, 0x01, 0xf4, 0x5b, 0xc3])); // push; je; hlt; pop; ret
+        assert!(!never(&[0xff, 0xe0])); // jmp rax
+        assert!(!never(&[0x90; 64]));
+    }
 }

@@ -7,16 +7,23 @@ mod tables;
 
 use std::collections::HashMap;
 
+use memchr::memmem;
 use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 
 use super::NoPlan;
+use super::pages::Pages;
 use tables::MAX_ENTRIES;
+
+/// Bytes searched for a text in each segment, at most.
+const MAX_SEARCH: u64 = 64 << 20;
+/// Longest text that a search sees in one part.
+const MAX_TEXT: usize = 128;
 
 /// One ELF file.
 pub(super) struct Image<'a> {
-    bytes: &'a [u8],
+    file: &'a Pages<'a>,
     /// Machine in the header.
     pub(super) machine: elf::Machine,
     /// GNU build ID, lower-case hex.
@@ -26,6 +33,15 @@ pub(super) struct Image<'a> {
     relocations: HashMap<u64, Relocation<'a>>,
     /// Function starts from `.eh_frame_hdr`, as `(address of the table, entries)`.
     frames: Option<(u64, usize)>,
+}
+
+/// What to read of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// The symbols alone.
+    Symbols,
+    /// Relocations and unwind tables, too.
+    All,
 }
 
 /// One PT_LOAD header.
@@ -48,19 +64,19 @@ enum Relocation<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Reads the tables of `bytes`.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, NoPlan> {
+    /// Reads `tables` of `file`.
+    pub(super) fn parse(file: &'a Pages<'a>, tables: Tables) -> Result<Self, NoPlan> {
         let not_elf = |step: &'static str| move |source| NoPlan::NotElf { step, source };
-        let header = FileHeader64::<Endianness>::parse(bytes).map_err(not_elf("file header"))?;
+        let header = FileHeader64::<Endianness>::parse(file).map_err(not_elf("file header"))?;
         let endian = header.endian().map_err(not_elf("byte order"))?;
         if endian != Endianness::Little {
             return Err(NoPlan::Machine(header.e_machine(endian).0));
         }
         let programs = header
-            .program_headers(endian, bytes)
+            .program_headers(endian, file)
             .map_err(not_elf("program headers"))?;
         let mut image = Self {
-            bytes,
+            file,
             machine: header.e_machine(endian),
             build_id: None,
             segments: Vec::new(),
@@ -82,7 +98,7 @@ impl<'a> Image<'a> {
                 elf::PT_NOTE if image.build_id.is_none() => {
                     image.build_id =
                         program
-                            .notes(endian, bytes)
+                            .notes(endian, file)
                             .ok()
                             .flatten()
                             .and_then(|mut notes| {
@@ -102,13 +118,13 @@ impl<'a> Image<'a> {
                                 None
                             });
                 }
-                elf::PT_DYNAMIC => dynamic = program.data(endian, bytes).unwrap_or_default(),
+                elf::PT_DYNAMIC => dynamic = program.data(endian, file).unwrap_or_default(),
                 elf::PT_GNU_EH_FRAME => image.frames = Some((vaddr, 0)),
                 _ => {}
             }
         }
         image
-            .read_tables(header, endian, dynamic)
+            .read_tables(header, endian, dynamic, tables)
             .map_err(not_elf("section headers"))?;
         image.frames = image.frames.and_then(|(at, _)| image.frame_table(at));
         Ok(image)
@@ -142,10 +158,13 @@ impl<'a> Image<'a> {
     /// The file's bytes at an address, up to `len` of them and up to the end of the segment.
     pub(super) fn bytes_at(&self, vaddr: u64, len: usize) -> Option<&'a [u8]> {
         let (segment, inside) = self.segment(vaddr)?;
-        let start = usize::try_from(segment.offset.checked_add(inside)?).ok()?;
-        let len = len.min(usize::try_from(segment.size.checked_sub(inside)?).ok()?);
-        let end = start.checked_add(len)?.min(self.bytes.len());
-        self.bytes.get(start..end)
+        let start = segment.offset.checked_add(inside)?;
+        let left = segment
+            .size
+            .checked_sub(inside)?
+            .min(self.file.size().checked_sub(start)?);
+        self.file
+            .get(start, len.min(usize::try_from(left).unwrap_or(usize::MAX)))
     }
 
     /// Little-endian number of `size` bytes in a segment that the program cannot write, or that relocation fixes.
@@ -194,13 +213,19 @@ impl<'a> Image<'a> {
         self.segment(vaddr).is_some_and(|(segment, _)| segment.exec)
     }
 
+    /// Where the byte at an address is in the file.
+    fn offset_at(&self, vaddr: u64) -> Option<u64> {
+        let (segment, inside) = self.segment(vaddr)?;
+        segment.offset.checked_add(inside)
+    }
+
     /// Where the byte at an executable address is in the file: what a uprobe attaches to.
     pub(super) fn file_offset(&self, vaddr: u64) -> Option<u64> {
         let (segment, inside) = self.segment(vaddr).filter(|(segment, _)| segment.exec)?;
         segment
             .offset
             .checked_add(inside)
-            .filter(|offset| *offset < self.bytes.len() as u64)
+            .filter(|offset| *offset < self.file.size())
     }
 
     /// The binary search table of `.eh_frame_hdr` (LSB Core, "DWARF Extensions"), in the one encoding linkers write.
@@ -235,6 +260,11 @@ impl<'a> Image<'a> {
         start(low.checked_sub(1)?)
     }
 
+    /// Unwind tables tell where functions begin.
+    pub(super) fn knows_functions(&self) -> bool {
+        self.frames.is_some()
+    }
+
     /// A function begins here, where unwind tables tell.
     pub(super) fn is_function_start(&self, vaddr: u64) -> bool {
         self.function_around(vaddr) == Some(vaddr)
@@ -250,45 +280,60 @@ impl<'a> Image<'a> {
 
     /// Text up to the next NUL, if it is printable.
     pub(super) fn text(&self, vaddr: u64) -> Option<&'a str> {
-        let bytes = self.bytes_at(vaddr, 128)?;
+        let bytes = self.bytes_at(vaddr, MAX_TEXT)?;
         let text = std::str::from_utf8(bytes.split(|byte| *byte == 0).next()?).ok()?;
         text.chars()
             .all(|c| c.is_ascii_graphic() || c == ' ')
             .then_some(text)
     }
 
-    /// The words of the file that look like the beginning of a table, as addresses: `first`, then a zero.
-    pub(super) fn words(&self, first: u64) -> impl Iterator<Item = u64> {
-        let start = first.to_le_bytes();
-        self.segments.iter().flat_map(move |segment| {
-            let size = usize::try_from(segment.size).unwrap_or(0);
-            let bytes = self.bytes_at(segment.vaddr, size).unwrap_or_default();
+    /// The words of the file that look like the beginning of a table, as addresses: `first`, then a zero. At most `limit`.
+    pub(super) fn words(&self, first: u64, limit: usize) -> Vec<u64> {
+        let start: Vec<u8> = [first.to_le_bytes(), [0; 8]].concat();
+        let mut found = Vec::new();
+        for segment in &self.segments {
             // Segments begin anywhere in a page; words are where their addresses are multiples of eight.
             let skip = segment.vaddr.wrapping_neg() % 8;
-            let words = bytes
-                .get(skip as usize..)
-                .unwrap_or_default()
-                .chunks_exact(8);
-            let found = words
-                .enumerate()
-                .filter(move |(_, word)| *word == start)
-                .map(move |(index, _)| {
-                    segment
-                        .vaddr
-                        .wrapping_add(skip)
-                        .wrapping_add(index as u64 * 8)
-                });
-            found.filter(|at| at.checked_add(8).and_then(|at| self.number(at, 8)) == Some(0))
-        })
+            let Some(offset) = segment.offset.checked_add(skip) else {
+                continue;
+            };
+            let size = segment.size.saturating_sub(skip);
+            self.file.search(offset, size, start.len(), |at, part| {
+                let words = memmem::find_iter(part, &start)
+                    .map(|inside| at - segment.offset + inside as u64)
+                    .filter_map(|inside| segment.vaddr.checked_add(inside))
+                    .filter(|at| at % 8 == 0);
+                for word in words {
+                    // The end of one part is the beginning of the next.
+                    if found.last() != Some(&word) {
+                        found.push(word);
+                    }
+                }
+                (found.len() >= limit).then_some(())
+            });
+        }
+        found.truncate(limit);
+        found
     }
 
-    /// Read-only, non-executable bytes of the file, for a search by text.
-    pub(super) fn constants(&self) -> impl Iterator<Item = &'a [u8]> {
+    /// Shows the read-only, non-executable bytes of the file to `look`, in overlapping parts, until it returns something.
+    pub(super) fn search_constants<T>(
+        &self,
+        mut look: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Option<T> {
         let readable = self
             .segments
             .iter()
             .filter(|segment| !segment.write && !segment.exec);
-        readable
-            .filter_map(|segment| self.bytes_at(segment.vaddr, usize::try_from(segment.size).ok()?))
+        for segment in readable {
+            let size = segment.size.min(MAX_SEARCH);
+            let found = self
+                .file
+                .search(segment.offset, size, MAX_TEXT, |_, part| look(part));
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::cfg::{Graph, Node};
 use super::cut::Problem;
+use super::isa::Flow;
 use super::{NoPlan, ProbePoint};
 
 /// Exit points by address (offsets are filled in by the caller), and what they rest on.
@@ -19,9 +20,23 @@ pub(super) struct Exits {
     pub(super) evidence: String,
 }
 
+/// What becomes of a drive where a function leaves by a computed jump, its stack as at entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TailCall {
+    /// It ends there.
+    Ends,
+    /// It goes on in another function that is probed: `return ssl->method->ssl_accept(ssl)` (ssl/tls13_legacy.c of LibreSSL).
+    GoesOn,
+}
+
 /// Chooses the exits of what `graph` holds, entered at `entries`. A write at one of the `state` displacements may change
 /// what is read at an exit, so none may follow one.
-pub(super) fn choose(graph: &Graph, entries: &[u64], state: &[i64]) -> Result<Exits, NoPlan> {
+pub(super) fn choose(
+    graph: &Graph,
+    entries: &[u64],
+    state: &[i64],
+    tail_call: TailCall,
+) -> Result<Exits, NoPlan> {
     let depths = graph.depths(entries);
     let mut ways_out: BTreeSet<u64> = graph
         .nodes
@@ -31,8 +46,9 @@ pub(super) fn choose(graph: &Graph, entries: &[u64], state: &[i64]) -> Result<Ex
         .collect();
     for at in &graph.unresolved {
         // A computed jump with the stack as at entry is a tail call; any other hides part of the function.
-        match depths.get(at) {
-            Some(0) => ways_out.insert(*at),
+        match (depths.get(at), tail_call) {
+            (Some(0), TailCall::Ends) => ways_out.insert(*at),
+            (Some(0), TailCall::GoesOn) => continue,
             _ => return Err(NoPlan::UnresolvedJump { at: *at }),
         };
     }
@@ -83,7 +99,9 @@ pub(super) fn choose(graph: &Graph, entries: &[u64], state: &[i64]) -> Result<Ex
         untouched: &untouched,
         writes_state: &writes_state,
     };
-    let (at, kind) = match problem.solve() {
+    // No instruction before the parting of the ways knows whether the drive goes on elsewhere.
+    let goes_on = tail_call == TailCall::GoesOn && !graph.unresolved.is_empty();
+    let (at, kind) = match problem.solve().filter(|_| !goes_on) {
         Some(found) => found,
         None => (kept.iter().copied().collect(), "the return instructions"),
     };
@@ -114,6 +132,28 @@ pub(super) fn choose(graph: &Graph, entries: &[u64], state: &[i64]) -> Result<Ex
     Ok(Exits { points, evidence })
 }
 
+/// The return instructions of `function`, if it has no other way out: there its result is in its register.
+pub(super) fn returns(graph: &Graph, function: u64) -> Result<Vec<u64>, NoPlan> {
+    if let Some(at) = graph.unresolved.iter().next() {
+        return Err(NoPlan::UnresolvedJump { at: *at });
+    }
+    let depths = graph.depths(&[function]);
+    let ways_out = || graph.nodes.values().filter(|node| node.leaves);
+    for node in ways_out() {
+        if depths.get(&node.insn.at) != Some(&0) {
+            return Err(NoPlan::UnbalancedStack { at: node.insn.at });
+        }
+        if node.insn.flow != Flow::Return || node.insn.refused {
+            return Err(NoPlan::NoExit);
+        }
+    }
+    let all: Vec<u64> = ways_out().map(|node| node.insn.at).collect();
+    match all.as_slice() {
+        [] => Err(NoPlan::NoExit),
+        _ => Ok(all),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::elf::Image;
@@ -123,16 +163,42 @@ mod tests {
 
     /// Offset and depth of each exit of the function at the beginning of `code`; `statem.state` is at 0x48.
     fn exits(code: &[u8]) -> (Vec<(u64, u32, bool)>, String) {
+        exits_of(code, TailCall::Ends)
+    }
+
+    fn exits_of(code: &[u8], tail_call: TailCall) -> (Vec<(u64, u32, bool)>, String) {
         let bytes = elf_of(code);
-        let image = Image::parse(&bytes).expect("well-formed");
+        let pages = crate::plan::pages::Pages::new(&bytes);
+        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
         let isa = isa::for_machine(image.machine).expect("x86-64");
         let graph = Graph::walk(isa.as_ref(), &image, &[CODE]).expect("decodable");
-        let exits = choose(&graph, &[CODE], &[0x48]).expect("has exits");
+        let exits = choose(&graph, &[CODE], &[0x48], tail_call).expect("has exits");
         let points = exits
             .points
             .iter()
             .map(|point| (point.offset - CODE, point.sp_delta, point.emulated));
         (points.collect(), exits.evidence)
+    }
+
+    #[test]
+    fn drive_that_goes_on_in_another_function_has_not_ended() {
+        // The shape of tls13_legacy_accept.
+        let code = [
+            0x53, 0x48, 0x89, 0xfb, // push rbx; mov rbx, rdi
+            0xe8, 0, 0, 0, 0, // call
+            0x83, 0xf8, 0xfa, // cmp eax, -6
+            0x74, 0x02, // je 16
+            0x5b, 0xc3, // pop rbx; ret
+            0x48, 0x8b, 0x43, 0x08, // 16: mov rax, [rbx+8]
+            0x48, 0x89, 0xdf, // mov rdi, rbx
+            0x48, 0x8b, 0x40, 0x28, // mov rax, [rax+0x28]
+            0x5b, // pop rbx
+            0xff, 0xe0, // jmp rax
+        ];
+        let (points, _) = exits_of(&code, TailCall::GoesOn);
+        assert_eq!(points, [(15, 0, false)]);
+        let (points, _) = exits_of(&code, TailCall::Ends);
+        assert_eq!(points, [(12, 8, true)]);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use super::elf::Image;
 use super::isa::{Call, Isa};
-use super::trace::{Access, Place, Trace, Value};
-use super::{Behind, Evidence, Fields, NoPlan};
+use super::trace::{Access, Place, Trace, Value, offset_in_object};
+use super::{Evidence, Field, Fields, NoPlan};
 
 /// `statem.hand_state` minus `statem.state`, from 1.1.0 to 4.0: `OSSL_STATEM` begins with the five ints `state`,
 /// `write_state`, `write_state_work`, `read_state` and `read_state_work` (ssl/statem/statem.h).
@@ -15,32 +15,44 @@ pub(super) const STATE_TO_HAND_STATE: u32 = 0x14;
 const RANDOM_SIZE: i64 = 32;
 /// `SSL_CTRL_GET_SESSION_REUSED` (include/openssl/ssl.h of 1.0.2), behind the macro `SSL_session_reused`.
 const GET_SESSION_REUSED: u64 = 8;
-/// A plausible offset in a connection object; the largest is 0x1a00 or so.
-const MAX_OFFSET: i64 = 0x1_0000;
 
-/// Some accessor has a name.
-pub(super) fn has_names(ssl: &Image<'_>) -> bool {
-    ["SSL_get_state", "SSL_state", "SSL_in_init", "SSL_is_server"]
-        .iter()
-        .any(|accessor| ssl.symbol(accessor).is_some())
-}
+/// `statem.state` and `statem.hand_state`, as another way than accessors finds them.
+pub(super) type States = (Field, Field);
 
-/// Decodes all fields. `crypto` is the image that holds BIO.
+/// Decodes all fields. `crypto` is the image that holds BIO; `otherwise` is asked for the state where its accessors are not there: a
+/// program keeps of a static library only the functions that it uses.
 pub(super) fn decode(
     isa: &dyn Isa,
     ssl: &Image<'_>,
     crypto: &Image<'_>,
     evidence: &mut Evidence,
+    otherwise: impl FnOnce(&mut Evidence) -> Result<States, NoPlan>,
 ) -> Result<Fields, NoPlan> {
     let mut reader = Reader { isa, ssl, evidence };
     let states = match reader.is_legacy() {
         true => reader.legacy_states()?,
-        false => reader.states()?,
+        false => reader.states(otherwise)?,
     };
-    let (client_random, client_random_behind) = client_random(isa, ssl, reader.evidence);
     let fields = Fields {
-        server: Some(reader.required("server", "SSL_is_server")?),
+        server: reader.returned("server", "SSL_is_server", Call::default()),
         version: reader.returned("version", "SSL_version", Call::default()),
+        rwstate: reader.returned("rwstate", "SSL_want", Call::default()),
+        ..states
+    };
+    Ok(objects(isa, ssl, crypto, fields, evidence))
+}
+
+/// Adds what is an object rather than a number: the random, and both BIOs.
+pub(super) fn objects(
+    isa: &dyn Isa,
+    ssl: &Image<'_>,
+    crypto: &Image<'_>,
+    fields: Fields,
+    evidence: &mut Evidence,
+) -> Fields {
+    let client_random = client_random(isa, ssl, evidence);
+    let mut reader = Reader { isa, ssl, evidence };
+    Fields {
         rbio: reader.returned("rbio", "SSL_get_rbio", Call::default()),
         // The write BIO is behind a buffering one while `bbio` is set; null pointers lead past it.
         wbio: reader.returned(
@@ -51,18 +63,15 @@ pub(super) fn decode(
                 ..Call::default()
             },
         ),
-        rwstate: reader.returned("rwstate", "SSL_want", Call::default()),
         client_random,
-        client_random_behind,
         bio_flags: Reader {
             isa,
             ssl: crypto,
             evidence: reader.evidence,
         }
         .bio_flags(),
-        ..states
-    };
-    Ok(fields)
+        ..fields
+    }
 }
 
 struct Reader<'r, 'a> {
@@ -73,14 +82,7 @@ struct Reader<'r, 'a> {
 
 /// Offset in the root object, if `place` is there.
 pub(super) fn in_root(place: Place) -> Option<u32> {
-    (place.object == 0).then(|| in_object(place.offset))?
-}
-
-/// An offset, if it is plausible.
-fn in_object(offset: i64) -> Option<u32> {
-    (0..MAX_OFFSET)
-        .contains(&offset)
-        .then(|| u32::try_from(offset).ok())?
+    (place.object == 0).then(|| offset_in_object(place.offset))?
 }
 
 /// `SSL_get_client_random(ssl, out, 32)` copies the random: by `memcpy`, or by reads of its parts. It is in the connection, or
@@ -89,28 +91,17 @@ pub(super) fn client_random(
     isa: &dyn Isa,
     ssl: &Image<'_>,
     evidence: &mut Evidence,
-) -> (Option<u32>, Option<Behind>) {
+) -> Option<Field> {
     const ACCESSOR: &str = "SSL_get_client_random";
     let mut reader = Reader { isa, ssl, evidence };
     let call = Call {
         size: RANDOM_SIZE.unsigned_abs(),
         ..Call::default()
     };
-    let trace = reader.trace(ACCESSOR, call);
-    let place = trace.as_ref().and_then(copied_from);
-    let behind = place.zip(trace).and_then(|(place, trace)| {
-        Some(Behind {
-            pointer: in_root(trace.origin(place.object)?)?,
-            offset: in_object(place.offset)?,
-        })
-    });
-    if let Some(Behind { pointer, offset }) = behind {
-        let text = format!("{ACCESSOR} reads {offset:#x} behind the pointer at {pointer:#x}");
-        reader.evidence.push(("client_random", text));
-        return (None, behind);
-    }
-    let offset = place.and_then(in_root);
-    (reader.note("client_random", ACCESSOR, offset), None)
+    let field = reader
+        .trace(ACCESSOR, call)
+        .and_then(|trace| trace.field(copied_from(&trace)?));
+    reader.note("client_random", ACCESSOR, field)
 }
 
 /// Where the 32 bytes that a function copied were.
@@ -139,64 +130,71 @@ impl Reader<'_, '_> {
     }
 
     /// The field whose content `accessor` returns.
-    fn returned(&mut self, field: &'static str, accessor: &str, call: Call) -> Option<u32> {
-        let offset = self
+    fn returned(&mut self, field: &'static str, accessor: &str, call: Call) -> Option<Field> {
+        let found = self
             .trace(accessor, call)
-            .and_then(|trace| in_root(trace.source(trace.returned?)?));
-        self.note(field, accessor, offset)
+            .and_then(|trace| trace.field(trace.source(trace.returned?)?));
+        self.note(field, accessor, found)
     }
 
-    fn note(&mut self, field: &'static str, accessor: &str, offset: Option<u32>) -> Option<u32> {
-        let text = match (offset, self.ssl.symbol(accessor)) {
-            (Some(offset), _) => format!("{accessor} reads {offset:#x}"),
+    fn note(&mut self, field: &'static str, accessor: &str, found: Option<Field>) -> Option<Field> {
+        let text = match (found, self.ssl.symbol(accessor)) {
+            (Some(found), _) => format!("{accessor} reads {found}"),
             (None, Some(at)) => format!("{accessor} at {at:#x} names no field of the connection"),
             (None, None) => format!("{accessor} is not there"),
         };
         self.evidence.push((field, text));
-        offset
+        found
     }
 
-    fn required(&mut self, field: &'static str, accessor: &'static str) -> Result<u32, NoPlan> {
-        self.returned(field, accessor, Call::default())
-            .ok_or(NoPlan::Field { field, accessor })
-    }
-
-    /// OpenSSL 1.0.2 and earlier: `SSL_get_state` is a macro there (include/openssl/ssl.h), from 1.1.0 on it is a function.
+    /// OpenSSL 1.0.2 and earlier, and LibreSSL: `SSL_get_state` is a macro there (include/openssl/ssl.h), from 1.1.0 on it is a function.
     fn is_legacy(&self) -> bool {
         self.ssl.symbol("SSL_get_state").is_none() && self.ssl.symbol("SSL_state").is_some()
     }
 
     /// State and result of the handshake from 1.1.0 on.
-    fn states(&mut self) -> Result<Fields, NoPlan> {
-        let hand_state = self.required("hand_state", "SSL_get_state")?;
+    fn states(
+        &mut self,
+        otherwise: impl FnOnce(&mut Evidence) -> Result<States, NoPlan>,
+    ) -> Result<Fields, NoPlan> {
+        let hand_state = self.returned("hand_state", "SSL_get_state", Call::default());
+        let named = hand_state.and_then(|hand_state| Some((self.state(hand_state)?, hand_state)));
+        let (state, hand_state) = match named {
+            Some(states) => states,
+            None => otherwise(self.evidence)?,
+        };
         Ok(Fields {
             hand_state: Some(hand_state),
-            state: Some(self.state(hand_state)?),
-            in_init: Some(self.required("in_init", "SSL_in_init")?),
-            hit: Some(self.required("hit", "SSL_session_reused")?),
+            state: Some(state),
+            in_init: self.returned("in_init", "SSL_in_init", Call::default()),
+            hit: self.returned("hit", "SSL_session_reused", Call::default()),
             ..Fields::default()
         })
     }
 
-    /// State and result of the handshake before 1.1.0, where `SSL_session_reused` is a macro: `SSL_ctrl` hands its command to
-    /// `ssl3_ctrl` in all methods that are not SSL 2.
+    /// State and result of the handshake before 1.1.0 and in LibreSSL, where `SSL_session_reused` is a macro: `SSL_ctrl` hands its
+    /// command to `ssl3_ctrl`, in 1.0.2 through the method of all versions but SSL 2, in LibreSSL directly.
     fn legacy_states(&mut self) -> Result<Fields, NoPlan> {
         let call = Call {
             command: Some(GET_SESSION_REUSED),
             ..Call::default()
         };
-        let (field, accessor) = ("hit", "ssl3_ctrl");
-        let hit = self.returned(field, accessor, call);
+        let (field, accessor) = ("legacy_state", "SSL_state");
+        let state = self.returned(field, accessor, Call::default());
         Ok(Fields {
-            legacy_state: Some(self.required("legacy_state", "SSL_state")?),
-            hit: Some(hit.ok_or(NoPlan::Field { field, accessor })?),
+            legacy_state: Some(state.ok_or(NoPlan::Field { field, accessor })?),
+            hit: self
+                .returned("hit", "ssl3_ctrl", call)
+                .or_else(|| self.returned("hit", "SSL_ctrl", call)),
             ..Fields::default()
         })
     }
 
     /// `SSL_in_before` compares `hand_state` and `state` with 0.
-    fn state(&mut self, hand_state: u32) -> Result<u32, NoPlan> {
-        let expected = hand_state.checked_sub(STATE_TO_HAND_STATE);
+    fn state(&mut self, hand_state: Field) -> Option<Field> {
+        let expected = hand_state
+            .in_connection()
+            .and_then(|offset| offset.checked_sub(STATE_TO_HAND_STATE));
         let reads = self
             .trace("SSL_in_before", Call::default())
             .map(|trace| trace.reads)
@@ -205,11 +203,7 @@ impl Reader<'_, '_> {
             .iter()
             .filter_map(|read| in_root(read.place))
             .find(|offset| Some(*offset) == expected);
-        let error = NoPlan::Field {
-            field: "state",
-            accessor: "SSL_in_before",
-        };
-        self.note("state", "SSL_in_before", state).ok_or(error)
+        self.note("state", "SSL_in_before", state.map(Field::direct))
     }
 
     /// `BIO_test_flags` returns `flags` masked with its argument: the one number it reads.
@@ -219,6 +213,7 @@ impl Reader<'_, '_> {
             [Access { place, size: 4, .. }] => in_root(*place),
             _ => None,
         });
-        self.note("bio_flags", "BIO_test_flags", offset)
+        self.note("bio_flags", "BIO_test_flags", offset.map(Field::direct))
+            .map(|field| field.offset)
     }
 }

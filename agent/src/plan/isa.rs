@@ -5,14 +5,17 @@
 
 use object::elf;
 
-use super::NoPlan;
 use super::aarch64::Aarch64;
 use super::elf::Image;
 use super::trace::Trace;
 use super::x86_64::X86_64;
+use super::{Field, NoPlan};
 
 /// An instruction set, as far as planning needs it. Implementations are pure and bounded.
 pub(super) trait Isa {
+    /// Its name, as Rust's.
+    fn name(&self) -> &'static str;
+
     /// Decodes the instruction at `at`; `None` where there is no executable byte or no valid instruction.
     fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn>;
 
@@ -21,6 +24,9 @@ pub(super) trait Isa {
 
     /// Runs the function at `function` on imagined objects: argument 0 is the root object, the rest as `call` says.
     fn call(&self, image: &Image<'_>, function: u64, call: Call) -> Trace;
+
+    /// Addresses that the instruction at `at` puts into a register, or finds in the words of the image that it reads.
+    fn mentions(&self, image: &Image<'_>, at: u64) -> Vec<u64>;
 
     /// The instruction at `at` goes on to the next one and leaves the registers of arguments 0, 1 and 2 alone: a probe on
     /// the next one sees the same arguments.
@@ -38,6 +44,21 @@ pub(super) struct Call {
     pub(super) size: u64,
     /// Pointers inside objects are null instead of leading to further imagined objects.
     pub(super) null_pointers: bool,
+    /// The run ends where control comes to this address, and argument 1 of the function there counts as returned.
+    pub(super) until: Option<u64>,
+    /// What memory holds at these places of the objects.
+    pub(super) given: [Option<Given>; 2],
+    /// What each call made returns; `None` is unknown.
+    pub(super) calls: Option<u64>,
+}
+
+/// Content of one place in an imagined object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Given {
+    /// The place; its mask does not count.
+    pub(super) field: Field,
+    /// The number there, a null pointer included.
+    pub(super) value: u64,
 }
 
 /// One decoded instruction.

@@ -10,6 +10,8 @@ use super::trace::{Access, Place, Trace, Value};
 
 /// A pointer that leads to nothing the function may read, for arguments that must not be null.
 const SOMEWHERE: u64 = 0x7200_0000_0000;
+/// Addresses below this are fields of an object that is not there, though the file may begin at address 0.
+const NULL_PAGE: u64 = 0x1000;
 /// Stack slots kept, at most: hostile code costs bounded memory.
 const MAX_SLOTS: usize = 256;
 
@@ -47,11 +49,32 @@ impl<'m, 'a> Memory<'m, 'a> {
         ]
     }
 
+    /// What a call made returns, where that was said.
+    pub(super) const fn calls_return(&self) -> Option<u64> {
+        self.call.calls
+    }
+
+    /// What was said to be at `place`.
+    fn given(&self, place: Place) -> Option<Value> {
+        let mut given = self.call.given.iter().flatten().peekable();
+        given.peek()?;
+        let field = self.trace.field(place)?;
+        given
+            .find(|given| given.field.bits(field.mask) == field)
+            .map(|given| Value::Number(given.value))
+    }
+
+    /// A word of an object of which a part is used: no pointer, but a number (`s->s3->flags & TLS1_FLAGS_STATELESS`).
+    pub(super) fn narrowed(&self, word: Value) -> Value {
+        self.trace.source(word).map_or(Value::Unknown, Value::Field)
+    }
+
     /// Reads memory.
     pub(super) fn load(&mut self, address: Value, size: usize) -> Value {
         match address {
             Value::Pointer(place) => {
                 let value = match size {
+                    1..=8 if let Some(given) = self.given(place) => given,
                     8 if !self.call.null_pointers => self
                         .trace
                         .object_at(place)
@@ -64,6 +87,7 @@ impl<'m, 'a> Memory<'m, 'a> {
                 self.trace.read(Access { place, size, value });
                 value
             }
+            Value::Number(..NULL_PAGE) => Value::Unknown,
             Value::Number(address) => self
                 .image
                 .constant(address, size)

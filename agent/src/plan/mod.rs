@@ -5,20 +5,27 @@
 //! and run is bounded.
 //!
 //! Its rooms: `elf` reads the file; `isa` is the seam to a machine, with `x86_64` and `aarch64` behind it; `memory` is what an
-//! abstract call sees and `trace` what it leaves; `statem` and `fields` ask such calls, `shape` and `nameless` do without names;
-//! `cfg` follows control, `exits` and `cut` choose where it ends, `points` makes probe points of all that.
+//! abstract call sees and `trace` what it leaves; `statem` and `fields` ask such calls, `experiment` and `boringssl` ask what changes
+//! them, `shape` and `nameless` do without names; `cfg` follows control, `exits` and `cut` choose where it ends, `points` makes probe
+//! points of all that; `drives` chooses the hook.
 
 mod aarch64;
+mod behaviour;
 mod boringssl;
+mod carrier;
 mod cfg;
 mod cut;
+mod drives;
 mod elf;
 mod exits;
+mod experiment;
+mod field;
 mod fields;
 mod isa;
 mod memory;
 mod nameless;
 mod no_plan;
+mod pages;
 mod points;
 mod shape;
 mod statem;
@@ -30,18 +37,21 @@ mod x86_64;
 
 use serde::Serialize;
 
+pub use carrier::{Carrier, by_text, defines_tls, needed_crypto};
+pub use field::Field;
 pub use no_plan::NoPlan;
+pub use pages::Bytes;
 
-use cfg::Graph;
-use elf::Image;
+use elf::{Image, Tables};
+use pages::Pages;
 
-/// Bytes of the files a plan is made from.
-#[derive(Debug, Clone, Copy)]
+/// The files a plan is made from.
+#[derive(Clone, Copy)]
 pub struct Images<'a> {
     /// The file that holds the TLS state machine (`libssl.so.3`).
-    pub ssl: &'a [u8],
+    pub ssl: &'a dyn Bytes,
     /// The file that holds BIO and error queue (`libcrypto.so.3`), when it is another one.
-    pub crypto: Option<&'a [u8]>,
+    pub crypto: Option<&'a dyn Bytes>,
 }
 
 /// Where to probe one library, and where its connection object keeps what is read.
@@ -51,8 +61,12 @@ pub struct Plan {
     pub version: Option<String>,
     /// GNU build ID of the ssl image, lower-case hex.
     pub build_id: Option<String>,
+    /// Whose code it is, as Rust names it (`x86_64`, `aarch64`).
+    pub machine: &'static str,
     /// How the handshake drive was found.
     pub hook: Hook,
+    /// The second argument of the probed function is the role, at each entry: not 0 on the accepting side.
+    pub role_in_argument: bool,
     /// Instructions of which exactly one runs when a drive of the state machine begins; the connection object is the first
     /// argument.
     pub entries: Vec<ProbePoint>,
@@ -65,6 +79,8 @@ pub struct Plan {
     pub error: Option<ErrorProbe>,
     /// Where the connection object keeps what is read.
     pub fields: Fields,
+    /// What tells how far a handshake is.
+    pub basis: Basis,
     /// What each part of the plan rests on, for people: `(part, evidence)`.
     pub evidence: Vec<(&'static str, String)>,
 }
@@ -78,6 +94,29 @@ pub enum Hook {
     /// The functions in the method tables, each with a body of its own. In 1.0.2 one of them may run inside another one with
     /// the same connection object (`ssl23_accept` calls `ssl3_accept`), with another stack pointer.
     MethodTable,
+    /// The exported function `SSL_do_handshake`, with those beside it that do not call it. All exits are returns.
+    DoHandshake,
+}
+
+/// What tells how far a handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Exported accessors.
+    ExportedAccessors,
+    /// The state machine's own code: the accessors have no names.
+    StateMachine,
+}
+
+impl Basis {
+    /// Label value.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ExportedAccessors => "exported_accessors",
+            Self::StateMachine => "state_machine",
+        }
+    }
 }
 
 /// One instruction to probe.
@@ -103,47 +142,40 @@ pub struct ErrorProbe {
     pub reason_arg: u8,
 }
 
-/// Offsets of fields in the connection object (`SSL`/`SSL_CONNECTION`), bytes; `None` where not decoded.
+/// Where the connection object keeps what is read; `None` where not decoded. How far the handshake is stands in one of three
+/// groups: `state`, `hand_state` and `in_init`; `legacy_state`; `handshake` and `step`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Fields {
     /// `statem.state` (int): 0 uninitialised, 1 error, 2 reading, 3 writing, 4 finished.
-    pub state: Option<u32>,
+    pub state: Option<Field>,
     /// `statem.hand_state` (int): 0 before, 1 `TLS_ST_OK`.
-    pub hand_state: Option<u32>,
+    pub hand_state: Option<Field>,
     /// `statem.in_init` (int).
-    pub in_init: Option<u32>,
-    /// `server` (int): 1 on the accepting side.
-    pub server: Option<u32>,
-    /// `version` (int): wire version, 0x0303 and so on.
-    pub version: Option<u32>,
-    /// `hit` (int): 1 where the session was resumed.
-    pub hit: Option<u32>,
-    /// `rbio` (pointer).
-    pub rbio: Option<u32>,
-    /// `wbio` (pointer).
-    pub wbio: Option<u32>,
-    /// `rwstate` (int), as `SSL_want` returns it.
-    pub rwstate: Option<u32>,
-    /// `s3.client_random` (32 bytes), where `s3` is a part of the connection object: 3.0 and later.
-    pub client_random: Option<u32>,
-    /// `s3->client_random` (32 bytes), where `s3` is an object of its own: before 3.0. Never together with `client_random`.
-    pub client_random_behind: Option<Behind>,
-    /// `state` (int) of 1.0.2 and earlier, which has neither `state` nor `hand_state` nor `in_init` of later versions. Exactly
-    /// one of `state` and `legacy_state` is known in a plan. Values (include/openssl/ssl.h and ssl3.h of 1.0.2): 0x6000
+    pub in_init: Option<Field>,
+    /// `state` (int) of OpenSSL 1.0.2 and of LibreSSL. Values (include/openssl/ssl.h and ssl3.h of 1.0.2): 0x6000
     /// (accepting) and 0x5000 (connecting) before a handshake, 3 `SSL_ST_OK` after it, 0x3004 where it is to be repeated,
     /// 0x3005 `SSL_ST_ERR`; any other number is a step of a running handshake.
-    pub legacy_state: Option<u32>,
-    /// `BIO.flags` (int) in a BIO object, from the crypto image.
+    pub legacy_state: Option<Field>,
+    /// `s3->hs` (pointer) of BoringSSL: null but while a handshake runs.
+    pub handshake: Option<Field>,
+    /// `s3->hs->state` (int) of BoringSSL: 0 before its first step.
+    pub step: Option<Field>,
+    /// `server`: not 0 on the accepting side.
+    pub server: Option<Field>,
+    /// `version`: wire version, 0x0303 and so on.
+    pub version: Option<Field>,
+    /// `hit`: not 0 where the session was resumed.
+    pub hit: Option<Field>,
+    /// `rbio` (pointer).
+    pub rbio: Option<Field>,
+    /// `wbio` (pointer).
+    pub wbio: Option<Field>,
+    /// `rwstate` (int), as `SSL_want` returns it.
+    pub rwstate: Option<Field>,
+    /// `client_random` (32 bytes): in the connection object from 3.0 on, behind its pointer `s3` before.
+    pub client_random: Option<Field>,
+    /// `BIO.flags` (int) in a BIO object, from the crypto image: offset, bytes.
     pub bio_flags: Option<u32>,
-}
-
-/// A place behind a pointer in the connection object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Behind {
-    /// Offset of the pointer in the connection object, bytes.
-    pub pointer: u32,
-    /// Offset in what the pointer leads to, bytes.
-    pub offset: u32,
 }
 
 /// `(part, evidence)`.
@@ -156,11 +188,13 @@ type Evidence = Vec<(&'static str, String)>;
 /// # Errors
 /// [`NoPlan`] says which step failed on the ssl image.
 pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
-    let ssl = Image::parse(images.ssl)?;
+    let ssl = Pages::new(images.ssl);
+    let crypto = images.crypto.map(Pages::new);
+    let ssl = Image::parse(&ssl, Tables::All)?;
     let isa = isa::for_machine(ssl.machine)?;
     let isa = isa.as_ref();
     let mut evidence = Evidence::new();
-    let crypto = match images.crypto.map(Image::parse) {
+    let crypto = match crypto.as_ref().map(|file| Image::parse(file, Tables::All)) {
         Some(Ok(image)) if image.machine == ssl.machine => Some(image),
         Some(Ok(_)) => {
             evidence.push((
@@ -175,15 +209,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         }
         None => None,
     };
-    let entries = statem::find(isa, &ssl, &mut evidence)?;
-    let graph = Graph::walk(isa, &ssl, &entries.functions)?;
-    let bio = crypto.as_ref().unwrap_or(&ssl);
-    let fields = match fields::has_names(&ssl) {
-        true => fields::decode(isa, &ssl, bio, &mut evidence)?,
-        false => nameless::decode(isa, &ssl, &graph, &entries, &mut evidence)?,
-    };
-    let begin = points::begin(isa, &ssl, &graph, &entries)?;
-    let end = points::end(isa, &ssl, graph, &entries, &fields, &mut evidence)?;
+    let drives = drives::find(isa, &ssl, crypto.as_ref().unwrap_or(&ssl), &mut evidence)?;
     let free = ssl
         .symbol("SSL_free")
         .and_then(|at| points::start_of(isa, &ssl, at));
@@ -197,12 +223,15 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
             .and_then(|image| version::find(isa, image))
             .or_else(|| version::find(isa, &ssl)),
         build_id: ssl.build_id.clone(),
-        hook: entries.hook,
-        entries: begin,
-        exits: end,
+        machine: isa.name(),
+        hook: drives.hook,
+        role_in_argument: drives.role_in_argument,
+        entries: drives.entries,
+        exits: drives.exits,
         free,
         error,
-        fields,
+        fields: drives.fields,
+        basis: drives.basis,
         evidence,
     })
 }

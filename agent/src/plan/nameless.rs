@@ -1,15 +1,15 @@
 //! Where a library without names keeps its state: read from the state machine itself.
 //!
-//! Called by `plan` where no accessor has a name. `state_machine` (ssl/statem/statem.c) begins with
+//! Called by `drives` where the accessors of the state have no name. `state_machine` (ssl/statem/statem.c) begins with
 //! `if (st->state == MSG_FLOW_ERROR) return -1;`, so the first number that both roles read from the connection is `state`. This holds
 //! only if the rest of it writes there too, and where `hand_state` must then be. All other fields stay unknown.
 
 use super::cfg::Graph;
 use super::elf::Image;
-use super::fields::{STATE_TO_HAND_STATE, in_root};
+use super::fields::{STATE_TO_HAND_STATE, States, in_root};
 use super::isa::{Call, Isa};
 use super::statem::Entries;
-use super::{Evidence, Fields, Hook, NoPlan};
+use super::{Evidence, Field, Hook, NoPlan};
 
 /// Decodes `state` and `hand_state` from the functions that `graph` holds.
 pub(super) fn decode(
@@ -18,7 +18,7 @@ pub(super) fn decode(
     graph: &Graph,
     entries: &Entries,
     evidence: &mut Evidence,
-) -> Result<Fields, NoPlan> {
+) -> Result<States, NoPlan> {
     let at = entries.functions.first().copied().unwrap_or_default();
     let failed = |why| NoPlan::NamelessState { at, why };
     if entries.hook != Hook::StateMachine {
@@ -59,9 +59,5 @@ pub(super) fn decode(
             "no names; both roles read {state:#x} first, and writes there and to {hand_state:#x}"
         ),
     ));
-    Ok(Fields {
-        state: Some(state),
-        hand_state: Some(hand_state),
-        ..Fields::default()
-    })
+    Ok((Field::direct(state), Field::direct(hand_state)))
 }

@@ -26,10 +26,10 @@ pub enum NoPlan {
         /// The function.
         function: &'static str,
     },
-    /// The library is BoringSSL, whose handshake has another design than OpenSSL's.
+    /// The library is BoringSSL and has no names, and its handshake has no table by which it could be found.
     #[error(
-        "failed to plan probes: this is BoringSSL, whose handshakes are not driven by OpenSSL's state machine and are not \
-         observed yet"
+        "failed to find SSL_do_handshake: this is BoringSSL with its symbols stripped, and nothing else shows where its handshakes are \
+         driven; use a build that keeps its symbols, or one that links a shared BoringSSL"
     )]
     BoringSsl,
     /// The function that sets the handshake function does not take it from a method table.

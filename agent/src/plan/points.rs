@@ -4,10 +4,10 @@
 
 use super::cfg::Graph;
 use super::elf::Image;
-use super::exits;
+use super::exits::{self, TailCall};
 use super::isa::Isa;
 use super::statem::{self, Entries};
-use super::{ErrorProbe, Evidence, Fields, NoPlan, ProbePoint};
+use super::{ErrorProbe, Evidence, Fields, Hook, NoPlan, ProbePoint};
 
 /// Where drives begin: in each function, or at the jumps to a common body if only those are cheap.
 pub(super) fn begin(
@@ -53,7 +53,7 @@ pub(super) fn end(
     ]
     .into_iter()
     .flatten()
-    .map(i64::from)
+    .map(|field| i64::from(field.offset))
     .collect();
     // As soon as there are more instructions than in the whole, some belong to two functions.
     let mut alone = Vec::new();
@@ -68,9 +68,13 @@ pub(super) fn end(
         Some(0) => alone,
         _ => vec![(entries.functions.clone(), whole)],
     };
+    let tail_call = match entries.hook {
+        Hook::MethodTable => TailCall::GoesOn,
+        Hook::StateMachine | Hook::DoHandshake => TailCall::Ends,
+    };
     let mut points = Vec::new();
     for (functions, graph) in graphs {
-        let exits = exits::choose(&graph, &functions, &state)?;
+        let exits = exits::choose(&graph, &functions, &state, tail_call)?;
         evidence.push(("exits", exits.evidence));
         for point in exits.points {
             let at = point.offset;
@@ -84,7 +88,7 @@ pub(super) fn end(
 }
 
 /// The probe point of the instruction at `at`.
-fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Option<ProbePoint> {
+pub(super) fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Option<ProbePoint> {
     let insn = isa.lift(image, at)?;
     let sp_delta = u32::try_from(depth.checked_neg()?).ok()?;
     Some(ProbePoint {

@@ -33,8 +33,8 @@ pub(super) struct Found {
 /// Searches for the tables; `None` unless one reading of them alone makes sense.
 pub(super) fn find(image: &Image<'_>) -> Option<Found> {
     let tables: Vec<(u64, Vec<u64>)> = image
-        .words(ANY_VERSION)
-        .take(MAX_CANDIDATES)
+        .words(ANY_VERSION, MAX_CANDIDATES)
+        .into_iter()
         .filter_map(|at| Some((at, slots(image, at.checked_add(16)?)?)))
         .take(MAX_TABLES)
         .collect();

@@ -17,6 +17,8 @@ use super::{Evidence, Hook, NoPlan, boringssl, shape};
 const METHOD_FAMILIES: [&str; 3] = ["TLS", "DTLS", "SSLv"];
 /// Such functions called, at most; there are 27 at most.
 const MAX_METHODS: usize = 64;
+/// Instructions of a function that does nothing but raise an error, at most.
+const MAX_STUB: usize = 16;
 /// Instructions looked at before an entry to find one that is cheap to probe.
 const MAX_PROLOGUE: usize = 16;
 
@@ -24,6 +26,8 @@ const MAX_PROLOGUE: usize = 16;
 pub(super) struct Entries {
     /// How they were found.
     pub(super) hook: Hook,
+    /// The second argument of the common body is the role.
+    pub(super) role_in_argument: bool,
     /// The functions to accept and to connect.
     pub(super) roles: Vec<u64>,
     /// Where functions begin, by address: what exits are searched from.
@@ -38,9 +42,6 @@ pub(super) fn find(
     image: &Image<'_>,
     evidence: &mut Evidence,
 ) -> Result<Entries, NoPlan> {
-    if boringssl::has_its_names(image) {
-        return Err(NoPlan::BoringSsl);
-    }
     let function = "SSL_set_accept_state";
     let (accept, connect) = if image.symbol(function).is_some() {
         by_name(isa, image, evidence)?
@@ -60,22 +61,18 @@ pub(super) fn find(
         ));
         (vec![found.accept], vec![found.connect])
     };
-    if let ([accept], [connect]) = (accept.as_slice(), connect.as_slice())
-        && let Some((body, jumps)) = common_body(isa, image, *accept, *connect)?
-    {
+    let accept = without_stubs(isa, image, accept);
+    let connect = without_stubs(isa, image, connect);
+    if let Some(entries) = one_body(isa, image, &accept, &connect)? {
         evidence.push((
             "state machine",
             format!(
-                "accept and connect both jump to {body:#x}, from {}",
-                addresses(&jumps)
+                "accept and connect both jump to {}, from {}",
+                addresses(&entries.functions),
+                addresses(&entries.jumps)
             ),
         ));
-        return Ok(Entries {
-            hook: Hook::StateMachine,
-            roles: vec![*accept, *connect],
-            functions: vec![body],
-            jumps,
-        });
+        return Ok(entries);
     }
     evidence.push((
         "state machine",
@@ -84,10 +81,57 @@ pub(super) fn find(
     let functions: Vec<u64> = accept.into_iter().chain(connect).collect();
     Ok(Entries {
         hook: Hook::MethodTable,
+        role_in_argument: false,
         roles: functions.clone(),
         functions,
         jumps: Vec::new(),
     })
+}
+
+/// The functions without those that do next to nothing, if that leaves any: where all tables of servers serve clients too, or a program
+/// keeps only the tables of clients, `ssl_undefined_function` is in one of the two slots alone and looks like a role of its own.
+fn without_stubs(isa: &dyn Isa, image: &Image<'_>, functions: Vec<u64>) -> Vec<u64> {
+    let is_stub = |function: u64| {
+        Graph::walk(isa, image, &[function]).is_ok_and(|graph| graph.nodes.len() <= MAX_STUB)
+    };
+    let real = functions.iter().copied();
+    let real: Vec<u64> = real.filter(|function| !is_stub(*function)).collect();
+    match real.is_empty() {
+        true => functions,
+        false => real,
+    }
+}
+
+/// The one function to accept and the one to connect, if they have a common body.
+fn one_body(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    accept: &[u64],
+    connect: &[u64],
+) -> Result<Option<Entries>, NoPlan> {
+    let ([accept], [connect]) = (accept, connect) else {
+        return Ok(None);
+    };
+    let Some((body, jumps)) = common_body(isa, image, *accept, *connect)? else {
+        return Ok(None);
+    };
+    Ok(Some(Entries {
+        hook: Hook::StateMachine,
+        role_in_argument: passes_role(isa, image, *accept, body, 1)
+            && passes_role(isa, image, *connect, body, 0),
+        roles: vec![*accept, *connect],
+        functions: vec![body],
+        jumps,
+    }))
+}
+
+/// `ossl_statem_accept` calls `state_machine(s, 1)`, `ossl_statem_connect` calls `state_machine(s, 0)`.
+fn passes_role(isa: &dyn Isa, image: &Image<'_>, function: u64, body: u64, role: u64) -> bool {
+    let call = Call {
+        until: Some(body),
+        ..Call::default()
+    };
+    isa.call(image, function, call).returned == Some(Value::Number(role))
 }
 
 /// The functions to accept and to connect in the tables that the `*_method` functions hand out.

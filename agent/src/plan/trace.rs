@@ -2,6 +2,11 @@
 //!
 //! Filled by an [`Isa`](super::isa::Isa), read by `fields` and `statem`.
 
+use super::Field;
+use super::field::MAX_POINTERS;
+
+/// A plausible offset in a connection object; the largest is 0x1a00 or so.
+const MAX_OFFSET: i64 = 0x1_0000;
 /// Objects imagined in one call, at most.
 const MAX_OBJECTS: usize = 256;
 /// Reads, writes and calls kept of one call, at most.
@@ -17,6 +22,13 @@ pub(super) struct Place {
     pub(super) object: Object,
     /// Offset in it, bytes.
     pub(super) offset: i64,
+}
+
+/// An offset, if it is plausible.
+pub(super) fn offset_in_object(offset: i64) -> Option<u32> {
+    (0..MAX_OFFSET)
+        .contains(&offset)
+        .then(|| u32::try_from(offset).ok())?
 }
 
 /// What a register or a stack slot holds.
@@ -78,6 +90,25 @@ impl Trace {
     /// Where the pointer to an object was read; `None` for the root.
     pub(super) fn origin(&self, object: Object) -> Option<Place> {
         self.origins.get(object.checked_sub(1)?).copied()
+    }
+
+    /// The way to a place from the root object, if few enough pointers lead there and all offsets are plausible.
+    pub(super) fn field(&self, place: Place) -> Option<Field> {
+        let mut through = [None; MAX_POINTERS];
+        let mut object = place.object;
+        while let Some(origin) = self.origin(object) {
+            through.rotate_right(1);
+            let first = through.first_mut()?;
+            if first.is_some() {
+                return None;
+            }
+            *first = Some(offset_in_object(origin.offset)?);
+            object = origin.object;
+        }
+        Some(Field {
+            through,
+            ..Field::direct(offset_in_object(place.offset)?)
+        })
     }
 
     /// The place a value was read from, be it a number or a pointer.

@@ -2,14 +2,14 @@
 //!
 //! Called by `plan`. It is read the way a program would (`OpenSSL_version(OPENSSL_VERSION)`), else searched for.
 
+use memchr::memrchr;
+
 use super::elf::Image;
 use super::isa::{Call, Isa};
 use super::trace::Value;
 
 /// What the text begins with (`OPENSSL_VERSION_TEXT`, include/openssl/opensslv.h).
 const PREFIX: &str = "OpenSSL ";
-/// Bytes searched in each segment, at most.
-const MAX_SEARCH: usize = 16 << 20;
 
 /// `3.0.19`, from `OpenSSL 3.0.19 27 Jan 2026`.
 pub(super) fn find(isa: &dyn Isa, image: &Image<'_>) -> Option<String> {
@@ -26,12 +26,13 @@ pub(super) fn find(isa: &dyn Isa, image: &Image<'_>) -> Option<String> {
                 _ => None,
             }
         });
-    told.or_else(|| image.constants().find_map(search))
+    told.or_else(|| image.search_constants(search))
 }
 
 fn search(bytes: &[u8]) -> Option<String> {
-    let bytes = bytes.get(..bytes.len().min(MAX_SEARCH))?;
-    let strings = bytes
+    // What the last NUL does not end may go on in the next part.
+    let whole = memrchr(0, bytes).and_then(|end| bytes.get(..end))?;
+    let strings = whole
         .split(|byte| *byte == 0)
         .filter(|string| string.starts_with(PREFIX.as_bytes()));
     strings

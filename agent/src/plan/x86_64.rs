@@ -19,6 +19,10 @@ use super::trace::Trace;
 pub(super) struct X86_64;
 
 impl Isa for X86_64 {
+    fn name(&self) -> &'static str {
+        "x86_64"
+    }
+
     fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn> {
         let instruction = interp::decode(image, at)?;
         let bytes = image.bytes_at(at, instruction.len())?;
@@ -39,6 +43,28 @@ impl Isa for X86_64 {
 
     fn call(&self, image: &Image<'_>, function: u64, call: Call) -> Trace {
         interp::run(image, function, call)
+    }
+
+    fn mentions(&self, image: &Image<'_>, at: u64) -> Vec<u64> {
+        let Some(instruction) = interp::decode(image, at) else {
+            return Vec::new();
+        };
+        if instruction.is_ip_rel_memory_operand() {
+            let address = instruction.ip_rel_memory_address();
+            return match instruction.mnemonic() {
+                Mnemonic::Lea => vec![address],
+                // Compilers load two pointers at once to store them side by side.
+                _ => [Some(address), address.checked_add(8)]
+                    .into_iter()
+                    .filter_map(|word| image.pointer(word?))
+                    .collect(),
+            };
+        }
+        // Code that is at home at one address.
+        match (instruction.mnemonic(), instruction.try_immediate(1)) {
+            (Mnemonic::Mov, Ok(number)) => vec![number],
+            _ => Vec::new(),
+        }
     }
 
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool {

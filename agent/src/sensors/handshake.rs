@@ -1,9 +1,11 @@
 //! The `handshake` sensor: uprobes on TLS libraries, by file, and the tracepoints that tell a handshake's socket.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     fs::File,
     os::fd::AsRawFd as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
+    thread,
 };
 
 use aya::{
@@ -11,28 +13,60 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray},
     programs::{
         UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
 use reprise_ebpf::{
     ABSENT, Header,
     handshake::{
-        HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, MAX_LIBRARIES, Open, OpenKey, cookie,
-        outcome,
+        ErrorCookie, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, MAX_LIBRARIES, Open,
+        OpenKey, cookie, family, hook, outcome,
     },
 };
 use zerocopy::IntoBytes as _;
 
 use super::{
     SensorError, attach_tracepoint, lost, now_ns, program, refused, ring::Ring, take_map,
-    tracepoint,
+    tracepoint::Tracepoint,
 };
 use crate::{
-    plan::{Fields, Plan, ProbePoint},
+    plan::{self, ErrorProbe, Hook, Plan, ProbePoint},
     status::{Status, Verdict},
 };
 
+/// `SSL_X509_LOOKUP` to `SSL_RETRY_VERIFY` (include/openssl/ssl.h.in): the program must act before the handshake goes on.
+const OPENSSL_WANTS: u32 = 0b1_1111 << 4;
+/// The like in BoringSSL, whose `rwstate` holds values of `SSL_get_error` (include/openssl/ssl.h there): 4 `WANT_X509_LOOKUP`, 7 to 9,
+/// 11 `PENDING_SESSION` to 20 `HANDSHAKE_HINTS_READY`.
+const BORINGSSL_WANTS: u32 = 1 << 4 | 0b111 << 7 | 0x3ff << 11;
+
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/handshake.bpf.o"));
+
+const RECEIVE: Tracepoint = Tracepoint {
+    event: "tcp/tcp_rcv_space_adjust",
+    fields: &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
+    vital: true,
+};
+const SET_STATE: Tracepoint = Tracepoint {
+    event: "sock/inet_sock_set_state",
+    fields: &[
+        "skaddr", "newstate", "sport", "dport", "saddr_v6", "daddr_v6",
+    ],
+    vital: true,
+};
+/// 6.3 and later. Without it a handshake that never received anything has no known peer.
+const SEND: Tracepoint = Tracepoint {
+    event: "sock/sock_send_length",
+    fields: &["sk"],
+    vital: false,
+};
+const EXEC: Tracepoint = Tracepoint {
+    event: "sched/sched_process_exec",
+    fields: &["pid"],
+    vital: true,
+};
+/// All that this sensor uses.
+pub(super) const TRACEPOINTS: [Tracepoint; 4] = [RECEIVE, SET_STATE, SEND, EXEC];
 
 /// Maps of structures, as the bytes that aya can copy without being told more.
 type Bytes<T> = <T as AsArray>::Array;
@@ -49,6 +83,12 @@ impl AsArray for Open {
     type Array = [u8; size_of::<Open>()];
 }
 
+/// Probes of one library.
+struct Attached {
+    place: u32,
+    links: Vec<(&'static str, UProbeLinkId)>,
+}
+
 /// See the module.
 pub struct HandshakeSensor {
     /// Its events.
@@ -58,26 +98,21 @@ pub struct HandshakeSensor {
     pub(super) lost_before: u64,
     layouts: Array<MapData, Bytes<Layout>>,
     open: HashMap<MapData, Bytes<OpenKey>, Bytes<Open>>,
-    libraries: u32,
+    /// Attached libraries by key: places in [`Self::layouts`] and links.
+    libraries: BTreeMap<u64, Attached>,
+    /// Places in [`Self::layouts`] that are free, longest first: what is open of an earlier library ends before its place has
+    /// another.
+    free: VecDeque<u32>,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl HandshakeSensor {
     pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
-        let receive = tracepoint::layout(
-            "tcp/tcp_rcv_space_adjust",
-            &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
-        )?;
-        let state = tracepoint::layout(
-            "sock/inet_sock_set_state",
-            &[
-                "skaddr", "newstate", "sport", "dport", "saddr_v6", "daddr_v6",
-            ],
-        )?;
-        // 6.3 and later. Without it a handshake that never received anything has no known peer.
-        let send = tracepoint::layout("sock/sock_send_length", &["sk"]);
-        let exec = tracepoint::layout("sched/sched_process_exec", &["pid"])?;
+        let receive = RECEIVE.layout()?;
+        let state = SET_STATE.layout()?;
+        let send = SEND.layout();
+        let exec = EXEC.layout()?;
         let mut loader = EbpfLoader::new();
         if let Ok(send) = &send {
             loader.override_global("SEND", send.as_bytes(), true);
@@ -110,7 +145,8 @@ impl HandshakeSensor {
             lost_before: 0,
             layouts: take_map(&mut ebpf, "HS_LAYOUTS")?,
             open: take_map(&mut ebpf, "HS_OPEN")?,
-            libraries: 0,
+            libraries: BTreeMap::new(),
+            free: (0..MAX_LIBRARIES).collect(),
             ebpf,
         })
     }
@@ -122,53 +158,31 @@ impl HandshakeSensor {
     /// [`SensorError`]; what had been attached of the library before is detached again.
     pub fn attach(
         &mut self,
+        key: u64,
         plan: &Plan,
         ssl: &File,
         crypto: Option<&File>,
         status: &mut Status,
-    ) -> Result<u32, SensorError> {
-        let library = self.libraries;
-        if library >= MAX_LIBRARIES {
-            return Err(SensorError::TooMany(library));
-        }
+    ) -> Result<(), SensorError> {
+        let place = *self
+            .free
+            .front()
+            .ok_or(SensorError::TooMany(MAX_LIBRARIES))?;
         self.layouts
-            .set(library, layout_bytes(&plan.fields), 0)
+            .set(place, layout_bytes(plan), 0)
             .map_err(|source| SensorError::Map {
                 map: "HS_LAYOUTS",
                 source: Box::new(source),
             })?;
-        let ssl = by_descriptor(ssl);
-        let crypto = crypto.map(by_descriptor);
-        // Ways out before ways in: no entry without its exit.
-        let mut points: Vec<(&'static str, &Path, ProbePoint, u64)> = Vec::new();
-        for exit in &plan.exits {
-            points.push(("hs_exit", &ssl, *exit, cookie(library, exit.sp_delta)));
-        }
-        if let Some(error) = plan.error {
-            let file = if error.in_crypto {
-                crypto.as_deref()
-            } else {
-                Some(ssl.as_path())
-            };
-            if let Some(file) = file {
-                points.push(("hs_error", file, error.point, u64::from(error.reason_arg)));
-            }
-        }
-        if let Some(free) = plan.free {
-            points.push(("hs_free", &ssl, free, cookie(library, 0)));
-        }
-        for entry in &plan.entries {
-            points.push(("hs_enter", &ssl, *entry, cookie(library, 0)));
-        }
         let mut links = Vec::new();
-        for (probe, file, point, cookie) in points {
+        for (probe, file, point, cookie) in points(place, plan, ssl, crypto) {
             let attach_point = UProbeAttachPoint {
                 location: UProbeAttachLocation::AbsoluteOffset(point.offset),
                 cookie: Some(cookie),
             };
             let attached = program::<&mut UProbe>(&mut self.ebpf, probe)?.attach(
                 attach_point,
-                file,
+                by_descriptor(file),
                 UProbeScope::AllProcesses,
             );
             match attached {
@@ -178,23 +192,45 @@ impl HandshakeSensor {
                 }
                 Err(source) => {
                     status.probe(probe, Verdict::Broken);
-                    for (probe, link) in links {
-                        if let Err(error) =
-                            program::<&mut UProbe>(&mut self.ebpf, probe)?.detach(link)
-                        {
-                            tracing::warn!(
-                                probe,
-                                reason = crate::chain(&error),
-                                "probe not detached"
-                            );
-                        }
-                    }
+                    self.let_go(links, status);
                     return Err(refused(probe, source));
                 }
             }
         }
-        self.libraries += 1;
-        Ok(library)
+        self.free.pop_front();
+        self.libraries.insert(key, Attached { place, links });
+        Ok(())
+    }
+
+    /// Detaches a library; nothing where it is not attached.
+    pub fn detach(&mut self, key: u64, status: &mut Status) {
+        if let Some(Attached { place, links }) = self.libraries.remove(&key) {
+            self.let_go(links, status);
+            self.free.push_back(place);
+        }
+    }
+
+    /// Closes links on a thread of its own: the kernel takes a tenth of a second for each, in which nobody would read the ring.
+    fn let_go(&mut self, links: Vec<(&'static str, UProbeLinkId)>, status: &mut Status) {
+        let mut taken = Vec::new();
+        for (probe, link) in links {
+            status.detached(probe);
+            match program::<&mut UProbe>(&mut self.ebpf, probe).and_then(|program| {
+                program
+                    .take_link(link)
+                    .map_err(|source| refused(probe, source))
+            }) {
+                Ok(link) => taken.push(link),
+                Err(error) => {
+                    tracing::warn!(probe, reason = crate::chain(&error), "probe not detached");
+                }
+            }
+        }
+        let closing = thread::Builder::new().name("detach".to_owned());
+        // Where no thread can be had the links were dropped with the closure: detached all the same.
+        if let Err(error) = closing.spawn(move || drop(taken)) {
+            tracing::warn!(reason = %error, "detached without a thread");
+        }
     }
 
     /// The loaded object.
@@ -243,6 +279,31 @@ impl HandshakeSensor {
     }
 }
 
+/// What to attach for a library: program, file, point and cookie. Ways out before ways in: no entry without its exit.
+fn points<'a>(
+    place: u32,
+    plan: &Plan,
+    ssl: &'a File,
+    crypto: Option<&'a File>,
+) -> Vec<(&'static str, &'a File, ProbePoint, u64)> {
+    let mut points = Vec::new();
+    for exit in &plan.exits {
+        points.push(("hs_exit", ssl, *exit, cookie(place, exit.sp_delta)));
+    }
+    if let Some(error) = plan.error
+        && let Some(file) = if error.in_crypto { crypto } else { Some(ssl) }
+    {
+        points.push(("hs_error", file, error.point, error_cookie(plan, error)));
+    }
+    if let Some(free) = plan.free {
+        points.push(("hs_free", ssl, free, cookie(place, 0)));
+    }
+    for entry in &plan.entries {
+        points.push(("hs_enter", ssl, *entry, cookie(place, 0)));
+    }
+    points
+}
+
 /// The event of a handshake whose process ended.
 fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
     HandshakeEvent {
@@ -271,12 +332,53 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
     }
 }
 
-fn layout_bytes(fields: &Fields) -> Bytes<Layout> {
-    let at = |offset: Option<u32>| offset.unwrap_or(ABSENT);
+/// The SSL library is number 20 (`ERR_LIB_SSL`, include/openssl/err.h), in BoringSSL 16. There only alerts have the reasons that
+/// they have elsewhere, 1000 and up; the rest is known to be an error, not which.
+fn error_cookie(plan: &Plan, error: ErrorProbe) -> u64 {
+    let (library, first_reason) = match plan.fields.handshake {
+        Some(_) => (16, 1000),
+        None => (20, 0),
+    };
+    ErrorCookie {
+        reason_arg: error.reason_arg,
+        library,
+        first_reason,
+    }
+    .bits()
+}
+
+fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
+    let fields = &plan.fields;
+    let at = |field: Option<plan::Field>| {
+        field.map_or(Field::UNKNOWN, |field| Field {
+            through: field.through.map(|pointer| pointer.unwrap_or(ABSENT)),
+            offset: field.offset,
+            mask: field.mask,
+        })
+    };
+    let family = match (fields.legacy_state, fields.handshake) {
+        (Some(_), _) => family::ONE_NUMBER,
+        (None, Some(_)) => family::HANDSHAKE_OBJECT,
+        (None, None) => family::STATE_MACHINE,
+    };
+    let wants = match family {
+        family::HANDSHAKE_OBJECT => BORINGSSL_WANTS,
+        _ => OPENSSL_WANTS,
+    };
+    let role = if plan.role_in_argument {
+        hook::ROLE_IN_ARGUMENT
+    } else {
+        0
+    };
+    let exits = match plan.hook {
+        Hook::DoHandshake => hook::RETURNS,
+        Hook::StateMachine | Hook::MethodTable => 0,
+    };
     zerocopy::transmute!(Layout {
-        state: at(fields.state),
+        state: at(fields.state.or(fields.legacy_state).or(fields.step)),
         hand_state: at(fields.hand_state),
         in_init: at(fields.in_init),
+        handshake: at(fields.handshake),
         server: at(fields.server),
         version: at(fields.version),
         hit: at(fields.hit),
@@ -284,8 +386,10 @@ fn layout_bytes(fields: &Fields) -> Bytes<Layout> {
         wbio: at(fields.wbio),
         rwstate: at(fields.rwstate),
         client_random: at(fields.client_random),
-        bio_flags: at(fields.bio_flags),
-        reserved: 0,
+        bio_flags: fields.bio_flags.unwrap_or(ABSENT),
+        family,
+        wants,
+        hook: role | exits,
     })
 }
 

@@ -1,13 +1,15 @@
 //! The only room that talks to aya and the kernel: loads the BPF objects, attaches them, reads their rings. Each sensor fails
 //! alone and says so in [`Status`].
 
+pub mod canary;
 mod cgroup;
+pub mod features;
 pub mod handshake;
 pub mod hello;
 pub mod ring;
 pub mod tcp;
 pub mod tracefs;
-mod tracepoint;
+pub mod tracepoint;
 
 use std::{fs, io};
 
@@ -19,8 +21,13 @@ use aya::{
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-use self::{handshake::HandshakeSensor, hello::HelloSensor, tcp::TcpSensor};
-use crate::status::{Sensor, Status, Verdict};
+use self::{
+    handshake::HandshakeSensor, hello::HelloSensor, tcp::TcpSensor, tracepoint::Tracepoint,
+};
+use crate::{
+    canary::{Ahead, Effect, Perch},
+    status::{Sensor, Status, Verdict},
+};
 
 /// Why a sensor, or a part of one, does not work.
 #[derive(Debug, Error)]
@@ -74,6 +81,14 @@ pub enum SensorError {
     /// The root of the cgroup v2 hierarchy could not be opened.
     #[error("failed to open the root of the cgroup v2 hierarchy")]
     Cgroup(#[source] io::Error),
+    /// A probe like its own did harm to a process of the agent's.
+    #[error("a probe {perch} is {effect}; nothing is placed into any process")]
+    Harmful {
+        /// What the probe sat on.
+        perch: &'static str,
+        /// What it did.
+        effect: Effect,
+    },
     /// As many libraries as the programs can tell apart are attached.
     #[error("{0} libraries are attached already")]
     TooMany(u32),
@@ -92,7 +107,9 @@ pub struct Sensors {
 impl Sensors {
     /// Loads and attaches all that works here; `status` says what does not, and why.
     pub fn start(status: &mut Status) -> Self {
-        let handshake = HandshakeSensor::start(status);
+        let ahead = Ahead::send();
+        let handshake = HandshakeSensor::start(status)
+            .and_then(|sensor| cleared(ahead.effects()).map(|()| sensor));
         let handshake = settle(Sensor::Handshake, handshake, status);
         let tcp = TcpSensor::start(status);
         let tcp = settle(Sensor::Tcp, tcp, status);
@@ -138,6 +155,21 @@ impl Sensors {
     }
 }
 
+/// Every tracepoint that a sensor uses.
+pub fn tracepoints() -> impl Iterator<Item = (Sensor, Tracepoint)> {
+    let handshake = handshake::TRACEPOINTS.map(|tracepoint| (Sensor::Handshake, tracepoint));
+    let tcp = tcp::PROBES.map(|(_, _, tracepoint)| (Sensor::Tcp, tracepoint));
+    handshake.into_iter().chain(tcp)
+}
+
+/// Starts what works here and stops it at once: what became of it.
+#[must_use]
+pub fn rehearse() -> Status {
+    let mut status = Status::default();
+    drop(Sensors::start(&mut status));
+    status
+}
+
 fn settle<T>(sensor: Sensor, result: Result<T, SensorError>, status: &mut Status) -> Option<T> {
     let health = status.sensor_mut(sensor);
     match result {
@@ -152,6 +184,22 @@ fn settle<T>(sensor: Sensor, result: Result<T, SensorError>, status: &mut Status
             None
         }
     }
+}
+
+/// Refuses where the canary met harm. What could not be told is no reason to refuse: it says nothing about the kernel.
+fn cleared(effects: Vec<(Perch, Effect)>) -> Result<(), SensorError> {
+    for (perch, effect) in effects {
+        let perch = perch.describe();
+        tracing::debug!(probe = perch, %effect, "canary came back");
+        match effect {
+            Effect::Harmless => {}
+            Effect::Untold(reason) => {
+                tracing::warn!(probe = perch, reason, "harm of probes not known");
+            }
+            effect @ Effect::Harmful(_) => return Err(SensorError::Harmful { perch, effect }),
+        }
+    }
+    Ok(())
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds: the clock of the programs' time stamps.
@@ -230,4 +278,25 @@ fn lost(counters: &PerCpuArray<MapData, u64>) -> u64 {
         .filter_map(Result::ok)
         .map(|values| values.iter().sum::<u64>())
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canary::Harm;
+
+    #[test]
+    fn harm_of_one_kind_of_probe_refuses_all() {
+        let mut effects = Perch::PLAIN.map(|perch| (perch, Effect::Harmless)).to_vec();
+        assert!(cleared(effects.clone()).is_ok());
+        effects[0].1 = Effect::Untold("no process was started".to_owned());
+        assert!(cleared(effects.clone()).is_ok());
+        effects[1].1 = Effect::Harmful(Harm::Killed(9));
+        let refused = cleared(effects).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "a probe on a single-stepped instruction is harmful: the process was killed by SIGKILL; \
+             nothing is placed into any process"
+        );
+    }
 }

@@ -6,32 +6,49 @@ use aya::{
 };
 use zerocopy::IntoBytes as _;
 
-use super::{SensorError, attach_tracepoint, lost, ring::Ring, take_map, tracepoint};
+use super::{SensorError, attach_tracepoint, lost, ring::Ring, take_map, tracepoint::Tracepoint};
 use crate::status::{Status, Verdict};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcp.bpf.o"));
 
-/// Program, its layout's name in the object, tracepoint, fields without which it is useless.
-const PROBES: [(&str, &str, &str, &[&str]); 4] = [
+/// Program, its layout's name in the object, tracepoint; each works without the others.
+pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
     (
         "tcp_retransmit",
         "RETRANSMIT",
-        "tcp/tcp_retransmit_skb",
-        &["state", "sport", "dport", "saddr_v6"],
+        Tracepoint {
+            event: "tcp/tcp_retransmit_skb",
+            fields: &["state", "sport", "dport", "saddr_v6"],
+            vital: false,
+        },
     ),
     (
         "tcp_synack",
         "SYNACK",
-        "tcp/tcp_retransmit_synack",
-        &["sport", "dport", "saddr_v6"],
+        Tracepoint {
+            event: "tcp/tcp_retransmit_synack",
+            fields: &["sport", "dport", "saddr_v6"],
+            vital: false,
+        },
     ),
     (
         "tcp_reset_rx",
         "RESET_RX",
-        "tcp/tcp_receive_reset",
-        &["sport", "dport", "saddr_v6"],
+        Tracepoint {
+            event: "tcp/tcp_receive_reset",
+            fields: &["sport", "dport", "saddr_v6"],
+            vital: false,
+        },
     ),
-    ("tcp_reset_tx", "RESET_TX", "tcp/tcp_send_reset", &["saddr"]),
+    (
+        "tcp_reset_tx",
+        "RESET_TX",
+        Tracepoint {
+            event: "tcp/tcp_send_reset",
+            fields: &["saddr"],
+            vital: false,
+        },
+    ),
 ];
 
 /// See the module.
@@ -48,9 +65,9 @@ pub struct TcpSensor {
 impl TcpSensor {
     pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
         let mut usable = Vec::new();
-        for (probe, global, event, needed) in PROBES {
-            match tracepoint::layout(event, needed) {
-                Ok(layout) => usable.push((probe, global, event, layout)),
+        for (probe, global, tracepoint) in PROBES {
+            match tracepoint.layout() {
+                Ok(layout) => usable.push((probe, global, tracepoint.event, layout)),
                 Err(error) => {
                     tracing::warn!(
                         probe,

@@ -11,12 +11,12 @@ use thiserror::Error;
 /// The mount points where both the kernel's documentation and aya look, preferred first.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
+/// What to do where there is none.
+pub const REMEDY: &str = "mount -t tracefs tracefs /sys/kernel/tracing";
+
 /// No tracefs, and none could be mounted.
 #[derive(Debug, Error)]
-#[error(
-    "no tracefs at /sys/kernel/tracing and none could be mounted there; \
-     remedy: mount -t tracefs tracefs /sys/kernel/tracing"
-)]
+#[error("no tracefs at /sys/kernel/tracing and none could be mounted there")]
 pub struct NoTracefs(#[source] io::Error);
 
 /// Makes sure that tracefs is visible. Where it is not, mounts it in a mount namespace of this process's own, so that the host

@@ -7,19 +7,37 @@ use super::{SensorError, tracefs};
 /// Size of `saddr`/`daddr` where they are whole `struct sockaddr_in6`s (`tcp_send_reset` since 6.10).
 const SOCKADDR_SIZE: u32 = 28;
 
-/// Reads the layout of `event` (`category/name`) and checks that it has the `needed` fields.
-pub(super) fn layout(
-    event: &'static str,
-    needed: &[&'static str],
-) -> Result<TracepointLayout, SensorError> {
-    let text = tracefs::format(event).map_err(|source| SensorError::Format { event, source })?;
-    let fields = Fields::parse(&text);
-    for field in needed {
-        if fields.find(field).is_none() {
-            return Err(SensorError::Field { event, field });
+/// A tracepoint that a sensor uses.
+#[derive(Debug, Clone, Copy)]
+pub struct Tracepoint {
+    /// `category/name`.
+    pub event: &'static str,
+    /// Fields without which it is useless.
+    pub fields: &'static [&'static str],
+    /// Whether the sensor is useless without it.
+    pub vital: bool,
+}
+
+impl Tracepoint {
+    /// Reads its layout and checks that it has the fields.
+    ///
+    /// # Errors
+    ///
+    /// [`SensorError::Format`] and [`SensorError::Field`].
+    pub fn layout(&self) -> Result<TracepointLayout, SensorError> {
+        let event = self.event;
+        let text =
+            tracefs::format(event).map_err(|source| SensorError::Format { event, source })?;
+        let fields = Fields::parse(&text);
+        match self
+            .fields
+            .iter()
+            .find(|field| fields.find(field).is_none())
+        {
+            Some(field) => Err(SensorError::Field { event, field }),
+            None => Ok(fields.layout()),
         }
     }
-    Ok(fields.layout())
 }
 
 struct Fields(Vec<(String, u32, u32)>);

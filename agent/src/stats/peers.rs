@@ -24,7 +24,7 @@ pub struct PeerKey {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PeerStats {
     /// Completed handshakes by resumption.
-    pub completed: [u64; 2],
+    pub completed: [u64; Resumption::ALL.len()],
     /// Failed handshakes by cause.
     pub failures: [u64; Cause::ALL.len()],
     /// Recent completed handshakes.
@@ -144,7 +144,7 @@ mod tests {
         let names: Vec<_> = table.iter().map(|(key, _)| key.peer.to_string()).collect();
         assert_eq!(names, ["127.0.0.3", "127.0.0.1"]);
         let other = &table.other()[Role::Server as usize];
-        assert_eq!(other.completed, [0, 1]);
+        assert_eq!(other.completed, [0, 1, 0]);
         assert_eq!(table.ratio(other, 12), Some(1.0));
         assert_eq!(table.evicted(), 1);
         let total: u64 = table.iter().map(|(_, stats)| stats.completed[0]).sum();

@@ -14,8 +14,12 @@ pub struct Window {
 }
 
 impl Window {
-    /// Adds one completed handshake that ended at `time_ns`; one older than the window is ignored.
+    /// Adds one completed handshake that ended at `time_ns`; one older than the window is ignored, and one whose resumption is
+    /// not known.
     pub fn add(&mut self, resumption: Resumption, time_ns: u64, window_ns: u64) {
+        if resumption == Resumption::Unknown {
+            return;
+        }
         let slot = slot_of(time_ns, window_ns);
         self.advance(slot);
         if slot + SLOTS as u64 > self.newest {
@@ -82,6 +86,7 @@ mod tests {
         let mut window = Window::default();
         window.add(Resumption::Full, 50, WINDOW);
         window.add(Resumption::Resumed, 950, WINDOW);
+        window.add(Resumption::Unknown, 960, WINDOW);
         assert_eq!(window.ratio(999, WINDOW), Some(0.5));
         assert_eq!(window.ratio(1_000, WINDOW), Some(1.0));
         assert_eq!(window.ratio(2_000, WINDOW), None);

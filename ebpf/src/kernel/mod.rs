@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     MapFull,
     /// Memory could not be read.
     Read,
+    /// A handshake was found to have ended in a call that is not probed.
+    UnseenEnd,
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.

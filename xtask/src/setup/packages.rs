@@ -21,13 +21,33 @@ pub(super) const BASE: &[&str] = &[
     "apache2",
     "stunnel4",
     "gnutls-bin",
+    "android-boringssl",
     "nftables",
     "iproute2",
     "procps",
     "openssl",
     "curl",
     "python3",
+    "systemd",
 ];
+
+/// What the tests want besides: programs that carry TLS, and what compiles and fetches libraries to plan for.
+pub(super) const TESTS: &[&str] = &[
+    "postgresql",
+    "redis-server",
+    "redis-tools",
+    "musl-tools",
+    "libssl-dev",
+    "perl",
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev-arm64-cross",
+];
+
+/// The client of the registry from which tests fetch Node.js releases, for machines that have none.
+pub(super) const NPM: &[&str] = &["npm"];
+
+/// Fetches wheels and the tools that render Kubernetes manifests.
+pub(super) const PIP: &[&str] = &["python3-pip"];
 
 /// The distribution's rustc with its source, for machines whose own rustc has none.
 pub(super) const RUSTC: &[&str] = &["rustc-web", "rust-web-src"];
@@ -58,6 +78,17 @@ pub(super) fn ensure(log: &Log, wanted: &[&str]) -> Result<Outcome> {
         REMEDY,
     )?;
     Ok(Outcome::Done(format!("installed {}", missing.join(" "))))
+}
+
+/// Installs the packages where the program cannot be started: it may come from elsewhere.
+pub(super) fn ensure_program(log: &Log, program: &str, packages: &[&str]) -> Result<Outcome> {
+    match Command::new(program).arg("--version").output() {
+        Ok(answer) if answer.status.success() => {
+            let version = String::from_utf8_lossy(&answer.stdout);
+            Ok(Outcome::Present(format!("{program} {}", version.trim())))
+        }
+        _ => ensure(log, packages),
+    }
 }
 
 fn apt() -> Command {

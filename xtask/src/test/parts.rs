@@ -17,6 +17,9 @@ const BEHAVIOUR: &str = "reprise-tests";
 /// Tells the behaviour tests which agent to run.
 const AGENT_ENV: &str = "REPRISE_BIN";
 
+/// Tells them where `helm` and `kubectl` are.
+const TOOLS_ENV: &str = "REPRISE_TOOLS";
+
 pub(super) fn format(_: &mut Totals) -> Result<()> {
     pass(paths::cargo().args(["fmt", "--all", "--check"]))
 }
@@ -75,6 +78,19 @@ pub(super) fn behaviour(totals: &mut Totals) -> Result<()> {
     cargo
         .args(["test", "--release", "--package", BEHAVIOUR])
         .args(["--no-fail-fast", "--", "--test-threads=1"])
+        .env(AGENT_ENV, paths::agent()?)
+        .env(TOOLS_ENV, paths::tools()?);
+    count(&mut cargo, totals)
+}
+
+/// The carriers that are too many for every run; what is compared is printed.
+pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
+    let mut cargo = paths::cargo();
+    cargo
+        .args(["test", "--release", "--package", BEHAVIOUR])
+        .args(["--test", "carriers", "--test", "ready_made"])
+        .args(["--no-fail-fast", "--", "--test-threads=1"])
+        .args(["--ignored", "--nocapture"])
         .env(AGENT_ENV, paths::agent()?);
     count(&mut cargo, totals)
 }

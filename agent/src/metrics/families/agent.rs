@@ -7,7 +7,7 @@ use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, regist
 use super::{count, counter, gauge, seconds, set};
 use crate::{
     observed::Observed,
-    status::{Library, Sensor},
+    status::{Library, Reason, Sensor},
 };
 
 pub(super) fn agent(
@@ -40,6 +40,19 @@ pub(super) fn agent(
     builds.dedup();
     for labels in &builds {
         family.encode_info(labels)?;
+    }
+    // Absent before the first look at all processes: nothing is known then.
+    if status.scanned && status.sensor(Sensor::Handshake).attached {
+        let mut family = gauge(
+            encoder,
+            "reprise_uncovered_processes",
+            "Processes that use a TLS library and are not observed, by reason.",
+        )?;
+        for reason in Reason::ALL {
+            let uncovered = status.coverage.uncovered.get(&reason);
+            let processes = uncovered.map_or(0, |uncovered| uncovered.processes);
+            set(&mut family, &[("reason", reason.label())], processes)?;
+        }
     }
     let mut family = gauge(
         encoder,

@@ -33,7 +33,9 @@ pub(super) fn handshakes(
                     ("resumption", resumption.label()),
                 ];
                 let value = stats.handshakes[role as usize][version as usize][resumption as usize];
-                count(&mut family, &labels, value)?;
+                if resumption.shows(value) {
+                    count(&mut family, &labels, value)?;
+                }
             }
         }
     }
@@ -59,7 +61,7 @@ pub(super) fn handshakes(
         Some(&Unit::Seconds),
         MetricType::Histogram,
     )?;
-    for (labels, role, resumption) in by_resumption() {
+    for (labels, role, resumption) in by_resumption(stats) {
         histogram(&mut family, &labels, &stats.duration[role][resumption])?;
     }
     let mut family = counter(
@@ -68,7 +70,7 @@ pub(super) fn handshakes(
         "Time inside the library's handshake code, completed handshakes.",
         Some(&Unit::Seconds),
     )?;
-    for (labels, role, resumption) in by_resumption() {
+    for (labels, role, resumption) in by_resumption(stats) {
         count(
             &mut family,
             &labels,
@@ -78,9 +80,17 @@ pub(super) fn handshakes(
     Ok(())
 }
 
-fn by_resumption() -> impl Iterator<Item = ([(&'static str, &'static str); 2], usize, usize)> {
-    Role::ALL.into_iter().flat_map(|role| {
-        Resumption::ALL.into_iter().map(move |resumption| {
+fn by_resumption(
+    stats: &Stats,
+) -> impl Iterator<Item = ([(&'static str, &'static str); 2], usize, usize)> {
+    Role::ALL.into_iter().flat_map(move |role| {
+        let completed = move |resumption: Resumption| -> u64 {
+            let versions = &stats.handshakes[role as usize];
+            versions.iter().map(|sums| sums[resumption as usize]).sum()
+        };
+        let shown = Resumption::ALL.into_iter();
+        let shown = shown.filter(move |resumption| resumption.shows(completed(*resumption)));
+        shown.map(move |resumption| {
             (
                 [("role", role.label()), ("resumption", resumption.label())],
                 role as usize,

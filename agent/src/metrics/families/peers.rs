@@ -43,7 +43,10 @@ pub(super) fn peers(
                 ("role", role.label()),
                 ("resumption", resumption.label()),
             ];
-            count(&mut family, &labels, sums.completed[resumption as usize])?;
+            let sum = sums.completed[resumption as usize];
+            if resumption.shows(sum) {
+                count(&mut family, &labels, sum)?;
+            }
         }
     }
     let mut family = counter(

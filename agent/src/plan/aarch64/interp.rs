@@ -20,6 +20,10 @@ pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
     let mut machine = Machine::new(image, call);
     let mut at = function;
     for _ in 0..MAX_STEPS {
+        if call.until == Some(at) {
+            machine.memory.trace.returned = Some(machine.get(SizeCode::W, 1));
+            break;
+        }
         let Some(instruction) = decode(image, at) else {
             break;
         };
@@ -49,6 +53,9 @@ impl Machine<'_, '_> {
             Flow::Call(_) | Flow::CallIndirect(_) => {
                 self.note_call();
                 self.call_clobbers();
+                if let Some(number) = self.memory.calls_return() {
+                    self.set(SizeCode::X, 0, Value::Number(number));
+                }
                 Some(next)
             }
             Flow::JumpIndirect(_) => {

@@ -137,7 +137,10 @@ impl<'m, 'a> Machine<'m, 'a> {
             .get(usize::from(register))
             .copied()
             .unwrap_or(Value::Unknown);
-        narrow(whole, bytes(size))
+        match (whole, size) {
+            (Value::Pointer(_), SizeCode::W) => self.memory.narrowed(whole),
+            _ => narrow(whole, bytes(size)),
+        }
     }
 
     /// Puts a value into a register, 31 being the stack pointer. A 32-bit write clears the upper half.

@@ -13,13 +13,15 @@ fn file_of(words: &[u32]) -> Vec<u8> {
 
 fn insn(word: u32) -> Insn {
     let file = file_of(&[word]);
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     Aarch64.lift(&image, CODE).expect("an instruction")
 }
 
 fn call(words: &[u32]) -> Trace {
     let file = file_of(words);
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     Aarch64.call(&image, CODE, Call::default())
 }
 
@@ -189,9 +191,10 @@ fn return_is_emulated_and_the_exit() {
         0xd503_23bf, // autiasp
         0xd65f_03c0, // ret
     ]);
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
-    let exits = exits::choose(&graph, &[CODE], &[0x48]).expect("has exits");
+    let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends).expect("has exits");
     let points: Vec<_> = exits
         .points
         .iter()
@@ -203,10 +206,11 @@ fn return_is_emulated_and_the_exit() {
 #[test]
 fn return_that_authenticates_cannot_be_the_exit() {
     let file = file_of(&[0xa9be_7bfd, 0x9400_0000, 0xa8c2_7bfd, 0xd65f_0bff]); // stp; bl; ldp; retaa
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
     // Nothing but the call itself may be probed there.
-    let exits = exits::choose(&graph, &[CODE], &[0x48]);
+    let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends);
     assert!(exits.is_err_and(|error| error.label() == "no_exit"));
 }
 
@@ -228,7 +232,8 @@ const SWITCH: [u32; 12] = [
 
 fn cases(words: &[u32], path: &[u64]) -> Option<Vec<u64>> {
     let file = file_of(words);
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let path: Vec<u64> = path.iter().map(|at| CODE + at).collect();
     let targets = Aarch64.switch(&image, &path)?;
     Some(targets.iter().map(|at| at - CODE).collect())
@@ -253,7 +258,8 @@ fn linkage_stub_names_the_word_it_jumps_through() {
         0x9100_6210, // add x16, x16, #0x18
         0xd61f_0220, // br x17
     ]);
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let flow = Aarch64.lift(&image, CODE + 0x10).map(|insn| insn.flow);
     assert_eq!(flow, Some(Flow::JumpIndirect(Some(CODE + 0x1018))));
     // A jump through the same register elsewhere names nothing.

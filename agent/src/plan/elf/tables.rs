@@ -9,7 +9,8 @@ use object::pod;
 use object::read::StringTable;
 use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
 
-use super::{Image, Relocation};
+use super::super::{cfg::NO_RETURN, pages::Pages};
+use super::{Image, Relocation, Tables};
 
 /// Symbols kept at most: a hostile table costs bounded memory.
 const MAX_SYMBOLS: usize = 1 << 16;
@@ -35,7 +36,7 @@ const FAMILIES: [&[u8]; 11] = [
 /// Symbols with their names.
 struct Symbols<'a> {
     entries: &'a [Sym64<Endianness>],
-    strings: StringTable<'a>,
+    strings: StringTable<'a, &'a Pages<'a>>,
 }
 
 /// What a relocation is relative to.
@@ -69,22 +70,23 @@ impl Kind {
 }
 
 impl<'a> Image<'a> {
-    /// Reads the tables; `dynamic` is the file's dynamic segment.
+    /// Reads `tables`; `dynamic` is the file's dynamic segment.
     pub(super) fn read_tables(
         &mut self,
         header: &'a FileHeader64<Endianness>,
         endian: Endianness,
         dynamic: &'a [u8],
+        tables: Tables,
     ) -> object::read::Result<()> {
-        let bytes = self.bytes;
-        let sections = header.sections(endian, bytes)?;
+        let file = self.file;
+        let sections = header.sections(endian, file)?;
         if sections.is_empty() {
             self.read_dynamic(endian, dynamic);
             return Ok(());
         }
         // A stripped library keeps `.dynsym` and `.rela.*`.
         let table = |kind| {
-            let symbols = sections.symbols(endian, bytes, kind).ok()?;
+            let symbols = sections.symbols(endian, file, kind).ok()?;
             Some(Symbols {
                 entries: symbols.symbols(),
                 strings: symbols.strings(),
@@ -95,9 +97,12 @@ impl<'a> Image<'a> {
         for symbols in dynamic.iter().chain(&table(elf::SHT_SYMTAB)) {
             self.add_symbols(endian, symbols, &mut left);
         }
+        if tables == Tables::Symbols {
+            return Ok(());
+        }
         let mut left = MAX_ENTRIES;
         for section in sections.iter() {
-            if let Ok(Some((entries, _))) = section.rela(endian, bytes) {
+            if let Ok(Some((entries, _))) = section.rela(endian, file) {
                 self.add_relocations(endian, entries, dynamic.as_ref(), &mut left);
             }
         }
@@ -135,10 +140,11 @@ impl<'a> Image<'a> {
                 .min(MAX_ENTRIES);
             let bytes = self.bytes_at(table, count * size_of::<Sym64<Endianness>>())?;
             let count = bytes.len() / size_of::<Sym64<Endianness>>();
-            let strings = at(elf::DT_STRTAB, elf::DT_STRSZ)?;
+            let strings = self.offset_at(value(elf::DT_STRTAB)?)?;
+            let end = strings.checked_add(value(elf::DT_STRSZ)?)?;
             Some(Symbols {
                 entries: pod::slice_from_bytes(bytes, count).ok()?.0,
-                strings: StringTable::new(strings, 0, strings.len() as u64),
+                strings: StringTable::new(self.file, strings, end),
             })
         });
         let relocations = [
@@ -194,11 +200,12 @@ impl<'a> Image<'a> {
             let Ok(name) = symbols.strings.get(symbol.st_name(endian)) else {
                 continue;
             };
-            // Some linkers write "name@@VERSION" into .symtab.
-            let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
             if self.symbols.len() < MAX_SYMBOLS
-                && FAMILIES.iter().any(|family| name.starts_with(family))
+                && (FAMILIES.iter().any(|family| name.starts_with(family))
+                    || NO_RETURN.contains(&name))
             {
+                // Some linkers write "name@@VERSION" into .symtab.
+                let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
                 self.symbols
                     .entry(name)
                     .or_insert_with(|| symbol.st_value(endian));

@@ -1,6 +1,6 @@
 //! Plans of files built here, each with just the code that its test is about.
 
-use super::super::{Behind, Hook, Images, NoPlan, Plan, boringssl, elf::Image, fields, isa, plan};
+use super::super::{Field, Hook, Images, NoPlan, Plan, boringssl, elf::Image, fields, isa, plan};
 use super::{CODE, elf_of};
 
 /// A file without section headers: code, and behind it what the dynamic segment names.
@@ -185,7 +185,7 @@ fn library_without_names_is_planned_from_its_tables() {
     assert_eq!(plan.hook, Hook::StateMachine);
     assert_eq!(
         (plan.fields.state, plan.fields.hand_state, plan.fields.hit),
-        (Some(0x48), Some(0x5c), None)
+        (Some(Field::direct(0x48)), Some(Field::direct(0x5c)), None)
     );
     let exits: Vec<_> = plan.exits.iter().map(|exit| exit.sp_delta).collect();
     assert_eq!(exits, [8]);
@@ -204,7 +204,8 @@ fn tables_are_read_without_section_headers() {
     let function = built.function("SSL_free", &[0xc3]);
     let table = built.table(&[7], &[function]);
     let file = built.file();
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     assert_eq!(image.symbol("SSL_free"), Some(function));
     assert_eq!(image.pointer(table), Some(7));
     assert_eq!(image.pointer(table + 8), Some(function));
@@ -261,23 +262,170 @@ fn each_handshake_function_of_an_old_library_is_an_entry() {
     let fields = plan.fields;
     assert_eq!(
         (fields.legacy_state, fields.state, fields.hand_state),
-        (Some(0x48), None, None)
+        (Some(Field::direct(0x48)), None, None)
     );
-    assert_eq!((fields.hit, fields.server), (Some(0x68), Some(0x38)));
+    assert_eq!(
+        (fields.hit, fields.server),
+        (Some(Field::direct(0x68)), Some(Field::direct(0x38)))
+    );
+}
+
+/// OpenSSL whose handshake function comes from no method table.
+fn without_tables() -> Built {
+    let mut built = Built::new();
+    let drive = [
+        0x53, // push rbx
+        0xe8, 0, 0, 0, 0,    // call
+        0x5b, // pop rbx
+        0xc3, // ret
+    ];
+    let at = built.function("SSL_do_handshake", &drive);
+    // mov rax, [rdi+8]; call [rax+0x20]; ret
+    built.function(
+        "SSL_accept",
+        &[0x48, 0x8b, 0x47, 0x08, 0xff, 0x50, 0x20, 0xc3],
+    );
+    // call SSL_do_handshake; ret
+    let here = built.here().next_multiple_of(16);
+    let mut code = vec![0xe8];
+    code.extend((at.wrapping_sub(here + 5) as u32).to_le_bytes());
+    code.push(0xc3);
+    built.function("SSL_connect", &code);
+    built.function("SSL_set_accept_state", &[0xc3]);
+    built.accessor("SSL_get_state", 0x5c);
+    // mov eax, [rdi+0x5c]; or eax, [rdi+0x48]; ret
+    built.function("SSL_in_before", &[0x8b, 0x47, 0x5c, 0x0b, 0x47, 0x48, 0xc3]);
+    built.accessor("SSL_is_server", 0x38);
+    built
 }
 
 #[test]
-fn boringssl_is_called_by_its_name() {
+fn exported_functions_are_probed_where_there_is_no_state_machine() {
+    let plan = without_tables().plan().expect("by its exported functions");
+    assert_eq!(plan.hook, Hook::DoHandshake);
+    // `SSL_connect` is seen in `SSL_do_handshake`.
+    assert_eq!((plan.entries.len(), plan.exits.len()), (2, 2));
+    assert!(plan.exits.iter().all(|exit| exit.sp_delta == 0));
+    let fields = plan.fields;
+    assert_eq!(
+        (fields.state, fields.hand_state, fields.server),
+        (
+            Some(Field::direct(0x48)),
+            Some(Field::direct(0x5c)),
+            Some(Field::direct(0x38))
+        )
+    );
+    // What has no accessor is not known, and no reason to refuse.
+    assert_eq!(
+        (fields.hit, fields.version, fields.in_init),
+        (None, None, None)
+    );
+    let mut built = without_tables();
+    built.functions.retain(|(name, _)| *name != "SSL_get_state");
+    let error = built.plan().expect_err("no state");
+    assert_eq!(error.label(), "method_slot");
+}
+
+/// Accessors of BoringSSL with what was seen in one of its builds: the handshake object behind 0x30 and 0x110.
+fn boringssl() -> Built {
     let mut built = Built::new();
-    built.function("SSL_do_handshake", &[0xc3]);
     built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
-    let error = built.plan().expect_err("not OpenSSL");
-    assert_eq!(error.label(), "boringssl");
-    assert!(error.to_string().contains("BoringSSL"), "{error}");
-    let mut file = elf_of(b"a\0BoringSSL\0");
-    file[68] = 4; // PF_R
-    let image = Image::parse(&file).expect("well-formed");
-    assert!(boringssl::has_its_text(&image));
+    built.function(
+        "SSL_do_handshake",
+        &[
+            0x53, // push rbx
+            0xe8, 0, 0, 0, 0,    // call
+            0x5b, // pop rbx
+            0xc3, // ret
+        ],
+    );
+    built.function(
+        "SSL_in_init",
+        &[
+            0x48, 0x8b, 0x47, 0x30, // mov rax, [rdi+0x30]
+            0x48, 0x8b, 0x88, 0x10, 1, 0, 0, // mov rcx, [rax+0x110]
+            0x31, 0xc0, // xor eax, eax
+            0x48, 0x85, 0xc9, // test rcx, rcx
+            0x74, 0x0a, // je 10
+            0xf6, 0x81, 0x18, 6, 0, 0, 0x08, // test byte [rcx+0x618], 8
+            0x0f, 0x94, 0xc0, // sete al
+            0xc3, // 10: ret
+        ],
+    );
+    built.function(
+        "SSL_is_server",
+        &[
+            0x0f, 0xb6, 0x87, 0xa4, 0, 0, 0, // movzx eax, byte [rdi+0xa4]
+            0x83, 0xe0, 0x01, // and eax, 1
+            0xc3,
+        ],
+    );
+    built.function(
+        "SSL_state_string_long",
+        &[
+            0x48, 0x8b, 0x4f, 0x30, // mov rcx, [rdi+0x30]
+            0x48, 0x8b, 0xb9, 0x10, 1, 0, 0, // mov rdi, [rcx+0x110]
+            0x8b, 0x47, 0x14, // mov eax, [rdi+0x14]
+            0xc3,
+        ],
+    );
+    built.function(
+        "SSL_session_reused",
+        &[
+            0x48, 0x8b, 0x4f, 0x30, // mov rcx, [rdi+0x30]
+            0xb8, 1, 0, 0, 0, // mov eax, 1
+            0xf6, 0x81, 0xd4, 0, 0, 0, 0x40, // test byte [rcx+0xd4], 0x40
+            0x75, 0x07, // jne 7
+            0x50, // push rax
+            0xe8, 0, 0, 0, 0,    // call
+            0x59, // pop rcx
+            0xc3, // 7: ret
+        ],
+    );
+    built
+}
+
+#[test]
+fn boringssl_is_planned_at_its_one_function() {
+    let plan = boringssl().plan().expect("BoringSSL");
+    assert_eq!(plan.hook, Hook::DoHandshake);
+    assert_eq!((plan.entries.len(), plan.exits.len()), (1, 1));
+    let object = [Some(0x30), Some(0x110)];
+    let fields = plan.fields;
+    assert_eq!(fields.handshake, Some(Field::behind(0x30, 0x110)));
+    assert_eq!(
+        fields.step.map(|step| (step.through, step.offset)),
+        Some((object, 0x14))
+    );
+    assert_eq!(fields.server, Some(Field::direct(0xa4).bits(1)));
+    assert_eq!(fields.hit, Some(Field::behind(0x30, 0xd4).bits(0x40)));
+    assert_eq!((fields.version, fields.rwstate), (None, None));
+}
+
+#[test]
+fn boringssl_that_hides_its_handshake_is_refused() {
+    let mut built = Built::new();
+    built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
+    built.function("SSL_do_handshake", &[0xc3]);
+    // It says yes whatever the connection is.
+    built.constant("SSL_in_init", 1);
+    let error = built.plan().expect_err("no handshake object");
+    assert_eq!(error.label(), "field");
+    assert!(error.to_string().contains("SSL_in_init"), "{error}");
+}
+
+#[test]
+fn boringssl_without_names_is_called_by_its_text() {
+    for text in [
+        b"a\0BoringSSL\0".as_slice(),
+        b"a\0vendor/boringssl/ssl/handshake_server.cc\0",
+    ] {
+        let mut file = elf_of(text);
+        file[68] = 4; // PF_R
+        let pages = crate::plan::pages::Pages::new(&file);
+        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+        assert!(boringssl::has_its_text(&image));
+    }
 }
 
 #[test]
@@ -290,14 +438,11 @@ fn random_is_found_behind_a_pointer() {
     let mut built = Built::new();
     built.function("SSL_get_client_random", &code);
     let file = built.file();
-    let image = Image::parse(&file).expect("well-formed");
+    let pages = crate::plan::pages::Pages::new(&file);
+    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
     let isa = isa::for_machine(image.machine).expect("x86-64");
-    let behind = Behind {
-        pointer: 0xa8,
-        offset: 0xb8,
-    };
     assert_eq!(
         fields::client_random(isa.as_ref(), &image, &mut Vec::new()),
-        (None, Some(behind))
+        Some(Field::behind(0xa8, 0xb8))
     );
 }

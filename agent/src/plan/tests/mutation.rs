@@ -93,7 +93,7 @@ fn survive(library: &[u8], whole: &Plan, seed: u64) {
 }
 
 /// The system's library and those that `REPRISE_FUZZ_LIBRARIES` names.
-pub(super) fn libraries() -> Vec<Vec<u8>> {
+pub(in crate::plan) fn libraries() -> Vec<Vec<u8>> {
     let named = std::env::var("REPRISE_FUZZ_LIBRARIES").unwrap_or_default();
     let named = named.split(':').filter(|path| !path.is_empty());
     named

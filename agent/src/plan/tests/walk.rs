@@ -18,7 +18,8 @@ fn every_way_through_a_drive_passes_one_exit() {
             crypto: None,
         })
         .expect("a whole library has a plan");
-        let image = Image::parse(&ssl).expect("well-formed");
+        let pages = crate::plan::pages::Pages::new(&ssl);
+        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
         let isa = isa::for_machine(image.machine).expect("known");
         let entries = statem::find(isa.as_ref(), &image, &mut Vec::new()).expect("planned");
         let exits: BTreeSet<u64> = plan.exits.iter().map(|exit| exit.offset).collect();

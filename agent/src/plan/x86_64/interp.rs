@@ -34,6 +34,10 @@ pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
     let mut machine = Machine::new(image, call);
     let mut at = function;
     for _ in 0..MAX_STEPS {
+        if call.until == Some(at) {
+            machine.memory.trace.returned = Some(machine.get(Register::ESI));
+            break;
+        }
         let Some(instruction) = decode(image, at) else {
             break;
         };
@@ -86,6 +90,9 @@ impl Machine<'_, '_> {
                     Register::R11,
                 ] {
                     self.set(register, Value::Unknown);
+                }
+                if let Some(number) = self.memory.calls_return() {
+                    self.set(Register::RAX, Value::Number(number));
                 }
                 self.flags = None;
                 Some(next)
@@ -186,6 +193,13 @@ impl Machine<'_, '_> {
                     self.read(instruction, 1).concrete(),
                 );
                 self.flags = a.zip(b).map(|(a, b)| Flags::bit_test(a, b, size));
+            }
+            // `memcpy` in place, as compilers write it for a checked one (musl's fortify headers).
+            Mnemonic::Movsb | Mnemonic::Movsq
+                if instruction.has_rep_prefix() && instruction.is_string_instruction() =>
+            {
+                self.note_call();
+                self.approximate(instruction);
             }
             _ if instruction.condition_code() != ConditionCode::None => {
                 self.conditional(instruction);
@@ -316,7 +330,8 @@ mod tests {
 
     fn run_code(code: &[u8], call: Call) -> Trace {
         let bytes = elf_of(code);
-        let image = Image::parse(&bytes).expect("well-formed");
+        let pages = crate::plan::pages::Pages::new(&bytes);
+        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
         run(&image, CODE, call)
     }
 
@@ -415,6 +430,22 @@ mod tests {
                 offset: 0x48
             })
         ));
+    }
+
+    #[test]
+    fn copy_in_place_is_a_copy() {
+        // The end of SSL_get_client_random as musl's fortify headers make it.
+        let code = [
+            0x48, 0x8d, 0xb7, 0x88, 0x01, 0, 0, // lea rsi, [rdi+0x188]
+            0xb9, 0x20, 0, 0, 0, // mov ecx, 32
+            0xf3, 0xa4, 0xc3, // rep movsb; ret
+        ];
+        let place = Place {
+            object: 0,
+            offset: 0x188,
+        };
+        let trace = run_code(&code, Call::default());
+        assert_eq!(trace.calls[0][1], Value::Pointer(place));
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl<'m, 'a> Machine<'m, 'a> {
             }
             (size, Value::Number(number)) => Value::Number(alu::cut(number, size)),
             (_, Value::Field(place)) => Value::Field(place),
-            _ => Value::Unknown,
+            (_, word) => self.memory.narrowed(word),
         }
     }
 

@@ -184,7 +184,8 @@ mod tests {
 
     fn cases(code: &[u8], path: &[u64]) -> Option<Vec<u64>> {
         let bytes = elf_of(code);
-        let image = Image::parse(&bytes).expect("well-formed");
+        let pages = crate::plan::pages::Pages::new(&bytes);
+        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
         let path: Vec<u64> = path.iter().map(|at| CODE + at).collect();
         Some(targets(&image, &path)?.iter().map(|at| at - CODE).collect())
     }

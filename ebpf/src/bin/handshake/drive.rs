@@ -6,31 +6,18 @@ use crate::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
         HS_RECEIVED, HS_SOCKETS, HS_TASKS,
     },
+    phase::{self, Verdict},
     user,
 };
 use aya_ebpf::programs::{ProbeContext, TracePointContext};
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
-    ABSENT, Header, TracepointLayout,
+    Header, TracepointLayout,
     handshake::{
-        EXEC, ExecEvent, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open, OpenKey, flag,
-        outcome, role, socket_source,
+        EXEC, ErrorCookie, ExecEvent, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open,
+        OpenKey, REASON_OTHER, family, flag, hook, outcome, role, socket_source,
     },
 };
-
-/// `enum MSG_FLOW_STATE` (ssl/statem/statem.h, unchanged from 1.1.0 to 4.0).
-const FLOW_UNINITED: u32 = 0;
-const FLOW_ERROR: u32 = 1;
-const FLOW_FINISHED: u32 = 4;
-/// `TLS_ST_BEFORE` and `TLS_ST_OK` of `OSSL_HANDSHAKE_STATE` (include/openssl/ssl.h.in).
-const HAND_BEFORE: u32 = 0;
-const HAND_OK: u32 = 1;
-/// `BIO_FLAGS_SHOULD_RETRY` (include/openssl/bio.h.in).
-const BIO_SHOULD_RETRY: u32 = 0x08;
-/// `ERR_LIB_SSL` (include/openssl/err.h.in).
-const LIB_SSL: u32 = 20;
-/// `SSL_X509_LOOKUP` to `SSL_RETRY_VERIFY` (include/openssl/ssl.h.in): the program must act before the handshake goes on.
-const WANT_PROGRAM: core::ops::RangeInclusive<u32> = 4..=8;
 
 #[unsafe(no_mangle)]
 static PROCESS_EXEC: TracepointLayout = TracepointLayout::EMPTY;
@@ -38,21 +25,13 @@ static PROCESS_EXEC: TracepointLayout = TracepointLayout::EMPTY;
 /// Two entries of one frame closer than this are one call: the drive in between would have to come and go without an exit.
 const SAME_HIT_NS: u64 = 1_000_000;
 
-enum Verdict {
-    Pending,
-    Completed,
-    Failed,
-}
-
 pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     let ssl: u64 = ctx.arg(0).ok_or(Fault::Read)?;
     let library = user::cookie(ctx) as u32;
     let Some(layout) = HS_LAYOUTS.get(library) else {
         return Ok(());
     };
-    let state: u32 = user::field(ssl, layout.state)?.unwrap_or(FLOW_ERROR);
-    let hand: u32 = user::field(ssl, layout.hand_state)?.unwrap_or(HAND_OK);
-    let begins = state == FLOW_UNINITED && hand == HAND_BEFORE;
+    let begins = phase::begins(layout, ssl)?;
     let pid_tgid = user::pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     let key = OpenKey {
@@ -61,16 +40,26 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         ssl,
     };
     let now = now();
-    let frame = FrameKey {
+    let at = FrameKey {
         tgid,
         reserved: 0,
         sp: user::stack_pointer(ctx),
     };
-    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive.
+    // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of LibreSSL goes on in it by a jump.
+    let outer = if layout.family == family::ONE_NUMBER && !begins {
+        // SAFETY: a map value copied at once.
+        unsafe { HS_ACTIVE.get(pid_tgid) }
+            .copied()
+            .filter(|outer| outer.ssl == ssl)
+    } else {
+        None
+    };
+    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive. Nor is
+    // the frame's going on by a jump.
     // SAFETY: a map value copied at once.
-    if let Some(other) = unsafe { HS_FRAMES.get(frame) }.copied()
+    if let Some(other) = unsafe { HS_FRAMES.get(at) }.copied()
         && other.ssl == ssl
-        && now - other.enter_ns < SAME_HIT_NS
+        && (outer.is_some() || now - other.enter_ns < SAME_HIT_NS)
     {
         return Ok(());
     }
@@ -92,7 +81,12 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     if begins {
         open.begin_ns = now;
         open.library = library;
-        open.role = u32::from(role_of(layout, ssl)?);
+        open.role = u32::from(role_of(layout, ssl, ctx)?);
+    }
+    // A frame within a frame: one drive, whose time the outer one counts.
+    if let Some(outer) = outer {
+        let inner = Frame { nested: 1, ..outer };
+        return HS_FRAMES.insert(at, inner, 0).map_err(|_| Fault::MapFull);
     }
     open.drives += 1;
     // A client speaks first: what the thread received before its first drive belongs to somebody else.
@@ -100,16 +94,25 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     if !task(tgid) && !speaks_first {
         claim_last_receive(pid_tgid, ssl, open);
     }
+    let frame = Frame {
+        ssl,
+        enter_ns: now,
+        nested: 0,
+    };
     HS_ACTIVE
-        .insert(pid_tgid, ssl, 0)
+        .insert(pid_tgid, frame, 0)
         .map_err(|_| Fault::MapFull)?;
-    HS_FRAMES
-        .insert(frame, Frame { ssl, enter_ns: now }, 0)
-        .map_err(|_| Fault::MapFull)
+    HS_FRAMES.insert(at, frame, 0).map_err(|_| Fault::MapFull)
 }
 
-fn role_of(layout: &Layout, ssl: u64) -> Result<u8, Fault> {
-    Ok(match user::field::<u32>(ssl, layout.server)? {
+fn role_of(layout: &Layout, ssl: u64, ctx: &ProbeContext) -> Result<u8, Fault> {
+    let server = match user::number(ssl, &layout.server)? {
+        None if layout.hook & hook::ROLE_IN_ARGUMENT != 0 => {
+            Some(user::second_and_third(ctx).0 as u32)
+        }
+        known => known,
+    };
+    Ok(match server {
         None => role::UNKNOWN,
         Some(0) => role::CLIENT,
         Some(_) => role::SERVER,
@@ -155,7 +158,7 @@ fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open) {
 fn disclaim(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
     if open.socket_source == u32::from(socket_source::BEFORE)
         && open.role == u32::from(role::SERVER)
-        && user::field::<u32>(ssl, layout.hand_state)? == Some(HAND_BEFORE)
+        && phase::waits_for_hello(layout, ssl)?
     {
         let _ = HS_SOCKETS.remove(open.skaddr);
         open.skaddr = 0;
@@ -181,7 +184,9 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
         return Ok(());
     };
     let _ = HS_FRAMES.remove(at);
-    let _ = HS_ACTIVE.remove(pid_tgid);
+    if frame.nested == 0 {
+        let _ = HS_ACTIVE.remove(pid_tgid);
+    }
     let key = OpenKey {
         tgid,
         reserved: 0,
@@ -191,58 +196,19 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
         return Ok(());
     };
     let now = now();
+    let verdict = phase::classify(layout, frame.ssl, user::returned(ctx))?;
+    if frame.nested != 0 && matches!(verdict, Verdict::Pending) {
+        // The outer frame ends this drive.
+        return Ok(());
+    }
     // SAFETY: as in `try_enter`.
     unsafe { (*open).library_ns += now.saturating_sub(frame.enter_ns) };
-    match classify(layout, frame.ssl)? {
+    match verdict {
         // SAFETY: as in `try_enter`.
         Verdict::Pending => disclaim(layout, frame.ssl, unsafe { &mut *open }),
         Verdict::Completed => end(layout, &key, open, outcome::COMPLETED, now),
         Verdict::Failed => end(layout, &key, open, outcome::FAILED, now),
     }
-}
-
-/// Reads the verdict from the connection itself, so that it holds at any spot behind the state machine's loop: `rwstate`
-/// alone says "reading" after EOF and resets too, and an early-data pause returns 1 before the handshake is done.
-fn classify(layout: &Layout, ssl: u64) -> Result<Verdict, Fault> {
-    let state: u32 = user::field(ssl, layout.state)?.unwrap_or(FLOW_ERROR);
-    if state == FLOW_ERROR {
-        return Ok(Verdict::Failed);
-    }
-    if state == FLOW_FINISHED {
-        let hand: u32 = user::field(ssl, layout.hand_state)?.unwrap_or(HAND_BEFORE);
-        let in_init: u32 = user::field(ssl, layout.in_init)?.unwrap_or(0);
-        return Ok(if hand == HAND_OK && in_init == 0 {
-            Verdict::Completed
-        } else {
-            Verdict::Pending
-        });
-    }
-    if let Some(want) = user::field::<u32>(ssl, layout.rwstate)?
-        && WANT_PROGRAM.contains(&want)
-    {
-        return Ok(Verdict::Pending);
-    }
-    if layout.bio_flags == ABSENT {
-        // Nothing tells a retry from an end: let SSL_free decide.
-        return Ok(Verdict::Pending);
-    }
-    let retry = should_retry(layout, ssl, layout.rbio)? || should_retry(layout, ssl, layout.wbio)?;
-    Ok(if retry {
-        Verdict::Pending
-    } else {
-        Verdict::Failed
-    })
-}
-
-fn should_retry(layout: &Layout, ssl: u64, bio: u32) -> Result<bool, Fault> {
-    let Some(bio) = user::field::<u64>(ssl, bio)? else {
-        return Ok(false);
-    };
-    if bio == 0 {
-        return Ok(false);
-    }
-    let flags: u32 = user::field(bio, layout.bio_flags)?.unwrap_or(0);
-    Ok(flags & BIO_SHOULD_RETRY != 0)
 }
 
 pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
@@ -258,24 +224,34 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
     let Some(layout) = HS_LAYOUTS.get(unsafe { (*open).library }) else {
         return Ok(());
     };
+    // SSL_read may have completed what SSL_do_handshake began: no failure, and too late for a time.
+    if layout.hook & hook::RETURNS != 0 && phase::is_over(layout, key.ssl)? {
+        // SAFETY: as in `try_enter`.
+        let skaddr = unsafe { (*open).skaddr };
+        let _ = HS_OPEN.remove(key);
+        let _ = HS_SOCKETS.remove(skaddr);
+        return Err(Fault::UnseenEnd);
+    }
     end(layout, &key, open, outcome::FREED, now())
 }
 
 pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
     let pid_tgid = user::pid_tgid();
     // SAFETY: a map value copied at once.
-    let Some(ssl) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
+    let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
         return Ok(());
     };
     let library: u64 = ctx.arg(0).ok_or(Fault::Read)?;
-    if library as u32 != LIB_SSL {
+    let told = ErrorCookie::from_bits(user::cookie(ctx));
+    let (second, third) = user::second_and_third(ctx);
+    let reason = if told.reason_arg == 1 { second } else { third } as u32;
+    if library as u32 != told.library {
         return Ok(());
     }
-    let (second, third) = user::second_and_third(ctx);
-    let reason = if user::cookie(ctx) == 1 {
-        second
+    let reason = if reason < told.first_reason {
+        REASON_OTHER
     } else {
-        third
+        reason
     };
     let key = OpenKey {
         tgid: (pid_tgid >> 32) as u32,
@@ -286,7 +262,7 @@ pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
         // SAFETY: as in `try_enter`; this thread is inside the drive of that object.
         let open = unsafe { &mut *open };
         if open.reason == 0 {
-            open.reason = reason as u32;
+            open.reason = reason;
         }
     }
     Ok(())
@@ -320,8 +296,8 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
     let live = how != outcome::RESTARTED;
     let (version, hit) = if live {
         (
-            user::field::<u32>(key.ssl, layout.version)?,
-            user::field::<u32>(key.ssl, layout.hit)?,
+            user::number(key.ssl, &layout.version)?,
+            user::number(key.ssl, &layout.hit)?,
         )
     } else {
         (None, None)
@@ -356,7 +332,11 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
         addr_of_mut!((*event).socket).write(open.socket);
         let mut flags = open.flags;
         let random = addr_of_mut!((*event).client_random);
-        let from = if live { layout.client_random } else { ABSENT };
+        let from = if live {
+            &layout.client_random
+        } else {
+            &Field::UNKNOWN
+        };
         if user::copy(random, key.ssl, from) {
             flags |= flag::RANDOM;
         }

@@ -12,6 +12,7 @@ mod drive;
 #[path = "../../kernel/mod.rs"]
 mod kernel;
 mod maps;
+mod phase;
 mod socket;
 mod user;
 
@@ -21,7 +22,8 @@ use aya_ebpf::{
 };
 use kernel::Fault;
 
-/// First instruction of `state_machine(SSL *s, int server)` (ssl/statem/statem.c), or of both its callers.
+/// First instruction of `state_machine(SSL *s, int server)` (ssl/statem/statem.c), or of both its callers; of the functions in the
+/// method tables, `int ssl3_accept(SSL *s)` (ssl/s3_srvr.c of 1.0.2); or of `int SSL_do_handshake(SSL *s)` (ssl/ssl_lib.c).
 #[uprobe]
 pub fn hs_enter(ctx: ProbeContext) -> u32 {
     finish(drive::try_enter(&ctx))

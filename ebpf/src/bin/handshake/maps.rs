@@ -24,7 +24,10 @@ pub(crate) struct FrameKey {
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
     pub(crate) ssl: u64,
+    /// Entry of the outermost frame of this drive.
     pub(crate) enter_ns: u64,
+    /// 1 inside a drive of the same connection object, else 0.
+    pub(crate) nested: u64,
 }
 
 /// The last receive of a thread, for programs whose library never touches the socket.
@@ -55,9 +58,9 @@ pub(crate) static HS_BLANK: Array<Open> = Array::with_max_entries(1, 0);
 /// Drives under way.
 #[map]
 pub(crate) static HS_FRAMES: LruHashMap<FrameKey, Frame> = LruHashMap::with_max_entries(16_384, 0);
-/// Connection object each thread is driving now.
+/// The drive each thread is in now, its outermost frame.
 #[map]
-pub(crate) static HS_ACTIVE: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static HS_ACTIVE: LruHashMap<u64, Frame> = LruHashMap::with_max_entries(16_384, 0);
 /// Kernel socket of each open handshake, back to its key.
 #[map]
 pub(crate) static HS_SOCKETS: LruHashMap<u64, OpenKey> = LruHashMap::with_max_entries(MAX_OPEN, 0);

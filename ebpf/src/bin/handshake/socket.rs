@@ -2,7 +2,7 @@
 
 use crate::{
     kernel::{Fault, record},
-    maps::{HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_TUPLES, Received},
+    maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_TUPLES, Received},
     user,
 };
 use aya_ebpf::programs::TracePointContext;
@@ -28,7 +28,7 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
         return Ok(());
     };
     // SAFETY: a map value copied at once.
-    let Some(ssl) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
+    let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
         if in_call == 0 {
             let layout = record::layout(&RECEIVE);
             let received = Received {
@@ -57,7 +57,7 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
 pub(crate) fn try_send(ctx: &TracePointContext) -> Result<(), Fault> {
     let pid_tgid = user::pid_tgid();
     // SAFETY: a map value copied at once.
-    let Some(ssl) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
+    let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
         return Ok(());
     };
     let skaddr: u64 = record::word(ctx, record::layout(&SEND).skaddr)?;

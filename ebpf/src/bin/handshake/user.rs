@@ -2,14 +2,39 @@
 
 use crate::kernel::Fault;
 use aya_ebpf::{helpers, programs::ProbeContext};
-use reprise_ebpf::ABSENT;
+use reprise_ebpf::{ABSENT, handshake::Field};
 
-/// Reads a word at `base + offset` in the current process; `Ok(None)` where the field is not known.
-pub(crate) fn field<T: Copy>(base: u64, offset: u32) -> Result<Option<T>, Fault> {
-    if offset == ABSENT {
+/// Address of a field of the connection object at `ssl`; `None` where it is not known or a pointer on the way is null.
+#[inline(always)]
+fn address(ssl: u64, field: &Field) -> Result<Option<u64>, Fault> {
+    if field.offset == ABSENT {
         return Ok(None);
     }
-    read(base.wrapping_add(u64::from(offset))).map(Some)
+    let mut base = ssl;
+    if field.through[0] != ABSENT {
+        base = read(base.wrapping_add(u64::from(field.through[0])))?;
+        if base != 0 && field.through[1] != ABSENT {
+            base = read(base.wrapping_add(u64::from(field.through[1])))?;
+        }
+    }
+    Ok((base != 0).then(|| base.wrapping_add(u64::from(field.offset))))
+}
+
+/// Reads a number of the connection object at `ssl`; `None` as for [`address`].
+pub(crate) fn number(ssl: u64, field: &Field) -> Result<Option<u32>, Fault> {
+    let Some(address) = address(ssl, field)? else {
+        return Ok(None);
+    };
+    let word: u32 = read(address)?;
+    Ok(Some(word & field.mask))
+}
+
+/// Reads a pointer in the connection object at `ssl`; `None` as for [`address`].
+pub(crate) fn pointer(ssl: u64, field: &Field) -> Result<Option<u64>, Fault> {
+    let Some(address) = address(ssl, field)? else {
+        return Ok(None);
+    };
+    read(address).map(Some)
 }
 
 /// Reads a word of the current process.
@@ -55,6 +80,21 @@ pub(crate) fn second_and_third(ctx: &ProbeContext) -> (u64, u64) {
     }
 }
 
+/// What the probed function returns, at one of its return instructions.
+pub(crate) fn returned(ctx: &ProbeContext) -> i32 {
+    // SAFETY: the kernel passes a valid pt_regs for the life of the program.
+    unsafe {
+        #[cfg(bpf_target_arch = "x86_64")]
+        {
+            (*ctx.regs).rax as i32
+        }
+        #[cfg(bpf_target_arch = "aarch64")]
+        {
+            (*ctx.regs).regs[0] as i32
+        }
+    }
+}
+
 /// The attach point's cookie (kernel 5.15).
 pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
     use aya_ebpf::EbpfContext as _;
@@ -67,16 +107,15 @@ pub(crate) fn pid_tgid() -> u64 {
     helpers::bpf_get_current_pid_tgid()
 }
 
-/// Copies 32 bytes of the current process at `base + offset` to `target`; zeroes and `false` where that fails.
+/// Copies a field of 32 bytes to `target`; zeroes and `false` where that fails.
 ///
 /// # Safety
 ///
 /// `target` must be valid for writes of 32 bytes.
-pub(crate) unsafe fn copy(target: *mut [u8; 32], base: u64, offset: u32) -> bool {
-    let from = if offset == ABSENT {
-        core::ptr::null()
-    } else {
-        base.wrapping_add(u64::from(offset)) as *const _
+pub(crate) unsafe fn copy(target: *mut [u8; 32], ssl: u64, field: &Field) -> bool {
+    let from = match address(ssl, field) {
+        Ok(Some(address)) => address as *const _,
+        _ => core::ptr::null(),
     };
     // SAFETY: the caller vouches for `target`; the helper checks `from` and zeroes `target` when it cannot read (null
     // included, so that no byte stays uninitialised).

@@ -1,0 +1,115 @@
+//! Who is not observed, and why. Plain data, written by `discover`, read by every page.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a process that maps a TLS library is not observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The kernel refused the probes.
+    AttachFailed,
+    /// BoringSSL without the names of its functions.
+    Boringssl,
+    /// Another processor's code, or 32-bit code.
+    ForeignMachine,
+    /// Left out by `--ignore`.
+    Ignored,
+    /// Neither OpenSSL nor a descendant of it: GnuTLS, NSS, Go, rustls …
+    OtherLibrary,
+    /// More library files than can be observed.
+    TooManyLibraries,
+    /// The process or its library could not be read.
+    Unreadable,
+    /// An OpenSSL in which the handshake or a field that it needs was not found.
+    UnsupportedBuild,
+}
+
+impl Reason {
+    /// Every reason, in the order of labels.
+    pub const ALL: [Self; 8] = [
+        Self::AttachFailed,
+        Self::Boringssl,
+        Self::ForeignMachine,
+        Self::Ignored,
+        Self::OtherLibrary,
+        Self::TooManyLibraries,
+        Self::Unreadable,
+        Self::UnsupportedBuild,
+    ];
+
+    /// Label value.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::AttachFailed => "attach_failed",
+            Self::Boringssl => "boringssl",
+            Self::ForeignMachine => "foreign_machine",
+            Self::Ignored => "ignored",
+            Self::OtherLibrary => "other_library",
+            Self::TooManyLibraries => "too_many_libraries",
+            Self::Unreadable => "unreadable",
+            Self::UnsupportedBuild => "unsupported_build",
+        }
+    }
+
+    /// What an operator can do.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::AttachFailed => {
+                "see the agent's log for the kernel's answer; `reprise inspect FILE` shows where the probes would go"
+            }
+            Self::Boringssl => {
+                "BoringSSL without function names has nothing to attach to: a build with its symbols left in can be observed"
+            }
+            Self::ForeignMachine => "only 64-bit code of this machine's own kind can be observed",
+            Self::Ignored => "remove the path from --ignore",
+            Self::OtherLibrary => "only OpenSSL and its descendants can be observed",
+            Self::TooManyLibraries => {
+                "restart the processes that still run many different old library files, or leave some out by --ignore"
+            }
+            Self::Unreadable => {
+                "run the agent as root with CAP_SYS_PTRACE in the host's PID namespace"
+            }
+            Self::UnsupportedBuild => {
+                "send the output of `reprise inspect FILE` to the maintainers: the library is built in a way not seen before"
+            }
+        }
+    }
+}
+
+/// One process that is not observed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Example {
+    /// Its ID in the initial PID namespace.
+    pub pid: u32,
+    /// The file that carries its TLS library.
+    pub file: String,
+    /// What was found, in words.
+    pub finding: String,
+}
+
+/// The processes of one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncovered {
+    /// How many.
+    pub processes: u64,
+    /// Some of them; at most [`MAX_EXAMPLES`].
+    pub examples: Vec<Example>,
+}
+
+/// Processes shown per reason.
+pub const MAX_EXAMPLES: usize = 5;
+
+/// What a look at all processes gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Processes that use an observed library.
+    pub observed: u64,
+    /// Processes that use TLS libraries of which none is observed.
+    pub uncovered: BTreeMap<Reason, Uncovered>,
+    /// Processes by the library file that they use.
+    pub users: BTreeMap<u64, u64>,
+}

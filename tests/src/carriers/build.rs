@@ -1,0 +1,141 @@
+//! Compiles what of OpenSSL a plan is made from: all of `ssl/`, and of the crypto library what plans look at. Takes seconds, not the
+//! minutes that all of it would.
+//!
+//! The result is never run: what it takes from the rest of the crypto library stays undefined.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::link::link;
+use super::release::{Release, Variant, sources};
+use super::{cache, cached};
+use crate::process::run;
+
+/// Sources of the crypto library that plans look at, without their directory's prefix in later releases.
+const CRYPTO: [&str; 4] = [
+    "crypto/bio/bio_lib",
+    "crypto/err/err",
+    "crypto/err/err_blocks",
+    "crypto/cversion",
+];
+/// To be raised with each change to how things are built here.
+const RECIPE: u32 = 1;
+
+/// One file twice.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// With its symbols and debug information: the truth.
+    pub whole: PathBuf,
+    /// Without them, as it is shipped.
+    pub stripped: PathBuf,
+}
+
+/// A release as one variant.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The library, or the program that holds it.
+    pub ssl: Pair,
+    /// The crypto library; the same file in a program.
+    pub crypto: Pair,
+}
+
+/// Builds it, or takes it from the cache.
+///
+/// # Panics
+/// When a tool fails.
+#[must_use]
+pub fn build(release: Release, variant: Variant) -> Built {
+    let name = format!("{}-{}-{:x}", release.1, variant.name(), recipe(variant));
+    let directory = cached(&cache("built").join(name), |made| {
+        let work = made.join("work");
+        fs::create_dir(&work).expect("failed to create a directory");
+        let sources = sources(release);
+        compile(&sources, &work, variant);
+        link(&sources, &work, made, variant);
+        fs::remove_dir_all(&work).expect("failed to remove the objects");
+    });
+    let pair = |kind: &str| {
+        let whole = file_beginning(&directory.join("whole"), kind);
+        let stripped = directory
+            .join("stripped")
+            .join(whole.file_name().expect("a file has a name"));
+        Pair { whole, stripped }
+    };
+    if variant.is_program() {
+        let program = pair("program");
+        return Built {
+            ssl: program.clone(),
+            crypto: program,
+        };
+    }
+    Built {
+        ssl: pair("libssl"),
+        crypto: pair("libcrypto"),
+    }
+}
+
+/// Changes with whatever changes the result, so that the cache is never an old one.
+fn recipe(variant: Variant) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (RECIPE, variant.flags(), variant.options()).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn compile(sources: &Path, work: &Path, variant: Variant) {
+    // What later releases can leave out, earlier ones have no option for.
+    let options = fs::read_to_string(sources.join("Configure")).expect("failed to read Configure");
+    let known = |option: &str| {
+        let listed = format!("\"{}\",", option.trim_start_matches("no-"));
+        options.lines().any(|line| line.trim() == listed)
+    };
+    let wanted = ["no-tests", "no-module"].iter().chain(variant.options());
+    let mut configure = Command::new("perl");
+    configure
+        .current_dir(work)
+        .arg(sources.join("Configure"))
+        .args([variant.platform(), "no-shared"])
+        .args(wanted.filter(|option| known(option)))
+        .arg(format!("--cross-compile-prefix={}", variant.tools()))
+        .arg("-g")
+        .args(variant.flags());
+    run(&mut configure);
+    make(work, ["build_generated"]);
+    make(work, ["libssl.a"]);
+    let makefile = fs::read_to_string(work.join("Makefile")).expect("failed to read the Makefile");
+    make(work, crypto_objects(&makefile));
+}
+
+/// Targets of the Makefile: `crypto/err/err.o`, `crypto/err/libcrypto-lib-err.o` from 3.0 on.
+pub(super) fn crypto_objects(makefile: &str) -> Vec<String> {
+    let targets = makefile.lines().filter_map(|line| line.split(':').next());
+    let plain = |target: &str| target.replace("libcrypto-lib-", "");
+    targets
+        .filter(|target| {
+            CRYPTO
+                .iter()
+                .any(|source| plain(target) == format!("{source}.o"))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+fn make<S: AsRef<std::ffi::OsStr>>(work: &Path, targets: impl IntoIterator<Item = S>) {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    run(Command::new("make")
+        .current_dir(work)
+        .arg(format!("-j{jobs}"))
+        .args(targets));
+}
+
+fn file_beginning(directory: &Path, name: &str) -> PathBuf {
+    let entries = fs::read_dir(directory).expect("failed to list the cache");
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|file| file.to_string_lossy().starts_with(name))
+        })
+        .unwrap_or_else(|| panic!("no {name} in {}", directory.display()))
+}

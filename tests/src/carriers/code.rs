@@ -1,0 +1,159 @@
+//! What a file says of its own code, apart from any plan: symbols, call frames (`.eh_frame`), executable segments and instructions.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gimli::{
+    BaseAddresses, CfaRule, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection as _,
+};
+use object::{
+    Architecture, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _,
+    SegmentFlags, elf,
+};
+
+use crate::process::run;
+
+/// A function's name and address range.
+pub type Function = (String, Range<u64>);
+
+/// One file's code.
+#[derive(Debug)]
+pub struct Code {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// For AArch64 rather than x86-64.
+    pub is_arm: bool,
+    /// Virtual addresses of executable segments, and the file offset of their beginning.
+    segments: Vec<(Range<u64>, u64)>,
+    functions: Vec<Function>,
+}
+
+/// The call frame at an instruction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Addresses of the function, or of the part of it.
+    pub range: Range<u64>,
+    /// Bytes between the stack pointer at the function's entry and the one here; `None` where a frame pointer is used.
+    pub depth: Option<u64>,
+}
+
+impl Code {
+    /// Reads a file.
+    ///
+    /// # Panics
+    /// When it is no object file.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let bytes = fs::read(path)
+            .unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
+        let file = object::File::parse(bytes.as_slice())
+            .unwrap_or_else(|error| panic!("{} is no object file: {error}", path.display()));
+        let executable = |flags| matches!(flags, SegmentFlags::Elf { p_flags, .. } if p_flags.0 & elf::PF_X.0 != 0);
+        let segments = file
+            .segments()
+            .filter(|segment| executable(segment.flags()))
+            .map(|segment| {
+                let (offset, size) = segment.file_range();
+                (segment.address()..segment.address() + size, offset)
+            })
+            .collect();
+        let functions = file
+            .symbols()
+            .chain(file.dynamic_symbols())
+            .filter(|symbol| symbol.is_definition() && symbol.size() > 0)
+            .filter_map(|symbol| {
+                let range = symbol.address()..symbol.address() + symbol.size();
+                Some((symbol.name().ok()?.to_owned(), range))
+            })
+            .collect();
+        Self {
+            is_arm: file.architecture() == Architecture::Aarch64,
+            path: path.to_owned(),
+            segments,
+            functions,
+            bytes,
+        }
+    }
+
+    /// Address of a file offset, if it is code.
+    #[must_use]
+    pub fn address(&self, offset: u64) -> Option<u64> {
+        self.segments.iter().find_map(|(range, start)| {
+            let address = range.start + offset.checked_sub(*start)?;
+            range.contains(&address).then_some(address)
+        })
+    }
+
+    /// Every function of that name, and its clones such as `name.isra.0` or `name.cold`.
+    #[must_use]
+    pub fn functions(&self, name: &str) -> Vec<Function> {
+        let of = |symbol: &str| {
+            symbol == name
+                || symbol
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        };
+        let functions = self.functions.iter().filter(|(symbol, _)| of(symbol));
+        functions.cloned().collect()
+    }
+
+    /// The frame at `address`, if the file describes it.
+    ///
+    /// # Panics
+    /// When the description is malformed.
+    #[must_use]
+    pub fn frame(&self, address: u64) -> Option<Frame> {
+        let file = object::File::parse(self.bytes.as_slice()).expect("was parsed before");
+        let section = file.section_by_name(".eh_frame")?;
+        let data = section.uncompressed_data().expect("a section has bytes");
+        let mut frames = EhFrame::from(EndianSlice::new(&data, LittleEndian));
+        frames.set_address_size(8);
+        if self.is_arm {
+            // Signed return addresses have an instruction of their own there.
+            frames.set_vendor(gimli::Vendor::AArch64);
+        }
+        let bases = BaseAddresses::default().set_eh_frame(section.address());
+        let fde = frames
+            .fde_for_address(&bases, address, EhFrame::cie_from_offset)
+            .ok()?;
+        let mut context = UnwindContext::new();
+        let row = fde
+            .unwind_info_for_address(&frames, &bases, &mut context, address)
+            .expect("call frames are as the compiler wrote them");
+        // DWARF numbers of the stack pointer; on x86-64 the call itself has pushed 8 bytes.
+        let (pointer, pushed) = if self.is_arm { (31, 0) } else { (7, 8) };
+        let depth = match row.cfa() {
+            CfaRule::RegisterAndOffset { register, offset } if register.0 == pointer => {
+                u64::try_from(*offset - pushed).ok()
+            }
+            _ => None,
+        };
+        let range = fde.initial_address()..fde.initial_address() + fde.len();
+        Some(Frame { range, depth })
+    }
+
+    /// Addresses at which instructions begin, by the disassembler of binutils; on AArch64 they are multiples of four.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn instructions(&self, range: &Range<u64>) -> BTreeSet<u64> {
+        if self.is_arm {
+            return range.clone().step_by(4).collect();
+        }
+        let listing = run(Command::new("objdump")
+            .args(["--disassemble", "--no-show-raw-insn", "--wide"])
+            .arg(format!("--start-address={:#x}", range.start))
+            .arg(format!("--stop-address={:#x}", range.end))
+            .arg(&self.path));
+        let addresses = listing
+            .lines()
+            .filter_map(|line| line.trim_start().split_once(":\t"));
+        addresses
+            .filter_map(|(address, _)| u64::from_str_radix(address, 16).ok())
+            .collect()
+    }
+}

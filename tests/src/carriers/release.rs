@@ -1,0 +1,210 @@
+//! OpenSSL's releases as the crate `openssl-src` carries them, and how each is compiled.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use super::cached;
+use crate::process::run;
+
+/// One release: the version of `openssl-src` and the one of OpenSSL in it.
+pub type Release = (&'static str, &'static str);
+
+/// The newest of each series.
+pub const SERIES: [Release; 10] = [
+    ("110.0.7", "1.1.0i"),
+    ("111.28.2", "1.1.1w"),
+    ("300.0.13", "3.0.8"),
+    ("300.1.6", "3.1.4"),
+    ("300.2.3", "3.2.1"),
+    ("300.3.2", "3.3.2"),
+    ("300.4.2", "3.4.1"),
+    ("300.5.5", "3.5.5"),
+    ("300.6.1", "3.6.3"),
+    ("400.0.2", "4.0.3"),
+];
+
+/// The first of each series, as far as the crate has had them; those of 1.1.0 cannot be configured by today's Perl.
+pub const FIRST: [Release; 9] = [
+    ("111.0.1", "1.1.1"),
+    ("300.0.2", "3.0.0"),
+    ("300.1.0", "3.1.0"),
+    ("300.2.0", "3.2.0"),
+    ("300.3.0", "3.3.0"),
+    ("300.4.0", "3.4.0"),
+    ("300.5.0", "3.5.0"),
+    ("300.6.0", "3.6.2"),
+    ("400.0.0", "4.0.1"),
+];
+
+/// How a release is configured, compiled and linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// As a shared library, `-O2`.
+    Plain,
+    /// Without whatever can be left out.
+    Lean,
+    /// With structures packed as nobody packs them: whatever follows a pointer is elsewhere.
+    Packed,
+    /// `-O3` for a newer processor.
+    Fast,
+    /// Optimised over all files at link time.
+    Lto,
+    /// As distributions harden: CET, stack protector, fortified, registers zeroed.
+    Hardened,
+    /// With frame pointers, as Ubuntu and Fedora build.
+    FramePointers,
+    /// Inside a program that is not position-independent and exports its names, as Node.js is.
+    Program,
+    /// As [`Self::Program`], static and without any name.
+    Nameless,
+    /// As a shared library for AArch64.
+    Arm,
+}
+
+impl Variant {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Plain,
+        Self::Lean,
+        Self::Packed,
+        Self::Fast,
+        Self::Lto,
+        Self::Hardened,
+        Self::FramePointers,
+        Self::Program,
+        Self::Nameless,
+        Self::Arm,
+    ];
+
+    /// Its name in the cache and in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Lean => "lean",
+            Self::Packed => "packed",
+            Self::Fast => "fast",
+            Self::Lto => "lto",
+            Self::Hardened => "hardened",
+            Self::FramePointers => "frame-pointers",
+            Self::Program => "program",
+            Self::Nameless => "nameless",
+            Self::Arm => "arm",
+        }
+    }
+
+    /// A program rather than a library.
+    #[must_use]
+    pub fn is_program(self) -> bool {
+        matches!(self, Self::Program | Self::Nameless)
+    }
+
+    /// Prefix of the names of compiler, linker and their kin.
+    #[must_use]
+    pub fn tools(self) -> &'static str {
+        match self {
+            Self::Arm => "aarch64-linux-gnu-",
+            _ => "",
+        }
+    }
+
+    /// The name `Configure` has for the platform.
+    pub(super) fn platform(self) -> &'static str {
+        match self {
+            Self::Arm => "linux-aarch64",
+            _ => "linux-x86_64",
+        }
+    }
+
+    /// Options of the compiler.
+    pub(super) fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain | Self::Lean | Self::Arm => &["-O2", "-fPIC"],
+            Self::Packed => &["-O2", "-fPIC", "-fpack-struct=4"],
+            Self::Fast => &["-O3", "-march=x86-64-v3", "-fPIC"],
+            Self::Lto => &["-O2", "-flto", "-fPIC"],
+            Self::Hardened => &[
+                "-O2",
+                "-fPIC",
+                "-fcf-protection=full",
+                "-fstack-protector-strong",
+                "-fstack-clash-protection",
+                "-D_FORTIFY_SOURCE=2",
+                "-fzero-call-used-regs=used-gpr",
+            ],
+            Self::FramePointers => &[
+                "-O2",
+                "-fPIC",
+                "-fno-omit-frame-pointer",
+                "-mno-omit-leaf-frame-pointer",
+            ],
+            Self::Program => &["-O2", "-fno-pie"],
+            Self::Nameless => &["-O2", "-fno-pie", "-fstack-protector-strong"],
+        }
+    }
+
+    /// Options of `Configure`.
+    pub(super) fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Lean => &[
+                "no-srp",
+                "no-psk",
+                "no-dtls",
+                "no-srtp",
+                "no-nextprotoneg",
+                "no-ct",
+                "no-ocsp",
+                "no-engine",
+                "no-comp",
+            ],
+            _ => &[],
+        }
+    }
+}
+
+/// OpenSSL's sources, which cargo fetches from its registry like any other crate.
+///
+/// # Panics
+/// When they cannot be had.
+#[must_use]
+pub fn sources(release: Release) -> PathBuf {
+    let (crate_version, version) = release;
+    // One package of its own for each: cargo allows one version of a crate and major number in one.
+    let package = cached(&super::cache("sources").join(version), |directory| {
+        let manifest = format!(
+            "[package]\nname = \"sources\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[lib]\npath = \"lib.rs\"\n\
+             [dependencies]\nopenssl-src = \"={crate_version}\"\n[workspace]\n"
+        );
+        fs::write(directory.join("Cargo.toml"), manifest).expect("failed to write a manifest");
+        fs::write(directory.join("lib.rs"), "").expect("failed to write a library");
+    });
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let told = run(Command::new(cargo)
+        .args(["metadata", "--quiet", "--format-version", "1"])
+        .arg("--manifest-path")
+        .arg(package.join("Cargo.toml")));
+    let told: Metadata = serde_json::from_str(&told).expect("cargo's metadata are JSON");
+    let found = told
+        .packages
+        .iter()
+        .find(|package| package.name == "openssl-src")
+        .and_then(|package| Path::new(&package.manifest_path).parent());
+    found
+        .expect("cargo names the package that it was asked for")
+        .join("openssl")
+}
+
+/// What `cargo metadata` prints, as far as it is needed.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: String,
+}

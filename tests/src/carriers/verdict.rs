@@ -1,0 +1,176 @@
+//! Holds a plan to the truth. What differs is returned in words, so that one run tells all that is wrong with a carrier.
+
+use std::collections::BTreeMap;
+
+use super::code::Code;
+use super::layout::Layout;
+use super::plan::{Plan, Point};
+
+/// Fields that a complete plan has, by the names that `Plan::found` uses.
+pub const FIELDS: [&str; 11] = [
+    "state",
+    "hand_state",
+    "in_init",
+    "server",
+    "version",
+    "hit",
+    "rbio",
+    "wbio",
+    "rwstate",
+    "client_random",
+    "bio_flags",
+];
+/// Fields that a complete plan of 1.0.2 has instead, which exports nothing that reads the random.
+pub const LEGACY_FIELDS: [&str; 8] = [
+    "legacy_state",
+    "server",
+    "version",
+    "hit",
+    "rbio",
+    "wbio",
+    "rwstate",
+    "bio_flags",
+];
+/// Fields that a plan for a file without names has.
+pub const NAMELESS_FIELDS: [&str; 2] = ["state", "hand_state"];
+/// Functions in which a drive may begin; the second row is 1.0.2's.
+const ENTRY: [&str; 9] = [
+    "state_machine",
+    "ossl_statem_accept",
+    "ossl_statem_connect",
+    "ssl23_accept",
+    "ssl23_connect",
+    "ssl3_accept",
+    "ssl3_connect",
+    "dtls1_accept",
+    "dtls1_connect",
+];
+/// Functions in which it may end.
+const EXIT: [&str; 7] = [
+    "state_machine",
+    "ssl23_accept",
+    "ssl23_connect",
+    "ssl3_accept",
+    "ssl3_connect",
+    "dtls1_accept",
+    "dtls1_connect",
+];
+
+/// What was compared, and what differs.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Comparisons made.
+    pub checks: u32,
+    /// Those that failed, in words.
+    pub faults: Vec<String>,
+}
+
+impl Verdict {
+    fn check(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+        self.checks += 1;
+        if !holds {
+            self.faults.push(fault());
+        }
+    }
+
+    /// A part of the plan is as expected.
+    pub fn that<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, have: &T, expected: &T) {
+        self.check(have == expected, || {
+            format!("{what} is {have:?}, not {expected:?}")
+        });
+    }
+
+    /// Every planned offset equals the compiler's, and none of `wanted` is missing.
+    pub fn fields(&mut self, plan: &Plan, layout: &Layout, wanted: &[&str]) {
+        for (name, offsets) in plan.found() {
+            let truth = layout.get(name);
+            self.check(truth == Some(&offsets), || {
+                format!("{name} is planned at {offsets:#x?}, the compiler has it at {truth:#x?}")
+            });
+        }
+        self.complete(plan, wanted);
+    }
+
+    /// None of `wanted` is missing.
+    pub fn complete(&mut self, plan: &Plan, wanted: &[&str]) {
+        let found: BTreeMap<_, _> = plan.found();
+        for name in wanted {
+            self.check(found.contains_key(name), || format!("{name} is not found"));
+        }
+    }
+
+    /// Entries and exits, `SSL_free` and the error function lie in the functions of these names, whose truth is `ssl` and `crypto`.
+    pub fn named(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
+        for point in &plan.entries {
+            self.inside("entry", ssl, *point, &ENTRY);
+        }
+        for point in &plan.exits {
+            self.inside("exit", ssl, *point, &EXIT);
+        }
+        if let Some(point) = plan.free {
+            self.inside("free", ssl, point, &["SSL_free"]);
+        }
+        if let Some(error) = &plan.error {
+            let code = if error.in_crypto { crypto } else { ssl };
+            let function = match error.reason_arg {
+                1 => "ERR_vset_error",
+                _ => "ERR_put_error",
+            };
+            self.inside("error", code, error.point, &[function]);
+        }
+    }
+
+    fn inside(&mut self, what: &str, code: &Code, point: Point, names: &[&str]) {
+        let functions: Vec<_> = names.iter().flat_map(|name| code.functions(name)).collect();
+        let address = code.address(point.offset);
+        let home = functions
+            .iter()
+            .find(|(_, range)| address.is_some_and(|at| range.contains(&at)));
+        self.check(home.is_some(), || {
+            format!(
+                "{what} at file offset {:#x} is in none of {functions:x?}",
+                point.offset
+            )
+        });
+    }
+
+    /// Every point is the first byte of an instruction in executable code that the file describes, at the stack depth that its call
+    /// frames tell.
+    pub fn shape(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
+        let state_machine = plan.entries.iter().chain(&plan.exits);
+        let points = state_machine.map(|point| (ssl, *point, true));
+        let free = plan.free.iter().map(|point| (ssl, *point, false));
+        let error = plan.error.iter().map(|error| {
+            let code = if error.in_crypto { crypto } else { ssl };
+            (code, error.point, false)
+        });
+        let mut instructions = BTreeMap::new();
+        for (code, point, joined) in points.chain(free).chain(error) {
+            let at = format!("file offset {:#x}", point.offset);
+            let Some(address) = code.address(point.offset) else {
+                self.check(false, || format!("{at} is not executable"));
+                continue;
+            };
+            let frame = code.frame(address);
+            self.check(frame.is_some(), || format!("{at} is in no function"));
+            let Some(frame) = frame else { continue };
+            // Disassembling costs a second where the file is as large as Node.js.
+            let starts = instructions
+                .entry((std::ptr::from_ref(code), frame.range.start))
+                .or_insert_with(|| code.instructions(&frame.range));
+            self.check(starts.contains(&address), || {
+                format!("{at} is no instruction's first byte")
+            });
+            if let Some(depth) = frame.depth.filter(|_| joined) {
+                self.check(depth == point.sp_delta, || {
+                    format!(
+                        "{at} is planned {:#x} below entry, call frames say {depth:#x}",
+                        point.sp_delta
+                    )
+                });
+            }
+        }
+        self.check(!plan.entries.is_empty(), || "no entry".to_owned());
+        self.check(!plan.exits.is_empty(), || "no exit".to_owned());
+    }
+}

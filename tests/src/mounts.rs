@@ -1,0 +1,80 @@
+//! File systems of a test's own, taken down when dropped.
+
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+
+use crate::poll::{PATIENCE, poll_until};
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct Mounted {
+    /// Where.
+    pub at: PathBuf,
+    // Whatever lies below goes with it.
+    _directory: TempDir,
+    /// What it is mounted over, for an overlay.
+    _scratch: Option<Box<Mounted>>,
+}
+
+impl Mounted {
+    /// An empty file system in memory.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    #[must_use]
+    pub fn tmpfs() -> Self {
+        Self::mount("tmpfs", "size=256m", None)
+    }
+
+    /// An overlay over `lower`, as containers have it over their image.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    #[must_use]
+    pub fn overlay(lower: &Path) -> Self {
+        let scratch = Self::tmpfs();
+        let [upper, work] = ["upper", "work"].map(|name| scratch.at.join(name));
+        for directory in [&upper, &work] {
+            std::fs::create_dir(directory).expect("failed to create a directory");
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            upper.display(),
+            work.display()
+        );
+        Self::mount("overlay", &options, Some(Box::new(scratch)))
+    }
+
+    fn mount(kind: &str, options: &str, scratch: Option<Box<Self>>) -> Self {
+        let directory = TempDir::new().expect("failed to create a directory");
+        let at = directory.path().to_owned();
+        mount(Some(kind), &at, Some(kind), MsFlags::empty(), Some(options))
+            .unwrap_or_else(|error| panic!("failed to mount {kind} ({options}): {error}"));
+        Self {
+            at,
+            _directory: directory,
+            _scratch: scratch,
+        }
+    }
+
+    /// Takes it down, which works once nobody holds on to it.
+    ///
+    /// # Panics
+    /// When somebody does until the deadline.
+    pub fn release(&self) {
+        let what = format!("nobody holds on to {}", self.at.display());
+        poll_until(&what, PATIENCE, || {
+            umount2(&self.at, MntFlags::empty()).map_err(|error| error.to_string())
+        });
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Gone already where the test took it down.
+        let _ = umount2(&self.at, MntFlags::MNT_DETACH);
+    }
+}

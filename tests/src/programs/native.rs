@@ -1,0 +1,99 @@
+//! A small client in C, compiled against any libssl: of another libc, or inside the program.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::Counts;
+use crate::process::{Process, fixture, run};
+
+/// The compiled client.
+#[derive(Debug)]
+pub struct Native {
+    program: PathBuf,
+    _directory: TempDir,
+}
+
+impl Native {
+    /// Compiles it for musl, with the shared libraries in `libraries`.
+    ///
+    /// # Panics
+    /// When the compiler fails.
+    #[must_use]
+    pub fn for_musl(libraries: &Path, libssl: &Path) -> Self {
+        let search = format!(
+            "-Wl,-rpath,{},--unresolved-symbols=ignore-in-shared-libs",
+            libraries.display()
+        );
+        Self::compile("musl-gcc", &[libssl.as_os_str(), search.as_ref()])
+    }
+
+    /// Compiles it with the distribution's OpenSSL inside, at a fixed address.
+    ///
+    /// # Panics
+    /// When the compiler fails.
+    #[must_use]
+    pub fn static_at_fixed_address() -> Self {
+        Self::compile(
+            "gcc",
+            &["-static", "-no-pie", "-lssl", "-lcrypto"].map(AsRef::as_ref),
+        )
+    }
+
+    /// The same without any name.
+    ///
+    /// # Panics
+    /// When the names cannot be removed.
+    #[must_use]
+    pub fn stripped(self) -> Self {
+        run(Command::new("strip").arg("--strip-all").arg(&self.program));
+        self
+    }
+
+    fn compile(compiler: &str, libraries: &[&std::ffi::OsStr]) -> Self {
+        let directory = TempDir::new().expect("failed to create a directory for a program");
+        let program = directory.path().join("client");
+        let mut compile = Command::new(compiler);
+        compile
+            .args(["-O2", "-w", "-o"])
+            .arg(&program)
+            .arg(fixture("client.c"));
+        run(compile.args(libraries));
+        Self {
+            program,
+            _directory: directory,
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.program
+    }
+
+    /// A process that has mapped the library, and does nothing with it.
+    ///
+    /// # Panics
+    /// When it does not get so far.
+    #[must_use]
+    pub fn hold(&self) -> Process {
+        let process = Process::spawn(Command::new(&self.program).args(["0", "0"]));
+        process.wait_says(
+            "mapped
+",
+        );
+        process
+    }
+
+    /// Connects to `port`, every fifth time without a session.
+    ///
+    /// # Panics
+    /// When a handshake fails.
+    #[must_use]
+    pub fn connect(&self, port: u16, connections: u32) -> Counts {
+        let mut command = Command::new(&self.program);
+        let said = run(command.args([port.to_string(), connections.to_string()]));
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+    }
+}

@@ -1,0 +1,53 @@
+//! Node.js of any version, as https server and client.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::Counts;
+use crate::certificates::ec;
+use crate::process::{Process, fixture, run};
+use crate::servers::free_port;
+
+/// An https server.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub port: u16,
+    process: Process,
+}
+
+impl Server {
+    /// Starts it by the program at `node`, for one version of TLS.
+    ///
+    /// # Panics
+    /// When it does not listen in time.
+    #[must_use]
+    pub fn start(node: &Path, version: &str) -> Self {
+        let port = free_port();
+        let mut command = Command::new(node);
+        command
+            .arg(fixture("node/server.js"))
+            .args([&port.to_string(), version]);
+        let mut process = Process::spawn(command.arg(&ec().cert).arg(&ec().key));
+        process.wait_listening(port);
+        Self { port, process }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+/// Runs an https client by the program at `node`: `connections` requests, every fifth without a session.
+///
+/// # Panics
+/// When one fails.
+#[must_use]
+pub fn requests(node: &Path, port: u16, connections: u32) -> Counts {
+    let mut command = Command::new(node);
+    command.arg(fixture("node/client.js"));
+    let said = run(command.args([port.to_string(), connections.to_string()]));
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+}

@@ -1,0 +1,52 @@
+//! `openssl s_server` and `s_client`, of this system or of another suite: both drive handshakes through no function of the library's
+//! users.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::Counts;
+use crate::carriers::wheel::with_prefix;
+use crate::process::run;
+
+/// Starts the `openssl` of an unpacked root with that root's own libraries; of this system without one.
+#[must_use]
+pub fn openssl(root: Option<&Path>) -> Command {
+    let Some(root) = root else {
+        return Command::new("openssl");
+    };
+    let loader = with_prefix(root, "ld-linux-x86-64").expect("a root has a dynamic linker");
+    let directories =
+        ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|directory| root.join(directory));
+    let path = directories
+        .map(|directory| directory.display().to_string())
+        .join(":");
+    let mut command = Command::new(loader);
+    command
+        .env("OPENSSL_CONF", "/dev/null")
+        .args(["--library-path", &path])
+        .arg(root.join("usr/bin/openssl"));
+    command
+}
+
+/// Runs `s_client -reconnect`, which connects once and five times again with the session of the first, and says of each
+/// whether it was resumed.
+///
+/// # Panics
+/// When it fails.
+#[must_use]
+pub fn reconnect(mut openssl: Command, port: u16, version: &str) -> Counts {
+    let version = format!("-tls{}", version.replace('.', "_"));
+    let address = format!("127.0.0.1:{port}");
+    openssl.args(["s_client", "-connect", &address, "-reconnect", &version]);
+    let said = run(openssl.stdin(std::process::Stdio::null()));
+    let count = |word: &str| {
+        let lines = said.lines().filter(|line| line.starts_with(word)).count();
+        u32::try_from(lines).expect("few lines")
+    };
+    let counts = Counts {
+        full: count("New, "),
+        resumed: count("Reused, "),
+    };
+    assert!(counts.full + counts.resumed >= 6, "{counts:?}: {said}");
+    counts
+}

@@ -1,0 +1,80 @@
+//! What `reprise check` prints, as a script reads it.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use serde::Deserialize;
+
+use crate::alone;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Report {
+    ready: bool,
+    items: Vec<Item>,
+}
+
+/// One line of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// Its stable name.
+    pub name: String,
+    /// `ok`, `degraded`, `missing` or `n/a`.
+    pub verdict: String,
+    /// What was found.
+    pub found: String,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+/// Parses a report; what it says must agree with the exit status.
+///
+/// # Panics
+/// When it does not, or is no report.
+#[must_use]
+pub fn parse(output: &Output) -> BTreeMap<String, Item> {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let report: Report = serde_json::from_str(&stdout)
+        .unwrap_or_else(|error| panic!("{error}: {stdout}; stderr: {stderr}"));
+    let code = if report.ready { 0 } else { 77 };
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{report:?}; stderr: {stderr}"
+    );
+    for item in &report.items {
+        let known = ["ok", "degraded", "missing", "n/a"].contains(&item.verdict.as_str());
+        assert!(known && !item.found.is_empty(), "{item:?}");
+        if item.verdict == "missing" {
+            assert!(!report.ready && item.remedy.is_some(), "{item:?}");
+            // Whoever reads only the error still learns what to look for.
+            assert!(stderr.contains(&item.name), "{item:?}; stderr: {stderr}");
+        }
+    }
+    let count = report.items.len();
+    let items: BTreeMap<_, _> = report
+        .items
+        .into_iter()
+        .map(|item| (item.name.clone(), item))
+        .collect();
+    assert_eq!(items.len(), count, "a name is there twice");
+    items
+}
+
+/// Runs `check --json` of the binary at `path` by way of another command.
+///
+/// # Panics
+/// As [`parse`].
+#[must_use]
+pub fn check_under<S: AsRef<str>>(prefix: &[S], path: &str) -> BTreeMap<String, Item> {
+    alone::on_this_host();
+    let mut words = prefix.iter().map(AsRef::as_ref);
+    let mut command = Command::new("timeout");
+    command
+        .args(["60", words.next().expect("a command")])
+        .args(words)
+        .args([path, "check", "--json"]);
+    parse(&command.output().expect("failed to run timeout"))
+}

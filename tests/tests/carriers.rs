@@ -1,0 +1,182 @@
+//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled here in every series.
+//!
+//! What is compared is printed (`cargo test … -- --nocapture`). `cargo xtask test --matrix` compares every series in every variant.
+
+use reprise_tests::carriers::build::build;
+use reprise_tests::carriers::code::Code;
+use reprise_tests::carriers::layout;
+use reprise_tests::carriers::plan::{Plan, inspect};
+use reprise_tests::carriers::release::{FIRST, Release, SERIES, Variant};
+use reprise_tests::carriers::verdict::{FIELDS, NAMELESS_FIELDS, Verdict};
+
+/// Plans each build from its stripped copy, and compares with the whole one.
+fn hold(builds: impl IntoIterator<Item = (Release, Variant)>) {
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for (release, variant) in builds {
+        let name = format!("{} {}", release.1, variant.name());
+        let verdict = verdict(release, variant);
+        println!(
+            "{name}: {} comparisons, {} differ",
+            verdict.checks,
+            verdict.faults.len()
+        );
+        let named = verdict
+            .faults
+            .into_iter()
+            .map(|fault| format!("\n  {name}: {fault}"));
+        faults.extend(named);
+        count += 1;
+    }
+    assert!(count > 0, "nothing was compared");
+    assert!(faults.is_empty(), "of {count} builds:{}", faults.concat());
+}
+
+fn verdict(release: Release, variant: Variant) -> Verdict {
+    let built = build(release, variant);
+    let mut verdict = Verdict::default();
+    let plan = match inspect(&built.ssl.stripped) {
+        Ok(plan) => plan,
+        Err(reason) => {
+            verdict.faults.push(format!("no plan: {reason}"));
+            return verdict;
+        }
+    };
+    let truth = layout::read(&built.ssl.whole, &built.crypto.whole);
+    let wanted: &[&str] = match variant {
+        Variant::Nameless => &NAMELESS_FIELDS,
+        _ => &FIELDS,
+    };
+    verdict.fields(&plan, &truth, wanted);
+    let (ssl, crypto) = (Code::of(&built.ssl.whole), Code::of(&built.crypto.whole));
+    verdict.named(&plan, &ssl, &crypto);
+    verdict.shape(&plan, &ssl, &crypto);
+    whole(&mut verdict, &plan, release, variant);
+    verdict
+}
+
+/// Nothing is missing beside the fields.
+fn whole(verdict: &mut Verdict, plan: &Plan, release: Release, variant: Variant) {
+    let names = variant != Variant::Nameless;
+    verdict.that("the version", &plan.version.as_deref(), &Some(release.1));
+    verdict.that("the hook", &plan.hook.as_str(), &"state_machine");
+    verdict.that("a probe of SSL_free", &plan.free.is_some(), &names);
+    verdict.that("a probe of errors", &plan.error.is_some(), &names);
+}
+
+#[test]
+fn each_series_as_it_is_built_by_default() {
+    hold(SERIES.map(|release| (release, Variant::Plain)));
+}
+
+/// Each variant at least once, each where its kind of build is common.
+#[test]
+fn other_options_compilers_and_kinds_of_file() {
+    let of = |version: &str, variant| {
+        let release = SERIES
+            .into_iter()
+            .find(|release| release.1.starts_with(version));
+        (release.expect("a series"), variant)
+    };
+    hold([
+        of("1.1.1", Variant::Lean),
+        of("1.1.1", Variant::Program),
+        of("3.0", Variant::Fast),
+        of("3.0", Variant::FramePointers),
+        of("3.2", Variant::Lto),
+        of("3.5", Variant::Lean),
+        of("3.5", Variant::Hardened),
+        of("3.5", Variant::Arm),
+        of("3.6", Variant::Nameless),
+        of("4.0", Variant::Arm),
+    ]);
+}
+
+/// A plan that knew the offsets of its version by heart would fail on these.
+#[test]
+fn fields_are_found_where_nobody_has_them() {
+    for release in SERIES
+        .into_iter()
+        .filter(|release| ["1.1.1w", "3.5.5"].contains(&release.1))
+    {
+        let [plain, packed] = [Variant::Plain, Variant::Packed].map(|variant| {
+            let built = build(release, variant);
+            layout::read(&built.ssl.whole, &built.crypto.whole)
+        });
+        let moved = plain
+            .keys()
+            .filter(|field| plain[*field] != packed[*field])
+            .count();
+        println!("{}: {moved} of {} fields moved", release.1, plain.len());
+        assert!(
+            moved > plain.len() / 2,
+            "{}: few fields moved: {plain:x?}, {packed:x?}",
+            release.1
+        );
+        hold([(release, Variant::Packed)]);
+    }
+}
+
+/// Makes one part of a plan wrong.
+type Spoil = fn(&mut Plan);
+
+fn set(plan: &mut Plan, field: &str, value: serde_json::Value) {
+    plan.fields.insert(field.to_owned(), value);
+}
+
+/// The comparison itself: each part of a plan that is made wrong is told.
+#[test]
+fn a_wrong_plan_is_told() {
+    let release = SERIES
+        .into_iter()
+        .find(|release| release.1 == "3.5.5")
+        .expect("a series");
+    let built = build(release, Variant::Plain);
+    let right = inspect(&built.ssl.stripped).expect("a plan");
+    let truth = layout::read(&built.ssl.whole, &built.crypto.whole);
+    let (ssl, crypto) = (Code::of(&built.ssl.whole), Code::of(&built.crypto.whole));
+    let faults = |plan: &Plan| {
+        let mut verdict = Verdict::default();
+        verdict.fields(plan, &truth, &FIELDS);
+        verdict.named(plan, &ssl, &crypto);
+        verdict.shape(plan, &ssl, &crypto);
+        verdict.faults.concat()
+    };
+    assert_eq!(faults(&right), "");
+    let wrong: [(&str, Spoil); 6] = [
+        ("hit is planned at", |plan| set(plan, "hit", 4.into())),
+        ("wbio is not found", |plan| {
+            set(plan, "wbio", serde_json::Value::Null);
+        }),
+        ("is no instruction's first byte", |plan| {
+            plan.exits[0].offset += 1;
+        }),
+        ("call frames say", |plan| plan.exits[0].sp_delta += 8),
+        ("entry at file offset", |plan| {
+            plan.entries[0] = plan.free.expect("a probe of SSL_free");
+        }),
+        ("is not executable", |plan| plan.exits[0].offset = 0),
+    ];
+    for (words, spoil) in wrong {
+        let mut plan = right.clone();
+        spoil(&mut plan);
+        let told = faults(&plan);
+        assert!(told.contains(words), "{words:?} is not told: {told:?}");
+    }
+}
+
+#[test]
+#[ignore = "nine more builds: some minutes the first time"]
+fn the_first_of_each_series() {
+    hold(FIRST.map(|release| (release, Variant::Hardened)));
+}
+
+#[test]
+#[ignore = "a hundred builds: about half an hour the first time"]
+fn every_series_in_every_variant() {
+    hold(
+        SERIES
+            .into_iter()
+            .flat_map(|release| Variant::ALL.map(|variant| (release, variant))),
+    );
+}

@@ -1,0 +1,219 @@
+//! The Kubernetes manifests and the Helm chart in `deploy/`: rendered by the real tools, then read as the API's own types, which
+//! must lose nothing of what was written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, ServiceAccount};
+use serde::Serialize;
+use serde::de::{Deserialize as _, DeserializeOwned};
+use serde_json::Value;
+
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(path)
+}
+
+fn tool(name: &str) -> Command {
+    let tools = std::env::var_os("REPRISE_TOOLS").expect(
+        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches helm and kubectl",
+    );
+    Command::new(Path::new(&tools).join(name))
+}
+
+fn helm<S: AsRef<str>>(values: &[S]) -> Output {
+    let mut helm = tool("helm");
+    helm.args(["template", "edge"])
+        .arg(deploy("helm/reprise"))
+        .args(["--namespace", "observers"]);
+    for value in values {
+        helm.args(["--set-json", value.as_ref()]);
+    }
+    helm.output().expect("failed to start helm")
+}
+
+/// What a tool rendered, by kind; one document of each.
+fn documents(output: &Output) -> BTreeMap<String, Value> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut found = BTreeMap::new();
+    for document in serde_yaml_ng::Deserializer::from_str(&text) {
+        let value = Value::deserialize(document).expect("no YAML");
+        if value.is_null() {
+            continue;
+        }
+        let kind = value["kind"].as_str().expect("no kind").to_owned();
+        assert!(found.insert(kind, value).is_none(), "two of a kind");
+    }
+    found
+}
+
+/// Reads a document as the API's type. A field that the type does not know would be gone when it is written again.
+fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> T {
+    let typed: T = serde_json::from_value(document.clone())
+        .unwrap_or_else(|error| panic!("{error}: {document:#}"));
+    let again = serde_json::to_value(&typed).expect("cannot be written");
+    assert_eq!(*document, again, "a field is unknown to the API");
+    typed
+}
+
+fn pod(daemon_set: &DaemonSet) -> &PodSpec {
+    let spec = daemon_set.spec.as_ref().expect("no spec");
+    // The API server refuses a selector that does not select the template.
+    let labels = spec
+        .template
+        .metadata
+        .as_ref()
+        .and_then(|meta| meta.labels.clone());
+    let labels = labels.expect("no labels");
+    let wanted = spec.selector.match_labels.clone().expect("no selector");
+    for (key, value) in &wanted {
+        assert_eq!(labels.get(key), Some(value), "{key}");
+    }
+    spec.template.spec.as_ref().expect("no pod")
+}
+
+/// What every way to deploy must have in common.
+fn assert_observes(pod: &PodSpec) {
+    assert_eq!(pod.host_pid, Some(true));
+    let [container] = pod.containers.as_slice() else {
+        panic!("one container, not {:?}", pod.containers);
+    };
+    let security = container.security_context.as_ref().expect("no context");
+    assert_eq!(security.privileged, Some(false));
+    assert_eq!(security.read_only_root_filesystem, Some(true));
+    let capabilities = security.capabilities.as_ref().expect("no capabilities");
+    assert_eq!(capabilities.drop.as_deref(), Some(&["ALL".to_owned()][..]));
+    let mut added = capabilities.add.clone().expect("none added");
+    added.sort_unstable();
+    assert_eq!(added, ["DAC_READ_SEARCH", "SYS_ADMIN", "SYS_PTRACE"]);
+    // Every mount has its volume, and every probe its port.
+    let volumes: Vec<_> = pod
+        .volumes
+        .iter()
+        .flatten()
+        .map(|volume| &volume.name)
+        .collect();
+    for mount in container.volume_mounts.iter().flatten() {
+        assert!(volumes.contains(&&mount.name), "{mount:?}");
+        assert_eq!(mount.read_only, Some(true), "{mount:?}");
+    }
+    let ports = container.ports.as_ref().expect("no ports");
+    let port = ports[0].container_port;
+    let listen = container.args.as_ref().and_then(|args| args.get(2));
+    assert_eq!(listen, Some(&format!("0.0.0.0:{port}")));
+    for (probe, path) in [
+        (&container.liveness_probe, "/healthz"),
+        (&container.readiness_probe, "/readyz"),
+        (&container.startup_probe, "/readyz"),
+    ] {
+        let get = probe.as_ref().and_then(|probe| probe.http_get.as_ref());
+        assert_eq!(get.expect("no probe").path.as_deref(), Some(path));
+    }
+}
+
+#[test]
+fn the_kustomization_is_what_the_api_takes() {
+    let output = tool("kubectl")
+        .arg("kustomize")
+        .arg(deploy("kubernetes"))
+        .output()
+        .expect("failed to start kubectl");
+    let documents = documents(&output);
+    assert_eq!(documents.len(), 3, "{:?}", documents.keys());
+    let _: Namespace = typed(&documents["Namespace"]);
+    let _: ServiceAccount = typed(&documents["ServiceAccount"]);
+    let kustomized: DaemonSet = typed(&documents["DaemonSet"]);
+    assert_observes(pod(&kustomized));
+
+    // The chart, as it comes, starts the same pod.
+    let charted: DaemonSet = typed(&self::documents(&helm::<&str>(&[]))["DaemonSet"]);
+    let mut pod_of_chart = pod(&charted).clone();
+    pod_of_chart.service_account_name = Some("reprise".to_owned());
+    pod_of_chart.containers[0].image_pull_policy = None;
+    assert_eq!(&pod_of_chart, pod(&kustomized));
+}
+
+#[test]
+fn the_chart_is_what_the_api_takes() {
+    let lint = tool("helm")
+        .args(["lint", "--strict"])
+        .arg(deploy("helm/reprise"))
+        .output()
+        .expect("failed to start helm");
+    assert!(
+        lint.status.success(),
+        "{}",
+        String::from_utf8_lossy(&lint.stdout)
+    );
+    let documents = documents(&helm(&[
+        r#"peerGroups={"plant-north":["10.1.0.0/16","fd00:1::/32"]}"#,
+        r#"extraArgs=["--max-peers","10"]"#,
+        r#"port=9999"#,
+        r#"image={"repository":"registry.example/reprise","tag":"1","pullPolicy":"Always"}"#,
+        r#"imagePullSecrets=[{"name":"pull"}]"#,
+        r#"podAnnotations={"a/b":"c"}"#,
+        r#"podLabels={"team":"tls"}"#,
+        r#"priorityClassName="system-node-critical""#,
+    ]));
+    assert_eq!(documents.len(), 3, "{:?}", documents.keys());
+    let _: ServiceAccount = typed(&documents["ServiceAccount"]);
+    let peers: ConfigMap = typed(&documents["ConfigMap"]);
+    let file = &peers.data.as_ref().expect("no data")["peers.toml"];
+    assert_eq!(
+        file,
+        "[groups]\n\"plant-north\" = [\"10.1.0.0/16\",\"fd00:1::/32\"]\n"
+    );
+    let daemon_set: DaemonSet = typed(&documents["DaemonSet"]);
+    let pod = pod(&daemon_set);
+    assert_observes(pod);
+    let container = &pod.containers[0];
+    assert_eq!(
+        container.image.as_deref(),
+        Some("registry.example/reprise:1")
+    );
+    let args = container.args.clone().expect("no arguments");
+    let expected = [
+        "run",
+        "--listen",
+        "0.0.0.0:9999",
+        "--peer-file",
+        "/etc/reprise/peers.toml",
+        "--max-peers",
+        "10",
+    ];
+    assert_eq!(args, expected);
+    // The mounted file is the one that the flag names.
+    let volume = pod
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == "peers");
+    let source = volume.and_then(|volume| volume.config_map.as_ref());
+    assert_eq!(
+        source.map(|source| &source.name),
+        peers.metadata.name.as_ref()
+    );
+}
+
+#[test]
+fn the_schema_refuses_what_makes_no_sense() {
+    for value in [
+        "port=0",
+        r#"port="9797""#,
+        "nonsense=1",
+        r#"image={"repository":""}"#,
+        r#"peerGroups={"x":["everywhere"]}"#,
+        r#"image.pullPolicy="sometimes""#,
+        r#"resources={"limit":{}}"#,
+    ] {
+        let output = helm(&[value]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{value} was taken");
+        assert!(stderr.contains("schema"), "{value}: {stderr}");
+    }
+}

