@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     check::{Facts, Report},
-    cli::{Check, Counting, Inspect, Observing, Record, Replay, Run, Watch},
+    cli::{Check, Counting, Inspect, Loading, Observing, Record, Replay, Run, Watch},
     hello, host, http, inspect as inspection,
     observed::{Observed, Shared},
     observer::{ObserveError, Observer},
@@ -18,6 +18,7 @@ use crate::{
     pipeline::Pipeline,
     record::{Recorder, Recording},
     replay as replaying,
+    sensors::means::Means,
     stats::Limits,
     status::Status,
     watch as watching,
@@ -77,7 +78,7 @@ impl From<io::Error> for Failure {
 /// [`Failure`].
 pub fn run(args: &Run) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
-    prepare()?;
+    let means = prepare(args.observing.loading)?;
     runtime()?.block_on(async {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
@@ -87,6 +88,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
             None,
             &args.observing.ignore,
             hellos(&args.observing),
+            means,
         )?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
@@ -102,7 +104,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
 /// [`Failure`].
 pub fn watch(args: &Watch) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
-    prepare()?;
+    let means = prepare(args.observing.loading)?;
     runtime()?.block_on(async {
         let listener = match args.listen {
             Some(address) => Some(bind(address).await?),
@@ -115,6 +117,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
             None,
             &args.observing.ignore,
             hellos(&args.observing),
+            means,
         )?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
@@ -143,7 +146,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
 /// [`Failure`].
 pub fn record(args: &Record) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
-    prepare()?;
+    let means = prepare(args.observing.loading)?;
     let recorder = Recorder::create(&args.output)
         .map_err(|error| Failure::Usage(format!("--output: {}", crate::chain(&error))))?;
     runtime()?.block_on(async {
@@ -154,6 +157,7 @@ pub fn record(args: &Record) -> Result<(), Failure> {
             Some(recorder),
             &args.observing.ignore,
             hellos(&args.observing),
+            means,
         )?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
@@ -211,7 +215,8 @@ pub fn inspect(args: &Inspect) -> Result<(), Failure> {
 ///
 /// [`Failure::Host`] where something is missing.
 pub fn check(args: &Check) -> Result<(), Failure> {
-    let report = Report::of(&Facts::gather());
+    let facts = Facts::gather(args.loading.wanted());
+    let report = Report::of(&facts.map_err(|unfit| Failure::Usage(unfit.to_string()))?);
     if args.json {
         println!("{}", json(&report)?);
     } else {
@@ -230,8 +235,14 @@ fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(report).map_err(|error| Failure::Runtime(error.to_string()))
 }
 
-fn prepare() -> Result<(), Failure> {
-    host::prepare().map_err(|lack| Failure::Host(lack.tell()))
+/// Checks the host and decides how the programs are loaded.
+fn prepare(loading: Loading) -> Result<Means, Failure> {
+    host::prepare().map_err(|lack| Failure::Host(lack.tell()))?;
+    let settled = loading.wanted().settle();
+    let means = settled.map_err(|unfit| Failure::Usage(unfit.to_string()))?;
+    let (transport, library_data) = (means.transport(), means.library_data());
+    tracing::info!(transport, library_data, "means chosen");
+    Ok(means)
 }
 
 /// One thread: observation is a few short bursts per second, and one address space for all of it keeps it simple.

@@ -24,7 +24,7 @@ use crate::{
     observed::{Observed, Shared},
     plan::{Hook, Plan},
     record::Recorder,
-    sensors::{SensorError, Sensors, now_ns},
+    sensors::{SensorError, Sensors, means::Means, now_ns},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
 };
 
@@ -76,8 +76,9 @@ impl Observer {
         recorder: Option<Recorder<BufWriter<File>>>,
         ignored: &[PathBuf],
         hellos: hello::Limits,
+        means: Means,
     ) -> Result<Self, ObserveError> {
-        let sensors = Sensors::start(&mut shared.lock().status);
+        let sensors = Sensors::start(means, &mut shared.lock().status);
         if sensors.handshake.is_none() {
             let reason = shared
                 .lock()
@@ -114,8 +115,8 @@ impl Observer {
         let result = loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => break self.poll(),
-                _ = poll.tick() => if let Err(error) = self.poll() { break Err(error) },
+                () = shutdown.cancelled() => break self.poll(true),
+                _ = poll.tick() => if let Err(error) = self.poll(false) { break Err(error) },
                 Some(found) = self.found.recv() => if let Err(error) = self.found(found) { break Err(error) },
             }
         };
@@ -139,10 +140,11 @@ impl Observer {
         result
     }
 
-    /// Reads what is in the rings.
-    fn poll(&mut self) -> Result<(), ObserveError> {
-        // Taken before reading: whatever happened earlier is in the rings by now.
+    /// Reads what has come; at the `last` time, what would have waited for its turn too.
+    fn poll(&mut self, last: bool) -> Result<(), ObserveError> {
+        // Taken before reading: whatever happened earlier has come by now.
         let now = now_ns();
+        let until = if last { u64::MAX } else { now };
         let sweep = self.swept.elapsed() >= SWEEP;
         let mut observed = self.shared.lock();
         let Observed { pipeline, status } = &mut *observed;
@@ -155,7 +157,7 @@ impl Observer {
             let health = status.sensor_mut(Sensor::Hello);
             let tracker = &mut self.hellos;
             for _ in 0..BATCHES {
-                let more = sensor.ring.drain(|bytes| {
+                let more = sensor.events.drain(until, |bytes| {
                     health.events += 1;
                     if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello)) {
                         tracing::debug!(reason = %error, "segment not understood");
@@ -203,10 +205,12 @@ impl Observer {
         for _ in 0..BATCHES {
             let mut more = false;
             if let Some(sensor) = &mut self.sensors.tcp {
-                more |= sensor.ring.drain(|bytes| take(Sensor::Tcp, bytes));
+                more |= sensor.events.drain(until, |bytes| take(Sensor::Tcp, bytes));
             }
             if let Some(sensor) = &mut self.sensors.handshake {
-                more |= sensor.ring.drain(|bytes| take(Sensor::Handshake, bytes));
+                more |= sensor
+                    .events
+                    .drain(until, |bytes| take(Sensor::Handshake, bytes));
             }
             if !more {
                 break;

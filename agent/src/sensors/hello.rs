@@ -7,10 +7,19 @@ use aya::{
     util::KernelVersion,
 };
 
-use super::{SensorError, cgroup, lost, program, refused, ring::Ring, take_map};
+use super::{
+    SensorError, cgroup,
+    events::Events,
+    lost,
+    means::Means,
+    object::{Object, object},
+    program, refused, take_map,
+};
 use crate::status::{Status, Verdict};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hello.bpf.o"));
+static OBJECT: Object = object!("hello");
+/// Room for events where each CPU has its own, bytes.
+const BUDGET: usize = 32 << 20;
 
 /// The first kernel with links for cgroup programs.
 const LINKS: KernelVersion = KernelVersion::new(5, 7, 0);
@@ -24,7 +33,7 @@ const PROBES: [(&str, CgroupSkbAttachType); 2] = [
 /// See the module.
 pub struct HelloSensor {
     /// Its events.
-    pub ring: Ring,
+    pub events: Events,
     lost: PerCpuArray<MapData, u64>,
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
@@ -33,17 +42,14 @@ pub struct HelloSensor {
 }
 
 impl HelloSensor {
-    pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
+    pub(super) fn start(means: Means, status: &mut Status) -> Result<Self, SensorError> {
         let root = cgroup::root().map_err(SensorError::Cgroup);
         let started = root.and_then(|root| {
-            let mut ebpf = EbpfLoader::new()
-                .load(OBJECT)
-                .map_err(|source| SensorError::Load(Box::new(source)))?;
-            for (probe, _) in PROBES {
-                program::<&mut CgroupSkb>(&mut ebpf, probe)?
-                    .load()
-                    .map_err(|source| refused(probe, source))?;
-            }
+            // The quicker way is refused below 5.11; what else is wrong is told by the other.
+            let mut ebpf = match means.ring.then(|| load(means, true)) {
+                Some(Ok(ebpf)) => ebpf,
+                _ => load(means, false)?,
+            };
             // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
             let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
             let mode = if links {
@@ -57,7 +63,7 @@ impl HelloSensor {
                     .map_err(|source| refused(probe, source))?;
             }
             Ok(Self {
-                ring: Ring::new(take_map(&mut ebpf, "HELLO_EVENTS")?),
+                events: Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?,
                 lost: take_map(&mut ebpf, "HELLO_LOST")?,
                 lost_before: 0,
                 ebpf,
@@ -84,4 +90,18 @@ impl HelloSensor {
     pub fn lost(&self) -> u64 {
         lost(&self.lost)
     }
+}
+
+/// Loads the programs. `any_socket`: they look sockets up before it is known whether those are full ones.
+fn load(means: Means, any_socket: bool) -> Result<Ebpf, SensorError> {
+    let mut ebpf = EbpfLoader::new()
+        .override_global("ANY_SOCKET", &u32::from(any_socket), means.ring)
+        .load(OBJECT.fit(means))
+        .map_err(|source| SensorError::Load(Box::new(source)))?;
+    for (probe, _) in PROBES {
+        program::<&mut CgroupSkb>(&mut ebpf, probe)?
+            .load()
+            .map_err(|source| refused(probe, source))?;
+    }
+    Ok(ebpf)
 }

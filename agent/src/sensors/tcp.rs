@@ -6,10 +6,20 @@ use aya::{
 };
 use zerocopy::IntoBytes as _;
 
-use super::{SensorError, attach_tracepoint, lost, ring::Ring, take_map, tracepoint::Tracepoint};
+use super::{
+    SensorError, attach_tracepoint,
+    events::Events,
+    lost,
+    means::Means,
+    object::{Object, object},
+    take_map,
+    tracepoint::Tracepoint,
+};
 use crate::status::{Status, Verdict};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcp.bpf.o"));
+static OBJECT: Object = object!("tcp");
+/// Room for events where each CPU has its own, bytes.
+const BUDGET: usize = 1 << 20;
 
 /// Program, its layout's name in the object, tracepoint; each works without the others.
 pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
@@ -54,7 +64,7 @@ pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
 /// See the module.
 pub struct TcpSensor {
     /// Its events.
-    pub ring: Ring,
+    pub events: Events,
     lost: PerCpuArray<MapData, u64>,
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
@@ -63,7 +73,7 @@ pub struct TcpSensor {
 }
 
 impl TcpSensor {
-    pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
+    pub(super) fn start(means: Means, status: &mut Status) -> Result<Self, SensorError> {
         let mut usable = Vec::new();
         for (probe, global, tracepoint) in PROBES {
             match tracepoint.layout() {
@@ -83,7 +93,7 @@ impl TcpSensor {
             loader.override_global(global, layout.as_bytes(), true);
         }
         let mut ebpf = loader
-            .load(OBJECT)
+            .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
         let mut first = None;
         let mut attached = 0;
@@ -101,7 +111,7 @@ impl TcpSensor {
             return Err(first.unwrap_or(SensorError::Missing("usable tracepoint")));
         }
         Ok(Self {
-            ring: Ring::new(take_map(&mut ebpf, "TCP_EVENTS")?),
+            events: Events::take(&mut ebpf, "TCP_EVENTS", means, BUDGET)?,
             lost: take_map(&mut ebpf, "TCP_LOST")?,
             lost_before: 0,
             ebpf,

@@ -14,14 +14,14 @@ mod kernel;
 
 use aya_ebpf::{
     macros::{map, tracepoint},
-    maps::{PerCpuArray, RingBuf},
+    maps::PerCpuArray,
     programs::TracePointContext,
 };
-use kernel::{Fault, NO_WAKEUP, record};
+use kernel::{Fault, events::Events, record};
 use reprise_ebpf::{Header, TracepointLayout, handshake::lost, tcp};
 
 #[map]
-static TCP_EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+static TCP_EVENTS: Events = Events::with_byte_size(256 * 1024);
 #[map]
 static TCP_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
 
@@ -78,9 +78,7 @@ fn emit(
         reserved: 0,
         socket: record::socket(ctx, &layout)?,
     };
-    TCP_EVENTS
-        .output::<tcp::TcpEvent>(event, NO_WAKEUP)
-        .map_err(|_| Fault::RingFull)
+    TCP_EVENTS.send(ctx, &event)
 }
 
 fn finish(result: Result<(), Fault>) -> u32 {

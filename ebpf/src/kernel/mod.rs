@@ -1,10 +1,8 @@
 //! Helper wrappers shared by the BPF objects: memory reads, tracepoint records, the way out. The only place on the kernel
 //! side, beside map access, that needs `unsafe`.
 
+pub(crate) mod events;
 pub(crate) mod record;
-
-/// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): the agent polls, so a busy host is not woken once per event.
-pub(crate) const NO_WAKEUP: u64 = 1;
 
 /// Why a program gave up; counted by the entry point that got it, never retried.
 #[derive(Clone, Copy)]

@@ -42,8 +42,11 @@ pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
         return Ok(());
     }
     let target = paths::target()?.join("bpf-clippy");
-    let mut cargo = bpf::cargo(&toolchain, &paths::workspace(), &target, "clippy");
-    pass(cargo.args(["--", "--deny", "warnings"]))
+    for kernel in bpf::Kernel::ALL {
+        let mut cargo = bpf::cargo(&toolchain, &paths::workspace(), &target, "clippy", kernel);
+        pass(cargo.args(["--", "--deny", "warnings"]))?;
+    }
+    Ok(())
 }
 
 pub(super) fn deny(totals: &mut Totals) -> Result<()> {

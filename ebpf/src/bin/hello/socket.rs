@@ -27,22 +27,44 @@ const STEPS_EARLY: u32 = 8;
 /// `AF_INET` (include/linux/socket.h).
 const AF_INET: u32 = 2;
 
+/// Not 0 where the look-up takes sockets of any kind (5.11, commit 592a3498648a); the agent finds out by trying.
+#[cfg(feature = "ring")]
+#[unsafe(no_mangle)]
+static ANY_SOCKET: u32 = 0;
+
+/// Whether a socket must be shown to be a full one before it is looked up.
+#[inline(always)]
+fn wants_full() -> bool {
+    #[cfg(feature = "ring")]
+    // SAFETY: reads a live static; volatile because the loader changes it behind the compiler's back.
+    return unsafe { read_volatile(&raw const ANY_SOCKET) } == 0;
+    #[cfg(not(feature = "ring"))]
+    true
+}
+
 pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     // SAFETY: the context is live during the run; the verifier checks the null test before any use.
     let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
     if sk.is_null() {
         return Ok(());
     }
-    // Asked first of all, for every packet of every connection that is over. No socket but a full one has a state. Before 5.11
-    // the kernel wants to be shown that it is one.
-    let state = kept(sk);
-    // SAFETY: a live value; written below by runs of the same connection only.
-    if !state.is_null() && unsafe { (*state).done } != 0 {
-        return Ok(());
-    }
+    // Asked first of all, for every packet of every connection that is over. No socket but a full one has a state.
+    let state = if wants_full() {
+        core::ptr::null_mut()
+    } else {
+        let state = kept(sk);
+        if over(state) {
+            return Ok(());
+        }
+        state
+    };
     // SAFETY: a socket of this packet; requests and time-wait sockets give null.
     let sk = unsafe { bpf_sk_fullsock(sk) };
     if sk.is_null() {
+        return Ok(());
+    }
+    let state = if wants_full() { kept(sk) } else { state };
+    if over(state) {
         return Ok(());
     }
     // SAFETY: a full socket, checked above.
@@ -74,6 +96,13 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     // SAFETY: the context is live during the run.
     place.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
     flight::walk::<STEPS>(ctx, state, &packet, &place)
+}
+
+/// Whether there is nothing more to see.
+#[inline(always)]
+fn over(state: *const State) -> bool {
+    // SAFETY: null or a live value; written by runs of the same connection only.
+    !state.is_null() && unsafe { (*state).done } != 0
 }
 
 /// The state of a socket that has none yet: what its listener saw of it, or nothing.

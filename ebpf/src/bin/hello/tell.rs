@@ -1,16 +1,20 @@
 //! What is sent to the agent: bytes in clear, headers of other records, ends.
 
 use crate::{
-    kernel::{Fault, NO_WAKEUP, now},
-    maps::HELLO_EVENTS,
+    kernel::{Fault, now},
     packet,
 };
-use aya_ebpf::{maps::ring_buf::RingBufEntry, programs::SkBuffContext};
+use aya_ebpf::programs::SkBuffContext;
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header, Socket,
-    hello::{Flight, LARGE, SEGMENT, SMALL, Segment, flight, what},
+    hello::{Flight, SEGMENT, Segment, flight, what},
 };
+
+#[cfg_attr(not(feature = "ring"), path = "tell/perf.rs")]
+#[cfg_attr(feature = "ring", path = "tell/ring.rs")]
+mod way;
+pub(crate) use way::tell;
 
 /// Where a packet was seen.
 pub(crate) struct Place {
@@ -20,7 +24,7 @@ pub(crate) struct Place {
     pub(crate) way: u8,
 }
 
-/// A segment and its room, as they lie in the ring.
+/// A segment and the bytes behind it, as they are sent.
 #[repr(C)]
 struct Told<const N: usize> {
     segment: Segment,
@@ -63,39 +67,20 @@ impl Saying {
     }
 }
 
-/// Sends one segment, in the smaller of two sizes that holds it.
+/// Writes a segment and as many bytes behind it as it names; the agent reads no further.
+///
+/// # Safety
+///
+/// `told` must point at exclusively owned memory of its size.
 #[inline(always)]
-pub(crate) fn tell(
+unsafe fn fill<const N: usize>(
     ctx: &SkBuffContext,
     place: &Place,
     repeats: u32,
     saying: &Saying,
+    told: *mut Told<N>,
 ) -> Result<(), Fault> {
-    if saying.length <= SMALL as u32 {
-        let entry = HELLO_EVENTS
-            .reserve::<Told<SMALL>>(0)
-            .ok_or(Fault::RingFull)?;
-        fill(ctx, place, repeats, saying, entry)
-    } else {
-        let entry = HELLO_EVENTS
-            .reserve::<Told<LARGE>>(0)
-            .ok_or(Fault::RingFull)?;
-        fill(ctx, place, repeats, saying, entry)
-    }
-}
-
-#[inline(always)]
-fn fill<const N: usize>(
-    ctx: &SkBuffContext,
-    place: &Place,
-    repeats: u32,
-    saying: &Saying,
-    mut entry: RingBufEntry<Told<N>>,
-) -> Result<(), Fault> {
-    let told = entry.as_mut_ptr();
-    let mut result = Ok(());
-    // SAFETY: `told` points at reserved, exclusively owned memory of its size; the segment is written field by field, and
-    // as many bytes behind it as it names, before submit. The agent reads no further.
+    // SAFETY: the caller's; written field by field, so that no uninitialised byte reaches user space.
     unsafe {
         let segment = addr_of_mut!((*told).segment);
         addr_of_mut!((*segment).header).write(Header {
@@ -116,18 +101,20 @@ fn fill<const N: usize>(
         addr_of_mut!((*segment).direction).write(place.way);
         addr_of_mut!((*segment).record).write(saying.record as u16);
         addr_of_mut!((*segment).repeats).write(repeats);
-        if saying.length > 0 {
-            // 1 to N anyway, which is a power of two; spelled so that the verifier sees it. Volatile: the compiler sees it
-            // too and would drop it.
-            let length = core::ptr::read_volatile(&raw const saying.length);
-            let length = (length.wrapping_sub(1) & (N as u32 - 1)) + 1;
-            let bytes = addr_of_mut!((*told).bytes).cast();
-            result = packet::copy(ctx, saying.at, bytes, length);
+        match saying.length {
+            0 => Ok(()),
+            _ => {
+                let bytes = addr_of_mut!((*told).bytes).cast();
+                packet::copy(ctx, saying.at, bytes, bounded::<N>(saying))
+            }
         }
     }
-    match result {
-        Ok(()) => entry.submit(NO_WAKEUP),
-        Err(_) => entry.discard(NO_WAKEUP),
-    }
-    result
+}
+
+/// A length of 1 to `N` anyway, which is a power of two; spelled so that the verifier sees it.
+#[inline(always)]
+fn bounded<const N: usize>(saying: &Saying) -> u32 {
+    // SAFETY: a live value; volatile, since the compiler sees the bounds too and would drop what follows.
+    let length = unsafe { core::ptr::read_volatile(&raw const saying.length) };
+    (length.wrapping_sub(1) & (N as u32 - 1)) + 1
 }
