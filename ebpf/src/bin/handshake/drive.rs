@@ -317,14 +317,16 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
     }
     // After SSL_clear the fields speak of the next handshake.
     let live = how != outcome::RESTARTED;
-    let (version, hit) = if live {
-        (
-            user::number(key.ssl, &layout.version)?,
-            user::number(key.ssl, &layout.hit)?,
-        )
-    } else {
-        (None, None)
-    };
+    // Numbers, not options: of a value that is not there the compiler reads parts all the same, which the verifier refuses.
+    let (mut version, mut hit) = (0, HIT_UNKNOWN);
+    if live {
+        if let Some(number) = user::number(key.ssl, &layout.version)? {
+            version = number;
+        }
+        if let Some(number) = user::number(key.ssl, &layout.hit)? {
+            hit = u8::from(number != 0);
+        }
+    }
     // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here, field by field, so that no
     // uninitialised byte reaches user space. The type has no padding.
     let fill = |event: *mut HandshakeEvent| unsafe {
@@ -341,10 +343,10 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
         addr_of_mut!((*event).library).write(open.library);
         addr_of_mut!((*event).drives).write(open.drives);
         addr_of_mut!((*event).reason).write(open.reason);
-        addr_of_mut!((*event).version).write(version.unwrap_or(0));
+        addr_of_mut!((*event).version).write(version);
         addr_of_mut!((*event).outcome).write(how);
         addr_of_mut!((*event).role).write(open.role as u8);
-        addr_of_mut!((*event).hit).write(hit.map_or(HIT_UNKNOWN, |hit| u8::from(hit != 0)));
+        addr_of_mut!((*event).hit).write(hit);
         addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
         user::comm(addr_of_mut!((*event).comm));
         addr_of_mut!((*event).socket).write(open.socket);
