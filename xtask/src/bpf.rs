@@ -188,7 +188,8 @@ fn rustflags() -> String {
 }
 
 /// The path after `"executable":` in a JSON line of cargo, if it is no `null`.
-fn executable(line: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn executable(line: &str) -> Option<PathBuf> {
     let (_, rest) = line.split_once("\"executable\":\"")?;
     let mut path = String::new();
     let mut chars = rest.chars();

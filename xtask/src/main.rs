@@ -11,6 +11,7 @@ mod process;
 mod setup;
 mod steps;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Verb {
     Test(test::Args),
     /// Set up, build, start servers and clients, and watch them
     Demo(demo::Args),
+    /// Boot other kernels, and run the agent and tests of the suite on each
+    Vm(vm::Args),
     /// Measure what the agent costs, and write it to SPECIFICATION.md
     Bench(bench::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(setup::Purpose::Build),
         Verb::Test(args) => return test::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Vm(args) => vm::run(&args),
         Verb::Bench(args) => bench::run(&args),
     };
     match result {

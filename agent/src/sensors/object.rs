@@ -1,5 +1,8 @@
 //! The objects that the build embedded: two of each sensor, of which the kernel gets the one that it can run.
 
+#[cfg(test)]
+mod floor;
+
 use super::means::Means;
 
 /// One sensor's programs, built twice from one source.

@@ -43,6 +43,16 @@ pub(super) const TESTS: &[&str] = &[
     "libc6-dev-arm64-cross",
 ];
 
+/// What boots other kernels, and what goes into their root.
+pub(super) const VM: &[&str] = &[
+    "qemu-system-x86",
+    "busybox-static",
+    "kmod",
+    "xz-utils",
+    "zstd",
+    "debian-archive-keyring",
+];
+
 /// The client of the registry from which tests fetch Node.js releases, for machines that have none.
 pub(super) const NPM: &[&str] = &["npm"];
 
