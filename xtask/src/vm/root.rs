@@ -20,8 +20,11 @@ use crate::{
 
 /// Programs of the guests.
 const PROGRAMS: &[&str] = &[
-    "bash", "openssl", "curl", "nft", "ip", "kmod", "unshare", "python3", "busybox",
+    "bash", "openssl", "curl", "nft", "ip", "kmod", "unshare", "busybox",
 ];
+
+/// The distribution's Python, as the tests use it: a version manager's would have another OpenSSL.
+const PYTHON: &str = "/usr/bin/python3";
 
 /// Names under which busybox serves.
 const APPLETS: &[&str] = &[
@@ -57,7 +60,6 @@ pub(super) fn build(_: &Log, directory: &Path, agent: &Path, tests: &[Test]) -> 
     announce("packing the guests' root");
     let root = Root(directory.join("root"));
     for path in [
-        "bin",
         "dev",
         "etc/ssl",
         "mnt",
@@ -74,6 +76,7 @@ pub(super) fn build(_: &Log, directory: &Path, agent: &Path, tests: &[Test]) -> 
     }
     // As the distribution has it: libraries under one roof.
     for (link, target) in [
+        ("bin", "usr/bin"),
         ("lib", "usr/lib"),
         ("lib64", "usr/lib64"),
         ("sbin", "usr/sbin"),
@@ -88,7 +91,7 @@ pub(super) fn build(_: &Log, directory: &Path, agent: &Path, tests: &[Test]) -> 
     }
     root.python()?;
     for applet in APPLETS {
-        symlink("/usr/bin/busybox", root.0.join("bin").join(applet))
+        symlink("/usr/bin/busybox", root.0.join("usr/bin").join(applet))
             .with_context(|| format!("failed to link {applet}"))?;
     }
     // The kernel itself asks for modules by this name.
@@ -134,7 +137,7 @@ impl Root {
     /// Where `path` of this machine lies in the guest. Directories that are links here are what they link to.
     fn inside(&self, path: &Path) -> PathBuf {
         let path = path.strip_prefix("/").unwrap_or(path);
-        let merged = ["lib", "lib64", "sbin"]
+        let merged = ["bin", "lib", "lib64", "sbin"]
             .iter()
             .any(|top| path.starts_with(top));
         if merged {
@@ -212,8 +215,9 @@ impl Root {
 
     /// The interpreter's own modules, and the libraries of those that are libraries.
     fn python(&self) -> Result<()> {
+        self.program(Path::new(PYTHON))?;
         let print = "import sysconfig; print(sysconfig.get_path('stdlib'))";
-        let output = Command::new("/usr/bin/python3")
+        let output = Command::new(PYTHON)
             .args(["-c", print])
             .output();
         let output = output.context("failed to start python3")?;
