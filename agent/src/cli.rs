@@ -97,6 +97,9 @@ pub struct Loading {
         hide_env_values = true
     )]
     pub library_data: LibraryData,
+    /// Log in words what the programs in the kernel give up; needs ring buffers.
+    #[arg(long)]
+    pub kernel_log: bool,
 }
 
 impl Loading {
@@ -106,6 +109,7 @@ impl Loading {
         Wanted {
             transport: self.transport,
             library_data: self.library_data,
+            log: self.kernel_log,
         }
     }
 }

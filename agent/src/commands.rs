@@ -242,6 +242,9 @@ fn prepare(loading: Loading) -> Result<Means, Failure> {
     let means = settled.map_err(|unfit| Failure::Usage(unfit.to_string()))?;
     let (transport, library_data) = (means.transport(), means.library_data());
     tracing::info!(transport, library_data, "means chosen");
+    if loading.kernel_log && !means.log {
+        tracing::warn!("no log of the programs without ring buffers");
+    }
     Ok(means)
 }
 

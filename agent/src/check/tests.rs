@@ -33,6 +33,7 @@ fn good() -> Facts {
         means: Means {
             ring: true,
             cookies: true,
+            log: false,
         },
         uprobe_pmu: true,
         btf: true,
@@ -85,6 +86,7 @@ fn lesser() -> Facts {
     facts.means = Means {
         ring: false,
         cookies: false,
+        log: false,
     };
     facts.wanted.transport = Transport::Perf;
     facts.wanted.library_data = LibraryData::Copy;

@@ -9,11 +9,12 @@ use std::{
 
 use aya::{Ebpf, EbpfLoader, programs::UProbe};
 
-use super::{SensorError, aside, program, refused};
+use super::{SensorError, aside, means::Means, program, refused, told::Told};
 
 /// See the module.
 pub(super) struct Copies {
     object: &'static [u8],
+    means: Means,
     /// The root of the file system, which lives as long as this is open.
     shelf: File,
     /// Names of the maps that lie there.
@@ -26,12 +27,17 @@ impl Copies {
     /// # Errors
     ///
     /// [`SensorError::Shelf`].
-    pub(super) fn of(object: &'static [u8], first: &Ebpf) -> Result<Self, SensorError> {
+    pub(super) fn of(
+        object: &'static [u8],
+        means: Means,
+        first: &Ebpf,
+    ) -> Result<Self, SensorError> {
         let open = |place: &Path| File::open(place);
         let shelf = aside::mounted("bpf", || {}, open)
             .map_err(|error| SensorError::Shelf(Box::new(error)))?;
         let mut copies = Self {
             object,
+            means,
             shelf,
             maps: Vec::new(),
         };
@@ -52,6 +58,7 @@ impl Copies {
     /// Another copy. Its programs outlive it where they are attached.
     fn copy(&self, cookie: u64) -> Result<Ebpf, SensorError> {
         let mut loader = EbpfLoader::new();
+        Told::prepare(&mut loader, self.means);
         for map in &self.maps {
             loader.map_pin_path(map, self.place(map));
         }

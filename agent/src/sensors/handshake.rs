@@ -34,6 +34,7 @@ use super::{
     now_ns,
     object::{Object, object},
     program, refused, take_map,
+    told::Told,
     tracepoint::Tracepoint,
 };
 use crate::{
@@ -114,6 +115,8 @@ pub struct HandshakeSensor {
     free: VecDeque<u32>,
     /// Where attach points have no cookies.
     copies: Option<Copies>,
+    /// What the programs say in words.
+    pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
@@ -125,6 +128,7 @@ impl HandshakeSensor {
         let send = SEND.layout();
         let exec = EXEC.layout()?;
         let mut loader = EbpfLoader::new();
+        Told::prepare(&mut loader, means);
         if let Ok(send) = &send {
             loader.override_global("SEND", send.as_bytes(), true);
         }
@@ -135,6 +139,8 @@ impl HandshakeSensor {
             .override_global("HAS_COOKIES", &u32::from(means.cookies), means.ring)
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
+        // Before anything is attached: what is sent to a buffer that is not open is lost.
+        let events = Events::take(&mut ebpf, "HS_EVENTS", means, BUDGET)?;
         for probe in ["hs_exit", "hs_error", "hs_free", "hs_enter"] {
             program::<&mut UProbe>(&mut ebpf, probe)?
                 .load()
@@ -153,10 +159,11 @@ impl HandshakeSensor {
         }
         let copies = match means.cookies {
             true => None,
-            false => Some(Copies::of(OBJECT.fit(means), &ebpf)?),
+            false => Some(Copies::of(OBJECT.fit(means), means, &ebpf)?),
         };
         Ok(Self {
-            events: Events::take(&mut ebpf, "HS_EVENTS", means, BUDGET)?,
+            told: Told::listen(&mut ebpf, means)?,
+            events,
             lost: take_map(&mut ebpf, "HS_LOST")?,
             lost_before: 0,
             layouts: take_map(&mut ebpf, "HS_LAYOUTS")?,

@@ -14,6 +14,7 @@ use super::{
     means::Means,
     object::{Object, object},
     program, refused, take_map,
+    told::Told,
 };
 use crate::status::{Status, Verdict};
 
@@ -37,6 +38,8 @@ pub struct HelloSensor {
     lost: PerCpuArray<MapData, u64>,
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
+    /// What the programs say in words.
+    pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
@@ -50,6 +53,8 @@ impl HelloSensor {
                 Some(Ok(ebpf)) => ebpf,
                 _ => load(means, false)?,
             };
+            // Before anything is attached: what is sent to a buffer that is not open is lost.
+            let events = Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?;
             // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
             let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
             let mode = if links {
@@ -63,7 +68,8 @@ impl HelloSensor {
                     .map_err(|source| refused(probe, source))?;
             }
             Ok(Self {
-                events: Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?,
+                told: Told::listen(&mut ebpf, means)?,
+                events,
                 lost: take_map(&mut ebpf, "HELLO_LOST")?,
                 lost_before: 0,
                 ebpf,
@@ -94,7 +100,9 @@ impl HelloSensor {
 
 /// Loads the programs. `any_socket`: they look sockets up before it is known whether those are full ones.
 fn load(means: Means, any_socket: bool) -> Result<Ebpf, SensorError> {
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    Told::prepare(&mut loader, means);
+    let mut ebpf = loader
         .override_global("ANY_SOCKET", &u32::from(any_socket), means.ring)
         .load(OBJECT.fit(means))
         .map_err(|source| SensorError::Load(Box::new(source)))?;

@@ -37,6 +37,8 @@ pub struct Means {
     pub ring: bool,
     /// Attach cookies rather than copies.
     pub cookies: bool,
+    /// The programs say in words what goes wrong.
+    pub log: bool,
 }
 
 /// Two flags that do not go together.
@@ -53,6 +55,8 @@ pub struct Wanted {
     pub transport: Transport,
     /// See there.
     pub library_data: LibraryData,
+    /// The programs should say in words what goes wrong; they can where there are ring buffers.
+    pub log: bool,
 }
 
 impl Wanted {
@@ -85,7 +89,11 @@ impl Wanted {
             LibraryData::Cookie => true,
             LibraryData::Copy => false,
         };
-        Ok(Means { ring, cookies })
+        Ok(Means {
+            ring,
+            cookies,
+            log: self.log && ring,
+        })
     }
 }
 
@@ -123,8 +131,10 @@ mod tests {
         let wanted = Wanted {
             transport,
             library_data,
+            log: true,
         };
         let means = wanted.choose(|| has.0, || has.1).ok()?;
+        assert_eq!(means.log, means.ring, "the log is a ring buffer");
         Some((means.ring, means.cookies))
     }
 

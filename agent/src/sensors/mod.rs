@@ -12,6 +12,7 @@ pub mod hello;
 pub mod means;
 mod object;
 pub mod tcp;
+mod told;
 pub mod tracefs;
 pub mod tracepoint;
 
@@ -75,6 +76,9 @@ pub enum SensorError {
     /// Copies of the programs could not be given the maps of the first.
     #[error("failed to share maps through a BPF file system")]
     Shelf(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What the programs say could not be listened to.
+    #[error("failed to read the log of the programs")]
+    Log(#[source] aya_log::Error),
     /// The object has no such program or map: it was built from other sources.
     #[error("the BPF object has no {0}")]
     Missing(&'static str),
@@ -146,6 +150,18 @@ impl Sensors {
         sensors
     }
 
+    /// Passes on what the programs say in words.
+    fn pass_on(&mut self) {
+        let told = [
+            self.handshake.as_mut().map(|sensor| &mut sensor.told),
+            self.tcp.as_mut().map(|sensor| &mut sensor.told),
+            self.hello.as_mut().map(|sensor| &mut sensor.told),
+        ];
+        for told in told.into_iter().flatten() {
+            told.pass_on();
+        }
+    }
+
     fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
         let objects = [
             self.handshake.as_ref().map(HandshakeSensor::object),
@@ -167,6 +183,7 @@ impl Sensors {
                 }
             }
         }
+        self.pass_on();
         let mut note = |sensor: Sensor, total: u64, seen: &mut u64| {
             status.sensor_mut(sensor).lost += total.saturating_sub(*seen);
             *seen = total.max(*seen);

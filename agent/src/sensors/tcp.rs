@@ -13,6 +13,7 @@ use super::{
     means::Means,
     object::{Object, object},
     take_map,
+    told::Told,
     tracepoint::Tracepoint,
 };
 use crate::status::{Status, Verdict};
@@ -68,6 +69,8 @@ pub struct TcpSensor {
     lost: PerCpuArray<MapData, u64>,
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
+    /// What the programs say in words.
+    pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
@@ -89,12 +92,15 @@ impl TcpSensor {
             }
         }
         let mut loader = EbpfLoader::new();
+        Told::prepare(&mut loader, means);
         for (_, global, _, layout) in &usable {
             loader.override_global(global, layout.as_bytes(), true);
         }
         let mut ebpf = loader
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
+        // Before anything is attached: what is sent to a buffer that is not open is lost.
+        let events = Events::take(&mut ebpf, "TCP_EVENTS", means, BUDGET)?;
         let mut first = None;
         let mut attached = 0;
         for (probe, _, event, _) in &usable {
@@ -111,7 +117,8 @@ impl TcpSensor {
             return Err(first.unwrap_or(SensorError::Missing("usable tracepoint")));
         }
         Ok(Self {
-            events: Events::take(&mut ebpf, "TCP_EVENTS", means, BUDGET)?,
+            told: Told::listen(&mut ebpf, means)?,
+            events,
             lost: take_map(&mut ebpf, "TCP_LOST")?,
             lost_before: 0,
             ebpf,

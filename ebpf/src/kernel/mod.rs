@@ -17,6 +17,27 @@ pub(crate) enum Fault {
     UnseenEnd,
 }
 
+impl Fault {
+    /// Says so in the log of these programs, where the agent asked for it; that log is a ring buffer of its own. One text per
+    /// fault: what is put together of parts needs `memcpy`, which BPF has not.
+    #[cfg(feature = "ring")]
+    #[inline(always)]
+    pub(crate) fn log(self, ctx: &impl aya_ebpf::EbpfContext) {
+        use aya_log_ebpf::info;
+        match self {
+            Self::RingFull => info!(ctx, "an event is lost: no room on the way out"),
+            Self::MapFull => info!(ctx, "given up: no room in a map"),
+            Self::Read => info!(ctx, "given up: memory could not be read"),
+            Self::UnseenEnd => info!(ctx, "a handshake ended in a call that is not probed"),
+        }
+    }
+
+    /// Objects without ring buffers have no log.
+    #[cfg(not(feature = "ring"))]
+    #[inline(always)]
+    pub(crate) const fn log(self, _: &impl aya_ebpf::EbpfContext) {}
+}
+
 /// `CLOCK_MONOTONIC`, nanoseconds.
 pub(crate) fn now() -> u64 {
     // SAFETY: no argument; allowed in every program type used here.

@@ -29,7 +29,7 @@ const BRIEF_WAYS: &[&str] = &["perf,auto"];
 
 /// Tests of the behaviour suite, by file. What they need of the machine is in the root.
 const TESTS: &[(&str, &[&str])] = &[
-    ("resumption", &["python_server", "openssl_s_server"]),
+    ("kernels", &["as_the_kernel_can"]),
     ("hello", &["python_offers"]),
     (
         "loss",
@@ -41,7 +41,7 @@ const TESTS: &[(&str, &[&str])] = &[
     ),
 ];
 const BRIEF_TESTS: &[(&str, &[&str])] = &[
-    ("hello", &["python_offers"]),
+    ("kernels", &["as_the_kernel_can"]),
     ("loss", &["a_lost_client_hello"]),
 ];
 

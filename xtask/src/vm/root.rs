@@ -217,9 +217,7 @@ impl Root {
     fn python(&self) -> Result<()> {
         self.program(Path::new(PYTHON))?;
         let print = "import sysconfig; print(sysconfig.get_path('stdlib'))";
-        let output = Command::new(PYTHON)
-            .args(["-c", print])
-            .output();
+        let output = Command::new(PYTHON).args(["-c", print]).output();
         let output = output.context("failed to start python3")?;
         ensure!(
             output.status.success(),
