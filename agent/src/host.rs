@@ -5,6 +5,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod lockdown;
 pub mod memory_lock;
+pub mod privilege;
 
 use thiserror::Error;
 

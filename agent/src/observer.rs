@@ -66,7 +66,8 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Starts the sensors and the search for libraries, except those below the `ignored` paths.
+    /// Starts the sensors and the search for libraries, except those below the `ignored` paths. Gives up all rights that this
+    /// does not take.
     ///
     /// # Errors
     ///
@@ -78,6 +79,7 @@ impl Observer {
         hellos: hello::Limits,
         means: Means,
     ) -> Result<Self, ObserveError> {
+        host::privilege::give_up_the_rest();
         let sensors = Sensors::start(means, &mut shared.lock().status);
         if sensors.handshake.is_none() {
             let reason = shared

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -90,6 +91,10 @@ impl Kernel {
         if let Ok(kernel) = Self::unpacked(&home) {
             return Ok(kernel);
         }
+        // What an earlier run left unfinished.
+        if home.exists() {
+            fs::remove_dir_all(&home).context("failed to remove an unfinished download")?;
+        }
         announce(&format!("fetching Linux {series} of {suite}"));
         let apt = Apt::prepare(&home.join("apt"), suite)?;
         log.run("read the package lists", apt.get().arg("update"), REMEDY)?;
@@ -119,6 +124,10 @@ impl Kernel {
                     .arg(&tree))?;
                 fs::remove_file(entry.path()).context("failed to remove a package")?;
             }
+        }
+        // Since trixie the packages name the place that the link leads to.
+        if !tree.join("lib").exists() {
+            symlink("usr/lib", tree.join("lib")).context("failed to link lib")?;
         }
         modules(&tree, &home)?;
         Self::unpacked(&home)
@@ -195,7 +204,7 @@ fn modules(tree: &Path, home: &Path) -> Result<()> {
             fs::copy(&from, into.join(index)).context("failed to copy an index of modules")?;
         }
     }
-    std::os::unix::fs::symlink("usr/lib", packed.join("lib")).context("failed to link lib")?;
+    symlink("usr/lib", packed.join("lib")).context("failed to link lib")?;
     run(Command::new("depmod").arg("-b").arg(&packed).arg(&release))?;
     fs::remove_file(packed.join("lib")).context("failed to unlink lib")?;
     root::pack(&packed, &home.join("modules.cpio"))
