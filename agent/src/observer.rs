@@ -387,7 +387,7 @@ fn missing(plan: &Plan) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Basis, Field, Fields};
+    use crate::plan::{self, Basis, Field, Fields};
 
     #[test]
     fn a_plan_needs_phase_and_role() {
@@ -403,6 +403,7 @@ mod tests {
             free: None,
             error: None,
             fields,
+            session: plan::Session::default(),
             basis: Basis::ExportedAccessors,
             evidence: Vec::new(),
         };
