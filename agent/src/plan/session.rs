@@ -52,12 +52,8 @@ pub(super) fn decode(isa: &dyn Isa, ssl: &Image<'_>, evidence: &mut Evidence) ->
     let probe = |function: &str| points::start_of(isa, ssl, ssl.symbol(function)?);
     let session = Session {
         // Worth a probe only with what it is to read.
-        end: session
-            .age()
-            .and_then(|_| probe("SSL_SESSION_free")),
-        removal: session
-            .id
-            .and_then(|_| probe("SSL_CTX_remove_session")),
+        end: session.age().and_then(|_| probe("SSL_SESSION_free")),
+        removal: session.id.and_then(|_| probe("SSL_CTX_remove_session")),
         ..session
     };
     evidence.push(("session", text(&session)));
