@@ -277,7 +277,8 @@ impl Evidence {
                 self.keys.note(service, token.key, now_ns);
             }
             if let Some(issued) = self.sessions.get_mut(token.hash) {
-                issued.removed = None;
+                // It is there again, where it was not taken out only since.
+                issued.removed = issued.removed.filter(|(at_ns, _)| *at_ns > hello.begin_ns);
                 let giver = issued.service;
                 self.services.shares_cache(giver, service);
             }
