@@ -198,6 +198,7 @@ mod tests {
     fn the_least_recent_peer_goes_to_other_and_sums_stay() {
         let mut table = PeerTable::new(Limits {
             max_peers: 2,
+            max_workloads: 2,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 1.0,

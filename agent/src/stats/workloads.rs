@@ -49,7 +49,11 @@ impl Workloads {
 
     /// Process `tgid` belongs to this workload.
     pub fn assign(&mut self, tgid: u32, workload: &str) {
-        if self.processes.get(&tgid).is_none_or(|name| **name != *workload) {
+        if self
+            .processes
+            .get(&tgid)
+            .is_none_or(|name| **name != *workload)
+        {
             self.processes.put(tgid, workload.into());
         }
     }
