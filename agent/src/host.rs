@@ -3,9 +3,11 @@
 
 pub mod capability;
 pub mod cgroup;
+pub mod clock;
 pub mod lockdown;
 pub mod memory_lock;
 pub mod privilege;
+pub mod workloads;
 
 use thiserror::Error;
 

@@ -1,10 +1,13 @@
 //! Reprise: an observer of TLS handshakes and session resumption. `ARCHITECTURE.md` draws how the rooms hang together.
 
+pub mod advice;
 pub mod canary;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod correlate;
+pub mod diagnose;
 pub mod discover;
 pub mod event;
 pub mod hello;
@@ -24,6 +27,7 @@ pub mod sensors;
 pub mod stats;
 pub mod status;
 pub mod watch;
+pub mod workload;
 
 use std::{error::Error, fmt::Write as _};
 

@@ -17,15 +17,19 @@ use tokio_util::sync::CancellationToken;
 use zerocopy::IntoBytes as _;
 
 use crate::{
+    advice::advice,
     discover::{self, Found, Request},
     event::Event,
     hello::{self, HelloEvent, Tracker},
-    host::{self, Lack},
+    host::{self, Lack, workloads::Lookups},
     observed::{Observed, Shared},
+    pipeline::Pipeline,
     plan::{Hook, Plan},
     record::Recorder,
     sensors::{SensorError, Sensors, means::Means, now_ns},
+    stats::{Change, Topic},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
+    workload::WorkloadEvent,
 };
 
 /// How often the rings are read.
@@ -34,6 +38,10 @@ const POLL: Duration = Duration::from_millis(25);
 const BATCHES: usize = 4;
 /// How often open handshakes are checked for processes that died, and loss counters are read.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often the clocks are read.
+const CLOCKS: Duration = Duration::from_secs(10);
+/// Alerts told in one line each, of those that begin and end within one sweep.
+const MAX_TOLD: usize = 10;
 /// How long the discovery thread may take to notice that all is over.
 const JOIN: Duration = Duration::from_millis(300);
 /// Libraries that may wait to be attached.
@@ -53,6 +61,19 @@ pub enum ObserveError {
     Record(#[source] io::Error),
 }
 
+/// What of the host is observed, and how much is kept of what is not complete.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Library files below these paths are left alone.
+    pub ignored: Vec<PathBuf>,
+    /// Packets are read of sockets in this cgroup and those below it; of all where there is none.
+    pub cgroup: Option<PathBuf>,
+    /// How the programs are loaded.
+    pub means: Means,
+    /// Bounds of the `hello` sensor.
+    pub hellos: hello::Limits,
+}
+
 /// See the module.
 pub struct Observer {
     shared: Shared,
@@ -63,11 +84,13 @@ pub struct Observer {
     found: tokio::sync::mpsc::Receiver<Found>,
     discovery: JoinHandle<()>,
     swept: Instant,
+    clocks_read: Option<Instant>,
+    lookups: Lookups,
 }
 
 impl Observer {
-    /// Starts the sensors and the search for libraries, except those below the `ignored` paths. Gives up all rights that this
-    /// does not take.
+    /// Starts the sensors and the search for libraries. Gives up all rights that going on does not
+    /// take.
     ///
     /// # Errors
     ///
@@ -75,12 +98,10 @@ impl Observer {
     pub fn start(
         shared: Shared,
         recorder: Option<Recorder<BufWriter<File>>>,
-        ignored: &[PathBuf],
-        hellos: hello::Limits,
-        means: Means,
+        scope: &Scope,
     ) -> Result<Self, ObserveError> {
-        host::privilege::give_up_the_rest();
-        let sensors = Sensors::start(means, &mut shared.lock().status);
+        let cgroup = scope.cgroup.as_deref();
+        let sensors = Sensors::start(scope.means, &mut shared.lock().status, cgroup);
         if sensors.handshake.is_none() {
             let reason = shared
                 .lock()
@@ -90,19 +111,23 @@ impl Observer {
                 .clone();
             return Err(Lack::Sensor(reason.unwrap_or_default()).into());
         }
+        // Before the search begins, which is a thread with rights of its own.
+        host::privilege::give_up_the_rest();
         let (requests, asked) = mpsc::channel();
         let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
         let discovery =
-            discover::spawn(asked, finds, ignored.to_vec()).map_err(ObserveError::Thread)?;
+            discover::spawn(asked, finds, scope.ignored.clone()).map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,
-            hellos: Tracker::new(hellos),
+            hellos: Tracker::new(scope.hellos),
             recorder,
             requests,
             found,
             discovery,
             swept: Instant::now(),
+            clocks_read: None,
+            lookups: Lookups::default(),
         })
     }
 
@@ -182,26 +207,50 @@ impl Observer {
                 failed.get_or_insert(error);
             }
         }
+        if self.clocks_read.is_none_or(|read| read.elapsed() >= CLOCKS)
+            && let Some(clock) = host::clock::read()
+        {
+            self.clocks_read = Some(Instant::now());
+            let event = Event::Clock(clock);
+            pipeline.push(&event);
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(event.bytes())
+            {
+                failed.get_or_insert(error);
+            }
+        }
+        let lookups = &mut self.lookups;
         let mut take = |sensor: Sensor, bytes: &[u8]| {
             let health = status.sensor_mut(sensor);
             health.events += 1;
             match Event::decode(bytes) {
                 Ok(event) => {
+                    let event = event.sealed();
                     if let Event::Exec(exec) = event {
+                        lookups.forget(exec.tgid);
                         // The receiver lives as long as the thread; its end is seen elsewhere.
                         let _ = requests.send(Request::Exec(exec.tgid));
                     }
-                    pipeline.push(&event);
+                    let workload = match &event {
+                        Event::Handshake(handshake) => {
+                            let name = lookups.of(handshake.tgid, &handshake.comm);
+                            name.map(|name| WorkloadEvent::new(handshake.tgid, &name, now))
+                        }
+                        _ => None,
+                    };
+                    for event in workload.map(Event::Workload).into_iter().chain([event]) {
+                        pipeline.push(&event);
+                        if let Some(recorder) = recorder
+                            && let Err(error) = recorder.event(event.bytes())
+                        {
+                            failed.get_or_insert(error);
+                        }
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(reason = %error, "event not understood");
                     health.lost += 1;
                 }
-            }
-            if let Some(recorder) = recorder
-                && let Err(error) = recorder.event(bytes)
-            {
-                failed.get_or_insert(error);
             }
         };
         for _ in 0..BATCHES {
@@ -230,6 +279,7 @@ impl Observer {
             self.swept = Instant::now();
             status.open_handshakes = open;
             self.sensors.account(status);
+            tell_alerts(pipeline);
             // What was recorded survives a kill, but for the last second.
             if let Some(recorder) = recorder
                 && let Err(error) = recorder.flush()
@@ -303,6 +353,30 @@ impl Observer {
                 .map_err(ObserveError::Record)?;
         }
         Ok(())
+    }
+}
+
+/// One line for each alert that began or ended.
+fn tell_alerts(pipeline: &mut Pipeline) {
+    let changes = pipeline.stats.peers.judge(pipeline.now_ns());
+    let more = changes.len().saturating_sub(MAX_TOLD);
+    for Change { key, before, after } in changes.into_iter().take(MAX_TOLD) {
+        let (peer, role) = (&key.peer, key.role.label());
+        match (before, after) {
+            (_, Some(topic)) => {
+                let sums = pipeline.stats.peers.get(&key);
+                let advice = sums.and_then(|sums| advice(pipeline, &key, sums));
+                let (reason, advice) = (topic.label(), advice.unwrap_or_default());
+                tracing::warn!(%peer, role, reason, advice, "sessions are not resumed");
+            }
+            (before, None) => {
+                let reason = before.map_or("", Topic::label);
+                tracing::info!(%peer, role, reason, "sessions are resumed again, or no more offered");
+            }
+        }
+    }
+    if more > 0 {
+        tracing::warn!(more, "further peers began or ceased to miss their sessions");
     }
 }
 
@@ -393,7 +467,7 @@ fn missing(plan: &Plan) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Basis, Field, Fields};
+    use crate::plan::{self, Basis, Field, Fields};
 
     #[test]
     fn a_plan_needs_phase_and_role() {
@@ -409,6 +483,7 @@ mod tests {
             free: None,
             error: None,
             fields,
+            session: plan::Session::default(),
             basis: Basis::ExportedAccessors,
             evidence: Vec::new(),
         };

@@ -220,3 +220,15 @@ fn harm_of_return_probes_stops_nothing() {
         "return probes: harmful: the process was killed by SIGSYS; not used"
     );
 }
+
+#[test]
+fn only_where_packets_are_refused_another_capability_is_asked_for() {
+    let verdict = |facts: &Facts| item(&Report::of(facts), "cap_net_admin").verdict;
+    let mut facts = good();
+    assert_eq!(verdict(&facts), Verdict::Ok);
+    facts.rights.as_mut().unwrap().effective &= !(1 << 12);
+    assert_eq!(verdict(&facts), Verdict::NotApplicable);
+    facts.trial.as_mut().unwrap().sensors[2].1 = Err("not permitted".to_owned());
+    assert_eq!(verdict(&facts), Verdict::Degraded);
+    assert!(Report::of(&facts).ready);
+}

@@ -1,4 +1,4 @@
-//! What this process may do beyond observing: given up, for good, before it looks at anybody.
+//! What this process may do beyond observing: given up, for good, once its sensors are attached.
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
@@ -10,8 +10,9 @@ const NEEDED: [Capability; 3] = [
     Capability::CAP_SYS_PTRACE,
 ];
 
-/// Gives up every other capability and all ways to get one back. Call before any thread is started, since each has its own,
-/// and after all that needs more: lifting limits, listening on a low port, creating files.
+/// Gives up every other capability and all ways to get one back. Call while there is one thread, since each has its own,
+/// and after all that needs more: lifting limits, listening on a low port, creating files, reading packets (CAP_NET_ADMIN before
+/// 6.9).
 pub fn give_up_the_rest() {
     if let Err(errno) = prctl::set_no_new_privs() {
         tracing::warn!(reason = %errno, "no_new_privs not set");

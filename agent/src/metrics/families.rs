@@ -2,7 +2,9 @@
 
 mod agent;
 mod handshakes;
+mod misses;
 mod peers;
+mod workloads;
 
 use std::fmt;
 
@@ -26,8 +28,17 @@ pub(super) fn encode(
         handshakes::handshakes(stats, encoder)?;
         if status.sensor(Sensor::Hello).attached {
             handshakes::offers(stats, encoder)?;
+            misses::misses(stats, encoder)?;
+            if status.sensor(Sensor::Handshake).attached {
+                misses::removals(pipeline, encoder)?;
+            }
         }
-        peers::peers(stats, pipeline.now_ns(), encoder)?;
+        workloads::workloads(stats, encoder)?;
+        let rows = peers::rows(stats);
+        peers::peers(&rows, stats, pipeline.now_ns(), encoder)?;
+        if status.sensor(Sensor::Hello).attached {
+            misses::peers(&rows, encoder)?;
+        }
         if status.sensor(Sensor::Tcp).attached {
             handshakes::loss(stats, encoder)?;
         }

@@ -20,7 +20,7 @@ use reprise_ebpf::{
     ABSENT, Header,
     handshake::{
         ErrorCookie, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, MAX_LIBRARIES, Open,
-        OpenKey, cookie, family, hook, outcome,
+        OpenKey, SessionAge, SessionFields, SessionId, cookie, family, hook, outcome,
     },
 };
 use zerocopy::IntoBytes as _;
@@ -139,9 +139,21 @@ impl HandshakeSensor {
             .override_global("HAS_COOKIES", &u32::from(means.cookies), means.ring)
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
+        // Before any map is taken out of the object: the copies need all of them.
+        let copies = match means.cookies {
+            true => None,
+            false => Some(Copies::of(OBJECT.fit(means), means, &ebpf)?),
+        };
         // Before anything is attached: what is sent to a buffer that is not open is lost.
         let events = Events::take(&mut ebpf, "HS_EVENTS", means, BUDGET)?;
-        for probe in ["hs_exit", "hs_error", "hs_free", "hs_enter"] {
+        for probe in [
+            "hs_exit",
+            "hs_error",
+            "hs_free",
+            "hs_found",
+            "hs_forget",
+            "hs_enter",
+        ] {
             program::<&mut UProbe>(&mut ebpf, probe)?
                 .load()
                 .map_err(|source| refused(probe, source))?;
@@ -157,10 +169,6 @@ impl HandshakeSensor {
             Ok(_) => attach_tracepoint(&mut ebpf, "hs_send", "sock", "sock_send_length", status)?,
             Err(_) => status.probe("hs_send", Verdict::Unsupported),
         }
-        let copies = match means.cookies {
-            true => None,
-            false => Some(Copies::of(OBJECT.fit(means), means, &ebpf)?),
-        };
         Ok(Self {
             told: Told::listen(&mut ebpf, means)?,
             events,
@@ -323,6 +331,14 @@ fn points<'a>(
     {
         points.push(("hs_error", file, error.point, error_cookie(plan, error)));
     }
+    for (probe, point) in [
+        ("hs_found", plan.session.end),
+        ("hs_forget", plan.session.removal),
+    ] {
+        if let Some(point) = point {
+            points.push((probe, ssl, point, cookie(place, 0)));
+        }
+    }
     if let Some(free) = plan.free {
         points.push(("hs_free", ssl, free, cookie(place, 0)));
     }
@@ -357,6 +373,10 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
         comm: [0; 16],
         client_random: [0; 32],
         socket: open.socket,
+        session: SessionAge::default(),
+        session_id: SessionId::default(),
+        found: open.found,
+        found_ns: open.found_ns,
     }
 }
 
@@ -402,6 +422,11 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         Hook::DoHandshake => hook::RETURNS,
         Hook::StateMachine | Hook::MethodTable => 0,
     };
+    let session = &plan.session;
+    let lookups = match session.end {
+        Some(_) => hook::LOOKUPS,
+        None => 0,
+    };
     zerocopy::transmute!(Layout {
         state: at(fields.state.or(fields.legacy_state).or(fields.step)),
         hand_state: at(fields.hand_state),
@@ -414,10 +439,17 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         wbio: at(fields.wbio),
         rwstate: at(fields.rwstate),
         client_random: at(fields.client_random),
+        session: at(session.pointer),
+        session_fields: SessionFields {
+            time: session.time.unwrap_or(ABSENT),
+            timeout: session.timeout.unwrap_or(ABSENT),
+            id: session.id.unwrap_or(ABSENT),
+            id_length: session.id_length.unwrap_or(ABSENT),
+        },
         bio_flags: fields.bio_flags.unwrap_or(ABSENT),
         family,
         wants,
-        hook: role | exits,
+        hook: role | exits | lookups,
     })
 }
 

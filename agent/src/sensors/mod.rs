@@ -16,7 +16,7 @@ mod told;
 pub mod tracefs;
 pub mod tracepoint;
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use aya::{
     Ebpf,
@@ -126,7 +126,8 @@ pub struct Sensors {
 
 impl Sensors {
     /// Loads and attaches all that works here; `status` says what does not, and why.
-    pub fn start(means: Means, status: &mut Status) -> Self {
+    /// Packets are read of the sockets in `cgroup` and below, of all where there is none.
+    pub fn start(means: Means, status: &mut Status, cgroup: Option<&Path>) -> Self {
         status.means = Some(means);
         let ahead = Ahead::send();
         let handshake = HandshakeSensor::start(means, status)
@@ -134,7 +135,7 @@ impl Sensors {
         let handshake = settle(Sensor::Handshake, handshake, status);
         let tcp = TcpSensor::start(means, status);
         let tcp = settle(Sensor::Tcp, tcp, status);
-        let hello = HelloSensor::start(means, status);
+        let hello = HelloSensor::start(means, status, cgroup);
         let hello = settle(Sensor::Hello, hello, status);
         let sensors = Self {
             handshake,
@@ -211,7 +212,7 @@ pub fn tracepoints() -> impl Iterator<Item = (Sensor, Tracepoint)> {
 #[must_use]
 pub fn rehearse(means: Means) -> Status {
     let mut status = Status::default();
-    drop(Sensors::start(means, &mut status));
+    drop(Sensors::start(means, &mut status, None));
     status
 }
 

@@ -1,16 +1,25 @@
 //! Sums over observations: what `/metrics`, `watch` and the API show. Pure; bounded by [`Limits`].
 
+mod alert;
 mod histogram;
+mod keys;
+mod offers;
 mod peers;
 mod window;
+mod workloads;
 
 pub use self::{
+    alert::{Thresholds, Topic},
     histogram::{BOUNDS, Histogram},
-    peers::{PeerKey, PeerStats, PeerTable},
+    keys::TicketKeys,
+    offers::{Offers, Recent},
+    peers::{Change, PeerKey, PeerStats, PeerTable},
     window::Window,
+    workloads::{WorkloadKey, WorkloadSums, Workloads},
 };
 use crate::{
     correlate::{Cause, End, Mechanism, Observation, Offer, Resumption, Role, Version},
+    diagnose::Reason,
     peers::Naming,
 };
 
@@ -19,8 +28,12 @@ use crate::{
 pub struct Limits {
     /// Peers shown by name, over both roles; the others are summed as `other`.
     pub max_peers: usize,
+    /// Workloads and ports shown by name; the others are summed as `other`.
+    pub max_workloads: usize,
     /// Length of the window behind ratios, nanoseconds.
     pub window_ns: u64,
+    /// When misses are an alert.
+    pub thresholds: Thresholds,
 }
 
 /// One sum per role and per something.
@@ -43,14 +56,21 @@ pub struct Stats {
     pub with_loss: ByRole<[u64; 2]>,
     /// Completed handshakes whose ClientHello offered a session, by role and mechanism: accepted, missed.
     pub offers: ByRole<[[u64; 2]; Mechanism::ALL.len()]>,
+    /// Missed offers by role, mechanism and reason.
+    pub misses: ByRole<[[u64; Reason::ALL.len()]; Mechanism::ALL.len()]>,
+    /// Tickets offered to servers here, by key.
+    pub ticket_keys: TicketKeys,
     /// Completed handshakes whose ClientHello offered none, by role.
     pub not_offered: ByRole<u64>,
     /// Handshakes of which wire and library say different things.
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
     pub wire: u64,
+    /// Completed handshakes per workload.
+    pub workloads: Workloads,
     /// Per peer.
     pub peers: PeerTable,
+    window_ns: u64,
 }
 
 impl Stats {
@@ -65,10 +85,14 @@ impl Stats {
             retransmits: Default::default(),
             with_loss: Default::default(),
             offers: Default::default(),
+            misses: Default::default(),
+            ticket_keys: TicketKeys::new(),
             not_offered: Default::default(),
             conflicts: 0,
             wire: 0,
+            workloads: Workloads::new(limits.max_workloads),
             peers: PeerTable::new(limits),
+            window_ns: limits.window_ns,
         }
     }
 
@@ -87,15 +111,15 @@ impl Stats {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
                 self.library_ns[role][resumption as usize] += seen.library_ns;
-                self.peers.completed(peer, resumption, seen.time_ns);
-                match seen.offer {
-                    Offer::Unknown => {}
-                    Offer::Nothing => self.not_offered[role] += 1,
-                    Offer::Session(mechanism) => {
-                        let missed = usize::from(resumption == Resumption::Full);
-                        self.offers[role][mechanism as usize][missed] += 1;
-                    }
-                }
+                let sums = self.peers.completed(peer, resumption, seen.time_ns);
+                sums.offers.add(seen, self.window_ns);
+                self.offer(seen, resumption);
+                let port = seen.connection.map_or(0, |connection| match seen.role {
+                    Role::Server => connection.local.port(),
+                    Role::Client => connection.remote.port(),
+                });
+                self.workloads
+                    .completed(seen.tgid, port, seen.role, resumption);
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
@@ -115,6 +139,26 @@ impl Stats {
         if sent.any() {
             let failed = usize::from(matches!(seen.end, End::Failed(_)));
             self.with_loss[role][failed] += 1;
+        }
+    }
+    fn offer(&mut self, seen: &Observation, resumption: Resumption) {
+        let role = seen.role as usize;
+        match (seen.offer, resumption) {
+            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => {}
+            (Offer::Nothing, _) => self.not_offered[role] += 1,
+            (Offer::Session(mechanism), _) => {
+                let missed = resumption == Resumption::Full;
+                self.offers[role][mechanism as usize][usize::from(missed)] += 1;
+                if missed {
+                    let reason = seen.miss.map_or(Reason::Unknown, |miss| miss.reason);
+                    self.misses[role][mechanism as usize][reason as usize] += 1;
+                }
+            }
+        }
+        if seen.role == Role::Server
+            && let Some((key, accepted)) = seen.ticket_key()
+        {
+            self.ticket_keys.add(key, accepted);
         }
     }
 }
