@@ -1,5 +1,4 @@
-//! From a packet to the state of its connection. All but the first packets of a connection leave after one
-//! look-up.
+//! From a packet to the state of its connection. All but the first packets of a connection leave after one look-up.
 
 use crate::{
     flight,
