@@ -27,6 +27,7 @@ mod nameless;
 mod no_plan;
 mod pages;
 mod points;
+mod session;
 mod shape;
 mod statem;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use carrier::{Carrier, by_text, defines_tls, needed_crypto};
 pub use field::Field;
 pub use no_plan::NoPlan;
 pub use pages::Bytes;
+pub use session::Session;
 
 use elf::{Image, Tables};
 use pages::Pages;
@@ -79,6 +81,8 @@ pub struct Plan {
     pub error: Option<ErrorProbe>,
     /// Where the connection object keeps what is read.
     pub fields: Fields,
+    /// Where sessions keep what is read, and where they end.
+    pub session: Session,
     /// What tells how far a handshake is.
     pub basis: Basis,
     /// What each part of the plan rests on, for people: `(part, evidence)`.
@@ -215,6 +219,11 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         .symbol("SSL_free")
         .and_then(|at| points::start_of(isa, &ssl, at));
     let error = points::error_probe(isa, &ssl, crypto.as_ref(), &mut evidence);
+    let session = match drives.fields.handshake {
+        // BoringSSL's sessions are built otherwise.
+        Some(_) => Session::default(),
+        None => session::decode(isa, &ssl, &mut evidence),
+    };
     Ok(Plan {
         version: crypto
             .as_ref()
@@ -229,6 +238,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         free,
         error,
         fields: drives.fields,
+        session,
         basis: drives.basis,
         evidence,
     })
