@@ -6,7 +6,14 @@ use super::{accounting::Accounting, go_on};
 use crate::{paths, test};
 
 /// Uprobe programs, in the order of [`Line::traps`].
-pub(super) const TRAPS: [&str; 4] = ["hs_enter", "hs_exit", "hs_free", "hs_error"];
+pub(super) const TRAPS: [&str; 6] = [
+    "hs_enter",
+    "hs_exit",
+    "hs_free",
+    "hs_error",
+    "hs_found",
+    "hs_forget",
+];
 
 /// One kind of handshake of one carrier.
 #[derive(Debug, PartialEq)]
@@ -20,7 +27,7 @@ pub(super) struct Line {
     /// `full` or `resumed`.
     pub(super) kind: String,
     /// Runs per handshake.
-    pub(super) traps: [f64; 4],
+    pub(super) traps: [f64; TRAPS.len()],
 }
 
 /// Counts them all.
@@ -76,11 +83,11 @@ mod tests {
 
     #[test]
     fn lines_are_read_whole_or_not_at_all() {
-        let said = "noise\ntraps\tnginx\tserver\t1.3\tfull\t2.00\t1.99\t1.00\t0.00\n";
+        let said = "noise\ntraps\tnginx\tserver\t1.3\tfull\t2.00\t1.99\t1.00\t0.00\t0.50\t0.00\n";
         let found = lines(said).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].carrier, "nginx");
-        assert_eq!(found[0].traps, [2.0, 1.99, 1.0, 0.0]);
+        assert_eq!(found[0].traps, [2.0, 1.99, 1.0, 0.0, 0.5, 0.0]);
         assert!(lines("traps\tnginx\tserver\t1.3\tfull\t2.00\n").is_err());
         assert!(lines("noise\n").is_err());
     }

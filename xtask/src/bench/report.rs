@@ -200,7 +200,7 @@ mod tests {
             role: "server".to_owned(),
             version: "1.3".to_owned(),
             kind: kind.to_owned(),
-            traps: [2.0, 1.5, 1.0, 0.0],
+            traps: [2.0, 1.5, 1.0, 0.0, 0.0, 0.0],
         };
         let lines = [
             line("one", "full"),
@@ -212,7 +212,7 @@ mod tests {
             milliseconds: 50.4,
         };
         let text = counted("when and where", &lines, scan);
-        let cell = "2.00 + 1.50 + 1.00 + 0.00";
+        let cell = "2.00 + 1.50 + 1.00 + 0.00 + 0.00 + 0.00";
         for expected in [
             "when and where\n".to_owned(),
             format!("| one | server | not made | not made | {cell} | {cell} |"),
