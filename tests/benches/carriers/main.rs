@@ -7,8 +7,6 @@ mod client;
 mod count;
 mod server;
 
-use reprise_tests::servers::Sessions;
-
 /// Which handshakes are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -17,9 +15,6 @@ enum Kind {
     /// All but the first of a client's sessions offer one.
     Resumed,
 }
-
-/// A session for each protocol version.
-const VERSIONS: [Sessions; 2] = [Sessions::Ids, Sessions::Tickets];
 
 fn main() {
     let counter = count::Counter::start();
