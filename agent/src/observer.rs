@@ -21,7 +21,7 @@ use crate::{
     discover::{self, Found, Request},
     event::Event,
     hello::{self, HelloEvent, Tracker},
-    host::{self, Lack},
+    host::{self, Lack, workloads::Lookups},
     observed::{Observed, Shared},
     pipeline::Pipeline,
     plan::{Hook, Plan},
@@ -29,6 +29,7 @@ use crate::{
     sensors::{SensorError, Sensors, now_ns},
     stats::{Change, Topic},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
+    workload::WorkloadEvent,
 };
 
 /// How often the rings are read.
@@ -82,6 +83,7 @@ pub struct Observer {
     discovery: JoinHandle<()>,
     swept: Instant,
     clocks_read: Option<Instant>,
+    lookups: Lookups,
 }
 
 impl Observer {
@@ -119,6 +121,7 @@ impl Observer {
             discovery,
             swept: Instant::now(),
             clocks_read: None,
+            lookups: Lookups::default(),
         })
     }
 
@@ -209,6 +212,7 @@ impl Observer {
                 failed.get_or_insert(error);
             }
         }
+        let lookups = &mut self.lookups;
         let mut take = |sensor: Sensor, bytes: &[u8]| {
             let health = status.sensor_mut(sensor);
             health.events += 1;
@@ -216,14 +220,24 @@ impl Observer {
                 Ok(event) => {
                     let event = event.sealed();
                     if let Event::Exec(exec) = event {
+                        lookups.forget(exec.tgid);
                         // The receiver lives as long as the thread; its end is seen elsewhere.
                         let _ = requests.send(Request::Exec(exec.tgid));
                     }
-                    pipeline.push(&event);
-                    if let Some(recorder) = recorder
-                        && let Err(error) = recorder.event(event.bytes())
-                    {
-                        failed.get_or_insert(error);
+                    let workload = match &event {
+                        Event::Handshake(handshake) => {
+                            let name = lookups.of(handshake.tgid, &handshake.comm);
+                            name.map(|name| WorkloadEvent::new(handshake.tgid, &name, now))
+                        }
+                        _ => None,
+                    };
+                    for event in workload.map(Event::Workload).into_iter().chain([event]) {
+                        pipeline.push(&event);
+                        if let Some(recorder) = recorder
+                            && let Err(error) = recorder.event(event.bytes())
+                        {
+                            failed.get_or_insert(error);
+                        }
                     }
                 }
                 Err(error) => {

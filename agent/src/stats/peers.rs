@@ -31,7 +31,7 @@ pub struct PeerStats {
     /// Failed handshakes by cause.
     pub failures: [u64; Cause::ALL.len()],
     /// Recent completed handshakes: full, resumed.
-    pub window: Window<2>,
+    pub window: Window<2, 10>,
     /// What became of its offers.
     pub offers: Offers,
     /// The alert that stands.
@@ -198,6 +198,7 @@ mod tests {
     fn the_least_recent_peer_goes_to_other_and_sums_stay() {
         let mut table = PeerTable::new(Limits {
             max_peers: 2,
+            max_workloads: 2,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 1.0,
