@@ -17,7 +17,7 @@ use crate::hello::{self, HelloEvent};
 pub enum Event {
     /// A handshake ended.
     Handshake(HandshakeEvent),
-    /// A segment was sent again, or a reset was seen.
+    /// A segment was sent again or arrived again, or a reset was seen.
     Tcp(TcpEvent),
     /// A process executed a new program.
     Exec(ExecEvent),
@@ -57,9 +57,7 @@ impl Event {
         match header.kind {
             handshake::HANDSHAKE => prefix(bytes).map(Self::Handshake),
             handshake::EXEC => prefix(bytes).map(Self::Exec),
-            tcp::RETRANSMIT | tcp::RETRANSMIT_SYNACK | tcp::RESET_RECEIVED | tcp::RESET_SENT => {
-                prefix(bytes).map(Self::Tcp)
-            }
+            tcp::RETRANSMIT..=tcp::FLIGHT_AGAIN => prefix(bytes).map(Self::Tcp),
             hello::HELLO => prefix(bytes).map(Self::Hello),
             TICK => Ok(Self::Tick(header.time_ns)),
             kind => Err(DecodeError::Kind(kind)),
@@ -182,7 +180,7 @@ mod tests {
         };
         assert_eq!(
             Event::decode(header.as_bytes()),
-            Err(DecodeError::Short { got: 16, want: 168 })
+            Err(DecodeError::Short { got: 16, want: 176 })
         );
     }
 

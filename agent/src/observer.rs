@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reprise_ebpf::tcp::TcpEvent;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -151,13 +152,17 @@ impl Observer {
         let mut failed = None;
         // What the wire told in raw form goes no further than this: only what was made of it is recorded.
         let mut hellos: Vec<HelloEvent> = Vec::new();
+        let mut marks: Vec<TcpEvent> = Vec::new();
         if let Some(sensor) = &mut self.sensors.hello {
             let health = status.sensor_mut(Sensor::Hello);
             let tracker = &mut self.hellos;
             for _ in 0..BATCHES {
                 let more = sensor.ring.drain(|bytes| {
                     health.events += 1;
-                    if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello)) {
+                    if let Ok(Event::Tcp(mark)) = Event::decode(bytes) {
+                        marks.push(mark);
+                    } else if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello))
+                    {
                         tracing::debug!(reason = %error, "segment not understood");
                         health.lost += 1;
                     }
@@ -169,6 +174,14 @@ impl Observer {
             tracker.expire(now, &mut |hello| hellos.push(hello));
             status.first_flights = tracker.len() as u64;
             status.evicted_flights = tracker.evicted();
+        }
+        for mark in marks {
+            pipeline.push(&Event::Tcp(mark));
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(mark.as_bytes())
+            {
+                failed.get_or_insert(error);
+            }
         }
         for hello in hellos {
             pipeline.push(&Event::Hello(hello));

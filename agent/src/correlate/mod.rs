@@ -6,21 +6,28 @@
 //! joined to it by the client random; a handshake that no library tells of is observed from the wire alone.
 
 mod cause;
+mod evidence;
 mod history;
+mod loss;
 mod offer;
 mod wire;
 
 use std::collections::VecDeque;
 
-use reprise_ebpf::handshake::{HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source};
+use reprise_ebpf::{
+    handshake::{HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source},
+    tcp::TcpEvent,
+};
 
 pub use self::{
     cause::Cause,
-    history::Retransmits,
+    evidence::{Direction, Evidence, Phase, Retransmits},
+    loss::Loss,
     offer::{Mechanism, Offer},
 };
 use self::{
-    history::Histories,
+    history::{Histories, Mark},
+    loss::Losses,
     offer::Given,
     wire::{Settled, Wires},
 };
@@ -95,8 +102,8 @@ pub struct Observation {
     pub library_ns: u64,
     /// The connection, where it was found.
     pub connection: Option<Connection>,
-    /// Retransmissions that fell into set-up or handshake.
-    pub retransmits: Retransmits,
+    /// What speaks for loss, and what TCP did otherwise.
+    pub evidence: Evidence,
     /// Library error reason, 0 for none.
     pub reason: u32,
     /// Process; 0 where it was seen on the wire alone.
@@ -132,6 +139,9 @@ pub struct Tracked {
 #[derive(Debug)]
 pub struct Engine {
     histories: Histories,
+    losses: Losses,
+    /// What [`Losses`] has found and nobody has fetched yet: emptied after each event.
+    found: Vec<Loss>,
     waiting: VecDeque<HandshakeEvent>,
     wires: Wires,
     given: Given,
@@ -145,6 +155,8 @@ impl Engine {
     pub fn new(max_connections: usize) -> Self {
         Self {
             histories: Histories::new(max_connections),
+            losses: Losses::new(),
+            found: Vec::new(),
             waiting: VecDeque::new(),
             wires: Wires::new(MAX_WAITING),
             given: Given::new(),
@@ -163,7 +175,7 @@ impl Engine {
                 }
                 self.waiting.push_back(*handshake);
             }
-            Event::Tcp(tcp) => self.histories.record(tcp),
+            Event::Tcp(tcp) => self.note(tcp),
             Event::Hello(hello) => {
                 self.wires.record(hello);
             }
@@ -183,6 +195,44 @@ impl Engine {
             self.conclude_oldest(out);
         }
         self.conclude_wires(u64::MAX, out);
+    }
+
+    /// Loss to be counted beside the observations, found since this was last asked for.
+    pub fn losses(&mut self) -> impl Iterator<Item = Loss> {
+        self.found.drain(..)
+    }
+
+    /// What TCP did: for the history of its connection, unless the handshake there is over.
+    fn note(&mut self, tcp: &TcpEvent) {
+        let Some(connection) = Connection::of(&tcp.socket) else {
+            return;
+        };
+        let (at_ns, mark) = (tcp.header.time_ns, Mark::of(tcp));
+        let found = self.losses.mark(&connection, at_ns, mark);
+        self.found.extend(found.map(|(loss, _)| loss));
+        if !found.is_some_and(|(_, all)| all) {
+            self.histories
+                .record(connection, at_ns, mark, found.is_some());
+        }
+    }
+
+    /// What happened on the connection of a handshake, which takes it away.
+    fn evidence(
+        &mut self,
+        role: Role,
+        connection: Option<Connection>,
+        (begin_ns, end_ns): (u64, u64),
+        completed: bool,
+    ) -> Evidence {
+        let Some(connection) = connection else {
+            return Evidence::default();
+        };
+        let history = self.histories.take(&connection).unwrap_or_default();
+        let evidence = history.evidence(begin_ns, end_ns, completed);
+        let lossy = evidence.retransmits.any();
+        self.losses
+            .ended(role, &connection, end_ns, completed, lossy);
+        evidence
     }
 
     /// Sizes and losses of the bounded tables.
@@ -220,20 +270,22 @@ impl Engine {
         {
             connection = Connection::of(&hello.socket).or(connection);
         }
-        let history = connection.and_then(|connection| self.histories.take(&connection));
-        let history = history.unwrap_or_default();
-        let retransmits = history.retransmits(event.begin_ns, event.header.time_ns);
+        let completed = event.outcome == outcome::COMPLETED;
+        let times = (event.begin_ns, event.header.time_ns);
+        let mut evidence = self.evidence(role, connection, times, completed);
+        evidence.rtt_us = hello.map_or(0, |hello| hello.rtt_us);
         let resumed = event.hit == 1;
-        let end = if event.outcome == outcome::COMPLETED {
+        let end = if completed {
             End::Completed(match event.hit {
                 0 => Resumption::Full,
                 1 => Resumption::Resumed,
                 _ => Resumption::Unknown,
             })
         } else {
-            End::Failed(cause::of(&event, &history, retransmits))
+            let on_wire = hello.map(|hello| hello.end);
+            End::Failed(cause::of(&event, &evidence, on_wire))
         };
-        let completed = event.outcome == outcome::COMPLETED && event.hit != HIT_UNKNOWN;
+        let known = completed && event.hit != HIT_UNKNOWN;
         let on_wire = hello.and_then(|hello| hello.resumed());
         out(Observation {
             time_ns: event.header.time_ns,
@@ -243,12 +295,12 @@ impl Engine {
             duration_ns: event.header.time_ns.saturating_sub(event.begin_ns),
             library_ns: event.library_ns,
             connection,
-            retransmits,
+            evidence,
             reason: event.reason,
             tgid: event.tgid,
             offer: hello.map_or(Offer::Unknown, |hello| self.offer(&hello)),
             hello,
-            conflict: completed && on_wire.is_some_and(|on_wire| on_wire != resumed),
+            conflict: known && on_wire.is_some_and(|on_wire| on_wire != resumed),
             wire: false,
         });
     }
@@ -268,15 +320,15 @@ impl Engine {
                 continue;
             };
             let connection = Connection::of(&hello.socket);
-            let history = connection.and_then(|connection| self.histories.take(&connection));
-            let history = history.unwrap_or_default();
             let (begin_ns, end_ns) = (hello.begin_ns, hello.header.time_ns);
-            let retransmits = history.retransmits(begin_ns, end_ns);
+            let completed = hello.end == end::COMPLETED;
+            let mut evidence = self.evidence(role, connection, (begin_ns, end_ns), completed);
+            evidence.rtt_us = hello.rtt_us;
             let end = match (hello.end, hello.resumed()) {
                 (end::COMPLETED, Some(resumed)) => End::Completed(Resumption::of(resumed)),
                 // Not followed to the end: nobody can say how it went.
                 (end::COMPLETED | end::UNKNOWN, _) => continue,
-                (how, _) => End::Failed(cause::of_wire(how, retransmits)),
+                _ => End::Failed(cause::of_wire(&hello, &evidence)),
             };
             out(Observation {
                 time_ns: end_ns,
@@ -286,7 +338,7 @@ impl Engine {
                 duration_ns: end_ns.saturating_sub(begin_ns),
                 library_ns: 0,
                 connection,
-                retransmits,
+                evidence,
                 reason: 0,
                 tgid: 0,
                 offer: self.offer(&hello),

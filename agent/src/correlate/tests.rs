@@ -11,7 +11,9 @@ use reprise_ebpf::{
     tcp::{self, TcpEvent},
 };
 
-use super::{Cause, End, Engine, Observation, Resumption, Role, SETTLE_NS, Version};
+use super::{
+    Cause, Direction, End, Engine, Loss, Observation, Phase, Resumption, Role, SETTLE_NS, Version,
+};
 use crate::event::Event;
 
 const MS: u64 = 1_000_000;
@@ -40,6 +42,7 @@ fn handshake(port: u16, begin: u64, end: u64) -> HandshakeEvent {
         ssl: 0x1000,
         begin_ns: begin,
         library_ns: MS,
+        heard_ns: end,
         tgid: 7,
         tid: 7,
         library: 0,
@@ -70,14 +73,20 @@ fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
     }
 }
 
-fn run(events: &[Event]) -> Vec<Observation> {
+fn run_all(events: &[Event]) -> (Vec<Observation>, Vec<Loss>) {
     let mut engine = Engine::new(1024);
     let mut out = Vec::new();
+    let mut losses = Vec::new();
     for event in events {
         engine.push(event, &mut |seen| out.push(seen));
+        losses.extend(engine.losses());
     }
     engine.finish(&mut |seen| out.push(seen));
-    out
+    (out, losses)
+}
+
+fn run(events: &[Event]) -> Vec<Observation> {
+    run_all(events).0
 }
 
 #[test]
@@ -90,7 +99,7 @@ fn completed_handshake_carries_version_resumption_and_times() {
     assert_eq!(seen[0].version, Version::V13);
     assert_eq!(seen[0].end, End::Completed(Resumption::Resumed));
     assert_eq!(seen[0].duration_ns, 2 * MS);
-    assert!(!seen[0].retransmits.any());
+    assert!(!seen[0].evidence.retransmits.any());
 }
 
 #[test]
@@ -112,8 +121,9 @@ fn waits_for_tcp_events_that_arrive_later() {
     push(Event::Tick(900 * MS + SETTLE_NS - 1));
     push(Event::Tick(900 * MS + SETTLE_NS));
     assert_eq!(out.len(), 1);
-    assert_eq!(out[0].retransmits.handshake, 1);
-    assert_eq!(out[0].retransmits.synack, 1);
+    let again = out[0].evidence.retransmits;
+    assert_eq!(again.of(Phase::Handshake, Direction::Sent), 1);
+    assert_eq!(again.of(Phase::SynAck, Direction::Sent), 1);
 }
 
 #[test]
@@ -123,7 +133,7 @@ fn retransmissions_after_the_end_or_of_others_do_not_count() {
         Event::Handshake(handshake(1, 10 * MS, 12 * MS)),
         Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, 13 * MS)),
     ]);
-    assert!(!seen[0].retransmits.any());
+    assert!(!seen[0].evidence.retransmits.any());
 }
 
 #[test]
@@ -205,7 +215,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 Event::Handshake(event)
             }
         ),
-        (port, at.clone(), 16..20_u32)
+        (port, at.clone(), tcp::RETRANSMIT..=tcp::FLIGHT_AGAIN)
             .prop_map(|(port, at, kind)| Event::Tcp(tcp_event(kind, port, at))),
         at.prop_map(Event::Tick),
     ]
@@ -231,12 +241,21 @@ proptest! {
 
     #[test]
     fn a_retransmission_is_counted_once_at_most(events in prop::collection::vec(any_event(), 0..200)) {
-        let sent = events.iter().filter(
-            |e| matches!(e, Event::Tcp(t) if matches!(t.header.kind, tcp::RETRANSMIT | tcp::RETRANSMIT_SYNACK))
-        ).count();
-        let joined: u32 = run(&events).iter()
-            .map(|o| o.retransmits.syn + o.retransmits.synack + o.retransmits.handshake).sum();
-        prop_assert!(joined as usize <= sent);
+        let told = events.iter().filter(|event| matches!(
+            event,
+            Event::Tcp(t) if !matches!(
+                t.header.kind,
+                tcp::MISSING | tcp::STALL | tcp::RESET_RECEIVED | tcp::RESET_SENT
+            )
+        ));
+        let told = told.count();
+        let (seen, losses) = run_all(&events);
+        let joined: u32 = seen.iter().map(|seen| {
+            let evidence = seen.evidence;
+            let all = evidence.retransmits.0.into_iter().flatten().sum::<u32>();
+            all - evidence.counted.0.into_iter().flatten().sum::<u32>()
+        }).sum();
+        prop_assert!(joined as usize + losses.len() <= told);
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) fn encode(
         }
         peers::peers(stats, pipeline.now_ns(), encoder)?;
         if status.sensor(Sensor::Tcp).attached {
-            handshakes::loss(stats, encoder)?;
+            let received = status.sensor(Sensor::Hello).attached;
+            handshakes::loss(stats, received, encoder)?;
         }
     }
     agent::agent(observed, encoder)?;

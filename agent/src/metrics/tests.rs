@@ -5,7 +5,8 @@ use std::fs;
 use super::{Format, Page};
 use crate::{
     correlate::{
-        Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
+        Cause, Direction, End, Evidence, Mechanism, Observation, Offer, Phase, Resumption,
+        Retransmits, Role, Version,
     },
     event::{Connection, Event},
     observed::{Observed, Shared},
@@ -40,7 +41,10 @@ fn observed() -> Observed {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
         }),
-        retransmits,
+        evidence: Evidence {
+            retransmits,
+            ..Evidence::default()
+        },
         reason: 0,
         tgid: 1,
         offer: Offer::Session(Mechanism::Psk),
@@ -48,10 +52,10 @@ fn observed() -> Observed {
         conflict: false,
         wire: false,
     };
-    let lost = Retransmits {
-        handshake: 2,
-        ..Retransmits::default()
-    };
+    let mut lost = Retransmits::default();
+    for direction in Direction::ALL {
+        lost.add(Phase::Handshake, direction);
+    }
     for one in [
         seen(
             "127.0.0.2:1",

@@ -10,7 +10,10 @@ pub use self::{
     window::Window,
 };
 use crate::{
-    correlate::{Cause, End, Mechanism, Observation, Offer, Resumption, Role, Version},
+    correlate::{
+        Cause, Direction, End, Loss, Mechanism, Observation, Offer, Phase, Resumption, Role,
+        Version,
+    },
     peers::Naming,
 };
 
@@ -37,8 +40,8 @@ pub struct Stats {
     pub duration: ByRole<[Histogram; Resumption::ALL.len()]>,
     /// Time inside the library of completed handshakes, nanoseconds, by role and resumption.
     pub library_ns: ByRole<[u64; Resumption::ALL.len()]>,
-    /// Retransmissions sent, by role: SYN, SYN-ACK, handshake.
-    pub retransmits: ByRole<[u64; 3]>,
+    /// Retransmissions by role, phase and direction.
+    pub retransmits: ByRole<[[u64; Direction::ALL.len()]; Phase::ALL.len()]>,
     /// Handshakes that met at least one retransmission, by role: completed, failed.
     pub with_loss: ByRole<[u64; 2]>,
     /// Completed handshakes whose ClientHello offered a session, by role and mechanism: accepted, missed.
@@ -87,7 +90,7 @@ impl Stats {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
                 self.library_ns[role][resumption as usize] += seen.library_ns;
-                self.peers.completed(peer, resumption, seen.time_ns);
+                self.peers.completed(peer.clone(), resumption, seen.time_ns);
                 match seen.offer {
                     Offer::Unknown => {}
                     Offer::Nothing => self.not_offered[role] += 1,
@@ -99,22 +102,38 @@ impl Stats {
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
-                self.peers.failed(peer, cause);
+                self.peers.failed(peer.clone(), cause);
             }
         }
         self.conflicts += u64::from(seen.conflict);
         self.wire += u64::from(seen.wire);
-        let sent = seen.retransmits;
-        for (sum, add) in
-            self.retransmits[role]
-                .iter_mut()
-                .zip([sent.syn, sent.synack, sent.handshake])
-        {
-            *sum += u64::from(add);
+        for phase in Phase::ALL {
+            for direction in Direction::ALL {
+                let all = seen.evidence.retransmits.of(phase, direction);
+                let counted = seen.evidence.counted.of(phase, direction);
+                self.retransmits[role][phase as usize][direction as usize] +=
+                    u64::from(all.saturating_sub(counted));
+            }
         }
-        if sent.any() {
-            let failed = usize::from(matches!(seen.end, End::Failed(_)));
-            self.with_loss[role][failed] += 1;
+        let failed = matches!(seen.end, End::Failed(_));
+        // Of one that failed, what was missing tells as much; one that completed got it after all, sooner or later.
+        if seen.evidence.retransmits.any() || (failed && seen.evidence.loss()) {
+            self.with_loss[role][usize::from(failed)] += 1;
+            self.peers.lost(peer);
+        }
+    }
+
+    /// Adds a retransmission that belongs to no handshake that is still to be observed.
+    pub fn lose(&mut self, loss: &Loss, naming: &Naming) {
+        let role = loss.role as usize;
+        self.retransmits[role][loss.phase as usize][loss.direction as usize] += 1;
+        if loss.first {
+            self.with_loss[role][0] += 1;
+            let peer = naming.name(loss.role, Some(loss.connection.remote));
+            self.peers.lost(PeerKey {
+                role: loss.role,
+                peer,
+            });
         }
     }
 }

@@ -27,6 +27,12 @@ pub struct PeerStats {
     pub completed: [u64; Resumption::ALL.len()],
     /// Failed handshakes by cause.
     pub failures: [u64; Cause::ALL.len()],
+    /// Handshakes that met loss.
+    pub with_loss: u64,
+    /// Full handshakes right after one that met loss, of a peer that had resumed before.
+    pub full_after_loss: u64,
+    /// The last handshake met loss.
+    pub lossy: bool,
     /// Recent completed handshakes.
     pub window: Window,
 }
@@ -39,6 +45,8 @@ impl PeerStats {
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
             *mine += theirs;
         }
+        self.with_loss += other.with_loss;
+        self.full_after_loss += other.full_after_loss;
         self.window.merge(&other.window);
     }
 }
@@ -65,12 +73,24 @@ impl PeerTable {
     pub(super) fn completed(&mut self, key: PeerKey, resumption: Resumption, time_ns: u64) {
         let window_ns = self.window_ns;
         let stats = self.touch(key);
+        let resumes = stats.completed[Resumption::Resumed as usize] > 0;
+        let lossy = std::mem::take(&mut stats.lossy);
+        if lossy && resumes && resumption == Resumption::Full {
+            stats.full_after_loss += 1;
+        }
         stats.completed[resumption as usize] += 1;
         stats.window.add(resumption, time_ns, window_ns);
     }
 
     pub(super) fn failed(&mut self, key: PeerKey, cause: Cause) {
         self.touch(key).failures[cause as usize] += 1;
+    }
+
+    /// A handshake with this peer, just observed, met loss.
+    pub(super) fn lost(&mut self, key: PeerKey) {
+        let stats = self.touch(key);
+        stats.with_loss += 1;
+        stats.lossy = true;
     }
 
     fn touch(&mut self, key: PeerKey) -> &mut PeerStats {

@@ -10,7 +10,7 @@ use prometheus_client::{
 
 use super::{count, counter, seconds};
 use crate::{
-    correlate::{Cause, Mechanism, Resumption, Role, Version},
+    correlate::{Cause, Direction, Mechanism, Phase, Resumption, Role, Version},
     stats::{BOUNDS, Histogram, Stats},
 };
 
@@ -100,7 +100,12 @@ fn by_resumption(
     })
 }
 
-pub(super) fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+/// `received`: whether what the peer sent again is seen.
+pub(super) fn loss(
+    stats: &Stats,
+    received: bool,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let mut family = counter(
         encoder,
         "reprise_handshake_retransmits",
@@ -108,16 +113,19 @@ pub(super) fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result
         None,
     )?;
     for role in Role::ALL {
-        for (phase, sum) in ["syn", "synack", "handshake"]
-            .into_iter()
-            .zip(stats.retransmits[role as usize])
-        {
-            let labels = [
-                ("role", role.label()),
-                ("phase", phase),
-                ("direction", "sent"),
-            ];
-            count(&mut family, &labels, sum)?;
+        for phase in Phase::ALL {
+            for direction in Direction::ALL {
+                if direction == Direction::Received && !received {
+                    continue;
+                }
+                let labels = [
+                    ("role", role.label()),
+                    ("phase", phase.label()),
+                    ("direction", direction.label()),
+                ];
+                let sum = stats.retransmits[role as usize][phase as usize][direction as usize];
+                count(&mut family, &labels, sum)?;
+            }
         }
     }
     let mut family = counter(
