@@ -180,7 +180,7 @@ mod tests {
         };
         assert_eq!(
             Event::decode(header.as_bytes()),
-            Err(DecodeError::Short { got: 16, want: 176 })
+            Err(DecodeError::Short { got: 16, want: 256 })
         );
     }
 

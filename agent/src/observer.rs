@@ -400,7 +400,7 @@ fn missing(plan: &Plan) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Basis, Field, Fields};
+    use crate::plan::{self, Basis, Field, Fields};
 
     #[test]
     fn a_plan_needs_phase_and_role() {
@@ -416,6 +416,8 @@ mod tests {
             free: None,
             error: None,
             fields,
+            session: plan::Session::default(),
+            reasons: std::collections::BTreeMap::new(),
             basis: Basis::ExportedAccessors,
             evidence: Vec::new(),
         };

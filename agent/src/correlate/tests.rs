@@ -10,6 +10,7 @@ use reprise_ebpf::{
     },
     tcp::{self, TcpEvent},
 };
+use zerocopy::FromZeros as _;
 
 use super::{
     Cause, Direction, End, Engine, Loss, Observation, Phase, Resumption, Role, SETTLE_NS, Version,
@@ -33,31 +34,25 @@ fn socket(port: u16) -> Socket {
 }
 
 fn handshake(port: u16, begin: u64, end: u64) -> HandshakeEvent {
-    HandshakeEvent {
-        header: Header {
-            kind: handshake::HANDSHAKE,
-            size: 168,
-            time_ns: end,
-        },
-        ssl: 0x1000,
-        begin_ns: begin,
-        library_ns: MS,
-        heard_ns: end,
-        tgid: 7,
-        tid: 7,
-        library: 0,
-        drives: 2,
-        reason: 0,
-        version: 0x0304,
-        outcome: outcome::COMPLETED,
-        role: role::SERVER,
-        hit: 0,
-        socket_source: socket_source::IN_CALL,
-        flags: 0,
-        comm: [0; 16],
-        client_random: [0; 32],
-        socket: socket(port),
-    }
+    let mut event = HandshakeEvent::new_zeroed();
+    event.header = Header {
+        kind: handshake::HANDSHAKE,
+        size: size_of::<HandshakeEvent>() as u32,
+        time_ns: end,
+    };
+    event.ssl = 0x1000;
+    event.begin_ns = begin;
+    event.library_ns = MS;
+    event.heard_ns = end;
+    event.tgid = 7;
+    event.tid = 7;
+    event.drives = 2;
+    event.version = 0x0304;
+    event.outcome = outcome::COMPLETED;
+    event.role = role::SERVER;
+    event.socket_source = socket_source::IN_CALL;
+    event.socket = socket(port);
+    event
 }
 
 fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {

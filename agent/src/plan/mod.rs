@@ -27,6 +27,8 @@ mod nameless;
 mod no_plan;
 mod pages;
 mod points;
+mod reasons;
+mod session;
 mod shape;
 mod statem;
 #[cfg(test)]
@@ -35,12 +37,15 @@ mod trace;
 mod version;
 mod x86_64;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 pub use carrier::{Carrier, by_text, defines_tls, needed_crypto};
 pub use field::Field;
 pub use no_plan::NoPlan;
 pub use pages::Bytes;
+pub use session::Session;
 
 use elf::{Image, Tables};
 use pages::Pages;
@@ -79,6 +84,11 @@ pub struct Plan {
     pub error: Option<ErrorProbe>,
     /// Where the connection object keeps what is read.
     pub fields: Fields,
+    /// Where sessions keep what is read, and where they end.
+    pub session: Session,
+    /// Names of the library's error reasons, by number.
+    #[serde(skip)]
+    pub reasons: BTreeMap<u32, String>,
     /// What tells how far a handshake is.
     pub basis: Basis,
     /// What each part of the plan rests on, for people: `(part, evidence)`.
@@ -217,6 +227,18 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         .as_ref()
         .and_then(|image| points::error_probe(isa, image, true))
         .or_else(|| points::error_probe(isa, &ssl, false));
+    let session = match drives.fields.handshake {
+        // BoringSSL's sessions are built otherwise.
+        Some(_) => Session::default(),
+        None => session::decode(isa, &ssl, &mut evidence),
+    };
+    let mut reasons = reasons::find(&ssl);
+    if reasons.is_empty()
+        && let Some(crypto) = &crypto
+    {
+        reasons = reasons::find(crypto);
+    }
+    evidence.push(("error reasons", format!("{} names", reasons.len())));
     Ok(Plan {
         version: crypto
             .as_ref()
@@ -231,6 +253,8 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         free,
         error,
         fields: drives.fields,
+        reasons,
+        session,
         basis: drives.basis,
         evidence,
     })
