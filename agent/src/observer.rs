@@ -24,6 +24,7 @@ use crate::{
     host::{self, Lack},
     observed::{Observed, Shared},
     plan::{Hook, Plan},
+    reasons,
     record::Recorder,
     sensors::{SensorError, Sensors, now_ns},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
@@ -37,6 +38,8 @@ const BATCHES: usize = 4;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long the discovery thread may take to notice that all is over.
 const JOIN: Duration = Duration::from_millis(300);
+/// Names of error reasons kept; OpenSSL 3.5 has about 400.
+const MAX_NAMES: usize = 4096;
 /// Libraries that may wait to be attached.
 const FOUND_QUEUE: usize = 16;
 
@@ -64,6 +67,7 @@ pub struct Observer {
     found: tokio::sync::mpsc::Receiver<Found>,
     discovery: JoinHandle<()>,
     swept: Instant,
+    log: reasons::Log,
 }
 
 impl Observer {
@@ -101,6 +105,7 @@ impl Observer {
             found,
             discovery,
             swept: Instant::now(),
+            log: reasons::Log::default(),
         })
     }
 
@@ -236,6 +241,9 @@ impl Observer {
         if let Some(open) = open {
             self.swept = Instant::now();
             status.open_handshakes = open;
+            for line in self.log.due(&pipeline.stats.errors, &status.reasons, now) {
+                say(&line);
+            }
             self.sensors.account(status);
             // What was recorded survives a kill, but for the last second.
             if let Some(recorder) = recorder
@@ -313,6 +321,27 @@ impl Observer {
     }
 }
 
+/// What fails a handshake is the log's concern only where it can be helped: who offers no session gets through.
+fn say(line: &reasons::Line) {
+    let reasons::Line {
+        role,
+        reason,
+        failures,
+        advice,
+    } = line;
+    let role = role.label();
+    match advice {
+        Some(advice) => tracing::warn!(
+            role,
+            reason,
+            failures,
+            advice,
+            "handshakes fail because they try to resume"
+        ),
+        None => tracing::info!(role, reason, failures, "handshakes fail"),
+    }
+}
+
 /// Attaches a library, or says why not.
 fn attach(
     sensors: &mut Sensors,
@@ -341,6 +370,13 @@ fn attach(
     let attached = attached.and_then(|plan| {
         listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
         listed.build_id.clone_from(&plan.build_id);
+        for (number, name) in &plan.reasons {
+            // Numbers keep their meaning from version to version; what was told first stays.
+            let names = &mut status.reasons;
+            if names.len() < MAX_NAMES {
+                names.entry(*number).or_insert_with(|| name.clone());
+            }
+        }
         if let Some(field) = missing(&plan) {
             let finding =
                 format!("the handshake was found, but not where the library keeps {field}");

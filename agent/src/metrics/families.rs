@@ -24,6 +24,7 @@ pub(super) fn encode(
     let stats = &pipeline.stats;
     if status.observes_handshakes() {
         handshakes::handshakes(stats, encoder)?;
+        handshakes::errors(stats, &status.reasons, encoder)?;
         if status.sensor(Sensor::Hello).attached {
             handshakes::offers(stats, encoder)?;
         }

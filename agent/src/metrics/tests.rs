@@ -45,7 +45,10 @@ fn observed() -> Observed {
             retransmits,
             ..Evidence::default()
         },
-        reason: 0,
+        reason: match end {
+            End::Failed(_) => 277,
+            End::Completed(_) => 0,
+        },
         tgid: 1,
         offer: Offer::Session(Mechanism::Psk),
         hello: None,

@@ -1,12 +1,16 @@
 //! Sums over observations: what `/metrics`, `watch` and the API show. Pure; bounded by [`Limits`].
 
+mod errors;
 mod histogram;
 mod peers;
+mod recent;
 mod window;
 
 pub use self::{
+    errors::Errors,
     histogram::{BOUNDS, Histogram},
     peers::{PeerKey, PeerStats, PeerTable},
+    recent::{Failure, Recent},
     window::Window,
 };
 use crate::{
@@ -48,6 +52,10 @@ pub struct Stats {
     pub offers: ByRole<[[u64; 2]; Mechanism::ALL.len()]>,
     /// Completed handshakes whose ClientHello offered none, by role.
     pub not_offered: ByRole<u64>,
+    /// Library error reasons of failed handshakes.
+    pub errors: Errors,
+    /// The failed handshakes of late.
+    pub recent: Recent,
     /// Handshakes of which wire and library say different things.
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
@@ -69,6 +77,8 @@ impl Stats {
             with_loss: Default::default(),
             offers: Default::default(),
             not_offered: Default::default(),
+            errors: Errors::default(),
+            recent: Recent::default(),
             conflicts: 0,
             wire: 0,
             peers: PeerTable::new(limits),
@@ -102,6 +112,10 @@ impl Stats {
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
+                if seen.reason != 0 {
+                    self.errors.add(seen.role, seen.reason);
+                }
+                self.recent.add(seen, cause, peer.clone());
                 self.peers.failed(peer.clone(), cause);
             }
         }

@@ -1,6 +1,6 @@
 //! Families of completed and failed handshakes and of the loss they met.
 
-use std::fmt;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
@@ -11,6 +11,7 @@ use prometheus_client::{
 use super::{count, counter, seconds};
 use crate::{
     correlate::{Cause, Direction, Mechanism, Phase, Resumption, Role, Version},
+    reasons::{self, Names},
     stats::{BOUNDS, Histogram, Stats},
 };
 
@@ -75,6 +76,40 @@ pub(super) fn handshakes(
             &mut family,
             &labels,
             seconds(stats.library_ns[role][resumption]),
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn errors(
+    stats: &Stats,
+    names: &Names,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_handshake_errors",
+        "Failed TLS handshakes in which the library raised an error, by its reason.",
+        None,
+    )?;
+    // Two numbers may have one name.
+    let mut sums: BTreeMap<(Role, Cow<'_, str>), u64> = BTreeMap::new();
+    for (reason, role, sum) in stats.errors.iter() {
+        *sums
+            .entry((role, reasons::name(names, reason)))
+            .or_default() += sum;
+    }
+    for role in Role::ALL {
+        let other = stats.errors.other()[role as usize];
+        if other > 0 {
+            *sums.entry((role, Cow::Borrowed("other"))).or_default() += other;
+        }
+    }
+    for ((role, reason), sum) in sums {
+        count(
+            &mut family,
+            &[("role", role.label()), ("reason", &reason)],
+            sum,
         )?;
     }
     Ok(())
