@@ -73,6 +73,12 @@ impl Server {
     /// HAProxy with a session cache; `extra` goes into the defaults section.
     #[must_use]
     pub fn haproxy_with(sessions: Sessions, extra: &str) -> Self {
+        Self::haproxy_binding(sessions, extra, "")
+    }
+
+    /// As [`Self::haproxy_with`]; `more` goes into the `bind` line.
+    #[must_use]
+    pub fn haproxy_binding(sessions: Sessions, extra: &str, more: &str) -> Self {
         let (port, directory) = (free_port(), scratch());
         let bind = match sessions {
             Sessions::Ids => "ssl-max-ver TLSv1.2 no-tls-tickets",
@@ -83,7 +89,7 @@ impl Server {
         let config = format!(
             "global\n  nbthread 2\n  tune.ssl.cachesize 20000\n  tune.ssl.lifetime 300\n\
              defaults\n  mode http\n  timeout connect 5s\n  timeout server 20s\n  timeout client 20s\n{extra}\n\
-             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind}\n  \
+             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind} {more}\n  \
              http-request return status 200 content-type text/plain string ok\n"
         );
         let file = write(&directory, "haproxy.cfg", &config);
@@ -143,6 +149,12 @@ impl Server {
     /// stunnel in front of a plain TCP service.
     #[must_use]
     pub fn stunnel(sessions: Sessions) -> Self {
+        Self::stunnel_with(sessions, "")
+    }
+
+    /// As [`Self::stunnel`]; `extra` goes into the service's section.
+    #[must_use]
+    pub fn stunnel_with(sessions: Sessions, extra: &str) -> Self {
         let (port, directory) = (free_port(), scratch());
         let version = match sessions {
             Sessions::Ids => "sslVersionMax = TLSv1.2\noptions = NO_TICKET",
@@ -151,7 +163,7 @@ impl Server {
         };
         let Certificate { cert, key, .. } = ec();
         let config = format!(
-            "foreground = yes\npid =\n[tls]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\nkey = {}\n{version}\n",
+            "foreground = yes\npid =\n[tls]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\nkey = {}\n{version}\n{extra}",
             plain_service(),
             cert.display(),
             key.display()
@@ -211,6 +223,16 @@ impl Server {
     /// The same by another `openssl` than the system's.
     #[must_use]
     pub fn s_server_under(sessions: Sessions, command: &mut Command) -> Self {
+        Self::s_server_with(sessions, command, |_| {})
+    }
+
+    /// As [`Self::s_server_under`], with arguments that `extra` adds.
+    #[must_use]
+    pub fn s_server_with(
+        sessions: Sessions,
+        command: &mut Command,
+        extra: impl FnOnce(&mut Command),
+    ) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
         command.args([
@@ -225,6 +247,7 @@ impl Server {
             Sessions::Tickets => command.arg("-tls1_3"),
             Sessions::OldTickets => command.arg("-tls1_2"),
         };
+        extra(command);
         Self::start(
             sessions,
             port,

@@ -254,4 +254,5 @@ proptest! {
     }
 }
 
+mod loss;
 mod wire;

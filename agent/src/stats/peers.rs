@@ -170,4 +170,29 @@ mod tests {
         let total: u64 = table.iter().map(|(_, stats)| stats.completed[0]).sum();
         assert_eq!(total, 2);
     }
+
+    #[test]
+    fn a_full_handshake_after_loss_counts_for_peers_that_resume() {
+        let mut table = PeerTable::new(Limits {
+            max_peers: 2,
+            window_ns: 1_000,
+        });
+        let seen = |table: &PeerTable| {
+            let (_, stats) = table.iter().next().unwrap();
+            (stats.with_loss, stats.full_after_loss)
+        };
+        table.lost(key(1));
+        table.completed(key(1), Resumption::Full, 10);
+        assert_eq!(
+            seen(&table),
+            (1, 0),
+            "nothing says that it would have resumed"
+        );
+        table.completed(key(1), Resumption::Resumed, 11);
+        table.completed(key(1), Resumption::Full, 12);
+        table.lost(key(1));
+        table.completed(key(1), Resumption::Full, 13);
+        table.completed(key(1), Resumption::Full, 14);
+        assert_eq!(seen(&table), (2, 1));
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) fn look(state: &mut State, packet: &Packet, place: &Place) -> Result<
         kind = MISSING;
     } else if incoming && length > 0 && ahead < 0 {
         // What fills a gap sooner than its sender can know of it only came by another way.
-        let knows = u64::from(place.rtt_us) * 500;
+        let knows = u64::from(place.rtt_min_us) * 500;
         if mine.gap_ns == 0 || now - mine.gap_ns >= knows {
             kind = DATA_AGAIN;
         }

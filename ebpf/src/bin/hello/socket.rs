@@ -73,10 +73,12 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     // SAFETY: a live value that stays as long as the socket, which outlives the run. The two directions write different
     // parts; packets of one direction of one socket are handled one after the other.
     let state = unsafe { &mut *state };
+    let (rtt_us, rtt_min_us) = rtt(sk);
     let mut place = Place {
         socket: tuple(sk),
         way,
-        rtt_us: rtt(sk),
+        rtt_us,
+        rtt_min_us,
     };
     // SAFETY: the context is live during the run.
     place.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
@@ -129,18 +131,18 @@ fn begin(sk: *mut bpf_sock) -> Result<*mut State, Fault> {
     Ok(state)
 }
 
-/// Smoothed round-trip time of a connection, microseconds; 0 where not known.
+/// Round-trip time of a connection, microseconds: smoothed, and the shortest one; 0 where not known.
 #[inline(always)]
-fn rtt(sk: *mut bpf_sock) -> u32 {
+fn rtt(sk: *mut bpf_sock) -> (u32, u32) {
     // SAFETY: a full socket; null where it is not TCP's, which the verifier sees tested.
     unsafe {
         let tcp = bpf_tcp_sock(sk);
-        if tcp.is_null() {
-            0
-        } else {
-            // Kept in eighths (`struct bpf_tcp_sock`, include/uapi/linux/bpf.h).
-            (*tcp).srtt_us >> 3
+        if tcp.is_null() || (*tcp).srtt_us == 0 {
+            // The shortest one begins as the longest number.
+            return (0, 0);
         }
+        // Kept in eighths (`struct bpf_tcp_sock`, include/uapi/linux/bpf.h).
+        ((*tcp).srtt_us >> 3, (*tcp).rtt_min)
     }
 }
 
@@ -173,7 +175,8 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
         },
         way: direction::IN,
         // None: a listener has measured nothing.
-        rtt_us: rtt(listener),
+        rtt_us: rtt(listener).0,
+        rtt_min_us: 0,
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };

@@ -21,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) way: u8,
     /// Smoothed round-trip time, microseconds; 0 where not known.
     pub(crate) rtt_us: u32,
+    /// The shortest one, microseconds; 0 where not known.
+    pub(crate) rtt_min_us: u32,
 }
 
 /// A segment and its room, as they lie in the ring.
