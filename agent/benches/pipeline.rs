@@ -11,17 +11,18 @@ use std::{
 };
 
 use reprise::{
+    correlate::Bounds,
     metrics::{Format, Page},
     observed::{Observed, Shared},
     peers::{Groups, Naming},
     pipeline::Pipeline,
     record::{Frame, Recorder, Recording},
-    stats::Limits,
+    stats::{Limits, Thresholds},
     status::{Library, Sensor, Status},
 };
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{HANDSHAKE, HandshakeEvent, outcome, role, socket_source},
+    handshake::{HANDSHAKE, HandshakeEvent, SessionAge, SessionId, outcome, role, socket_source},
     tcp::{RETRANSMIT, TcpEvent},
 };
 use zerocopy::IntoBytes as _;
@@ -87,6 +88,7 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         ssl: u64::from(index),
         begin_ns: now.saturating_sub(2_000_000),
         library_ns: 900_000,
+        heard_ns: now,
         tgid: 1,
         tid: 1,
         library: 0,
@@ -104,6 +106,10 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         flags: 0,
         comm: [0; 16],
         client_random: [0; 32],
+        session: SessionAge::default(),
+        session_id: SessionId::default(),
+        found: SessionAge::default(),
+        found_ns: 0,
         socket: Socket {
             local: words("::ffff:10.0.0.1".parse().expect("an address")),
             remote: words(std::net::Ipv4Addr::new(10, b, c, d).to_ipv6_mapped()),
@@ -118,13 +124,21 @@ fn pipeline(max_peers: u32) -> Pipeline {
     let limits = Limits {
         max_peers: max_peers as usize,
         window_ns: 300_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: 0.9,
+            min_offers: 20,
+        },
+    };
+    let bounds = Bounds {
+        connections: 65_536,
+        sessions: 65_536,
     };
     let naming = Naming {
         groups: Groups::default(),
         prefix_v4: 32,
         prefix_v6: 64,
     };
-    Pipeline::new(limits, 65_536, naming)
+    Pipeline::new(limits, bounds, naming)
 }
 
 fn feed(pipeline: &mut Pipeline, recorded: &[u8]) {

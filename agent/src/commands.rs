@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     check::{Facts, Report},
     cli::{Check, Counting, Inspect, Observing, Record, Replay, Run, Watch},
+    correlate::Bounds,
     hello, host, http, inspect as inspection,
     observed::{Observed, Shared},
     observer::{ObserveError, Observer},
@@ -18,7 +19,7 @@ use crate::{
     pipeline::Pipeline,
     record::{Recorder, Recording},
     replay as replaying,
-    stats::Limits,
+    stats::{Limits, Thresholds},
     status::Status,
     watch as watching,
 };
@@ -256,17 +257,21 @@ fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     let limits = Limits {
         max_peers: counting.max_peers as usize,
         window_ns: counting.window * 1_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: counting.alert_miss_ratio,
+            min_offers: u64::from(counting.alert_min_offers),
+        },
+    };
+    let bounds = Bounds {
+        connections: counting.max_connections as usize,
+        sessions: counting.max_sessions as usize,
     };
     let naming = Naming {
         groups,
         prefix_v4: counting.peer_prefix_v4,
         prefix_v6: counting.peer_prefix_v6,
     };
-    Ok(Pipeline::new(
-        limits,
-        counting.max_connections as usize,
-        naming,
-    ))
+    Ok(Pipeline::new(limits, bounds, naming))
 }
 
 const fn hellos(observing: &Observing) -> hello::Limits {

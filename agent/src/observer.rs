@@ -18,15 +18,18 @@ use tokio_util::sync::CancellationToken;
 use zerocopy::IntoBytes as _;
 
 use crate::{
+    advice::advice,
     discover::{self, Found, Request},
     event::Event,
     hello::{self, HelloEvent, Tracker},
     host::{self, Lack},
     observed::{Observed, Shared},
+    pipeline::Pipeline,
     plan::{Hook, Plan},
     reasons,
     record::Recorder,
     sensors::{SensorError, Sensors, now_ns},
+    stats::{Change, Topic},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
 };
 
@@ -36,6 +39,10 @@ const POLL: Duration = Duration::from_millis(25);
 const BATCHES: usize = 4;
 /// How often open handshakes are checked for processes that died, and loss counters are read.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often the clocks are read.
+const CLOCKS: Duration = Duration::from_secs(10);
+/// Alerts told in one line each, of those that begin and end within one sweep.
+const MAX_TOLD: usize = 10;
 /// How long the discovery thread may take to notice that all is over.
 const JOIN: Duration = Duration::from_millis(300);
 /// Names of error reasons kept; OpenSSL 3.5 has about 400.
@@ -68,6 +75,7 @@ pub struct Observer {
     discovery: JoinHandle<()>,
     swept: Instant,
     log: reasons::Log,
+    clocks_read: Option<Instant>,
 }
 
 impl Observer {
@@ -106,6 +114,7 @@ impl Observer {
             discovery,
             swept: Instant::now(),
             log: reasons::Log::default(),
+            clocks_read: None,
         })
     }
 
@@ -196,26 +205,39 @@ impl Observer {
                 failed.get_or_insert(error);
             }
         }
+        if self.clocks_read.is_none_or(|read| read.elapsed() >= CLOCKS)
+            && let Some(clock) = host::clock::read()
+        {
+            self.clocks_read = Some(Instant::now());
+            let event = Event::Clock(clock);
+            pipeline.push(&event);
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(event.bytes())
+            {
+                failed.get_or_insert(error);
+            }
+        }
         let mut take = |sensor: Sensor, bytes: &[u8]| {
             let health = status.sensor_mut(sensor);
             health.events += 1;
             match Event::decode(bytes) {
                 Ok(event) => {
+                    let event = event.sealed();
                     if let Event::Exec(exec) = event {
                         // The receiver lives as long as the thread; its end is seen elsewhere.
                         let _ = requests.send(Request::Exec(exec.tgid));
                     }
                     pipeline.push(&event);
+                    if let Some(recorder) = recorder
+                        && let Err(error) = recorder.event(event.bytes())
+                    {
+                        failed.get_or_insert(error);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(reason = %error, "event not understood");
                     health.lost += 1;
                 }
-            }
-            if let Some(recorder) = recorder
-                && let Err(error) = recorder.event(bytes)
-            {
-                failed.get_or_insert(error);
             }
         };
         for _ in 0..BATCHES {
@@ -245,6 +267,7 @@ impl Observer {
                 say(&line);
             }
             self.sensors.account(status);
+            tell_alerts(pipeline);
             // What was recorded survives a kill, but for the last second.
             if let Some(recorder) = recorder
                 && let Err(error) = recorder.flush()
@@ -339,6 +362,30 @@ fn say(line: &reasons::Line) {
             "handshakes fail because they try to resume"
         ),
         None => tracing::info!(role, reason, failures, "handshakes fail"),
+    }
+}
+
+/// One line for each alert that began or ended.
+fn tell_alerts(pipeline: &mut Pipeline) {
+    let changes = pipeline.stats.peers.judge(pipeline.now_ns());
+    let more = changes.len().saturating_sub(MAX_TOLD);
+    for Change { key, before, after } in changes.into_iter().take(MAX_TOLD) {
+        let (peer, role) = (&key.peer, key.role.label());
+        match (before, after) {
+            (_, Some(topic)) => {
+                let sums = pipeline.stats.peers.get(&key);
+                let advice = sums.and_then(|sums| advice(pipeline, &key, sums));
+                let (reason, advice) = (topic.label(), advice.unwrap_or_default());
+                tracing::warn!(%peer, role, reason, advice, "sessions are not resumed");
+            }
+            (before, None) => {
+                let reason = before.map_or("", Topic::label);
+                tracing::info!(%peer, role, reason, "sessions are resumed again, or no more offered");
+            }
+        }
+    }
+    if more > 0 {
+        tracing::warn!(more, "further peers began or ceased to miss their sessions");
     }
 }
 

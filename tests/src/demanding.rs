@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::certificates::ec;
 use crate::process::PYTHON;
-use crate::servers::{Server, Sessions};
+use crate::servers::{Server, Sessions, Tuning};
 
 /// What a server demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,21 @@ fn haproxy(demand: Demand, sessions: Sessions) -> Option<Server> {
     let ca = ec().cert.display();
     Some(match demand {
         Demand::Certificate => {
-            Server::haproxy_binding(sessions, "", &format!("verify required ca-file {ca}"))
+            let bind = format!("verify required ca-file {ca}");
+            let tuning = Tuning {
+                bind: &bind,
+                ..Tuning::default()
+            };
+            Server::haproxy_tuned(sessions, &tuning)
         }
-        Demand::KnownName => Server::haproxy_binding(sessions, "", "strict-sni"),
-        Demand::Haste => Server::haproxy_binding(sessions, "  timeout client 1s", ""),
+        Demand::KnownName => {
+            let tuning = Tuning {
+                bind: "strict-sni",
+                ..Tuning::default()
+            };
+            Server::haproxy_tuned(sessions, &tuning)
+        }
+        Demand::Haste => Server::haproxy_with(sessions, "  timeout client 1s"),
     })
 }
 

@@ -33,6 +33,36 @@ impl Sessions {
     }
 }
 
+/// How HAProxy is set up beyond the ordinary.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning<'a> {
+    /// Where it listens; a free port where not said.
+    pub port: Option<u16>,
+    /// `tune.ssl.cachesize`, blocks.
+    pub cache: u32,
+    /// `tune.ssl.lifetime`, seconds.
+    pub lifetime: u32,
+    /// More words of the `bind` line.
+    pub bind: &'a str,
+    /// More lines of the `defaults` section.
+    pub defaults: &'a str,
+    /// Command that it is started by.
+    pub under: &'a [&'a str],
+}
+
+impl Default for Tuning<'_> {
+    fn default() -> Self {
+        Self {
+            port: None,
+            cache: 20_000,
+            lifetime: 300,
+            bind: "",
+            defaults: "",
+            under: &[],
+        }
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -73,13 +103,17 @@ impl Server {
     /// HAProxy with a session cache; `extra` goes into the defaults section.
     #[must_use]
     pub fn haproxy_with(sessions: Sessions, extra: &str) -> Self {
-        Self::haproxy_binding(sessions, extra, "")
+        let tuning = Tuning {
+            defaults: extra,
+            ..Tuning::default()
+        };
+        Self::haproxy_tuned(sessions, &tuning)
     }
 
-    /// As [`Self::haproxy_with`]; `more` goes into the `bind` line.
+    /// HAProxy as `tuning` says.
     #[must_use]
-    pub fn haproxy_binding(sessions: Sessions, extra: &str, more: &str) -> Self {
-        let (port, directory) = (free_port(), scratch());
+    pub fn haproxy_tuned(sessions: Sessions, tuning: &Tuning<'_>) -> Self {
+        let (port, directory) = (tuning.port.unwrap_or_else(free_port), scratch());
         let bind = match sessions {
             Sessions::Ids => "ssl-max-ver TLSv1.2 no-tls-tickets",
             Sessions::OldTickets => "ssl-max-ver TLSv1.2",
@@ -87,18 +121,17 @@ impl Server {
         };
         let certificate = ec().both.display();
         let config = format!(
-            "global\n  nbthread 2\n  tune.ssl.cachesize 20000\n  tune.ssl.lifetime 300\n\
-             defaults\n  mode http\n  timeout connect 5s\n  timeout server 20s\n  timeout client 20s\n{extra}\n\
-             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind} {more}\n  \
-             http-request return status 200 content-type text/plain string ok\n"
+            "global\n  nbthread 2\n  tune.ssl.cachesize {}\n  tune.ssl.lifetime {}\n\
+             defaults\n  mode http\n  timeout connect 5s\n  timeout server 20s\n  timeout client 20s\n{}\n\
+             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind} {}\n  \
+             http-request return status 200 content-type text/plain string ok\n",
+            tuning.cache, tuning.lifetime, tuning.defaults, tuning.bind
         );
         let file = write(&directory, "haproxy.cfg", &config);
-        Self::start(
-            sessions,
-            port,
-            directory,
-            Command::new("haproxy").arg("-db").arg("-f").arg(file),
-        )
+        let mut words = tuning.under.iter().chain(&["haproxy"]);
+        let mut command = Command::new(words.next().unwrap_or(&"haproxy"));
+        command.args(words).arg("-db").arg("-f").arg(file);
+        Self::start(sessions, port, directory, &mut command)
     }
 
     /// HAProxy with a session cache.
@@ -116,7 +149,18 @@ impl Server {
     /// As [`Self::nginx`]; `extra` goes into the server section.
     #[must_use]
     pub fn nginx_with(sessions: Sessions, extra: &str) -> Self {
+        Self::nginx_beside(sessions, extra, |_| String::new())
+    }
+
+    /// As [`Self::nginx_with`]; `beside` makes more server sections for the same port.
+    #[must_use]
+    pub fn nginx_beside(
+        sessions: Sessions,
+        extra: &str,
+        beside: impl FnOnce(u16) -> String,
+    ) -> Self {
         let (port, directory) = (free_port(), scratch());
+        let beside = beside(port);
         let tls = match sessions {
             Sessions::Ids => {
                 "ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache shared:tls:4m;"
@@ -133,7 +177,7 @@ impl Server {
              access_log {at}/access.log truth;\n  client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  \
              fastcgi_temp_path {at}/fastcgi;\n  uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n  \
              server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {cert};\n    ssl_certificate_key {key};\n    \
-             {tls}\n    {extra}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
+             {tls}\n    {extra}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n{beside}}}\n"
         );
         let file = write(&directory, "nginx.conf", &config);
         // Without -e the binary complains about the distribution's own log before it has read this one's path.

@@ -12,6 +12,7 @@ use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
+type Make = fn(Sessions) -> Server;
 const ERRORS: &str = "reprise_handshake_errors_total";
 
 /// A client refused by each server: the server sent `alert` and says `alert_sent`. `completes` tells whether the client's side had
@@ -119,7 +120,7 @@ fn half_a_hello_then_silence() {
 fn a_port_scan() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    let makes: [(fn(Sessions) -> Server, bool); 5] = [
+    let makes: [(Make, bool); 5] = [
         (Server::haproxy, false),
         (Server::nginx, false),
         (Server::stunnel, true),

@@ -3,7 +3,7 @@
 
 use reprise_ebpf::handshake::{HandshakeEvent, flag, outcome};
 
-use super::Evidence;
+use super::Trouble;
 use crate::hello::{HelloEvent, end};
 
 /// `SSL_R_UNEXPECTED_EOF_WHILE_READING` (include/openssl/sslerr.h, 3.0 and later).
@@ -65,7 +65,7 @@ impl Cause {
 
 /// The cause of a handshake that did not complete. `on_wire` is how it ended on the wire, a constant of [`end`], where that was
 /// seen.
-pub(super) fn of(event: &HandshakeEvent, evidence: &Evidence, on_wire: Option<u8>) -> Cause {
+pub(super) fn of(event: &HandshakeEvent, trouble: &Trouble, on_wire: Option<u8>) -> Cause {
     if REASON_ALERTS.contains(&event.reason) {
         return Cause::AlertReceived;
     }
@@ -82,20 +82,20 @@ pub(super) fn of(event: &HandshakeEvent, evidence: &Evidence, on_wire: Option<u8
         Some(end::ALERT_OUT) => return Cause::AlertSent,
         _ => {}
     }
-    if evidence.loss() {
+    if trouble.loss() {
         return Cause::PacketLoss;
     }
     if event.outcome == outcome::PROCESS_ENDED {
         return Cause::Abandoned;
     }
-    if evidence.resets_received > 0 {
+    if trouble.resets_received > 0 {
         return Cause::Reset;
     }
     if event.reason == REASON_UNEXPECTED_EOF || event.flags & flag::PEER_CLOSED != 0 {
         return Cause::Closed;
     }
     let silence_ns = event.header.time_ns.saturating_sub(event.heard_ns);
-    let stalled = silence_ns >= timeout_ns(evidence.rtt_us);
+    let stalled = silence_ns >= timeout_ns(trouble.rtt_us);
     if event.outcome != outcome::FAILED {
         return if stalled {
             Cause::Timeout
@@ -104,7 +104,7 @@ pub(super) fn of(event: &HandshakeEvent, evidence: &Evidence, on_wire: Option<u8
         };
     }
     // No error, no retry: end of file, or a socket that died under the read.
-    match (event.flags & flag::SOCKET_CLOSED != 0, evidence.resets_sent) {
+    match (event.flags & flag::SOCKET_CLOSED != 0, trouble.resets_sent) {
         // Of the kernel's own impatience (keepalive, `TCP_USER_TIMEOUT`).
         (true, 0) if stalled => Cause::Timeout,
         (false, 0) => Cause::Closed,
@@ -119,11 +119,11 @@ const fn timeout_ns(rtt_us: u32) -> u64 {
 }
 
 /// The cause of a handshake that was seen on the wire alone and did not complete.
-pub(super) fn of_wire(hello: &HelloEvent, evidence: &Evidence) -> Cause {
+pub(super) fn of_wire(hello: &HelloEvent, trouble: &Trouble) -> Cause {
     match hello.end {
         end::ALERT_IN => Cause::AlertReceived,
         end::ALERT_OUT => Cause::AlertSent,
-        _ if evidence.loss() => Cause::PacketLoss,
+        _ if trouble.loss() => Cause::PacketLoss,
         end::RESET => Cause::Reset,
         end::CLOSED_IN => Cause::Closed,
         // This host gave it up.

@@ -7,7 +7,7 @@ use reprise_ebpf::tcp::{self, TcpEvent};
 
 use super::{
     SETTLE_NS,
-    evidence::{Direction, Evidence, Phase},
+    trouble::{Direction, Phase, Trouble},
 };
 use crate::event::Connection;
 
@@ -62,8 +62,8 @@ pub(super) struct History(Vec<Entry>);
 
 impl History {
     /// What speaks of the connection's set-up and of its handshake, which ran from `begin_ns` to `end_ns`.
-    pub(super) fn evidence(&self, begin_ns: u64, end_ns: u64, completed: bool) -> Evidence {
-        let mut sum = Evidence::default();
+    pub(super) fn trouble(&self, begin_ns: u64, end_ns: u64, completed: bool) -> Trouble {
+        let mut sum = Trouble::default();
         for entry in &self.0 {
             let Entry { at_ns, .. } = *entry;
             let inside = (begin_ns..=end_ns).contains(&at_ns);

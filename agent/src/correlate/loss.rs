@@ -7,8 +7,8 @@ use lru::LruCache;
 
 use super::{
     Role,
-    evidence::{Direction, Phase},
     history::Mark,
+    trouble::{Direction, Phase},
 };
 use crate::event::Connection;
 

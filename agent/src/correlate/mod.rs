@@ -6,10 +6,10 @@
 //! joined to it by the client random; a handshake that no library tells of is observed from the wire alone.
 
 mod cause;
-mod evidence;
 mod history;
 mod loss;
 mod offer;
+mod trouble;
 mod wire;
 
 use std::collections::VecDeque;
@@ -21,17 +21,17 @@ use reprise_ebpf::{
 
 pub use self::{
     cause::Cause,
-    evidence::{Direction, Evidence, Phase, Retransmits},
     loss::Loss,
     offer::{Mechanism, Offer},
+    trouble::{Direction, Phase, Retransmits, Trouble},
 };
 use self::{
     history::{Histories, Mark},
     loss::Losses,
-    offer::Given,
     wire::{Settled, Wires},
 };
 use crate::{
+    diagnose::{Evidence, Kept, Miss, Removal, ServiceFacts, ServiceId, Session, offered, taken},
     event::{Connection, Event},
     hello::{HelloEvent, end},
 };
@@ -103,7 +103,7 @@ pub struct Observation {
     /// The connection, where it was found.
     pub connection: Option<Connection>,
     /// What speaks for loss, and what TCP did otherwise.
-    pub evidence: Evidence,
+    pub trouble: Trouble,
     /// Library error reason, 0 for none.
     pub reason: u32,
     /// Process; 0 where it was seen on the wire alone.
@@ -116,6 +116,8 @@ pub struct Observation {
     pub conflict: bool,
     /// Told by the wire alone: no library that is observed made it.
     pub wire: bool,
+    /// Why the session offered was not resumed, where one was and was not.
+    pub miss: Option<Miss>,
 }
 
 /// What the engine keeps and what it had to forget.
@@ -133,6 +135,17 @@ pub struct Tracked {
     pub wires: usize,
     /// Those that did not wait to the end, for want of room.
     pub evicted_wires: u64,
+    /// Evidence for miss reasons.
+    pub evidence: Kept,
+}
+
+/// Sizes that bound the engine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections whose TCP history is remembered.
+    pub connections: usize,
+    /// Sessions and tickets remembered, of each kind.
+    pub sessions: usize,
 }
 
 /// See the module.
@@ -144,22 +157,25 @@ pub struct Engine {
     found: Vec<Loss>,
     waiting: VecDeque<HandshakeEvent>,
     wires: Wires,
-    given: Given,
+    evidence: Evidence,
+    /// Sessions taken out of caches before their time, by [`Removal`].
+    removed: [u64; Removal::ALL.len()],
     now_ns: u64,
     unknown_role: u64,
 }
 
 impl Engine {
-    /// An engine that remembers TCP history of at most `max_connections` connections.
+    /// An engine that has seen nothing.
     #[must_use]
-    pub fn new(max_connections: usize) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
-            histories: Histories::new(max_connections),
+            histories: Histories::new(bounds.connections),
             losses: Losses::new(),
             found: Vec::new(),
             waiting: VecDeque::new(),
             wires: Wires::new(MAX_WAITING),
-            given: Given::new(),
+            evidence: Evidence::new(bounds.sessions),
+            removed: Default::default(),
             now_ns: 0,
             unknown_role: 0,
         }
@@ -179,6 +195,12 @@ impl Engine {
             Event::Hello(hello) => {
                 self.wires.record(hello);
             }
+            Event::Forget(forgotten) => {
+                if let Some(removal) = self.evidence.forget(forgotten) {
+                    self.removed[removal as usize] += 1;
+                }
+            }
+            Event::Clock(clock) => self.evidence.set_clock(clock.offset_ns),
             Event::Exec(_) | Event::Tick(_) => {}
         }
         while let Some(oldest) = self.waiting.front()
@@ -217,22 +239,22 @@ impl Engine {
     }
 
     /// What happened on the connection of a handshake, which takes it away.
-    fn evidence(
+    fn trouble(
         &mut self,
         role: Role,
         connection: Option<Connection>,
         (begin_ns, end_ns): (u64, u64),
         completed: bool,
-    ) -> Evidence {
+    ) -> Trouble {
         let Some(connection) = connection else {
-            return Evidence::default();
+            return Trouble::default();
         };
         let history = self.histories.take(&connection).unwrap_or_default();
-        let evidence = history.evidence(begin_ns, end_ns, completed);
-        let lossy = evidence.retransmits.any();
+        let trouble = history.trouble(begin_ns, end_ns, completed);
+        let lossy = trouble.retransmits.any();
         self.losses
             .ended(role, &connection, end_ns, completed, lossy);
-        evidence
+        trouble
     }
 
     /// Sizes and losses of the bounded tables.
@@ -245,7 +267,20 @@ impl Engine {
             unknown_role: self.unknown_role,
             wires: self.wires.len(),
             evicted_wires: self.wires.evicted(),
+            evidence: self.evidence.kept(),
         }
+    }
+
+    /// Sessions taken out of caches before their time, by [`Removal`].
+    #[must_use]
+    pub const fn removed(&self) -> &[u64; Removal::ALL.len()] {
+        &self.removed
+    }
+
+    /// What is known of a service.
+    #[must_use]
+    pub fn service(&self, service: ServiceId) -> ServiceFacts {
+        self.evidence.service(service, self.now_ns)
     }
 
     fn conclude_oldest(&mut self, out: &mut impl FnMut(Observation)) {
@@ -272,8 +307,8 @@ impl Engine {
         }
         let completed = event.outcome == outcome::COMPLETED;
         let times = (event.begin_ns, event.header.time_ns);
-        let mut evidence = self.evidence(role, connection, times, completed);
-        evidence.rtt_us = hello.map_or(0, |hello| hello.rtt_us);
+        let mut trouble = self.trouble(role, connection, times, completed);
+        trouble.rtt_us = hello.map_or(0, |hello| hello.rtt_us);
         let resumed = event.hit == 1;
         let end = if completed {
             End::Completed(match event.hit {
@@ -283,11 +318,12 @@ impl Engine {
             })
         } else {
             let on_wire = hello.map(|hello| hello.end);
-            End::Failed(cause::of(&event, &evidence, on_wire))
+            End::Failed(cause::of(&event, &trouble, on_wire))
         };
         let known = completed && event.hit != HIT_UNKNOWN;
         let on_wire = hello.and_then(|hello| hello.resumed());
-        out(Observation {
+        let session = Session::of(&event, hello.as_ref());
+        let seen = Observation {
             time_ns: event.header.time_ns,
             role,
             version: Version::from_wire(event.version),
@@ -295,21 +331,25 @@ impl Engine {
             duration_ns: event.header.time_ns.saturating_sub(event.begin_ns),
             library_ns: event.library_ns,
             connection,
-            evidence,
+            trouble,
             reason: event.reason,
             tgid: event.tgid,
             offer: hello.map_or(Offer::Unknown, |hello| self.offer(&hello)),
             hello,
             conflict: known && on_wire.is_some_and(|on_wire| on_wire != resumed),
             wire: false,
-        });
+            miss: None,
+        };
+        out(self.diagnosed(seen, &session));
     }
 
-    /// What was offered; then what the server gave is known, too.
-    fn offer(&mut self, hello: &HelloEvent) -> Offer {
-        let offer = self.given.offer(hello);
-        self.given.note(hello);
-        offer
+    fn offer(&self, hello: &HelloEvent) -> Offer {
+        Offer::of(hello, |id| self.evidence.gave(id))
+    }
+
+    fn diagnosed(&mut self, seen: Observation, session: &Session) -> Observation {
+        let miss = self.evidence.take(&seen, session);
+        Observation { miss, ..seen }
     }
 
     /// Observes handshakes that ended on the wire and that no library has told of since.
@@ -322,15 +362,15 @@ impl Engine {
             let connection = Connection::of(&hello.socket);
             let (begin_ns, end_ns) = (hello.begin_ns, hello.header.time_ns);
             let completed = hello.end == end::COMPLETED;
-            let mut evidence = self.evidence(role, connection, (begin_ns, end_ns), completed);
-            evidence.rtt_us = hello.rtt_us;
+            let mut trouble = self.trouble(role, connection, (begin_ns, end_ns), completed);
+            trouble.rtt_us = hello.rtt_us;
             let end = match (hello.end, hello.resumed()) {
                 (end::COMPLETED, Some(resumed)) => End::Completed(Resumption::of(resumed)),
                 // Not followed to the end: nobody can say how it went.
                 (end::COMPLETED | end::UNKNOWN, _) => continue,
-                _ => End::Failed(cause::of_wire(&hello, &evidence)),
+                _ => End::Failed(cause::of_wire(&hello, &trouble)),
             };
-            out(Observation {
+            let seen = Observation {
                 time_ns: end_ns,
                 role,
                 version: Version::from_wire(u32::from(hello.version)),
@@ -338,15 +378,36 @@ impl Engine {
                 duration_ns: end_ns.saturating_sub(begin_ns),
                 library_ns: 0,
                 connection,
-                evidence,
+                trouble,
                 reason: 0,
                 tgid: 0,
                 offer: self.offer(&hello),
                 hello: Some(hello),
                 conflict: false,
                 wire: true,
-            });
+                miss: None,
+            };
+            out(self.diagnosed(seen, &Session::default()));
         }
+    }
+}
+
+impl Observation {
+    /// Key of the ticket that the client offered, and whether it was accepted; `None` without a ticket. Of several PSKs the
+    /// accepted one, or the first.
+    #[must_use]
+    pub fn ticket_key(&self) -> Option<(u32, bool)> {
+        let (Offer::Session(mechanism), End::Completed(resumption)) = (self.offer, self.end) else {
+            return None;
+        };
+        let hello = self.hello.as_ref()?;
+        let accepted = resumption == Resumption::Resumed;
+        let token = if accepted {
+            taken(hello, mechanism)
+        } else {
+            offered(hello, mechanism)
+        };
+        (token.key != 0).then_some((token.key, accepted))
     }
 }
 

@@ -13,11 +13,16 @@ use reprise_ebpf::{
 use zerocopy::FromZeros as _;
 
 use super::{
-    Cause, Direction, End, Engine, Loss, Observation, Phase, Resumption, Role, SETTLE_NS, Version,
+    Bounds, Cause, Direction, End, Engine, Loss, Observation, Phase, Resumption, Role, SETTLE_NS,
+    Version,
 };
 use crate::event::Event;
 
 const MS: u64 = 1_000_000;
+const BOUNDS: Bounds = Bounds {
+    connections: 1024,
+    sessions: 1024,
+};
 
 fn socket(port: u16) -> Socket {
     let words = |last: u16| {
@@ -69,7 +74,7 @@ fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
 }
 
 fn run_all(events: &[Event]) -> (Vec<Observation>, Vec<Loss>) {
-    let mut engine = Engine::new(1024);
+    let mut engine = Engine::new(BOUNDS);
     let mut out = Vec::new();
     let mut losses = Vec::new();
     for event in events {
@@ -94,7 +99,7 @@ fn completed_handshake_carries_version_resumption_and_times() {
     assert_eq!(seen[0].version, Version::V13);
     assert_eq!(seen[0].end, End::Completed(Resumption::Resumed));
     assert_eq!(seen[0].duration_ns, 2 * MS);
-    assert!(!seen[0].evidence.retransmits.any());
+    assert!(!seen[0].trouble.retransmits.any());
 }
 
 #[test]
@@ -107,7 +112,10 @@ fn what_was_not_read_is_neither_full_nor_resumed() {
 
 #[test]
 fn waits_for_tcp_events_that_arrive_later() {
-    let mut engine = Engine::new(16);
+    let mut engine = Engine::new(Bounds {
+        connections: 16,
+        ..BOUNDS
+    });
     let mut out = Vec::new();
     let mut push = |event| engine.push(&event, &mut |seen| out.push(seen));
     push(Event::Handshake(handshake(1, 10 * MS, 900 * MS)));
@@ -116,7 +124,7 @@ fn waits_for_tcp_events_that_arrive_later() {
     push(Event::Tick(900 * MS + SETTLE_NS - 1));
     push(Event::Tick(900 * MS + SETTLE_NS));
     assert_eq!(out.len(), 1);
-    let again = out[0].evidence.retransmits;
+    let again = out[0].trouble.retransmits;
     assert_eq!(again.of(Phase::Handshake, Direction::Sent), 1);
     assert_eq!(again.of(Phase::SynAck, Direction::Sent), 1);
 }
@@ -128,7 +136,7 @@ fn retransmissions_after_the_end_or_of_others_do_not_count() {
         Event::Handshake(handshake(1, 10 * MS, 12 * MS)),
         Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, 13 * MS)),
     ]);
-    assert!(!seen[0].evidence.retransmits.any());
+    assert!(!seen[0].trouble.retransmits.any());
 }
 
 #[test]
@@ -176,7 +184,10 @@ fn causes_follow_the_strongest_evidence() {
 
 #[test]
 fn histories_are_bounded_and_evictions_counted() {
-    let mut engine = Engine::new(8);
+    let mut engine = Engine::new(Bounds {
+        connections: 8,
+        ..BOUNDS
+    });
     for port in 1..=20 {
         engine.push(
             &Event::Tcp(tcp_event(tcp::RETRANSMIT, port, MS)),
@@ -192,7 +203,10 @@ fn histories_are_bounded_and_evictions_counted() {
 fn unknown_role_is_counted_not_guessed() {
     let mut event = handshake(1, MS, 2 * MS);
     event.role = role::UNKNOWN;
-    let mut engine = Engine::new(8);
+    let mut engine = Engine::new(Bounds {
+        connections: 8,
+        ..BOUNDS
+    });
     engine.push(&Event::Handshake(event), &mut |_| {});
     engine.finish(&mut |_| panic!("an observation without a role"));
     assert_eq!(engine.tracked().unknown_role, 1);
@@ -246,9 +260,9 @@ proptest! {
         let told = told.count();
         let (seen, losses) = run_all(&events);
         let joined: u32 = seen.iter().map(|seen| {
-            let evidence = seen.evidence;
-            let all = evidence.retransmits.0.into_iter().flatten().sum::<u32>();
-            all - evidence.counted.0.into_iter().flatten().sum::<u32>()
+            let trouble = seen.trouble;
+            let all = trouble.retransmits.0.into_iter().flatten().sum::<u32>();
+            all - trouble.counted.0.into_iter().flatten().sum::<u32>()
         }).sum();
         prop_assert!(joined as usize + losses.len() <= told);
     }

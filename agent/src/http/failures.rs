@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::{
-    correlate::{Direction, Evidence, Phase},
+    correlate::{Direction, Phase, Trouble},
     hello::alert,
     observed::Observed,
     reasons,
@@ -53,14 +53,14 @@ struct Retransmits {
 
 pub(super) fn failures(observed: &Observed) -> Vec<FailureRow<'_>> {
     let now_ns = observed.pipeline.now_ns();
-    let recent = observed.pipeline.stats.recent.iter();
+    let recent = observed.pipeline.stats.lately.iter();
     recent
         .map(|failure| row(failure, &observed.status.reasons, now_ns))
         .collect()
 }
 
 fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> FailureRow<'a> {
-    let Evidence {
+    let Trouble {
         retransmits,
         missing,
         stalls,
@@ -68,7 +68,7 @@ fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> Failure
         resets_sent,
         rtt_us,
         ..
-    } = failure.evidence;
+    } = failure.trouble;
     let seconds = |ns: u64| ns as f64 / 1e9;
     FailureRow {
         seconds_ago: seconds(now_ns.saturating_sub(failure.time_ns)),

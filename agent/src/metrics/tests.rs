@@ -2,17 +2,21 @@
 
 use std::fs;
 
+use zerocopy::FromZeros as _;
+
 use super::{Format, Page};
 use crate::{
+    clock::ClockEvent,
     correlate::{
-        Cause, Direction, End, Evidence, Mechanism, Observation, Offer, Phase, Resumption,
-        Retransmits, Role, Version,
+        Bounds, Cause, Direction, End, Mechanism, Observation, Offer, Phase, Resumption,
+        Retransmits, Role, Trouble, Version,
     },
+    diagnose::{Miss, Reason as MissReason},
     event::{Connection, Event},
     observed::{Observed, Shared},
     peers::{Groups, Naming},
     pipeline::Pipeline,
-    stats::Limits,
+    stats::{Limits, Thresholds},
     status::{Coverage, Library, Reason, Sensor, Status, Uncovered, Verdict},
 };
 
@@ -27,8 +31,17 @@ fn observed() -> Observed {
     let limits = Limits {
         max_peers: 2,
         window_ns: 300_000 * MS,
+        thresholds: Thresholds {
+            miss_ratio: 0.4,
+            min_offers: 1,
+        },
     };
-    let mut pipeline = Pipeline::new(limits, 16, naming.clone());
+    let bounds = Bounds {
+        connections: 16,
+        sessions: 16,
+    };
+    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+    pipeline.push(&Event::Clock(ClockEvent::new_zeroed()));
     pipeline.push(&Event::Tick(10_000 * MS));
     let seen = |client: &str, end, retransmits| Observation {
         time_ns: 10_000 * MS,
@@ -41,9 +54,9 @@ fn observed() -> Observed {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
         }),
-        evidence: Evidence {
+        trouble: Trouble {
             retransmits,
-            ..Evidence::default()
+            ..Trouble::default()
         },
         reason: match end {
             End::Failed(_) => 277,
@@ -54,6 +67,12 @@ fn observed() -> Observed {
         hello: None,
         conflict: false,
         wire: false,
+        miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+            reason: MissReason::Evicted,
+            age_ns: None,
+            lifetime_ns: None,
+            service: None,
+        }),
     };
     let mut lost = Retransmits::default();
     for direction in Direction::ALL {
@@ -75,6 +94,8 @@ fn observed() -> Observed {
     ] {
         pipeline.stats.observe(&one, &naming);
     }
+    pipeline.stats.ticket_keys.add(0x00ab_cdef, true);
+    let _ = pipeline.stats.peers.judge(10_000 * MS);
     let mut status = Status {
         scanned: true,
         libraries: vec![Library {

@@ -1,16 +1,22 @@
 //! Sums over observations: what `/metrics`, `watch` and the API show. Pure; bounded by [`Limits`].
 
+mod alert;
 mod errors;
+mod failures;
 mod histogram;
+mod keys;
+mod offers;
 mod peers;
-mod recent;
 mod window;
 
 pub use self::{
+    alert::{Thresholds, Topic},
     errors::Errors,
+    failures::{Failure, Failures},
     histogram::{BOUNDS, Histogram},
-    peers::{PeerKey, PeerStats, PeerTable},
-    recent::{Failure, Recent},
+    keys::TicketKeys,
+    offers::{Offers, Recent},
+    peers::{Change, PeerKey, PeerStats, PeerTable},
     window::Window,
 };
 use crate::{
@@ -18,6 +24,7 @@ use crate::{
         Cause, Direction, End, Loss, Mechanism, Observation, Offer, Phase, Resumption, Role,
         Version,
     },
+    diagnose::Reason,
     peers::Naming,
 };
 
@@ -28,6 +35,8 @@ pub struct Limits {
     pub max_peers: usize,
     /// Length of the window behind ratios, nanoseconds.
     pub window_ns: u64,
+    /// When misses are an alert.
+    pub thresholds: Thresholds,
 }
 
 /// One sum per role and per something.
@@ -50,18 +59,23 @@ pub struct Stats {
     pub with_loss: ByRole<[u64; 2]>,
     /// Completed handshakes whose ClientHello offered a session, by role and mechanism: accepted, missed.
     pub offers: ByRole<[[u64; 2]; Mechanism::ALL.len()]>,
+    /// Missed offers by role, mechanism and reason.
+    pub misses: ByRole<[[u64; Reason::ALL.len()]; Mechanism::ALL.len()]>,
+    /// Tickets offered to servers here, by key.
+    pub ticket_keys: TicketKeys,
     /// Completed handshakes whose ClientHello offered none, by role.
     pub not_offered: ByRole<u64>,
     /// Library error reasons of failed handshakes.
     pub errors: Errors,
     /// The failed handshakes of late.
-    pub recent: Recent,
+    pub lately: Failures,
     /// Handshakes of which wire and library say different things.
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
     pub wire: u64,
     /// Per peer.
     pub peers: PeerTable,
+    window_ns: u64,
 }
 
 impl Stats {
@@ -76,12 +90,15 @@ impl Stats {
             retransmits: Default::default(),
             with_loss: Default::default(),
             offers: Default::default(),
+            misses: Default::default(),
+            ticket_keys: TicketKeys::new(),
             not_offered: Default::default(),
             errors: Errors::default(),
-            recent: Recent::default(),
+            lately: Failures::default(),
             conflicts: 0,
             wire: 0,
             peers: PeerTable::new(limits),
+            window_ns: limits.window_ns,
         }
     }
 
@@ -100,22 +117,16 @@ impl Stats {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
                 self.library_ns[role][resumption as usize] += seen.library_ns;
-                self.peers.completed(peer.clone(), resumption, seen.time_ns);
-                match seen.offer {
-                    Offer::Unknown => {}
-                    Offer::Nothing => self.not_offered[role] += 1,
-                    Offer::Session(mechanism) => {
-                        let missed = usize::from(resumption == Resumption::Full);
-                        self.offers[role][mechanism as usize][missed] += 1;
-                    }
-                }
+                let sums = self.peers.completed(peer.clone(), resumption, seen.time_ns);
+                sums.offers.add(seen, self.window_ns);
+                self.offer(seen, resumption);
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
                 if seen.reason != 0 {
                     self.errors.add(seen.role, seen.reason);
                 }
-                self.recent.add(seen, cause, peer.clone());
+                self.lately.add(seen, cause, peer.clone());
                 self.peers.failed(peer.clone(), cause);
             }
         }
@@ -123,15 +134,15 @@ impl Stats {
         self.wire += u64::from(seen.wire);
         for phase in Phase::ALL {
             for direction in Direction::ALL {
-                let all = seen.evidence.retransmits.of(phase, direction);
-                let counted = seen.evidence.counted.of(phase, direction);
+                let all = seen.trouble.retransmits.of(phase, direction);
+                let counted = seen.trouble.counted.of(phase, direction);
                 self.retransmits[role][phase as usize][direction as usize] +=
                     u64::from(all.saturating_sub(counted));
             }
         }
         let failed = matches!(seen.end, End::Failed(_));
         // Of one that failed, what was missing tells as much; one that completed got it after all, sooner or later.
-        if seen.evidence.retransmits.any() || (failed && seen.evidence.loss()) {
+        if seen.trouble.retransmits.any() || (failed && seen.trouble.loss()) {
             self.with_loss[role][usize::from(failed)] += 1;
             self.peers.lost(peer);
         }
@@ -148,6 +159,26 @@ impl Stats {
                 role: loss.role,
                 peer,
             });
+        }
+    }
+    fn offer(&mut self, seen: &Observation, resumption: Resumption) {
+        let role = seen.role as usize;
+        match (seen.offer, resumption) {
+            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => {}
+            (Offer::Nothing, _) => self.not_offered[role] += 1,
+            (Offer::Session(mechanism), _) => {
+                let missed = resumption == Resumption::Full;
+                self.offers[role][mechanism as usize][usize::from(missed)] += 1;
+                if missed {
+                    let reason = seen.miss.map_or(Reason::Unknown, |miss| miss.reason);
+                    self.misses[role][mechanism as usize][reason as usize] += 1;
+                }
+            }
+        }
+        if seen.role == Role::Server
+            && let Some((key, accepted)) = seen.ticket_key()
+        {
+            self.ticket_keys.add(key, accepted);
         }
     }
 }

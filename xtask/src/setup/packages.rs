@@ -36,6 +36,7 @@ pub(super) const TESTS: &[&str] = &[
     "postgresql",
     "redis-server",
     "redis-tools",
+    "faketime",
     "musl-tools",
     "libssl-dev",
     "perl",

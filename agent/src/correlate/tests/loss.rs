@@ -102,7 +102,7 @@ fn phases_and_directions_are_told_apart() {
     let marks = marks.map(|(kind, at)| Event::Tcp(tcp_event(kind, 1, at * MS)));
     let end = Event::Handshake(handshake(1, 10 * MS, 20 * MS));
     let events: Vec<_> = marks.into_iter().chain([end]).collect();
-    let again = run(&events)[0].evidence.retransmits;
+    let again = run(&events)[0].trouble.retransmits;
     let sums = Phase::ALL.map(|phase| Direction::ALL.map(|direction| again.of(phase, direction)));
     assert_eq!(sums, [[0, 1], [1, 1], [1, 1]]);
 }
@@ -116,7 +116,7 @@ fn a_last_flight_that_is_sent_again_counts_once() {
         events.push(Event::Tick(at * MS + SETTLE_NS));
     }
     let (seen, losses) = run_all(&events);
-    let again = seen[0].evidence.retransmits;
+    let again = seen[0].trouble.retransmits;
     assert_eq!(again.of(Phase::Handshake, Direction::Sent), 1);
     assert_eq!(losses.len(), 2);
     assert!(losses.iter().all(|loss| !loss.first));
@@ -154,10 +154,10 @@ fn loss_before_any_handshake_counts_where_tls_is_spoken() {
     // It comes to a handshake after all, which knows of its loss and does not count it again.
     events.push(Event::Handshake(handshake(2, 310 * MS, 320 * MS)));
     let (seen, losses) = run_all(&events);
-    let evidence = seen[1].evidence;
+    let trouble = seen[1].trouble;
     assert_eq!(losses.len(), 1);
-    assert_eq!(evidence.retransmits, evidence.counted);
-    assert_eq!(evidence.retransmits.of(Phase::SynAck, Direction::Sent), 1);
+    assert_eq!(trouble.retransmits, trouble.counted);
+    assert_eq!(trouble.retransmits.of(Phase::SynAck, Direction::Sent), 1);
 }
 
 #[test]

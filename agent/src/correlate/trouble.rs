@@ -74,7 +74,7 @@ impl Retransmits {
 
 /// All that is known of one handshake's connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Evidence {
+pub struct Trouble {
     /// Retransmissions of set-up and handshake.
     pub retransmits: Retransmits,
     /// Those of them that were counted before the handshake ended.
@@ -91,7 +91,7 @@ pub struct Evidence {
     pub rtt_us: u32,
 }
 
-impl Evidence {
+impl Trouble {
     /// Whether packets were lost, as far as this end can tell.
     #[must_use]
     pub fn loss(&self) -> bool {

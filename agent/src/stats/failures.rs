@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use super::PeerKey;
 use crate::{
-    correlate::{Cause, Evidence, Observation, Version},
+    correlate::{Cause, Observation, Trouble, Version},
     hello::end,
 };
 
 /// Failed handshakes kept.
-const MAX_RECENT: usize = 256;
+const MAX_FAILURES: usize = 256;
 
 /// One failed handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,18 +29,18 @@ pub struct Failure {
     /// Alert that ended it, where one is known, and whether it arrived.
     pub alert: Option<(u8, bool)>,
     /// What speaks for loss, and what TCP did otherwise.
-    pub evidence: Evidence,
+    pub trouble: Trouble,
     /// Process; 0 where it was seen on the wire alone.
     pub tgid: u32,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Recent(VecDeque<Failure>);
+pub struct Failures(VecDeque<Failure>);
 
-impl Recent {
+impl Failures {
     pub(super) fn add(&mut self, seen: &Observation, cause: Cause, peer: PeerKey) {
-        if self.0.len() == MAX_RECENT {
+        if self.0.len() == MAX_FAILURES {
             self.0.pop_front();
         }
         let hello = seen.hello.as_ref();
@@ -61,7 +61,7 @@ impl Recent {
             duration_ns: seen.duration_ns,
             reason: seen.reason,
             alert: told.or(on_wire),
-            evidence: seen.evidence,
+            trouble: seen.trouble,
             tgid: seen.tgid,
         });
     }
