@@ -39,6 +39,11 @@ fn a_lost_client_hello() {
     );
     stage.expect(RETRANSMITS, &[("direction", "sent")], CONNECTIONS);
     stage.expect_completed("client", CONNECTIONS);
+    let peers = stage.agent.get("/api/v1/peers").expect("peers");
+    let peers: Vec<serde_json::Value> = serde_json::from_str(&peers.body).expect("a list");
+    let service = peers.iter().find(|peer| peer["role"] == "client");
+    let service = service.expect("the service among the peers");
+    assert_eq!(service["with_loss"], CONNECTIONS, "{service}");
 }
 
 #[test]
@@ -195,8 +200,17 @@ fn every_syn_ack_twice() {
     // From now on it is known that TLS is spoken there.
     stage.complete();
     let port = stage.server.port;
-    let rule = format!("tcp sport {port} ct reply packets 1-2 counter drop");
-    stage.net.rule(&stage.net.client, &rule);
+    let set = |name| format!("set {name} {{ type inet_service; flags dynamic; size 1024; }}");
+    let sets = [set("once"), set("twice")].join("\n ");
+    let synack = format!("tcp sport {port} tcp flags & (syn|ack) == (syn|ack) tcp dport");
+    let rules = [
+        format!("{synack} != @once add @once {{ tcp dport }} meta mark set 1"),
+        format!("meta mark != 1 {synack} != @twice add @twice {{ tcp dport }} meta mark set 1"),
+        "meta mark 1 counter drop".to_owned(),
+    ];
+    stage
+        .net
+        .rules(&stage.net.client, &sets, &rules.join("\n  "));
     let before = stage.net.retransmitted(stage.server.process.pid());
     let report = stage.client(&[("--connections", "2".to_owned())]);
     assert_eq!(report.total(|row| row.full + row.resumed), 2, "{report:?}");
