@@ -218,7 +218,7 @@ fn a_client_that_loses_patience() {
 
 #[test]
 fn a_client_that_is_answered_in_another_protocol() {
-    client_ends(&["alert_sent"], &[], |_, mut stream| {
+    client_ends(&["local_error"], &[], |_, mut stream| {
         swallow(&mut stream);
         stream
             .write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n")
