@@ -12,6 +12,8 @@ use std::{
 
 use reprise::{
     correlate::Bounds,
+    event::Event,
+    hello::{HelloEvent, Token, flag as hello_flag},
     metrics::{Format, Page},
     observed::{Observed, Shared},
     peers::{Groups, Naming},
@@ -22,10 +24,12 @@ use reprise::{
 };
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{HANDSHAKE, HandshakeEvent, SessionAge, SessionId, outcome, role, socket_source},
+    handshake::{
+        HANDSHAKE, HandshakeEvent, SessionAge, SessionId, flag, outcome, role, socket_source,
+    },
     tcp::{RETRANSMIT, TcpEvent},
 };
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 const EVENTS: u32 = 2_000_000;
 const PEERS: u32 = 50_000;
@@ -149,6 +153,27 @@ fn feed(pipeline: &mut Pipeline, recorded: &[u8]) {
     pipeline.finish();
 }
 
+fn hello(index: u32, event: &HandshakeEvent) -> HelloEvent {
+    let token = |number: u32| Token {
+        hash: u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        key: 0,
+        length: 32,
+    };
+    let mut hello = HelloEvent::new_zeroed();
+    hello.header.time_ns = event.header.time_ns;
+    hello.socket = event.socket;
+    hello.begin_ns = event.begin_ns;
+    hello.client_random = event.client_random;
+    hello.role = event.role;
+    hello.version = 0x0303;
+    hello.flags = hello_flag::OFFER_READ | hello_flag::ANSWER_READ | hello_flag::FULL;
+    hello.given_id = token(index);
+    if let Some(last) = index.checked_sub(PEERS) {
+        hello.session_id = token(last);
+    }
+    hello
+}
+
 fn throughput() -> f64 {
     let recorded = recording(EVENTS);
     let best = (0..3)
@@ -172,11 +197,27 @@ fn throughput() -> f64 {
 fn memory() -> u64 {
     let mut pipeline = pipeline(PEERS);
     for index in 0..PEERS * 4 {
-        let event = handshake(index, u64::from(index) * 100_000);
-        pipeline.push(&reprise::event::Event::Handshake(event));
+        // Each client offers the session of its last visit, which is lost, and gets another one.
+        let now = u64::from(index) * 100_000;
+        let mut event = handshake(index, now);
+        event.hit = 0;
+        event.outcome = outcome::COMPLETED;
+        event.flags = flag::RANDOM;
+        event.client_random[..4].copy_from_slice(&index.to_le_bytes());
+        event.client_random[31] = 1;
+        pipeline.push(&Event::Hello(hello(index, &event)));
+        pipeline.push(&Event::Handshake(event));
     }
     pipeline.finish();
     assert_eq!(pipeline.stats.peers.len(), PEERS as usize);
+    let missed: u64 = pipeline
+        .stats
+        .misses
+        .as_flattened()
+        .as_flattened()
+        .iter()
+        .sum();
+    assert_eq!(missed, u64::from(PEERS * 3));
     let pages = procfs::process::Process::myself()
         .and_then(|me| me.statm())
         .map_or(0, |statm| statm.resident);
@@ -191,7 +232,7 @@ fn page() -> f64 {
     for index in 0..peers {
         let mut event = handshake(index, u64::from(index) * 1_000);
         event.outcome = outcome::COMPLETED;
-        pipeline.push(&reprise::event::Event::Handshake(event));
+        pipeline.push(&Event::Handshake(event));
     }
     pipeline.finish();
     let mut status = Status {

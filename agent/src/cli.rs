@@ -88,6 +88,9 @@ pub struct Observing {
     /// Leave library files below this path alone; may be given more than once.
     #[arg(long, value_name = "PATH")]
     pub ignore: Vec<PathBuf>,
+    /// Read the packets of sockets in this cgroup (v2) and those below it alone, instead of all; a directory.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
     /// Connections whose TLS hellos are followed at one time.
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_hellos: u32,

@@ -14,7 +14,7 @@ use crate::{
     correlate::Bounds,
     hello, host, http, inspect as inspection,
     observed::{Observed, Shared},
-    observer::{ObserveError, Observer},
+    observer::{ObserveError, Observer, Scope},
     peers::{Groups, Naming},
     pipeline::Pipeline,
     record::{Recorder, Recording},
@@ -83,12 +83,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(
-            shared.clone(),
-            None,
-            &args.observing.ignore,
-            hellos(&args.observing),
-        )?;
+        let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
         tasks.spawn(http::serve(listener, shared, shutdown.clone()));
@@ -111,12 +106,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         };
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(
-            shared.clone(),
-            None,
-            &args.observing.ignore,
-            hellos(&args.observing),
-        )?;
+        let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
             tasks.spawn(http::serve(listener, shared.clone(), shutdown.clone()));
@@ -150,12 +140,7 @@ pub fn record(args: &Record) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(
-            shared.clone(),
-            Some(recorder),
-            &args.observing.ignore,
-            hellos(&args.observing),
-        )?;
+        let observer = Observer::start(shared.clone(), Some(recorder), &scope(&args.observing))?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
         let limit = async {
@@ -274,10 +259,14 @@ fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     Ok(Pipeline::new(limits, bounds, naming))
 }
 
-const fn hellos(observing: &Observing) -> hello::Limits {
-    hello::Limits {
-        max_connections: observing.max_hellos as usize,
-        max_bytes: observing.max_hello_memory as usize * 1024,
+fn scope(observing: &Observing) -> Scope {
+    Scope {
+        ignored: observing.ignore.clone(),
+        cgroup: observing.cgroup.clone(),
+        hellos: hello::Limits {
+            max_connections: observing.max_hellos as usize,
+            max_bytes: observing.max_hello_memory as usize * 1024,
+        },
     }
 }
 

@@ -64,6 +64,17 @@ pub enum ObserveError {
     Record(#[source] io::Error),
 }
 
+/// What of the host is observed, and how much is kept of what is not complete.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Library files below these paths are left alone.
+    pub ignored: Vec<PathBuf>,
+    /// Packets are read of sockets in this cgroup and those below it; of all where there is none.
+    pub cgroup: Option<PathBuf>,
+    /// Bounds of the `hello` sensor.
+    pub hellos: hello::Limits,
+}
+
 /// See the module.
 pub struct Observer {
     shared: Shared,
@@ -79,7 +90,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Starts the sensors and the search for libraries, except those below the `ignored` paths.
+    /// Starts the sensors and the search for libraries.
     ///
     /// # Errors
     ///
@@ -87,10 +98,9 @@ impl Observer {
     pub fn start(
         shared: Shared,
         recorder: Option<Recorder<BufWriter<File>>>,
-        ignored: &[PathBuf],
-        hellos: hello::Limits,
+        scope: &Scope,
     ) -> Result<Self, ObserveError> {
-        let sensors = Sensors::start(&mut shared.lock().status);
+        let sensors = Sensors::start(&mut shared.lock().status, scope.cgroup.as_deref());
         if sensors.handshake.is_none() {
             let reason = shared
                 .lock()
@@ -103,11 +113,11 @@ impl Observer {
         let (requests, asked) = mpsc::channel();
         let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
         let discovery =
-            discover::spawn(asked, finds, ignored.to_vec()).map_err(ObserveError::Thread)?;
+            discover::spawn(asked, finds, scope.ignored.clone()).map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,
-            hellos: Tracker::new(hellos),
+            hellos: Tracker::new(scope.hellos),
             recorder,
             requests,
             found,

@@ -42,7 +42,9 @@ pub struct Tuning<'a> {
     pub cache: u32,
     /// `tune.ssl.lifetime`, seconds.
     pub lifetime: u32,
-    /// More words of the `bind` line.
+    /// Words of the `bind` line in place of those that the kind of sessions calls for.
+    pub versions: Option<&'a str>,
+    /// More words of it.
     pub bind: &'a str,
     /// More lines of the `defaults` section.
     pub defaults: &'a str,
@@ -56,6 +58,7 @@ impl Default for Tuning<'_> {
             port: None,
             cache: 20_000,
             lifetime: 300,
+            versions: None,
             bind: "",
             defaults: "",
             under: &[],
@@ -119,6 +122,7 @@ impl Server {
             Sessions::OldTickets => "ssl-max-ver TLSv1.2",
             Sessions::Tickets => "ssl-min-ver TLSv1.3",
         };
+        let bind = tuning.versions.unwrap_or(bind);
         let certificate = ec().both.display();
         let config = format!(
             "global\n  nbthread 2\n  tune.ssl.cachesize {}\n  tune.ssl.lifetime {}\n\
@@ -149,18 +153,7 @@ impl Server {
     /// As [`Self::nginx`]; `extra` goes into the server section.
     #[must_use]
     pub fn nginx_with(sessions: Sessions, extra: &str) -> Self {
-        Self::nginx_beside(sessions, extra, |_| String::new())
-    }
-
-    /// As [`Self::nginx_with`]; `beside` makes more server sections for the same port.
-    #[must_use]
-    pub fn nginx_beside(
-        sessions: Sessions,
-        extra: &str,
-        beside: impl FnOnce(u16) -> String,
-    ) -> Self {
         let (port, directory) = (free_port(), scratch());
-        let beside = beside(port);
         let tls = match sessions {
             Sessions::Ids => {
                 "ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache shared:tls:4m;"
@@ -177,7 +170,7 @@ impl Server {
              access_log {at}/access.log truth;\n  client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  \
              fastcgi_temp_path {at}/fastcgi;\n  uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n  \
              server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {cert};\n    ssl_certificate_key {key};\n    \
-             {tls}\n    {extra}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n{beside}}}\n"
+             {tls}\n    {extra}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
         );
         let file = write(&directory, "nginx.conf", &config);
         // Without -e the binary complains about the distribution's own log before it has read this one's path.

@@ -15,7 +15,7 @@ mod wire;
 use std::collections::VecDeque;
 
 use reprise_ebpf::{
-    handshake::{HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source},
+    handshake::{ForgetEvent, HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source},
     tcp::TcpEvent,
 };
 
@@ -156,6 +156,8 @@ pub struct Engine {
     /// What [`Losses`] has found and nobody has fetched yet: emptied after each event.
     found: Vec<Loss>,
     waiting: VecDeque<HandshakeEvent>,
+    /// Sessions that caches were told to forget: told of when the handshakes before them are concluded.
+    forgotten: VecDeque<ForgetEvent>,
     wires: Wires,
     evidence: Evidence,
     /// Sessions taken out of caches before their time, by [`Removal`].
@@ -173,6 +175,7 @@ impl Engine {
             losses: Losses::new(),
             found: Vec::new(),
             waiting: VecDeque::new(),
+            forgotten: VecDeque::new(),
             wires: Wires::new(MAX_WAITING),
             evidence: Evidence::new(bounds.sessions),
             removed: Default::default(),
@@ -196,18 +199,21 @@ impl Engine {
                 self.wires.record(hello);
             }
             Event::Forget(forgotten) => {
-                if let Some(removal) = self.evidence.forget(forgotten) {
-                    self.removed[removal as usize] += 1;
+                if self.forgotten.len() >= MAX_WAITING {
+                    self.conclude_forgotten(u64::MAX);
                 }
+                self.forgotten.push_back(*forgotten);
             }
             Event::Clock(clock) => self.evidence.set_clock(clock.offset_ns),
             Event::Exec(_) | Event::Tick(_) => {}
         }
+        let settled_ns = self.now_ns.saturating_sub(SETTLE_NS);
         while let Some(oldest) = self.waiting.front()
             && oldest.header.time_ns.saturating_add(SETTLE_NS) <= self.now_ns
         {
             self.conclude_oldest(out);
         }
+        self.conclude_forgotten(settled_ns);
         self.conclude_wires(self.now_ns, out);
     }
 
@@ -216,6 +222,7 @@ impl Engine {
         while !self.waiting.is_empty() {
             self.conclude_oldest(out);
         }
+        self.conclude_forgotten(u64::MAX);
         self.conclude_wires(u64::MAX, out);
     }
 
@@ -283,10 +290,23 @@ impl Engine {
         self.evidence.service(service, self.now_ns)
     }
 
+    /// Takes what was forgotten until `end_ns`.
+    fn conclude_forgotten(&mut self, end_ns: u64) {
+        while let Some(event) = self.forgotten.front()
+            && event.header.time_ns <= end_ns
+            && let Some(event) = self.forgotten.pop_front()
+        {
+            if let Some(removal) = self.evidence.forget(&event) {
+                self.removed[removal as usize] += 1;
+            }
+        }
+    }
+
     fn conclude_oldest(&mut self, out: &mut impl FnMut(Observation)) {
         let Some(event) = self.waiting.pop_front() else {
             return;
         };
+        self.conclude_forgotten(event.header.time_ns);
         let role = match event.role {
             role::SERVER => Role::Server,
             role::CLIENT => Role::Client,

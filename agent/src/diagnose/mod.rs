@@ -53,7 +53,7 @@ use crate::{
 
 /// TLS 1.3 on the wire.
 const TLS13: u16 = 0x0304;
-/// Clients remembered as having been given a session, over all services.
+/// Clients remembered as having been given a session ID, over all services.
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 
 /// One miss.
@@ -163,7 +163,9 @@ impl Evidence {
             self.judge(hello, mechanism, session, service, known)
         });
         self.note(seen, hello, session, service);
-        self.clients.put(client, ());
+        if hello.given_id.length > 0 {
+            self.clients.put(client, ());
+        }
         miss
     }
 
@@ -277,7 +279,8 @@ impl Evidence {
                 self.keys.note(service, token.key, now_ns);
             }
             if let Some(issued) = self.sessions.get_mut(token.hash) {
-                issued.removed = None;
+                // It is there again, where it was not taken out only since.
+                issued.removed = issued.removed.filter(|(at_ns, _)| *at_ns > hello.begin_ns);
                 let giver = issued.service;
                 self.services.shares_cache(giver, service);
             }

@@ -166,6 +166,7 @@ fn an_id_of_another_node_is_foreign_until_both_share_a_cache() {
 #[test]
 fn an_id_that_nobody_gave_is_foreign_once_the_service_is_known() {
     let mut host = Host::new();
+    host.handshake(443, Offered::Nothing, false, Offered::Id(1));
     assert_eq!(host.reason(443, Offered::Id(9)), Reason::Unknown);
     assert_eq!(
         host.wait(LIFETIME).reason(443, Offered::Id(9)),
