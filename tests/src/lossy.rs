@@ -130,6 +130,8 @@ impl Lossy {
             let after = self.agent.metrics();
             let served = self.served(skip);
             let mut wrong = Vec::new();
+            // Of those that never received anything nobody knows whose they were.
+            let mut nameless = causes(&before, &after, "unknown", "server").into_iter();
             for (index, (mode, outcome)) in &clients {
                 let remote = format!("{SERVER_NET}.{index}:{}", self.server.port);
                 let want = u32::from(outcome == "handshake");
@@ -142,7 +144,10 @@ impl Lossy {
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
-                let of_server = self::causes(&before, &after, &source, "server");
+                let mut of_server = self::causes(&before, &after, &source, "server");
+                if of_server.len() < count("failed") {
+                    of_server.extend(nameless.next());
+                }
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));
                 }
@@ -154,6 +159,7 @@ impl Lossy {
                     (source, role, cause, unwilling)
                 }));
             }
+            wrong.extend(nameless.map(|cause| format!("nobody's: {cause}")));
             if wrong.is_empty() {
                 Ok(())
             } else {

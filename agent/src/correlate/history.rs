@@ -5,10 +5,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 use reprise_ebpf::tcp::{self, TcpEvent};
 
-use super::{
-    SETTLE_NS,
-    trouble::{Direction, Phase, Trouble},
-};
+use super::trouble::{Direction, Phase, Trouble};
 use crate::event::Connection;
 
 /// Things remembered of one connection; a connection that meets more forgets its oldest.
@@ -56,13 +53,29 @@ struct Entry {
     counted: bool,
 }
 
+/// When a handshake ran.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) begin_ns: u64,
+    pub(super) end_ns: u64,
+    pub(super) completed: bool,
+    /// Until when a gap tells of what was sent before its end.
+    pub(super) until_ns: u64,
+}
+
 /// What happened on one connection.
 #[derive(Debug, Default)]
 pub(super) struct History(Vec<Entry>);
 
 impl History {
-    /// What speaks of the connection's set-up and of its handshake, which ran from `begin_ns` to `end_ns`.
-    pub(super) fn trouble(&self, begin_ns: u64, end_ns: u64, completed: bool) -> Trouble {
+    /// What speaks of the connection's set-up and of its handshake.
+    fn trouble(&self, span: &Span) -> Trouble {
+        let Span {
+            begin_ns,
+            end_ns,
+            completed,
+            until_ns,
+        } = *span;
         let mut sum = Trouble::default();
         for entry in &self.0 {
             let Entry { at_ns, .. } = *entry;
@@ -79,7 +92,7 @@ impl History {
                 Mark::Again(..) => since_set_up && at_ns <= end_ns,
                 // What is missing was sent before.
                 Mark::Missing => {
-                    let seen = since_set_up && at_ns <= end_ns.saturating_add(SETTLE_NS);
+                    let seen = since_set_up && at_ns <= until_ns;
                     sum.missing += u32::from(seen);
                     false
                 }
@@ -147,8 +160,14 @@ impl Histories {
         });
     }
 
-    pub(super) fn take(&mut self, connection: &Connection) -> Option<History> {
-        self.table.pop(connection)
+    /// What speaks of a handshake on this connection.
+    pub(super) fn trouble(&self, connection: Option<Connection>, span: &Span) -> Trouble {
+        let history = connection.and_then(|connection| self.table.peek(&connection));
+        history.map_or_else(Trouble::default, |history| history.trouble(span))
+    }
+
+    pub(super) fn forget(&mut self, connection: &Connection) {
+        self.table.pop(connection);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -26,7 +26,7 @@ pub use self::{
     trouble::{Direction, Phase, Retransmits, Trouble},
 };
 use self::{
-    history::{Histories, Mark},
+    history::{Histories, Mark, Span},
     loss::Losses,
     wire::{Settled, Wires},
 };
@@ -38,6 +38,11 @@ use crate::{
 
 /// How long a handshake's end waits for TCP events that happened before it, nanoseconds.
 pub const SETTLE_NS: u64 = 200_000_000;
+/// How long a handshake that was given up after silence waits for a sign that its peer had spoken: what it sent last, and the FIN,
+/// may have been lost, too. A little more than the first two times that TCP sends a FIN again.
+const DOUBT_NS: u64 = 1_000_000_000;
+/// Such handshakes at one time; others do without.
+const MAX_DOUBTFUL: usize = 4_096;
 /// Ends that may wait at one time; beyond it the oldest is concluded at once.
 const MAX_WAITING: usize = 65_536;
 
@@ -156,6 +161,7 @@ pub struct Engine {
     /// What [`Losses`] has found and nobody has fetched yet: emptied after each event.
     found: Vec<Loss>,
     waiting: VecDeque<HandshakeEvent>,
+    doubtful: VecDeque<Ended>,
     /// Sessions that caches were told to forget: told of when the handshakes before them are concluded.
     forgotten: VecDeque<ForgetEvent>,
     wires: Wires,
@@ -164,6 +170,14 @@ pub struct Engine {
     removed: [u64; Removal::ALL.len()],
     now_ns: u64,
     unknown_role: u64,
+}
+
+/// A handshake that a library tells of, with what the wire shows of it.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    event: HandshakeEvent,
+    role: Role,
+    hello: Option<HelloEvent>,
 }
 
 impl Engine {
@@ -175,6 +189,7 @@ impl Engine {
             losses: Losses::new(),
             found: Vec::new(),
             waiting: VecDeque::new(),
+            doubtful: VecDeque::new(),
             forgotten: VecDeque::new(),
             wires: Wires::new(MAX_WAITING),
             evidence: Evidence::new(bounds.sessions),
@@ -213,6 +228,12 @@ impl Engine {
         {
             self.conclude_oldest(out);
         }
+        while let Some(oldest) = self.doubtful.front()
+            && oldest.event.header.time_ns.saturating_add(DOUBT_NS) <= self.now_ns
+            && let Some(ended) = self.doubtful.pop_front()
+        {
+            self.conclude(ended, true, out);
+        }
         self.conclude_forgotten(settled_ns);
         self.conclude_wires(self.now_ns, out);
     }
@@ -221,6 +242,9 @@ impl Engine {
     pub fn finish(&mut self, out: &mut impl FnMut(Observation)) {
         while !self.waiting.is_empty() {
             self.conclude_oldest(out);
+        }
+        while let Some(ended) = self.doubtful.pop_front() {
+            self.conclude(ended, true, out);
         }
         self.conclude_forgotten(u64::MAX);
         self.conclude_wires(u64::MAX, out);
@@ -246,21 +270,14 @@ impl Engine {
     }
 
     /// What happened on the connection of a handshake, which takes it away.
-    fn trouble(
-        &mut self,
-        role: Role,
-        connection: Option<Connection>,
-        (begin_ns, end_ns): (u64, u64),
-        completed: bool,
-    ) -> Trouble {
-        let Some(connection) = connection else {
-            return Trouble::default();
-        };
-        let history = self.histories.take(&connection).unwrap_or_default();
-        let trouble = history.trouble(begin_ns, end_ns, completed);
-        let lossy = trouble.retransmits.any();
-        self.losses
-            .ended(role, &connection, end_ns, completed, lossy);
+    fn trouble(&mut self, role: Role, connection: Option<Connection>, span: &Span) -> Trouble {
+        let trouble = self.histories.trouble(connection, span);
+        if let Some(connection) = connection {
+            self.histories.forget(&connection);
+            let lossy = trouble.retransmits.any();
+            self.losses
+                .ended(role, &connection, span.end_ns, span.completed, lossy);
+        }
         trouble
     }
 
@@ -270,7 +287,7 @@ impl Engine {
         Tracked {
             connections: self.histories.len(),
             evicted_connections: self.histories.evicted(),
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.doubtful.len(),
             unknown_role: self.unknown_role,
             wires: self.wires.len(),
             evicted_wires: self.wires.evicted(),
@@ -318,6 +335,12 @@ impl Engine {
         let Ok(hello) = self.wires.claim(role, &event) else {
             return;
         };
+        self.conclude(Ended { event, role, hello }, false, out);
+    }
+
+    /// `patient`: whether it has waited for as long as any handshake does.
+    fn conclude(&mut self, ended: Ended, patient: bool, out: &mut impl FnMut(Observation)) {
+        let Ended { event, role, hello } = ended;
         let mut connection = Connection::of_handshake(&event);
         // Sure, where the library's own way to its socket is a guess or leads nowhere.
         if let Some(hello) = &hello
@@ -326,9 +349,28 @@ impl Engine {
             connection = Connection::of(&hello.socket).or(connection);
         }
         let completed = event.outcome == outcome::COMPLETED;
-        let times = (event.begin_ns, event.header.time_ns);
-        let mut trouble = self.trouble(role, connection, times, completed);
-        trouble.rtt_us = hello.map_or(0, |hello| hello.rtt_us);
+        let on_wire = hello.map(|hello| hello.end);
+        let span = Span {
+            begin_ns: event.begin_ns,
+            end_ns: event.header.time_ns,
+            completed,
+            until_ns: event.header.time_ns.saturating_add(if patient {
+                DOUBT_NS
+            } else {
+                SETTLE_NS
+            }),
+        };
+        let rtt_us = hello.map_or(0, |hello| hello.rtt_us);
+        if !patient && !completed && self.doubtful.len() < MAX_DOUBTFUL {
+            let mut trouble = self.histories.trouble(connection, &span);
+            trouble.rtt_us = rtt_us;
+            if cause::of(&event, &trouble, on_wire) == Cause::Timeout {
+                self.doubtful.push_back(ended);
+                return;
+            }
+        }
+        let mut trouble = self.trouble(role, connection, &span);
+        trouble.rtt_us = rtt_us;
         let resumed = event.hit == 1;
         let end = if completed {
             End::Completed(match event.hit {
@@ -337,7 +379,6 @@ impl Engine {
                 _ => Resumption::Unknown,
             })
         } else {
-            let on_wire = hello.map(|hello| hello.end);
             End::Failed(cause::of(&event, &trouble, on_wire))
         };
         let known = completed && event.hit != HIT_UNKNOWN;
@@ -382,7 +423,13 @@ impl Engine {
             let connection = Connection::of(&hello.socket);
             let (begin_ns, end_ns) = (hello.begin_ns, hello.header.time_ns);
             let completed = hello.end == end::COMPLETED;
-            let mut trouble = self.trouble(role, connection, (begin_ns, end_ns), completed);
+            let span = Span {
+                begin_ns,
+                end_ns,
+                completed,
+                until_ns: end_ns.saturating_add(DOUBT_NS),
+            };
+            let mut trouble = self.trouble(role, connection, &span);
             trouble.rtt_us = hello.rtt_us;
             let end = match (hello.end, hello.resumed()) {
                 (end::COMPLETED, Some(resumed)) => End::Completed(Resumption::of(resumed)),

@@ -7,7 +7,9 @@ use reprise_ebpf::{
 
 use super::{MS, handshake, run, run_all, tcp_event};
 use crate::{
-    correlate::{Cause, Direction, End, Loss, Phase, Role, SETTLE_NS},
+    correlate::{
+        Cause, DOUBT_NS, Direction, End, Engine, Loss, Observation, Phase, Role, SETTLE_NS,
+    },
     event::Event,
 };
 
@@ -39,7 +41,7 @@ fn silence_is_a_timeout_and_loss_is_loss() {
         fail(&silent, &[(tcp::MISSING, 700 * MS)]),
         Cause::PacketLoss
     );
-    let later = 601 * MS + SETTLE_NS;
+    let later = 601 * MS + DOUBT_NS;
     for (kind, at) in [
         (tcp::MISSING, later),
         (tcp::DATA_AGAIN, 700 * MS),
@@ -53,6 +55,25 @@ fn silence_is_a_timeout_and_loss_is_loss() {
         event.outcome = outcome::PROCESS_ENDED;
     };
     assert_eq!(fail(&killed, &[]), Cause::Abandoned);
+}
+
+#[test]
+fn a_timeout_waits_for_a_sign_of_loss() {
+    let mut event = handshake(1, 10 * MS, 600 * MS);
+    event.outcome = outcome::FREED;
+    event.heard_ns = 20 * MS;
+    let mut engine = Engine::new(super::BOUNDS);
+    let mut seen = Vec::new();
+    let mut push = |event| {
+        engine.push(&event, &mut |one: Observation| seen.push(one.end));
+        seen.len()
+    };
+    assert_eq!(push(Event::Handshake(event)), 0);
+    assert_eq!(push(Event::Tick(600 * MS + SETTLE_NS)), 0);
+    push(Event::Tcp(tcp_event(tcp::MISSING, 1, 1_200 * MS)));
+    assert_eq!(push(Event::Tick(599 * MS + DOUBT_NS)), 0);
+    assert_eq!(push(Event::Tick(600 * MS + DOUBT_NS)), 1);
+    assert_eq!(seen, [End::Failed(Cause::PacketLoss)]);
 }
 
 #[test]
