@@ -166,7 +166,7 @@ pub(super) fn loss(
     let mut family = counter(
         encoder,
         "reprise_handshakes_with_loss",
-        "Handshakes that met at least one retransmission.",
+        "Handshakes that met at least one retransmission; of failed ones, a gap or a stall counts, too.",
         None,
     )?;
     for role in Role::ALL {
