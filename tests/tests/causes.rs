@@ -48,6 +48,15 @@ fn refused(demand: Demand, sessions: Sessions, alerts: &[&str], completes: bool)
                 of_client,
             )
             .add("reprise_handshakes_total", &[], u32::from(completes))
+            .add(
+                "reprise_handshakes_total",
+                &[
+                    ("role", "client"),
+                    ("version", sessions.version()),
+                    ("resumption", "full"),
+                ],
+                u32::from(completes),
+            )
             .add(ERRORS, &[("role", "server")], 1);
         expected.settle(&agent, &calm, &before);
         let seen = failures(&agent);
@@ -177,6 +186,7 @@ fn a_reason_that_only_resumption_has() {
     let mut expected = Expected::default();
     let reason = "session_id_context_uninitialized";
     expected
+        .add_report(&server, &report)
         .add(ERRORS, &[("role", "server"), ("reason", reason)], 1)
         .add(ERRORS, &[("role", "server")], 1)
         .add(FAMILY, &[("role", "server"), ("cause", "alert_sent")], 1)
