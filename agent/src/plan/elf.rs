@@ -18,6 +18,8 @@ use tables::MAX_ENTRIES;
 
 /// Bytes searched for a text in each segment, at most.
 const MAX_SEARCH: u64 = 64 << 20;
+/// Words found of one number, at most.
+const MAX_FOUND: usize = 16;
 /// Longest text that a search sees in one part.
 const MAX_TEXT: usize = 128;
 
@@ -182,7 +184,8 @@ impl<'a> Image<'a> {
         self.number(vaddr, size)
     }
 
-    fn number(&self, vaddr: u64, size: usize) -> Option<u64> {
+    /// Little-endian number of `size` bytes, up to 8, as the file has it.
+    pub(super) fn number(&self, vaddr: u64, size: usize) -> Option<u64> {
         let bytes = self.bytes_at(vaddr, size)?;
         (bytes.len() == size && size <= 8).then(|| {
             bytes
@@ -306,7 +309,16 @@ impl<'a> Image<'a> {
 
     /// The words of the file that look like the beginning of a table, as addresses: `first`, then a zero. At most `limit`.
     pub(super) fn words(&self, first: u64, limit: usize) -> Vec<u64> {
-        let start: Vec<u8> = [first.to_le_bytes(), [0; 8]].concat();
+        self.find_bytes(&[first.to_le_bytes(), [0; 8]].concat(), limit)
+    }
+
+    /// The words of the file that hold a number, as addresses; at most [`MAX_FOUND`].
+    pub(super) fn find(&self, number: u64) -> Vec<u64> {
+        self.find_bytes(&number.to_le_bytes(), MAX_FOUND)
+    }
+
+    /// Where words of the file begin with these bytes.
+    fn find_bytes(&self, start: &[u8], limit: usize) -> Vec<u64> {
         let mut found = Vec::new();
         for segment in &self.segments {
             // Segments begin anywhere in a page; words are where their addresses are multiples of eight.
@@ -316,7 +328,7 @@ impl<'a> Image<'a> {
             };
             let size = segment.size.saturating_sub(skip);
             self.file.search(offset, size, start.len(), |at, part| {
-                let words = memmem::find_iter(part, &start)
+                let words = memmem::find_iter(part, start)
                     .map(|inside| at - segment.offset + inside as u64)
                     .filter_map(|inside| segment.vaddr.checked_add(inside))
                     .filter(|at| at % 8 == 0);

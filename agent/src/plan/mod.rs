@@ -27,6 +27,7 @@ mod nameless;
 mod no_plan;
 mod pages;
 mod points;
+mod reasons;
 mod session;
 mod shape;
 mod statem;
@@ -35,6 +36,8 @@ mod tests;
 mod trace;
 mod version;
 mod x86_64;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -83,6 +86,9 @@ pub struct Plan {
     pub fields: Fields,
     /// Where sessions keep what is read, and where they end.
     pub session: Session,
+    /// Names of the library's error reasons, by number.
+    #[serde(skip)]
+    pub reasons: BTreeMap<u32, String>,
     /// What tells how far a handshake is.
     pub basis: Basis,
     /// What each part of the plan rests on, for people: `(part, evidence)`.
@@ -224,6 +230,13 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         Some(_) => Session::default(),
         None => session::decode(isa, &ssl, &mut evidence),
     };
+    let mut reasons = reasons::find(&ssl);
+    if reasons.is_empty()
+        && let Some(crypto) = &crypto
+    {
+        reasons = reasons::find(crypto);
+    }
+    evidence.push(("error reasons", format!("{} names", reasons.len())));
     Ok(Plan {
         version: crypto
             .as_ref()
@@ -238,6 +251,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         free,
         error,
         fields: drives.fields,
+        reasons,
         session,
         basis: drives.basis,
         evidence,

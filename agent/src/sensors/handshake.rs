@@ -333,6 +333,7 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
         ssl: key.ssl,
         begin_ns: open.begin_ns,
         library_ns: open.library_ns,
+        heard_ns: open.heard_ns,
         tgid: key.tgid,
         tid: key.tgid,
         library: open.library,
