@@ -243,6 +243,7 @@ mod tests {
     fn a_full_handshake_after_loss_counts_for_peers_that_resume() {
         let mut table = PeerTable::new(Limits {
             max_peers: 2,
+            max_workloads: 2,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 1.0,
