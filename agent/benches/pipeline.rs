@@ -92,6 +92,7 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         ssl: u64::from(index),
         begin_ns: now.saturating_sub(2_000_000),
         library_ns: 900_000,
+        heard_ns: now,
         tgid: 1,
         tid: 1,
         library: 0,

@@ -21,7 +21,7 @@ use crate::{
 pub enum Event {
     /// A handshake ended.
     Handshake(HandshakeEvent),
-    /// A segment was sent again, or a reset was seen.
+    /// A segment was sent again or arrived again, or a reset was seen.
     Tcp(TcpEvent),
     /// A process executed a new program.
     Exec(ExecEvent),
@@ -70,9 +70,7 @@ impl Event {
             handshake::FORGET => prefix(bytes).map(Self::Forget),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(Self::Workload),
-            tcp::RETRANSMIT | tcp::RETRANSMIT_SYNACK | tcp::RESET_RECEIVED | tcp::RESET_SENT => {
-                prefix(bytes).map(Self::Tcp)
-            }
+            tcp::RETRANSMIT..=tcp::FLIGHT_AGAIN => prefix(bytes).map(Self::Tcp),
             hello::HELLO => prefix(bytes).map(Self::Hello),
             TICK => Ok(Self::Tick(header.time_ns)),
             kind => Err(DecodeError::Kind(kind)),
@@ -241,7 +239,7 @@ mod tests {
         };
         assert_eq!(
             Event::decode(header.as_bytes()),
-            Err(DecodeError::Short { got: 16, want: 248 })
+            Err(DecodeError::Short { got: 16, want: 256 })
         );
     }
 

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reprise_ebpf::tcp::TcpEvent;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use crate::{
     observed::{Observed, Shared},
     pipeline::Pipeline,
     plan::{Hook, Plan},
+    reasons,
     record::Recorder,
     sensors::{SensorError, Sensors, means::Means, now_ns},
     stats::{Change, Topic},
@@ -44,6 +46,8 @@ const CLOCKS: Duration = Duration::from_secs(10);
 const MAX_TOLD: usize = 10;
 /// How long the discovery thread may take to notice that all is over.
 const JOIN: Duration = Duration::from_millis(300);
+/// Names of error reasons kept; OpenSSL 3.5 has about 400.
+const MAX_NAMES: usize = 4096;
 /// Libraries that may wait to be attached.
 const FOUND_QUEUE: usize = 16;
 
@@ -84,6 +88,7 @@ pub struct Observer {
     found: tokio::sync::mpsc::Receiver<Found>,
     discovery: JoinHandle<()>,
     swept: Instant,
+    log: reasons::Log,
     clocks_read: Option<Instant>,
     lookups: Lookups,
 }
@@ -126,6 +131,7 @@ impl Observer {
             found,
             discovery,
             swept: Instant::now(),
+            log: reasons::Log::default(),
             clocks_read: None,
             lookups: Lookups::default(),
         })
@@ -180,13 +186,17 @@ impl Observer {
         let mut failed = None;
         // What the wire told in raw form goes no further than this: only what was made of it is recorded.
         let mut hellos: Vec<HelloEvent> = Vec::new();
+        let mut marks: Vec<TcpEvent> = Vec::new();
         if let Some(sensor) = &mut self.sensors.hello {
             let health = status.sensor_mut(Sensor::Hello);
             let tracker = &mut self.hellos;
             for _ in 0..BATCHES {
                 let more = sensor.events.drain(until, |bytes| {
                     health.events += 1;
-                    if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello)) {
+                    if let Ok(Event::Tcp(mark)) = Event::decode(bytes) {
+                        marks.push(mark);
+                    } else if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello))
+                    {
                         tracing::debug!(reason = %error, "segment not understood");
                         health.lost += 1;
                     }
@@ -198,6 +208,14 @@ impl Observer {
             tracker.expire(now, &mut |hello| hellos.push(hello));
             status.first_flights = tracker.len() as u64;
             status.evicted_flights = tracker.evicted();
+        }
+        for mark in marks {
+            pipeline.push(&Event::Tcp(mark));
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(mark.as_bytes())
+            {
+                failed.get_or_insert(error);
+            }
         }
         for hello in hellos {
             pipeline.push(&Event::Hello(hello));
@@ -278,6 +296,9 @@ impl Observer {
         if let Some(open) = open {
             self.swept = Instant::now();
             status.open_handshakes = open;
+            for line in self.log.due(&pipeline.stats.errors, &status.reasons, now) {
+                say(&line);
+            }
             self.sensors.account(status);
             tell_alerts(pipeline);
             // What was recorded survives a kill, but for the last second.
@@ -356,6 +377,27 @@ impl Observer {
     }
 }
 
+/// What fails a handshake is the log's concern only where it can be helped: who offers no session gets through.
+fn say(line: &reasons::Line) {
+    let reasons::Line {
+        role,
+        reason,
+        failures,
+        advice,
+    } = line;
+    let role = role.label();
+    match advice {
+        Some(advice) => tracing::warn!(
+            role,
+            reason,
+            failures,
+            advice,
+            "handshakes fail because they try to resume"
+        ),
+        None => tracing::info!(role, reason, failures, "handshakes fail"),
+    }
+}
+
 /// One line for each alert that began or ended.
 fn tell_alerts(pipeline: &mut Pipeline) {
     let changes = pipeline.stats.peers.judge(pipeline.now_ns());
@@ -408,6 +450,13 @@ fn attach(
     let attached = attached.and_then(|plan| {
         listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
         listed.build_id.clone_from(&plan.build_id);
+        for (number, name) in &plan.reasons {
+            // Numbers keep their meaning from version to version; what was told first stays.
+            let names = &mut status.reasons;
+            if names.len() < MAX_NAMES {
+                names.entry(*number).or_insert_with(|| name.clone());
+            }
+        }
         if let Some(field) = missing(&plan) {
             let finding =
                 format!("the handshake was found, but not where the library keeps {field}");
@@ -484,6 +533,7 @@ mod tests {
             error: None,
             fields,
             session: plan::Session::default(),
+            reasons: std::collections::BTreeMap::new(),
             basis: Basis::ExportedAccessors,
             evidence: Vec::new(),
         };

@@ -51,6 +51,9 @@ impl Pipeline {
             _ => {}
         }
         engine.push(event, &mut |seen: Observation| stats.observe(&seen, naming));
+        for loss in engine.losses() {
+            stats.lose(&loss, naming);
+        }
     }
 
     /// The stream has ended: concludes what waits.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sensors::means::Means;
+use crate::{reasons::Names, sensors::means::Means};
 
 pub use coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered};
 
@@ -131,6 +131,9 @@ pub struct Status {
     /// Who is observed and who is not.
     #[serde(default)]
     pub coverage: Coverage,
+    /// Names of error reasons, of all libraries seen so far.
+    #[serde(default)]
+    pub reasons: Names,
 }
 
 impl Library {

@@ -2,6 +2,7 @@
 //! every connection bounded in number and time: a slow or hostile client costs a slot, never observation.
 
 mod api;
+mod failures;
 
 use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -123,6 +124,7 @@ fn answer(site: &Site, request: &Request<Incoming>) -> Answer {
         "/readyz" => known(|site, _| ready(site)),
         "/api/v1/peers" => known(|site, _| json(&api::peers(&site.shared.lock()))),
         "/api/v1/libraries" => known(|site, _| json(&api::libraries(&site.shared.lock()))),
+        "/api/v1/failures" => known(|site, _| json(&failures::failures(&site.shared.lock()))),
         "/api/v1/status" => known(|site, _| json(&api::status(&site.shared.lock()))),
         "/" => known(|site, _| {
             let page = api::index(&site.shared.lock());

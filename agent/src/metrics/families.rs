@@ -26,6 +26,7 @@ pub(super) fn encode(
     let stats = &pipeline.stats;
     if status.observes_handshakes() {
         handshakes::handshakes(stats, encoder)?;
+        handshakes::errors(stats, &status.reasons, encoder)?;
         if status.sensor(Sensor::Hello).attached {
             handshakes::offers(stats, encoder)?;
             misses::misses(stats, encoder)?;
@@ -40,7 +41,8 @@ pub(super) fn encode(
             misses::peers(&rows, encoder)?;
         }
         if status.sensor(Sensor::Tcp).attached {
-            handshakes::loss(stats, encoder)?;
+            let received = status.sensor(Sensor::Hello).attached;
+            handshakes::loss(stats, received, encoder)?;
         }
     }
     agent::agent(observed, encoder)?;

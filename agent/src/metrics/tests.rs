@@ -8,7 +8,8 @@ use super::{Format, Page};
 use crate::{
     clock::ClockEvent,
     correlate::{
-        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
+        Bounds, Cause, Direction, End, Mechanism, Observation, Offer, Phase, Resumption,
+        Retransmits, Role, Trouble, Version,
     },
     diagnose::{Miss, Reason as MissReason},
     event::{Connection, Event},
@@ -54,8 +55,14 @@ fn observed() -> Observed {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
         }),
-        retransmits,
-        reason: 0,
+        trouble: Trouble {
+            retransmits,
+            ..Trouble::default()
+        },
+        reason: match end {
+            End::Failed(_) => 277,
+            End::Completed(_) => 0,
+        },
         tgid: 1,
         offer: Offer::Session(Mechanism::Psk),
         hello: None,
@@ -68,10 +75,10 @@ fn observed() -> Observed {
             service: None,
         }),
     };
-    let lost = Retransmits {
-        handshake: 2,
-        ..Retransmits::default()
-    };
+    let mut lost = Retransmits::default();
+    for direction in Direction::ALL {
+        lost.add(Phase::Handshake, direction);
+    }
     for one in [
         seen(
             "127.0.0.2:1",

@@ -54,11 +54,16 @@ impl HelloSensor {
     ) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
         let started = cgroup.map_err(SensorError::Cgroup).and_then(|cgroup| {
-            // The quicker way is refused below 5.11; what else is wrong is told by the other.
-            let mut ebpf = match means.ring.then(|| load(means, true)) {
-                Some(Ok(ebpf)) => ebpf,
-                _ => load(means, false)?,
-            };
+            let mut loader = EbpfLoader::new();
+            Told::prepare(&mut loader, means);
+            let mut ebpf = loader
+                .load(OBJECT.fit(means))
+                .map_err(|source| SensorError::Load(Box::new(source)))?;
+            for (probe, _) in PROBES {
+                program::<&mut CgroupSkb>(&mut ebpf, probe)?
+                    .load()
+                    .map_err(|source| refused(probe, source))?;
+            }
             // Before anything is attached: what is sent to a buffer that is not open is lost.
             let events = Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?;
             // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
@@ -102,20 +107,4 @@ impl HelloSensor {
     pub fn lost(&self) -> u64 {
         lost(&self.lost)
     }
-}
-
-/// Loads the programs. `any_socket`: they look sockets up before it is known whether those are full ones.
-fn load(means: Means, any_socket: bool) -> Result<Ebpf, SensorError> {
-    let mut loader = EbpfLoader::new();
-    Told::prepare(&mut loader, means);
-    let mut ebpf = loader
-        .override_global("ANY_SOCKET", &u32::from(any_socket), means.ring)
-        .load(OBJECT.fit(means))
-        .map_err(|source| SensorError::Load(Box::new(source)))?;
-    for (probe, _) in PROBES {
-        program::<&mut CgroupSkb>(&mut ebpf, probe)?
-            .load()
-            .map_err(|source| refused(probe, source))?;
-    }
-    Ok(ebpf)
 }

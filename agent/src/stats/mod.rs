@@ -1,6 +1,8 @@
 //! Sums over observations: what `/metrics`, `watch` and the API show. Pure; bounded by [`Limits`].
 
 mod alert;
+mod errors;
+mod failures;
 mod histogram;
 mod keys;
 mod offers;
@@ -10,6 +12,8 @@ mod workloads;
 
 pub use self::{
     alert::{Thresholds, Topic},
+    errors::Errors,
+    failures::{Failure, Failures},
     histogram::{BOUNDS, Histogram},
     keys::TicketKeys,
     offers::{Offers, Recent},
@@ -18,7 +22,10 @@ pub use self::{
     workloads::{WorkloadKey, WorkloadSums, Workloads},
 };
 use crate::{
-    correlate::{Cause, End, Mechanism, Observation, Offer, Resumption, Role, Version},
+    correlate::{
+        Cause, Direction, End, Loss, Mechanism, Observation, Offer, Phase, Resumption, Role,
+        Version,
+    },
     diagnose::Reason,
     peers::Naming,
 };
@@ -50,8 +57,8 @@ pub struct Stats {
     pub duration: ByRole<[Histogram; Resumption::ALL.len()]>,
     /// Time inside the library of completed handshakes, nanoseconds, by role and resumption.
     pub library_ns: ByRole<[u64; Resumption::ALL.len()]>,
-    /// Retransmissions sent, by role: SYN, SYN-ACK, handshake.
-    pub retransmits: ByRole<[u64; 3]>,
+    /// Retransmissions by role, phase and direction.
+    pub retransmits: ByRole<[[u64; Direction::ALL.len()]; Phase::ALL.len()]>,
     /// Handshakes that met at least one retransmission, by role: completed, failed.
     pub with_loss: ByRole<[u64; 2]>,
     /// Completed handshakes whose ClientHello offered a session, by role and mechanism: accepted, missed.
@@ -62,6 +69,10 @@ pub struct Stats {
     pub ticket_keys: TicketKeys,
     /// Completed handshakes whose ClientHello offered none, by role.
     pub not_offered: ByRole<u64>,
+    /// Library error reasons of failed handshakes.
+    pub errors: Errors,
+    /// The failed handshakes of late.
+    pub lately: Failures,
     /// Handshakes of which wire and library say different things.
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
@@ -88,6 +99,8 @@ impl Stats {
             misses: Default::default(),
             ticket_keys: TicketKeys::new(),
             not_offered: Default::default(),
+            errors: Errors::default(),
+            lately: Failures::default(),
             conflicts: 0,
             wire: 0,
             workloads: Workloads::new(limits.max_workloads),
@@ -111,7 +124,7 @@ impl Stats {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
                 self.library_ns[role][resumption as usize] += seen.library_ns;
-                let sums = self.peers.completed(peer, resumption, seen.time_ns);
+                let sums = self.peers.completed(peer.clone(), resumption, seen.time_ns);
                 sums.offers.add(seen, self.window_ns);
                 self.offer(seen, resumption);
                 let port = seen.connection.map_or(0, |connection| match seen.role {
@@ -123,22 +136,42 @@ impl Stats {
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
-                self.peers.failed(peer, cause);
+                if seen.reason != 0 {
+                    self.errors.add(seen.role, seen.reason);
+                }
+                self.lately.add(seen, cause, peer.clone());
+                self.peers.failed(peer.clone(), cause);
             }
         }
         self.conflicts += u64::from(seen.conflict);
         self.wire += u64::from(seen.wire);
-        let sent = seen.retransmits;
-        for (sum, add) in
-            self.retransmits[role]
-                .iter_mut()
-                .zip([sent.syn, sent.synack, sent.handshake])
-        {
-            *sum += u64::from(add);
+        for phase in Phase::ALL {
+            for direction in Direction::ALL {
+                let all = seen.trouble.retransmits.of(phase, direction);
+                let counted = seen.trouble.counted.of(phase, direction);
+                self.retransmits[role][phase as usize][direction as usize] +=
+                    u64::from(all.saturating_sub(counted));
+            }
         }
-        if sent.any() {
-            let failed = usize::from(matches!(seen.end, End::Failed(_)));
-            self.with_loss[role][failed] += 1;
+        let failed = matches!(seen.end, End::Failed(_));
+        // Of one that failed, what was missing tells as much; one that completed got it after all, sooner or later.
+        if seen.trouble.retransmits.any() || (failed && seen.trouble.loss()) {
+            self.with_loss[role][usize::from(failed)] += 1;
+            self.peers.lost(peer);
+        }
+    }
+
+    /// Adds a retransmission that belongs to no handshake that is still to be observed.
+    pub fn lose(&mut self, loss: &Loss, naming: &Naming) {
+        let role = loss.role as usize;
+        self.retransmits[role][loss.phase as usize][loss.direction as usize] += 1;
+        if loss.first {
+            self.with_loss[role][0] += 1;
+            let peer = naming.name(loss.role, Some(loss.connection.remote));
+            self.peers.lost(PeerKey {
+                role: loss.role,
+                peer,
+            });
         }
     }
     fn offer(&mut self, seen: &Observation, resumption: Resumption) {

@@ -49,6 +49,7 @@ const HELPERS: &[(Kind, u32, Version, &str)] = &[
     (Packets, 26, (4, 10), "skb_load_bytes 0e33661de493"),
     (Packets, 46, (4, 12), "get_socket_cookie 91b8270f2a4d"),
     (Packets, 95, (5, 1), "sk_fullsock 46f8bc92758c"),
+    (Packets, 96, (5, 1), "tcp_sock 655a51e536c0"),
     (Packets, 107, (5, 2), "sk_storage_get 6ac99e8f23d4"),
     (Packets, 131, (5, 8), "ringbuf_reserve 457f44363a88"),
     (Packets, 132, (5, 8), "ringbuf_submit 457f44363a88"),

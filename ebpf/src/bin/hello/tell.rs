@@ -2,6 +2,7 @@
 
 use crate::{
     kernel::{Fault, now},
+    maps::HELLO_EVENTS,
     packet,
 };
 use aya_ebpf::programs::SkBuffContext;
@@ -9,6 +10,7 @@ use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header, Socket,
     hello::{Flight, SEGMENT, Segment, flight, what},
+    tcp::TcpEvent,
 };
 
 #[cfg_attr(not(feature = "ring"), path = "tell/perf.rs")]
@@ -22,6 +24,10 @@ pub(crate) struct Place {
     pub(crate) socket: Socket,
     /// A constant of `direction`.
     pub(crate) way: u8,
+    /// Smoothed round-trip time, microseconds; 0 where not known.
+    pub(crate) rtt_us: u32,
+    /// The shortest one, microseconds; 0 where not known.
+    pub(crate) rtt_min_us: u32,
 }
 
 /// A segment and the bytes behind it, as they are sent.
@@ -101,6 +107,8 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*segment).direction).write(place.way);
         addr_of_mut!((*segment).record).write(saying.record as u16);
         addr_of_mut!((*segment).repeats).write(repeats);
+        addr_of_mut!((*segment).rtt_us).write(place.rtt_us);
+        addr_of_mut!((*segment).reserved).write(0);
         match saying.length {
             0 => Ok(()),
             _ => {
@@ -117,4 +125,28 @@ fn bounded<const N: usize>(saying: &Saying) -> u32 {
     // SAFETY: a live value; volatile, since the compiler sees the bounds too and would drop what follows.
     let length = unsafe { core::ptr::read_volatile(&raw const saying.length) };
     (length.wrapping_sub(1) & (N as u32 - 1)) + 1
+}
+
+/// Tells what TCP did: `kind` is a constant of `tcp`.
+#[inline(always)]
+pub(crate) fn mark(ctx: &SkBuffContext, socket: &Socket, kind: u32) -> Result<(), Fault> {
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written, and there is no padding.
+    let fill = |event: *mut TcpEvent| unsafe {
+        addr_of_mut!((*event).header).write(Header {
+            kind,
+            size: size_of::<TcpEvent>() as u32,
+            time_ns: now(),
+        });
+        addr_of_mut!((*event).state).write(0);
+        addr_of_mut!((*event).reserved).write(0);
+        let told = addr_of_mut!((*event).socket);
+        addr_of_mut!((*told).local).write([socket.local[0], socket.local[1]]);
+        addr_of_mut!((*told).remote).write([socket.remote[0], socket.remote[1]]);
+        addr_of_mut!((*told).local_port).write(socket.local_port);
+        addr_of_mut!((*told).remote_port).write(socket.remote_port);
+        addr_of_mut!((*told).reserved).write(0);
+        addr_of_mut!((*told).cookie).write(socket.cookie);
+    };
+    // SAFETY: all of it, see above.
+    unsafe { HELLO_EVENTS.send_filled(ctx, fill) }
 }
