@@ -3,7 +3,6 @@
 
 use super::Fault;
 use aya_ebpf::EbpfContext;
-use core::mem::MaybeUninit;
 
 /// Which of the two is meant is said by the feature alone: a map of the wrong kind keeps a whole object from loading.
 #[cfg(feature = "ring")]
@@ -17,8 +16,9 @@ pub(crate) struct Events(Map);
 
 #[cfg(feature = "ring")]
 pub(crate) mod ring {
-    use super::{EbpfContext, Events, Fault, Map, MaybeUninit};
+    use super::{EbpfContext, Events, Fault, Map};
     use aya_ebpf::maps::ring_buf::RingBufEntry;
+    use core::mem::MaybeUninit;
 
     /// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): the agent polls, so a busy host is not woken once per event.
     pub(crate) const NO_WAKEUP: u64 = 1;
@@ -62,9 +62,61 @@ pub(crate) mod ring {
 }
 
 #[cfg(not(feature = "ring"))]
-mod perf {
-    use super::{EbpfContext, Events, Fault, Map, MaybeUninit};
-    use aya_ebpf::{bindings::BPF_F_CURRENT_CPU, helpers::generated::bpf_perf_event_output};
+pub(crate) mod perf {
+    use super::{EbpfContext, Events, Fault, Map};
+    use aya_ebpf::{
+        bindings::BPF_F_CURRENT_CPU, helpers::generated::bpf_perf_event_output, macros::map,
+        maps::PerCpuArray,
+    };
+    use core::ptr::addr_of_mut;
+
+    /// Words of the largest event: a segment of a first flight.
+    const WORDS: usize =
+        (size_of::<reprise_ebpf::hello::Segment>() + reprise_ebpf::hello::LARGE) / 8;
+    /// A packet that leaves is interrupted by packets that arrive, and those are answered by others that leave.
+    const ROOMS: u32 = 4;
+
+    /// Where an event is made that the stack has no room for.
+    #[repr(C)]
+    pub(crate) struct Room {
+        /// Not 0 while in use.
+        taken: u64,
+        event: [u64; WORDS],
+    }
+
+    /// Written and read by runs on their own CPU alone. Kernels before 5.11 run programs without preemption (`migrate_disable`
+    /// of include/linux/preempt.h), so the test and the taking of a room fall together but for interrupts, which give back
+    /// what they take.
+    #[map]
+    static EV_ROOMS: PerCpuArray<Room> = PerCpuArray::with_max_entries(ROOMS, 0);
+
+    /// Lends a room to `make`, aligned for words and of the largest event's size; nobody else writes it meanwhile.
+    #[inline(always)]
+    pub(crate) fn in_room(make: impl FnOnce(*mut u8) -> Result<(), Fault>) -> Result<(), Fault> {
+        let room = take().ok_or(Fault::MapFull)?;
+        // SAFETY: a live per-CPU slot that was free; it stays ours until it is given back.
+        unsafe {
+            let result = make(addr_of_mut!((*room).event).cast());
+            addr_of_mut!((*room).taken).write_volatile(0);
+            result
+        }
+    }
+
+    #[inline(always)]
+    fn take() -> Option<*mut Room> {
+        for slot in 0..ROOMS {
+            let room = EV_ROOMS.get_ptr_mut(slot)?;
+            // SAFETY: a live per-CPU slot.
+            unsafe {
+                let taken = addr_of_mut!((*room).taken);
+                if taken.read_volatile() == 0 {
+                    taken.write_volatile(1);
+                    return Some(room);
+                }
+            }
+        }
+        None
+    }
 
     impl Events {
         /// The agent decides on the room when it opens the buffers; `bytes` is what a ring would have.
@@ -85,7 +137,7 @@ mod perf {
             }
         }
 
-        /// Sends what `fill` makes, by way of the stack: a scratch map could be shared with a program that interrupts.
+        /// Sends what `fill` makes.
         ///
         /// # Safety
         ///
@@ -96,10 +148,12 @@ mod perf {
             ctx: &impl EbpfContext,
             fill: impl FnOnce(*mut T),
         ) -> Result<(), Fault> {
-            let mut event = MaybeUninit::<T>::uninit();
-            fill(event.as_mut_ptr());
-            // SAFETY: the caller vouches for every byte.
-            unsafe { self.send_bytes(ctx, event.as_ptr().cast(), size_of::<T>() as u64) }
+            const { assert!(size_of::<T>() <= WORDS * 8 && align_of::<T>() <= 8) };
+            in_room(|event| {
+                fill(event.cast());
+                // SAFETY: a room is as large, and the caller vouches for every byte.
+                unsafe { self.send_bytes(ctx, event, size_of::<T>() as u64) }
+            })
         }
 
         /// Sends `length` bytes.

@@ -1,7 +1,10 @@
 #!/bin/bash
 # What the agent says of this kernel, and whether it counts three handshakes of curl as three.
 timeout 120 /t/reprise check >/tmp/check 2>&1
-echo "VM check $?"
+status=$?
+echo "VM check $status"
+# The verifier's last words.
+[ $status = 0 ] || timeout 60 /t/reprise --log warn,reprise=debug run 2>&1 | cut -c1-200 | tail -n 45
 grep -E '^(ok|degraded|missing|n/a) +(bpf_|transport|library_data|cgroup_v2|canary|sensor|tracepoint)' /tmp/check |
     grep -vE '^ok +(bpf_(uprobe|tracepoint|cgroup_skb|socket_storage)|tracepoint|canary)' | sed 's/^/VM fact /'
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
