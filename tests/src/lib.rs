@@ -20,6 +20,7 @@ pub mod offers;
 pub mod poll;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod readiness;
 pub mod relay;
 pub mod rustls_pair;

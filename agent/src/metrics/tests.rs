@@ -99,6 +99,7 @@ fn observed() -> Observed {
         status.sensor_mut(sensor).events = 4;
     }
     status.probe("hs_enter", Verdict::Attached);
+    status.programs.insert("hs_enter".to_owned(), (7, 7_000));
     Observed { pipeline, status }
 }
 
