@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod alone;
+pub mod browser;
 pub mod carriers;
 pub mod certificates;
 pub mod client;

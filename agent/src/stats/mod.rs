@@ -1,11 +1,13 @@
 //! Sums over observations: what `/metrics`, `watch` and the API show. Pure; bounded by [`Limits`].
 
 mod histogram;
+mod history;
 mod peers;
 mod window;
 
 pub use self::{
     histogram::{BOUNDS, Histogram},
+    history::{History, SLOT_NS},
     peers::{PeerKey, PeerStats, PeerTable},
     window::Window,
 };
@@ -49,6 +51,8 @@ pub struct Stats {
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
     pub wire: u64,
+    /// The last hour, by role.
+    pub history: ByRole<History>,
     /// Per peer.
     pub peers: PeerTable,
 }
@@ -68,6 +72,7 @@ impl Stats {
             not_offered: Default::default(),
             conflicts: 0,
             wire: 0,
+            history: Default::default(),
             peers: PeerTable::new(limits),
         }
     }
@@ -82,6 +87,7 @@ impl Stats {
                 seen.connection.map(|connection| connection.remote),
             ),
         };
+        self.history[role].add(seen.end, seen.time_ns);
         match seen.end {
             End::Completed(resumption) => {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;

@@ -44,6 +44,7 @@ pub(super) const TESTS: &[&str] = &[
     "libc6-dev-arm64-cross",
     "prometheus",
     "chromium",
+    "python3-jsonschema",
 ];
 
 /// The client of the registry from which tests fetch Node.js releases, for machines that have none.
