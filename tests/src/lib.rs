@@ -28,6 +28,7 @@ pub mod rustls_pair;
 pub mod s_client;
 pub mod servers;
 pub mod stage;
+pub mod terminal;
 pub mod truth;
 
 pub use agent::Agent;
