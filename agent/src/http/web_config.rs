@@ -83,7 +83,7 @@ pub struct WebConfig {
     path: PathBuf,
     terms: Arc<Terms>,
     /// The file itself and those that it names, as they were when they were read.
-    seen: Vec<(PathBuf, Option<Stamp>)>,
+    seen: Seen,
     looked: Instant,
 }
 
@@ -94,6 +94,9 @@ struct Stamp {
     length: u64,
     inode: u64,
 }
+
+/// Files with what they were like; none where there is no such file.
+type Seen = Vec<(PathBuf, Option<Stamp>)>;
 
 fn stamp(path: &Path) -> Option<Stamp> {
     use std::os::unix::fs::MetadataExt as _;
@@ -145,7 +148,7 @@ impl WebConfig {
 }
 
 /// Reads it all. Stamps are taken before what they stand for is read: a change in between is noticed the next time.
-fn read(path: &Path) -> (Result<Terms, WebConfigError>, Vec<(PathBuf, Option<Stamp>)>) {
+fn read(path: &Path) -> (Result<Terms, WebConfigError>, Seen) {
     let mut seen = vec![(path.to_owned(), stamp(path))];
     let terms = file::read(path).and_then(|file| {
         seen.extend(file.names().map(|path| {
