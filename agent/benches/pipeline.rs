@@ -11,20 +11,25 @@ use std::{
 };
 
 use reprise::{
+    correlate::Bounds,
+    event::Event,
+    hello::{HelloEvent, Token, flag as hello_flag},
     metrics::{Format, Page},
     observed::{Observed, Shared},
     peers::{Groups, Naming},
     pipeline::Pipeline,
     record::{Frame, Recorder, Recording},
-    stats::Limits,
+    stats::{Limits, Thresholds},
     status::{Library, Sensor, Status},
 };
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{HANDSHAKE, HandshakeEvent, outcome, role, socket_source},
+    handshake::{
+        HANDSHAKE, HandshakeEvent, SessionAge, SessionId, flag, outcome, role, socket_source,
+    },
     tcp::{RETRANSMIT, TcpEvent},
 };
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 const EVENTS: u32 = 2_000_000;
 const PEERS: u32 = 50_000;
@@ -104,6 +109,10 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         flags: 0,
         comm: [0; 16],
         client_random: [0; 32],
+        session: SessionAge::default(),
+        session_id: SessionId::default(),
+        found: SessionAge::default(),
+        found_ns: 0,
         socket: Socket {
             local: words("::ffff:10.0.0.1".parse().expect("an address")),
             remote: words(std::net::Ipv4Addr::new(10, b, c, d).to_ipv6_mapped()),
@@ -118,13 +127,21 @@ fn pipeline(max_peers: u32) -> Pipeline {
     let limits = Limits {
         max_peers: max_peers as usize,
         window_ns: 300_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: 0.9,
+            min_offers: 20,
+        },
+    };
+    let bounds = Bounds {
+        connections: 65_536,
+        sessions: 65_536,
     };
     let naming = Naming {
         groups: Groups::default(),
         prefix_v4: 32,
         prefix_v6: 64,
     };
-    Pipeline::new(limits, 65_536, naming)
+    Pipeline::new(limits, bounds, naming)
 }
 
 fn feed(pipeline: &mut Pipeline, recorded: &[u8]) {
@@ -133,6 +150,27 @@ fn feed(pipeline: &mut Pipeline, recorded: &[u8]) {
         pipeline.push(&event);
     }
     pipeline.finish();
+}
+
+fn hello(index: u32, event: &HandshakeEvent) -> HelloEvent {
+    let token = |number: u32| Token {
+        hash: u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        key: 0,
+        length: 32,
+    };
+    let mut hello = HelloEvent::new_zeroed();
+    hello.header.time_ns = event.header.time_ns;
+    hello.socket = event.socket;
+    hello.begin_ns = event.begin_ns;
+    hello.client_random = event.client_random;
+    hello.role = event.role;
+    hello.version = 0x0303;
+    hello.flags = hello_flag::OFFER_READ | hello_flag::ANSWER_READ | hello_flag::FULL;
+    hello.given_id = token(index);
+    if let Some(last) = index.checked_sub(PEERS) {
+        hello.session_id = token(last);
+    }
+    hello
 }
 
 fn throughput() -> f64 {
@@ -158,11 +196,27 @@ fn throughput() -> f64 {
 fn memory() -> u64 {
     let mut pipeline = pipeline(PEERS);
     for index in 0..PEERS * 4 {
-        let event = handshake(index, u64::from(index) * 100_000);
-        pipeline.push(&reprise::event::Event::Handshake(event));
+        // Each client offers the session of its last visit, which is lost, and gets another one.
+        let now = u64::from(index) * 100_000;
+        let mut event = handshake(index, now);
+        event.hit = 0;
+        event.outcome = outcome::COMPLETED;
+        event.flags = flag::RANDOM;
+        event.client_random[..4].copy_from_slice(&index.to_le_bytes());
+        event.client_random[31] = 1;
+        pipeline.push(&Event::Hello(hello(index, &event)));
+        pipeline.push(&Event::Handshake(event));
     }
     pipeline.finish();
     assert_eq!(pipeline.stats.peers.len(), PEERS as usize);
+    let missed: u64 = pipeline
+        .stats
+        .misses
+        .as_flattened()
+        .as_flattened()
+        .iter()
+        .sum();
+    assert_eq!(missed, u64::from(PEERS * 3));
     let pages = procfs::process::Process::myself()
         .and_then(|me| me.statm())
         .map_or(0, |statm| statm.resident);
@@ -177,7 +231,7 @@ fn page() -> f64 {
     for index in 0..peers {
         let mut event = handshake(index, u64::from(index) * 1_000);
         event.outcome = outcome::COMPLETED;
-        pipeline.push(&reprise::event::Event::Handshake(event));
+        pipeline.push(&Event::Handshake(event));
     }
     pipeline.finish();
     let mut status = Status {

@@ -68,7 +68,16 @@ pub struct Counting {
     /// Connections whose retransmissions are remembered until a handshake claims them.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// Window behind ratios, seconds.
+    /// Sessions and tickets remembered, of each kind, to tell why one was missed.
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub max_sessions: u32,
+    /// Missed share of a peer's offers beyond which it is an alert, 0 to 1.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.9, value_parser = share)]
+    pub alert_miss_ratio: f64,
+    /// Offers in the window, below which there is no alert.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
+    pub alert_min_offers: u32,
+    /// Window behind ratios and alerts, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(10..=86_400))]
     pub window: u64,
 }
@@ -79,6 +88,9 @@ pub struct Observing {
     /// Leave library files below this path alone; may be given more than once.
     #[arg(long, value_name = "PATH")]
     pub ignore: Vec<PathBuf>,
+    /// Read the packets of sockets in this cgroup (v2) and those below it alone, instead of all; a directory.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
     /// Connections whose TLS hellos are followed at one time.
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_hellos: u32,
@@ -183,6 +195,15 @@ pub struct Canary {
     pub perch: Perch,
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err("not between 0 and 1".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +240,9 @@ mod tests {
         assert!(Cli::try_parse_from(["reprise", "run", "--peer-prefix-v4", "33"]).is_err());
         assert!(Cli::try_parse_from(["reprise", "run", "--window", "0"]).is_err());
         assert!(Cli::try_parse_from(["reprise", "run", "--colour"]).is_err());
+        for ratio in ["1.1", "-0.1", "NaN", "half"] {
+            assert!(Cli::try_parse_from(["reprise", "run", "--alert-miss-ratio", ratio]).is_err());
+        }
         assert!(Cli::try_parse_from(["reprise", "run"]).is_ok());
     }
 }

@@ -11,16 +11,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     check::{Facts, Report},
     cli::{Check, Counting, Inspect, Observing, Record, Replay, Run, Watch},
+    correlate::Bounds,
     hello, host,
     http::{self, WebConfig},
     inspect as inspection,
     observed::{Observed, Shared},
-    observer::{ObserveError, Observer},
+    observer::{ObserveError, Observer, Scope},
     peers::{Groups, Naming},
     pipeline::Pipeline,
     record::{Recorder, Recording},
     replay as replaying,
-    stats::Limits,
+    stats::{Limits, Thresholds},
     status::Status,
     watch as watching,
 };
@@ -85,12 +86,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(
-            shared.clone(),
-            None,
-            &args.observing.ignore,
-            hellos(&args.observing),
-        )?;
+        let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
         tasks.spawn(http::serve(listener, shared, web, shutdown.clone()));
@@ -114,12 +110,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         };
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(
-            shared.clone(),
-            None,
-            &args.observing.ignore,
-            hellos(&args.observing),
-        )?;
+        let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
             let serving = http::serve(listener, shared.clone(), web, shutdown.clone());
@@ -154,12 +145,7 @@ pub fn record(args: &Record) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(
-            shared.clone(),
-            Some(recorder),
-            &args.observing.ignore,
-            hellos(&args.observing),
-        )?;
+        let observer = Observer::start(shared.clone(), Some(recorder), &scope(&args.observing))?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
         let limit = async {
@@ -266,23 +252,31 @@ fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     let limits = Limits {
         max_peers: counting.max_peers as usize,
         window_ns: counting.window * 1_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: counting.alert_miss_ratio,
+            min_offers: u64::from(counting.alert_min_offers),
+        },
+    };
+    let bounds = Bounds {
+        connections: counting.max_connections as usize,
+        sessions: counting.max_sessions as usize,
     };
     let naming = Naming {
         groups,
         prefix_v4: counting.peer_prefix_v4,
         prefix_v6: counting.peer_prefix_v6,
     };
-    Ok(Pipeline::new(
-        limits,
-        counting.max_connections as usize,
-        naming,
-    ))
+    Ok(Pipeline::new(limits, bounds, naming))
 }
 
-const fn hellos(observing: &Observing) -> hello::Limits {
-    hello::Limits {
-        max_connections: observing.max_hellos as usize,
-        max_bytes: observing.max_hello_memory as usize * 1024,
+fn scope(observing: &Observing) -> Scope {
+    Scope {
+        ignored: observing.ignore.clone(),
+        cgroup: observing.cgroup.clone(),
+        hellos: hello::Limits {
+            max_connections: observing.max_hellos as usize,
+            max_bytes: observing.max_hello_memory as usize * 1024,
+        },
     }
 }
 

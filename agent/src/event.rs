@@ -4,13 +4,16 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{self, ExecEvent, HandshakeEvent, socket_source},
+    handshake::{self, ExecEvent, ForgetEvent, HandshakeEvent, SessionId, socket_source},
     tcp::{self, TcpEvent},
 };
 use thiserror::Error;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes as _};
 
-use crate::hello::{self, HelloEvent};
+use crate::{
+    clock::{self, ClockEvent},
+    hello::{self, HelloEvent},
+};
 
 /// One thing that happened, in order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,10 @@ pub enum Event {
     Exec(ExecEvent),
     /// The first flights of a connection ended.
     Hello(HelloEvent),
+    /// A session was taken out of a cache.
+    Forget(ForgetEvent),
+    /// The host's clock was read.
+    Clock(ClockEvent),
     /// Time passed: nothing older than this is still on its way. Nanoseconds of `CLOCK_MONOTONIC`.
     Tick(u64),
 }
@@ -57,6 +64,8 @@ impl Event {
         match header.kind {
             handshake::HANDSHAKE => prefix(bytes).map(Self::Handshake),
             handshake::EXEC => prefix(bytes).map(Self::Exec),
+            handshake::FORGET => prefix(bytes).map(Self::Forget),
+            clock::CLOCK => prefix(bytes).map(Self::Clock),
             tcp::RETRANSMIT | tcp::RETRANSMIT_SYNACK | tcp::RESET_RECEIVED | tcp::RESET_SENT => {
                 prefix(bytes).map(Self::Tcp)
             }
@@ -74,8 +83,47 @@ impl Event {
             Self::Tcp(event) => event.header.time_ns,
             Self::Exec(event) => event.header.time_ns,
             Self::Hello(event) => event.header.time_ns,
+            Self::Forget(event) => event.header.time_ns,
+            Self::Clock(event) => event.header.time_ns,
             Self::Tick(time) => *time,
         }
+    }
+}
+
+impl Event {
+    /// Puts hashes in the place of session IDs. What comes from the kernel passes here before anybody else sees it.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        match &mut self {
+            Self::Handshake(event) => seal(&mut event.session_id),
+            Self::Forget(event) => seal(&mut event.session_id),
+            Self::Tcp(_) | Self::Exec(_) | Self::Hello(_) | Self::Clock(_) | Self::Tick(_) => {}
+        }
+        self
+    }
+
+    /// The bytes that [`Self::decode`] takes; none for a tick.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Handshake(event) => event.as_bytes(),
+            Self::Tcp(event) => event.as_bytes(),
+            Self::Exec(event) => event.as_bytes(),
+            Self::Hello(event) => event.as_bytes(),
+            Self::Forget(event) => event.as_bytes(),
+            Self::Clock(event) => event.as_bytes(),
+            Self::Tick(_) => &[],
+        }
+    }
+}
+
+/// By the same hash as the wire's.
+fn seal(id: &mut SessionId) {
+    let length = (id.length as usize).min(id.bytes.len());
+    let hash = hello::short_hash(&id.bytes[..length]);
+    id.bytes = [0; 32];
+    if length > 0 {
+        id.bytes[..8].copy_from_slice(&hash.to_be_bytes());
     }
 }
 
@@ -131,7 +179,7 @@ fn address(words: [u64; 2]) -> IpAddr {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use zerocopy::IntoBytes as _;
+    use zerocopy::FromZeros as _;
 
     fn words(address: Ipv6Addr) -> [u64; 2] {
         let bytes = address.octets();
@@ -182,8 +230,24 @@ mod tests {
         };
         assert_eq!(
             Event::decode(header.as_bytes()),
-            Err(DecodeError::Short { got: 16, want: 168 })
+            Err(DecodeError::Short { got: 16, want: 248 })
         );
+    }
+
+    #[test]
+    fn no_session_id_passes_the_seal() {
+        let mut event = ForgetEvent::new_zeroed();
+        event.header.kind = handshake::FORGET;
+        event.session_id.bytes = [0xab; 32];
+        event.session_id.length = 32;
+        let Event::Forget(sealed) = Event::decode(event.as_bytes()).unwrap().sealed() else {
+            panic!("kind");
+        };
+        let hash = hello::short_hash(&[0xab; 32]);
+        assert_eq!(sealed.session_id.bytes[..8], hash.to_be_bytes());
+        assert_eq!(sealed.session_id.bytes[8..], [0; 24]);
+        event.session_id = SessionId::default();
+        assert_eq!(Event::Forget(event).sealed(), Event::Forget(event));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 
 pub mod capability;
 pub mod cgroup;
+pub mod clock;
 pub mod lockdown;
 pub mod memory_lock;
 

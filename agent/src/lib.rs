@@ -1,10 +1,13 @@
 //! Reprise: an observer of TLS handshakes and session resumption. `ARCHITECTURE.md` draws how the rooms hang together.
 
+pub mod advice;
 pub mod canary;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod correlate;
+pub mod diagnose;
 pub mod discover;
 pub mod event;
 pub mod hello;

@@ -17,14 +17,17 @@ use tokio_util::sync::CancellationToken;
 use zerocopy::IntoBytes as _;
 
 use crate::{
+    advice::advice,
     discover::{self, Found, Request},
     event::Event,
     hello::{self, HelloEvent, Tracker},
     host::{self, Lack},
     observed::{Observed, Shared},
+    pipeline::Pipeline,
     plan::{Hook, Plan},
     record::Recorder,
     sensors::{SensorError, Sensors, now_ns},
+    stats::{Change, Topic},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
 };
 
@@ -34,6 +37,10 @@ const POLL: Duration = Duration::from_millis(25);
 const BATCHES: usize = 4;
 /// How often open handshakes are checked for processes that died, and loss counters are read.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often the clocks are read.
+const CLOCKS: Duration = Duration::from_secs(10);
+/// Alerts told in one line each, of those that begin and end within one sweep.
+const MAX_TOLD: usize = 10;
 /// How long the discovery thread may take to notice that all is over.
 const JOIN: Duration = Duration::from_millis(300);
 /// Libraries that may wait to be attached.
@@ -53,6 +60,17 @@ pub enum ObserveError {
     Record(#[source] io::Error),
 }
 
+/// What of the host is observed, and how much is kept of what is not complete.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Library files below these paths are left alone.
+    pub ignored: Vec<PathBuf>,
+    /// Packets are read of sockets in this cgroup and those below it; of all where there is none.
+    pub cgroup: Option<PathBuf>,
+    /// Bounds of the `hello` sensor.
+    pub hellos: hello::Limits,
+}
+
 /// See the module.
 pub struct Observer {
     shared: Shared,
@@ -63,10 +81,11 @@ pub struct Observer {
     found: tokio::sync::mpsc::Receiver<Found>,
     discovery: JoinHandle<()>,
     swept: Instant,
+    clocks_read: Option<Instant>,
 }
 
 impl Observer {
-    /// Starts the sensors and the search for libraries, except those below the `ignored` paths.
+    /// Starts the sensors and the search for libraries.
     ///
     /// # Errors
     ///
@@ -74,10 +93,9 @@ impl Observer {
     pub fn start(
         shared: Shared,
         recorder: Option<Recorder<BufWriter<File>>>,
-        ignored: &[PathBuf],
-        hellos: hello::Limits,
+        scope: &Scope,
     ) -> Result<Self, ObserveError> {
-        let sensors = Sensors::start(&mut shared.lock().status);
+        let sensors = Sensors::start(&mut shared.lock().status, scope.cgroup.as_deref());
         if sensors.handshake.is_none() {
             let reason = shared
                 .lock()
@@ -90,16 +108,17 @@ impl Observer {
         let (requests, asked) = mpsc::channel();
         let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
         let discovery =
-            discover::spawn(asked, finds, ignored.to_vec()).map_err(ObserveError::Thread)?;
+            discover::spawn(asked, finds, scope.ignored.clone()).map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,
-            hellos: Tracker::new(hellos),
+            hellos: Tracker::new(scope.hellos),
             recorder,
             requests,
             found,
             discovery,
             swept: Instant::now(),
+            clocks_read: None,
         })
     }
 
@@ -178,26 +197,39 @@ impl Observer {
                 failed.get_or_insert(error);
             }
         }
+        if self.clocks_read.is_none_or(|read| read.elapsed() >= CLOCKS)
+            && let Some(clock) = host::clock::read()
+        {
+            self.clocks_read = Some(Instant::now());
+            let event = Event::Clock(clock);
+            pipeline.push(&event);
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(event.bytes())
+            {
+                failed.get_or_insert(error);
+            }
+        }
         let mut take = |sensor: Sensor, bytes: &[u8]| {
             let health = status.sensor_mut(sensor);
             health.events += 1;
             match Event::decode(bytes) {
                 Ok(event) => {
+                    let event = event.sealed();
                     if let Event::Exec(exec) = event {
                         // The receiver lives as long as the thread; its end is seen elsewhere.
                         let _ = requests.send(Request::Exec(exec.tgid));
                     }
                     pipeline.push(&event);
+                    if let Some(recorder) = recorder
+                        && let Err(error) = recorder.event(event.bytes())
+                    {
+                        failed.get_or_insert(error);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(reason = %error, "event not understood");
                     health.lost += 1;
                 }
-            }
-            if let Some(recorder) = recorder
-                && let Err(error) = recorder.event(bytes)
-            {
-                failed.get_or_insert(error);
             }
         };
         for _ in 0..BATCHES {
@@ -224,6 +256,7 @@ impl Observer {
             self.swept = Instant::now();
             status.open_handshakes = open;
             self.sensors.account(status);
+            tell_alerts(pipeline);
             // What was recorded survives a kill, but for the last second.
             if let Some(recorder) = recorder
                 && let Err(error) = recorder.flush()
@@ -297,6 +330,30 @@ impl Observer {
                 .map_err(ObserveError::Record)?;
         }
         Ok(())
+    }
+}
+
+/// One line for each alert that began or ended.
+fn tell_alerts(pipeline: &mut Pipeline) {
+    let changes = pipeline.stats.peers.judge(pipeline.now_ns());
+    let more = changes.len().saturating_sub(MAX_TOLD);
+    for Change { key, before, after } in changes.into_iter().take(MAX_TOLD) {
+        let (peer, role) = (&key.peer, key.role.label());
+        match (before, after) {
+            (_, Some(topic)) => {
+                let sums = pipeline.stats.peers.get(&key);
+                let advice = sums.and_then(|sums| advice(pipeline, &key, sums));
+                let (reason, advice) = (topic.label(), advice.unwrap_or_default());
+                tracing::warn!(%peer, role, reason, advice, "sessions are not resumed");
+            }
+            (before, None) => {
+                let reason = before.map_or("", Topic::label);
+                tracing::info!(%peer, role, reason, "sessions are resumed again, or no more offered");
+            }
+        }
+    }
+    if more > 0 {
+        tracing::warn!(more, "further peers began or ceased to miss their sessions");
     }
 }
 
@@ -387,7 +444,7 @@ fn missing(plan: &Plan) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Basis, Field, Fields};
+    use crate::plan::{self, Basis, Field, Fields};
 
     #[test]
     fn a_plan_needs_phase_and_role() {
@@ -403,6 +460,7 @@ mod tests {
             free: None,
             error: None,
             fields,
+            session: plan::Session::default(),
             basis: Basis::ExportedAccessors,
             evidence: Vec::new(),
         };

@@ -1,7 +1,9 @@
 //! Events to sums: the engine, the naming and the statistics in one pure piece, fed by `run`, `watch` and `replay` alike.
 
 use crate::{
-    correlate::{Engine, Observation, Tracked},
+    clock::Clock,
+    correlate::{Bounds, Engine, Observation, Tracked},
+    diagnose::{Removal, ServiceFacts, ServiceId},
     event::Event,
     peers::Naming,
     stats::{Limits, Stats},
@@ -15,17 +17,20 @@ pub struct Pipeline {
     pub naming: Naming,
     /// The sums so far.
     pub stats: Stats,
+    /// The host's clock.
+    pub clock: Clock,
     now_ns: u64,
 }
 
 impl Pipeline {
     /// An empty pipeline.
     #[must_use]
-    pub fn new(limits: Limits, max_connections: usize, naming: Naming) -> Self {
+    pub fn new(limits: Limits, bounds: Bounds, naming: Naming) -> Self {
         Self {
-            engine: Engine::new(max_connections),
+            engine: Engine::new(bounds),
             naming,
             stats: Stats::new(limits),
+            clock: Clock::default(),
             now_ns: 0,
         }
     }
@@ -37,8 +42,12 @@ impl Pipeline {
             engine,
             naming,
             stats,
+            clock,
             ..
         } = self;
+        if let Event::Clock(event) = event {
+            clock.take(event);
+        }
         engine.push(event, &mut |seen: Observation| stats.observe(&seen, naming));
     }
 
@@ -57,6 +66,18 @@ impl Pipeline {
     #[must_use]
     pub const fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    /// Sessions taken out of caches before their time, by [`Removal`].
+    #[must_use]
+    pub const fn removed(&self) -> &[u64; Removal::ALL.len()] {
+        self.engine.removed()
+    }
+
+    /// What is known of a service.
+    #[must_use]
+    pub fn service(&self, service: ServiceId) -> ServiceFacts {
+        self.engine.service(service)
     }
 
     /// Sizes and losses of the engine's tables.

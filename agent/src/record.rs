@@ -15,7 +15,7 @@ use crate::{
     status::Status,
 };
 
-const MAGIC: &[u8] = b"reprise recording 2\n";
+const MAGIC: &[u8] = b"reprise recording 3\n";
 /// Payload is one event as the ABI lays it out.
 const TAG_EVENT: u8 = b'E';
 /// Payload is a [`Status`] as JSON.

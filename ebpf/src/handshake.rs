@@ -7,6 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const HANDSHAKE: u32 = 1;
 /// `Header::kind` of [`ExecEvent`].
 pub const EXEC: u32 = 2;
+/// `Header::kind` of [`ForgetEvent`].
+pub const FORGET: u32 = 3;
 
 /// Libraries that can be observed at one time: entries of the map of [`Layout`]s.
 pub const MAX_LIBRARIES: u32 = 256;
@@ -60,6 +62,10 @@ pub struct Layout {
     pub rwstate: Field,
     /// The client's random, 32 bytes.
     pub client_random: Field,
+    /// Pointer to the session.
+    pub session: Field,
+    /// What a session keeps.
+    pub session_fields: SessionFields,
     /// Offset of `flags` in the BIO object; [`crate::ABSENT`] where not known.
     pub bio_flags: u32,
     /// A constant of [`family`].
@@ -68,6 +74,20 @@ pub struct Layout {
     pub wants: u32,
     /// Bits of [`hook`].
     pub hook: u32,
+}
+
+/// Where a session keeps what is read, bytes; [`crate::ABSENT`] where not known.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SessionFields {
+    /// When it began, eight bytes.
+    pub time: u32,
+    /// How long it lives, eight bytes.
+    pub timeout: u32,
+    /// Its ID, 32 bytes.
+    pub id: u32,
+    /// Length of the ID, of which four bytes are read.
+    pub id_length: u32,
 }
 
 /// How a library tells the state of a handshake.
@@ -86,6 +106,34 @@ pub mod hook {
     pub const ROLE_IN_ARGUMENT: u32 = 1;
     /// Its exits are returns: the result is in its register there.
     pub const RETURNS: u32 = 2;
+    /// The end of sessions is probed: one that the server looked up and turned down is seen.
+    pub const LOOKUPS: u32 = 4;
+}
+
+/// When a session began and how long it lives, as the library keeps both: seconds, or nanoseconds from OpenSSL 3.2 on.
+#[repr(C)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct SessionAge {
+    /// By the process's wall clock; 0 where not read.
+    pub time: u64,
+    /// Lifetime.
+    pub timeout: u64,
+}
+
+/// A session's ID. Raw only between kernel and agent, which puts its hash in its place at once.
+#[repr(C)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct SessionId {
+    /// The ID; after the agent took it, the first eight bytes of its SHA-256, then zeroes.
+    pub bytes: [u8; 32],
+    /// Length of the ID, bytes; 0 where there is none.
+    pub length: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// One handshake, sent once, at its end.
@@ -128,6 +176,15 @@ pub struct HandshakeEvent {
     pub client_random: [u8; 32],
     /// The connection it ran on; valid unless [`socket_source::NONE`].
     pub socket: Socket,
+    /// The session it made or resumed; zeroes unless it completed.
+    pub session: SessionAge,
+    /// ID of that session.
+    pub session_id: SessionId,
+    /// A session that the server let go inside a drive: where that was before it answered, one that it looked up and turned
+    /// down. Zeroes where there was none.
+    pub found: SessionAge,
+    /// When that was, nanoseconds of `CLOCK_MONOTONIC`.
+    pub found_ns: u64,
 }
 
 /// [`HandshakeEvent::reason`] of an error whose number means something else in OpenSSL.
@@ -177,6 +234,34 @@ pub mod flag {
     pub const SOCKET_CLOSED: u32 = 2;
     /// `client_random` was read.
     pub const RANDOM: u32 = 4;
+    /// A session that was turned down would have been seen: without one there was none to be found.
+    pub const LOOKUPS: u32 = 8;
+}
+
+/// A session was taken out of a cache (`SSL_CTX_remove_session`), not inside a client's handshake.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ForgetEvent {
+    /// When.
+    pub header: Header,
+    /// Process, in the initial PID namespace.
+    pub tgid: u32,
+    /// A constant of [`forgot`].
+    pub how: u32,
+    /// Its age.
+    pub session: SessionAge,
+    /// Its ID.
+    pub session_id: SessionId,
+}
+
+/// What the process was doing when it forgot a session.
+pub mod forgot {
+    /// Freeing a connection: one that ended without `close_notify`.
+    pub const FREEING: u32 = 1;
+    /// Driving a server's handshake: an alert, or a session beyond its lifetime.
+    pub const DRIVING: u32 = 2;
+    /// Something else: the application asked for it.
+    pub const ELSE: u32 = 3;
 }
 
 /// A process executed a new program.
@@ -227,6 +312,10 @@ pub struct Open {
     pub role: u32,
     /// The connection.
     pub socket: Socket,
+    /// See [`HandshakeEvent::found`].
+    pub found: SessionAge,
+    /// See [`HandshakeEvent::found_ns`].
+    pub found_ns: u64,
 }
 
 /// Index into the per-CPU counters of ways to lose something.
@@ -281,7 +370,8 @@ impl ErrorCookie {
 }
 
 const _: () = assert!(size_of::<Field>() == 16);
-const _: () = assert!(size_of::<Layout>() == 192);
-const _: () = assert!(size_of::<HandshakeEvent>() == 168);
+const _: () = assert!(size_of::<Layout>() == 224);
+const _: () = assert!(size_of::<HandshakeEvent>() == 248);
+const _: () = assert!(size_of::<ForgetEvent>() == 80);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
-const _: () = assert!(size_of::<Open>() == 96);
+const _: () = assert!(size_of::<Open>() == 120);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::alone;
 use crate::http::{self, Response};
 use crate::metrics::Metrics;
 use crate::poll::{PATIENCE, poll_until};
@@ -55,6 +56,12 @@ fn toolchain() -> Vec<OsString> {
         .collect()
 }
 
+/// Reads the packets of the tests' own sockets alone.
+fn own_sockets() -> Vec<OsString> {
+    let words = alone::cgroup().map(|own| [OsString::from("--cgroup"), own.into()]);
+    words.into_iter().flatten().collect()
+}
+
 /// A running agent; stopped when dropped.
 #[derive(Debug)]
 pub struct Agent {
@@ -83,6 +90,11 @@ impl Agent {
         args: impl IntoIterator<Item = S>,
     ) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        // What runs in another place may not have the same paths.
+        let sockets = match prefix {
+            [] => own_sockets(),
+            _ => Vec::new(),
+        };
         let mut command = match prefix {
             [] => Command::new(binary()),
             [program, words @ ..] => {
@@ -95,6 +107,7 @@ impl Agent {
             command
                 .args(["run", "--listen", &address.to_string()])
                 .args(toolchain())
+                .args(sockets)
                 .args(args),
         );
         let mut agent = Self { process, address };

@@ -6,11 +6,13 @@
 
 pub mod agent;
 pub mod alone;
+pub mod apache;
 pub mod browser;
 pub mod carriers;
 pub mod certificates;
 pub mod client;
 pub mod failure;
+pub mod fleet;
 pub mod host;
 pub mod http;
 pub mod libssl;

@@ -33,6 +33,39 @@ impl Sessions {
     }
 }
 
+/// How HAProxy is set up beyond the ordinary.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning<'a> {
+    /// Where it listens; a free port where not said.
+    pub port: Option<u16>,
+    /// `tune.ssl.cachesize`, blocks.
+    pub cache: u32,
+    /// `tune.ssl.lifetime`, seconds.
+    pub lifetime: u32,
+    /// Words of the `bind` line in place of those that the kind of sessions calls for.
+    pub versions: Option<&'a str>,
+    /// More words of it.
+    pub bind: &'a str,
+    /// More lines of the `defaults` section.
+    pub defaults: &'a str,
+    /// Command that it is started by.
+    pub under: &'a [&'a str],
+}
+
+impl Default for Tuning<'_> {
+    fn default() -> Self {
+        Self {
+            port: None,
+            cache: 20_000,
+            lifetime: 300,
+            versions: None,
+            bind: "",
+            defaults: "",
+            under: &[],
+        }
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -73,26 +106,36 @@ impl Server {
     /// HAProxy with a session cache; `extra` goes into the defaults section.
     #[must_use]
     pub fn haproxy_with(sessions: Sessions, extra: &str) -> Self {
-        let (port, directory) = (free_port(), scratch());
+        let tuning = Tuning {
+            defaults: extra,
+            ..Tuning::default()
+        };
+        Self::haproxy_tuned(sessions, &tuning)
+    }
+
+    /// HAProxy as `tuning` says.
+    #[must_use]
+    pub fn haproxy_tuned(sessions: Sessions, tuning: &Tuning<'_>) -> Self {
+        let (port, directory) = (tuning.port.unwrap_or_else(free_port), scratch());
         let bind = match sessions {
             Sessions::Ids => "ssl-max-ver TLSv1.2 no-tls-tickets",
             Sessions::OldTickets => "ssl-max-ver TLSv1.2",
             Sessions::Tickets => "ssl-min-ver TLSv1.3",
         };
+        let bind = tuning.versions.unwrap_or(bind);
         let certificate = ec().both.display();
         let config = format!(
-            "global\n  nbthread 2\n  tune.ssl.cachesize 20000\n  tune.ssl.lifetime 300\n\
-             defaults\n  mode http\n  timeout connect 5s\n  timeout server 20s\n  timeout client 20s\n{extra}\n\
-             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind}\n  \
-             http-request return status 200 content-type text/plain string ok\n"
+            "global\n  nbthread 2\n  tune.ssl.cachesize {}\n  tune.ssl.lifetime {}\n\
+             defaults\n  mode http\n  timeout connect 5s\n  timeout server 20s\n  timeout client 20s\n{}\n\
+             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind} {}\n  \
+             http-request return status 200 content-type text/plain string ok\n",
+            tuning.cache, tuning.lifetime, tuning.defaults, tuning.bind
         );
         let file = write(&directory, "haproxy.cfg", &config);
-        Self::start(
-            sessions,
-            port,
-            directory,
-            Command::new("haproxy").arg("-db").arg("-f").arg(file),
-        )
+        let mut words = tuning.under.iter().chain(&["haproxy"]);
+        let mut command = Command::new(words.next().unwrap_or(&"haproxy"));
+        command.args(words).arg("-db").arg("-f").arg(file);
+        Self::start(sessions, port, directory, &mut command)
     }
 
     /// HAProxy with a session cache.

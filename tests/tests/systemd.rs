@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reprise_tests::alone::hierarchy;
 use reprise_tests::process::fixture;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::observe;
@@ -13,14 +14,8 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").expect("failed to read the mounts");
-        let root = mounts.lines().find_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            let place = words.next()?;
-            (words.next() == Some("cgroup2")).then_some(place)
-        });
-        let root = root.expect("no cgroup v2 is mounted");
-        let path = Path::new(root).join(format!("reprise-test-{}", std::process::id()));
+        let root = hierarchy().expect("no cgroup v2 is mounted");
+        let path = root.join(format!("reprise-test-{}", std::process::id()));
         fs::create_dir(&path).expect("failed to create a cgroup");
         Self(path)
     }

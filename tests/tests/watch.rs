@@ -101,7 +101,7 @@ fn keys_in_a_real_terminal() {
             .is_some_and(|line| line.starts_with(SOURCES[5]))
     });
     watch.press("/reset\r");
-    watch.wait("filtered by cause", |screen| {
+    watch.wait("filtered by what is wrong", |screen| {
         clients(screen).len() == 1 && screen.contains("filter: reset")
     });
     watch.press("\r");

@@ -12,7 +12,9 @@ mod wire;
 
 use std::collections::VecDeque;
 
-use reprise_ebpf::handshake::{HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source};
+use reprise_ebpf::handshake::{
+    ForgetEvent, HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source,
+};
 
 pub use self::{
     cause::Cause,
@@ -21,10 +23,10 @@ pub use self::{
 };
 use self::{
     history::Histories,
-    offer::Given,
     wire::{Settled, Wires},
 };
 use crate::{
+    diagnose::{Evidence, Kept, Miss, Removal, ServiceFacts, ServiceId, Session, offered, taken},
     event::{Connection, Event},
     hello::{HelloEvent, end},
 };
@@ -109,6 +111,8 @@ pub struct Observation {
     pub conflict: bool,
     /// Told by the wire alone: no library that is observed made it.
     pub wire: bool,
+    /// Why the session offered was not resumed, where one was and was not.
+    pub miss: Option<Miss>,
 }
 
 /// What the engine keeps and what it had to forget.
@@ -126,6 +130,17 @@ pub struct Tracked {
     pub wires: usize,
     /// Those that did not wait to the end, for want of room.
     pub evicted_wires: u64,
+    /// Evidence for miss reasons.
+    pub evidence: Kept,
+}
+
+/// Sizes that bound the engine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections whose TCP history is remembered.
+    pub connections: usize,
+    /// Sessions and tickets remembered, of each kind.
+    pub sessions: usize,
 }
 
 /// See the module.
@@ -133,21 +148,27 @@ pub struct Tracked {
 pub struct Engine {
     histories: Histories,
     waiting: VecDeque<HandshakeEvent>,
+    /// Sessions that caches were told to forget: told of when the handshakes before them are concluded.
+    forgotten: VecDeque<ForgetEvent>,
     wires: Wires,
-    given: Given,
+    evidence: Evidence,
+    /// Sessions taken out of caches before their time, by [`Removal`].
+    removed: [u64; Removal::ALL.len()],
     now_ns: u64,
     unknown_role: u64,
 }
 
 impl Engine {
-    /// An engine that remembers TCP history of at most `max_connections` connections.
+    /// An engine that has seen nothing.
     #[must_use]
-    pub fn new(max_connections: usize) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
-            histories: Histories::new(max_connections),
+            histories: Histories::new(bounds.connections),
             waiting: VecDeque::new(),
+            forgotten: VecDeque::new(),
             wires: Wires::new(MAX_WAITING),
-            given: Given::new(),
+            evidence: Evidence::new(bounds.sessions),
+            removed: Default::default(),
             now_ns: 0,
             unknown_role: 0,
         }
@@ -167,13 +188,22 @@ impl Engine {
             Event::Hello(hello) => {
                 self.wires.record(hello);
             }
+            Event::Forget(forgotten) => {
+                if self.forgotten.len() >= MAX_WAITING {
+                    self.conclude_forgotten(u64::MAX);
+                }
+                self.forgotten.push_back(*forgotten);
+            }
+            Event::Clock(clock) => self.evidence.set_clock(clock.offset_ns),
             Event::Exec(_) | Event::Tick(_) => {}
         }
+        let settled_ns = self.now_ns.saturating_sub(SETTLE_NS);
         while let Some(oldest) = self.waiting.front()
             && oldest.header.time_ns.saturating_add(SETTLE_NS) <= self.now_ns
         {
             self.conclude_oldest(out);
         }
+        self.conclude_forgotten(settled_ns);
         self.conclude_wires(self.now_ns, out);
     }
 
@@ -182,6 +212,7 @@ impl Engine {
         while !self.waiting.is_empty() {
             self.conclude_oldest(out);
         }
+        self.conclude_forgotten(u64::MAX);
         self.conclude_wires(u64::MAX, out);
     }
 
@@ -195,6 +226,31 @@ impl Engine {
             unknown_role: self.unknown_role,
             wires: self.wires.len(),
             evicted_wires: self.wires.evicted(),
+            evidence: self.evidence.kept(),
+        }
+    }
+
+    /// Sessions taken out of caches before their time, by [`Removal`].
+    #[must_use]
+    pub const fn removed(&self) -> &[u64; Removal::ALL.len()] {
+        &self.removed
+    }
+
+    /// What is known of a service.
+    #[must_use]
+    pub fn service(&self, service: ServiceId) -> ServiceFacts {
+        self.evidence.service(service, self.now_ns)
+    }
+
+    /// Takes what was forgotten until `end_ns`.
+    fn conclude_forgotten(&mut self, end_ns: u64) {
+        while let Some(event) = self.forgotten.front()
+            && event.header.time_ns <= end_ns
+            && let Some(event) = self.forgotten.pop_front()
+        {
+            if let Some(removal) = self.evidence.forget(&event) {
+                self.removed[removal as usize] += 1;
+            }
         }
     }
 
@@ -202,6 +258,7 @@ impl Engine {
         let Some(event) = self.waiting.pop_front() else {
             return;
         };
+        self.conclude_forgotten(event.header.time_ns);
         let role = match event.role {
             role::SERVER => Role::Server,
             role::CLIENT => Role::Client,
@@ -235,7 +292,8 @@ impl Engine {
         };
         let completed = event.outcome == outcome::COMPLETED && event.hit != HIT_UNKNOWN;
         let on_wire = hello.and_then(|hello| hello.resumed());
-        out(Observation {
+        let session = Session::of(&event, hello.as_ref());
+        let seen = Observation {
             time_ns: event.header.time_ns,
             role,
             version: Version::from_wire(event.version),
@@ -250,14 +308,18 @@ impl Engine {
             hello,
             conflict: completed && on_wire.is_some_and(|on_wire| on_wire != resumed),
             wire: false,
-        });
+            miss: None,
+        };
+        out(self.diagnosed(seen, &session));
     }
 
-    /// What was offered; then what the server gave is known, too.
-    fn offer(&mut self, hello: &HelloEvent) -> Offer {
-        let offer = self.given.offer(hello);
-        self.given.note(hello);
-        offer
+    fn offer(&self, hello: &HelloEvent) -> Offer {
+        Offer::of(hello, |id| self.evidence.gave(id))
+    }
+
+    fn diagnosed(&mut self, seen: Observation, session: &Session) -> Observation {
+        let miss = self.evidence.take(&seen, session);
+        Observation { miss, ..seen }
     }
 
     /// Observes handshakes that ended on the wire and that no library has told of since.
@@ -278,7 +340,7 @@ impl Engine {
                 (end::COMPLETED | end::UNKNOWN, _) => continue,
                 (how, _) => End::Failed(cause::of_wire(how, retransmits)),
             };
-            out(Observation {
+            let seen = Observation {
                 time_ns: end_ns,
                 role,
                 version: Version::from_wire(u32::from(hello.version)),
@@ -293,8 +355,29 @@ impl Engine {
                 hello: Some(hello),
                 conflict: false,
                 wire: true,
-            });
+                miss: None,
+            };
+            out(self.diagnosed(seen, &Session::default()));
         }
+    }
+}
+
+impl Observation {
+    /// Key of the ticket that the client offered, and whether it was accepted; `None` without a ticket. Of several PSKs the
+    /// accepted one, or the first.
+    #[must_use]
+    pub fn ticket_key(&self) -> Option<(u32, bool)> {
+        let (Offer::Session(mechanism), End::Completed(resumption)) = (self.offer, self.end) else {
+            return None;
+        };
+        let hello = self.hello.as_ref()?;
+        let accepted = resumption == Resumption::Resumed;
+        let token = if accepted {
+            taken(hello, mechanism)
+        } else {
+            offered(hello, mechanism)
+        };
+        (token.key != 0).then_some((token.key, accepted))
     }
 }
 

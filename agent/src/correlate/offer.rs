@@ -12,18 +12,12 @@
 //! an offer is one that the server took, one that a server gave on this host, and one whose length is not that of the
 //! random ones. So an ID from elsewhere that nobody takes is not seen as an offer: an error to the safe side.
 
-use std::num::NonZeroUsize;
-
-use lru::LruCache;
-
-use crate::hello::{HelloEvent, flag};
+use crate::hello::{HelloEvent, Token, flag};
 
 /// TLS 1.3 on the wire.
 const TLS13: u16 = 0x0304;
 /// Length of a random legacy session ID (RFC 8446, appendix D.4).
 const RANDOM_ID: u32 = 32;
-/// Session IDs remembered as given on this host.
-const MAX_GIVEN: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 
 /// How a session is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,42 +57,27 @@ pub enum Offer {
     Session(Mechanism),
 }
 
-/// Session IDs that servers gave on this host, as hashes; the oldest is forgotten first.
-#[derive(Debug)]
-pub(super) struct Given(LruCache<u64, ()>);
-
-impl Given {
-    pub(super) fn new() -> Self {
-        Self(LruCache::new(MAX_GIVEN))
-    }
-
-    /// Notes the ID of a session that was begun.
-    pub(super) fn note(&mut self, hello: &HelloEvent) {
-        if hello.version < TLS13 && hello.given_id.length > 0 {
-            self.0.put(hello.given_id.hash, ());
-        }
-    }
-
-    /// What the ClientHello offered.
-    pub(super) fn offer(&self, hello: &HelloEvent) -> Offer {
+impl Offer {
+    /// What the ClientHello offered; `gave` says of a session ID whether a server on this host gave it.
+    pub(super) fn of(hello: &HelloEvent, gave: impl FnOnce(&Token) -> bool) -> Self {
         if !hello.has(flag::OFFER_READ) {
-            return Offer::Unknown;
+            return Self::Unknown;
         }
         let id = hello.session_id;
         if hello.identity_count > 0 {
-            Offer::Session(Mechanism::Psk)
+            Self::Session(Mechanism::Psk)
         } else if hello.ticket.length > 0 {
-            Offer::Session(Mechanism::Ticket)
+            Self::Session(Mechanism::Ticket)
         } else if id.length > 0
             && hello.version < TLS13
             && (hello.offered_version < TLS13
                 || hello.has(flag::ID_ECHOED)
                 || id.length != RANDOM_ID
-                || self.0.contains(&id.hash))
+                || gave(&id))
         {
-            Offer::Session(Mechanism::SessionId)
+            Self::Session(Mechanism::SessionId)
         } else {
-            Offer::Nothing
+            Self::Nothing
         }
     }
 }

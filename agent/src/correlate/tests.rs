@@ -6,15 +6,20 @@ use proptest::prelude::*;
 use reprise_ebpf::{
     Header, Socket,
     handshake::{
-        self, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, flag, outcome, role, socket_source,
+        self, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, SessionAge, SessionId, flag, outcome,
+        role, socket_source,
     },
     tcp::{self, TcpEvent},
 };
 
-use super::{Cause, End, Engine, Observation, Resumption, Role, SETTLE_NS, Version};
+use super::{Bounds, Cause, End, Engine, Observation, Resumption, Role, SETTLE_NS, Version};
 use crate::event::Event;
 
 const MS: u64 = 1_000_000;
+const BOUNDS: Bounds = Bounds {
+    connections: 1024,
+    sessions: 1024,
+};
 
 fn socket(port: u16) -> Socket {
     let words = |last: u16| {
@@ -34,7 +39,7 @@ fn handshake(port: u16, begin: u64, end: u64) -> HandshakeEvent {
     HandshakeEvent {
         header: Header {
             kind: handshake::HANDSHAKE,
-            size: 168,
+            size: 248,
             time_ns: end,
         },
         ssl: 0x1000,
@@ -54,6 +59,10 @@ fn handshake(port: u16, begin: u64, end: u64) -> HandshakeEvent {
         comm: [0; 16],
         client_random: [0; 32],
         socket: socket(port),
+        session: SessionAge::default(),
+        session_id: SessionId::default(),
+        found: SessionAge::default(),
+        found_ns: 0,
     }
 }
 
@@ -71,7 +80,7 @@ fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
 }
 
 fn run(events: &[Event]) -> Vec<Observation> {
-    let mut engine = Engine::new(1024);
+    let mut engine = Engine::new(BOUNDS);
     let mut out = Vec::new();
     for event in events {
         engine.push(event, &mut |seen| out.push(seen));
@@ -103,7 +112,10 @@ fn what_was_not_read_is_neither_full_nor_resumed() {
 
 #[test]
 fn waits_for_tcp_events_that_arrive_later() {
-    let mut engine = Engine::new(16);
+    let mut engine = Engine::new(Bounds {
+        connections: 16,
+        ..BOUNDS
+    });
     let mut out = Vec::new();
     let mut push = |event| engine.push(&event, &mut |seen| out.push(seen));
     push(Event::Handshake(handshake(1, 10 * MS, 900 * MS)));
@@ -171,7 +183,10 @@ fn causes_follow_the_strongest_evidence() {
 
 #[test]
 fn histories_are_bounded_and_evictions_counted() {
-    let mut engine = Engine::new(8);
+    let mut engine = Engine::new(Bounds {
+        connections: 8,
+        ..BOUNDS
+    });
     for port in 1..=20 {
         engine.push(
             &Event::Tcp(tcp_event(tcp::RETRANSMIT, port, MS)),
@@ -187,7 +202,10 @@ fn histories_are_bounded_and_evictions_counted() {
 fn unknown_role_is_counted_not_guessed() {
     let mut event = handshake(1, MS, 2 * MS);
     event.role = role::UNKNOWN;
-    let mut engine = Engine::new(8);
+    let mut engine = Engine::new(Bounds {
+        connections: 8,
+        ..BOUNDS
+    });
     engine.push(&Event::Handshake(event), &mut |_| {});
     engine.finish(&mut |_| panic!("an observation without a role"));
     assert_eq!(engine.tracked().unknown_role, 1);

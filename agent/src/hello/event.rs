@@ -35,6 +35,8 @@ pub struct HelloEvent {
     pub socket: Socket,
     /// When the ClientHello passed, nanoseconds of `CLOCK_MONOTONIC`.
     pub begin_ns: u64,
+    /// When the ServerHello passed, nanoseconds; 0 where none was read.
+    pub answer_ns: u64,
     /// `random` of the ClientHello; the second one repeats it (RFC 8446, section 4.1.2).
     pub client_random: [u8; 32],
     /// Session ID offered.
@@ -136,6 +138,7 @@ impl HelloEvent {
             cookie: 0,
         },
         begin_ns: 0,
+        answer_ns: 0,
         client_random: [0; 32],
         session_id: Token::NONE,
         ticket: Token::NONE,
@@ -189,4 +192,4 @@ impl Token {
     };
 }
 
-const _: () = assert!(size_of::<HelloEvent>() == 272);
+const _: () = assert!(size_of::<HelloEvent>() == 280);

@@ -110,7 +110,7 @@ impl Flights {
     }
 
     fn item(&mut self, item: Item, from_client: bool, incoming: bool) -> Option<u8> {
-        let event = &mut self.event;
+        let (event, last_ns) = (&mut self.event, self.last_ns);
         match item {
             Item::Handshake(bytes) => {
                 let side = if from_client {
@@ -121,7 +121,12 @@ impl Flights {
                 side.messages
                     .push(&bytes, &mut |kind, body| match (kind, from_client) {
                         (kind::CLIENT_HELLO, true) => parse::client_hello(body, event),
-                        (kind::SERVER_HELLO, false) => parse::server_hello(body, event),
+                        (kind::SERVER_HELLO, false) => {
+                            parse::server_hello(body, event);
+                            if event.has(flag::ANSWER_READ) && event.answer_ns == 0 {
+                                event.answer_ns = last_ns;
+                            }
+                        }
                         (kind::NEW_SESSION_TICKET, false) => {
                             parse::new_session_ticket(body, event);
                         }

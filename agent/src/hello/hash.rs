@@ -9,8 +9,9 @@ const KEY_NAME: usize = 16;
 /// Length of a session ID, and of a PSK identity that is one (OpenSSL without tickets): not encrypted, so it names no key.
 const STATEFUL: usize = 32;
 
-/// First eight bytes of the SHA-256.
-pub(super) fn short(bytes: &[u8]) -> u64 {
+/// First eight bytes of the SHA-256: what stands in place of an ID or a ticket.
+#[must_use]
+pub fn short(bytes: &[u8]) -> u64 {
     let digest: [u8; 32] = Sha256::digest(bytes).into();
     let [a, b, c, d, e, f, g, h, ..] = digest;
     u64::from_be_bytes([a, b, c, d, e, f, g, h])

@@ -19,8 +19,11 @@ use reprise_ebpf::{
 };
 use zerocopy::FromBytes as _;
 
-pub use self::event::{HELLO, HelloEvent, IDENTITIES, Token, end, flag};
 use self::flights::Flights;
+pub use self::{
+    event::{HELLO, HelloEvent, IDENTITIES, Token, end, flag},
+    hash::short as short_hash,
+};
 use crate::event::DecodeError;
 
 /// How long a connection may be silent in its first flight before it is given up, nanoseconds: longer than any timeout of a

@@ -5,9 +5,11 @@ use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 use serde::Serialize;
 
 use crate::{
-    correlate::{Cause, Resumption},
+    advice::advice,
+    correlate::{Cause, Mechanism, Resumption},
+    diagnose::Reason,
     observed::Observed,
-    status::{Library, Reason, Sensor, Status, Uncovered},
+    status::{self, Library, Sensor, Status, Uncovered},
 };
 
 /// One peer, as `/api/v1/peers` lists it.
@@ -22,6 +24,28 @@ pub(super) struct PeerRow {
     /// Resumed share over the window; null with no handshake in it that is known to be either.
     resume_ratio: Option<f64>,
     failures: BTreeMap<&'static str, u64>,
+    /// Sessions offered, by mechanism.
+    offers: BTreeMap<&'static str, Offered>,
+    /// Completed handshakes without an offer.
+    not_offered: u64,
+    /// Missed offers by diagnosed reason.
+    misses: BTreeMap<&'static str, u64>,
+    /// The alert that stands.
+    alert: Option<Alert>,
+}
+
+#[derive(Debug, Serialize)]
+struct Offered {
+    accepted: u64,
+    missed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Alert {
+    /// A miss reason, or `never_offered`.
+    reason: &'static str,
+    /// Reason and remedy in words.
+    advice: String,
 }
 
 /// At most `limit` peers, those with the most handshakes that were not resumed.
@@ -49,6 +73,24 @@ pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
                 .filter(|cause| sums.failures[*cause as usize] > 0)
                 .map(|cause| (cause.label(), sums.failures[cause as usize]))
                 .collect(),
+            offers: Mechanism::ALL
+                .into_iter()
+                .map(|mechanism| (mechanism, sums.offers.offered[mechanism as usize]))
+                .filter(|(_, [accepted, missed])| accepted + missed > 0)
+                .map(|(mechanism, [accepted, missed])| {
+                    (mechanism.label(), Offered { accepted, missed })
+                })
+                .collect(),
+            not_offered: sums.offers.not_offered,
+            misses: Reason::ALL
+                .into_iter()
+                .filter(|reason| sums.offers.misses[*reason as usize] > 0)
+                .map(|reason| (reason.label(), sums.offers.misses[reason as usize]))
+                .collect(),
+            alert: sums.alert.map(|topic| Alert {
+                reason: topic.label(),
+                advice: advice(&observed.pipeline, key, sums).unwrap_or_default(),
+            }),
         })
         .collect()
 }
@@ -59,7 +101,7 @@ pub(super) struct AgentStatus {
     version: &'static str,
     ready: bool,
     not_ready_reason: Option<String>,
-    sensors: BTreeMap<&'static str, crate::status::Health>,
+    sensors: BTreeMap<&'static str, status::Health>,
     libraries_observed: usize,
     open_handshakes: u64,
 }
@@ -104,7 +146,7 @@ struct LibraryRow<'a> {
 
 #[derive(Debug, Serialize)]
 struct UncoveredRow<'a> {
-    reason: Reason,
+    reason: status::Reason,
     #[serde(flatten)]
     uncovered: &'a Uncovered,
     remedy: &'static str,

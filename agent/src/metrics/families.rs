@@ -2,6 +2,7 @@
 
 mod agent;
 mod handshakes;
+mod misses;
 mod peers;
 
 use std::fmt;
@@ -26,8 +27,16 @@ pub(super) fn encode(
         handshakes::handshakes(stats, encoder)?;
         if status.sensor(Sensor::Hello).attached {
             handshakes::offers(stats, encoder)?;
+            misses::misses(stats, encoder)?;
+            if status.sensor(Sensor::Handshake).attached {
+                misses::removals(pipeline, encoder)?;
+            }
         }
-        peers::peers(stats, pipeline.now_ns(), encoder)?;
+        let rows = peers::rows(stats);
+        peers::peers(&rows, stats, pipeline.now_ns(), encoder)?;
+        if status.sensor(Sensor::Hello).attached {
+            misses::peers(&rows, encoder)?;
+        }
         if status.sensor(Sensor::Tcp).attached {
             handshakes::loss(stats, encoder)?;
         }

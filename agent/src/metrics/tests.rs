@@ -2,16 +2,20 @@
 
 use std::fs;
 
+use zerocopy::FromZeros as _;
+
 use super::{Format, Page};
 use crate::{
+    clock::ClockEvent,
     correlate::{
-        Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
+        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
     },
+    diagnose::{Miss, Reason as MissReason},
     event::{Connection, Event},
     observed::{Observed, Shared},
     peers::{Groups, Naming},
     pipeline::Pipeline,
-    stats::Limits,
+    stats::{Limits, Thresholds},
     status::{Coverage, Library, Reason, Sensor, Status, Uncovered, Verdict},
 };
 
@@ -26,8 +30,17 @@ fn observed() -> Observed {
     let limits = Limits {
         max_peers: 2,
         window_ns: 300_000 * MS,
+        thresholds: Thresholds {
+            miss_ratio: 0.4,
+            min_offers: 1,
+        },
     };
-    let mut pipeline = Pipeline::new(limits, 16, naming.clone());
+    let bounds = Bounds {
+        connections: 16,
+        sessions: 16,
+    };
+    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+    pipeline.push(&Event::Clock(ClockEvent::new_zeroed()));
     pipeline.push(&Event::Tick(10_000 * MS));
     let seen = |client: &str, end, retransmits| Observation {
         time_ns: 10_000 * MS,
@@ -47,6 +60,12 @@ fn observed() -> Observed {
         hello: None,
         conflict: false,
         wire: false,
+        miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+            reason: MissReason::Evicted,
+            age_ns: None,
+            lifetime_ns: None,
+            service: None,
+        }),
     };
     let lost = Retransmits {
         handshake: 2,
@@ -68,6 +87,8 @@ fn observed() -> Observed {
     ] {
         pipeline.stats.observe(&one, &naming);
     }
+    pipeline.stats.ticket_keys.add(0x00ab_cdef, true);
+    let _ = pipeline.stats.peers.judge(10_000 * MS);
     let mut status = Status {
         scanned: true,
         libraries: vec![Library {

@@ -27,6 +27,7 @@ mod nameless;
 mod no_plan;
 mod pages;
 mod points;
+mod session;
 mod shape;
 mod statem;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use carrier::{Carrier, by_text, defines_tls, needed_crypto};
 pub use field::Field;
 pub use no_plan::NoPlan;
 pub use pages::Bytes;
+pub use session::Session;
 
 use elf::{Image, Tables};
 use pages::Pages;
@@ -79,6 +81,8 @@ pub struct Plan {
     pub error: Option<ErrorProbe>,
     /// Where the connection object keeps what is read.
     pub fields: Fields,
+    /// Where sessions keep what is read, and where they end.
+    pub session: Session,
     /// What tells how far a handshake is.
     pub basis: Basis,
     /// What each part of the plan rests on, for people: `(part, evidence)`.
@@ -217,6 +221,11 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         .as_ref()
         .and_then(|image| points::error_probe(isa, image, true))
         .or_else(|| points::error_probe(isa, &ssl, false));
+    let session = match drives.fields.handshake {
+        // BoringSSL's sessions are built otherwise.
+        Some(_) => Session::default(),
+        None => session::decode(isa, &ssl, &mut evidence),
+    };
     Ok(Plan {
         version: crypto
             .as_ref()
@@ -231,6 +240,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
         free,
         error,
         fields: drives.fields,
+        session,
         basis: drives.basis,
         evidence,
     })

@@ -20,7 +20,7 @@ use reprise_ebpf::{
     ABSENT, Header,
     handshake::{
         ErrorCookie, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, MAX_LIBRARIES, Open,
-        OpenKey, cookie, family, hook, outcome,
+        OpenKey, SessionAge, SessionFields, SessionId, cookie, family, hook, outcome,
     },
 };
 use zerocopy::IntoBytes as _;
@@ -123,7 +123,14 @@ impl HandshakeSensor {
             .override_global("PROCESS_EXEC", exec.as_bytes(), true)
             .load(OBJECT)
             .map_err(|source| SensorError::Load(Box::new(source)))?;
-        for probe in ["hs_exit", "hs_error", "hs_free", "hs_enter"] {
+        for probe in [
+            "hs_exit",
+            "hs_error",
+            "hs_free",
+            "hs_found",
+            "hs_forget",
+            "hs_enter",
+        ] {
             program::<&mut UProbe>(&mut ebpf, probe)?
                 .load()
                 .map_err(|source| refused(probe, source))?;
@@ -295,6 +302,14 @@ fn points<'a>(
     {
         points.push(("hs_error", file, error.point, error_cookie(plan, error)));
     }
+    for (probe, point) in [
+        ("hs_found", plan.session.end),
+        ("hs_forget", plan.session.removal),
+    ] {
+        if let Some(point) = point {
+            points.push((probe, ssl, point, cookie(place, 0)));
+        }
+    }
     if let Some(free) = plan.free {
         points.push(("hs_free", ssl, free, cookie(place, 0)));
     }
@@ -329,6 +344,10 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
         comm: [0; 16],
         client_random: [0; 32],
         socket: open.socket,
+        session: SessionAge::default(),
+        session_id: SessionId::default(),
+        found: open.found,
+        found_ns: open.found_ns,
     }
 }
 
@@ -374,6 +393,11 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         Hook::DoHandshake => hook::RETURNS,
         Hook::StateMachine | Hook::MethodTable => 0,
     };
+    let session = &plan.session;
+    let lookups = match session.end {
+        Some(_) => hook::LOOKUPS,
+        None => 0,
+    };
     zerocopy::transmute!(Layout {
         state: at(fields.state.or(fields.legacy_state).or(fields.step)),
         hand_state: at(fields.hand_state),
@@ -386,10 +410,17 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         wbio: at(fields.wbio),
         rwstate: at(fields.rwstate),
         client_random: at(fields.client_random),
+        session: at(session.pointer),
+        session_fields: SessionFields {
+            time: session.time.unwrap_or(ABSENT),
+            timeout: session.timeout.unwrap_or(ABSENT),
+            id: session.id.unwrap_or(ABSENT),
+            id_length: session.id_length.unwrap_or(ABSENT),
+        },
         bio_flags: fields.bio_flags.unwrap_or(ABSENT),
         family,
         wants,
-        hook: role | exits,
+        hook: role | exits | lookups,
     })
 }
 

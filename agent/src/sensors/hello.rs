@@ -1,5 +1,7 @@
 //! The `hello` sensor: the first flight of every TLS connection on the host, from the packets of its socket.
 
+use std::{fs::File, path::Path};
+
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray},
@@ -33,9 +35,9 @@ pub struct HelloSensor {
 }
 
 impl HelloSensor {
-    pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
-        let root = cgroup::root().map_err(SensorError::Cgroup);
-        let started = root.and_then(|root| {
+    pub(super) fn start(status: &mut Status, cgroup: Option<&Path>) -> Result<Self, SensorError> {
+        let cgroup = cgroup.map_or_else(cgroup::root, File::open);
+        let started = cgroup.map_err(SensorError::Cgroup).and_then(|cgroup| {
             let mut ebpf = EbpfLoader::new()
                 .load(OBJECT)
                 .map_err(|source| SensorError::Load(Box::new(source)))?;
@@ -53,7 +55,7 @@ impl HelloSensor {
             };
             for (probe, direction) in PROBES {
                 program::<&mut CgroupSkb>(&mut ebpf, probe)?
-                    .attach(&root, direction, mode)
+                    .attach(&cgroup, direction, mode)
                     .map_err(|source| refused(probe, source))?;
             }
             Ok(Self {

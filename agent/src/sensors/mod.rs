@@ -11,7 +11,7 @@ pub mod tcp;
 pub mod tracefs;
 pub mod tracepoint;
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use aya::{
     Ebpf,
@@ -106,14 +106,15 @@ pub struct Sensors {
 
 impl Sensors {
     /// Loads and attaches all that works here; `status` says what does not, and why.
-    pub fn start(status: &mut Status) -> Self {
+    /// Packets are read of the sockets in `cgroup` and below, of all where there is none.
+    pub fn start(status: &mut Status, cgroup: Option<&Path>) -> Self {
         let ahead = Ahead::send();
         let handshake = HandshakeSensor::start(status)
             .and_then(|sensor| cleared(ahead.effects()).map(|()| sensor));
         let handshake = settle(Sensor::Handshake, handshake, status);
         let tcp = TcpSensor::start(status);
         let tcp = settle(Sensor::Tcp, tcp, status);
-        let hello = HelloSensor::start(status);
+        let hello = HelloSensor::start(status, cgroup);
         let hello = settle(Sensor::Hello, hello, status);
         Self {
             handshake,
@@ -166,7 +167,7 @@ pub fn tracepoints() -> impl Iterator<Item = (Sensor, Tracepoint)> {
 #[must_use]
 pub fn rehearse() -> Status {
     let mut status = Status::default();
-    drop(Sensors::start(&mut status));
+    drop(Sensors::start(&mut status, None));
     status
 }
 

@@ -1,18 +1,25 @@
 //! Sums over observations: what `/metrics`, `watch` and the API show. Pure; bounded by [`Limits`].
 
+mod alert;
 mod histogram;
 mod history;
+mod keys;
+mod offers;
 mod peers;
 mod window;
 
 pub use self::{
+    alert::{Thresholds, Topic},
     histogram::{BOUNDS, Histogram},
     history::{History, SLOT_NS},
-    peers::{PeerKey, PeerStats, PeerTable},
+    keys::TicketKeys,
+    offers::{Offers, Recent},
+    peers::{Change, PeerKey, PeerStats, PeerTable},
     window::Window,
 };
 use crate::{
     correlate::{Cause, End, Mechanism, Observation, Offer, Resumption, Role, Version},
+    diagnose::Reason,
     peers::Naming,
 };
 
@@ -23,6 +30,8 @@ pub struct Limits {
     pub max_peers: usize,
     /// Length of the window behind ratios, nanoseconds.
     pub window_ns: u64,
+    /// When misses are an alert.
+    pub thresholds: Thresholds,
 }
 
 /// One sum per role and per something.
@@ -45,6 +54,10 @@ pub struct Stats {
     pub with_loss: ByRole<[u64; 2]>,
     /// Completed handshakes whose ClientHello offered a session, by role and mechanism: accepted, missed.
     pub offers: ByRole<[[u64; 2]; Mechanism::ALL.len()]>,
+    /// Missed offers by role, mechanism and reason.
+    pub misses: ByRole<[[u64; Reason::ALL.len()]; Mechanism::ALL.len()]>,
+    /// Tickets offered to servers here, by key.
+    pub ticket_keys: TicketKeys,
     /// Completed handshakes whose ClientHello offered none, by role.
     pub not_offered: ByRole<u64>,
     /// Handshakes of which wire and library say different things.
@@ -55,6 +68,7 @@ pub struct Stats {
     pub history: ByRole<History>,
     /// Per peer.
     pub peers: PeerTable,
+    window_ns: u64,
 }
 
 impl Stats {
@@ -69,11 +83,14 @@ impl Stats {
             retransmits: Default::default(),
             with_loss: Default::default(),
             offers: Default::default(),
+            misses: Default::default(),
+            ticket_keys: TicketKeys::new(),
             not_offered: Default::default(),
             conflicts: 0,
             wire: 0,
             history: Default::default(),
             peers: PeerTable::new(limits),
+            window_ns: limits.window_ns,
         }
     }
 
@@ -93,15 +110,9 @@ impl Stats {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
                 self.library_ns[role][resumption as usize] += seen.library_ns;
-                self.peers.completed(peer, resumption, seen.time_ns);
-                match seen.offer {
-                    Offer::Unknown => {}
-                    Offer::Nothing => self.not_offered[role] += 1,
-                    Offer::Session(mechanism) => {
-                        let missed = usize::from(resumption == Resumption::Full);
-                        self.offers[role][mechanism as usize][missed] += 1;
-                    }
-                }
+                let sums = self.peers.completed(peer, resumption, seen.time_ns);
+                sums.offers.add(seen, self.window_ns);
+                self.offer(seen, resumption);
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
@@ -121,6 +132,26 @@ impl Stats {
         if sent.any() {
             let failed = usize::from(matches!(seen.end, End::Failed(_)));
             self.with_loss[role][failed] += 1;
+        }
+    }
+    fn offer(&mut self, seen: &Observation, resumption: Resumption) {
+        let role = seen.role as usize;
+        match (seen.offer, resumption) {
+            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => {}
+            (Offer::Nothing, _) => self.not_offered[role] += 1,
+            (Offer::Session(mechanism), _) => {
+                let missed = resumption == Resumption::Full;
+                self.offers[role][mechanism as usize][usize::from(missed)] += 1;
+                if missed {
+                    let reason = seen.miss.map_or(Reason::Unknown, |miss| miss.reason);
+                    self.misses[role][mechanism as usize][reason as usize] += 1;
+                }
+            }
+        }
+        if seen.role == Role::Server
+            && let Some((key, accepted)) = seen.ticket_key()
+        {
+            self.ticket_keys.add(key, accepted);
         }
     }
 }

@@ -5,7 +5,10 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::{ByRole, Limits, Window};
+use super::{
+    ByRole, Limits, Thresholds, Topic, Window, alert,
+    offers::{Offers, Recent},
+};
 use crate::{
     correlate::{Cause, Resumption, Role},
     peers::Peer,
@@ -27,8 +30,23 @@ pub struct PeerStats {
     pub completed: [u64; Resumption::ALL.len()],
     /// Failed handshakes by cause.
     pub failures: [u64; Cause::ALL.len()],
-    /// Recent completed handshakes.
-    pub window: Window,
+    /// Recent completed handshakes: full, resumed.
+    pub window: Window<2>,
+    /// What became of its offers.
+    pub offers: Offers,
+    /// The alert that stands.
+    pub alert: Option<Topic>,
+}
+
+/// An alert that began, ended or changed its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub key: PeerKey,
+    /// What stood.
+    pub before: Option<Topic>,
+    /// What stands.
+    pub after: Option<Topic>,
 }
 
 impl PeerStats {
@@ -40,6 +58,7 @@ impl PeerStats {
             *mine += theirs;
         }
         self.window.merge(&other.window);
+        self.offers.merge(&other.offers);
     }
 }
 
@@ -50,6 +69,7 @@ pub struct PeerTable {
     other: ByRole<PeerStats>,
     evicted: u64,
     window_ns: u64,
+    thresholds: Thresholds,
 }
 
 impl PeerTable {
@@ -59,14 +79,23 @@ impl PeerTable {
             other: Default::default(),
             evicted: 0,
             window_ns: limits.window_ns,
+            thresholds: limits.thresholds,
         }
     }
 
-    pub(super) fn completed(&mut self, key: PeerKey, resumption: Resumption, time_ns: u64) {
+    pub(super) fn completed(
+        &mut self,
+        key: PeerKey,
+        resumption: Resumption,
+        time_ns: u64,
+    ) -> &mut PeerStats {
         let window_ns = self.window_ns;
         let stats = self.touch(key);
         stats.completed[resumption as usize] += 1;
-        stats.window.add(resumption, time_ns, window_ns);
+        if resumption != Resumption::Unknown {
+            stats.window.add(resumption as usize, time_ns, window_ns);
+        }
+        stats
     }
 
     pub(super) fn failed(&mut self, key: PeerKey, cause: Cause) {
@@ -98,7 +127,41 @@ impl PeerTable {
     /// Resumed ÷ completed of one peer in the window that ends at `now_ns`.
     #[must_use]
     pub fn ratio(&self, stats: &PeerStats, now_ns: u64) -> Option<f64> {
-        stats.window.ratio(now_ns, self.window_ns)
+        let [full, resumed] = stats.window.sums(now_ns, self.window_ns);
+        (full + resumed > 0).then(|| resumed as f64 / (full + resumed) as f64)
+    }
+
+    /// What became of one peer's offers in the window that ends at `now_ns`.
+    #[must_use]
+    pub fn recent(&self, stats: &PeerStats, now_ns: u64) -> Recent {
+        stats.offers.recent(now_ns, self.window_ns)
+    }
+
+    /// Begins and ends alerts, as of `now_ns`; returns what changed. Only named peers have any.
+    pub fn judge(&mut self, now_ns: u64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (key, stats) in self.named.iter_mut() {
+            let recent = stats.offers.recent(now_ns, self.window_ns);
+            let (before, after) = (
+                stats.alert,
+                alert::judge(&recent, stats.alert, self.thresholds),
+            );
+            if before != after {
+                stats.alert = after;
+                changes.push(Change {
+                    key: key.clone(),
+                    before,
+                    after,
+                });
+            }
+        }
+        changes
+    }
+
+    /// One peer's sums.
+    #[must_use]
+    pub fn get(&self, key: &PeerKey) -> Option<&PeerStats> {
+        self.named.peek(key)
     }
 
     /// Named peers.
@@ -136,6 +199,10 @@ mod tests {
         let mut table = PeerTable::new(Limits {
             max_peers: 2,
             window_ns: 1_000,
+            thresholds: Thresholds {
+                miss_ratio: 1.0,
+                min_offers: 1,
+            },
         });
         table.completed(key(1), Resumption::Full, 10);
         table.completed(key(2), Resumption::Resumed, 11);

@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::{
+    advice::advice,
     correlate::{Cause, Resumption, Role},
+    diagnose::Reason,
     observed::Observed,
     stats::{PeerKey, PeerStats},
 };
@@ -51,6 +53,8 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) sums: PeerStats,
     pub(super) recent: Option<f64>,
+    /// Reason and remedy in words, where an alert stands.
+    pub(super) advice: Option<String>,
 }
 
 impl Row {
@@ -66,12 +70,20 @@ impl Row {
         self.sums.failures.iter().sum()
     }
 
-    /// The commonest cause of failure.
-    pub(super) fn cause(&self) -> Option<Cause> {
+    /// What is wrong with it, in a word: what its alert says, else why most of its offers are missed or its handshakes fail.
+    pub(super) fn trouble(&self) -> &'static str {
+        if let Some(topic) = self.sums.alert {
+            return topic.label();
+        }
+        let misses = Reason::ALL.into_iter();
+        let misses =
+            misses.map(|reason| (self.sums.offers.misses[reason as usize], reason.label()));
         let causes = Cause::ALL.into_iter();
-        causes
-            .max_by_key(|cause| self.sums.failures[*cause as usize])
-            .filter(|cause| self.sums.failures[*cause as usize] > 0)
+        let causes = causes.map(|cause| (self.sums.failures[cause as usize], cause.label()));
+        let worst = misses.chain(causes).max_by_key(|(count, _)| *count);
+        worst
+            .filter(|(count, _)| *count > 0)
+            .map_or("", |(_, label)| label)
     }
 
     fn activity(&self) -> u64 {
@@ -133,10 +145,10 @@ impl State {
                 name: key.peer.to_string(),
                 sums: *sums,
                 recent: stats.peers.ratio(sums, now_ns),
+                advice: advice(&observed.pipeline, key, sums),
             })
             .filter(|row| {
-                let cause = row.cause().map_or("", Cause::label);
-                row.name.to_lowercase().contains(&wanted) || cause.contains(&wanted)
+                row.name.to_lowercase().contains(&wanted) || row.trouble().contains(&wanted)
             })
             .collect();
         rows.sort_unstable_by(|left, right| {

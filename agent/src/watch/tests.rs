@@ -8,12 +8,15 @@ use super::{
     view,
 };
 use crate::{
-    correlate::{Cause, End, Observation, Offer, Resumption, Retransmits, Role, Version},
+    correlate::{
+        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
+    },
+    diagnose::{Miss, Reason},
     event::Connection,
     observed::Observed,
     peers::{Groups, Naming},
     pipeline::Pipeline,
-    stats::Limits,
+    stats::{Limits, Thresholds},
     status::Status,
 };
 
@@ -26,8 +29,16 @@ fn observed() -> Observed {
     let limits = Limits {
         max_peers: 10,
         window_ns: 1_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: 0.5,
+            min_offers: 2,
+        },
     };
-    let mut pipeline = Pipeline::new(limits, 16, naming.clone());
+    let bounds = Bounds {
+        connections: 16,
+        sessions: 16,
+    };
+    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
     let mut see = |client: &str, end| {
         let seen = Observation {
             time_ns: 0,
@@ -43,7 +54,13 @@ fn observed() -> Observed {
             retransmits: Retransmits::default(),
             reason: 0,
             tgid: 1,
-            offer: Offer::Unknown,
+            offer: Offer::Session(Mechanism::Psk),
+            miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+                reason: Reason::Evicted,
+                age_ns: None,
+                lifetime_ns: None,
+                service: None,
+            }),
             hello: None,
             conflict: false,
             wire: false,
@@ -56,6 +73,8 @@ fn observed() -> Observed {
     see("192.0.2.1:1", End::Completed(Resumption::Resumed));
     see("192.0.2.2:1", End::Completed(Resumption::Resumed));
     see("192.0.2.3:1", End::Failed(Cause::PacketLoss));
+    let changes = pipeline.stats.peers.judge(0);
+    assert_eq!(changes.len(), 1);
     Observed {
         pipeline,
         status: Status::default(),
@@ -85,7 +104,7 @@ fn press(state: &mut State, observed: &Observed, keys: &str) -> Wish {
 }
 
 fn picture(state: &mut State, observed: &Observed, columns: u16) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(columns, 16)).unwrap();
+    let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
     let rows = state.rows(observed);
     let head = view::head(observed);
     terminal
@@ -131,7 +150,7 @@ fn eighty_columns_hold_everything() {
         "RESUMED",
         "RECENT",
         "FAILED",
-        "CAUSE",
+        "TROUBLE",
         "192.0.2.1",
         "25%",
         "packet_loss",
@@ -140,7 +159,18 @@ fn eighty_columns_hold_everything() {
     ] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
-    press(&mut state, &observed, "↓↓↓↓\n");
+    press(&mut state, &observed, "\n");
+    let text = picture(&mut state, &observed, 80);
+    for wanted in [
+        "192.0.2.1 (server here)",
+        "psk",
+        "1 accepted, 3 missed",
+        "evicted",
+        "the server's cache is too small",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    press(&mut state, &observed, "\u{1b}↓↓↓↓\n");
     let text = picture(&mut state, &observed, 80);
     assert!(
         text.contains("192.0.2.3 (server here)") && text.contains("Esc back"),

@@ -5,7 +5,7 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::{Line, Span},
-    widgets::{Cell, Paragraph, Row as Cells, Table, TableState},
+    widgets::{Cell, Paragraph, Row as Cells, Table, TableState, Wrap},
 };
 
 use super::{
@@ -14,7 +14,8 @@ use super::{
     totals,
 };
 use crate::{
-    correlate::{Cause, Resumption},
+    correlate::{Cause, Mechanism, Resumption},
+    diagnose::Reason,
     observed::Observed,
 };
 
@@ -50,7 +51,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, head: &str, rows: &
         .as_ref()
         .and_then(|key| rows.iter().find(|row| row.key == *key));
     match shown {
-        Some(row) => frame.render_widget(Paragraph::new(detail(row)), middle),
+        Some(row) => frame.render_widget(
+            Paragraph::new(detail(row)).wrap(Wrap { trim: false }),
+            middle,
+        ),
         None => table(frame, middle, state, rows),
     }
     let keys = match (state.typing, shown) {
@@ -90,7 +94,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, state: &mut State, rows: &[Row]) {
         ("RESUMED", Column::Resumed),
         ("RECENT", Column::Recent),
         ("FAILED", Column::Failed),
-        ("CAUSE", Column::Activity),
+        ("TROUBLE", Column::Activity),
     ]
     .map(|(name, column)| {
         let sorted = column == state.sort && column != Column::Activity;
@@ -100,7 +104,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, state: &mut State, rows: &[Row]) {
             Modifier::BOLD
         };
         let line = Line::styled(name, style);
-        Cell::new(if matches!(name, "PEER" | "ROLE" | "CAUSE") {
+        Cell::new(if matches!(name, "PEER" | "ROLE" | "TROUBLE") {
             line
         } else {
             line.right_aligned()
@@ -119,7 +123,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, state: &mut State, rows: &[Row]) {
             number(row.resumed()),
             Cell::new(recent),
             number(row.failed()),
-            Cell::new(row.cause().map_or("", Cause::label)),
+            Cell::new(row.trouble()),
         ])
     });
     let widths = [
@@ -157,12 +161,29 @@ fn detail(row: &Row) -> Vec<Line<'static>> {
         say("not known which", unknown.to_string());
     }
     say("recent share resumed", percent(row.recent));
+    for mechanism in Mechanism::ALL {
+        let [accepted, missed] = row.sums.offers.offered[mechanism as usize];
+        if accepted + missed > 0 {
+            let name = format!("offers by {}", mechanism.label());
+            say(&name, format!("{accepted} accepted, {missed} missed"));
+        }
+    }
+    say("without an offer", row.sums.offers.not_offered.to_string());
+    for reason in Reason::ALL {
+        let count = row.sums.offers.misses[reason as usize];
+        if count > 0 {
+            say(&format!("  {}", reason.label()), count.to_string());
+        }
+    }
     say("failed", row.failed().to_string());
     for cause in Cause::ALL {
         let count = row.sums.failures[cause as usize];
         if count > 0 {
             say(&format!("  {}", cause.label()), count.to_string());
         }
+    }
+    if let Some(advice) = &row.advice {
+        lines.extend([Line::raw(""), Line::styled(advice.clone(), Modifier::BOLD)]);
     }
     lines
 }

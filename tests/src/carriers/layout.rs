@@ -17,7 +17,7 @@ type Field = (&'static str, &'static [&'static str]);
 
 /// Fields of the connection by the name they have in a plan. Each has one of these places: `SSL` was split into `SSL` and
 /// `SSL_CONNECTION` in 3.2 (ssl/ssl_local.h).
-const CONNECTION: [(&str, &[&str]); 10] = [
+const CONNECTION: [(&str, &[&str]); 11] = [
     ("state", &["statem", "state"]),
     ("hand_state", &["statem", "hand_state"]),
     ("in_init", &["statem", "in_init"]),
@@ -28,6 +28,14 @@ const CONNECTION: [(&str, &[&str]); 10] = [
     ("wbio", &["wbio"]),
     ("rwstate", &["rwstate"]),
     ("client_random", &["s3", "client_random"]),
+    ("session", &["session"]),
+];
+/// Fields of the session, likewise.
+const SESSION: [(&str, &[&str]); 4] = [
+    ("session_time", &["time"]),
+    ("session_timeout", &["timeout"]),
+    ("session_id", &["session_id"]),
+    ("session_id_length", &["session_id_length"]),
 ];
 /// The connection's structure from 3.2 on, and before.
 const STRUCTURES: [&str; 2] = ["ssl_connection_st", "ssl_st"];
@@ -46,9 +54,11 @@ pub fn read(ssl: &Path, crypto: &Path) -> Layout {
             .iter()
             .find(|structure| types.find(structure).is_some())
             .expect("the debug information knows the connection");
-        CONNECTION
-            .iter()
-            .map(|(name, path)| (*name, types.offsets((structure, path))))
+        let connection = CONNECTION.iter().map(|field| (*structure, field));
+        let session = SESSION.iter().map(|field| ("ssl_session_st", field));
+        connection
+            .chain(session)
+            .map(|(structure, (name, path))| (*name, types.offsets((structure, path))))
             .collect::<Layout>()
     });
     let flags = with_dwarf(crypto, |types| types.offsets(("bio_st", &["flags"])));

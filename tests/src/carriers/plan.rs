@@ -26,6 +26,8 @@ pub struct Plan {
     pub error: Option<ErrorPoint>,
     /// Null, an offset, or an object with the offsets on the way.
     pub fields: BTreeMap<String, serde_json::Value>,
+    /// The like for sessions, and two points.
+    session: BTreeMap<String, serde_json::Value>,
 }
 
 /// One instruction.
@@ -72,10 +74,27 @@ pub fn inspect(path: &Path) -> Result<Plan, String> {
         .unwrap_or_else(|error| panic!("no report on {}: {error}: {text}", path.display()));
     let [library] = report.libraries.try_into().expect("a file is one library");
     let Library { plan, reason } = library;
-    plan.ok_or_else(|| reason.expect("without a plan there is a reason"))
+    plan.map(Plan::with_session)
+        .ok_or_else(|| reason.expect("without a plan there is a reason"))
 }
 
 impl Plan {
+    /// Counts the session's fields among the others.
+    fn with_session(mut self) -> Self {
+        for (part, name) in [
+            ("pointer", "session"),
+            ("time", "session_time"),
+            ("timeout", "session_timeout"),
+            ("id", "session_id"),
+            ("id_length", "session_id_length"),
+        ] {
+            if let Some(value) = self.session.remove(part) {
+                self.fields.insert(name.to_owned(), value);
+            }
+        }
+        self
+    }
+
     /// The offsets of a field: none, one, or one more for each pointer that is followed.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use super::layout::Layout;
 use super::plan::{Plan, Point};
 
 /// Fields that a complete plan has, by the names that `Plan::found` uses.
-pub const FIELDS: [&str; 11] = [
+pub const FIELDS: [&str; 16] = [
     "state",
     "hand_state",
     "in_init",
@@ -19,9 +19,14 @@ pub const FIELDS: [&str; 11] = [
     "rwstate",
     "client_random",
     "bio_flags",
+    "session",
+    "session_time",
+    "session_timeout",
+    "session_id",
+    "session_id_length",
 ];
 /// Fields that a complete plan of 1.0.2 has instead, which exports nothing that reads the random.
-pub const LEGACY_FIELDS: [&str; 8] = [
+pub const LEGACY_FIELDS: [&str; 13] = [
     "legacy_state",
     "server",
     "version",
@@ -30,6 +35,11 @@ pub const LEGACY_FIELDS: [&str; 8] = [
     "wbio",
     "rwstate",
     "bio_flags",
+    "session",
+    "session_time",
+    "session_timeout",
+    "session_id",
+    "session_id_length",
 ];
 /// Fields that a plan for a file without names has.
 pub const NAMELESS_FIELDS: [&str; 2] = ["state", "hand_state"];

@@ -37,6 +37,7 @@ pub(super) const TESTS: &[&str] = &[
     "postgresql",
     "redis-server",
     "redis-tools",
+    "faketime",
     "musl-tools",
     "libssl-dev",
     "perl",

@@ -7,7 +7,7 @@ use reprise_ebpf::{
 };
 use zerocopy::FromZeros as _;
 
-use super::{MS, handshake as library_event, run};
+use super::{BOUNDS, MS, handshake as library_event, run};
 use crate::{
     correlate::{
         Cause, End, Engine, Mechanism, Observation, Offer, Resumption, Role, SETTLE_NS,
@@ -84,7 +84,7 @@ fn disagreement_is_counted_and_the_library_is_believed() {
 
 #[test]
 fn what_no_library_tells_of_is_observed_from_the_wire_after_a_while() {
-    let mut engine = Engine::new(16);
+    let mut engine = Engine::new(BOUNDS);
     let mut out = Vec::new();
     let shown = hello(role::CLIENT, 1, 1, 10 * MS, 12 * MS);
     engine.push(&Event::Hello(shown), &mut |seen| out.push(seen));
@@ -109,7 +109,7 @@ fn what_no_library_tells_of_is_observed_from_the_wire_after_a_while() {
 
 #[test]
 fn the_wire_comes_all_too_late() {
-    let mut engine = Engine::new(16);
+    let mut engine = Engine::new(BOUNDS);
     let mut out = Vec::new();
     let mut push = |event| engine.push(&event, &mut |seen| out.push(seen));
     push(Event::Handshake(library(1, 1, 10 * MS, 12 * MS)));

@@ -110,7 +110,7 @@ function chart() {
     if (ratio !== null) {
       path += (last === null ? "M" : "L") + (x + width / 2).toFixed(1) + " " + (195 - ratio * 190).toFixed(1);
       // A single point is drawn too.
-      if (last === null) path += "h.1";
+      if (last === null) path += "h2";
     }
     last = ratio;
     if (ratio !== null) state.latest = ratio;

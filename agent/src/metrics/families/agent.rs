@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
+use prometheus_client::{
+    encoding::{DescriptorEncoder, NoLabelSet},
+    metrics::MetricType,
+    registry::Unit,
+};
 
 use super::{count, counter, gauge, seconds, set};
 use crate::{
@@ -141,6 +145,8 @@ pub(super) fn tables(
         ("libraries", status.libraries.len() as u64),
         ("open_handshakes", status.open_handshakes),
         ("peers", peers.len() as u64),
+        ("sessions", tracked.evidence.sessions as u64),
+        ("ticket_keys", tracked.evidence.keys as u64),
         ("waiting_handshakes", tracked.waiting as u64),
         ("wire_handshakes", tracked.wires as u64),
     ] {
@@ -156,9 +162,25 @@ pub(super) fn tables(
         ("connections", tracked.evicted_connections),
         ("first_flights", status.evicted_flights),
         ("peers", peers.evicted()),
+        ("sessions", tracked.evidence.evicted),
         ("wire_handshakes", tracked.evicted_wires),
     ] {
         count(&mut family, &[("table", table)], evicted)?;
+    }
+    if let Some(synchronized) = pipeline.clock.synchronized() {
+        gauge(
+            encoder,
+            "reprise_clock_synchronized",
+            "Whether the host's clock is disciplined: sessions die by it.",
+        )?
+        .encode_gauge(&u64::from(synchronized))?;
+        counter(
+            encoder,
+            "reprise_clock_steps",
+            "Jumps of the host's wall clock since the agent began.",
+            None,
+        )?
+        .encode_counter::<NoLabelSet, _, f64>(&pipeline.clock.steps, None)?;
     }
     let mut family = encoder.encode_descriptor(
         "reprise_build",

@@ -13,11 +13,10 @@ use crate::{
 /// Name shown for the peers that are not named.
 const OTHER: &str = "other";
 
-pub(super) fn peers(
-    stats: &Stats,
-    now_ns: u64,
-    encoder: &mut DescriptorEncoder<'_>,
-) -> Result<(), fmt::Error> {
+/// Peers by name, then role, with their sums; those that are not named last.
+pub(super) type Rows<'s> = [(String, Role, &'s PeerStats)];
+
+pub(super) fn rows(stats: &Stats) -> Vec<(String, Role, &PeerStats)> {
     let mut rows: Vec<(String, Role, &PeerStats)> = stats
         .peers
         .iter()
@@ -30,13 +29,22 @@ pub(super) fn peers(
             rows.push((OTHER.to_owned(), role, other));
         }
     }
+    rows
+}
+
+pub(super) fn peers(
+    rows: &Rows<'_>,
+    stats: &Stats,
+    now_ns: u64,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let mut family = counter(
         encoder,
         "reprise_peer_handshakes",
         "Completed TLS handshakes per peer.",
         None,
     )?;
-    for (peer, role, sums) in &rows {
+    for (peer, role, sums) in rows {
         for resumption in Resumption::ALL {
             let labels = [
                 ("peer", peer.as_str()),
@@ -55,7 +63,7 @@ pub(super) fn peers(
         "TLS handshakes that did not complete, per peer.",
         None,
     )?;
-    for (peer, role, sums) in &rows {
+    for (peer, role, sums) in rows {
         for cause in Cause::ALL {
             // Sparse: eight causes for every peer would be mostly zeroes.
             if sums.failures[cause as usize] > 0 {
@@ -73,7 +81,7 @@ pub(super) fn peers(
         "reprise_peer_resume_ratio",
         "Resumed share of completed handshakes over the window, 0 to 1.",
     )?;
-    for (peer, role, sums) in &rows {
+    for (peer, role, sums) in rows {
         if let Some(ratio) = stats.peers.ratio(sums, now_ns) {
             set(
                 &mut family,

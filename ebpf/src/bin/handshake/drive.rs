@@ -7,7 +7,7 @@ use crate::{
         HS_RECEIVED, HS_SOCKETS, HS_TASKS,
     },
     phase::{self, Verdict},
-    user,
+    session, user,
 };
 use aya_ebpf::programs::{ProbeContext, TracePointContext};
 use core::ptr::addr_of_mut;
@@ -212,6 +212,7 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
 }
 
 pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
+    session::freeing(ctx)?;
     let key = OpenKey {
         tgid: (user::pid_tgid() >> 32) as u32,
         reserved: 0,
@@ -330,7 +331,19 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
         addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
         user::comm(addr_of_mut!((*event).comm));
         addr_of_mut!((*event).socket).write(open.socket);
+        addr_of_mut!((*event).found).write(open.found);
+        addr_of_mut!((*event).found_ns).write(open.found_ns);
+        let completed = how == outcome::COMPLETED;
+        session::describe(
+            session::of(layout, key.ssl, completed),
+            &layout.session_fields,
+            addr_of_mut!((*event).session),
+            addr_of_mut!((*event).session_id),
+        );
         let mut flags = open.flags;
+        if layout.hook & hook::LOOKUPS != 0 {
+            flags |= flag::LOOKUPS;
+        }
         let random = addr_of_mut!((*event).client_random);
         let from = if live {
             &layout.client_random

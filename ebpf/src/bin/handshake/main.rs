@@ -13,6 +13,7 @@ mod drive;
 mod kernel;
 mod maps;
 mod phase;
+mod session;
 mod socket;
 mod user;
 
@@ -47,6 +48,18 @@ pub fn hs_free(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn hs_error(ctx: ProbeContext) -> u32 {
     finish(drive::try_error(&ctx))
+}
+
+/// `void SSL_SESSION_free(SSL_SESSION *ss)` (ssl/ssl_sess.c): what a server looked up and turned down ends here.
+#[uprobe]
+pub fn hs_found(ctx: ProbeContext) -> u32 {
+    finish(session::try_found(&ctx))
+}
+
+/// `int SSL_CTX_remove_session(SSL_CTX *ctx, SSL_SESSION *c)` (ssl/ssl_sess.c).
+#[uprobe]
+pub fn hs_forget(ctx: ProbeContext) -> u32 {
+    finish(session::try_forget(&ctx))
 }
 
 /// `tcp:tcp_rcv_space_adjust(struct sock *sk)`: data was just copied to the current thread.

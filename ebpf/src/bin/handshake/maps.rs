@@ -19,6 +19,14 @@ pub(crate) struct FrameKey {
     pub(crate) sp: u64,
 }
 
+/// A call of `SSL_free`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Freeing {
+    pub(crate) sp: u64,
+    pub(crate) begin_ns: u64,
+}
+
 /// What [`FrameKey`] names.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -61,6 +69,9 @@ pub(crate) static HS_FRAMES: LruHashMap<FrameKey, Frame> = LruHashMap::with_max_
 /// The drive each thread is in now, its outermost frame.
 #[map]
 pub(crate) static HS_ACTIVE: LruHashMap<u64, Frame> = LruHashMap::with_max_entries(16_384, 0);
+/// The last `SSL_free` of each thread.
+#[map]
+pub(crate) static HS_FREEING: LruHashMap<u64, Freeing> = LruHashMap::with_max_entries(16_384, 0);
 /// Kernel socket of each open handshake, back to its key.
 #[map]
 pub(crate) static HS_SOCKETS: LruHashMap<u64, OpenKey> = LruHashMap::with_max_entries(MAX_OPEN, 0);

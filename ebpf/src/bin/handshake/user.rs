@@ -114,12 +114,22 @@ pub(crate) fn pid_tgid() -> u64 {
 /// `target` must be valid for writes of 32 bytes.
 pub(crate) unsafe fn copy(target: *mut [u8; 32], ssl: u64, field: &Field) -> bool {
     let from = match address(ssl, field) {
-        Ok(Some(address)) => address as *const _,
-        _ => core::ptr::null(),
+        Ok(Some(address)) => address,
+        _ => 0,
     };
+    // SAFETY: the caller vouches for `target`.
+    unsafe { copy_from(target, from) }
+}
+
+/// Copies 32 bytes at `from` to `target`; zeroes and `false` where that fails.
+///
+/// # Safety
+///
+/// `target` must be valid for writes of 32 bytes.
+pub(crate) unsafe fn copy_from(target: *mut [u8; 32], from: u64) -> bool {
     // SAFETY: the caller vouches for `target`; the helper checks `from` and zeroes `target` when it cannot read (null
     // included, so that no byte stays uninitialised).
-    unsafe { helpers::generated::bpf_probe_read_user(target.cast(), 32, from) == 0 }
+    unsafe { helpers::generated::bpf_probe_read_user(target.cast(), 32, from as *const _) == 0 }
 }
 
 /// Writes the current thread's name to `target`.

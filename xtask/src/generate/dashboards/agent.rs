@@ -134,7 +134,15 @@ fn tables() -> Vec<Panel> {
             "short",
         )
         .target("max by (table) (reprise_tracked{%s})", "{{table}}")
-        .sized(24, 8),
+        .sized(12, 8),
+        Panel::graph(
+            "Clocks",
+            "Nodes whose clock is not disciplined, and clocks set by hand within an hour: sessions die by the clock of the node that is asked.",
+            "none",
+        )
+        .target("sum(reprise_clock_synchronized{%s} == bool 0)", "not synchronized")
+        .target("sum(increase(reprise_clock_steps_total{%s}[1h]))", "jumps")
+        .sized(12, 8),
     ]
 }
 

@@ -1,0 +1,179 @@
+//! Sessions: what a finished handshake made, what a server looked up and turned down, what a cache was told to forget.
+
+use crate::{
+    kernel::{Fault, NO_WAKEUP, now},
+    maps::{Frame, Freeing, HS_ACTIVE, HS_EVENTS, HS_FREEING, HS_LAYOUTS, HS_OPEN},
+    user,
+};
+use aya_ebpf::programs::ProbeContext;
+use core::ptr::addr_of_mut;
+use reprise_ebpf::{
+    ABSENT, Header,
+    handshake::{
+        FORGET, ForgetEvent, Layout, OpenKey, SessionAge, SessionFields, SessionId, forgot, role,
+    },
+};
+
+/// `SSL_MAX_SSL_SESSION_ID_LENGTH` (include/openssl/ssl.h.in).
+const MAX_ID: u32 = 32;
+/// Longest run of `SSL_free` that is believed; there is no probe at its end.
+const FREEING_NS: u64 = 100_000_000;
+
+/// Address of the session of the connection object at `ssl`; 0 where there is none, or where it is not `wanted`.
+pub(crate) fn of(layout: &Layout, ssl: u64, wanted: bool) -> u64 {
+    if !wanted {
+        return 0;
+    }
+    user::pointer(ssl, &layout.session)
+        .ok()
+        .flatten()
+        .unwrap_or(0)
+}
+
+/// Writes age and ID of the session at `session`; zeroes for what is not known, or where `session` is 0.
+///
+/// # Safety
+///
+/// `age` and `id` must be valid for writes.
+pub(crate) unsafe fn describe(
+    session: u64,
+    fields: &SessionFields,
+    age: *mut SessionAge,
+    id: *mut SessionId,
+) {
+    let word = |offset: u32| -> u64 {
+        if session == 0 || offset == ABSENT {
+            return 0;
+        }
+        user::read(session.wrapping_add(u64::from(offset))).unwrap_or(0)
+    };
+    let length = word(fields.id_length) as u32;
+    let length = if length > MAX_ID || fields.id == ABSENT {
+        0
+    } else {
+        length
+    };
+    let from = if length == 0 {
+        0
+    } else {
+        session.wrapping_add(u64::from(fields.id))
+    };
+    // SAFETY: the caller vouches for both; `copy_from` writes all of the 32 bytes.
+    unsafe {
+        addr_of_mut!((*age).time).write(word(fields.time));
+        addr_of_mut!((*age).timeout).write(word(fields.timeout));
+        let copied = user::copy_from(addr_of_mut!((*id).bytes), from);
+        addr_of_mut!((*id).length).write(if copied { length } else { 0 });
+        addr_of_mut!((*id).reserved).write(0);
+    }
+}
+
+/// The first session that a server lets go in a handshake. Whether that was before its answer, the agent can tell.
+pub(crate) fn try_found(ctx: &ProbeContext) -> Result<(), Fault> {
+    let session: u64 = ctx.arg(0).ok_or(Fault::Read)?;
+    let Some(key) = drive().filter(|_| session != 0) else {
+        return Ok(());
+    };
+    let Some(layout) = HS_LAYOUTS.get(user::cookie(ctx) as u32) else {
+        return Ok(());
+    };
+    let Some(open) = HS_OPEN.get_ptr_mut(key) else {
+        return Ok(());
+    };
+    // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
+    let open = unsafe { &mut *open };
+    if open.role != u32::from(role::SERVER) || open.found_ns != 0 {
+        return Ok(());
+    }
+    let fields = &layout.session_fields;
+    open.found.time = user::read(session.wrapping_add(u64::from(fields.time)))?;
+    open.found.timeout = user::read(session.wrapping_add(u64::from(fields.timeout)))?;
+    open.found_ns = now();
+    Ok(())
+}
+
+/// Notes a call of `SSL_free`.
+pub(crate) fn freeing(ctx: &ProbeContext) -> Result<(), Fault> {
+    let freeing = Freeing {
+        sp: user::stack_pointer(ctx),
+        begin_ns: now(),
+    };
+    HS_FREEING
+        .insert(user::pid_tgid(), freeing, 0)
+        .map_err(|_| Fault::MapFull)
+}
+
+/// Tells the agent; but not of a client in TLS 1.3, which does so in each handshake (`tls_process_new_session_ticket`), nor of
+/// sessions without an ID, which no cache holds.
+pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
+    let (session, _) = user::second_and_third(ctx);
+    let Some(layout) = HS_LAYOUTS.get(user::cookie(ctx) as u32) else {
+        return Ok(());
+    };
+    let fields = &layout.session_fields;
+    if session == 0 || fields.id_length == ABSENT {
+        return Ok(());
+    }
+    let length: u32 = user::read(session.wrapping_add(u64::from(fields.id_length)))?;
+    if length == 0 || length > MAX_ID {
+        return Ok(());
+    }
+    let now = now();
+    let how = match drive() {
+        Some(key) => {
+            let Some(open) = HS_OPEN.get_ptr_mut(key) else {
+                return Ok(());
+            };
+            // SAFETY: as in `try_found`.
+            if unsafe { (*open).role } != u32::from(role::SERVER) {
+                return Ok(());
+            }
+            forgot::DRIVING
+        }
+        None if is_freeing(ctx, now) => forgot::FREEING,
+        None => forgot::ELSE,
+    };
+    let entry = HS_EVENTS.reserve::<ForgetEvent>(0);
+    let mut entry = entry.ok_or(Fault::RingFull)?;
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points at reserved, exclusively owned memory of the event's size; every field is written here
+    // before submit.
+    unsafe {
+        addr_of_mut!((*event).header).write(Header {
+            kind: FORGET,
+            size: size_of::<ForgetEvent>() as u32,
+            time_ns: now,
+        });
+        addr_of_mut!((*event).tgid).write((user::pid_tgid() >> 32) as u32);
+        addr_of_mut!((*event).how).write(how);
+        describe(
+            session,
+            fields,
+            addr_of_mut!((*event).session),
+            addr_of_mut!((*event).session_id),
+        );
+    }
+    entry.submit(NO_WAKEUP);
+    Ok(())
+}
+
+/// The handshake whose drive this thread is in.
+fn drive() -> Option<OpenKey> {
+    let pid_tgid = user::pid_tgid();
+    // SAFETY: a map value copied at once.
+    let Frame { ssl, .. } = unsafe { HS_ACTIVE.get(pid_tgid) }.copied()?;
+    Some(OpenKey {
+        tgid: (pid_tgid >> 32) as u32,
+        reserved: 0,
+        ssl,
+    })
+}
+
+/// Whether this thread is inside `SSL_free`: deeper in the stack, and not long after.
+fn is_freeing(ctx: &ProbeContext, now: u64) -> bool {
+    // SAFETY: a map value copied at once.
+    let freeing = unsafe { HS_FREEING.get(user::pid_tgid()) }.copied();
+    freeing.is_some_and(|freeing| {
+        user::stack_pointer(ctx) < freeing.sp && now.saturating_sub(freeing.begin_ns) < FREEING_NS
+    })
+}
