@@ -195,7 +195,12 @@ fn a_bad_file_is_refused_with_its_line() {
     let directory = authority();
     let pair = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
     for (text, line, about) in [
-        ("basic_auth_users:\n  a: [b]\n".to_owned(), 2, ""),
+        (
+            "basic_auth_users:\n  a: [b]\n".to_owned(),
+            2,
+            "expected a string",
+        ),
+        ("basic_auth_users:\n  a: b\n b: c\n".to_owned(), 3, ""),
         (
             "basic_auth_users:\n  prometheus: secret\n".to_owned(),
             2,
