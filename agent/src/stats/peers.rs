@@ -31,7 +31,7 @@ pub struct PeerStats {
     /// Failed handshakes by cause.
     pub failures: [u64; Cause::ALL.len()],
     /// Recent completed handshakes: full, resumed.
-    pub window: Window<2>,
+    pub window: Window<2, 10>,
     /// What became of its offers.
     pub offers: Offers,
     /// The alert that stands.
