@@ -1,6 +1,7 @@
 //! `--web-config`: who may read the pages, held against curl, as an operator would.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -156,6 +157,11 @@ fn certificates() {
         Some(200)
     );
     assert_eq!(status(&agent.curl("http", at, &[])), None);
+    // Those who never say hello hold up nobody.
+    let connect = |_| TcpStream::connect(("127.0.0.1", agent.port)).expect("failed to connect");
+    let silent: Vec<_> = (0..100).map(connect).collect();
+    assert_eq!(status(&agent.curl("https", at, &[])), Some(200));
+    drop(silent);
     // Clients have to show a certificate of this authority, with this name, from now on.
     let client = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [scraper]\n";
     write(&directory, &format!("{tls}{client}"));
