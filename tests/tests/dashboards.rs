@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use reprise_tests::alone;
 use reprise_tests::client::misbehave;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::{PYTHON, fixture};
@@ -172,21 +173,26 @@ fn recorded() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The kernel's accounting of BPF programs, while this lives.
-struct Accounting;
+/// The kernel's accounting of BPF programs, switched on while this lives.
+struct Accounting {
+    before: String,
+}
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 impl Accounting {
     fn on() -> Self {
+        // Nobody else changes it meanwhile.
+        alone::on_this_host();
+        let before = fs::read_to_string(SWITCH).expect("failed to read the switch");
         fs::write(SWITCH, "1").expect("failed to switch the accounting on");
-        Self
+        Self { before }
     }
 }
 
 impl Drop for Accounting {
     fn drop(&mut self) {
-        let _ = fs::write(SWITCH, "0");
+        let _ = fs::write(SWITCH, &self.before);
     }
 }
 
@@ -236,11 +242,12 @@ fn every_query_returns_data() {
     pending.retain(|(_, query)| !comes(query));
     poll_until("every query returns data", Duration::from_secs(60), || {
         let _ = Client::new(ids.port).connections(12).run();
-        // Every second offer goes to a server that does not have the key.
+        // Every second connection goes to a server that does not have the key.
         let other = second.port.to_string();
-        let _ = Client::new(first.port)
-            .connections(12)
+        let client = Client::new(first.port).once_from("127.0.0.2");
+        let _ = client
             .with("--other-port", other)
+            .with("--connections", "6")
             .run();
         misbehave("plain-http", ids.port, 2);
         misbehave("reset-half-hello", ids.port, 2);
