@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod certificate;
 mod demo;
+mod generate;
 mod interrupt;
 mod page;
 mod paths;
@@ -34,6 +35,8 @@ enum Verb {
     Demo(demo::Args),
     /// Boot other kernels, and run the agent and tests of the suite on each
     Vm(vm::Args),
+    /// Write the dashboards, the rules' Kubernetes objects and the metrics reference
+    Generate,
     /// Measure what the agent costs, and write it to SPECIFICATION.md
     Bench(bench::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => return test::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Vm(args) => vm::run(&args),
+        Verb::Generate => generate::run(),
         Verb::Bench(args) => bench::run(&args),
     };
     match result {
