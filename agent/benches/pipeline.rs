@@ -92,6 +92,7 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         ssl: u64::from(index),
         begin_ns: now.saturating_sub(2_000_000),
         library_ns: 900_000,
+        heard_ns: now,
         tgid: 1,
         tid: 1,
         library: 0,
@@ -126,6 +127,7 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
 fn pipeline(max_peers: u32) -> Pipeline {
     let limits = Limits {
         max_peers: max_peers as usize,
+        max_workloads: 1_000,
         window_ns: 300_000_000_000,
         thresholds: Thresholds {
             miss_ratio: 0.9,

@@ -21,12 +21,14 @@ pub mod observer;
 pub mod peers;
 pub mod pipeline;
 pub mod plan;
+pub mod reasons;
 pub mod record;
 pub mod replay;
 pub mod sensors;
 pub mod stats;
 pub mod status;
 pub mod watch;
+pub mod workload;
 
 use std::{error::Error, fmt::Write as _};
 

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reprise_ebpf::tcp::TcpEvent;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -21,14 +22,16 @@ use crate::{
     discover::{self, Found, Request},
     event::Event,
     hello::{self, HelloEvent, Tracker},
-    host::{self, Lack},
+    host::{self, Lack, workloads::Lookups},
     observed::{Observed, Shared},
     pipeline::Pipeline,
     plan::{Hook, Plan},
+    reasons,
     record::Recorder,
     sensors::{SensorError, Sensors, now_ns},
     stats::{Change, Topic},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
+    workload::WorkloadEvent,
 };
 
 /// How often the rings are read.
@@ -43,6 +46,8 @@ const CLOCKS: Duration = Duration::from_secs(10);
 const MAX_TOLD: usize = 10;
 /// How long the discovery thread may take to notice that all is over.
 const JOIN: Duration = Duration::from_millis(300);
+/// Names of error reasons kept; OpenSSL 3.5 has about 400.
+const MAX_NAMES: usize = 4096;
 /// Libraries that may wait to be attached.
 const FOUND_QUEUE: usize = 16;
 
@@ -81,7 +86,9 @@ pub struct Observer {
     found: tokio::sync::mpsc::Receiver<Found>,
     discovery: JoinHandle<()>,
     swept: Instant,
+    log: reasons::Log,
     clocks_read: Option<Instant>,
+    lookups: Lookups,
 }
 
 impl Observer {
@@ -118,7 +125,9 @@ impl Observer {
             found,
             discovery,
             swept: Instant::now(),
+            log: reasons::Log::default(),
             clocks_read: None,
+            lookups: Lookups::default(),
         })
     }
 
@@ -170,13 +179,17 @@ impl Observer {
         let mut failed = None;
         // What the wire told in raw form goes no further than this: only what was made of it is recorded.
         let mut hellos: Vec<HelloEvent> = Vec::new();
+        let mut marks: Vec<TcpEvent> = Vec::new();
         if let Some(sensor) = &mut self.sensors.hello {
             let health = status.sensor_mut(Sensor::Hello);
             let tracker = &mut self.hellos;
             for _ in 0..BATCHES {
                 let more = sensor.ring.drain(|bytes| {
                     health.events += 1;
-                    if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello)) {
+                    if let Ok(Event::Tcp(mark)) = Event::decode(bytes) {
+                        marks.push(mark);
+                    } else if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello))
+                    {
                         tracing::debug!(reason = %error, "segment not understood");
                         health.lost += 1;
                     }
@@ -188,6 +201,14 @@ impl Observer {
             tracker.expire(now, &mut |hello| hellos.push(hello));
             status.first_flights = tracker.len() as u64;
             status.evicted_flights = tracker.evicted();
+        }
+        for mark in marks {
+            pipeline.push(&Event::Tcp(mark));
+            if let Some(recorder) = recorder
+                && let Err(error) = recorder.event(mark.as_bytes())
+            {
+                failed.get_or_insert(error);
+            }
         }
         for hello in hellos {
             pipeline.push(&Event::Hello(hello));
@@ -209,6 +230,7 @@ impl Observer {
                 failed.get_or_insert(error);
             }
         }
+        let lookups = &mut self.lookups;
         let mut take = |sensor: Sensor, bytes: &[u8]| {
             let health = status.sensor_mut(sensor);
             health.events += 1;
@@ -216,14 +238,24 @@ impl Observer {
                 Ok(event) => {
                     let event = event.sealed();
                     if let Event::Exec(exec) = event {
+                        lookups.forget(exec.tgid);
                         // The receiver lives as long as the thread; its end is seen elsewhere.
                         let _ = requests.send(Request::Exec(exec.tgid));
                     }
-                    pipeline.push(&event);
-                    if let Some(recorder) = recorder
-                        && let Err(error) = recorder.event(event.bytes())
-                    {
-                        failed.get_or_insert(error);
+                    let workload = match &event {
+                        Event::Handshake(handshake) => {
+                            let name = lookups.of(handshake.tgid, &handshake.comm);
+                            name.map(|name| WorkloadEvent::new(handshake.tgid, &name, now))
+                        }
+                        _ => None,
+                    };
+                    for event in workload.map(Event::Workload).into_iter().chain([event]) {
+                        pipeline.push(&event);
+                        if let Some(recorder) = recorder
+                            && let Err(error) = recorder.event(event.bytes())
+                        {
+                            failed.get_or_insert(error);
+                        }
                     }
                 }
                 Err(error) => {
@@ -255,6 +287,9 @@ impl Observer {
         if let Some(open) = open {
             self.swept = Instant::now();
             status.open_handshakes = open;
+            for line in self.log.due(&pipeline.stats.errors, &status.reasons, now) {
+                say(&line);
+            }
             self.sensors.account(status);
             tell_alerts(pipeline);
             // What was recorded survives a kill, but for the last second.
@@ -333,6 +368,27 @@ impl Observer {
     }
 }
 
+/// What fails a handshake is the log's concern only where it can be helped: who offers no session gets through.
+fn say(line: &reasons::Line) {
+    let reasons::Line {
+        role,
+        reason,
+        failures,
+        advice,
+    } = line;
+    let role = role.label();
+    match advice {
+        Some(advice) => tracing::warn!(
+            role,
+            reason,
+            failures,
+            advice,
+            "handshakes fail because they try to resume"
+        ),
+        None => tracing::info!(role, reason, failures, "handshakes fail"),
+    }
+}
+
 /// One line for each alert that began or ended.
 fn tell_alerts(pipeline: &mut Pipeline) {
     let changes = pipeline.stats.peers.judge(pipeline.now_ns());
@@ -385,6 +441,13 @@ fn attach(
     let attached = attached.and_then(|plan| {
         listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
         listed.build_id.clone_from(&plan.build_id);
+        for (number, name) in &plan.reasons {
+            // Numbers keep their meaning from version to version; what was told first stays.
+            let names = &mut status.reasons;
+            if names.len() < MAX_NAMES {
+                names.entry(*number).or_insert_with(|| name.clone());
+            }
+        }
         if let Some(field) = missing(&plan) {
             let finding =
                 format!("the handshake was found, but not where the library keeps {field}");
@@ -461,6 +524,7 @@ mod tests {
             error: None,
             fields,
             session: plan::Session::default(),
+            reasons: std::collections::BTreeMap::new(),
             basis: Basis::ExportedAccessors,
             evidence: Vec::new(),
         };

@@ -45,10 +45,15 @@ impl Pipeline {
             clock,
             ..
         } = self;
-        if let Event::Clock(event) = event {
-            clock.take(event);
+        match event {
+            Event::Clock(event) => clock.take(event),
+            Event::Workload(event) => stats.workloads.assign(event.tgid, event.name()),
+            _ => {}
         }
         engine.push(event, &mut |seen: Observation| stats.observe(&seen, naming));
+        for loss in engine.losses() {
+            stats.lose(&loss, naming);
+        }
     }
 
     /// The stream has ended: concludes what waits.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reasons::Names;
+
 pub use coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered};
 
 /// A sensor: programs that are loaded together and fail together.
@@ -123,6 +125,9 @@ pub struct Status {
     /// Who is observed and who is not.
     #[serde(default)]
     pub coverage: Coverage,
+    /// Names of error reasons, of all libraries seen so far.
+    #[serde(default)]
+    pub reasons: Names,
 }
 
 impl Library {

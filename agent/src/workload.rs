@@ -97,7 +97,9 @@ mod tests {
     fn containers_of_every_runtime() {
         for path in [
             format!("0::/system.slice/docker-{ID}.scope\n"),
-            format!("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-{ID}.scope\n"),
+            format!(
+                "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-{ID}.scope\n"
+            ),
             format!("0::/kubepods/besteffort/pod6f1c/{ID}\n"),
             format!("0::/kubepods-pod1.slice:cri-containerd:{ID}\n"),
             format!("12:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/\n"),
@@ -111,10 +113,22 @@ mod tests {
     fn units_and_then_processes() {
         for (cgroup, expected) in [
             ("0::/system.slice/haproxy.service\n", "haproxy.service"),
-            ("0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n", "postgresql@15-main.service"),
-            ("1:name=systemd:/system.slice/nginx.service/workers\n0::/\n", "nginx.service"),
-            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service\n", "sync.service"),
-            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice\n", "curl"),
+            (
+                "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n",
+                "postgresql@15-main.service",
+            ),
+            (
+                "1:name=systemd:/system.slice/nginx.service/workers\n0::/\n",
+                "nginx.service",
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service\n",
+                "sync.service",
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice\n",
+                "curl",
+            ),
             ("0::/user.slice/user-1000.slice/session-3.scope\n", "curl"),
             ("0::/\n", "curl"),
             ("", "curl"),

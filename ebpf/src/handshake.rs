@@ -148,6 +148,8 @@ pub struct HandshakeEvent {
     pub begin_ns: u64,
     /// Time inside the library's handshake code, nanoseconds.
     pub library_ns: u64,
+    /// When the program last received something for it; the beginning where it never did.
+    pub heard_ns: u64,
     /// Process, in the initial PID namespace.
     pub tgid: u32,
     /// Thread that ended it.
@@ -156,7 +158,7 @@ pub struct HandshakeEvent {
     pub library: u32,
     /// Calls that drove the state machine.
     pub drives: u32,
-    /// First error reason of the SSL library raised inside a drive; 0 for none, [`REASON_OTHER`] where its number is not OpenSSL's.
+    /// First error reason of the SSL library raised inside the drive that ended it; 0 for none, [`REASON_OTHER`] where its number is not OpenSSL's.
     pub reason: u32,
     /// Protocol version on the wire (`0x0304`); 0 where not read.
     pub version: u32,
@@ -234,6 +236,8 @@ pub mod flag {
     pub const SOCKET_CLOSED: u32 = 2;
     /// `client_random` was read.
     pub const RANDOM: u32 = 4;
+    /// After the error was raised the library sent something: an alert.
+    pub const ALERTED: u32 = 16;
     /// A session that was turned down would have been seen: without one there was none to be found.
     pub const LOOKUPS: u32 = 8;
 }
@@ -296,13 +300,15 @@ pub struct Open {
     pub begin_ns: u64,
     /// Time inside the library so far.
     pub library_ns: u64,
+    /// When the program last received something for it; the beginning where it never did.
+    pub heard_ns: u64,
     /// The kernel's socket, 0 for none; a key only.
     pub skaddr: u64,
     /// Index of the library's [`Layout`].
     pub library: u32,
     /// Drives so far.
     pub drives: u32,
-    /// First error reason.
+    /// First error reason of the current drive.
     pub reason: u32,
     /// Bits of [`flag`].
     pub flags: u32,
@@ -371,7 +377,7 @@ impl ErrorCookie {
 
 const _: () = assert!(size_of::<Field>() == 16);
 const _: () = assert!(size_of::<Layout>() == 224);
-const _: () = assert!(size_of::<HandshakeEvent>() == 248);
+const _: () = assert!(size_of::<HandshakeEvent>() == 256);
 const _: () = assert!(size_of::<ForgetEvent>() == 80);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
-const _: () = assert!(size_of::<Open>() == 120);
+const _: () = assert!(size_of::<Open>() == 128);

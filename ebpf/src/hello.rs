@@ -37,6 +37,10 @@ pub struct Segment {
     pub record: u16,
     /// Data packets of this direction that repeated what had been seen, so far.
     pub repeats: u32,
+    /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
+    pub rtt_us: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// What a [`Segment`] tells of.
@@ -91,6 +95,14 @@ pub struct Flight {
     pub misplaced: u32,
     /// Records of which the header alone was told.
     pub told: u32,
+    /// End of the highest data that passed; valid with [`flight::HIGH`].
+    pub high: u32,
+    /// Things told of it beside its bytes: what came again, late or out of turn.
+    pub marks: u32,
+    /// When data last passed.
+    pub last_ns: u64,
+    /// When something last passed from beyond a gap; 0 before that.
+    pub gap_ns: u64,
 }
 
 /// Bits of [`Flight::flags`].
@@ -107,6 +119,8 @@ pub mod flight {
     pub const CLOSED: u32 = 16;
     /// An alert was told, behind which nothing follows but other alerts.
     pub const ALERT: u32 = 32;
+    /// [`super::Flight::high`] is valid.
+    pub const HIGH: u32 = 64;
 }
 
 /// A connection, as the kernel side keeps it with its socket.
@@ -117,6 +131,10 @@ pub struct State {
     pub done: u32,
     /// 1 plus the direction of the ClientHello; 0 before it was seen.
     pub client: u32,
+    /// Packets since both sides have finished; 0 before. Until this host's last flight is acknowledged it may be sent again.
+    pub linger: u32,
+    /// End of that flight.
+    pub last: u32,
     /// By [`direction`].
     pub flights: [Flight; 2],
 }
@@ -137,7 +155,7 @@ pub struct Tuple {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Segment>() == 80);
-const _: () = assert!(size_of::<Flight>() == 48);
-const _: () = assert!(size_of::<State>() == 104);
+const _: () = assert!(size_of::<Segment>() == 88);
+const _: () = assert!(size_of::<Flight>() == 72);
+const _: () = assert!(size_of::<State>() == 160);
 const _: () = assert!(size_of::<Tuple>() == 40);

@@ -47,6 +47,8 @@ fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, Vec<u8>)>| {
             direction: *direction,
             record: *record,
             repeats: 0,
+            rtt_us: 0,
+            reserved: 0,
         };
         let event = [segment.as_bytes(), bytes].concat();
         assert!(tracker.push(&event, &mut |_| told += 1).is_ok());

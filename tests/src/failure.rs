@@ -10,6 +10,18 @@ pub const FAMILY: &str = "reprise_handshake_failures_total";
 /// Failed handshakes by peer, role and cause.
 pub const PEER_FAMILY: &str = "reprise_peer_handshake_failures_total";
 
+/// The failed handshakes of late, the latest first.
+///
+/// # Panics
+/// When the agent does not list them.
+#[must_use]
+pub fn failures(agent: &Agent) -> Vec<serde_json::Value> {
+    let response = agent.get("/api/v1/failures");
+    let response = response.unwrap_or_else(|error| panic!("no failures: {error}"));
+    serde_json::from_str(&response.body)
+        .unwrap_or_else(|error| panic!("malformed failures: {error}: {}", response.body))
+}
+
 /// Demands one failure for each of `peers` in this role, nothing else, and each by one of `causes`.
 ///
 /// # Panics

@@ -13,6 +13,11 @@ pub const CLIENT_IP: &str = "10.77.0.1";
 /// The server's address.
 pub const SERVER_IP: &str = "10.77.0.2";
 
+/// First three bytes of the client's other addresses, and of the server's.
+pub const CLIENT_NET: &str = "10.77.1";
+/// See [`CLIENT_NET`].
+pub const SERVER_NET: &str = "10.77.2";
+
 /// The pair; both namespaces go when it is dropped.
 #[derive(Debug)]
 pub struct Namespaces {
@@ -45,16 +50,33 @@ impl Namespaces {
             ip(&format!("-n {name} link set lo up"));
             // One buffer is one packet on the wire, so that a rule meets packets one by one.
             ip(&format!("-n {name} link set v0 up gso_max_segs 1"));
-            run(Command::new("ip").args([
-                "netns",
-                "exec",
-                name,
-                "sysctl",
-                "-qw",
-                "net.netfilter.nf_conntrack_acct=1",
-            ]));
+            pair.set(name, "net.netfilter.nf_conntrack_acct=1");
         }
         pair
+    }
+
+    /// Sets a kernel parameter, `name=value`, in namespace `name`.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set(&self, name: &str, parameter: &str) {
+        run(Command::new("ip").args(["netns", "exec", name, "sysctl", "-qw", parameter]));
+    }
+
+    /// Gives both namespaces a whole network of addresses, [`CLIENT_NET`] and [`SERVER_NET`], so that each connection can have a
+    /// pair of its own.
+    ///
+    /// # Panics
+    /// When the host refuses.
+    pub fn spread(&self) {
+        let (c, s) = (&self.client, &self.server);
+        for (name, own, other, via) in [
+            (c, CLIENT_NET, SERVER_NET, SERVER_IP),
+            (s, SERVER_NET, CLIENT_NET, CLIENT_IP),
+        ] {
+            ip(&format!("-n {name} route add local {own}.0/24 dev lo"));
+            ip(&format!("-n {name} route add {other}.0/24 via {via}"));
+        }
     }
 
     /// Installs one rule in the INPUT of namespace `name`.
@@ -62,8 +84,17 @@ impl Namespaces {
     /// # Panics
     /// When nft refuses it.
     pub fn rule(&self, name: &str, rule: &str) {
+        self.rules(name, "", rule);
+    }
+
+    /// Installs rules, one a line, in the INPUT of namespace `name`, with the sets that they use; what was there before is gone.
+    ///
+    /// # Panics
+    /// When nft refuses them.
+    pub fn rules(&self, name: &str, sets: &str, rules: &str) {
         let text = format!(
-            "table inet t {{\n chain in {{\n  type filter hook input priority 0; policy accept;\n  {rule}\n }}\n}}\n"
+            "flush ruleset\ntable inet t {{\n {sets}\n chain in {{\n  type filter hook input priority 0; policy accept;\n  \
+             {rules}\n }}\n}}\n"
         );
         let mut command = Command::new("ip");
         command
@@ -76,7 +107,7 @@ impl Namespaces {
             .expect("failed to write to nft");
         drop(stdin);
         let status = nft.wait().expect("failed to wait for nft");
-        assert!(status.success(), "nft refused {rule:?}: {status}");
+        assert!(status.success(), "nft refused {text:?}: {status}");
     }
 
     /// Packets that the rule of namespace `name` has dropped.
@@ -93,6 +124,25 @@ impl Namespaces {
         count.unwrap_or_else(|| panic!("no counter in {text}"))
     }
 
+    /// The IPv4 addresses in a set of namespace `name`.
+    ///
+    /// # Panics
+    /// When there is no such set.
+    #[must_use]
+    pub fn elements(&self, name: &str, set: &str) -> Vec<String> {
+        let words = [
+            "netns", "exec", name, "nft", "list", "set", "inet", "t", set,
+        ];
+        let text = run(Command::new("ip").args(words));
+        let elements = text.split("elements = {").nth(1).unwrap_or_default();
+        let elements = elements.split('}').next().unwrap_or_default();
+        let words = elements.split([',', ' ', '\n', '\t']);
+        words
+            .filter(|word| word.parse::<std::net::Ipv4Addr>().is_ok())
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// The kernel's own count of retransmitted segments in the namespace of process `pid`, SYN-ACKs included.
     ///
     /// # Panics
@@ -101,17 +151,17 @@ impl Namespaces {
     pub fn retransmitted(&self, pid: u32) -> u32 {
         let text = fs::read_to_string(format!("/proc/{pid}/net/snmp"))
             .expect("failed to read the network counters");
-        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-        let names = lines.next().expect("no TCP counters").split(' ');
-        let mut values = lines.next().expect("no TCP counters").split(' ');
-        let at = names
-            .into_iter()
-            .position(|name| name == "RetransSegs")
-            .expect("no RetransSegs");
-        values
-            .nth(at)
-            .and_then(|value| value.parse().ok())
-            .expect("RetransSegs is no number")
+        retransmitted(&text)
+    }
+
+    /// The same for the namespace `name`.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    #[must_use]
+    pub fn retransmitted_in(&self, name: &str) -> u32 {
+        let words = ["netns", "exec", name, "cat", "/proc/net/snmp"];
+        retransmitted(&run(Command::new("ip").args(words)))
     }
 
     /// Words that run a command in the namespace `name`.
@@ -119,6 +169,21 @@ impl Namespaces {
     pub fn exec(name: &str) -> [&str; 4] {
         ["ip", "netns", "exec", name]
     }
+}
+
+/// `RetransSegs` in the text of `/proc/net/snmp`.
+fn retransmitted(text: &str) -> u32 {
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let names = lines.next().expect("no TCP counters").split(' ');
+    let mut values = lines.next().expect("no TCP counters").split(' ');
+    let at = names
+        .into_iter()
+        .position(|name| name == "RetransSegs")
+        .expect("no RetransSegs");
+    values
+        .nth(at)
+        .and_then(|value| value.parse().ok())
+        .expect("RetransSegs is no number")
 }
 
 impl Default for Namespaces {

@@ -186,6 +186,12 @@ impl Server {
     /// stunnel in front of a plain TCP service.
     #[must_use]
     pub fn stunnel(sessions: Sessions) -> Self {
+        Self::stunnel_with(sessions, "")
+    }
+
+    /// As [`Self::stunnel`]; `extra` goes into the service's section.
+    #[must_use]
+    pub fn stunnel_with(sessions: Sessions, extra: &str) -> Self {
         let (port, directory) = (free_port(), scratch());
         let version = match sessions {
             Sessions::Ids => "sslVersionMax = TLSv1.2\noptions = NO_TICKET",
@@ -194,7 +200,7 @@ impl Server {
         };
         let Certificate { cert, key, .. } = ec();
         let config = format!(
-            "foreground = yes\npid =\n[tls]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\nkey = {}\n{version}\n",
+            "foreground = yes\npid =\n[tls]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\nkey = {}\n{version}\n{extra}",
             plain_service(),
             cert.display(),
             key.display()
@@ -205,6 +211,39 @@ impl Server {
             port,
             directory,
             Command::new("stunnel4").arg(file),
+        )
+    }
+
+    /// Apache with the worker of its event loop, and a shared cache.
+    #[must_use]
+    pub fn apache(sessions: Sessions) -> Self {
+        let (port, directory) = (free_port(), scratch());
+        let tls = match sessions {
+            Sessions::Ids => "SSLProtocol TLSv1.2\nSSLSessionTickets off",
+            Sessions::OldTickets => "SSLProtocol TLSv1.2\nSSLSessionTickets on",
+            Sessions::Tickets => "SSLProtocol TLSv1.3\nSSLSessionTickets on",
+        };
+        let Certificate { cert, key, .. } = ec();
+        let (at, cert, key) = (directory.path().display(), cert.display(), key.display());
+        let modules: String = ["mpm_event", "authz_core", "socache_shmcb", "ssl"]
+            .map(|name| {
+                format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
+            })
+            .concat();
+        // What it answers is an error page: there are no documents.
+        let config = format!(
+            "ServerRoot {at}\nServerName localhost\nPidFile {at}/pid\nErrorLog {at}/error.log\nDefaultRuntimeDir {at}\n\
+             {modules}Listen 127.0.0.1:{port}\nSSLEngine on\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}\n\
+             SSLSessionCache shmcb:{at}/sessions(512000)\n{tls}\n"
+        );
+        let file = write(&directory, "apache.conf", &config);
+        Self::start(
+            sessions,
+            port,
+            directory,
+            Command::new("apache2")
+                .args(["-D", "FOREGROUND", "-f"])
+                .arg(file),
         )
     }
 
@@ -254,6 +293,16 @@ impl Server {
     /// The same by another `openssl` than the system's.
     #[must_use]
     pub fn s_server_under(sessions: Sessions, command: &mut Command) -> Self {
+        Self::s_server_with(sessions, command, |_| {})
+    }
+
+    /// As [`Self::s_server_under`], with arguments that `extra` adds.
+    #[must_use]
+    pub fn s_server_with(
+        sessions: Sessions,
+        command: &mut Command,
+        extra: impl FnOnce(&mut Command),
+    ) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
         command.args([
@@ -268,6 +317,7 @@ impl Server {
             Sessions::Tickets => command.arg("-tls1_3"),
             Sessions::OldTickets => command.arg("-tls1_2"),
         };
+        extra(command);
         Self::start(
             sessions,
             port,

@@ -3,18 +3,20 @@
 
 use reprise_ebpf::handshake::{HandshakeEvent, flag, outcome};
 
-use super::history::{History, Retransmits};
-use crate::hello::end;
+use super::Trouble;
+use crate::hello::{HelloEvent, end};
 
 /// `SSL_R_UNEXPECTED_EOF_WHILE_READING` (include/openssl/sslerr.h, 3.0 and later).
 const REASON_UNEXPECTED_EOF: u32 = 294;
 /// `SSL_AD_REASON_OFFSET` (include/openssl/ssl.h): a received alert N is raised as reason 1000 + N.
 const REASON_ALERTS: std::ops::Range<u32> = 1000..1256;
+/// `TCP_RTO_MIN` (include/net/tcp.h), nanoseconds.
+const RTO_MIN_NS: u64 = 200_000_000;
 
 /// Failure causes, as the metrics name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cause {
-    /// Never completed, and retransmissions fell on its connection while it ran.
+    /// Never completed, and retransmissions, gaps or stalls fell on its connection while it ran.
     PacketLoss,
     /// Stalled without evidence of loss, then given up.
     Timeout,
@@ -61,47 +63,71 @@ impl Cause {
     }
 }
 
-/// The cause of a handshake that did not complete.
-pub(super) fn of(event: &HandshakeEvent, history: &History, retransmits: Retransmits) -> Cause {
+/// The cause of a handshake that did not complete. `on_wire` is how it ended on the wire, a constant of [`end`], where that was
+/// seen.
+pub(super) fn of(event: &HandshakeEvent, trouble: &Trouble, on_wire: Option<u8>) -> Cause {
     if REASON_ALERTS.contains(&event.reason) {
         return Cause::AlertReceived;
     }
     if event.reason != 0 && event.reason != REASON_UNEXPECTED_EOF {
-        return Cause::LocalError;
+        let alerted = event.flags & flag::ALERTED != 0 || on_wire == Some(end::ALERT_OUT);
+        return if alerted {
+            Cause::AlertSent
+        } else {
+            Cause::LocalError
+        };
     }
-    if retransmits.any() {
+    match on_wire {
+        Some(end::ALERT_IN) => return Cause::AlertReceived,
+        Some(end::ALERT_OUT) => return Cause::AlertSent,
+        _ => {}
+    }
+    if trouble.loss() {
         return Cause::PacketLoss;
     }
     if event.outcome == outcome::PROCESS_ENDED {
         return Cause::Abandoned;
     }
-    if history.reset_received(event.begin_ns, event.header.time_ns) {
+    if trouble.resets_received > 0 {
         return Cause::Reset;
     }
     if event.reason == REASON_UNEXPECTED_EOF || event.flags & flag::PEER_CLOSED != 0 {
         return Cause::Closed;
     }
-    if event.outcome == outcome::FAILED {
-        // No error, no retry: end of file, or a socket that died under the read.
-        return if event.flags & flag::SOCKET_CLOSED != 0
-            || history.reset_sent(event.begin_ns, event.header.time_ns)
-        {
-            Cause::Reset
+    let silence_ns = event.header.time_ns.saturating_sub(event.heard_ns);
+    let stalled = silence_ns >= timeout_ns(trouble.rtt_us);
+    if event.outcome != outcome::FAILED {
+        return if stalled {
+            Cause::Timeout
         } else {
-            Cause::Closed
+            Cause::Abandoned
         };
     }
-    Cause::Abandoned
+    // No error, no retry: end of file, or a socket that died under the read.
+    match (event.flags & flag::SOCKET_CLOSED != 0, trouble.resets_sent) {
+        // Of the kernel's own impatience (keepalive, `TCP_USER_TIMEOUT`).
+        (true, 0) if stalled => Cause::Timeout,
+        (false, 0) => Cause::Closed,
+        _ => Cause::Reset,
+    }
 }
 
-/// The cause of a handshake that was seen on the wire alone and did not complete; `how` is a constant of [`end`].
-pub(super) const fn of_wire(how: u8, retransmits: Retransmits) -> Cause {
-    match how {
+/// The shortest retransmission timeout that the connection can have had, nanoseconds: TCP adds to the round-trip time its
+/// variation, and that is taken as `TCP_RTO_MIN` at least (`__tcp_set_rto` and `tcp_rtt_estimator`, net/ipv4/tcp_input.c).
+const fn timeout_ns(rtt_us: u32) -> u64 {
+    RTO_MIN_NS + rtt_us as u64 * 1000
+}
+
+/// The cause of a handshake that was seen on the wire alone and did not complete.
+pub(super) fn of_wire(hello: &HelloEvent, trouble: &Trouble) -> Cause {
+    match hello.end {
         end::ALERT_IN => Cause::AlertReceived,
         end::ALERT_OUT => Cause::AlertSent,
-        _ if retransmits.any() => Cause::PacketLoss,
+        _ if trouble.loss() => Cause::PacketLoss,
         end::RESET => Cause::Reset,
         end::CLOSED_IN => Cause::Closed,
+        // This host gave it up.
+        _ if u64::from(hello.silence_ms) * 1_000_000 >= timeout_ns(hello.rtt_us) => Cause::Timeout,
         _ => Cause::Abandoned,
     }
 }

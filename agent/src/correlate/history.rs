@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 use reprise_ebpf::tcp::{self, TcpEvent};
 
+use super::trouble::{Direction, Phase, Trouble};
 use crate::event::Connection;
 
 /// Things remembered of one connection; a connection that meets more forgets its oldest.
@@ -12,70 +13,115 @@ const MAX_MARKS: usize = 32;
 /// Set-up that can belong to a handshake: Linux gives up a SYN after about two minutes (`tcp_syn_retries` = 6).
 const MAX_SETUP_NS: u64 = 130_000_000_000;
 
-/// Retransmissions sent by this host that fell into a connection's set-up or handshake.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retransmits {
-    /// SYN.
-    pub syn: u32,
-    /// SYN-ACK.
-    pub synack: u32,
-    /// Data while the handshake was open.
-    pub handshake: u32,
-}
-
-impl Retransmits {
-    /// Whether there was any.
-    #[must_use]
-    pub const fn any(&self) -> bool {
-        self.syn + self.synack + self.handshake > 0
-    }
-}
-
+/// One thing that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    Syn,
-    SynAck,
-    Data,
+pub(super) enum Mark {
+    /// A segment was sent again; whether of the handshake, its time tells.
+    Again(Phase, Direction),
+    /// What was sent before both sides had finished was sent again afterwards.
+    LastFlight,
+    Missing,
+    Stall,
     ResetReceived,
     ResetSent,
 }
 
-/// What happened on one connection.
-#[derive(Debug, Default)]
-pub(super) struct History {
-    marks: Vec<(u64, Mark)>,
+impl Mark {
+    pub(super) const fn of(event: &TcpEvent) -> Self {
+        use Direction::{Received, Sent};
+        match event.header.kind {
+            tcp::RETRANSMIT if event.state == tcp::STATE_SYN_SENT => Self::Again(Phase::Syn, Sent),
+            tcp::RETRANSMIT => Self::Again(Phase::Handshake, Sent),
+            tcp::RETRANSMIT_SYNACK => Self::Again(Phase::SynAck, Sent),
+            tcp::SYN_AGAIN => Self::Again(Phase::Syn, Received),
+            tcp::SYNACK_AGAIN => Self::Again(Phase::SynAck, Received),
+            tcp::DATA_AGAIN => Self::Again(Phase::Handshake, Received),
+            tcp::FLIGHT_AGAIN => Self::LastFlight,
+            tcp::MISSING => Self::Missing,
+            tcp::STALL => Self::Stall,
+            tcp::RESET_RECEIVED => Self::ResetReceived,
+            _ => Self::ResetSent,
+        }
+    }
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at_ns: u64,
+    mark: Mark,
+    /// It is in the sums already.
+    counted: bool,
+}
+
+/// When a handshake ran.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) begin_ns: u64,
+    pub(super) end_ns: u64,
+    pub(super) completed: bool,
+    /// Until when a gap tells of what was sent before its end.
+    pub(super) until_ns: u64,
+}
+
+/// What happened on one connection.
+#[derive(Debug, Default)]
+pub(super) struct History(Vec<Entry>);
+
 impl History {
-    /// Retransmissions of the connection's set-up and of its handshake, which ran from `begin_ns` to `end_ns`.
-    pub(super) fn retransmits(&self, begin_ns: u64, end_ns: u64) -> Retransmits {
-        let mut sum = Retransmits::default();
-        for (at, mark) in &self.marks {
-            let set_up = *at <= end_ns && at.saturating_add(MAX_SETUP_NS) >= begin_ns;
-            match mark {
-                Mark::Syn if set_up => sum.syn += 1,
-                Mark::SynAck if set_up => sum.synack += 1,
-                Mark::Data if (begin_ns..=end_ns).contains(at) => sum.handshake += 1,
-                _ => {}
+    /// What speaks of the connection's set-up and of its handshake.
+    fn trouble(&self, span: &Span) -> Trouble {
+        let Span {
+            begin_ns,
+            end_ns,
+            completed,
+            until_ns,
+        } = *span;
+        let mut sum = Trouble::default();
+        for entry in &self.0 {
+            let Entry { at_ns, .. } = *entry;
+            let inside = (begin_ns..=end_ns).contains(&at_ns);
+            let since_set_up = at_ns.saturating_add(MAX_SETUP_NS) >= begin_ns;
+            let again = match entry.mark {
+                // The tracepoint tells of any data, a handshake's or not.
+                Mark::Again(Phase::Handshake, Direction::Sent) => inside,
+                // The wire tells of those alone that belong to the handshake, which may be over here before it is there.
+                Mark::Again(Phase::Handshake, Direction::Received) => {
+                    since_set_up && (completed || at_ns <= end_ns)
+                }
+                Mark::LastFlight => completed && at_ns > end_ns,
+                Mark::Again(..) => since_set_up && at_ns <= end_ns,
+                // What is missing was sent before.
+                Mark::Missing => {
+                    let seen = since_set_up && at_ns <= until_ns;
+                    sum.missing += u32::from(seen);
+                    false
+                }
+                Mark::Stall => {
+                    sum.stalls += u32::from(inside);
+                    false
+                }
+                Mark::ResetReceived => {
+                    sum.resets_received += u32::from(inside);
+                    false
+                }
+                Mark::ResetSent => {
+                    sum.resets_sent += u32::from(inside);
+                    false
+                }
+            };
+            if !again {
+                continue;
+            }
+            let (phase, direction) = match entry.mark {
+                Mark::Again(phase, direction) => (phase, direction),
+                _ => (Phase::Handshake, Direction::Sent),
+            };
+            sum.retransmits.add(phase, direction);
+            if entry.counted {
+                sum.counted.add(phase, direction);
             }
         }
         sum
-    }
-
-    /// Whether a reset arrived from `begin_ns` to `end_ns`.
-    pub(super) fn reset_received(&self, begin_ns: u64, end_ns: u64) -> bool {
-        self.has(Mark::ResetReceived, begin_ns, end_ns)
-    }
-
-    /// Whether this host sent a reset from `begin_ns` to `end_ns`.
-    pub(super) fn reset_sent(&self, begin_ns: u64, end_ns: u64) -> bool {
-        self.has(Mark::ResetSent, begin_ns, end_ns)
-    }
-
-    fn has(&self, wanted: Mark, begin_ns: u64, end_ns: u64) -> bool {
-        self.marks
-            .iter()
-            .any(|(at, mark)| *mark == wanted && (begin_ns..=end_ns).contains(at))
     }
 }
 
@@ -94,17 +140,7 @@ impl Histories {
         }
     }
 
-    pub(super) fn record(&mut self, event: &TcpEvent) {
-        let mark = match event.header.kind {
-            tcp::RETRANSMIT if event.state == tcp::STATE_SYN_SENT => Mark::Syn,
-            tcp::RETRANSMIT => Mark::Data,
-            tcp::RETRANSMIT_SYNACK => Mark::SynAck,
-            tcp::RESET_RECEIVED => Mark::ResetReceived,
-            _ => Mark::ResetSent,
-        };
-        let Some(connection) = Connection::of(&event.socket) else {
-            return;
-        };
+    pub(super) fn record(&mut self, connection: Connection, at_ns: u64, mark: Mark, counted: bool) {
         let history = match self.table.get_mut(&connection) {
             Some(history) => history,
             None => {
@@ -114,14 +150,24 @@ impl Histories {
                 self.table.get_or_insert_mut(connection, History::default)
             }
         };
-        if history.marks.len() == MAX_MARKS {
-            history.marks.remove(0);
+        if history.0.len() == MAX_MARKS {
+            history.0.remove(0);
         }
-        history.marks.push((event.header.time_ns, mark));
+        history.0.push(Entry {
+            at_ns,
+            mark,
+            counted,
+        });
     }
 
-    pub(super) fn take(&mut self, connection: &Connection) -> Option<History> {
-        self.table.pop(connection)
+    /// What speaks of a handshake on this connection.
+    pub(super) fn trouble(&self, connection: Option<Connection>, span: &Span) -> Trouble {
+        let history = connection.and_then(|connection| self.table.peek(&connection));
+        history.map_or_else(Trouble::default, |history| history.trouble(span))
+    }
+
+    pub(super) fn forget(&mut self, connection: &Connection) {
+        self.table.pop(connection);
     }
 
     pub(super) fn len(&self) -> usize {

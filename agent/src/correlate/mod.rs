@@ -7,22 +7,27 @@
 
 mod cause;
 mod history;
+mod loss;
 mod offer;
+mod trouble;
 mod wire;
 
 use std::collections::VecDeque;
 
-use reprise_ebpf::handshake::{
-    ForgetEvent, HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source,
+use reprise_ebpf::{
+    handshake::{ForgetEvent, HIT_UNKNOWN, HandshakeEvent, outcome, role, socket_source},
+    tcp::TcpEvent,
 };
 
 pub use self::{
     cause::Cause,
-    history::Retransmits,
+    loss::Loss,
     offer::{Mechanism, Offer},
+    trouble::{Direction, Phase, Retransmits, Trouble},
 };
 use self::{
-    history::Histories,
+    history::{Histories, Mark, Span},
+    loss::Losses,
     wire::{Settled, Wires},
 };
 use crate::{
@@ -33,6 +38,11 @@ use crate::{
 
 /// How long a handshake's end waits for TCP events that happened before it, nanoseconds.
 pub const SETTLE_NS: u64 = 200_000_000;
+/// How long a handshake that was given up after silence waits for a sign that its peer had spoken: what it sent last, and the FIN,
+/// may have been lost, too. A little more than the first two times that TCP sends a FIN again.
+const DOUBT_NS: u64 = 1_000_000_000;
+/// Such handshakes at one time; others do without.
+const MAX_DOUBTFUL: usize = 4_096;
 /// Ends that may wait at one time; beyond it the oldest is concluded at once.
 const MAX_WAITING: usize = 65_536;
 
@@ -97,8 +107,8 @@ pub struct Observation {
     pub library_ns: u64,
     /// The connection, where it was found.
     pub connection: Option<Connection>,
-    /// Retransmissions that fell into set-up or handshake.
-    pub retransmits: Retransmits,
+    /// What speaks for loss, and what TCP did otherwise.
+    pub trouble: Trouble,
     /// Library error reason, 0 for none.
     pub reason: u32,
     /// Process; 0 where it was seen on the wire alone.
@@ -147,7 +157,11 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Engine {
     histories: Histories,
+    losses: Losses,
+    /// What [`Losses`] has found and nobody has fetched yet: emptied after each event.
+    found: Vec<Loss>,
     waiting: VecDeque<HandshakeEvent>,
+    doubtful: VecDeque<Ended>,
     /// Sessions that caches were told to forget: told of when the handshakes before them are concluded.
     forgotten: VecDeque<ForgetEvent>,
     wires: Wires,
@@ -158,13 +172,24 @@ pub struct Engine {
     unknown_role: u64,
 }
 
+/// A handshake that a library tells of, with what the wire shows of it.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    event: HandshakeEvent,
+    role: Role,
+    hello: Option<HelloEvent>,
+}
+
 impl Engine {
     /// An engine that has seen nothing.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self {
             histories: Histories::new(bounds.connections),
+            losses: Losses::new(),
+            found: Vec::new(),
             waiting: VecDeque::new(),
+            doubtful: VecDeque::new(),
             forgotten: VecDeque::new(),
             wires: Wires::new(MAX_WAITING),
             evidence: Evidence::new(bounds.sessions),
@@ -184,7 +209,7 @@ impl Engine {
                 }
                 self.waiting.push_back(*handshake);
             }
-            Event::Tcp(tcp) => self.histories.record(tcp),
+            Event::Tcp(tcp) => self.note(tcp),
             Event::Hello(hello) => {
                 self.wires.record(hello);
             }
@@ -195,13 +220,19 @@ impl Engine {
                 self.forgotten.push_back(*forgotten);
             }
             Event::Clock(clock) => self.evidence.set_clock(clock.offset_ns),
-            Event::Exec(_) | Event::Tick(_) => {}
+            Event::Exec(_) | Event::Workload(_) | Event::Tick(_) => {}
         }
         let settled_ns = self.now_ns.saturating_sub(SETTLE_NS);
         while let Some(oldest) = self.waiting.front()
             && oldest.header.time_ns.saturating_add(SETTLE_NS) <= self.now_ns
         {
             self.conclude_oldest(out);
+        }
+        while let Some(oldest) = self.doubtful.front()
+            && oldest.event.header.time_ns.saturating_add(DOUBT_NS) <= self.now_ns
+            && let Some(ended) = self.doubtful.pop_front()
+        {
+            self.conclude(ended, true, out);
         }
         self.conclude_forgotten(settled_ns);
         self.conclude_wires(self.now_ns, out);
@@ -212,8 +243,42 @@ impl Engine {
         while !self.waiting.is_empty() {
             self.conclude_oldest(out);
         }
+        while let Some(ended) = self.doubtful.pop_front() {
+            self.conclude(ended, true, out);
+        }
         self.conclude_forgotten(u64::MAX);
         self.conclude_wires(u64::MAX, out);
+    }
+
+    /// Loss to be counted beside the observations, found since this was last asked for.
+    pub fn losses(&mut self) -> impl Iterator<Item = Loss> {
+        self.found.drain(..)
+    }
+
+    /// What TCP did: for the history of its connection, unless the handshake there is over.
+    fn note(&mut self, tcp: &TcpEvent) {
+        let Some(connection) = Connection::of(&tcp.socket) else {
+            return;
+        };
+        let (at_ns, mark) = (tcp.header.time_ns, Mark::of(tcp));
+        let found = self.losses.mark(&connection, at_ns, mark);
+        self.found.extend(found.map(|(loss, _)| loss));
+        if !found.is_some_and(|(_, all)| all) {
+            self.histories
+                .record(connection, at_ns, mark, found.is_some());
+        }
+    }
+
+    /// What happened on the connection of a handshake, which takes it away.
+    fn trouble(&mut self, role: Role, connection: Option<Connection>, span: &Span) -> Trouble {
+        let trouble = self.histories.trouble(connection, span);
+        if let Some(connection) = connection {
+            self.histories.forget(&connection);
+            let lossy = trouble.retransmits.any();
+            self.losses
+                .ended(role, &connection, span.end_ns, span.completed, lossy);
+        }
+        trouble
     }
 
     /// Sizes and losses of the bounded tables.
@@ -222,7 +287,7 @@ impl Engine {
         Tracked {
             connections: self.histories.len(),
             evicted_connections: self.histories.evicted(),
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.doubtful.len(),
             unknown_role: self.unknown_role,
             wires: self.wires.len(),
             evicted_wires: self.wires.evicted(),
@@ -270,6 +335,12 @@ impl Engine {
         let Ok(hello) = self.wires.claim(role, &event) else {
             return;
         };
+        self.conclude(Ended { event, role, hello }, false, out);
+    }
+
+    /// `patient`: whether it has waited for as long as any handshake does.
+    fn conclude(&mut self, ended: Ended, patient: bool, out: &mut impl FnMut(Observation)) {
+        let Ended { event, role, hello } = ended;
         let mut connection = Connection::of_handshake(&event);
         // Sure, where the library's own way to its socket is a guess or leads nowhere.
         if let Some(hello) = &hello
@@ -277,20 +348,40 @@ impl Engine {
         {
             connection = Connection::of(&hello.socket).or(connection);
         }
-        let history = connection.and_then(|connection| self.histories.take(&connection));
-        let history = history.unwrap_or_default();
-        let retransmits = history.retransmits(event.begin_ns, event.header.time_ns);
+        let completed = event.outcome == outcome::COMPLETED;
+        let on_wire = hello.map(|hello| hello.end);
+        let span = Span {
+            begin_ns: event.begin_ns,
+            end_ns: event.header.time_ns,
+            completed,
+            until_ns: event.header.time_ns.saturating_add(if patient {
+                DOUBT_NS
+            } else {
+                SETTLE_NS
+            }),
+        };
+        let rtt_us = hello.map_or(0, |hello| hello.rtt_us);
+        if !patient && !completed && self.doubtful.len() < MAX_DOUBTFUL {
+            let mut trouble = self.histories.trouble(connection, &span);
+            trouble.rtt_us = rtt_us;
+            if cause::of(&event, &trouble, on_wire) == Cause::Timeout {
+                self.doubtful.push_back(ended);
+                return;
+            }
+        }
+        let mut trouble = self.trouble(role, connection, &span);
+        trouble.rtt_us = rtt_us;
         let resumed = event.hit == 1;
-        let end = if event.outcome == outcome::COMPLETED {
+        let end = if completed {
             End::Completed(match event.hit {
                 0 => Resumption::Full,
                 1 => Resumption::Resumed,
                 _ => Resumption::Unknown,
             })
         } else {
-            End::Failed(cause::of(&event, &history, retransmits))
+            End::Failed(cause::of(&event, &trouble, on_wire))
         };
-        let completed = event.outcome == outcome::COMPLETED && event.hit != HIT_UNKNOWN;
+        let known = completed && event.hit != HIT_UNKNOWN;
         let on_wire = hello.and_then(|hello| hello.resumed());
         let session = Session::of(&event, hello.as_ref());
         let seen = Observation {
@@ -301,12 +392,12 @@ impl Engine {
             duration_ns: event.header.time_ns.saturating_sub(event.begin_ns),
             library_ns: event.library_ns,
             connection,
-            retransmits,
+            trouble,
             reason: event.reason,
             tgid: event.tgid,
             offer: hello.map_or(Offer::Unknown, |hello| self.offer(&hello)),
             hello,
-            conflict: completed && on_wire.is_some_and(|on_wire| on_wire != resumed),
+            conflict: known && on_wire.is_some_and(|on_wire| on_wire != resumed),
             wire: false,
             miss: None,
         };
@@ -330,15 +421,21 @@ impl Engine {
                 continue;
             };
             let connection = Connection::of(&hello.socket);
-            let history = connection.and_then(|connection| self.histories.take(&connection));
-            let history = history.unwrap_or_default();
             let (begin_ns, end_ns) = (hello.begin_ns, hello.header.time_ns);
-            let retransmits = history.retransmits(begin_ns, end_ns);
+            let completed = hello.end == end::COMPLETED;
+            let span = Span {
+                begin_ns,
+                end_ns,
+                completed,
+                until_ns: end_ns.saturating_add(DOUBT_NS),
+            };
+            let mut trouble = self.trouble(role, connection, &span);
+            trouble.rtt_us = hello.rtt_us;
             let end = match (hello.end, hello.resumed()) {
                 (end::COMPLETED, Some(resumed)) => End::Completed(Resumption::of(resumed)),
                 // Not followed to the end: nobody can say how it went.
                 (end::COMPLETED | end::UNKNOWN, _) => continue,
-                (how, _) => End::Failed(cause::of_wire(how, retransmits)),
+                _ => End::Failed(cause::of_wire(&hello, &trouble)),
             };
             let seen = Observation {
                 time_ns: end_ns,
@@ -348,7 +445,7 @@ impl Engine {
                 duration_ns: end_ns.saturating_sub(begin_ns),
                 library_ns: 0,
                 connection,
-                retransmits,
+                trouble,
                 reason: 0,
                 tgid: 0,
                 offer: self.offer(&hello),

@@ -6,13 +6,16 @@ use proptest::prelude::*;
 use reprise_ebpf::{
     Header, Socket,
     handshake::{
-        self, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, SessionAge, SessionId, flag, outcome,
-        role, socket_source,
+        self, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, flag, outcome, role, socket_source,
     },
     tcp::{self, TcpEvent},
 };
+use zerocopy::FromZeros as _;
 
-use super::{Bounds, Cause, End, Engine, Observation, Resumption, Role, SETTLE_NS, Version};
+use super::{
+    Bounds, Cause, Direction, End, Engine, Loss, Observation, Phase, Resumption, Role, SETTLE_NS,
+    Version,
+};
 use crate::event::Event;
 
 const MS: u64 = 1_000_000;
@@ -36,34 +39,25 @@ fn socket(port: u16) -> Socket {
 }
 
 fn handshake(port: u16, begin: u64, end: u64) -> HandshakeEvent {
-    HandshakeEvent {
-        header: Header {
-            kind: handshake::HANDSHAKE,
-            size: 248,
-            time_ns: end,
-        },
-        ssl: 0x1000,
-        begin_ns: begin,
-        library_ns: MS,
-        tgid: 7,
-        tid: 7,
-        library: 0,
-        drives: 2,
-        reason: 0,
-        version: 0x0304,
-        outcome: outcome::COMPLETED,
-        role: role::SERVER,
-        hit: 0,
-        socket_source: socket_source::IN_CALL,
-        flags: 0,
-        comm: [0; 16],
-        client_random: [0; 32],
-        socket: socket(port),
-        session: SessionAge::default(),
-        session_id: SessionId::default(),
-        found: SessionAge::default(),
-        found_ns: 0,
-    }
+    let mut event = HandshakeEvent::new_zeroed();
+    event.header = Header {
+        kind: handshake::HANDSHAKE,
+        size: size_of::<HandshakeEvent>() as u32,
+        time_ns: end,
+    };
+    event.ssl = 0x1000;
+    event.begin_ns = begin;
+    event.library_ns = MS;
+    event.heard_ns = end;
+    event.tgid = 7;
+    event.tid = 7;
+    event.drives = 2;
+    event.version = 0x0304;
+    event.outcome = outcome::COMPLETED;
+    event.role = role::SERVER;
+    event.socket_source = socket_source::IN_CALL;
+    event.socket = socket(port);
+    event
 }
 
 fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
@@ -79,14 +73,20 @@ fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
     }
 }
 
-fn run(events: &[Event]) -> Vec<Observation> {
+fn run_all(events: &[Event]) -> (Vec<Observation>, Vec<Loss>) {
     let mut engine = Engine::new(BOUNDS);
     let mut out = Vec::new();
+    let mut losses = Vec::new();
     for event in events {
         engine.push(event, &mut |seen| out.push(seen));
+        losses.extend(engine.losses());
     }
     engine.finish(&mut |seen| out.push(seen));
-    out
+    (out, losses)
+}
+
+fn run(events: &[Event]) -> Vec<Observation> {
+    run_all(events).0
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn completed_handshake_carries_version_resumption_and_times() {
     assert_eq!(seen[0].version, Version::V13);
     assert_eq!(seen[0].end, End::Completed(Resumption::Resumed));
     assert_eq!(seen[0].duration_ns, 2 * MS);
-    assert!(!seen[0].retransmits.any());
+    assert!(!seen[0].trouble.retransmits.any());
 }
 
 #[test]
@@ -124,8 +124,9 @@ fn waits_for_tcp_events_that_arrive_later() {
     push(Event::Tick(900 * MS + SETTLE_NS - 1));
     push(Event::Tick(900 * MS + SETTLE_NS));
     assert_eq!(out.len(), 1);
-    assert_eq!(out[0].retransmits.handshake, 1);
-    assert_eq!(out[0].retransmits.synack, 1);
+    let again = out[0].trouble.retransmits;
+    assert_eq!(again.of(Phase::Handshake, Direction::Sent), 1);
+    assert_eq!(again.of(Phase::SynAck, Direction::Sent), 1);
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn retransmissions_after_the_end_or_of_others_do_not_count() {
         Event::Handshake(handshake(1, 10 * MS, 12 * MS)),
         Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, 13 * MS)),
     ]);
-    assert!(!seen[0].retransmits.any());
+    assert!(!seen[0].trouble.retransmits.any());
 }
 
 #[test]
@@ -223,7 +224,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 Event::Handshake(event)
             }
         ),
-        (port, at.clone(), 16..20_u32)
+        (port, at.clone(), tcp::RETRANSMIT..=tcp::FLIGHT_AGAIN)
             .prop_map(|(port, at, kind)| Event::Tcp(tcp_event(kind, port, at))),
         at.prop_map(Event::Tick),
     ]
@@ -249,13 +250,23 @@ proptest! {
 
     #[test]
     fn a_retransmission_is_counted_once_at_most(events in prop::collection::vec(any_event(), 0..200)) {
-        let sent = events.iter().filter(
-            |e| matches!(e, Event::Tcp(t) if matches!(t.header.kind, tcp::RETRANSMIT | tcp::RETRANSMIT_SYNACK))
-        ).count();
-        let joined: u32 = run(&events).iter()
-            .map(|o| o.retransmits.syn + o.retransmits.synack + o.retransmits.handshake).sum();
-        prop_assert!(joined as usize <= sent);
+        let told = events.iter().filter(|event| matches!(
+            event,
+            Event::Tcp(t) if !matches!(
+                t.header.kind,
+                tcp::MISSING | tcp::STALL | tcp::RESET_RECEIVED | tcp::RESET_SENT
+            )
+        ));
+        let told = told.count();
+        let (seen, losses) = run_all(&events);
+        let joined: u32 = seen.iter().map(|seen| {
+            let trouble = seen.trouble;
+            let all = trouble.retransmits.0.into_iter().flatten().sum::<u32>();
+            all - trouble.counted.0.into_iter().flatten().sum::<u32>()
+        }).sum();
+        prop_assert!(joined as usize + losses.len() <= told);
     }
 }
 
+mod loss;
 mod wire;

@@ -10,7 +10,7 @@ use zerocopy::FromZeros as _;
 
 use super::*;
 use crate::{
-    correlate::{Retransmits, Version},
+    correlate::{Trouble, Version},
     event::Connection,
 };
 
@@ -103,7 +103,7 @@ impl Host {
                 local: end(1, port),
                 remote: end(2, 50_000),
             }),
-            retransmits: Retransmits::default(),
+            trouble: Trouble::default(),
             reason: 0,
             tgid: u32::from(port),
             offer,

@@ -73,6 +73,10 @@ pub struct HelloEvent {
     pub alert: u8,
     /// Zero.
     pub reserved: [u8; 5],
+    /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
+    pub rtt_us: u32,
+    /// How long the connection had been silent when it ended, milliseconds.
+    pub silence_ms: u32,
 }
 
 /// Bits of [`HelloEvent::flags`].
@@ -157,6 +161,8 @@ impl HelloEvent {
         role: 0,
         alert: 0,
         reserved: [0; 5],
+        rtt_us: 0,
+        silence_ms: 0,
     };
 
     /// Whether all of these bits of [`flag`] are set.
@@ -192,4 +198,4 @@ impl Token {
     };
 }
 
-const _: () = assert!(size_of::<HelloEvent>() == 280);
+const _: () = assert!(size_of::<HelloEvent>() == 288);

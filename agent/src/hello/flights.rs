@@ -64,7 +64,12 @@ impl Flights {
 
     /// Notes that it is alive.
     pub(super) fn touch(&mut self, segment: &Segment) {
+        let silence_ns = segment.header.time_ns.saturating_sub(self.last_ns);
+        self.event.silence_ms = (silence_ns / 1_000_000).try_into().unwrap_or(u32::MAX);
         self.last_ns = self.last_ns.max(segment.header.time_ns);
+        if segment.rtt_us != 0 {
+            self.event.rtt_us = segment.rtt_us;
+        }
         let way = usize::from(segment.direction != direction::IN);
         self.event.repeats[way] = self.event.repeats[way].max(segment.repeats);
     }

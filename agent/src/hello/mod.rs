@@ -3,6 +3,7 @@
 //! Runs before anything is recorded: here session IDs and tickets become short hashes, and nothing behind this module sees
 //! more. Bounded in connections, bytes and time; what is given up leaves as an event that says so, and is counted.
 
+pub mod alert;
 mod event;
 mod flights;
 mod hash;

@@ -24,6 +24,10 @@ pub(super) struct PeerRow {
     /// Resumed share over the window; null with no handshake in it that is known to be either.
     resume_ratio: Option<f64>,
     failures: BTreeMap<&'static str, u64>,
+    /// Handshakes that met loss.
+    with_loss: u64,
+    /// Full handshakes right after one that met loss, of a peer that had resumed before.
+    full_after_loss: u64,
     /// Sessions offered, by mechanism.
     offers: BTreeMap<&'static str, Offered>,
     /// Completed handshakes without an offer.
@@ -73,6 +77,8 @@ pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
                 .filter(|cause| sums.failures[*cause as usize] > 0)
                 .map(|cause| (cause.label(), sums.failures[cause as usize]))
                 .collect(),
+            with_loss: sums.with_loss,
+            full_after_loss: sums.full_after_loss,
             offers: Mechanism::ALL
                 .into_iter()
                 .map(|mechanism| (mechanism, sums.offers.offered[mechanism as usize]))

@@ -2,6 +2,7 @@
 //! every connection bounded in number and time: a slow or hostile client costs a slot, never observation.
 
 mod api;
+mod failures;
 mod overview;
 mod web_config;
 
@@ -196,6 +197,7 @@ fn answer(site: &Site, request: &Request<Incoming>) -> Answer {
         "/api/v1/overview" => known(|site, _| json(&overview::overview(&site.shared.lock()))),
         "/api/v1/peers" => known(peers),
         "/api/v1/libraries" => known(|site, _| json(&api::libraries(&site.shared.lock()))),
+        "/api/v1/failures" => known(|site, _| json(&failures::failures(&site.shared.lock()))),
         "/api/v1/status" => known(|site, _| json(&api::status(&site.shared.lock()))),
         "/api/v1/openapi.json" => known(|_, _| fixed("application/json", OPENAPI)),
         "/" => known(|_, _| fixed("text/html; charset=utf-8", include_str!("page/index.html"))),

@@ -4,6 +4,7 @@ mod agent;
 mod handshakes;
 mod misses;
 mod peers;
+mod workloads;
 
 use std::fmt;
 
@@ -25,6 +26,7 @@ pub(super) fn encode(
     let stats = &pipeline.stats;
     if status.observes_handshakes() {
         handshakes::handshakes(stats, encoder)?;
+        handshakes::errors(stats, &status.reasons, encoder)?;
         if status.sensor(Sensor::Hello).attached {
             handshakes::offers(stats, encoder)?;
             misses::misses(stats, encoder)?;
@@ -32,13 +34,15 @@ pub(super) fn encode(
                 misses::removals(pipeline, encoder)?;
             }
         }
+        workloads::workloads(stats, encoder)?;
         let rows = peers::rows(stats);
         peers::peers(&rows, stats, pipeline.now_ns(), encoder)?;
         if status.sensor(Sensor::Hello).attached {
             misses::peers(&rows, encoder)?;
         }
         if status.sensor(Sensor::Tcp).attached {
-            handshakes::loss(stats, encoder)?;
+            let received = status.sensor(Sensor::Hello).attached;
+            handshakes::loss(stats, received, encoder)?;
         }
     }
     agent::agent(observed, encoder)?;

@@ -8,7 +8,8 @@ use super::{Format, Page};
 use crate::{
     clock::ClockEvent,
     correlate::{
-        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
+        Bounds, Cause, Direction, End, Mechanism, Observation, Offer, Phase, Resumption,
+        Retransmits, Role, Trouble, Version,
     },
     diagnose::{Miss, Reason as MissReason},
     event::{Connection, Event},
@@ -33,8 +34,14 @@ fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
         }),
-        retransmits,
-        reason: 0,
+        trouble: Trouble {
+            retransmits,
+            ..Trouble::default()
+        },
+        reason: match end {
+            End::Failed(_) => 277,
+            End::Completed(_) => 0,
+        },
         tgid: 1,
         offer: Offer::Session(Mechanism::Psk),
         hello: None,
@@ -57,6 +64,7 @@ fn observed() -> Observed {
     };
     let limits = Limits {
         max_peers: 2,
+        max_workloads: 2,
         window_ns: 300_000 * MS,
         thresholds: Thresholds {
             miss_ratio: 0.4,
@@ -70,10 +78,10 @@ fn observed() -> Observed {
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
     pipeline.push(&Event::Clock(ClockEvent::new_zeroed()));
     pipeline.push(&Event::Tick(10_000 * MS));
-    let lost = Retransmits {
-        handshake: 2,
-        ..Retransmits::default()
-    };
+    let mut lost = Retransmits::default();
+    for direction in Direction::ALL {
+        lost.add(Phase::Handshake, direction);
+    }
     for one in [
         seen(
             "127.0.0.2:1",

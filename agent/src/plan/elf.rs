@@ -18,6 +18,8 @@ use tables::MAX_ENTRIES;
 
 /// Bytes searched for a text in each segment, at most.
 const MAX_SEARCH: u64 = 64 << 20;
+/// Words found of one number, at most.
+const MAX_FOUND: usize = 16;
 /// Longest text that a search sees in one part.
 const MAX_TEXT: usize = 128;
 
@@ -60,7 +62,11 @@ enum Relocation<'a> {
     /// This very address of the image.
     Here(u64),
     /// The address of a symbol of another image.
-    Elsewhere(&'a [u8]),
+    Elsewhere {
+        name: &'a [u8],
+        /// In a word that calls go through, and nothing else.
+        calls: bool,
+    },
 }
 
 impl<'a> Image<'a> {
@@ -178,7 +184,8 @@ impl<'a> Image<'a> {
         self.number(vaddr, size)
     }
 
-    fn number(&self, vaddr: u64, size: usize) -> Option<u64> {
+    /// Little-endian number of `size` bytes, up to 8, as the file has it.
+    pub(super) fn number(&self, vaddr: u64, size: usize) -> Option<u64> {
         let bytes = self.bytes_at(vaddr, size)?;
         (bytes.len() == size && size <= 8).then(|| {
             bytes
@@ -195,7 +202,7 @@ impl<'a> Image<'a> {
     pub(super) fn pointer(&self, vaddr: u64) -> Option<u64> {
         match self.relocations.get(&vaddr) {
             Some(Relocation::Here(value)) => Some(*value),
-            Some(Relocation::Elsewhere(_)) => None,
+            Some(Relocation::Elsewhere { .. }) => None,
             None => self.number(vaddr, 8),
         }
     }
@@ -203,9 +210,22 @@ impl<'a> Image<'a> {
     /// Name of the symbol of another image that a word will point to.
     pub(super) fn import(&self, vaddr: u64) -> Option<&'a [u8]> {
         match self.relocations.get(&vaddr) {
-            Some(Relocation::Elsewhere(name)) => Some(name),
+            Some(Relocation::Elsewhere { name, .. }) => Some(name),
             _ => None,
         }
+    }
+
+    /// The words that will point to this symbol of another image, each with whether only calls go through it.
+    pub(super) fn imports(&self, wanted: &str) -> Vec<(u64, bool)> {
+        self.relocations
+            .iter()
+            .filter_map(|(at, relocation)| match relocation {
+                Relocation::Elsewhere { name, calls } if *name == wanted.as_bytes() => {
+                    Some((*at, *calls))
+                }
+                _ => None,
+            })
+            .collect()
     }
 
     /// The address is in a segment that can be executed.
@@ -289,7 +309,16 @@ impl<'a> Image<'a> {
 
     /// The words of the file that look like the beginning of a table, as addresses: `first`, then a zero. At most `limit`.
     pub(super) fn words(&self, first: u64, limit: usize) -> Vec<u64> {
-        let start: Vec<u8> = [first.to_le_bytes(), [0; 8]].concat();
+        self.find_bytes(&[first.to_le_bytes(), [0; 8]].concat(), limit)
+    }
+
+    /// The words of the file that hold a number, as addresses; at most [`MAX_FOUND`].
+    pub(super) fn find(&self, number: u64) -> Vec<u64> {
+        self.find_bytes(&number.to_le_bytes(), MAX_FOUND)
+    }
+
+    /// Where words of the file begin with these bytes.
+    fn find_bytes(&self, start: &[u8], limit: usize) -> Vec<u64> {
         let mut found = Vec::new();
         for segment in &self.segments {
             // Segments begin anywhere in a page; words are where their addresses are multiples of eight.
@@ -299,7 +328,7 @@ impl<'a> Image<'a> {
             };
             let size = segment.size.saturating_sub(skip);
             self.file.search(offset, size, start.len(), |at, part| {
-                let words = memmem::find_iter(part, &start)
+                let words = memmem::find_iter(part, start)
                     .map(|inside| at - segment.offset + inside as u64)
                     .filter_map(|inside| segment.vaddr.checked_add(inside))
                     .filter(|at| at % 8 == 0);
@@ -314,6 +343,31 @@ impl<'a> Image<'a> {
         }
         found.truncate(limit);
         found
+    }
+
+    /// Shows each place in executable bytes that begins with `mark` to `look`: its address, and the bytes there, at least
+    /// `size` of them.
+    pub(super) fn search_code(&self, mark: &[u8], size: usize, mut look: impl FnMut(u64, &[u8])) {
+        for segment in self.segments.iter().filter(|segment| segment.exec) {
+            let overlap = size.max(mark.len());
+            let mut next = 0;
+            let length = segment.size.min(MAX_SEARCH);
+            self.file
+                .search(segment.offset, length, overlap, |at, part| -> Option<()> {
+                    for inside in memmem::find_iter(part, mark) {
+                        let from_start = at - segment.offset + inside as u64;
+                        let bytes = part.get(inside..).filter(|bytes| bytes.len() >= size);
+                        // The end of one part is the beginning of the next.
+                        if let Some(bytes) = bytes.filter(|_| from_start >= next)
+                            && let Some(address) = segment.vaddr.checked_add(from_start)
+                        {
+                            next = from_start + 1;
+                            look(address, bytes);
+                        }
+                    }
+                    None
+                });
+        }
     }
 
     /// Shows the read-only, non-executable bytes of the file to `look`, in overlapping parts, until it returns something.

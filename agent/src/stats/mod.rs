@@ -1,24 +1,33 @@
 //! Sums over observations: what `/metrics`, `watch` and the API show. Pure; bounded by [`Limits`].
 
 mod alert;
+mod errors;
+mod failures;
 mod histogram;
 mod history;
 mod keys;
 mod offers;
 mod peers;
 mod window;
+mod workloads;
 
 pub use self::{
     alert::{Thresholds, Topic},
+    errors::Errors,
+    failures::{Failure, Failures},
     histogram::{BOUNDS, Histogram},
     history::{History, SLOT_NS},
     keys::TicketKeys,
     offers::{Offers, Recent},
     peers::{Change, PeerKey, PeerStats, PeerTable},
     window::Window,
+    workloads::{WorkloadKey, WorkloadSums, Workloads},
 };
 use crate::{
-    correlate::{Cause, End, Mechanism, Observation, Offer, Resumption, Role, Version},
+    correlate::{
+        Cause, Direction, End, Loss, Mechanism, Observation, Offer, Phase, Resumption, Role,
+        Version,
+    },
     diagnose::Reason,
     peers::Naming,
 };
@@ -28,6 +37,8 @@ use crate::{
 pub struct Limits {
     /// Peers shown by name, over both roles; the others are summed as `other`.
     pub max_peers: usize,
+    /// Workloads and ports shown by name; the others are summed as `other`.
+    pub max_workloads: usize,
     /// Length of the window behind ratios, nanoseconds.
     pub window_ns: u64,
     /// When misses are an alert.
@@ -48,8 +59,8 @@ pub struct Stats {
     pub duration: ByRole<[Histogram; Resumption::ALL.len()]>,
     /// Time inside the library of completed handshakes, nanoseconds, by role and resumption.
     pub library_ns: ByRole<[u64; Resumption::ALL.len()]>,
-    /// Retransmissions sent, by role: SYN, SYN-ACK, handshake.
-    pub retransmits: ByRole<[u64; 3]>,
+    /// Retransmissions by role, phase and direction.
+    pub retransmits: ByRole<[[u64; Direction::ALL.len()]; Phase::ALL.len()]>,
     /// Handshakes that met at least one retransmission, by role: completed, failed.
     pub with_loss: ByRole<[u64; 2]>,
     /// Completed handshakes whose ClientHello offered a session, by role and mechanism: accepted, missed.
@@ -60,12 +71,18 @@ pub struct Stats {
     pub ticket_keys: TicketKeys,
     /// Completed handshakes whose ClientHello offered none, by role.
     pub not_offered: ByRole<u64>,
+    /// Library error reasons of failed handshakes.
+    pub errors: Errors,
+    /// The failed handshakes of late.
+    pub lately: Failures,
     /// Handshakes of which wire and library say different things.
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
     pub wire: u64,
     /// The last hour, by role.
     pub history: ByRole<History>,
+    /// Completed handshakes per workload.
+    pub workloads: Workloads,
     /// Per peer.
     pub peers: PeerTable,
     window_ns: u64,
@@ -86,9 +103,12 @@ impl Stats {
             misses: Default::default(),
             ticket_keys: TicketKeys::new(),
             not_offered: Default::default(),
+            errors: Errors::default(),
+            lately: Failures::default(),
             conflicts: 0,
             wire: 0,
             history: Default::default(),
+            workloads: Workloads::new(limits.max_workloads),
             peers: PeerTable::new(limits),
             window_ns: limits.window_ns,
         }
@@ -110,28 +130,54 @@ impl Stats {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
                 self.library_ns[role][resumption as usize] += seen.library_ns;
-                let sums = self.peers.completed(peer, resumption, seen.time_ns);
+                let sums = self.peers.completed(peer.clone(), resumption, seen.time_ns);
                 sums.offers.add(seen, self.window_ns);
                 self.offer(seen, resumption);
+                let port = seen.connection.map_or(0, |connection| match seen.role {
+                    Role::Server => connection.local.port(),
+                    Role::Client => connection.remote.port(),
+                });
+                self.workloads
+                    .completed(seen.tgid, port, seen.role, resumption);
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
-                self.peers.failed(peer, cause);
+                if seen.reason != 0 {
+                    self.errors.add(seen.role, seen.reason);
+                }
+                self.lately.add(seen, cause, peer.clone());
+                self.peers.failed(peer.clone(), cause);
             }
         }
         self.conflicts += u64::from(seen.conflict);
         self.wire += u64::from(seen.wire);
-        let sent = seen.retransmits;
-        for (sum, add) in
-            self.retransmits[role]
-                .iter_mut()
-                .zip([sent.syn, sent.synack, sent.handshake])
-        {
-            *sum += u64::from(add);
+        for phase in Phase::ALL {
+            for direction in Direction::ALL {
+                let all = seen.trouble.retransmits.of(phase, direction);
+                let counted = seen.trouble.counted.of(phase, direction);
+                self.retransmits[role][phase as usize][direction as usize] +=
+                    u64::from(all.saturating_sub(counted));
+            }
         }
-        if sent.any() {
-            let failed = usize::from(matches!(seen.end, End::Failed(_)));
-            self.with_loss[role][failed] += 1;
+        let failed = matches!(seen.end, End::Failed(_));
+        // Of one that failed, what was missing tells as much; one that completed got it after all, sooner or later.
+        if seen.trouble.retransmits.any() || (failed && seen.trouble.loss()) {
+            self.with_loss[role][usize::from(failed)] += 1;
+            self.peers.lost(peer);
+        }
+    }
+
+    /// Adds a retransmission that belongs to no handshake that is still to be observed.
+    pub fn lose(&mut self, loss: &Loss, naming: &Naming) {
+        let role = loss.role as usize;
+        self.retransmits[role][loss.phase as usize][loss.direction as usize] += 1;
+        if loss.first {
+            self.with_loss[role][0] += 1;
+            let peer = naming.name(loss.role, Some(loss.connection.remote));
+            self.peers.lost(PeerKey {
+                role: loss.role,
+                peer,
+            });
         }
     }
     fn offer(&mut self, seen: &Observation, resumption: Resumption) {

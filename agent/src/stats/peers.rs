@@ -30,6 +30,12 @@ pub struct PeerStats {
     pub completed: [u64; Resumption::ALL.len()],
     /// Failed handshakes by cause.
     pub failures: [u64; Cause::ALL.len()],
+    /// Handshakes that met loss.
+    pub with_loss: u64,
+    /// Full handshakes right after one that met loss, of a peer that had resumed before.
+    pub full_after_loss: u64,
+    /// The last handshake met loss.
+    pub lossy: bool,
     /// Recent completed handshakes: full, resumed.
     pub window: Window<2, 10>,
     /// What became of its offers.
@@ -57,6 +63,8 @@ impl PeerStats {
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
             *mine += theirs;
         }
+        self.with_loss += other.with_loss;
+        self.full_after_loss += other.full_after_loss;
         self.window.merge(&other.window);
         self.offers.merge(&other.offers);
     }
@@ -91,6 +99,11 @@ impl PeerTable {
     ) -> &mut PeerStats {
         let window_ns = self.window_ns;
         let stats = self.touch(key);
+        let resumes = stats.completed[Resumption::Resumed as usize] > 0;
+        let lossy = std::mem::take(&mut stats.lossy);
+        if lossy && resumes && resumption == Resumption::Full {
+            stats.full_after_loss += 1;
+        }
         stats.completed[resumption as usize] += 1;
         if resumption != Resumption::Unknown {
             stats.window.add(resumption as usize, time_ns, window_ns);
@@ -100,6 +113,13 @@ impl PeerTable {
 
     pub(super) fn failed(&mut self, key: PeerKey, cause: Cause) {
         self.touch(key).failures[cause as usize] += 1;
+    }
+
+    /// A handshake with this peer, just observed, met loss.
+    pub(super) fn lost(&mut self, key: PeerKey) {
+        let stats = self.touch(key);
+        stats.with_loss += 1;
+        stats.lossy = true;
     }
 
     fn touch(&mut self, key: PeerKey) -> &mut PeerStats {
@@ -198,6 +218,7 @@ mod tests {
     fn the_least_recent_peer_goes_to_other_and_sums_stay() {
         let mut table = PeerTable::new(Limits {
             max_peers: 2,
+            max_workloads: 2,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 1.0,
@@ -216,5 +237,35 @@ mod tests {
         assert_eq!(table.evicted(), 1);
         let total: u64 = table.iter().map(|(_, stats)| stats.completed[0]).sum();
         assert_eq!(total, 2);
+    }
+
+    #[test]
+    fn a_full_handshake_after_loss_counts_for_peers_that_resume() {
+        let mut table = PeerTable::new(Limits {
+            max_peers: 2,
+            max_workloads: 2,
+            window_ns: 1_000,
+            thresholds: Thresholds {
+                miss_ratio: 1.0,
+                min_offers: 1,
+            },
+        });
+        let seen = |table: &PeerTable| {
+            let (_, stats) = table.iter().next().unwrap();
+            (stats.with_loss, stats.full_after_loss)
+        };
+        table.lost(key(1));
+        table.completed(key(1), Resumption::Full, 10);
+        assert_eq!(
+            seen(&table),
+            (1, 0),
+            "nothing says that it would have resumed"
+        );
+        table.completed(key(1), Resumption::Resumed, 11);
+        table.completed(key(1), Resumption::Full, 12);
+        table.lost(key(1));
+        table.completed(key(1), Resumption::Full, 13);
+        table.completed(key(1), Resumption::Full, 14);
+        assert_eq!(seen(&table), (2, 1));
     }
 }

@@ -49,7 +49,11 @@ impl Workloads {
 
     /// Process `tgid` belongs to this workload.
     pub fn assign(&mut self, tgid: u32, workload: &str) {
-        if self.processes.get(&tgid).is_none_or(|name| **name != *workload) {
+        if self
+            .processes
+            .get(&tgid)
+            .is_none_or(|name| **name != *workload)
+        {
             self.processes.put(tgid, workload.into());
         }
     }
@@ -61,17 +65,20 @@ impl Workloads {
             port,
             role,
         };
-        if !self.named.contains(&key)
-            && self.named.len() == self.named.cap().get()
-            && let Some((oldest, sums)) = self.named.pop_lru()
-        {
+        if let Some(sums) = self.named.get_mut(&key) {
+            sums[resumption as usize] += 1;
+            return;
+        }
+        let mut sums = WorkloadSums::default();
+        sums[resumption as usize] = 1;
+        // What is not told apart any more is still counted.
+        if let Some((oldest, sums)) = self.named.push(key, sums) {
             let other = &mut self.other[oldest.role as usize];
             for (mine, theirs) in other.iter_mut().zip(sums) {
                 *mine += theirs;
             }
             self.evicted += 1;
         }
-        self.named.get_or_insert_mut(key, Default::default)[resumption as usize] += 1;
     }
 
     /// Those with a name of their own, in order.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     correlate::{
-        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Retransmits, Role, Version,
+        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Role, Trouble, Version,
     },
     diagnose::{Miss, Reason},
     event::Connection,
@@ -28,6 +28,7 @@ fn observed() -> Observed {
     };
     let limits = Limits {
         max_peers: 10,
+        max_workloads: 2,
         window_ns: 1_000_000_000,
         thresholds: Thresholds {
             miss_ratio: 0.5,
@@ -51,7 +52,7 @@ fn observed() -> Observed {
                 local: "127.0.0.1:443".parse().unwrap(),
                 remote: client.parse().unwrap(),
             }),
-            retransmits: Retransmits::default(),
+            trouble: Trouble::default(),
             reason: 0,
             tgid: 1,
             offer: Offer::Session(Mechanism::Psk),
@@ -107,8 +108,9 @@ fn picture(state: &mut State, observed: &Observed, columns: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
     let rows = state.rows(observed);
     let head = view::head(observed);
+    let lately = view::lately(observed, state);
     terminal
-        .draw(|frame| view::draw(frame, state, &head, &rows))
+        .draw(|frame| view::draw(frame, state, &head, &rows, &lately))
         .unwrap();
     terminal.backend().to_string()
 }
@@ -173,7 +175,9 @@ fn eighty_columns_hold_everything() {
     press(&mut state, &observed, "\u{1b}↓↓↓↓\n");
     let text = picture(&mut state, &observed, 80);
     assert!(
-        text.contains("192.0.2.3 (server here)") && text.contains("Esc back"),
+        text.contains("192.0.2.3 (server here)")
+            && text.contains("0 s ago: packet_loss")
+            && text.contains("Esc back"),
         "{text}"
     );
     // Far too small is no reason to fail.

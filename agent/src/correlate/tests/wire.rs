@@ -17,7 +17,7 @@ use crate::{
     hello::{HelloEvent, Token, end, flag},
 };
 
-fn hello(role: u8, random: u8, port: u16, begin: u64, end_ns: u64) -> HelloEvent {
+pub(super) fn hello(role: u8, random: u8, port: u16, begin: u64, end_ns: u64) -> HelloEvent {
     let mut hello = HelloEvent::new_zeroed();
     hello.header.time_ns = end_ns;
     hello.begin_ns = begin;

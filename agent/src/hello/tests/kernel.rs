@@ -95,5 +95,7 @@ fn segment(what: u8, seq: u32, record: u16, length: usize, way: u8) -> Segment {
         direction: way,
         record,
         repeats: 0,
+        rtt_us: 0,
+        reserved: 0,
     }
 }

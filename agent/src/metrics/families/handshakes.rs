@@ -1,6 +1,6 @@
 //! Families of completed and failed handshakes and of the loss they met.
 
-use std::fmt;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
@@ -10,7 +10,8 @@ use prometheus_client::{
 
 use super::{count, counter, seconds};
 use crate::{
-    correlate::{Cause, Mechanism, Resumption, Role, Version},
+    correlate::{Cause, Direction, Mechanism, Phase, Resumption, Role, Version},
+    reasons::{self, Names},
     stats::{BOUNDS, Histogram, Stats},
 };
 
@@ -80,6 +81,40 @@ pub(super) fn handshakes(
     Ok(())
 }
 
+pub(super) fn errors(
+    stats: &Stats,
+    names: &Names,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_handshake_errors",
+        "Failed TLS handshakes in which the library raised an error, by its reason.",
+        None,
+    )?;
+    // Two numbers may have one name.
+    let mut sums: BTreeMap<(Role, Cow<'_, str>), u64> = BTreeMap::new();
+    for (reason, role, sum) in stats.errors.iter() {
+        *sums
+            .entry((role, reasons::name(names, reason)))
+            .or_default() += sum;
+    }
+    for role in Role::ALL {
+        let other = stats.errors.other()[role as usize];
+        if other > 0 {
+            *sums.entry((role, Cow::Borrowed("other"))).or_default() += other;
+        }
+    }
+    for ((role, reason), sum) in sums {
+        count(
+            &mut family,
+            &[("role", role.label()), ("reason", &reason)],
+            sum,
+        )?;
+    }
+    Ok(())
+}
+
 fn by_resumption(
     stats: &Stats,
 ) -> impl Iterator<Item = ([(&'static str, &'static str); 2], usize, usize)> {
@@ -100,7 +135,12 @@ fn by_resumption(
     })
 }
 
-pub(super) fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+/// `received`: whether what the peer sent again is seen.
+pub(super) fn loss(
+    stats: &Stats,
+    received: bool,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let mut family = counter(
         encoder,
         "reprise_handshake_retransmits",
@@ -108,22 +148,25 @@ pub(super) fn loss(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result
         None,
     )?;
     for role in Role::ALL {
-        for (phase, sum) in ["syn", "synack", "handshake"]
-            .into_iter()
-            .zip(stats.retransmits[role as usize])
-        {
-            let labels = [
-                ("role", role.label()),
-                ("phase", phase),
-                ("direction", "sent"),
-            ];
-            count(&mut family, &labels, sum)?;
+        for phase in Phase::ALL {
+            for direction in Direction::ALL {
+                if direction == Direction::Received && !received {
+                    continue;
+                }
+                let labels = [
+                    ("role", role.label()),
+                    ("phase", phase.label()),
+                    ("direction", direction.label()),
+                ];
+                let sum = stats.retransmits[role as usize][phase as usize][direction as usize];
+                count(&mut family, &labels, sum)?;
+            }
         }
     }
     let mut family = counter(
         encoder,
         "reprise_handshakes_with_loss",
-        "Handshakes that met at least one retransmission.",
+        "Handshakes that met at least one retransmission; of failed ones, a gap or a stall counts, too.",
         None,
     )?;
     for role in Role::ALL {

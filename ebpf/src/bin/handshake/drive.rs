@@ -80,6 +80,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     let open = unsafe { &mut *open };
     if begins {
         open.begin_ns = now;
+        open.heard_ns = now;
         open.library = library;
         open.role = u32::from(role_of(layout, ssl, ctx)?);
     }
@@ -92,7 +93,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     // A client speaks first: what the thread received before its first drive belongs to somebody else.
     let speaks_first = begins && open.role == u32::from(role::CLIENT);
     if !task(tgid) && !speaks_first {
-        claim_last_receive(pid_tgid, ssl, open);
+        claim_last_receive(pid_tgid, ssl, open, now);
     }
     let frame = Frame {
         ssl,
@@ -134,7 +135,7 @@ fn task(tgid: u32) -> bool {
 /// Memory BIOs: the program itself received, in this thread, right before this drive. Not asked for a process that was seen to
 /// receive inside a drive, whose other receives belong to other connections. Each drive may correct the one before: an
 /// unclaimed receive can also be application data of another connection, whose reading drives nothing.
-fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open) {
+fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open, now: u64) {
     let Some(received) = HS_RECEIVED.get_ptr_mut(pid_tgid) else {
         return;
     };
@@ -142,6 +143,7 @@ fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open) {
     let received = unsafe { &mut *received };
     if open.socket_source != u32::from(socket_source::IN_CALL) && received.ssl == 0 {
         received.ssl = ssl;
+        open.heard_ns = now;
         open.socket = received.socket;
         open.skaddr = received.skaddr;
         open.socket_source = u32::from(socket_source::BEFORE);
@@ -154,8 +156,11 @@ fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open) {
     }
 }
 
-/// A server that waits for its ClientHello still has consumed nothing: the receive it claimed was not its own.
-fn disclaim(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
+/// A drive that is to be continued met no error that mattered. And a server that waits for its ClientHello still has consumed
+/// nothing: the receive it claimed was not its own.
+fn waits(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
+    open.reason = 0;
+    open.flags &= !flag::ALERTED;
     if open.socket_source == u32::from(socket_source::BEFORE)
         && open.role == u32::from(role::SERVER)
         && phase::waits_for_hello(layout, ssl)?
@@ -205,7 +210,7 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     unsafe { (*open).library_ns += now.saturating_sub(frame.enter_ns) };
     match verdict {
         // SAFETY: as in `try_enter`.
-        Verdict::Pending => disclaim(layout, frame.ssl, unsafe { &mut *open }),
+        Verdict::Pending => waits(layout, frame.ssl, unsafe { &mut *open }),
         Verdict::Completed => end(layout, &key, open, outcome::COMPLETED, now),
         Verdict::Failed => end(layout, &key, open, outcome::FAILED, now),
     }
@@ -319,6 +324,7 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
         addr_of_mut!((*event).ssl).write(key.ssl);
         addr_of_mut!((*event).begin_ns).write(open.begin_ns);
         addr_of_mut!((*event).library_ns).write(open.library_ns);
+        addr_of_mut!((*event).heard_ns).write(open.heard_ns);
         addr_of_mut!((*event).tgid).write(key.tgid);
         addr_of_mut!((*event).tid).write(user::pid_tgid() as u32);
         addr_of_mut!((*event).library).write(open.library);

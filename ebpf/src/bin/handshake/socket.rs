@@ -1,7 +1,7 @@
 //! Which socket a handshake runs on, and whether the peer left while it was open.
 
 use crate::{
-    kernel::{Fault, record},
+    kernel::{Fault, now, record},
     maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_TUPLES, Received},
     user,
 };
@@ -47,6 +47,10 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
     }
     let layout = record::layout(&RECEIVE);
     let skaddr = record::word(ctx, layout.skaddr)?;
+    if let Some(open) = HS_OPEN.get_ptr_mut(open_key(tgid, ssl)) {
+        // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
+        unsafe { (*open).heard_ns = now() };
+    }
     // Surer than anything else: it takes the place of a receive before the drive.
     found(tgid, ssl, skaddr, socket_source::BEFORE, || {
         record::socket(ctx, &layout)
@@ -60,31 +64,44 @@ pub(crate) fn try_send(ctx: &TracePointContext) -> Result<(), Fault> {
     let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
         return Ok(());
     };
+    let tgid = (pid_tgid >> 32) as u32;
+    if let Some(open) = HS_OPEN.get_ptr_mut(open_key(tgid, ssl)) {
+        // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may set another bit at the same
+        // time on another CPU, of which one can be lost: then the cause of a failed handshake is a less exact one.
+        let open = unsafe { &mut *open };
+        if open.reason != 0 {
+            // Behind an error nothing is sent but the alert that tells it.
+            open.flags |= flag::ALERTED;
+        }
+    }
     let skaddr: u64 = record::word(ctx, record::layout(&SEND).skaddr)?;
     let Some(tuple) = HS_TUPLES.get_ptr(skaddr) else {
         // No TCP socket, or one that was established before the probes were attached.
         return Ok(());
     };
     // Only where nothing is known: a callback inside the drive of a memory-BIO program may send on any socket.
-    found(
-        (pid_tgid >> 32) as u32,
+    found(tgid, ssl, skaddr, socket_source::NONE, || {
+        // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
+        let tuple = unsafe { &*tuple };
+        // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
+        Ok(Socket {
+            local: [tuple.local[0], tuple.local[1]],
+            remote: [tuple.remote[0], tuple.remote[1]],
+            local_port: tuple.local_port,
+            remote_port: tuple.remote_port,
+            reserved: 0,
+            cookie: tuple.cookie,
+        })
+    })
+}
+
+#[inline(always)]
+const fn open_key(tgid: u32, ssl: u64) -> OpenKey {
+    OpenKey {
+        tgid,
+        reserved: 0,
         ssl,
-        skaddr,
-        socket_source::NONE,
-        || {
-            // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
-            let tuple = unsafe { &*tuple };
-            // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
-            Ok(Socket {
-                local: [tuple.local[0], tuple.local[1]],
-                remote: [tuple.remote[0], tuple.remote[1]],
-                local_port: tuple.local_port,
-                remote_port: tuple.remote_port,
-                reserved: 0,
-                cookie: tuple.cookie,
-            })
-        },
-    )
+    }
 }
 
 /// The current thread moved data on a socket inside a drive of `ssl`: this is the handshake's socket, unless one from a source
@@ -97,11 +114,7 @@ fn found(
     weaker: u8,
     socket: impl FnOnce() -> Result<Socket, Fault>,
 ) -> Result<(), Fault> {
-    let key = OpenKey {
-        tgid,
-        reserved: 0,
-        ssl,
-    };
+    let key = open_key(tgid, ssl);
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
@@ -151,7 +164,7 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
         } else {
             flag::SOCKET_CLOSED
         };
-        // SAFETY: a live LRU entry; the drive never writes `flags` while the handshake is open.
+        // SAFETY: a live LRU entry; a drive may set another bit at the same time, see `try_send`.
         unsafe { (*open).flags |= bit };
     }
     Ok(())

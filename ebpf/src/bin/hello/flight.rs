@@ -18,14 +18,15 @@ const MAX_RECORD: u32 = 16_384 + 2_048;
 const CLIENT_HELLO: u32 = 1;
 const SERVER_HELLO: u32 = 2;
 
-/// Looks at a packet; sets `state.done` once there is nothing more to see. At most `STEPS` records and pieces of them.
+/// Looks at a packet; sets `state.done` where this is no TLS or was reset. At most `STEPS` records and pieces of them. `true`
+/// once both sides have finished.
 #[inline(never)]
 pub(crate) fn walk<const STEPS: u32>(
     ctx: &SkBuffContext,
     state: &mut State,
     packet: &Packet,
     place: &Place,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let way = u32::from(place.way & 1);
     // Not by index: the verifier would have to bound it.
     let [to, from] = &mut state.flights;
@@ -63,10 +64,7 @@ pub(crate) fn walk<const STEPS: u32>(
             state.done = 1;
         }
     }
-    if over {
-        state.done = 1;
-    }
-    result
+    result.map(|()| over)
 }
 
 /// What a run looks at. All that changes from step to step lies in the state, none of it in variables: so every way through

@@ -9,6 +9,7 @@
     reason = "aya's program macros want public functions and emit undocumented ones"
 )]
 
+mod evidence;
 mod flight;
 #[expect(dead_code, reason = "no tracepoint record is read here")]
 #[path = "../../kernel/mod.rs"]

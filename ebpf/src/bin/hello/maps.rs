@@ -29,6 +29,12 @@ pub(crate) static HELLO_STATE: SkStorage<State> = SkStorage::new();
 /// [`HELLO_STATE`] with the socket's next packet.
 #[map]
 pub(crate) static HELLO_EARLY: LruHashMap<Tuple, State> = LruHashMap::with_max_entries(4096, 0);
+/// Ports of this host on which a ClientHello arrived, those of late at least: SYNs and gaps matter there alone.
+#[map]
+pub(crate) static HELLO_PORTS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
+/// First sequence number of the SYNs that arrived at such ports.
+#[map]
+pub(crate) static HELLO_SYNS: LruHashMap<Tuple, u32> = LruHashMap::with_max_entries(4096, 0);
 /// One zeroed entry to insert from: building it on the stack would become `memset`. Never written.
 #[map]
 pub(crate) static HELLO_BLANK: Array<State> = Array::with_max_entries(1, 0);

@@ -6,9 +6,11 @@ use reprise_ebpf::hello::Tuple;
 
 /// `IPPROTO_TCP` (include/uapi/linux/in.h).
 pub(crate) const TCP: u32 = 6;
-/// `TCPHDR_FIN` and `TCPHDR_RST` (include/net/tcp.h).
+/// `TCPHDR_FIN` and so on (include/net/tcp.h).
 const FIN: u8 = 1;
+const SYN: u8 = 2;
 const RST: u8 = 4;
+const ACK: u8 = 16;
 /// `::ffff:0:0/96` as the second half of an address begins, in memory order.
 const V4_MAPPED: u64 = 0x0000_0000_ffff_0000;
 
@@ -24,6 +26,12 @@ pub(crate) struct Packet {
     pub(crate) fin: bool,
     /// It ends the connection.
     pub(crate) rst: bool,
+    /// It begins the connection.
+    pub(crate) syn: bool,
+    /// Everything up to here has arrived at the other side, where `acks`.
+    pub(crate) ack: u32,
+    /// It acknowledges.
+    pub(crate) acks: bool,
     /// Offset of the TCP header.
     tcp: u32,
     /// Whether it is IPv6.
@@ -55,8 +63,7 @@ pub(crate) unsafe fn copy(
     }
 }
 
-/// Parses the headers; `None` where this is no TCP, or nothing to look at: neither data nor an end. At a cgroup hook the
-/// packet begins with its IP header.
+/// Parses the headers; `None` where this is no TCP. At a cgroup hook the packet begins with its IP header.
 #[inline(always)]
 pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
     let first: u8 = load(ctx, 0)?;
@@ -71,23 +78,41 @@ pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
         return Ok(None);
     }
     let seq: u32 = load(ctx, tcp + 4)?;
+    let ack: u32 = load(ctx, tcp + 8)?;
     let length: u8 = load(ctx, tcp + 12)?;
     let flags: u8 = load(ctx, tcp + 13)?;
     let at = tcp + u32::from(length >> 4) * 4;
-    let packet = Packet {
+    Ok(Some(Packet {
         at,
         end: ctx.len(),
         seq: u32::from_be(seq),
         fin: flags & FIN != 0,
         rst: flags & RST != 0,
+        syn: flags & SYN != 0,
+        ack: u32::from_be(ack),
+        acks: flags & ACK != 0,
         tcp,
         six,
-    };
-    let something = packet.at < packet.end || packet.fin || packet.rst;
-    Ok(something.then_some(packet))
+    }))
 }
 
 impl Packet {
+    /// Whether there is something to read: data or an end.
+    #[inline(always)]
+    pub(crate) const fn tells(&self) -> bool {
+        self.at < self.end || self.fin || self.rst
+    }
+
+    /// Bytes of data.
+    #[inline(always)]
+    pub(crate) const fn length(&self) -> u32 {
+        if self.at < self.end {
+            self.end - self.at
+        } else {
+            0
+        }
+    }
+
     /// Addresses and ports of a packet that arrived.
     #[inline(always)]
     pub(crate) fn arrived_on(&self, ctx: &SkBuffContext) -> Result<Tuple, Fault> {

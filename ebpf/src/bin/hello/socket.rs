@@ -1,7 +1,7 @@
 //! From a packet to the state of its connection. All but the first packets of a connection leave after one look-up.
 
 use crate::{
-    flight,
+    evidence, flight,
     kernel::Fault,
     maps::{HELLO_BLANK, HELLO_EARLY, keep, kept},
     packet::{self, Packet, TCP},
@@ -9,16 +9,17 @@ use crate::{
 };
 use aya_ebpf::{
     bindings::bpf_sock,
-    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock},
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_tcp_sock},
     programs::SkBuffContext,
 };
 use core::ptr::read_volatile;
 use reprise_ebpf::{
     Socket,
-    hello::{State, Tuple, direction},
+    hello::{State, Tuple, direction, flight::HIGH},
 };
 
-/// `TCP_LISTEN` (include/net/tcp_states.h).
+/// `TCP_SYN_SENT` and `TCP_LISTEN` (include/net/tcp_states.h).
+const SYN_SENT: u32 = 2;
 const LISTEN: u32 = 10;
 /// Steps per packet: a record header or a piece of its body each. A packet with more is one of bulk data.
 const STEPS: u32 = 16;
@@ -33,16 +34,16 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     if sk.is_null() {
         return Ok(());
     }
-    // Asked first of all, for every packet of every connection that is over. No socket but a full one has a state. Before 5.11
-    // the kernel wants to be shown that it is one.
-    let state = kept(sk);
-    // SAFETY: a live value; written below by runs of the same connection only.
-    if !state.is_null() && unsafe { (*state).done } != 0 {
-        return Ok(());
-    }
+    // Before 5.11 `bpf_sk_storage_get` takes nothing else (`ARG_PTR_TO_SOCKET`, net/core/bpf_sk_storage.c).
     // SAFETY: a socket of this packet; requests and time-wait sockets give null.
     let sk = unsafe { bpf_sk_fullsock(sk) };
     if sk.is_null() {
+        return Ok(());
+    }
+    // Every packet of every connection that is over comes as far as here.
+    let state = kept(sk);
+    // SAFETY: a live value; written below by runs of the same connection only.
+    if !state.is_null() && unsafe { (*state).done } != 0 {
         return Ok(());
     }
     // SAFETY: a full socket, checked above.
@@ -53,12 +54,17 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
         return Ok(());
     };
     // SAFETY: a full socket, checked above.
-    if unsafe { (*sk).state } == LISTEN {
+    let phase = unsafe { (*sk).state };
+    if phase == LISTEN {
         return if way == direction::IN {
-            early(ctx, &packet)
+            early(ctx, sk, &packet)
         } else {
             Ok(())
         };
+    }
+    // Nothing to read, and no connection that is read yet; or what there is belongs to its set-up.
+    if phase == SYN_SENT || (state.is_null() && !packet.tells() && !packet.syn) {
+        return Ok(());
     }
     let state = if state.is_null() { begin(sk)? } else { state };
     if state.is_null() {
@@ -67,13 +73,32 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     // SAFETY: a live value that stays as long as the socket, which outlives the run. The two directions write different
     // parts; packets of one direction of one socket are handled one after the other.
     let state = unsafe { &mut *state };
+    let (rtt_us, rtt_min_us) = rtt(sk);
     let mut place = Place {
         socket: tuple(sk),
         way,
+        rtt_us,
+        rtt_min_us,
     };
     // SAFETY: the context is live during the run.
     place.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    flight::walk::<STEPS>(ctx, state, &packet, &place)
+    let told = evidence::look(state, &packet, &place);
+    let incoming = way == direction::IN;
+    if state.linger != 0 {
+        evidence::settle(state, &packet, incoming);
+        return told;
+    }
+    if !packet.tells() {
+        return told;
+    }
+    let unknown = state.client == 0;
+    if flight::walk::<STEPS>(ctx, state, &packet, &place)? {
+        evidence::settle(state, &packet, incoming);
+    }
+    if unknown && state.client == u32::from(direction::IN) + 1 {
+        evidence::note_port(place.socket.local_port);
+    }
+    told
 }
 
 /// The state of a socket that has none yet: what its listener saw of it, or nothing.
@@ -93,16 +118,45 @@ fn begin(sk: *mut bpf_sock) -> Result<*mut State, Fault> {
         return Ok(state);
     }
     let blank = HELLO_BLANK.get_ptr(0).ok_or(Fault::MapFull)?;
-    Ok(keep(sk, blank))
+    let state = keep(sk, blank);
+    // SAFETY: the kernel checks that the socket is TCP's; the verifier sees the null test. A live value, written by runs of
+    // this connection only. Nobody has this socket yet, so nothing waits in its backlog, behind the back of `rcv_nxt`.
+    unsafe {
+        let tcp = bpf_tcp_sock(sk);
+        if !state.is_null() && !tcp.is_null() {
+            (*state).flights[direction::IN as usize].high = (*tcp).rcv_nxt;
+            (*state).flights[direction::IN as usize].flags = HIGH;
+        }
+    }
+    Ok(state)
+}
+
+/// Round-trip time of a connection, microseconds: smoothed, and the shortest one; 0 where not known.
+#[inline(always)]
+fn rtt(sk: *mut bpf_sock) -> (u32, u32) {
+    // SAFETY: a full socket; null where it is not TCP's, which the verifier sees tested.
+    unsafe {
+        let tcp = bpf_tcp_sock(sk);
+        if tcp.is_null() || (*tcp).srtt_us == 0 {
+            // The shortest one begins as the longest number.
+            return (0, 0);
+        }
+        // Kept in eighths (`struct bpf_tcp_sock`, include/uapi/linux/bpf.h).
+        ((*tcp).srtt_us >> 3, (*tcp).rtt_min)
+    }
 }
 
 /// Data that arrives together with the end of the TCP handshake.
 #[inline(always)]
-fn early(ctx: &SkBuffContext, packet: &Packet) -> Result<(), Fault> {
-    if packet.at >= packet.end {
+fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Result<(), Fault> {
+    let begins = packet.syn && !packet.acks;
+    if packet.at >= packet.end && !begins {
         return Ok(());
     }
     let key = packet.arrived_on(ctx)?;
+    if begins {
+        return evidence::syn(&key, packet.seq);
+    }
     if HELLO_EARLY.get_ptr(key).is_none() {
         let blank = HELLO_BLANK.get(0).ok_or(Fault::MapFull)?;
         HELLO_EARLY
@@ -120,9 +174,17 @@ fn early(ctx: &SkBuffContext, packet: &Packet) -> Result<(), Fault> {
             cookie: 0,
         },
         way: direction::IN,
+        // None: a listener has measured nothing.
+        rtt_us: rtt(listener).0,
+        rtt_min_us: 0,
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
-    flight::walk::<STEPS_EARLY>(ctx, unsafe { &mut *state }, packet, &place)
+    let state = unsafe { &mut *state };
+    flight::walk::<STEPS_EARLY>(ctx, state, packet, &place)?;
+    if state.client == u32::from(direction::IN) + 1 {
+        evidence::note_port(key.local_port);
+    }
+    Ok(())
 }
 
 /// The socket's own addresses: behind a translation of addresses the packet's would be others. All are read, of both families

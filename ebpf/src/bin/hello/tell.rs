@@ -10,6 +10,7 @@ use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header, Socket,
     hello::{Flight, LARGE, SEGMENT, SMALL, Segment, flight, what},
+    tcp::TcpEvent,
 };
 
 /// Where a packet was seen.
@@ -18,6 +19,10 @@ pub(crate) struct Place {
     pub(crate) socket: Socket,
     /// A constant of `direction`.
     pub(crate) way: u8,
+    /// Smoothed round-trip time, microseconds; 0 where not known.
+    pub(crate) rtt_us: u32,
+    /// The shortest one, microseconds; 0 where not known.
+    pub(crate) rtt_min_us: u32,
 }
 
 /// A segment and its room, as they lie in the ring.
@@ -116,6 +121,8 @@ fn fill<const N: usize>(
         addr_of_mut!((*segment).direction).write(place.way);
         addr_of_mut!((*segment).record).write(saying.record as u16);
         addr_of_mut!((*segment).repeats).write(repeats);
+        addr_of_mut!((*segment).rtt_us).write(place.rtt_us);
+        addr_of_mut!((*segment).reserved).write(0);
         if saying.length > 0 {
             // 1 to N anyway, which is a power of two; spelled so that the verifier sees it. Volatile: the compiler sees it
             // too and would drop it.
@@ -130,4 +137,30 @@ fn fill<const N: usize>(
         Err(_) => entry.discard(NO_WAKEUP),
     }
     result
+}
+
+/// Tells what TCP did: `kind` is a constant of `tcp`.
+#[inline(always)]
+pub(crate) fn mark(socket: &Socket, kind: u32) -> Result<(), Fault> {
+    let mut entry = HELLO_EVENTS.reserve::<TcpEvent>(0).ok_or(Fault::RingFull)?;
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points at reserved, exclusively owned memory of the event's size; every field is written before submit.
+    unsafe {
+        addr_of_mut!((*event).header).write(Header {
+            kind,
+            size: size_of::<TcpEvent>() as u32,
+            time_ns: now(),
+        });
+        addr_of_mut!((*event).state).write(0);
+        addr_of_mut!((*event).reserved).write(0);
+        let told = addr_of_mut!((*event).socket);
+        addr_of_mut!((*told).local).write([socket.local[0], socket.local[1]]);
+        addr_of_mut!((*told).remote).write([socket.remote[0], socket.remote[1]]);
+        addr_of_mut!((*told).local_port).write(socket.local_port);
+        addr_of_mut!((*told).remote_port).write(socket.remote_port);
+        addr_of_mut!((*told).reserved).write(0);
+        addr_of_mut!((*told).cookie).write(socket.cookie);
+    }
+    entry.submit(NO_WAKEUP);
+    Ok(())
 }

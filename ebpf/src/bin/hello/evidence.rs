@@ -1,0 +1,128 @@
+//! Loss as it shows at this end: what arrives twice, late, or from beyond a gap, until a handshake is over. Ends when this
+//! host's last flight has been acknowledged; bounded in what it tells of one connection.
+
+use crate::{
+    kernel::{Fault, now},
+    maps::{HELLO_PORTS, HELLO_SYNS},
+    packet::Packet,
+    tell::{Place, mark},
+};
+use reprise_ebpf::{
+    Socket,
+    hello::{State, Tuple, direction, flight},
+    tcp::{DATA_AGAIN, FLIGHT_AGAIN, MISSING, STALL, SYN_AGAIN, SYNACK_AGAIN},
+};
+
+/// Things told of one direction of a connection.
+const MAX_MARKS: u32 = 32;
+/// Packets that are looked at after both sides have finished, where no acknowledgement ends it.
+const MAX_LINGER: u32 = 64;
+/// `TCP_RTO_MIN` and `TCP_TIMEOUT_INIT` (include/net/tcp.h), nanoseconds: the shortest retransmission timeout there is on top
+/// of the round trip, and the one before that was measured.
+const RTO_MIN_NS: u64 = 200_000_000;
+const RTO_INIT_NS: u64 = 1_000_000_000;
+
+/// Looks at a packet before its records are read.
+#[inline(never)]
+pub(crate) fn look(state: &mut State, packet: &Packet, place: &Place) -> Result<(), Fault> {
+    let incoming = place.way == direction::IN;
+    let tls = state.client != 0 || (incoming && serves_tls(place.socket.local_port));
+    let lingers = state.linger != 0;
+    let last = state.last;
+    let [to, from] = &mut state.flights;
+    let mine = if incoming { to } else { from };
+    let length = packet.length();
+    // The end of the stream has a number of its own.
+    let end = packet.seq.wrapping_add(length + u32::from(packet.fin));
+    let now = now();
+    if mine.flags & flight::HIGH == 0 {
+        mine.high = packet.seq;
+        mine.flags |= flight::HIGH;
+    }
+    let ahead = packet.seq.wrapping_sub(mine.high) as i32;
+    let mut kind = 0;
+    if incoming && packet.syn {
+        kind = SYNACK_AGAIN;
+    } else if incoming && ahead > 0 {
+        mine.gap_ns = now;
+        kind = MISSING;
+    } else if incoming && length > 0 && ahead < 0 {
+        // What fills a gap sooner than its sender can know of it only came by another way.
+        let knows = u64::from(place.rtt_min_us) * 500;
+        if mine.gap_ns == 0 || now - mine.gap_ns >= knows {
+            kind = DATA_AGAIN;
+        }
+    } else if incoming && length > 0 && mine.left > 0 && mine.last_ns != 0 {
+        let timeout = match place.rtt_us {
+            0 => RTO_INIT_NS,
+            rtt => RTO_MIN_NS + u64::from(rtt) * 1000,
+        };
+        if now - mine.last_ns >= timeout {
+            kind = STALL;
+        }
+    } else if !incoming && lingers && length > 0 && (packet.seq.wrapping_sub(last) as i32) < 0 {
+        kind = FLIGHT_AGAIN;
+    }
+    if length > 0 {
+        mine.last_ns = now;
+    }
+    if end.wrapping_sub(mine.high) as i32 > 0 {
+        mine.high = end;
+    }
+    // A SYN-ACK comes ahead of any ClientHello.
+    if kind == 0 || !(tls || kind == SYNACK_AGAIN) || mine.marks >= MAX_MARKS {
+        return Ok(());
+    }
+    mine.marks += 1;
+    mark(&place.socket, kind)
+}
+
+/// Both sides have finished: is this host's last flight acknowledged, so that nothing of the handshake can be sent again?
+#[inline(always)]
+pub(crate) fn settle(state: &mut State, packet: &Packet, incoming: bool) {
+    if state.linger == 0 {
+        state.last = state.flights[direction::OUT as usize].high;
+    }
+    state.linger += 1;
+    let acknowledged = incoming && packet.acks && packet.ack.wrapping_sub(state.last) as i32 >= 0;
+    if acknowledged || packet.rst || state.linger > MAX_LINGER {
+        state.done = 1;
+    }
+}
+
+/// A SYN that arrived at a listener.
+#[inline(always)]
+pub(crate) fn syn(key: &Tuple, seq: u32) -> Result<(), Fault> {
+    if !serves_tls(key.local_port) {
+        return Ok(());
+    }
+    if let Some(seen) = HELLO_SYNS.get_ptr(key)
+        // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
+        && unsafe { *seen } == seq
+    {
+        let socket = Socket {
+            local: [key.local[0], key.local[1]],
+            remote: [key.remote[0], key.remote[1]],
+            local_port: key.local_port,
+            remote_port: key.remote_port,
+            reserved: 0,
+            cookie: 0,
+        };
+        return mark(&socket, SYN_AGAIN);
+    }
+    HELLO_SYNS.insert(key, seq, 0).map_err(|_| Fault::MapFull)
+}
+
+/// A ClientHello arrived at this port.
+#[inline(always)]
+pub(crate) fn note_port(port: u16) {
+    if !serves_tls(port) {
+        // Without room there is no evidence of SYNs and gaps there, and nothing else is lost.
+        let _ = HELLO_PORTS.insert(u32::from(port), 1, 0);
+    }
+}
+
+#[inline(always)]
+fn serves_tls(port: u16) -> bool {
+    HELLO_PORTS.get_ptr(u32::from(port)).is_some()
+}

@@ -1,0 +1,205 @@
+//! A lossy link, and the truth about it: which connections had a packet dropped, by the dropping rule's own word; what became of each
+//! handshake, by the client's and the server's; and what the agent makes of it, connection by connection.
+
+use std::collections::{BTreeMap, HashSet};
+use std::process::Command;
+
+use crate::agent::Agent;
+use crate::failure::PEER_FAMILY;
+use crate::metrics::Metrics;
+use crate::namespaces::{CLIENT_NET, Namespaces, SERVER_NET};
+use crate::poll::{PATIENCE, poll_until};
+use crate::process::{PYTHON, fixture, run};
+use crate::servers::{Server, Sessions};
+
+/// Causes that the metrics name.
+const CAUSES: [&str; 8] = [
+    "packet_loss",
+    "timeout",
+    "reset",
+    "closed",
+    "alert_received",
+    "alert_sent",
+    "local_error",
+    "abandoned",
+];
+/// How long the server waits for more, seconds: longer than any client.
+const SERVER_PATIENCE: &str = "2";
+
+/// One handshake that failed, under one role.
+#[derive(Debug)]
+pub struct Failed {
+    /// `client` or `server`.
+    pub role: &'static str,
+    /// The agent's cause.
+    pub cause: String,
+    /// A packet of its connection was dropped.
+    pub lost: bool,
+    /// A packet that TCP sends again when it is lost: SYN, SYN-ACK or data.
+    pub lost_data: bool,
+    /// Its client never meant to complete it.
+    pub unwilling: bool,
+}
+
+/// The link, with a server on it and an agent over all.
+#[derive(Debug)]
+pub struct Lossy {
+    net: Namespaces,
+    server: Server,
+    agent: Agent,
+}
+
+impl Default for Lossy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lossy {
+    /// Sets it all up.
+    ///
+    /// # Panics
+    /// When the host refuses.
+    #[must_use]
+    pub fn new() -> Self {
+        let net = Namespaces::new();
+        net.spread();
+        let words = Namespaces::exec(&net.server);
+        let server = Server::python_with(
+            Sessions::Tickets,
+            "0.0.0.0",
+            Command::new(words[0]).args(&words[1..]).arg(PYTHON),
+            &["--report", "--timeout", SERVER_PATIENCE],
+        );
+        let agent = Agent::start(["--max-peers", "10000"]);
+        Self { net, server, agent }
+    }
+
+    /// Drops so many percent of the packets to the server, and to the client.
+    fn lose(&self, to_server: u32, to_client: u32) {
+        let port = self.server.port;
+        let sets = "set lost { type ipv4_addr; flags dynamic; size 65535; }\n \
+                    set data { type ipv4_addr; flags dynamic; size 65535; }";
+        for (name, way, key, percent) in [
+            (&self.net.server, "dport", "saddr", to_server),
+            (&self.net.client, "sport", "daddr", to_client),
+        ] {
+            // Anything longer than headers with options carries data.
+            let rules = format!(
+                "tcp {way} {port} numgen random mod 100 < {percent} meta mark set 1\n  \
+                 meta mark 1 tcp flags & syn == syn add @data {{ ip {key} }}\n  \
+                 meta mark 1 ip length > 72 add @data {{ ip {key} }}\n  \
+                 meta mark 1 add @lost {{ ip {key} }} counter drop"
+            );
+            self.net.rules(name, sets, &rules);
+        }
+    }
+
+    fn dropped(&self, set: &str) -> HashSet<String> {
+        let names = [&self.net.server, &self.net.client];
+        let elements = names.into_iter().map(|name| self.net.elements(name, set));
+        elements.flatten().collect()
+    }
+
+    /// What the server says of its connections, by client address.
+    fn served(&self, skip: usize) -> Vec<(String, String)> {
+        let said = self.server.process.stdout();
+        let lines = said
+            .lines()
+            .skip(skip)
+            .filter_map(|line| line.split_once(' '));
+        lines
+            .map(|(peer, outcome)| (peer.to_owned(), outcome.to_owned()))
+            .collect()
+    }
+
+    /// Makes so many connections under this loss, and returns the failed handshakes of both roles. Each has been held to the truth:
+    /// who says that a handshake failed finds it counted with one cause, and who says that it completed finds no failure.
+    ///
+    /// # Panics
+    /// When the agent counts a handshake that was not, or misses one.
+    #[must_use]
+    pub fn round(&self, (to_server, to_client): (u32, u32), connections: u32) -> Vec<Failed> {
+        self.lose(to_server, to_client);
+        let skip = self.server.process.stdout().lines().count();
+        let before = self.agent.metrics();
+        let clients = self.clients(connections);
+        let mut failed = Vec::new();
+        poll_until("the agent and the servers agree", PATIENCE, || {
+            failed.clear();
+            let after = self.agent.metrics();
+            let served = self.served(skip);
+            let mut wrong = Vec::new();
+            // Of those that never received anything nobody knows whose they were.
+            let mut nameless = causes(&before, &after, "unknown", "server").into_iter();
+            for (index, (mode, outcome)) in &clients {
+                let remote = format!("{SERVER_NET}.{index}:{}", self.server.port);
+                let want = u32::from(outcome == "handshake");
+                let causes = causes(&before, &after, &remote, "client");
+                if causes.len() != want as usize {
+                    wrong.push(format!("client {index}: {outcome}, {causes:?}"));
+                }
+                let source = format!("{CLIENT_NET}.{index}");
+                let own = served.iter().filter(|(peer, _)| *peer == source);
+                let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
+                let count = |what| says.iter().filter(|outcome| **outcome == what).count();
+                let ended = count("completed") + count("failed") == count("came");
+                let mut of_server = self::causes(&before, &after, &source, "server");
+                if of_server.len() < count("failed") {
+                    of_server.extend(nameless.next());
+                }
+                if !ended || of_server.len() != count("failed") {
+                    wrong.push(format!("server {index}: {says:?}, {of_server:?}"));
+                }
+                let unwilling = mode == "leave";
+                let causes = causes.into_iter().map(|cause| ("client", cause));
+                let of_server = of_server.into_iter().map(|cause| ("server", cause));
+                failed.extend(causes.chain(of_server).map(|(role, cause)| {
+                    let source = source.clone();
+                    (source, role, cause, unwilling)
+                }));
+            }
+            wrong.extend(nameless.map(|cause| format!("nobody's: {cause}")));
+            if wrong.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{wrong:#?}"))
+            }
+        });
+        let (lost, data) = (self.dropped("lost"), self.dropped("data"));
+        failed
+            .into_iter()
+            .map(|(source, role, cause, unwilling)| Failed {
+                role,
+                cause,
+                lost: lost.contains(&source),
+                lost_data: data.contains(&source),
+                unwilling,
+            })
+            .collect()
+    }
+
+    fn clients(&self, connections: u32) -> BTreeMap<u32, (String, String)> {
+        let words = Namespaces::exec(&self.net.client);
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg(PYTHON)
+            .arg(fixture("lossy.py"));
+        command.args(["--source", CLIENT_NET, "--to", SERVER_NET]);
+        command.args(["--port", &self.server.port.to_string()]);
+        command.args(["--connections", &connections.to_string()]);
+        let said = run(&mut command);
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+    }
+}
+
+/// The causes of a peer's failures since `before`, one for each.
+fn causes(before: &Metrics, after: &Metrics, peer: &str, role: &str) -> Vec<String> {
+    let risen = CAUSES.into_iter().flat_map(|cause| {
+        let labels = [("peer", peer), ("role", role), ("cause", cause)];
+        let rise = after.sum(PEER_FAMILY, &labels) - before.sum(PEER_FAMILY, &labels);
+        std::iter::repeat_n(cause.to_owned(), rise as usize)
+    });
+    risen.collect()
+}

@@ -1,0 +1,65 @@
+//! Random loss, one way or both: every handshake that fails has a cause, and it is `packet_loss` where packets were lost, and there alone.
+
+use std::collections::BTreeMap;
+
+use reprise_tests::lossy::{Failed, Lossy};
+
+/// Connections per round; each has an address of its own.
+const CONNECTIONS: u32 = 120;
+
+/// Percent of the packets lost to the server, and to the client.
+const ROUNDS: [(u32, u32); 10] = [
+    (0, 0),
+    (5, 0),
+    (0, 5),
+    (5, 5),
+    (15, 0),
+    (0, 15),
+    (15, 15),
+    (30, 0),
+    (0, 30),
+    (30, 30),
+];
+
+#[test]
+fn causes_hold_against_the_dropping_rule() {
+    let lossy = Lossy::new();
+    let mut all = Vec::new();
+    for loss in ROUNDS {
+        let failed = lossy.round(loss, CONNECTIONS);
+        let mut by_cause: BTreeMap<_, u32> = BTreeMap::new();
+        for one in &failed {
+            *by_cause
+                .entry((one.role, one.cause.clone(), one.lost))
+                .or_default() += 1;
+        }
+        println!("{loss:?}: {} failed: {by_cause:?}", failed.len());
+        if loss == (0, 0) {
+            assert!(failed.iter().all(|one| one.cause == "closed"), "{failed:?}");
+            assert_eq!(failed.len() as u32, CONNECTIONS / 4, "{failed:?}");
+        }
+        all.extend(failed);
+    }
+    let is_loss = |one: &&Failed| one.cause == "packet_loss";
+    let said: Vec<_> = all.iter().filter(is_loss).collect();
+    let right = said.iter().filter(|one| one.lost).count();
+    // Whoever left would have left without loss, too.
+    let meant = all.iter().filter(|one| one.lost_data && !one.unwilling);
+    let meant: Vec<_> = meant.collect();
+    let found = meant.iter().filter(|one| is_loss(one)).count();
+    println!(
+        "packet_loss: {} said, {right} right; {} meant, {found} found",
+        said.len(),
+        meant.len()
+    );
+    for one in meant.iter().filter(|one| !is_loss(one)) {
+        println!("missed: {one:?}");
+    }
+    assert!(
+        meant.len() >= 50,
+        "the loss did too little harm: {}",
+        meant.len()
+    );
+    assert!(right * 100 >= said.len() * 95, "precision");
+    assert!(found * 100 >= meant.len() * 95, "recall");
+}
