@@ -79,10 +79,10 @@ pub struct Stats {
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
     pub wire: u64,
-    /// The last hour, by role.
-    pub history: ByRole<History>,
     /// Completed handshakes per workload.
     pub workloads: Workloads,
+    /// The last hour, by role.
+    pub history: ByRole<History>,
     /// Per peer.
     pub peers: PeerTable,
     window_ns: u64,
@@ -107,8 +107,8 @@ impl Stats {
             lately: Failures::default(),
             conflicts: 0,
             wire: 0,
-            history: Default::default(),
             workloads: Workloads::new(limits.max_workloads),
+            history: Default::default(),
             peers: PeerTable::new(limits),
             window_ns: limits.window_ns,
         }

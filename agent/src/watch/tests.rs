@@ -27,8 +27,8 @@ fn observed() -> Observed {
         prefix_v6: 64,
     };
     let limits = Limits {
+        max_workloads: 10,
         max_peers: 10,
-        max_workloads: 2,
         window_ns: 1_000_000_000,
         thresholds: Thresholds {
             miss_ratio: 0.5,
