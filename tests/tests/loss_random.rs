@@ -23,7 +23,7 @@ const ROUNDS: [(u32, u32); 10] = [
 
 #[test]
 fn causes_hold_against_the_dropping_rule() {
-    let lossy = Lossy::new();
+    let mut lossy = Lossy::new();
     let mut all = Vec::new();
     for loss in ROUNDS {
         let failed = lossy.round(loss, CONNECTIONS);
