@@ -127,6 +127,7 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
 fn pipeline(max_peers: u32) -> Pipeline {
     let limits = Limits {
         max_peers: max_peers as usize,
+        max_workloads: 1_000,
         window_ns: 300_000_000_000,
         thresholds: Thresholds {
             miss_ratio: 0.9,
@@ -197,8 +198,8 @@ fn throughput() -> f64 {
 fn memory() -> u64 {
     let mut pipeline = pipeline(PEERS);
     for index in 0..PEERS * 4 {
-        // Each client offers the session of its last visit, which is lost, and gets another one.
-        let now = u64::from(index) * 100_000;
+        // 2,000 a second. Each client offers the session of its last visit, which is lost, and gets another one.
+        let now = u64::from(index) * 500_000;
         let mut event = handshake(index, now);
         event.hit = 0;
         event.outcome = outcome::COMPLETED;

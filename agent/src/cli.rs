@@ -65,6 +65,9 @@ pub struct Counting {
     /// Peers shown by name, the most recently active ones; the others are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_peers: u32,
+    /// Workloads and ports shown by name, the most recently active ones; the others are summed as `other`.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub max_workloads: u32,
     /// Connections whose retransmissions are remembered until a handshake claims them.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,

@@ -241,6 +241,7 @@ fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     };
     let limits = Limits {
         max_peers: counting.max_peers as usize,
+        max_workloads: counting.max_workloads as usize,
         window_ns: counting.window * 1_000_000_000,
         thresholds: Thresholds {
             miss_ratio: counting.alert_miss_ratio,

@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, IntoBytes as _};
 use crate::{
     clock::{self, ClockEvent},
     hello::{self, HelloEvent},
+    workload::{self, WorkloadEvent},
 };
 
 /// One thing that happened, in order of arrival.
@@ -30,6 +31,8 @@ pub enum Event {
     Forget(ForgetEvent),
     /// The host's clock was read.
     Clock(ClockEvent),
+    /// It was found whose process one is.
+    Workload(WorkloadEvent),
     /// Time passed: nothing older than this is still on its way. Nanoseconds of `CLOCK_MONOTONIC`.
     Tick(u64),
 }
@@ -66,6 +69,7 @@ impl Event {
             handshake::EXEC => prefix(bytes).map(Self::Exec),
             handshake::FORGET => prefix(bytes).map(Self::Forget),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
+            workload::WORKLOAD => prefix(bytes).map(Self::Workload),
             tcp::RETRANSMIT..=tcp::FLIGHT_AGAIN => prefix(bytes).map(Self::Tcp),
             hello::HELLO => prefix(bytes).map(Self::Hello),
             TICK => Ok(Self::Tick(header.time_ns)),
@@ -83,6 +87,7 @@ impl Event {
             Self::Hello(event) => event.header.time_ns,
             Self::Forget(event) => event.header.time_ns,
             Self::Clock(event) => event.header.time_ns,
+            Self::Workload(event) => event.header.time_ns,
             Self::Tick(time) => *time,
         }
     }
@@ -95,7 +100,12 @@ impl Event {
         match &mut self {
             Self::Handshake(event) => seal(&mut event.session_id),
             Self::Forget(event) => seal(&mut event.session_id),
-            Self::Tcp(_) | Self::Exec(_) | Self::Hello(_) | Self::Clock(_) | Self::Tick(_) => {}
+            Self::Tcp(_)
+            | Self::Exec(_)
+            | Self::Hello(_)
+            | Self::Clock(_)
+            | Self::Workload(_)
+            | Self::Tick(_) => {}
         }
         self
     }
@@ -110,6 +120,7 @@ impl Event {
             Self::Hello(event) => event.as_bytes(),
             Self::Forget(event) => event.as_bytes(),
             Self::Clock(event) => event.as_bytes(),
+            Self::Workload(event) => event.as_bytes(),
             Self::Tick(_) => &[],
         }
     }

@@ -28,6 +28,7 @@ pub mod sensors;
 pub mod stats;
 pub mod status;
 pub mod watch;
+pub mod workload;
 
 use std::{error::Error, fmt::Write as _};
 

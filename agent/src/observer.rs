@@ -22,7 +22,7 @@ use crate::{
     discover::{self, Found, Request},
     event::Event,
     hello::{self, HelloEvent, Tracker},
-    host::{self, Lack},
+    host::{self, Lack, workloads::Lookups},
     observed::{Observed, Shared},
     pipeline::Pipeline,
     plan::{Hook, Plan},
@@ -31,6 +31,7 @@ use crate::{
     sensors::{SensorError, Sensors, now_ns},
     stats::{Change, Topic},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
+    workload::WorkloadEvent,
 };
 
 /// How often the rings are read.
@@ -87,6 +88,7 @@ pub struct Observer {
     swept: Instant,
     log: reasons::Log,
     clocks_read: Option<Instant>,
+    lookups: Lookups,
 }
 
 impl Observer {
@@ -125,6 +127,7 @@ impl Observer {
             swept: Instant::now(),
             log: reasons::Log::default(),
             clocks_read: None,
+            lookups: Lookups::default(),
         })
     }
 
@@ -227,6 +230,7 @@ impl Observer {
                 failed.get_or_insert(error);
             }
         }
+        let lookups = &mut self.lookups;
         let mut take = |sensor: Sensor, bytes: &[u8]| {
             let health = status.sensor_mut(sensor);
             health.events += 1;
@@ -234,14 +238,24 @@ impl Observer {
                 Ok(event) => {
                     let event = event.sealed();
                     if let Event::Exec(exec) = event {
+                        lookups.forget(exec.tgid);
                         // The receiver lives as long as the thread; its end is seen elsewhere.
                         let _ = requests.send(Request::Exec(exec.tgid));
                     }
-                    pipeline.push(&event);
-                    if let Some(recorder) = recorder
-                        && let Err(error) = recorder.event(event.bytes())
-                    {
-                        failed.get_or_insert(error);
+                    let workload = match &event {
+                        Event::Handshake(handshake) => {
+                            let name = lookups.of(handshake.tgid, &handshake.comm);
+                            name.map(|name| WorkloadEvent::new(handshake.tgid, &name, now))
+                        }
+                        _ => None,
+                    };
+                    for event in workload.map(Event::Workload).into_iter().chain([event]) {
+                        pipeline.push(&event);
+                        if let Some(recorder) = recorder
+                            && let Err(error) = recorder.event(event.bytes())
+                        {
+                            failed.get_or_insert(error);
+                        }
                     }
                 }
                 Err(error) => {

@@ -45,8 +45,10 @@ impl Pipeline {
             clock,
             ..
         } = self;
-        if let Event::Clock(event) = event {
-            clock.take(event);
+        match event {
+            Event::Clock(event) => clock.take(event),
+            Event::Workload(event) => stats.workloads.assign(event.tgid, event.name()),
+            _ => {}
         }
         engine.push(event, &mut |seen: Observation| stats.observe(&seen, naming));
         for loss in engine.losses() {

@@ -3,6 +3,7 @@
 //! Called by `tests/programs.rs`. A client that is the first user of a library file is gone before the agent has attached to it, so
 //! tests start a process that only holds the file before they start the agent.
 
+pub mod boringssl;
 pub mod native;
 pub mod node;
 pub mod openssl;

@@ -214,6 +214,39 @@ impl Server {
         )
     }
 
+    /// Apache with the worker of its event loop, and a shared cache.
+    #[must_use]
+    pub fn apache(sessions: Sessions) -> Self {
+        let (port, directory) = (free_port(), scratch());
+        let tls = match sessions {
+            Sessions::Ids => "SSLProtocol TLSv1.2\nSSLSessionTickets off",
+            Sessions::OldTickets => "SSLProtocol TLSv1.2\nSSLSessionTickets on",
+            Sessions::Tickets => "SSLProtocol TLSv1.3\nSSLSessionTickets on",
+        };
+        let Certificate { cert, key, .. } = ec();
+        let (at, cert, key) = (directory.path().display(), cert.display(), key.display());
+        let modules: String = ["mpm_event", "authz_core", "socache_shmcb", "ssl"]
+            .map(|name| {
+                format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
+            })
+            .concat();
+        // What it answers is an error page: there are no documents.
+        let config = format!(
+            "ServerRoot {at}\nServerName localhost\nPidFile {at}/pid\nErrorLog {at}/error.log\nDefaultRuntimeDir {at}\n\
+             {modules}Listen 127.0.0.1:{port}\nSSLEngine on\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}\n\
+             SSLSessionCache shmcb:{at}/sessions(512000)\n{tls}\n"
+        );
+        let file = write(&directory, "apache.conf", &config);
+        Self::start(
+            sessions,
+            port,
+            directory,
+            Command::new("apache2")
+                .args(["-D", "FOREGROUND", "-f"])
+                .arg(file),
+        )
+    }
+
     /// The threaded server on Python's `ssl`.
     #[must_use]
     pub fn python(sessions: Sessions) -> Self {

@@ -143,7 +143,7 @@ fn a_wrong_plan_is_told() {
         verdict.faults.concat()
     };
     assert_eq!(faults(&right), "");
-    let wrong: [(&str, Spoil); 6] = [
+    let wrong: [(&str, Spoil); 7] = [
         ("hit is planned at", |plan| set(plan, "hit", 4.into())),
         ("wbio is not found", |plan| {
             set(plan, "wbio", serde_json::Value::Null);
@@ -156,6 +156,10 @@ fn a_wrong_plan_is_told() {
             plan.entries[0] = plan.free.expect("a probe of SSL_free");
         }),
         ("is not executable", |plan| plan.exits[0].offset = 0),
+        ("errors are probed at", |plan| {
+            let error = plan.error.as_mut().expect("a probe of errors");
+            error.points.pop();
+        }),
     ];
     for (words, spoil) in wrong {
         let mut plan = right.clone();

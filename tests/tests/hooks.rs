@@ -12,6 +12,7 @@ use reprise_tests::client::{Report, Row, SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::{Process, fixture, run};
+use reprise_tests::programs::boringssl;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, observe, warm_up};
 use reprise_tests::{Client, Server};
@@ -179,27 +180,6 @@ fn a_program_without_names() {
     agent.assert_sound();
 }
 
-/// Two connections of BoringSSL's client, the second of which offers the session of the first.
-fn boringssl_client(server: &Server, into: &mut Row) {
-    // Its own word is what it writes to stderr; the server's page, which says the same of the server, goes to stdout.
-    let script = format!(
-        "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | bssl-tool client -connect {} -test-resumption -max-version tls{} 2>&1 >/dev/null",
-        server.peer(),
-        server.sessions.version()
-    );
-    let said = run(Command::new("sh").args(["-c", &script]));
-    for line in said
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Resumed session: "))
-    {
-        match line {
-            "no" => into.full += 1,
-            "yes" => into.resumed += 1,
-            other => panic!("neither yes nor no: {other:?}"),
-        }
-    }
-}
-
 #[test]
 fn a_client_on_boringssl() {
     // So that the library is in use, and observed, before the client is.
@@ -214,7 +194,9 @@ fn a_client_on_boringssl() {
         let before = agent.metrics();
         let mut row = Row::default();
         for _ in 0..8 {
-            boringssl_client(&server, &mut row);
+            let counts = boringssl::client(&server, true);
+            row.full += counts.full;
+            row.resumed += counts.resumed;
         }
         let report = Report {
             rows: BTreeMap::from([("127.0.0.1".to_owned(), row)]),

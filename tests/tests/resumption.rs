@@ -81,6 +81,12 @@ fn stunnel() {
 }
 
 #[test]
+fn apache() {
+    attached_to_a_running_server(Server::apache, Sessions::Ids);
+    attached_to_a_new_server(Server::apache, Sessions::Tickets);
+}
+
+#[test]
 fn python_server() {
     attached_to_a_running_server(Server::python, Sessions::Ids);
     attached_to_a_new_server(Server::python, Sessions::Tickets);

@@ -1,21 +1,25 @@
 //! `cargo xtask bench`: what the agent costs a TLS server and this host, in numbers.
 //!
-//! Whatever is timed is compared within one run: the agent is there, and not there, in turn. The table
-//! goes to stdout and into `SPECIFICATION.md`, between two markers; the rest of that file is kept by hand.
+//! Whatever is timed is compared within one run: the agent is there, and not there, in turn. The tables
+//! go to stdout and into `SPECIFICATION.md`, between markers; the rest of that file is kept by hand.
 
+mod accounting;
+mod carriers;
 mod client;
 mod environment;
-mod hits;
 mod numbers;
 mod observer;
 mod pipeline;
+mod programs;
 mod rate;
 mod report;
+mod scan;
 mod server;
 
 use std::{ffi::OsStr, fs, path::Path, process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use report::Section;
 use server::Nginx;
 
 use crate::{
@@ -24,7 +28,7 @@ use crate::{
     setup::{self, Purpose},
 };
 
-/// The file that holds the promises and the measured table.
+/// The file that holds the promises and the measured tables.
 const SPECIFICATION: &str = "SPECIFICATION.md";
 
 /// Flags of `cargo xtask bench`.
@@ -36,6 +40,9 @@ pub(crate) struct Args {
     /// How often each comparison is made; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Only what a busy machine does not blur: traps per handshake, and the first look at all processes
+    #[arg(long)]
+    counts: bool,
 }
 
 /// What one comparison is about: a kind of handshake.
@@ -82,7 +89,7 @@ struct Bench<'a> {
     rounds: u32,
 }
 
-/// Measures everything, prints the table, and writes it down.
+/// Measures everything, prints the tables, and writes them down.
 pub(crate) fn run(args: &Args) -> Result<()> {
     paths::need_root("bench")?;
     setup::run(Purpose::Build)?;
@@ -90,8 +97,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::install()?;
     let began = Instant::now();
 
-    println!("\nmeasuring the pipeline");
-    let pipeline = pipeline::measure()?;
     let directory = Directory::create("bench")?;
     certificate::create(directory.path(), &["127.0.0.1"])?;
     let unobserved = environment::copy_openssl(directory.path())?;
@@ -102,28 +107,48 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         seconds: args.seconds,
         rounds: args.rounds,
     };
+    println!("\nmeasuring the first look at a thousand processes");
+    let scan = scan::measure(&bench)?;
+    println!("counting traps of each carrier, five minutes");
+    let carriers = carriers::measure()?;
+    let described = environment::describe()?;
+    write(
+        Section::Counted,
+        &report::counted(&described, &carriers, scan),
+    )?;
+    if args.counts {
+        return Ok(());
+    }
+
+    println!("measuring the pipeline");
+    let pipeline = pipeline::measure()?;
     let mut server = Nginx::start(&bench, "observed", None)?;
     println!(
         "measuring handshakes: {} s each, {} rounds",
         args.seconds, args.rounds
     );
     let rates = rate::measure(&bench, &mut server)?;
-    println!("counting probe hits");
-    let hits = hits::measure(&bench, &mut server)?;
+    println!("measuring the BPF programs");
+    let programs = programs::measure(&bench, &mut server)?;
 
-    let table = report::table(&environment::describe(args)?, &rates, &hits, &pipeline)?;
-    println!(
-        "\n{table}\nmeasured in {:.0} s",
-        began.elapsed().as_secs_f64()
+    let described = format!(
+        "{described}; {} s per measurement, {} rounds, medians",
+        args.seconds, args.rounds
     );
-    write(&table)
+    let table = report::measured(&described, &rates, &programs, &pipeline)?;
+    write(Section::Measured, &table)?;
+    println!("measured in {:.0} s", began.elapsed().as_secs_f64());
+    Ok(())
 }
 
-fn write(table: &str) -> Result<()> {
+/// Prints a section, and puts it in its place.
+fn write(section: Section, table: &str) -> Result<()> {
+    println!("\n{table}\n");
     let path = paths::workspace().join(SPECIFICATION);
     let old =
         fs::read_to_string(&path).with_context(|| format!("failed to read {SPECIFICATION}"))?;
-    let new = report::replace(&old, table)
+    let new = section
+        .replace(&old, table)
         .with_context(|| format!("failed to find the two markers in {SPECIFICATION}"))?;
     fs::write(&path, new).with_context(|| format!("failed to write {SPECIFICATION}"))?;
     println!("written to {SPECIFICATION}");

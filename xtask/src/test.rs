@@ -9,6 +9,7 @@ mod totals;
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
+pub(crate) use parts::AGENT_ENV;
 use totals::Totals;
 
 use crate::setup::{self, Purpose};

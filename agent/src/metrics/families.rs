@@ -4,6 +4,7 @@ mod agent;
 mod handshakes;
 mod misses;
 mod peers;
+mod workloads;
 
 use std::fmt;
 
@@ -33,6 +34,7 @@ pub(super) fn encode(
                 misses::removals(pipeline, encoder)?;
             }
         }
+        workloads::workloads(stats, encoder)?;
         let rows = peers::rows(stats);
         peers::peers(&rows, stats, pipeline.now_ns(), encoder)?;
         if status.sensor(Sensor::Hello).attached {

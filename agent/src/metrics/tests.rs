@@ -30,6 +30,7 @@ fn observed() -> Observed {
     };
     let limits = Limits {
         max_peers: 2,
+        max_workloads: 2,
         window_ns: 300_000 * MS,
         thresholds: Thresholds {
             miss_ratio: 0.4,

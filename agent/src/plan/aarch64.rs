@@ -20,6 +20,10 @@ use registers::{FRAME, LINK, STACK};
 
 /// Length of every instruction, bytes.
 const LENGTH: u64 = 4;
+/// `br x17`, by which linkage stubs leave (ELF for the Arm 64-bit Architecture, "Procedure Linkage Table").
+const BR_X17: [u8; 4] = 0xd61f_0220_u32.to_le_bytes();
+/// Of those in a file, looked at.
+const MAX_STUBS: usize = 1 << 14;
 
 /// Instructions from `adrp` to the one that adds the offset in the page, at most.
 const MAX_APART: u64 = 40;
@@ -55,6 +59,20 @@ impl Isa for Aarch64 {
 
     fn mentions(&self, image: &Image<'_>, at: u64) -> Vec<u64> {
         page_and_offset(image, at).into_iter().collect()
+    }
+
+    fn stubs(&self, image: &Image<'_>, word: u64) -> Vec<Insn> {
+        let mut candidates = Vec::new();
+        image.search_code(&BR_X17, BR_X17.len(), |at, _| {
+            if candidates.len() < MAX_STUBS && at.is_multiple_of(LENGTH) {
+                candidates.push(at);
+            }
+        });
+        candidates
+            .into_iter()
+            .filter_map(|at| self.lift(image, at))
+            .filter(|insn| insn.flow == Flow::JumpIndirect(Some(word)))
+            .collect()
     }
 
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool {

@@ -188,7 +188,7 @@ fn swaps_ends(isa: &dyn Isa, image: &Image<'_>, function: u64, hand_state: Field
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Images, isa, plan, statem, tests::mutation::libraries};
+    use super::super::{Images, isa, plan, statem, tests::image_of, tests::mutation::libraries};
     use super::*;
 
     /// What cannot be told is unknown; what is told is right.
@@ -201,8 +201,7 @@ mod tests {
                 crypto: None,
             })
             .expect("a whole library has a plan");
-            let pages = crate::plan::pages::Pages::new(&ssl);
-            let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+            let image = image_of(&ssl);
             let isa = isa::for_machine(image.machine).expect("known");
             let isa = isa.as_ref();
             let entries = statem::find(isa, &image, &mut Evidence::new()).expect("planned");

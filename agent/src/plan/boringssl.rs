@@ -15,10 +15,10 @@ const OWN: [&str; 3] = [
     "SSL_CTX_set_grease_enabled",
     "SSL_early_callback_ctx_extension_get",
 ];
-/// Texts that its `OpenSSL_version` has returned (crypto/crypto.c), and the end of a source's name, which its errors carry: all there
-/// is in a program without names.
+/// Texts that its `OpenSSL_version` has returned (crypto/crypto.c).
 const TEXTS: [&[u8]; 2] = [b"BoringSSL", b"OpenSSL 1.1.1 (compatible; BoringSSL)"];
-const SOURCE: &[u8] = b"ssl/handshake_server.cc";
+/// The end of a source's name, which its errors carry: all there is in a program without names.
+pub(super) const SOURCE: &str = "ssl/handshake_server.cc";
 
 /// The file exports BoringSSL's handshake.
 pub(super) fn has_its_names(image: &Image<'_>) -> bool {
@@ -31,7 +31,7 @@ pub(super) fn has_its_text(image: &Image<'_>) -> bool {
     let named = image.search_constants(|bytes| {
         bytes
             .split(|byte| *byte == 0)
-            .any(|string| TEXTS.contains(&string) || string.ends_with(SOURCE))
+            .any(|string| TEXTS.contains(&string) || string.ends_with(SOURCE.as_bytes()))
             .then_some(())
     });
     named.is_some()

@@ -9,6 +9,7 @@ use memchr::memmem::Finder;
 use object::Object as _;
 
 use super::{
+    boringssl,
     elf::{Image, Tables},
     pages::{Bytes, Pages},
 };
@@ -41,11 +42,7 @@ const HALVES: [(&str, (&str, &str), Carrier); 5] = [
     ),
     // 1.0.2.
     ("s3_srvr.c", ("srvr", "clnt"), Carrier::OpenSsl),
-    (
-        "ssl/handshake_server.cc",
-        ("server", "client"),
-        Carrier::BoringSsl,
-    ),
+    (boringssl::SOURCE, ("server", "client"), Carrier::BoringSsl),
     (
         "crypto/tls.(*Conn).serverHandshake",
         ("server", "client"),

@@ -277,15 +277,14 @@ fn outside<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]
 #[cfg(test)]
 mod tests {
     use super::super::isa;
-    use super::super::tests::{CODE, elf_of};
+    use super::super::tests::{CODE, elf_of, image_of};
     use super::*;
 
     #[test]
     fn only_code_without_a_way_back_never_returns() {
         let never = |code: &[u8]| {
             let bytes = elf_of(code);
-            let pages = crate::plan::pages::Pages::new(&bytes);
-            let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+            let image = image_of(&bytes);
             let isa = isa::for_machine(image.machine).expect("x86-64");
             never_returns(isa.as_ref(), &image, CODE, 1)
         };

@@ -62,7 +62,11 @@ enum Relocation<'a> {
     /// This very address of the image.
     Here(u64),
     /// The address of a symbol of another image.
-    Elsewhere(&'a [u8]),
+    Elsewhere {
+        name: &'a [u8],
+        /// In a word that calls go through, and nothing else.
+        calls: bool,
+    },
 }
 
 impl<'a> Image<'a> {
@@ -198,7 +202,7 @@ impl<'a> Image<'a> {
     pub(super) fn pointer(&self, vaddr: u64) -> Option<u64> {
         match self.relocations.get(&vaddr) {
             Some(Relocation::Here(value)) => Some(*value),
-            Some(Relocation::Elsewhere(_)) => None,
+            Some(Relocation::Elsewhere { .. }) => None,
             None => self.number(vaddr, 8),
         }
     }
@@ -206,9 +210,22 @@ impl<'a> Image<'a> {
     /// Name of the symbol of another image that a word will point to.
     pub(super) fn import(&self, vaddr: u64) -> Option<&'a [u8]> {
         match self.relocations.get(&vaddr) {
-            Some(Relocation::Elsewhere(name)) => Some(name),
+            Some(Relocation::Elsewhere { name, .. }) => Some(name),
             _ => None,
         }
+    }
+
+    /// The words that will point to this symbol of another image, each with whether only calls go through it.
+    pub(super) fn imports(&self, wanted: &str) -> Vec<(u64, bool)> {
+        self.relocations
+            .iter()
+            .filter_map(|(at, relocation)| match relocation {
+                Relocation::Elsewhere { name, calls } if *name == wanted.as_bytes() => {
+                    Some((*at, *calls))
+                }
+                _ => None,
+            })
+            .collect()
     }
 
     /// The address is in a segment that can be executed.
@@ -326,6 +343,31 @@ impl<'a> Image<'a> {
         }
         found.truncate(limit);
         found
+    }
+
+    /// Shows each place in executable bytes that begins with `mark` to `look`: its address, and the bytes there, at least
+    /// `size` of them.
+    pub(super) fn search_code(&self, mark: &[u8], size: usize, mut look: impl FnMut(u64, &[u8])) {
+        for segment in self.segments.iter().filter(|segment| segment.exec) {
+            let overlap = size.max(mark.len());
+            let mut next = 0;
+            let length = segment.size.min(MAX_SEARCH);
+            self.file
+                .search(segment.offset, length, overlap, |at, part| -> Option<()> {
+                    for inside in memmem::find_iter(part, mark) {
+                        let from_start = at - segment.offset + inside as u64;
+                        let bytes = part.get(inside..).filter(|bytes| bytes.len() >= size);
+                        // The end of one part is the beginning of the next.
+                        if let Some(bytes) = bytes.filter(|_| from_start >= next)
+                            && let Some(address) = segment.vaddr.checked_add(from_start)
+                        {
+                            next = from_start + 1;
+                            look(address, bytes);
+                        }
+                    }
+                    None
+                });
+        }
     }
 
     /// Shows the read-only, non-executable bytes of the file to `look`, in overlapping parts, until it returns something.

@@ -156,9 +156,8 @@ pub(super) fn returns(graph: &Graph, function: u64) -> Result<Vec<u64>, NoPlan> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::elf::Image;
     use super::super::isa;
-    use super::super::tests::{CODE, elf_of};
+    use super::super::tests::{CODE, elf_of, image_of};
     use super::*;
 
     /// Offset and depth of each exit of the function at the beginning of `code`; `statem.state` is at 0x48.
@@ -168,8 +167,7 @@ mod tests {
 
     fn exits_of(code: &[u8], tail_call: TailCall) -> (Vec<(u64, u32, bool)>, String) {
         let bytes = elf_of(code);
-        let pages = crate::plan::pages::Pages::new(&bytes);
-        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+        let image = image_of(&bytes);
         let isa = isa::for_machine(image.machine).expect("x86-64");
         let graph = Graph::walk(isa.as_ref(), &image, &[CODE]).expect("decodable");
         let exits = choose(&graph, &[CODE], &[0x48], tail_call).expect("has exits");

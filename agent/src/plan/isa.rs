@@ -28,6 +28,9 @@ pub(super) trait Isa {
     /// Addresses that the instruction at `at` puts into a register, or finds in the words of the image that it reads.
     fn mentions(&self, image: &Image<'_>, at: u64) -> Vec<u64>;
 
+    /// The jumps through the word at `word` by which linkage stubs (PLT) leave the image.
+    fn stubs(&self, image: &Image<'_>, word: u64) -> Vec<Insn>;
+
     /// The instruction at `at` goes on to the next one and leaves the registers of arguments 0, 1 and 2 alone: a probe on
     /// the next one sees the same arguments.
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool;

@@ -80,7 +80,7 @@ pub struct Plan {
     pub exits: Vec<ProbePoint>,
     /// An instruction of `SSL_free` that runs once in each call; the connection object is the first argument.
     pub free: Option<ProbePoint>,
-    /// The function of the crypto image (or the ssl image) through which each library error is raised.
+    /// Where library errors are seen.
     pub error: Option<ErrorProbe>,
     /// Where the connection object keeps what is read.
     pub fields: Fields,
@@ -141,12 +141,13 @@ pub struct ProbePoint {
     pub emulated: bool,
 }
 
-/// Where library errors are raised: `ERR_vset_error` (3.0 and later) or `ERR_put_error` (1.1.1 and earlier).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Where library errors are raised: `ERR_set_error` and `ERR_vset_error` (3.0 and later) or `ERR_put_error` (1.1.1 and earlier).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorProbe {
-    /// An instruction of the function that runs once in each call, with its arguments in place.
-    pub point: ProbePoint,
-    /// The function is in the crypto image, not the ssl image.
+    /// Instructions of which exactly one runs in each call, with its arguments in place: the jumps of linkage stubs, or one in
+    /// the function itself.
+    pub points: Vec<ProbePoint>,
+    /// They are in the crypto image, not the ssl image.
     pub in_crypto: bool,
     /// Which argument (0-based) is the reason; argument 0 is the library number.
     pub reason_arg: u8,
@@ -223,10 +224,7 @@ pub fn plan(images: Images<'_>) -> Result<Plan, NoPlan> {
     let free = ssl
         .symbol("SSL_free")
         .and_then(|at| points::start_of(isa, &ssl, at));
-    let error = crypto
-        .as_ref()
-        .and_then(|image| points::error_probe(isa, image, true))
-        .or_else(|| points::error_probe(isa, &ssl, false));
+    let error = points::error_probe(isa, &ssl, crypto.as_ref(), &mut evidence);
     let session = match drives.fields.handshake {
         // BoringSSL's sessions are built otherwise.
         Some(_) => Session::default(),

@@ -9,6 +9,14 @@ use super::isa::Isa;
 use super::statem::{self, Entries};
 use super::{ErrorProbe, Evidence, Fields, Hook, NoPlan, ProbePoint};
 
+/// The functions through which errors are raised, and which argument is the reason. The first calls the second (crypto/err/err_blocks.c
+/// from 3.0 on); before there is the third alone (crypto/err/err.c).
+const RAISE: [(&str, u8); 3] = [
+    ("ERR_set_error", 1),
+    ("ERR_vset_error", 1),
+    ("ERR_put_error", 2),
+];
+
 /// Where drives begin: in each function, or at the jumps to a common body if only those are cheap.
 pub(super) fn begin(
     isa: &dyn Isa,
@@ -108,16 +116,69 @@ pub(super) fn start_of(isa: &dyn Isa, image: &Image<'_>, function: u64) -> Optio
     point(isa, image, at, depth)
 }
 
-/// The one function through which errors are raised (crypto/err/err_blocks.c from 3.0 on, crypto/err/err.c before).
-pub(super) fn error_probe(isa: &dyn Isa, image: &Image<'_>, in_crypto: bool) -> Option<ErrorProbe> {
-    [("ERR_vset_error", 1), ("ERR_put_error", 2)]
-        .iter()
-        .find_map(|(function, reason_arg)| {
-            let point = start_of(isa, image, image.symbol(function)?)?;
-            Some(ErrorProbe {
-                point,
-                in_crypto,
-                reason_arg: *reason_arg,
-            })
-        })
+/// Where the TLS library raises its errors. Best where it calls the crypto library for that: of the errors that are raised and
+/// taken back in there (a full handshake of a client meets eight), none is a hit.
+pub(super) fn error_probe(
+    isa: &dyn Isa,
+    ssl: &Image<'_>,
+    crypto: Option<&Image<'_>>,
+    evidence: &mut Evidence,
+) -> Option<ErrorProbe> {
+    if let Some(probe) = calls(isa, ssl) {
+        let text = "seen where this file calls the crypto library to raise them";
+        evidence.push(("errors", text.to_owned()));
+        return Some(probe);
+    }
+    let (function, probe) = crypto
+        .and_then(|image| raised_in(isa, image, true))
+        .or_else(|| raised_in(isa, ssl, false))?;
+    let text = format!("seen in {function}, those of other libraries and those taken back too");
+    evidence.push(("errors", text));
+    Some(probe)
+}
+
+/// The linkage stubs by which the file calls the functions that raise errors, where nothing but one stub each leads to them.
+fn calls(isa: &dyn Isa, ssl: &Image<'_>) -> Option<ErrorProbe> {
+    let mut points = Vec::new();
+    let mut reasons = Vec::new();
+    for (function, reason_arg) in RAISE {
+        match ssl.imports(function).as_slice() {
+            [] => {}
+            [(word, true)] => {
+                let [jump] = isa.stubs(ssl, *word).try_into().ok()?;
+                if jump.refused {
+                    return None;
+                }
+                points.push(point(isa, ssl, jump.at, 0)?);
+                reasons.push(reason_arg);
+            }
+            // Its address is taken, or calls go without a stub.
+            _ => return None,
+        }
+    }
+    reasons.dedup();
+    let [reason_arg] = reasons.try_into().ok()?;
+    Some(ErrorProbe {
+        points,
+        in_crypto: false,
+        reason_arg,
+    })
+}
+
+/// The one function that all errors pass, where the image defines it.
+fn raised_in(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    in_crypto: bool,
+) -> Option<(&'static str, ErrorProbe)> {
+    // What ERR_set_error raises passes ERR_vset_error.
+    RAISE[1..].iter().find_map(|(function, reason_arg)| {
+        let point = start_of(isa, image, image.symbol(function)?)?;
+        let probe = ErrorProbe {
+            points: vec![point],
+            in_crypto,
+            reason_arg: *reason_arg,
+        };
+        Some((*function, probe))
+    })
 }

@@ -53,6 +53,13 @@ pub(super) fn elf_for(machine: u16, code: &[u8]) -> Vec<u8> {
     file
 }
 
+/// The image of a whole and sound file. It stays for as long as the tests run.
+pub(super) fn image_of(file: &[u8]) -> Image<'static> {
+    let file: &'static Vec<u8> = Box::leak(Box::new(file.to_vec()));
+    let pages: &'static Pages<'static> = Box::leak(Box::new(Pages::new(file)));
+    Image::parse(pages, Tables::All).expect("well-formed")
+}
+
 /// The system's own libraries, if they are installed.
 fn system() -> Option<(Vec<u8>, Vec<u8>)> {
     let directories = [
@@ -140,9 +147,18 @@ fn assert_sound(plan: &Plan, ssl: &[u8], crypto: Option<&[u8]>) {
         "{fields:?}"
     );
     decode(ssl, &plan.free.expect("SSL_free is exported everywhere"));
-    let error = plan.error.expect("errors are raised somewhere");
-    assert_eq!(error.in_crypto, crypto.is_some());
-    decode(crypto.unwrap_or(ssl), &error.point);
+    let error = plan.error.as_ref().expect("errors are raised somewhere");
+    let code = if error.in_crypto { crypto } else { Some(ssl) };
+    let kinds = error.points.iter().map(|point| {
+        let instruction = decode(code.expect("a file"), point);
+        instruction.flow_control() == FlowControl::IndirectBranch
+    });
+    let stubs = kinds.filter(|stub| *stub).count();
+    assert_eq!(
+        (stubs, error.in_crypto),
+        (crypto.map_or(0, |_| error.points.len()), false),
+        "a library whose errors cross its border is probed there: {plan:?}"
+    );
 }
 
 #[test]
@@ -218,7 +234,9 @@ fn crypto_image_may_be_absent() {
         crypto: None,
     })
     .expect("the ssl image is enough");
-    assert_eq!((plan.error, plan.fields.bio_flags), (None, None));
+    assert_eq!(plan.fields.bio_flags, None);
+    let error = plan.error.expect("this library calls what raises errors");
+    assert!(!error.in_crypto && !error.points.is_empty(), "{error:?}");
 }
 
 #[test]
@@ -231,7 +249,7 @@ fn crypto_image_that_is_none_costs_no_plan() {
         crypto: Some(&&crypto[..1000]),
     })
     .expect("the ssl image is enough");
-    assert_eq!(damaged.error, None);
+    assert!(damaged.error.is_some_and(|error| !error.in_crypto));
     assert!(
         damaged
             .evidence
@@ -329,8 +347,7 @@ proptest! {
     ) {
         if let Some(machine) = machine {
             bytes = elf_for(machine, &bytes);
-            let pages = Pages::new(&bytes);
-        let image = Image::parse(&pages, Tables::All).expect("well-formed");
+            let image = image_of(&bytes);
             let isa = isa::for_machine(image.machine).expect("known");
             let _ = isa.call(&image, CODE, isa::Call::default());
             if let Ok(graph) = cfg::Graph::walk(isa.as_ref(), &image, &[CODE]) {

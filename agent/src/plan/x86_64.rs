@@ -1,10 +1,12 @@
 //! x86-64 behind the [`Isa`] seam: decoding into the planner's words, and the kernel's emulation rule.
 //!
-//! `interp` runs functions abstractly on a `machine` with an `alu`, `switch` reads jump tables.
+//! `interp` runs functions abstractly on a `machine` with an `alu`, `switch` reads jump tables, `stub` finds
+//! linkage stubs.
 
 mod alu;
 mod interp;
 mod machine;
+mod stub;
 mod switch;
 
 use iced_x86::{
@@ -65,6 +67,10 @@ impl Isa for X86_64 {
             (Mnemonic::Mov, Ok(number)) => vec![number],
             _ => Vec::new(),
         }
+    }
+
+    fn stubs(&self, image: &Image<'_>, word: u64) -> Vec<Insn> {
+        stub::jumps(self, image, word)
     }
 
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool {

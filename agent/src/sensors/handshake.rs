@@ -297,10 +297,13 @@ fn points<'a>(
     for exit in &plan.exits {
         points.push(("hs_exit", ssl, *exit, cookie(place, exit.sp_delta)));
     }
-    if let Some(error) = plan.error
+    if let Some(error) = &plan.error
         && let Some(file) = if error.in_crypto { crypto } else { Some(ssl) }
     {
-        points.push(("hs_error", file, error.point, error_cookie(plan, error)));
+        let cookie = error_cookie(plan, error);
+        for point in &error.points {
+            points.push(("hs_error", file, *point, cookie));
+        }
     }
     for (probe, point) in [
         ("hs_found", plan.session.end),
@@ -354,7 +357,7 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
 
 /// The SSL library is number 20 (`ERR_LIB_SSL`, include/openssl/err.h), in BoringSSL 16. There only alerts have the reasons that
 /// they have elsewhere, 1000 and up; the rest is known to be an error, not which.
-fn error_cookie(plan: &Plan, error: ErrorProbe) -> u64 {
+fn error_cookie(plan: &Plan, error: &ErrorProbe) -> u64 {
     let (library, first_reason) = match plan.fields.handshake {
         Some(_) => (16, 1000),
         None => (20, 0),

@@ -8,6 +8,7 @@ mod keys;
 mod offers;
 mod peers;
 mod window;
+mod workloads;
 
 pub use self::{
     alert::{Thresholds, Topic},
@@ -18,6 +19,7 @@ pub use self::{
     offers::{Offers, Recent},
     peers::{Change, PeerKey, PeerStats, PeerTable},
     window::Window,
+    workloads::{WorkloadKey, WorkloadSums, Workloads},
 };
 use crate::{
     correlate::{
@@ -33,6 +35,8 @@ use crate::{
 pub struct Limits {
     /// Peers shown by name, over both roles; the others are summed as `other`.
     pub max_peers: usize,
+    /// Workloads and ports shown by name; the others are summed as `other`.
+    pub max_workloads: usize,
     /// Length of the window behind ratios, nanoseconds.
     pub window_ns: u64,
     /// When misses are an alert.
@@ -73,6 +77,8 @@ pub struct Stats {
     pub conflicts: u64,
     /// Handshakes told by the wire alone.
     pub wire: u64,
+    /// Completed handshakes per workload.
+    pub workloads: Workloads,
     /// Per peer.
     pub peers: PeerTable,
     window_ns: u64,
@@ -97,6 +103,7 @@ impl Stats {
             lately: Failures::default(),
             conflicts: 0,
             wire: 0,
+            workloads: Workloads::new(limits.max_workloads),
             peers: PeerTable::new(limits),
             window_ns: limits.window_ns,
         }
@@ -120,6 +127,12 @@ impl Stats {
                 let sums = self.peers.completed(peer.clone(), resumption, seen.time_ns);
                 sums.offers.add(seen, self.window_ns);
                 self.offer(seen, resumption);
+                let port = seen.connection.map_or(0, |connection| match seen.role {
+                    Role::Server => connection.local.port(),
+                    Role::Client => connection.remote.port(),
+                });
+                self.workloads
+                    .completed(seen.tgid, port, seen.role, resumption);
             }
             End::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;

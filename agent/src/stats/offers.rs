@@ -11,6 +11,8 @@ const ACCEPTED: usize = 0;
 const MISSED: usize = 1;
 const NOT_OFFERED: usize = MISSED + Reason::ALL.len();
 const THINGS: usize = NOT_OFFERED + 1;
+/// Alerts need no finer view, and there is one window for every peer.
+const SLOTS: usize = 5;
 
 /// Sums of one peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Offers {
     pub not_offered: u64,
     /// The newest miss, and the key of its ticket.
     pub last_miss: Option<(Miss, Option<u32>)>,
-    window: Window<THINGS>,
+    window: Window<THINGS, SLOTS>,
 }
 
 /// The recent part.

@@ -37,7 +37,7 @@ pub struct PeerStats {
     /// The last handshake met loss.
     pub lossy: bool,
     /// Recent completed handshakes: full, resumed.
-    pub window: Window<2>,
+    pub window: Window<2, 10>,
     /// What became of its offers.
     pub offers: Offers,
     /// The alert that stands.
@@ -218,6 +218,7 @@ mod tests {
     fn the_least_recent_peer_goes_to_other_and_sums_stay() {
         let mut table = PeerTable::new(Limits {
             max_peers: 2,
+            max_workloads: 2,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 1.0,
@@ -242,6 +243,7 @@ mod tests {
     fn a_full_handshake_after_loss_counts_for_peers_that_resume() {
         let mut table = PeerTable::new(Limits {
             max_peers: 2,
+            max_workloads: 2,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 1.0,

@@ -1,17 +1,14 @@
-//! Counts of a few things over a sliding window, in [`SLOTS`] slots: constant memory, no timers.
+//! Counts of a few things over a sliding window, in slots: constant memory, no timers.
 
-/// Slots a window is cut into; the oldest one leaves as a whole.
-const SLOTS: usize = 10;
-
-/// Counts of `N` things per slot of the window.
+/// Counts of `N` things in a window that is cut into `SLOTS`, of which the oldest leaves as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window<const N: usize> {
+pub struct Window<const N: usize, const SLOTS: usize> {
     slots: [[u32; N]; SLOTS],
     /// Number of the newest slot since time zero.
     newest: u64,
 }
 
-impl<const N: usize> Default for Window<N> {
+impl<const N: usize, const SLOTS: usize> Default for Window<N, SLOTS> {
     fn default() -> Self {
         Self {
             slots: [[0; N]; SLOTS],
@@ -20,10 +17,10 @@ impl<const N: usize> Default for Window<N> {
     }
 }
 
-impl<const N: usize> Window<N> {
+impl<const N: usize, const SLOTS: usize> Window<N, SLOTS> {
     /// Counts thing `which` at `time_ns`; one older than the window is ignored.
     pub fn add(&mut self, which: usize, time_ns: u64, window_ns: u64) {
-        let slot = slot_of(time_ns, window_ns);
+        let slot = Self::slot_of(time_ns, window_ns);
         self.advance(slot);
         if slot + SLOTS as u64 > self.newest
             && let Some(count) = self.slots[(slot % SLOTS as u64) as usize].get_mut(which)
@@ -36,7 +33,7 @@ impl<const N: usize> Window<N> {
     #[must_use]
     pub fn sums(&self, now_ns: u64, window_ns: u64) -> [u64; N] {
         let mut view = *self;
-        view.advance(slot_of(now_ns, window_ns));
+        view.advance(Self::slot_of(now_ns, window_ns));
         let mut sums = [0; N];
         for slot in view.slots {
             for (sum, count) in sums.iter_mut().zip(slot) {
@@ -69,10 +66,10 @@ impl<const N: usize> Window<N> {
         }
         self.newest = newest;
     }
-}
 
-fn slot_of(time_ns: u64, window_ns: u64) -> u64 {
-    time_ns / (window_ns / SLOTS as u64).max(1)
+    fn slot_of(time_ns: u64, window_ns: u64) -> u64 {
+        time_ns / (window_ns / SLOTS as u64).max(1)
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +81,7 @@ mod tests {
 
     #[test]
     fn counts_leave_with_their_slot() {
-        let mut window = Window::<2>::default();
+        let mut window = Window::<2, 10>::default();
         window.add(0, 50, WINDOW);
         window.add(1, 950, WINDOW);
         window.add(2, 960, WINDOW);
@@ -95,7 +92,7 @@ mod tests {
 
     #[test]
     fn late_ones_count_while_in_the_window() {
-        let mut window = Window::<2>::default();
+        let mut window = Window::<2, 10>::default();
         window.add(0, 1_500, WINDOW);
         window.add(0, 700, WINDOW);
         window.add(0, 100, WINDOW);
@@ -105,7 +102,7 @@ mod tests {
     proptest! {
         #[test]
         fn merging_is_adding(times in prop::collection::vec((0..5_000_u64, any::<bool>(), any::<bool>()), 0..100)) {
-            let (mut left, mut right, mut all) = (Window::<2>::default(), Window::<2>::default(), Window::<2>::default());
+            let (mut left, mut right, mut all) = (Window::<2, 10>::default(), Window::<2, 10>::default(), Window::<2, 10>::default());
             let end = times.iter().map(|t| t.0).max().unwrap_or(0);
             let mut times = times;
             times.sort_unstable();

@@ -1,6 +1,6 @@
 //! What a file says of its own code, apart from any plan: symbols, call frames (`.eh_frame`), executable segments and instructions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -133,6 +133,38 @@ impl Code {
         };
         let range = fde.initial_address()..fde.initial_address() + fde.len();
         Some(Frame { range, depth })
+    }
+
+    /// The linkage stubs (PLT), by the disassembler of binutils: the name of the function and the addresses of the instructions.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn stubs(&self) -> BTreeMap<String, BTreeSet<u64>> {
+        let mut objdump = Command::new(if self.is_arm {
+            "aarch64-linux-gnu-objdump"
+        } else {
+            "objdump"
+        });
+        objdump.args(["--disassemble", "--no-show-raw-insn", "--wide"]);
+        objdump
+            .args([".plt", ".plt.sec", ".plt.got"].map(|section| format!("--section={section}")));
+        let listing = run(objdump.arg(&self.path));
+        let mut stubs: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        let mut name = None;
+        for line in listing.lines() {
+            if let Some((_, label)) = line.split_once(" <")
+                && let Some(label) = label.strip_suffix(">:")
+            {
+                name = label.strip_suffix("@plt").map(str::to_owned);
+            } else if let Some((address, _)) = line.trim_start().split_once(":\t")
+                && let Ok(address) = u64::from_str_radix(address, 16)
+                && let Some(name) = &name
+            {
+                stubs.entry(name.clone()).or_default().insert(address);
+            }
+        }
+        stubs
     }
 
     /// Addresses at which instructions begin, by the disassembler of binutils; on AArch64 they are multiples of four.

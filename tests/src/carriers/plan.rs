@@ -22,7 +22,7 @@ pub struct Plan {
     pub exits: Vec<Point>,
     /// In `SSL_free`.
     pub free: Option<Point>,
-    /// In the function that raises errors.
+    /// Where errors are raised.
     pub error: Option<ErrorPoint>,
     /// Null, an offset, or an object with the offsets on the way.
     pub fields: BTreeMap<String, serde_json::Value>,
@@ -39,11 +39,11 @@ pub struct Point {
     pub sp_delta: u64,
 }
 
-/// The instruction where errors are seen.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// The instructions where errors are seen.
+#[derive(Debug, Clone, Deserialize)]
 pub struct ErrorPoint {
-    /// Where.
-    pub point: Point,
+    /// Of which each error passes one.
+    pub points: Vec<Point>,
     /// Whether in the crypto library.
     pub in_crypto: bool,
     /// Which argument is the reason.

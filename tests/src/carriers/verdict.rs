@@ -1,6 +1,6 @@
 //! Holds a plan to the truth. What differs is returned in words, so that one run tells all that is wrong with a carrier.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::code::Code;
 use super::layout::Layout;
@@ -122,12 +122,37 @@ impl Verdict {
         }
         if let Some(error) = &plan.error {
             let code = if error.in_crypto { crypto } else { ssl };
-            let function = match error.reason_arg {
-                1 => "ERR_vset_error",
-                _ => "ERR_put_error",
+            let (function, others) = match error.reason_arg {
+                1 => (
+                    "ERR_vset_error",
+                    ["ERR_set_error", "ERR_vset_error"].as_slice(),
+                ),
+                _ => ("ERR_put_error", ["ERR_put_error"].as_slice()),
             };
-            self.inside("error", code, error.point, &[function]);
+            let stubs = code.stubs();
+            let stubs: Vec<_> = others.iter().filter_map(|name| stubs.get(*name)).collect();
+            if stubs.is_empty() {
+                for point in &error.points {
+                    self.inside("error", code, *point, &[function]);
+                }
+            } else {
+                self.stubs(code, &error.points, &stubs);
+            }
         }
+    }
+
+    /// Each of the stubs has one of the points, and no point is elsewhere.
+    fn stubs(&mut self, code: &Code, points: &[Point], stubs: &[&BTreeSet<u64>]) {
+        let addresses: Vec<_> = points
+            .iter()
+            .filter_map(|point| code.address(point.offset))
+            .collect();
+        let inside = |stub: &BTreeSet<u64>| addresses.iter().filter(|at| stub.contains(at)).count();
+        let counts: Vec<_> = stubs.iter().map(|stub| inside(stub)).collect();
+        let expected = vec![1; points.len()];
+        self.check(counts == expected, || {
+            format!("errors are probed at {addresses:#x?}: {counts:?} in the stubs {stubs:#x?}")
+        });
     }
 
     fn inside(&mut self, what: &str, code: &Code, point: Point, names: &[&str]) {
@@ -150,9 +175,15 @@ impl Verdict {
         let state_machine = plan.entries.iter().chain(&plan.exits);
         let points = state_machine.map(|point| (ssl, *point, true));
         let free = plan.free.iter().map(|point| (ssl, *point, false));
-        let error = plan.error.iter().map(|error| {
+        let error = plan.error.iter().flat_map(|error| {
             let code = if error.in_crypto { crypto } else { ssl };
-            (code, error.point, false)
+            // Stubs, of which the call frames of some linkers say nothing, are held to the disassembler's word.
+            let stubs = code.stubs();
+            let stub = |at: u64| stubs.values().any(|stub| stub.contains(&at));
+            let points = error.points.iter();
+            let mut points: Vec<_> = points.map(|point| (code, *point, false)).collect();
+            points.retain(|(code, point, _)| !code.address(point.offset).is_some_and(stub));
+            points
         });
         let mut instructions = BTreeMap::new();
         for (code, point, joined) in points.chain(free).chain(error) {

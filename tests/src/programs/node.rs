@@ -46,8 +46,17 @@ impl Server {
 /// When one fails.
 #[must_use]
 pub fn requests(node: &Path, port: u16, connections: u32) -> Counts {
+    requests_with(node, port, connections, 5)
+}
+
+/// The same, with one without a session in so many.
+///
+/// # Panics
+/// When one fails.
+#[must_use]
+pub fn requests_with(node: &Path, port: u16, connections: u32, fresh_every: u32) -> Counts {
     let mut command = Command::new(node);
-    command.arg(fixture("node/client.js"));
-    let said = run(command.args([port.to_string(), connections.to_string()]));
+    command.arg(fixture("node/client.js")).arg(port.to_string());
+    let said = run(command.args([connections, fresh_every].map(|number| number.to_string())));
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
 }

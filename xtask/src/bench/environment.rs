@@ -4,8 +4,6 @@ use std::{ffi::OsString, fs, path::Path, process::Command, thread};
 
 use anyhow::{Context as _, Result};
 
-use super::Args;
-
 /// CPUs that this program may use.
 pub(super) fn cpus() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
@@ -29,8 +27,8 @@ pub(super) fn copy_openssl(directory: &Path) -> Result<OsString> {
     Ok(preload)
 }
 
-/// One line: when, on what, with which versions, how often.
-pub(super) fn describe(args: &Args) -> Result<String> {
+/// One line: when, on what, with which versions.
+pub(super) fn describe() -> Result<String> {
     let date = output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
         .context("failed to read the kernel's release")?;
@@ -44,15 +42,13 @@ pub(super) fn describe(args: &Args) -> Result<String> {
         words.join(" ")
     };
     Ok(format!(
-        "{}; Linux {}; {} CPUs{virtualised} ({}); {}; {}; {} s per measurement, {} rounds, medians",
+        "{}; Linux {}; {} CPUs{virtualised} ({}); {}; {}",
         date.trim(),
         kernel.trim(),
         cpus(),
         std::env::consts::ARCH,
         words(&openssl, 2),
         words(nginx.trim_start_matches("nginx version: "), 1),
-        args.seconds,
-        args.rounds,
     ))
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -30,6 +31,7 @@ const SHOWN: Duration = Duration::from_secs(5);
 pub(super) struct Observer {
     process: Process,
     address: SocketAddr,
+    log: PathBuf,
 }
 
 impl Observer {
@@ -59,7 +61,16 @@ impl Observer {
             thread::sleep(Duration::from_millis(20));
         }
         thread::sleep(Duration::from_secs(1));
-        Ok(Self { process, address })
+        Ok(Self {
+            process,
+            address,
+            log,
+        })
+    }
+
+    /// What it logged so far.
+    pub(super) fn log(&self) -> Result<String> {
+        fs::read_to_string(&self.log).context("failed to read the agent's log")
     }
 
     /// Its metrics page.

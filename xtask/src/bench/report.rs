@@ -1,32 +1,64 @@
-//! The table, and its place in `SPECIFICATION.md`. Pure.
+//! The tables, and their places in `SPECIFICATION.md`. Pure.
 
 use anyhow::Result;
 
 use super::{
     CASES,
-    hits::{Counted, TRAPS},
+    carriers::{Line, TRAPS},
     numbers::range,
     pipeline::Pipeline,
+    programs::Counted,
     rate::{Rates, middle},
+    scan::Scan,
 };
 
-/// Opens the generated section.
-const BEGIN: &str = "<!-- measured: begin (written by `cargo xtask bench`) -->";
-/// Closes it.
-const END: &str = "<!-- measured: end -->";
+/// A generated part of the file.
+#[derive(Clone, Copy)]
+pub(super) enum Section {
+    /// Figures that a busy machine blurs.
+    Measured,
+    /// Those that it does not.
+    Counted,
+}
+
+impl Section {
+    /// What opens and what closes it.
+    const fn markers(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Measured => (
+                "<!-- measured: begin (written by `cargo xtask bench`) -->",
+                "<!-- measured: end -->",
+            ),
+            Self::Counted => (
+                "<!-- counted: begin (written by `cargo xtask bench`, and `cargo xtask bench --counts`) -->",
+                "<!-- counted: end -->",
+            ),
+        }
+    }
+
+    /// The old text with the section between its markers replaced; `None` where they are not.
+    pub(super) fn replace(self, old: &str, section: &str) -> Option<String> {
+        let (begin, end) = self.markers();
+        let (head, rest) = old.split_once(begin)?;
+        let (_, tail) = rest.split_once(end)?;
+        let section = section.trim_end();
+        Some(format!("{head}{begin}\n{section}\n{end}{tail}"))
+    }
+}
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// The old text with the section between the markers replaced; `None` where they are not.
-pub(super) fn replace(old: &str, section: &str) -> Option<String> {
-    let (head, rest) = old.split_once(BEGIN)?;
-    let (_, tail) = rest.split_once(END)?;
-    let section = section.trim_end();
-    Some(format!("{head}{BEGIN}\n{section}\n{END}{tail}"))
+/// What was counted, as Markdown.
+pub(super) fn counted(environment: &str, carriers: &[Line], scan: Scan) -> String {
+    let scan = format!(
+        "First look at all processes: {:.0} ms for {:.0} of them, most with OpenSSL mapped.",
+        scan.milliseconds, scan.processes
+    );
+    [environment, &traps(carriers), &scan].join("\n\n")
 }
 
-/// Everything measured, as Markdown.
-pub(super) fn table(
+/// What was measured, as Markdown.
+pub(super) fn measured(
     environment: &str,
     rates: &Rates,
     counted: &Counted,
@@ -35,7 +67,6 @@ pub(super) fn table(
     let parts = [
         environment.to_owned(),
         handshakes(rates)?,
-        traps(counted),
         programs(counted),
         agent(rates, pipeline)?,
     ];
@@ -69,27 +100,38 @@ fn handshakes(rates: &Rates) -> Result<String> {
     Ok(text)
 }
 
-fn traps(counted: &Counted) -> String {
+/// A row per carrier and role, a column per kind of handshake; in each cell what the programs make of the sum.
+fn traps(lines: &[Line]) -> String {
+    let kinds = [
+        ("1.2", "full"),
+        ("1.2", "resumed"),
+        ("1.3", "full"),
+        ("1.3", "resumed"),
+    ];
+    let heads = kinds.map(|(version, kind)| format!("TLS {version}, {kind}"));
     let mut text = format!(
-        "| traps per handshake | role | {} | sum |\n|---|---|{}---:|\n",
-        TRAPS.map(|name| format!("`{name}`")).join(" | "),
-        "---:|".repeat(TRAPS.len()),
+        "| traps per handshake: {} | role | {} |\n|---|---|{}\n",
+        TRAPS.map(|name| format!("`{name}`")).join(" + "),
+        heads.join(" | "),
+        "---:|".repeat(kinds.len()),
     );
-    for hits in &counted.hits {
-        text += &format!(
-            "| {} | {} | {} | {:.2} |\n",
-            CASES[hits.case].name,
-            hits.role,
-            hits.traps.map(|runs| format!("{runs:.2}")).join(" | "),
-            hits.traps.iter().sum::<f64>(),
-        );
-    }
-    let foreign: u64 = counted.hits.iter().map(|hits| hits.foreign).sum();
-    if foreign > 0 {
-        text += &format!(
-            "\nOther programs on this host made at least {foreign} handshakes meanwhile, which \
-             blurs these figures.\n"
-        );
+    let mut rows: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| (line.carrier.as_str(), line.role.as_str()))
+        .collect();
+    rows.dedup();
+    for (carrier, role) in rows {
+        let cells = kinds.map(|(version, kind)| {
+            let line = lines.iter().find(|line| {
+                (line.carrier.as_str(), line.role.as_str()) == (carrier, role)
+                    && (line.version.as_str(), line.kind.as_str()) == (version, kind)
+            });
+            line.map_or_else(
+                || "not made".to_owned(),
+                |line| line.traps.map(|runs| format!("{runs:.2}")).join(" + "),
+            )
+        });
+        text += &format!("| {carrier} | {role} | {} |\n", cells.join(" | "));
     }
     text.trim_end().to_owned()
 }
@@ -129,17 +171,56 @@ fn agent(rates: &Rates, pipeline: &Pipeline) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{hits::Hits, rate::Rate};
+    use super::super::rate::Rate;
     use super::*;
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
-        let old = format!("kept\n{BEGIN}\nold\ntext\n{END}\nkept too\n");
-        let new = replace(&old, "new\n\n").unwrap();
-        assert_eq!(new, format!("kept\n{BEGIN}\nnew\n{END}\nkept too\n"));
-        assert_eq!(replace(&new, "new").as_deref(), Some(new.as_str()));
-        assert_eq!(replace("no markers", "new"), None);
-        assert_eq!(replace(&format!("{END}{BEGIN}"), "new"), None);
+        let (begin, end) = Section::Counted.markers();
+        let (other, close) = Section::Measured.markers();
+        let rest = format!("{other}\nkept too\n{close}\n");
+        let old = format!("kept\n{begin}\nold\ntext\n{end}\n{rest}");
+        let new = Section::Counted.replace(&old, "new\n\n").unwrap();
+        assert_eq!(new, format!("kept\n{begin}\nnew\n{end}\n{rest}"));
+        assert_eq!(
+            Section::Counted.replace(&new, "new").as_deref(),
+            Some(new.as_str())
+        );
+        assert_eq!(Section::Counted.replace("no markers", "new"), None);
+        assert_eq!(
+            Section::Counted.replace(&format!("{end}{begin}"), "new"),
+            None
+        );
+    }
+
+    #[test]
+    fn each_carrier_has_a_row_and_each_kind_a_column() {
+        let line = |carrier: &str, kind: &str| Line {
+            carrier: carrier.to_owned(),
+            role: "server".to_owned(),
+            version: "1.3".to_owned(),
+            kind: kind.to_owned(),
+            traps: [2.0, 1.5, 1.0, 0.0, 0.0, 0.0],
+        };
+        let lines = [
+            line("one", "full"),
+            line("one", "resumed"),
+            line("two", "full"),
+        ];
+        let scan = Scan {
+            processes: 1100.0,
+            milliseconds: 50.4,
+        };
+        let text = counted("when and where", &lines, scan);
+        let cell = "2.00 + 1.50 + 1.00 + 0.00 + 0.00 + 0.00";
+        for expected in [
+            "when and where\n".to_owned(),
+            format!("| one | server | not made | not made | {cell} | {cell} |"),
+            format!("| two | server | not made | not made | {cell} | not made |"),
+            "50 ms for 1100 of them".to_owned(),
+        ] {
+            assert!(text.contains(&expected), "{expected} is not in\n{text}");
+        }
     }
 
     #[test]
@@ -160,12 +241,6 @@ mod tests {
             ends: vec![0.050],
         };
         let counted = Counted {
-            hits: vec![Hits {
-                case: 3,
-                role: "server",
-                traps: [2.0, 2.0, 1.0, 0.0],
-                foreign: 4,
-            }],
             programs: [].into(),
             handshakes: 1.0,
         };
@@ -174,13 +249,11 @@ mod tests {
             memory: MIB,
             page: 0.001,
         };
-        let text = table("when and where", &rates, &counted, &pipeline).unwrap();
+        let text = measured("when and where", &rates, &counted, &pipeline).unwrap();
         for expected in [
             "when and where\n",
             "| TLS 1.2, full | 1000 | 0.900 (0.800–0.950) | 0.700 (0.700–0.700) |",
             "observed meanwhile: 10; counted by the agent: 9, of which 8 for their peer; events lost: 1.",
-            "| TLS 1.3, resumed | server | 2.00 | 2.00 | 1.00 | 0.00 | 5.00 |",
-            "at least 4 handshakes",
             "| 50 ms (50 ms) |",
             "| 2.0 million |",
         ] {

@@ -15,7 +15,7 @@ use crate::{paths, steps::shown};
 const BEHAVIOUR: &str = "reprise-tests";
 
 /// Tells the behaviour tests which agent to run.
-const AGENT_ENV: &str = "REPRISE_BIN";
+pub(crate) const AGENT_ENV: &str = "REPRISE_BIN";
 
 /// Tells them where `helm` and `kubectl` are.
 const TOOLS_ENV: &str = "REPRISE_TOOLS";

@@ -149,6 +149,7 @@ pub(super) fn tables(
         ("ticket_keys", tracked.evidence.keys as u64),
         ("waiting_handshakes", tracked.waiting as u64),
         ("wire_handshakes", tracked.wires as u64),
+        ("workloads", pipeline.stats.workloads.len() as u64),
     ] {
         set(&mut family, &[("table", table)], entries)?;
     }
@@ -164,6 +165,7 @@ pub(super) fn tables(
         ("peers", peers.evicted()),
         ("sessions", tracked.evidence.evicted),
         ("wire_handshakes", tracked.evicted_wires),
+        ("workloads", pipeline.stats.workloads.evicted()),
     ] {
         count(&mut family, &[("table", table)], evicted)?;
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::cfg::Graph;
 use crate::plan::exits;
-use crate::plan::tests::{CODE, elf_for};
+use crate::plan::tests::{CODE, elf_for, image_of};
 use crate::plan::trace::{Place, Value};
 
 fn file_of(words: &[u32]) -> Vec<u8> {
@@ -13,15 +13,13 @@ fn file_of(words: &[u32]) -> Vec<u8> {
 
 fn insn(word: u32) -> Insn {
     let file = file_of(&[word]);
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     Aarch64.lift(&image, CODE).expect("an instruction")
 }
 
 fn call(words: &[u32]) -> Trace {
     let file = file_of(words);
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     Aarch64.call(&image, CODE, Call::default())
 }
 
@@ -191,8 +189,7 @@ fn return_is_emulated_and_the_exit() {
         0xd503_23bf, // autiasp
         0xd65f_03c0, // ret
     ]);
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
     let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends).expect("has exits");
     let points: Vec<_> = exits
@@ -206,8 +203,7 @@ fn return_is_emulated_and_the_exit() {
 #[test]
 fn return_that_authenticates_cannot_be_the_exit() {
     let file = file_of(&[0xa9be_7bfd, 0x9400_0000, 0xa8c2_7bfd, 0xd65f_0bff]); // stp; bl; ldp; retaa
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
     // Nothing but the call itself may be probed there.
     let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends);
@@ -232,8 +228,7 @@ const SWITCH: [u32; 12] = [
 
 fn cases(words: &[u32], path: &[u64]) -> Option<Vec<u64>> {
     let file = file_of(words);
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     let path: Vec<u64> = path.iter().map(|at| CODE + at).collect();
     let targets = Aarch64.switch(&image, &path)?;
     Some(targets.iter().map(|at| at - CODE).collect())
@@ -258,8 +253,7 @@ fn linkage_stub_names_the_word_it_jumps_through() {
         0x9100_6210, // add x16, x16, #0x18
         0xd61f_0220, // br x17
     ]);
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     let flow = Aarch64.lift(&image, CODE + 0x10).map(|insn| insn.flow);
     assert_eq!(flow, Some(Flow::JumpIndirect(Some(CODE + 0x1018))));
     // A jump through the same register elsewhere names nothing.

@@ -47,23 +47,25 @@ enum Kind {
     Symbol {
         /// The addend counts: not so for the words of the global offset table.
         with_addend: bool,
+        /// Only calls go through the word.
+        calls: bool,
     },
 }
 
 impl Kind {
     /// Kind of a relocation (System V ABI, x86-64 supplement, table 4.10; ELF for the Arm 64-bit Architecture, section 5.7).
     fn of(machine: elf::Machine, number: elf::RelocationType) -> Option<Self> {
-        let symbol = |with_addend| Some(Self::Symbol { with_addend });
+        let symbol = |with_addend, calls| Some(Self::Symbol { with_addend, calls });
         match (machine, number) {
             (elf::EM_X86_64, elf::R_X86_64_RELATIVE)
             | (elf::EM_AARCH64, elf::R_AARCH64_RELATIVE) => Some(Self::Relative),
             (elf::EM_X86_64, elf::R_X86_64_64) | (elf::EM_AARCH64, elf::R_AARCH64_ABS64) => {
-                symbol(true)
+                symbol(true, false)
             }
-            (elf::EM_X86_64, elf::R_X86_64_GLOB_DAT | elf::R_X86_64_JUMP_SLOT)
-            | (elf::EM_AARCH64, elf::R_AARCH64_GLOB_DAT | elf::R_AARCH64_JUMP_SLOT) => {
-                symbol(false)
-            }
+            (elf::EM_X86_64, elf::R_X86_64_GLOB_DAT)
+            | (elf::EM_AARCH64, elf::R_AARCH64_GLOB_DAT) => symbol(false, false),
+            (elf::EM_X86_64, elf::R_X86_64_JUMP_SLOT)
+            | (elf::EM_AARCH64, elf::R_AARCH64_JUMP_SLOT) => symbol(false, true),
             _ => None,
         }
     }
@@ -226,7 +228,7 @@ impl<'a> Image<'a> {
             let value =
                 match Kind::of(self.machine, entry.r_type(endian, false)) {
                     Some(Kind::Relative) => Relocation::Here(addend),
-                    Some(Kind::Symbol { with_addend }) => {
+                    Some(Kind::Symbol { with_addend, calls }) => {
                         let symbol = entry.symbol(endian, false).zip(symbols).and_then(
                             |(index, symbols)| Some((symbols, symbols.entries.get(index.0)?)),
                         );
@@ -235,7 +237,10 @@ impl<'a> Image<'a> {
                         };
                         if symbol.is_undefined(endian) {
                             let name = symbols.strings.get(symbol.st_name(endian));
-                            Relocation::Elsewhere(name.unwrap_or_default())
+                            Relocation::Elsewhere {
+                                name: name.unwrap_or_default(),
+                                calls,
+                            }
                         } else {
                             let addend = if with_addend { addend } else { 0 };
                             Relocation::Here(symbol.st_value(endian).wrapping_add(addend))

@@ -1,7 +1,7 @@
 //! Plans of files built here, each with just the code that its test is about.
 
-use super::super::{Field, Hook, Images, NoPlan, Plan, boringssl, elf::Image, fields, isa, plan};
-use super::{CODE, elf_of};
+use super::super::{Field, Hook, Images, NoPlan, Plan, boringssl, fields, isa, plan};
+use super::{CODE, elf_of, image_of};
 
 /// A file without section headers: code, and behind it what the dynamic segment names.
 #[derive(Default)]
@@ -204,8 +204,7 @@ fn tables_are_read_without_section_headers() {
     let function = built.function("SSL_free", &[0xc3]);
     let table = built.table(&[7], &[function]);
     let file = built.file();
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     assert_eq!(image.symbol("SSL_free"), Some(function));
     assert_eq!(image.pointer(table), Some(7));
     assert_eq!(image.pointer(table + 8), Some(function));
@@ -422,8 +421,7 @@ fn boringssl_without_names_is_called_by_its_text() {
     ] {
         let mut file = elf_of(text);
         file[68] = 4; // PF_R
-        let pages = crate::plan::pages::Pages::new(&file);
-        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+        let image = image_of(&file);
         assert!(boringssl::has_its_text(&image));
     }
 }
@@ -438,8 +436,7 @@ fn random_is_found_behind_a_pointer() {
     let mut built = Built::new();
     built.function("SSL_get_client_random", &code);
     let file = built.file();
-    let pages = crate::plan::pages::Pages::new(&file);
-    let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+    let image = image_of(&file);
     let isa = isa::for_machine(image.machine).expect("x86-64");
     assert_eq!(
         fields::client_random(isa.as_ref(), &image, &mut Vec::new()),

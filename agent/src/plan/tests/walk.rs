@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Images, cfg::Graph, elf::Image, isa, plan, statem};
+use super::super::{Images, cfg::Graph, isa, plan, statem};
+use super::image_of;
 use super::mutation::{Numbers, libraries};
 
 /// Walks through each function, and instructions in one walk at most.
@@ -18,8 +19,7 @@ fn every_way_through_a_drive_passes_one_exit() {
             crypto: None,
         })
         .expect("a whole library has a plan");
-        let pages = crate::plan::pages::Pages::new(&ssl);
-        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+        let image = image_of(&ssl);
         let isa = isa::for_machine(image.machine).expect("known");
         let entries = statem::find(isa.as_ref(), &image, &mut Vec::new()).expect("planned");
         let exits: BTreeSet<u64> = plan.exits.iter().map(|exit| exit.offset).collect();

@@ -325,13 +325,12 @@ fn source_size(instruction: &Instruction) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{CODE, elf_of};
+    use crate::plan::tests::{CODE, elf_of, image_of};
     use crate::plan::trace::Place;
 
     fn run_code(code: &[u8], call: Call) -> Trace {
         let bytes = elf_of(code);
-        let pages = crate::plan::pages::Pages::new(&bytes);
-        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+        let image = image_of(&bytes);
         run(&image, CODE, call)
     }
 

@@ -167,7 +167,7 @@ fn bound(before: &[Instruction]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{CODE, elf_of};
+    use crate::plan::tests::{CODE, elf_of, image_of};
 
     /// A switch over three cases in position-independent code, whose table a fourth number follows.
     const SWITCH: [u8; 44] = [
@@ -184,8 +184,7 @@ mod tests {
 
     fn cases(code: &[u8], path: &[u64]) -> Option<Vec<u64>> {
         let bytes = elf_of(code);
-        let pages = crate::plan::pages::Pages::new(&bytes);
-        let image = Image::parse(&pages, crate::plan::elf::Tables::All).expect("well-formed");
+        let image = image_of(&bytes);
         let path: Vec<u64> = path.iter().map(|at| CODE + at).collect();
         Some(targets(&image, &path)?.iter().map(|at| at - CODE).collect())
     }

@@ -42,9 +42,10 @@ pub fn hs_free(ctx: ProbeContext) -> u32 {
     finish(drive::try_free(&ctx))
 }
 
-/// `void ERR_vset_error(int lib, int reason, const char *fmt, va_list)` (crypto/err/err_blocks.c, 3.0 and later) or
+/// `void ERR_set_error(int lib, int reason, const char *fmt, ...)` and `void ERR_vset_error(int lib, int reason, const char *fmt,
+/// va_list)` (crypto/err/err_blocks.c, 3.0 and later) or
 /// `void ERR_put_error(int lib, int func, int reason, const char *file, int line)` (crypto/err/err.c, 1.1.1 and earlier);
-/// the cookie says which argument is the reason.
+/// the cookie says which argument is the reason. In the stubs by which libssl calls them; else in the latter two themselves.
 #[uprobe]
 pub fn hs_error(ctx: ProbeContext) -> u32 {
     finish(drive::try_error(&ctx))

@@ -34,16 +34,16 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     if sk.is_null() {
         return Ok(());
     }
-    // Asked first of all, for every packet of every connection that is over. No socket but a full one has a state. Before 5.11
-    // the kernel wants to be shown that it is one.
-    let state = kept(sk);
-    // SAFETY: a live value; written below by runs of the same connection only.
-    if !state.is_null() && unsafe { (*state).done } != 0 {
-        return Ok(());
-    }
+    // Before 5.11 `bpf_sk_storage_get` takes nothing else (`ARG_PTR_TO_SOCKET`, net/core/bpf_sk_storage.c).
     // SAFETY: a socket of this packet; requests and time-wait sockets give null.
     let sk = unsafe { bpf_sk_fullsock(sk) };
     if sk.is_null() {
+        return Ok(());
+    }
+    // Every packet of every connection that is over comes as far as here.
+    let state = kept(sk);
+    // SAFETY: a live value; written below by runs of the same connection only.
+    if !state.is_null() && unsafe { (*state).done } != 0 {
         return Ok(());
     }
     // SAFETY: a full socket, checked above.

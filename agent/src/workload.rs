@@ -1,0 +1,148 @@
+//! Whose handshake it is, as an operator names it: the container or the systemd unit that a process runs in, else its own name.
+//! Pure: what `/proc/PID/cgroup` says comes as text, and the result travels as an event, so that a replay has it too.
+
+use reprise_ebpf::Header;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `Header::kind` of [`WorkloadEvent`]; the kernel never sends it.
+pub const WORKLOAD: u32 = 252;
+/// Longest name kept, bytes.
+pub const MAX_NAME: usize = 64;
+/// Digits of a container's ID, and how many of them name it, as container runtimes do.
+const ID_DIGITS: usize = 64;
+const SHORT_ID: usize = 12;
+
+/// A process belongs to this workload, from now on.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct WorkloadEvent {
+    /// When that was found.
+    pub header: Header,
+    /// The process.
+    pub tgid: u32,
+    /// Bytes of the name.
+    pub length: u32,
+    /// The name, UTF-8, then zeroes.
+    pub name: [u8; MAX_NAME],
+}
+
+impl WorkloadEvent {
+    /// Process `tgid` belongs to the workload of this name, which is cut where it is too long.
+    #[must_use]
+    pub fn new(tgid: u32, name: &str, time_ns: u64) -> Self {
+        let mut length = name.len().min(MAX_NAME);
+        while !name.is_char_boundary(length) {
+            length -= 1;
+        }
+        let mut event = Self {
+            header: Header {
+                kind: WORKLOAD,
+                size: size_of::<Self>() as u32,
+                time_ns,
+            },
+            tgid,
+            length: length as u32,
+            name: [0; MAX_NAME],
+        };
+        event.name[..length].copy_from_slice(&name.as_bytes()[..length]);
+        event
+    }
+
+    /// The name; empty where it is none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let bytes = self.name.get(..self.length as usize).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// The workload of a process whose `/proc/PID/cgroup` (cgroups(7)) and name these are.
+#[must_use]
+pub fn name(cgroup: &str, process: &str) -> String {
+    let paths: Vec<&str> = cgroup
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .collect();
+    let container = paths.iter().find_map(|path| container(path));
+    let named = container.or_else(|| paths.iter().find_map(|path| unit(path)));
+    named.unwrap_or_else(|| process.to_owned())
+}
+
+/// The innermost part of a path that holds a container's ID: `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID`, or the bare ID.
+fn container(path: &str) -> Option<String> {
+    let part = path.rsplit('/').find_map(|part| {
+        let part = part.strip_suffix(".scope").unwrap_or(part);
+        let id = part.rsplit(['-', ':']).next()?;
+        let is_id = id.len() == ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then_some(id)
+    })?;
+    Some(format!("container/{}", &part[..SHORT_ID]))
+}
+
+/// The innermost service. Scopes are sessions of people and the like: they say less than the process's name.
+fn unit(path: &str) -> Option<String> {
+    let services = path.rsplit('/').filter(|part| part.ends_with(".service"));
+    // The manager of a user's services is not what runs there.
+    let mut services = services.filter(|part| !part.starts_with("user@"));
+    services.next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn containers_of_every_runtime() {
+        for path in [
+            format!("0::/system.slice/docker-{ID}.scope\n"),
+            format!(
+                "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-{ID}.scope\n"
+            ),
+            format!("0::/kubepods/besteffort/pod6f1c/{ID}\n"),
+            format!("0::/kubepods-pod1.slice:cri-containerd:{ID}\n"),
+            format!("12:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/\n"),
+            format!("0::/machine.slice/libpod-{ID}.scope/container\n"),
+        ] {
+            assert_eq!(name(&path, "nginx"), "container/0123456789ab", "{path}");
+        }
+    }
+
+    #[test]
+    fn units_and_then_processes() {
+        for (cgroup, expected) in [
+            ("0::/system.slice/haproxy.service\n", "haproxy.service"),
+            (
+                "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n",
+                "postgresql@15-main.service",
+            ),
+            (
+                "1:name=systemd:/system.slice/nginx.service/workers\n0::/\n",
+                "nginx.service",
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service\n",
+                "sync.service",
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice\n",
+                "curl",
+            ),
+            ("0::/user.slice/user-1000.slice/session-3.scope\n", "curl"),
+            ("0::/\n", "curl"),
+            ("", "curl"),
+            ("rubbish", "curl"),
+        ] {
+            assert_eq!(name(cgroup, "curl"), expected, "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        let event = WorkloadEvent::new(7, &"ä".repeat(40), 1);
+        assert_eq!(event.name(), "ä".repeat(32));
+        let event = WorkloadEvent::new(7, &format!("x{}", "ä".repeat(40)), 1);
+        assert_eq!(event.name(), format!("x{}", "ä".repeat(31)));
+    }
+}

@@ -1,0 +1,105 @@
+//! Handshakes are told by whose process made them: a container, a systemd unit, or the process itself.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use reprise_tests::alone;
+use reprise_tests::process::PYTHON;
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::Expected;
+use reprise_tests::{Agent, Client, Server};
+
+const FAMILY: &str = "reprise_workload_handshakes_total";
+const NO_ARGUMENTS: [&str; 0] = [];
+
+/// A cgroup below the tests' own; removed when dropped, once its processes are gone.
+struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        alone::on_this_host();
+        let own = alone::cgroup().expect("no cgroup v2 is mounted");
+        let path = own.join(name);
+        fs::create_dir_all(&path).expect("failed to create a cgroup");
+        Self { path }
+    }
+
+    /// A command that runs the interpreter in it.
+    fn python(&self) -> Command {
+        let mut command = Command::new("sh");
+        let enter = format!(
+            "echo $$ > '{}/cgroup.procs' && exec \"$@\"",
+            self.path.display()
+        );
+        command.args(["-c", &enter, "sh", PYTHON]);
+        command
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+#[test]
+fn containers_units_and_processes_have_their_names() {
+    let id = "5f".repeat(32);
+    for (cgroup, workload) in [
+        (Some(format!("docker-{id}.scope")), "container/5f5f5f5f5f5f"),
+        (Some("payments.service".to_owned()), "payments.service"),
+        (None, "python3"),
+    ] {
+        let cgroup = cgroup.map(|name| Cgroup::new(&name));
+        let mut command = match &cgroup {
+            Some(cgroup) => cgroup.python(),
+            None => Command::new(PYTHON),
+        };
+        let server = Server::python_under(Sessions::Tickets, "127.0.0.1", &mut command);
+        let agent = Agent::start(NO_ARGUMENTS);
+        let before = agent.metrics();
+        let report = Client::new(server.port).connections(30).run();
+        report.assert_mixed(30);
+        let (full, resumed) = (
+            report.total(|row| row.full),
+            report.total(|row| row.resumed),
+        );
+        let port = server.port.to_string();
+        let mut expected = Expected::default();
+        for (role, workload) in [("server", workload), ("client", "python3")] {
+            for (resumption, count) in [("full", full), ("resumed", resumed)] {
+                let labels = [
+                    ("workload", workload),
+                    ("port", port.as_str()),
+                    ("role", role),
+                    ("resumption", resumption),
+                ];
+                expected.add(FAMILY, &labels, count);
+            }
+        }
+        expected
+            .add(FAMILY, &[], 2 * (full + resumed))
+            .hold(&agent, &before);
+    }
+}
+
+#[test]
+fn beyond_the_limit_workloads_are_other() {
+    let servers = [(); 3].map(|()| Server::python(Sessions::Tickets));
+    let agent = Agent::start(["--max-workloads", "2"]);
+    let before = agent.metrics();
+    for server in &servers {
+        let report = Client::new(server.port).with("--connections", "5").run();
+        assert_eq!(report.total(|row| row.full + row.resumed), 5, "{report:?}");
+    }
+    let mut expected = Expected::default();
+    expected.add(FAMILY, &[], 30).hold(&agent, &before);
+    let metrics = agent.metrics();
+    let named = metrics.matching(FAMILY, &[("workload", "python3")]);
+    // Of two kinds each.
+    assert!(named.count() <= 4, "{}", metrics.show("workload"));
+    assert!(metrics.sum(FAMILY, &[("workload", "other"), ("port", "other")]) >= 20.0);
+}
