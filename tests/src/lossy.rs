@@ -39,6 +39,8 @@ pub struct Failed {
     pub lost_data: bool,
     /// Its client never meant to complete it.
     pub unwilling: bool,
+    /// It never received anything, so that nobody knows whose it was.
+    pub nameless: bool,
 }
 
 /// The link, with a server on it and an agent over all.
@@ -153,18 +155,20 @@ impl Lossy {
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
                 let mut of_server = self::causes(&before, &after, &source, "server");
-                if of_server.len() < count("failed") {
+                let known = of_server.len();
+                if known < count("failed") {
                     of_server.extend(nameless.next());
                 }
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));
                 }
                 let unwilling = mode == "leave";
-                let causes = causes.into_iter().map(|cause| ("client", cause));
-                let of_server = of_server.into_iter().map(|cause| ("server", cause));
-                failed.extend(causes.chain(of_server).map(|(role, cause)| {
+                let causes = causes.into_iter().map(|cause| ("client", cause, false));
+                let of_server = of_server.into_iter().enumerate();
+                let of_server = of_server.map(|(at, cause)| ("server", cause, at >= known));
+                failed.extend(causes.chain(of_server).map(|(role, cause, nameless)| {
                     let source = source.clone();
-                    (source, role, cause, unwilling)
+                    (source, role, cause, unwilling, nameless)
                 }));
             }
             if wrong.is_empty() {
@@ -183,12 +187,13 @@ impl Lossy {
         let (lost, data) = (self.dropped("lost"), self.dropped("data"));
         failed
             .into_iter()
-            .map(|(source, role, cause, unwilling)| Failed {
+            .map(|(source, role, cause, unwilling, nameless)| Failed {
                 role,
                 cause,
                 lost: lost.contains(&source),
                 lost_data: data.contains(&source),
                 unwilling,
+                nameless,
             })
             .collect()
     }
