@@ -108,6 +108,10 @@ pub struct Run {
     /// Address of the metrics page.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9797")]
     pub listen: SocketAddr,
+    /// Who may read the pages, and how: TLS, client certificates, passwords, in the web configuration format of Prometheus'
+    /// exporters. Read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
     /// Observing.
     #[command(flatten)]
     pub observing: Observing,
@@ -122,6 +126,10 @@ pub struct Watch {
     /// Serve the metrics page there as well.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// Who may read the pages, and how: TLS, client certificates, passwords, in the web configuration format of Prometheus'
+    /// exporters. Read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub web_config: Option<PathBuf>,
     /// Seconds between two pictures.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = value_parser!(u64).range(1..=3_600))]
     pub interval: u64,

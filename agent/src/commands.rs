@@ -12,7 +12,9 @@ use crate::{
     check::{Facts, Report},
     cli::{Check, Counting, Inspect, Observing, Record, Replay, Run, Watch},
     correlate::Bounds,
-    hello, host, http, inspect as inspection,
+    hello, host,
+    http::{self, WebConfig},
+    inspect as inspection,
     observed::{Observed, Shared},
     observer::{ObserveError, Observer, Scope},
     peers::{Groups, Naming},
@@ -78,6 +80,7 @@ impl From<io::Error> for Failure {
 /// [`Failure`].
 pub fn run(args: &Run) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
+    let web = web_config(args.web_config.as_deref())?;
     prepare()?;
     runtime()?.block_on(async {
         let listener = bind(args.listen).await?;
@@ -86,7 +89,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
-        tasks.spawn(http::serve(listener, shared, shutdown.clone()));
+        tasks.spawn(http::serve(listener, shared, web, shutdown.clone()));
         drain(observer.run(shutdown.clone()).await, &shutdown, &tasks).await
     })
 }
@@ -98,6 +101,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
 /// [`Failure`].
 pub fn watch(args: &Watch) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
+    let web = web_config(args.web_config.as_deref())?;
     prepare()?;
     runtime()?.block_on(async {
         let listener = match args.listen {
@@ -109,7 +113,8 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
-            tasks.spawn(http::serve(listener, shared.clone(), shutdown.clone()));
+            let serving = http::serve(listener, shared.clone(), web, shutdown.clone());
+            tasks.spawn(serving);
         }
         let interval = Duration::from_secs(args.interval);
         let show = async {
@@ -231,6 +236,11 @@ async fn bind(address: std::net::SocketAddr) -> Result<tokio::net::TcpListener, 
     http::bind(address)
         .await
         .map_err(|error| Failure::Runtime(format!("--listen {address}: {error}")))
+}
+
+fn web_config(path: Option<&Path>) -> Result<Option<WebConfig>, Failure> {
+    let loaded = path.map(WebConfig::load).transpose();
+    loaded.map_err(|error| Failure::Usage(format!("--web-config: {}", crate::chain(&error))))
 }
 
 fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {

@@ -22,7 +22,6 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record(&args),
         Command::Replay(args) => commands::replay(&args),
         Command::Inspect(args) => commands::inspect(&args),
-
         Command::Check(args) => commands::check(&args),
         Command::Canary(args) => {
             perch::sit(args.perch);
@@ -66,6 +65,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn trace(cli: &Cli) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&cli.log)
         .map_err(|error| Failure::Usage(format!("--log {}: {error}", cli.log)))?;
+    // On a terminal the live table is drawn where log lines would go; it tells itself what is not attached and what was lost.
+    let drawn = matches!(cli.command, Command::Watch(_))
+        && std::io::stdout().is_terminal()
+        && std::io::stderr().is_terminal();
+    let filter = if drawn { EnvFilter::new("off") } else { filter };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -1,18 +1,28 @@
-//! The live table: one picture per interval, drawn over the last one on a terminal, appended as lines elsewhere.
+//! The live table: on a terminal one that is sorted, filtered and looked into by keys; elsewhere a picture per interval, as lines.
+
+mod state;
+mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
-use crossterm::{
-    cursor::{Hide, MoveTo, Show},
-    execute, queue,
-    terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, size},
-};
+use crossterm::event::{self, Event, KeyEventKind};
+use ratatui::DefaultTerminal;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::state::{State, Wish};
 use crate::{
     correlate::{Cause, Resumption, Role},
     observed::{Observed, Shared},
@@ -21,10 +31,12 @@ use crate::{
 
 /// Rows of a picture that is appended rather than drawn over.
 const LINE_ROWS: usize = 20;
-/// Lines of a picture that are not peers.
-const FRAME: usize = 6;
+/// How soon the thread that waits for keys notices that all is over.
+const WAIT: Duration = Duration::from_millis(100);
+/// Keys and changes of size that may wait; a viewer types slower.
+const EVENTS: usize = 64;
 
-/// Shows pictures until `shutdown`.
+/// Shows pictures until `shutdown`, or until the viewer has seen enough.
 ///
 /// # Errors
 ///
@@ -34,25 +46,84 @@ pub async fn show(
     interval: Duration,
     shutdown: &CancellationToken,
 ) -> io::Result<()> {
-    let terminal = io::stdout().is_terminal();
-    let mut out = io::stdout();
-    if terminal {
-        execute!(out, EnterAlternateScreen, Hide)?;
+    if !io::stdout().is_terminal() {
+        return lines(shared, interval, shutdown).await;
     }
-    let result = pictures(shared, interval, shutdown, terminal).await;
-    if terminal {
-        execute!(out, Show, LeaveAlternateScreen)?;
-        // The last picture stays behind.
-        write!(out, "{}", table(&shared.lock(), LINE_ROWS))?;
-    }
+    // Puts the terminal back in order when it panics, too.
+    let mut terminal = ratatui::try_init()?;
+    let over = Arc::new(AtomicBool::new(false));
+    let (told, events) = mpsc::channel(EVENTS);
+    let reader = thread::Builder::new().name("keys".to_owned());
+    let reader = {
+        let over = Arc::clone(&over);
+        reader.spawn(move || read(&told, &over))
+    };
+    let result = match reader {
+        Ok(reader) => {
+            let result = interact(&mut terminal, shared, interval, shutdown, events).await;
+            over.store(true, Ordering::Relaxed);
+            // It cannot have panicked: it only passes on what it reads.
+            let _ = reader.join();
+            result
+        }
+        Err(error) => Err(error),
+    };
+    ratatui::try_restore()?;
+    // The last picture stays behind.
+    write!(io::stdout(), "{}", table(&shared.lock(), LINE_ROWS))?;
     result
 }
 
-async fn pictures(
+/// Passes on what the terminal tells; ends where nobody can type.
+fn read(told: &mpsc::Sender<Event>, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        let event = match event::poll(WAIT) {
+            Ok(false) => continue,
+            Ok(true) => event::read(),
+            Err(error) => Err(error),
+        };
+        if !event.is_ok_and(|event| told.blocking_send(event).is_ok()) {
+            return;
+        }
+    }
+}
+
+async fn interact(
+    terminal: &mut DefaultTerminal,
     shared: &Shared,
     interval: Duration,
     shutdown: &CancellationToken,
-    terminal: bool,
+    mut events: mpsc::Receiver<Event>,
+) -> io::Result<()> {
+    let mut state = State::default();
+    let mut ticks = tokio::time::interval(interval);
+    let mut rows = Vec::new();
+    loop {
+        let event = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            _ = ticks.tick() => None,
+            Some(event) = events.recv() => Some(event),
+        };
+        if let Some(Event::Key(key)) = event
+            && key.kind != KeyEventKind::Release
+            && state.press(key, &rows) == Wish::End
+        {
+            return Ok(());
+        }
+        let head = {
+            let observed = shared.lock();
+            rows = state.rows(&observed);
+            view::head(&observed)
+        };
+        state.selected = state.selected.min(rows.len().saturating_sub(1));
+        terminal.draw(|frame| view::draw(frame, &mut state, &head, &rows))?;
+    }
+}
+
+async fn lines(
+    shared: &Shared,
+    interval: Duration,
+    shutdown: &CancellationToken,
 ) -> io::Result<()> {
     let mut ticks = tokio::time::interval(interval);
     loop {
@@ -60,26 +131,16 @@ async fn pictures(
             () = shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
+        let picture = table(&shared.lock(), LINE_ROWS);
         let mut out = io::stdout().lock();
-        if terminal {
-            let rows = size().map_or(LINE_ROWS, |(_, rows)| {
-                usize::from(rows).saturating_sub(FRAME + 1)
-            });
-            let picture = table(&shared.lock(), rows);
-            queue!(out, MoveTo(0, 0), Clear(ClearType::All))?;
-            out.write_all(picture.replace('\n', "\r\n").as_bytes())?;
-        } else {
-            let picture = table(&shared.lock(), LINE_ROWS);
-            out.write_all(picture.as_bytes())?;
-            out.write_all(b"\n")?;
-        }
+        out.write_all(picture.as_bytes())?;
+        out.write_all(b"\n")?;
         out.flush()?;
     }
 }
 
-/// The picture: totals, then at most `rows` peers, the busiest first. 80 columns.
-#[must_use]
-pub fn table(observed: &Observed, rows: usize) -> String {
+/// The lines over the table. 80 columns.
+fn totals(observed: &Observed) -> String {
     let Observed { pipeline, status } = observed;
     let stats = &pipeline.stats;
     let mut text = String::new();
@@ -112,9 +173,18 @@ pub fn table(observed: &Observed, rows: usize) -> String {
             text,
             "{:<7} full {full:<8} resumed {resumed:<8} {:>4}  failed {failed:<7} with loss {with_loss}{unknown}",
             role.label(),
-            percent(resumed, full + resumed),
+            percent(share(resumed, full + resumed)),
         );
     }
+    text
+}
+
+/// The picture: totals, then at most `rows` peers, the busiest first. 80 columns.
+#[must_use]
+pub fn table(observed: &Observed, rows: usize) -> String {
+    let pipeline = &observed.pipeline;
+    let stats = &pipeline.stats;
+    let mut text = totals(observed);
     let _ = writeln!(
         text,
         "\n{:<34} {:<6} {:>8} {:>8} {:>6} {:>6} CAUSE",
@@ -127,10 +197,7 @@ pub fn table(observed: &Observed, rows: usize) -> String {
     });
     let more = peers.len().saturating_sub(rows);
     for (key, sums) in peers.into_iter().take(rows) {
-        let ratio = stats
-            .peers
-            .ratio(sums, pipeline.now_ns())
-            .map_or_else(|| "-".to_owned(), |ratio| format!("{:.0}%", ratio * 100.0));
+        let ratio = percent(stats.peers.ratio(sums, pipeline.now_ns()));
         let failed: u64 = sums.failures.iter().sum();
         let cause = Cause::ALL
             .into_iter()
@@ -152,10 +219,10 @@ pub fn table(observed: &Observed, rows: usize) -> String {
     text
 }
 
-fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 {
-        "-".to_owned()
-    } else {
-        format!("{:.0}%", part as f64 * 100.0 / whole as f64)
-    }
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn percent(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.0}%", ratio * 100.0))
 }

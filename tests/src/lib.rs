@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod alone;
 pub mod apache;
+pub mod browser;
 pub mod carriers;
 pub mod certificates;
 pub mod client;
@@ -24,12 +25,14 @@ pub mod offers;
 pub mod poll;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod readiness;
 pub mod relay;
 pub mod rustls_pair;
 pub mod s_client;
 pub mod servers;
 pub mod stage;
+pub mod terminal;
 pub mod truth;
 
 pub use agent::Agent;

@@ -108,9 +108,9 @@ fn a_lifetime_shorter_than_the_clients_interval() {
         let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::of(CLIENTS);
         fleet.connect(server.port, "");
-        let before = agent.metrics();
         // What is waited for is time itself.
         sleep(Duration::from_secs(4));
+        let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
         if sessions.version() == "1.2" {
             hold(&agent, &before, missed, "expired");

@@ -1,13 +1,14 @@
-//! The live table where stdout is no terminal: plain lines that name the peers.
+//! The live table: in a real terminal by keys, elsewhere plain lines that name the peers.
 
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use reprise_tests::agent::binary;
-use reprise_tests::client::SOURCES;
+use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
+use reprise_tests::terminal::Terminal;
 use reprise_tests::{Client, Server};
 
 #[test]
@@ -41,4 +42,76 @@ fn lines_name_every_peer() {
     let (status, took) = watch.wait(PATIENCE);
     assert_eq!(status.code(), Some(0), "stderr: {}", watch.stderr());
     assert!(took.as_secs_f64() < 2.0, "{took:?}");
+}
+
+/// Lines that show one of the clients, in order.
+fn clients(screen: &str) -> Vec<&str> {
+    let first = |line: &str| SOURCES.contains(&line.split_whitespace().next().unwrap_or_default());
+    screen.lines().filter(|line| first(line)).collect()
+}
+
+#[test]
+fn keys_in_a_real_terminal() {
+    let server = Server::haproxy(Sessions::Ids);
+    let mut watch = Terminal::start(Command::new(binary()).arg("watch"), 80, 24);
+    watch.wait("the picture is there", |screen| screen.contains("q quit"));
+    assert!(watch.alternate());
+    poll_until("every client is shown", PATIENCE, || {
+        let _ = Client::new(server.port).connections(12).run();
+        let screen = watch.shows();
+        if clients(&screen).len() == SOURCES.len() {
+            Ok(())
+        } else {
+            Err(screen)
+        }
+    });
+    misbehave("reset-half-hello", server.port, 1);
+    watch.wait("a failure with its cause", |screen| {
+        screen.contains(" 1 reset")
+    });
+    // 80 columns hold a whole line, and every column has its head over it.
+    let screen = watch.shows();
+    let head = screen
+        .lines()
+        .find(|line| line.contains("PEER"))
+        .expect("no head");
+    let line = clients(&screen)[0];
+    for (name, value) in [("FULL", 2), ("RESUMED", 3), ("RECENT", 4)] {
+        let end = head.find(name).expect("no column") + name.len();
+        let value = line.split_whitespace().nth(value).expect("no value");
+        assert!(
+            line[..end].ends_with(value),
+            "{name} {value}:\n{head}\n{line}"
+        );
+    }
+    // Servers only, by name, then the other way round.
+    watch.press("tsssss");
+    watch.wait("sorted by peer", |screen| {
+        clients(screen)
+            .iter()
+            .map(|line| line.split_whitespace().next().unwrap_or_default())
+            .eq(SOURCES.iter().copied())
+            && screen.contains("server only")
+            && screen.contains("by peer")
+    });
+    watch.press("r");
+    watch.wait("reversed", |screen| {
+        clients(screen)
+            .first()
+            .is_some_and(|line| line.starts_with(SOURCES[5]))
+    });
+    watch.press("/reset\r");
+    watch.wait("filtered by what is wrong", |screen| {
+        clients(screen).len() == 1 && screen.contains("filter: reset")
+    });
+    watch.press("\r");
+    watch.wait("one peer in detail", |screen| {
+        screen.contains("server here") && screen.contains("reset") && screen.contains("Esc back")
+    });
+    watch.press("q");
+    assert_eq!(watch.ends(PATIENCE).code(), Some(0));
+    // The terminal is as it was, with the last picture in it, and no log line was ever drawn over.
+    assert!(!watch.alternate());
+    watch.wait("the last picture stays", |screen| screen.contains("PEER"));
+    assert!(!watch.written().contains("INFO"), "{}", watch.written());
 }

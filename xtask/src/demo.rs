@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!(
         "\nHAProxy: {} (TLS 1.2, session IDs) and {} (TLS 1.3, tickets)\n\
          clients: on loopback, and over a path that loses {} % each way\n\
-         metrics page: http://{}/metrics, for the next {} s (Ctrl-C ends earlier)\n",
+         page: http://{}/, for the next {} s (Ctrl-C ends earlier)\n",
         server::PORT_SESSION_IDS,
         server::PORT_TICKETS,
         network::LOSS_PERCENT,
@@ -80,6 +80,10 @@ fn watch(agent: &Path, args: &Args) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(args.seconds);
     while Instant::now() < end && !interrupt::seen() {
         if let Some(status) = agent.ended()? {
+            // On a terminal the keys are the agent's, Ctrl-C too: whoever has seen enough ends it.
+            if status.success() {
+                return Ok(());
+            }
             bail!("failed to watch: the agent ended by itself ({status})");
         }
         thread::sleep(Duration::from_millis(100));

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod certificate;
 mod demo;
+mod generate;
 mod interrupt;
 mod page;
 mod paths;
@@ -31,6 +32,8 @@ enum Verb {
     Test(test::Args),
     /// Set up, build, start servers and clients, and watch them
     Demo(demo::Args),
+    /// Write the dashboards, the rules' Kubernetes objects and the metrics reference
+    Generate,
     /// Measure what the agent costs, and write it to SPECIFICATION.md
     Bench(bench::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(setup::Purpose::Build),
         Verb::Test(args) => return test::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Generate => generate::run(),
         Verb::Bench(args) => bench::run(&args),
     };
     match result {

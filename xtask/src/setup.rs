@@ -3,10 +3,12 @@
 //! Idempotent: what is there is only looked at. Each step says what it found or did, and how long
 //! it took; a step that fails names the remedy.
 
+mod grafana;
 mod kernel;
 mod kubernetes;
 mod packages;
 mod rust;
+mod wheel;
 
 use std::time::Instant;
 
@@ -45,6 +47,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         step("lints", || rust::ensure_lints(&log))?;
         step("cargo-deny", || rust::ensure_deny(&log))?;
         step("kubernetes", || kubernetes::ensure(&log))?;
+        step("grafana", || grafana::ensure(&log))?;
     }
     step("tracefs", kernel::ensure_tracefs)?;
     step("bpf", kernel::check_bpf)?;

@@ -157,6 +157,9 @@ impl Evidence {
         let service = self
             .services
             .of(connection.local, seen.tgid, hello.begin_ns);
+        if seen.offer == Offer::Session(Mechanism::Psk) && hello.identities[0].key == 0 {
+            self.services.change(service, |facts| facts.stateful = true);
+        }
         let client = (service, connection.remote.ip());
         let miss = missed.map(|mechanism| {
             let known = self.clients.contains(&client);
@@ -179,9 +182,6 @@ impl Evidence {
     ) -> Miss {
         let now_ns = hello.begin_ns;
         let token = offered(hello, mechanism);
-        if mechanism == Mechanism::Psk && token.key == 0 {
-            self.services.change(service, |facts| facts.stateful = true);
-        }
         let issued = self.sessions.get(token.hash).copied();
         let facts = self.services.get(service);
         let lifetime_ns = issued

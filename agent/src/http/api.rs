@@ -1,6 +1,6 @@
-//! Bodies of the JSON endpoints and of the start page.
+//! Bodies of the JSON endpoints.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 
 use serde::Serialize;
 
@@ -52,11 +52,19 @@ struct Alert {
     advice: String,
 }
 
-pub(super) fn peers(observed: &Observed) -> Vec<PeerRow> {
+/// At most `limit` peers, those with the most handshakes that were not resumed.
+pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
     let stats = &observed.pipeline.stats;
-    stats
-        .peers
-        .iter()
+    let mut peers: Vec<_> = stats.peers.iter().collect();
+    if peers.len() > limit {
+        peers.sort_by_cached_key(|(_, sums)| {
+            let failed: u64 = sums.failures.iter().sum();
+            Reverse(sums.completed[Resumption::Full as usize] + failed)
+        });
+        peers.truncate(limit);
+    }
+    peers
+        .into_iter()
         .map(|(key, sums)| PeerRow {
             peer: key.peer.to_string(),
             role: key.role.label(),
@@ -173,26 +181,4 @@ pub(super) fn libraries(observed: &Observed) -> Libraries<'_> {
             })
             .collect(),
     }
-}
-
-/// A plain start page: what is observed, and the way to the rest.
-pub(super) fn index(observed: &Observed) -> String {
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Reprise</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><h1>Reprise</h1><pre>",
-    );
-    let table = crate::watch::table(observed, usize::MAX);
-    for character in table.chars() {
-        match character {
-            '<' => page.push_str("&lt;"),
-            '&' => page.push_str("&amp;"),
-            other => page.push(other),
-        }
-    }
-    let _ = write!(
-        page,
-        "</pre><ul><li><a href=\"/metrics\">metrics</a><li><a href=\"/api/v1/peers\">peers</a>\
-         <li><a href=\"/api/v1/libraries\">libraries</a><li><a href=\"/api/v1/status\">status</a></ul></html>"
-    );
-    page
 }

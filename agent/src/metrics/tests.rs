@@ -22,29 +22,8 @@ use crate::{
 
 const MS: u64 = 1_000_000;
 
-fn observed() -> Observed {
-    let naming = Naming {
-        groups: Groups::default(),
-        prefix_v4: 32,
-        prefix_v6: 64,
-    };
-    let limits = Limits {
-        max_peers: 2,
-        max_workloads: 2,
-        window_ns: 300_000 * MS,
-        thresholds: Thresholds {
-            miss_ratio: 0.4,
-            min_offers: 1,
-        },
-    };
-    let bounds = Bounds {
-        connections: 16,
-        sessions: 16,
-    };
-    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
-    pipeline.push(&Event::Clock(ClockEvent::new_zeroed()));
-    pipeline.push(&Event::Tick(10_000 * MS));
-    let seen = |client: &str, end, retransmits| Observation {
+fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
+    Observation {
         time_ns: 10_000 * MS,
         role: Role::Server,
         version: Version::V13,
@@ -74,7 +53,31 @@ fn observed() -> Observed {
             lifetime_ns: None,
             service: None,
         }),
+    }
+}
+
+fn observed() -> Observed {
+    let naming = Naming {
+        groups: Groups::default(),
+        prefix_v4: 32,
+        prefix_v6: 64,
     };
+    let limits = Limits {
+        max_peers: 2,
+        max_workloads: 2,
+        window_ns: 300_000 * MS,
+        thresholds: Thresholds {
+            miss_ratio: 0.4,
+            min_offers: 1,
+        },
+    };
+    let bounds = Bounds {
+        connections: 16,
+        sessions: 16,
+    };
+    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+    pipeline.push(&Event::Clock(ClockEvent::new_zeroed()));
+    pipeline.push(&Event::Tick(10_000 * MS));
     let mut lost = Retransmits::default();
     for direction in Direction::ALL {
         lost.add(Phase::Handshake, direction);
@@ -128,6 +131,7 @@ fn observed() -> Observed {
         status.sensor_mut(sensor).events = 4;
     }
     status.probe("hs_enter", Verdict::Attached);
+    status.programs.insert("hs_enter".to_owned(), (7, 7_000));
     Observed { pipeline, status }
 }
 
@@ -183,6 +187,27 @@ fn sums_over_peers_equal_the_totals() {
         sum("reprise_peer_handshake_failures_total"),
         sum("reprise_handshake_failures_total")
     );
+}
+
+/// What `docs/fleet.md` reckons with.
+#[test]
+fn a_peer_costs_three_series() {
+    let mut observed = observed();
+    let Pipeline { stats, naming, .. } = &mut observed.pipeline;
+    let resumed = End::Completed(Resumption::Resumed);
+    for _ in 0..3 {
+        stats.observe(
+            &seen("127.0.0.9:1", resumed, Retransmits::default()),
+            naming,
+        );
+    }
+    let page = Page::new(Shared::new(observed), false)
+        .render(Format::Prometheus)
+        .unwrap();
+    let series = page
+        .lines()
+        .filter(|line| line.contains("peer=\"127.0.0.9\""));
+    assert_eq!(series.count(), 3, "{page}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod alert;
 mod errors;
 mod failures;
 mod histogram;
+mod history;
 mod keys;
 mod offers;
 mod peers;
@@ -15,6 +16,7 @@ pub use self::{
     errors::Errors,
     failures::{Failure, Failures},
     histogram::{BOUNDS, Histogram},
+    history::{History, SLOT_NS},
     keys::TicketKeys,
     offers::{Offers, Recent},
     peers::{Change, PeerKey, PeerStats, PeerTable},
@@ -79,6 +81,8 @@ pub struct Stats {
     pub wire: u64,
     /// Completed handshakes per workload.
     pub workloads: Workloads,
+    /// The last hour, by role.
+    pub history: ByRole<History>,
     /// Per peer.
     pub peers: PeerTable,
     window_ns: u64,
@@ -104,6 +108,7 @@ impl Stats {
             conflicts: 0,
             wire: 0,
             workloads: Workloads::new(limits.max_workloads),
+            history: Default::default(),
             peers: PeerTable::new(limits),
             window_ns: limits.window_ns,
         }
@@ -119,6 +124,7 @@ impl Stats {
                 seen.connection.map(|connection| connection.remote),
             ),
         };
+        self.history[role].add(seen.end, seen.time_ns);
         match seen.end {
             End::Completed(resumption) => {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;

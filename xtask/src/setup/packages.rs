@@ -31,7 +31,8 @@ pub(super) const BASE: &[&str] = &[
     "systemd",
 ];
 
-/// What the tests want besides: programs that carry TLS, and what compiles and fetches libraries to plan for.
+/// What the tests want besides: programs that carry TLS, what compiles and fetches libraries to plan for, and who reads metrics
+/// and pages.
 pub(super) const TESTS: &[&str] = &[
     "postgresql",
     "redis-server",
@@ -42,6 +43,9 @@ pub(super) const TESTS: &[&str] = &[
     "perl",
     "gcc-aarch64-linux-gnu",
     "libc6-dev-arm64-cross",
+    "prometheus",
+    "chromium",
+    "python3-jsonschema",
 ];
 
 /// The client of the registry from which tests fetch Node.js releases, for machines that have none.

@@ -1,0 +1,227 @@
+// The page for people: asks the JSON API every two seconds and draws. Writes text only, never markup.
+"use strict";
+
+const EVERY = 2000;
+const PEERS = 200;
+
+// What a reason calls for, where the agent gives no advice of its own.
+const REMEDY = {
+  foreign_key: "its tickets are of another node or of before a restart: share ticket keys, keep them over restarts",
+  retired_key: "its tickets are older than the ticket keys: keep more old keys, or rotate less often",
+  foreign_id: "its session was never given here: use tickets, or send a client to the same node",
+  evicted: "its session was pushed out of the cache: enlarge the cache, or use tickets",
+  expired: "it returns after its session's lifetime: raise the lifetime",
+  removed: "its session was dropped after an unclean close: let connections end with close_notify",
+  refused: "the server refuses the session by policy: same version, name and context as when it was given?",
+  unknown: "not enough evidence yet",
+  packet_loss: "handshakes fail on lossy connections: look at the network between",
+  timeout: "it stalls and gives up: processor time, or a firewall",
+  reset: "its connections are reset in the handshake",
+  closed: "it closes in the handshake: a health check or a scan?",
+  alert_received: "it refuses the handshake by an alert: certificate, version or name",
+  alert_sent: "its handshakes are refused by an alert: certificate, version or cipher",
+  local_error: "what it sends is no valid handshake",
+  abandoned: "the observed program drops its handshakes",
+};
+
+const by = (id) => document.getElementById(id);
+const state = { role: "server", sort: "gain", down: true, paused: false, filter: "", peers: [], overview: null };
+
+function element(name, text, type) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (type) made.className = type;
+  return made;
+}
+
+function shape(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+const sum = (object) => Object.values(object || {}).reduce((all, one) => all + one, 0);
+const percent = (ratio) => (ratio === null ? "–" : Math.round(ratio * 100) + " %");
+const grade = (ratio) => (ratio === null ? "" : ratio < 0.1 ? "low" : ratio < 0.4 ? "fair" : ratio < 0.75 ? "good" : "high");
+const share = (part, whole) => (whole > 0 ? part / whole : null);
+const commonest = (counts) => Object.entries(counts || {}).sort((a, b) => b[1] - a[1])[0];
+
+// Reason and remedy of one peer, in words.
+function advice(peer) {
+  if (peer.alert) return peer.alert.reason + ": " + peer.alert.advice;
+  const said = [];
+  const miss = commonest(peer.misses);
+  if (miss) said.push(miss[1] + " × " + miss[0] + ": " + (REMEDY[miss[0]] || ""));
+  const failure = commonest(peer.failures);
+  if (failure) said.push(failure[1] + " × " + failure[0] + ": " + (REMEDY[failure[0]] || ""));
+  if (said.length === 0 && peer.resume_ratio !== null && peer.resume_ratio < 0.1 && peer.full > 4) {
+    const offered = sum(Object.fromEntries(Object.entries(peer.offers || {}).map(([k, v]) => [k, v.accepted + v.missed])));
+    said.push(offered > 0 ? "offers sessions that are not taken" : "offers no session: does it keep what it is given?");
+  }
+  return said.join("; ");
+}
+
+function numbers() {
+  const sums = state.overview.roles[state.role];
+  const known = sums.full + sums.resumed;
+  const completed = known + sums.unknown;
+  const failed = sum(sums.failures);
+  const ratio = share(sums.resumed, known);
+  const tiles = [
+    [percent(ratio), "resumed", grade(ratio)],
+    [completed.toLocaleString(), "completed"],
+    [failed.toLocaleString(), "failed", failed ? "fair" : ""],
+    [(sums.with_loss.completed + sums.with_loss.failed).toLocaleString(), "met packet loss"],
+    [state.overview.peers.toLocaleString(), "peers"],
+  ];
+  by("numbers").replaceChildren(...tiles.map(([value, name, type]) => {
+    const tile = element("div");
+    tile.append(element("b", value, type), element("span", name));
+    return tile;
+  }));
+  const causes = Object.entries(sums.failures).sort((a, b) => b[1] - a[1]);
+  by("failures").replaceChildren(...(causes.length ? causes : [["none", ""]]).flatMap(([cause, count]) =>
+    [element("dt", cause), element("dd", count === "" ? "" : count.toLocaleString() + (REMEDY[cause] ? " – " + REMEDY[cause] : ""))]));
+}
+
+// Handshakes per slot as bars, the resumed share as a line over six slots each.
+function chart() {
+  const drawn = state.overview.roles[state.role].history;
+  const count = drawn.full.length;
+  const slots = Math.max(count, 30);
+  const width = 720 / slots;
+  const all = drawn.full.map((full, i) => full + drawn.resumed[i] + drawn.unknown[i] + drawn.failed[i]);
+  const most = Math.max(1, ...all);
+  const parts = [0.1, 0.4, 0.75].map((y) => shape("line", { class: "mark", x1: 0, x2: 720, y1: 195 - y * 190, y2: 195 - y * 190 }));
+  let path = "";
+  let last = null;
+  for (let i = 0; i < count; i++) {
+    const x = (slots - count + i) * width;
+    if (all[i]) {
+      const height = (all[i] / most) * 90;
+      const bad = (drawn.failed[i] / most) * 90;
+      parts.push(shape("rect", { class: "bar", x, y: 200 - height, width, height }));
+      if (bad) parts.push(shape("rect", { class: "failed", x, y: 200 - bad, width, height: bad }));
+    }
+    const from = Math.max(0, i - 5);
+    const resumed = drawn.resumed.slice(from, i + 1).reduce((a, b) => a + b, 0);
+    const full = drawn.full.slice(from, i + 1).reduce((a, b) => a + b, 0);
+    const ratio = share(resumed, resumed + full);
+    if (ratio !== null) {
+      path += (last === null ? "M" : "L") + (x + width / 2).toFixed(1) + " " + (195 - ratio * 190).toFixed(1);
+      // A single point is drawn too.
+      if (last === null) path += "h2";
+    }
+    last = ratio;
+    if (ratio !== null) state.latest = ratio;
+  }
+  parts.push(shape("path", { class: "share", d: path || "M0 0" }));
+  const chart = by("chart");
+  chart.replaceChildren(...parts);
+  const minutes = Math.round((count * state.overview.slot_seconds) / 60);
+  chart.setAttribute("aria-label", count
+    ? "over " + minutes + " minutes; resumed share now " + percent(last) + "; lines at 10, 40 and 75 %"
+    : "no handshakes yet");
+}
+
+const KEYS = {
+  peer: (peer) => peer.peer,
+  ratio: (peer) => (peer.resume_ratio === null ? 2 : peer.resume_ratio),
+  full: (peer) => peer.full,
+  resumed: (peer) => peer.resumed,
+  failed: (peer) => sum(peer.failures),
+  gain: (peer) => peer.full + sum(peer.failures),
+};
+
+function table() {
+  const wanted = state.filter.toLowerCase();
+  const rows = state.peers.filter((peer) => peer.role === state.role)
+    .map((peer) => ({ peer, text: advice(peer) }))
+    .filter(({ peer, text }) => (peer.peer + " " + text).toLowerCase().includes(wanted));
+  const key = KEYS[state.sort];
+  rows.sort((a, b) => {
+    const [left, right] = [key(a.peer), key(b.peer)];
+    const order = left < right ? -1 : left > right ? 1 : a.peer.peer < b.peer.peer ? -1 : 1;
+    return state.down ? -order : order;
+  });
+  by("rows").replaceChildren(...rows.map(({ peer, text }) => {
+    const row = element("tr");
+    const cell = (name, value, type) => {
+      const made = element("td", value, type);
+      made.dataset.name = name;
+      row.append(made);
+    };
+    cell("peer", peer.peer, "peer");
+    cell("recent", percent(peer.resume_ratio), "number " + grade(peer.resume_ratio));
+    cell("full", peer.full.toLocaleString(), "number");
+    cell("resumed", peer.resumed.toLocaleString(), "number");
+    cell("failed", sum(peer.failures).toLocaleString(), "number");
+    cell("remedy", text, "remedy");
+    return row;
+  }));
+  by("shown").textContent = rows.length + " shown, of " + state.overview.peers + " in both roles";
+  for (const head of document.querySelectorAll("th")) {
+    const button = head.querySelector("button");
+    if (button) head.setAttribute("aria-sort", button.dataset.sort !== state.sort ? "none" : state.down ? "descending" : "ascending");
+  }
+}
+
+function coverage(libraries, status) {
+  const seen = libraries.libraries.filter((library) => library.observed);
+  by("coverage").textContent = libraries.observed_processes + " processes observed, " + seen.length + " libraries; "
+    + Object.entries(status.sensors).map(([name, health]) => name + (health.attached ? "" : " not attached (" + (health.reason || "starting") + ")")
+      + (health.lost ? ", " + health.lost + " events lost" : "")).join("; ");
+  by("uncovered").replaceChildren(...libraries.uncovered.map((one) =>
+    element("li", one.processes + " processes not observed, " + one.reason + ": " + one.remedy)));
+  by("libraries").replaceChildren(...seen.map((one) =>
+    element("li", one.library + " " + one.version + " (" + one.entry + "), " + one.processes + " processes")));
+  by("state").textContent = status.ready ? "observing, version " + status.version : "not ready: " + status.not_ready_reason;
+  by("state").className = status.ready ? "" : "bad";
+}
+
+function draw() {
+  if (!state.overview) return;
+  numbers();
+  chart();
+  table();
+}
+
+async function ask(path) {
+  const answer = await fetch("api/v1/" + path, { signal: AbortSignal.timeout(10000) });
+  if (!answer.ok) throw new Error(path + ": " + answer.status);
+  return answer.json();
+}
+
+async function refresh() {
+  try {
+    if (!state.paused && !document.hidden) {
+      const [overview, peers, libraries, status] =
+        await Promise.all([ask("overview"), ask("peers?limit=" + PEERS), ask("libraries"), ask("status")]);
+      Object.assign(state, { overview, peers });
+      coverage(libraries, status);
+      draw();
+    }
+  } catch (error) {
+    by("state").textContent = "no answer from the agent: " + error.message;
+    by("state").className = "bad";
+  }
+  setTimeout(refresh, EVERY);
+}
+
+for (const radio of document.querySelectorAll("input[name=role]")) {
+  radio.addEventListener("change", () => { state.role = radio.value; draw(); });
+}
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => {
+    state.down = state.sort === button.dataset.sort ? !state.down : button.dataset.sort !== "peer" && button.dataset.sort !== "ratio";
+    state.sort = button.dataset.sort;
+    draw();
+  });
+}
+by("filter").addEventListener("input", (event) => { state.filter = event.target.value; draw(); });
+by("pause").addEventListener("click", (event) => {
+  state.paused = !state.paused;
+  event.target.setAttribute("aria-pressed", state.paused);
+  event.target.textContent = state.paused ? "Go on" : "Pause";
+});
+refresh();

@@ -1,0 +1,184 @@
+//! Keys to rows and to pictures, without a terminal.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::{
+    state::{Column, State, Wish},
+    view,
+};
+use crate::{
+    correlate::{
+        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Role, Trouble, Version,
+    },
+    diagnose::{Miss, Reason},
+    event::Connection,
+    observed::Observed,
+    peers::{Groups, Naming},
+    pipeline::Pipeline,
+    stats::{Limits, Thresholds},
+    status::Status,
+};
+
+fn observed() -> Observed {
+    let naming = Naming {
+        groups: Groups::default(),
+        prefix_v4: 32,
+        prefix_v6: 64,
+    };
+    let limits = Limits {
+        max_workloads: 10,
+        max_peers: 10,
+        window_ns: 1_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: 0.5,
+            min_offers: 2,
+        },
+    };
+    let bounds = Bounds {
+        connections: 16,
+        sessions: 16,
+    };
+    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+    let mut see = |client: &str, end| {
+        let seen = Observation {
+            time_ns: 0,
+            role: Role::Server,
+            version: Version::V13,
+            end,
+            duration_ns: 1,
+            library_ns: 1,
+            connection: Some(Connection {
+                local: "127.0.0.1:443".parse().unwrap(),
+                remote: client.parse().unwrap(),
+            }),
+            trouble: Trouble::default(),
+            reason: 0,
+            tgid: 1,
+            offer: Offer::Session(Mechanism::Psk),
+            miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+                reason: Reason::Evicted,
+                age_ns: None,
+                lifetime_ns: None,
+                service: None,
+            }),
+            hello: None,
+            conflict: false,
+            wire: false,
+        };
+        pipeline.stats.observe(&seen, &naming);
+    };
+    for _ in 0..3 {
+        see("192.0.2.1:1", End::Completed(Resumption::Full));
+    }
+    see("192.0.2.1:1", End::Completed(Resumption::Resumed));
+    see("192.0.2.2:1", End::Completed(Resumption::Resumed));
+    see("192.0.2.3:1", End::Failed(Cause::PacketLoss));
+    let changes = pipeline.stats.peers.judge(0);
+    assert_eq!(changes.len(), 1);
+    Observed {
+        pipeline,
+        status: Status::default(),
+    }
+}
+
+fn names(state: &State, observed: &Observed) -> Vec<String> {
+    let rows = state.rows(observed);
+    rows.into_iter()
+        .map(|row| row.name.replace("192.0.2.", ""))
+        .collect()
+}
+
+fn press(state: &mut State, observed: &Observed, keys: &str) -> Wish {
+    let mut wish = Wish::Picture;
+    for key in keys.chars() {
+        let code = match key {
+            '\n' => KeyCode::Enter,
+            '\u{1b}' => KeyCode::Esc,
+            '↓' => KeyCode::Down,
+            other => KeyCode::Char(other),
+        };
+        let rows = state.rows(observed);
+        wish = state.press(KeyEvent::new(code, KeyModifiers::NONE), &rows);
+    }
+    wish
+}
+
+fn picture(state: &mut State, observed: &Observed, columns: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
+    let rows = state.rows(observed);
+    let head = view::head(observed);
+    terminal
+        .draw(|frame| view::draw(frame, state, &head, &rows))
+        .unwrap();
+    terminal.backend().to_string()
+}
+
+#[test]
+fn keys_sort_and_filter() {
+    let observed = observed();
+    let mut state = State::default();
+    assert_eq!(names(&state, &observed), ["1", "2", "3"]);
+    press(&mut state, &observed, "ss");
+    assert_eq!(state.sort, Column::Resumed);
+    press(&mut state, &observed, "s");
+    // The lowest share first, nothing recent last; last the other way round too.
+    assert_eq!(names(&state, &observed), ["1", "2", "3"]);
+    press(&mut state, &observed, "r");
+    assert_eq!(names(&state, &observed), ["2", "1", "3"]);
+    press(&mut state, &observed, "s");
+    assert_eq!(names(&state, &observed), ["3", "1", "2"]);
+    press(&mut state, &observed, "/LOSS");
+    assert_eq!(names(&state, &observed), ["3"]);
+    press(&mut state, &observed, "\u{1b}/0.2.9\n");
+    assert!(names(&state, &observed).is_empty(), "{}", state.filter);
+    press(&mut state, &observed, "\u{1b}t");
+    assert_eq!(names(&state, &observed).len(), 3);
+    press(&mut state, &observed, "t");
+    assert!(names(&state, &observed).is_empty());
+    assert_eq!(press(&mut state, &observed, "q"), Wish::End);
+}
+
+#[test]
+fn eighty_columns_hold_everything() {
+    let observed = observed();
+    let mut state = State::default();
+    let text = picture(&mut state, &observed, 80);
+    for wanted in [
+        "PEER",
+        "ROLE",
+        "FULL",
+        "RESUMED",
+        "RECENT",
+        "FAILED",
+        "TROUBLE",
+        "192.0.2.1",
+        "25%",
+        "packet_loss",
+        "q quit",
+        "3 peers",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    press(&mut state, &observed, "\n");
+    let text = picture(&mut state, &observed, 80);
+    for wanted in [
+        "192.0.2.1 (server here)",
+        "psk",
+        "1 accepted, 3 missed",
+        "evicted",
+        "the server's cache is too small",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    press(&mut state, &observed, "\u{1b}↓↓↓↓\n");
+    let text = picture(&mut state, &observed, 80);
+    assert!(
+        text.contains("192.0.2.3 (server here)") && text.contains("Esc back"),
+        "{text}"
+    );
+    // Far too small is no reason to fail.
+    for columns in [1, 10, 40] {
+        picture(&mut state, &observed, columns);
+    }
+}

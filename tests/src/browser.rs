@@ -1,0 +1,243 @@
+//! A real browser without a screen, driven over Chromium's DevTools protocol by a pair of pipes.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Command;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::poll::{PATIENCE, poll_until};
+use crate::process::Process;
+
+/// One page in a browser of its own.
+#[derive(Debug)]
+pub struct Browser {
+    wire: RefCell<Wire>,
+    _process: Process,
+    _directory: TempDir,
+}
+
+#[derive(Debug)]
+struct Wire {
+    to: File,
+    from: BufReader<File>,
+    session: Option<String>,
+    next: u64,
+    /// What the page complained of.
+    complaints: Vec<String>,
+    /// Addresses that it asked for.
+    asked: Vec<String>,
+}
+
+impl Browser {
+    /// Starts Chromium with an empty page.
+    ///
+    /// # Panics
+    /// When it does not start or does not answer.
+    #[must_use]
+    pub fn start() -> Self {
+        let directory = TempDir::new().expect("failed to create a directory for the browser");
+        let at = |name: &str| directory.path().join(name);
+        for name in ["to", "from"] {
+            mkfifo(&at(name), Mode::S_IRWXU).expect("failed to create a pipe");
+        }
+        // The protocol is spoken on descriptors 3 and 4. Its sandbox refuses root.
+        let script = "exec chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
+                      --disable-background-networking --disable-component-update --user-data-dir=\"$1/profile\" \
+                      --remote-debugging-pipe about:blank 3<\"$1/to\" 4>\"$1/from\"";
+        let process = Process::spawn(
+            Command::new("sh")
+                .args(["-c", script, "sh"])
+                .arg(directory.path())
+                .env("HOME", directory.path()),
+        );
+        // In the order in which the shell opens them: each waits for its other end.
+        let to = File::options()
+            .write(true)
+            .open(at("to"))
+            .expect("failed to open the pipe to the browser");
+        let from = File::open(at("from")).expect("failed to open the pipe from the browser");
+        let browser = Self {
+            wire: RefCell::new(Wire {
+                to,
+                from: BufReader::new(from),
+                session: None,
+                next: 0,
+                complaints: Vec::new(),
+                asked: Vec::new(),
+            }),
+            _process: process,
+            _directory: directory,
+        };
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
+        let attached = browser.call(
+            "Target.attachToTarget",
+            &json!({ "targetId": target["targetId"], "flatten": true }),
+        );
+        let session = attached["sessionId"].as_str().map(str::to_owned);
+        browser.wire.borrow_mut().session = session;
+        for domain in ["Runtime", "Log", "Network", "Page"] {
+            browser.call(&format!("{domain}.enable"), &json!({}));
+        }
+        browser
+    }
+
+    /// One command of the protocol and its result.
+    ///
+    /// # Panics
+    /// When the browser refuses it or is gone.
+    pub fn call(&self, method: &str, params: &Value) -> Value {
+        let mut wire = self.wire.borrow_mut();
+        wire.next += 1;
+        let id = wire.next;
+        let mut words = json!({ "id": id, "method": method, "params": params });
+        if let Some(session) = &wire.session {
+            words["sessionId"] = json!(session);
+        }
+        wire.to
+            .write_all(format!("{words}\0").as_bytes())
+            .expect("failed to write to the browser");
+        loop {
+            let mut line = Vec::new();
+            wire.from
+                .read_until(0, &mut line)
+                .expect("failed to read from the browser");
+            line.pop();
+            let said: Value = serde_json::from_slice(&line)
+                .unwrap_or_else(|error| panic!("the browser ended in {method}: {error}"));
+            if said["id"] == id {
+                assert!(said["error"].is_null(), "{method}: {}", said["error"]);
+                return said["result"].clone();
+            }
+            wire.hear(&said);
+        }
+    }
+
+    /// Opens an address.
+    pub fn open(&self, address: &str) {
+        self.call("Page.navigate", &json!({ "url": address }));
+    }
+
+    /// What an expression gives in the page.
+    ///
+    /// # Panics
+    /// When it throws.
+    #[must_use]
+    pub fn evaluate(&self, expression: &str) -> Value {
+        let words =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let result = self.call("Runtime.evaluate", &words);
+        assert!(
+            result["exceptionDetails"].is_null(),
+            "{expression}: {result}"
+        );
+        result["result"]["value"].clone()
+    }
+
+    /// Waits until the expression gives `true`.
+    ///
+    /// # Panics
+    /// When it does not in time; shows what `shown` gives.
+    pub fn wait(&self, expression: &str, shown: &str) {
+        poll_until(expression, PATIENCE, || match self.evaluate(expression) {
+            Value::Bool(true) => Ok(()),
+            other => Err(format!("{other}; {shown}: {}", self.evaluate(shown))),
+        });
+    }
+
+    /// Presses and releases a key.
+    pub fn press(&self, key: &str, code: u32, text: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            let mut words =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            if kind == "keyDown" && !text.is_empty() {
+                words["text"] = json!(text);
+            }
+            self.call("Input.dispatchKeyEvent", &words);
+        }
+    }
+
+    /// Width and height of the window, as of a phone where `phone`.
+    pub fn size(&self, width: u32, height: u32, phone: bool) {
+        let words =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
+        self.call("Emulation.setDeviceMetricsOverride", &words);
+    }
+
+    /// What the user prefers: `light` or `dark`.
+    pub fn scheme(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.call(
+            "Emulation.setEmulatedMedia",
+            &json!({ "features": features }),
+        );
+    }
+
+    /// A picture of the window, PNG in base64.
+    ///
+    /// # Panics
+    /// When the browser gives none.
+    #[must_use]
+    pub fn picture(&self) -> String {
+        let result = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
+        result["data"].as_str().expect("no picture").to_owned()
+    }
+
+    /// What the page complained of so far: exceptions, errors on the console, refused requests.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.wire.borrow().complaints.clone()
+    }
+
+    /// Every address that the page asked for.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        self.wire.borrow().asked.clone()
+    }
+}
+
+impl Wire {
+    fn hear(&mut self, said: &Value) {
+        let params = &said["params"];
+        match said["method"].as_str().unwrap_or_default() {
+            "Runtime.exceptionThrown" => self.complaints.push(params.to_string()),
+            "Runtime.consoleAPICalled"
+                if params["type"] == "error" || params["type"] == "warning" =>
+            {
+                self.complaints.push(params["args"].to_string());
+            }
+            "Log.entryAdded" if params["entry"]["level"] == "error" => {
+                self.complaints.push(params["entry"].to_string());
+            }
+            "Network.requestWillBeSent" => {
+                let address = params["request"]["url"].as_str().unwrap_or_default();
+                self.asked.push(address.to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Writes a picture where the environment names a file for it: that is how the README gets its own.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn keep(browser: &Browser, variable: &str) {
+    let Some(path) = std::env::var_os(variable) else {
+        return;
+    };
+    let mut base64 = Command::new("base64");
+    let input = TempDir::new().expect("failed to create a directory");
+    let file = input.path().join("picture");
+    fs::write(&file, browser.picture()).expect("failed to write a picture");
+    let picture = base64
+        .arg("--decode")
+        .arg(&file)
+        .output()
+        .expect("failed to start base64");
+    fs::write(path, picture.stdout).expect("failed to write a picture");
+}

@@ -1,0 +1,153 @@
+//! A real pseudo-terminal: a program on its other end, and what its screen shows.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::num::NonZero;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::alone;
+use crate::poll::{PATIENCE, poll_until};
+
+/// A program in a terminal of its own; killed when dropped.
+pub struct Terminal {
+    child: Child,
+    keyboard: File,
+    screen: Arc<Mutex<vt100::Parser>>,
+    /// Everything that was written, escapes too.
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Starts a program in a terminal of this size.
+    ///
+    /// # Panics
+    /// When there is no terminal, or no program.
+    #[must_use]
+    pub fn start(program: &mut Command, columns: u16, rows: u16) -> Self {
+        alone::on_this_host();
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(&size, None).expect("failed to open a terminal");
+        let stdio = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("failed to share a terminal"));
+        // The tests' own descriptors are not the child's: closing the keyboard ends it.
+        let child = program
+            .stdin(stdio(&pty.slave))
+            .stdout(stdio(&pty.slave))
+            .stderr(stdio(&pty.slave))
+            .env("TERM", "xterm-256color")
+            .spawn()
+            .expect("failed to start a program in a terminal");
+        drop(pty.slave);
+        let cells = |count| NonZero::new(count).expect("no size");
+        let screen = vt100::Parser::new(cells(rows), cells(columns), 0);
+        let screen = Arc::new(Mutex::new(screen));
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let mut output = File::from(pty.master.try_clone().expect("failed to share a terminal"));
+        let (shown, kept) = (Arc::clone(&screen), Arc::clone(&written));
+        // Ends when the program has closed the terminal.
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                shown
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .process(&bytes[..count]);
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(&bytes[..count]);
+            }
+        });
+        Self {
+            child,
+            keyboard: File::from(pty.master),
+            screen,
+            written,
+        }
+    }
+
+    /// Types.
+    ///
+    /// # Panics
+    /// When nobody reads it.
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard
+            .write_all(keys.as_bytes())
+            .expect("failed to type");
+    }
+
+    /// What the screen shows now.
+    #[must_use]
+    pub fn shows(&self) -> String {
+        self.screen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .screen()
+            .contents()
+    }
+
+    /// Whether the program draws on the alternate screen.
+    #[must_use]
+    pub fn alternate(&self) -> bool {
+        self.screen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .screen()
+            .alternate_screen()
+    }
+
+    /// Waits until the screen is as it should be.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub fn wait(&mut self, what: &str, right: impl Fn(&str) -> bool) {
+        poll_until(what, PATIENCE, || {
+            let shows = self.shows();
+            if right(&shows) { Ok(()) } else { Err(shows) }
+        });
+    }
+
+    /// Waits for the program's end.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub fn ends(&mut self, deadline: Duration) -> ExitStatus {
+        let status = poll_until("the program ends", deadline, || {
+            match self.child.try_wait().expect("failed to wait for a program") {
+                Some(status) => Ok(status),
+                None => Err(self.shows()),
+            }
+        });
+        // What it wrote last may still be on its way.
+        thread::sleep(Duration::from_millis(50));
+        status
+    }
+
+    /// Everything that was written so far.
+    #[must_use]
+    pub fn written(&self) -> String {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&written).into_owned()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = kill(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGKILL,
+        );
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,121 @@
+//! *Peers*: the worst of them, and what is wrong with each.
+
+use serde_json::json;
+
+use crate::generate::grafana::{Dashboard, Panel, role};
+
+pub(super) fn dashboard() -> Dashboard {
+    let peer = json!({
+        "type": "textbox", "name": "peer", "label": "Peer (regular expression)", "query": ".*", "hide": 0,
+        "current": { "text": ".*", "value": ".*" },
+    });
+    Dashboard::new(
+        "reprise-peers",
+        "Reprise / Peers",
+        "Which peers return and do not resume, how often, and why.",
+        vec![role(), peer],
+        panels(),
+    )
+}
+
+fn panels() -> Vec<Panel> {
+    vec![
+        Panel::stat(
+            "Peers below 10 %",
+            "Peers with handshakes in the agent's window that hardly ever resume.",
+            "none",
+            r#"sum(reprise_peer_resume_ratio{%r,peer=~"$peer"} < bool 0.1)"#,
+        )
+        .alarm(1.0),
+        Panel::stat(
+            "Peers from 10 % to 40 %",
+            "Peers below what returning clients give.",
+            "none",
+            r#"sum((reprise_peer_resume_ratio{%r,peer=~"$peer"} < bool 0.4) * (reprise_peer_resume_ratio{%r,peer=~"$peer"} >= bool 0.1))"#,
+        ),
+        Panel::stat(
+            "Peers over 40 %",
+            "Peers that resume as returning clients do.",
+            "none",
+            r#"sum(reprise_peer_resume_ratio{%r,peer=~"$peer"} >= bool 0.4)"#,
+        ),
+        Panel::stat(
+            "Peers by name",
+            "Peers in the agents' tables, both roles. The others are summed as other: see --max-peers.",
+            "none",
+            r#"sum(reprise_tracked{%s,table="peers"})"#,
+        ),
+        Panel::stat(
+            "Summed as other",
+            "Share of handshakes whose peer has lost its name for want of room.",
+            "percentunit",
+            r#"(sum(rate(reprise_peer_handshakes_total{%r,peer="other"}[%i])) or vector(0)) / sum(rate(reprise_peer_handshakes_total{%r}[%i]))"#,
+        )
+        .alarm(0.5),
+        Panel::stat(
+            "Peers that miss",
+            "Peers whose missed share of offers is over --alert-miss-ratio.",
+            "none",
+            r#"sum(reprise_cache_miss_alert{%r,peer=~"$peer"}) or vector(0)"#,
+        )
+        .alarm(1.0),
+        Panel::table(
+            "Worst peers",
+            "The lowest resumed share over the agent's window.",
+            "percentunit",
+            r#"sort(bottomk(50, reprise_peer_resume_ratio{%r,peer=~"$peer"}))"#,
+            &["instance", "peer"],
+            "Resumed",
+        )
+        .share()
+        .sized(12, 12),
+        Panel::table(
+            "Most full handshakes",
+            "Full handshakes of the last hour: where resumption would save most.",
+            "short",
+            r#"sort_desc(topk(50, sum by (peer) (increase(reprise_peer_handshakes_total{%r,peer=~"$peer",resumption="full"}[1h]))))"#,
+            &["peer"],
+            "Full handshakes",
+        )
+        .sized(12, 12),
+        Panel::table(
+            "Missed offers by reason",
+            "Of the last hour, per peer. docs/operating.md has the remedy of each reason.",
+            "short",
+            r#"sort_desc(topk(50, sum by (peer, reason) (increase(reprise_peer_cache_misses_total{%r,peer=~"$peer"}[1h]))))"#,
+            &["peer", "reason"],
+            "Missed offers",
+        )
+        .sized(12, 10),
+        Panel::table(
+            "Failures by cause",
+            "Of the last hour, per peer.",
+            "short",
+            r#"sort_desc(topk(50, sum by (peer, cause) (increase(reprise_peer_handshake_failures_total{%r,peer=~"$peer"}[1h]))))"#,
+            &["peer", "cause"],
+            "Failures",
+        )
+        .sized(12, 10),
+        Panel::graph(
+            "Resumed share of the ten busiest peers",
+            "Dashed lines: 10 %, 40 %, 75 %.",
+            "percentunit",
+        )
+        .target(
+            r#"sum by (peer) (rate(reprise_peer_handshakes_total{%r,peer=~"$peer",resumption="resumed"}[%i])) / (topk(10, sum by (peer) (rate(reprise_peer_handshakes_total{%r,peer=~"$peer",resumption=~"full|resumed"}[%i]))) > 0)"#,
+            "{{peer}}",
+        )
+        .share()
+        .sized(12, 9),
+        Panel::graph(
+            "Handshakes of the ten busiest peers",
+            "Completed ones.",
+            "reqps",
+        )
+        .target(
+            r#"topk(10, sum by (peer) (rate(reprise_peer_handshakes_total{%r,peer=~"$peer"}[%i])))"#,
+            "{{peer}}",
+        )
+        .sized(12, 9),
+    ]
+}

@@ -1,0 +1,296 @@
+//! Dashboards as Grafana 10.1 and later read them: panels flow from left to right, 24 columns wide.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// Columns of Grafana's grid.
+const COLUMNS: u64 = 24;
+
+/// One dashboard.
+pub(super) struct Dashboard {
+    uid: &'static str,
+    title: &'static str,
+    description: &'static str,
+    variables: Vec<Value>,
+    panels: Vec<Panel>,
+}
+
+/// One panel, before it has a place.
+pub(super) struct Panel {
+    json: Value,
+    width: u64,
+    height: u64,
+}
+
+/// Expands the shorthand of the queries in `dashboards/`: `%s` selects by cluster and node, `%r` by role too, `%i` is the interval.
+pub(super) fn query(text: &str) -> String {
+    let selected = r#"cluster=~"$cluster",instance=~"$node""#;
+    text.replace("%r", &format!(r#"{selected},role="$role""#))
+        .replace("%s", selected)
+        .replace("%i", "$__rate_interval")
+}
+
+/// Colours of a resumed share: below 10 % nothing works, 40 % to 75 % is what returning clients give.
+fn share_steps() -> Value {
+    json!([
+        { "color": "red", "value": null },
+        { "color": "orange", "value": 0.10 },
+        { "color": "green", "value": 0.40 },
+        { "color": "blue", "value": 0.75 },
+    ])
+}
+
+impl Panel {
+    fn new(kind: &str, title: &str, description: &str, unit: &str) -> Self {
+        Self {
+            json: json!({
+                "type": kind,
+                "title": title,
+                "description": description,
+                "datasource": { "type": "prometheus", "uid": "${datasource}" },
+                "targets": [],
+                "options": {},
+                "fieldConfig": {
+                    "defaults": {
+                        "unit": unit,
+                        "thresholds": { "mode": "absolute", "steps": [{ "color": "text", "value": null }] },
+                    },
+                    "overrides": [],
+                },
+            }),
+            width: 8,
+            height: 8,
+        }
+    }
+
+    /// One number.
+    pub(super) fn stat(title: &str, description: &str, unit: &str, expr: &str) -> Self {
+        let mut panel = Self::new("stat", title, description, unit);
+        panel.json["options"] = json!({
+            "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
+            "graphMode": "area",
+            "colorMode": "value",
+            "justifyMode": "auto",
+            "textMode": "auto",
+            "orientation": "auto",
+        });
+        panel.width = 4;
+        panel.height = 4;
+        panel.target(expr, "")
+    }
+
+    /// Lines over time.
+    pub(super) fn graph(title: &str, description: &str, unit: &str) -> Self {
+        let mut panel = Self::new("timeseries", title, description, unit);
+        panel.json["options"] = json!({
+            "legend": { "showLegend": true, "displayMode": "list", "placement": "bottom", "calcs": [] },
+            "tooltip": { "mode": "multi", "sort": "desc" },
+        });
+        panel.json["fieldConfig"]["defaults"]["custom"] = json!({
+            "drawStyle": "line",
+            "lineWidth": 1,
+            "fillOpacity": 10,
+            "showPoints": "never",
+        });
+        panel.json["fieldConfig"]["defaults"]["min"] = json!(0);
+        panel
+    }
+
+    /// Rows of the newest values, one column per label in `columns` and the value as `value`.
+    pub(super) fn table(
+        title: &str,
+        description: &str,
+        unit: &str,
+        expr: &str,
+        columns: &[&str],
+        value: &str,
+    ) -> Self {
+        let mut panel = Self::new("table", title, description, unit).target(expr, "");
+        panel.json["targets"][0]["instant"] = json!(true);
+        panel.json["targets"][0]["range"] = json!(false);
+        panel.json["targets"][0]["format"] = json!("table");
+        panel.json["options"] = json!({ "showHeader": true, "cellHeight": "sm" });
+        let names: Vec<_> = columns.iter().copied().chain(["Value"]).collect();
+        panel.json["transformations"] = json!([
+            { "id": "filterFieldsByName", "options": { "include": { "names": names } } },
+            { "id": "organize", "options": { "renameByName": { "Value": value } } },
+        ]);
+        panel
+    }
+
+    /// Adds a query in the shorthand of [`query`].
+    pub(super) fn target(mut self, expr: &str, legend: &str) -> Self {
+        if let Some(targets) = self.json["targets"].as_array_mut() {
+            let name = char::from(b'A' + u8::try_from(targets.len()).unwrap_or(25));
+            targets.push(json!({
+                "refId": name.to_string(),
+                "datasource": { "type": "prometheus", "uid": "${datasource}" },
+                "expr": query(expr),
+                "legendFormat": legend,
+            }));
+        }
+        self
+    }
+
+    /// Coloured as a resumed share, 0 to 1.
+    pub(super) fn share(mut self) -> Self {
+        let defaults = &mut self.json["fieldConfig"]["defaults"];
+        defaults["min"] = json!(0);
+        defaults["max"] = json!(1);
+        defaults["thresholds"] = json!({ "mode": "absolute", "steps": share_steps() });
+        if self.json["type"] == "timeseries" {
+            self.json["fieldConfig"]["defaults"]["custom"]["thresholdsStyle"] =
+                json!({ "mode": "dashed" });
+        }
+        if self.json["type"] == "table" {
+            self.json["fieldConfig"]["defaults"]["custom"] =
+                json!({ "cellOptions": { "type": "color-text" } });
+        }
+        self
+    }
+
+    /// Coloured where it is over `limit`, where it should not be.
+    pub(super) fn alarm(mut self, limit: f64) -> Self {
+        self.json["fieldConfig"]["defaults"]["thresholds"] = json!({
+            "mode": "absolute",
+            "steps": [{ "color": "green", "value": null }, { "color": "red", "value": limit }],
+        });
+        self
+    }
+
+    /// Areas on top of each other: the parts of a sum.
+    pub(super) fn stacked(mut self) -> Self {
+        let custom = &mut self.json["fieldConfig"]["defaults"]["custom"];
+        custom["stacking"] = json!({ "mode": "normal", "group": "A" });
+        custom["fillOpacity"] = json!(40);
+        self
+    }
+
+    /// Another size than the usual one.
+    pub(super) const fn sized(mut self, width: u64, height: u64) -> Self {
+        self.width = width;
+        self.height = height;
+        self
+    }
+
+    /// A heading over the panels that follow.
+    pub(super) fn row(title: &str) -> Self {
+        Self {
+            json: json!({ "type": "row", "title": title, "collapsed": false, "panels": [] }),
+            width: COLUMNS,
+            height: 1,
+        }
+    }
+}
+
+/// What every dashboard can be narrowed by.
+fn selectors() -> Vec<Value> {
+    vec![
+        json!({
+            "type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus",
+            "hide": 0, "multi": false, "includeAll": false,
+        }),
+        asked(
+            "cluster",
+            "Cluster",
+            "label_values(reprise_build_info, cluster)",
+        ),
+        asked(
+            "node",
+            "Node",
+            r#"label_values(reprise_build_info{cluster=~"$cluster"}, instance)"#,
+        ),
+    ]
+}
+
+/// A variable whose values the data source is asked for; `All` matches targets without the label too.
+pub(super) fn asked(name: &str, label: &str, ask: &str) -> Value {
+    json!({
+        "type": "query", "name": name, "label": label, "query": ask, "hide": 0,
+        "datasource": { "type": "prometheus", "uid": "${datasource}" },
+        "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": ".*",
+        "current": { "text": "All", "value": "$__all" },
+    })
+}
+
+/// The role of the observed processes: both would count a connection within the fleet twice.
+pub(super) fn role() -> Value {
+    json!({
+        "type": "custom", "name": "role", "label": "Role", "query": "server,client", "hide": 0,
+        "multi": false, "includeAll": false,
+        "current": { "text": "server", "value": "server" },
+        "options": [
+            { "text": "server", "value": "server", "selected": true },
+            { "text": "client", "value": "client", "selected": false },
+        ],
+    })
+}
+
+impl Dashboard {
+    /// A dashboard that can be narrowed by cluster and node, and by `variables`.
+    pub(super) fn new(
+        uid: &'static str,
+        title: &'static str,
+        description: &'static str,
+        variables: Vec<Value>,
+        panels: Vec<Panel>,
+    ) -> Self {
+        Self {
+            uid,
+            title,
+            description,
+            variables,
+            panels,
+        }
+    }
+
+    /// Its stable name, of which its file's name is made too.
+    pub(super) const fn uid(&self) -> &'static str {
+        self.uid
+    }
+
+    /// The file's text.
+    pub(super) fn json(self) -> Result<String> {
+        let variables: Vec<_> = selectors().into_iter().chain(self.variables).collect();
+        let dashboard = json!({
+            "uid": self.uid,
+            "title": self.title,
+            "description": self.description,
+            "tags": ["reprise", "tls"],
+            "schemaVersion": 38,
+            "editable": true,
+            "style": "dark",
+            "graphTooltip": 1,
+            "timezone": "browser",
+            "refresh": "30s",
+            "time": { "from": "now-6h", "to": "now" },
+            "fiscalYearStartMonth": 0,
+            "templating": { "list": variables },
+            "annotations": { "list": [] },
+            "links": [{
+                "type": "dashboards", "title": "Reprise", "tags": ["reprise"], "icon": "external link",
+                "tooltip": "The other dashboards, same selection and time", "asDropdown": false,
+                "targetBlank": false, "includeVars": true, "keepTime": true,
+            }],
+            "panels": placed(self.panels),
+        });
+        Ok(format!("{}\n", serde_json::to_string_pretty(&dashboard)?))
+    }
+}
+
+/// Gives every panel its place and number.
+fn placed(panels: Vec<Panel>) -> Vec<Value> {
+    let (mut x, mut y, mut line) = (0, 0, 0);
+    let mut placed = Vec::new();
+    for (index, mut panel) in panels.into_iter().enumerate() {
+        if x + panel.width > COLUMNS {
+            (x, y, line) = (0, y + line, 0);
+        }
+        panel.json["id"] = json!(index + 1);
+        panel.json["gridPos"] = json!({ "x": x, "y": y, "w": panel.width, "h": panel.height });
+        x += panel.width;
+        line = line.max(panel.height);
+        placed.push(panel.json);
+    }
+    placed
+}

@@ -1,0 +1,47 @@
+//! The rules in `dashboards/rules/`, which are kept by hand, as the Prometheus operator and the Helm chart take them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use serde_yaml_ng::Value;
+
+/// The files of rules.
+pub(super) const FILES: [&str; 2] = ["recording.yaml", "alerts.yaml"];
+
+const HEAD: &str =
+    "# Written by `cargo xtask generate` from dashboards/rules/: change the rules there.\n";
+
+/// One object of the operator for all rules, and a copy for the chart, which cannot reach out of its directory.
+pub(super) fn files(workspace: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut files = Vec::new();
+    let mut groups = Vec::new();
+    for name in FILES {
+        let path = workspace.join("dashboards/rules").join(name);
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        let rules: Value = serde_yaml_ng::from_str(&text)
+            .with_context(|| format!("failed to parse {}", path.display()))?;
+        let list = rules.get("groups").and_then(Value::as_sequence);
+        groups.extend(list.context("failed to find groups of rules")?.clone());
+        files.push((
+            workspace.join("deploy/helm/reprise/rules").join(name),
+            format!("{HEAD}{text}"),
+        ));
+    }
+    let object = json!({
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": { "name": "reprise", "labels": { "app.kubernetes.io/name": "reprise" } },
+        "spec": { "groups": groups },
+    });
+    let text = serde_yaml_ng::to_string(&object).context("failed to write the rules")?;
+    files.push((
+        workspace.join("deploy/kubernetes/monitoring/prometheusrule.yaml"),
+        format!("{HEAD}{text}"),
+    ));
+    Ok(files)
+}

@@ -1,0 +1,271 @@
+//! What is generated is fresh, and every name that dashboards, rules and docs use exists.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::{reference, rules};
+use crate::paths;
+
+/// Families of the contract that no sensor fills yet, one a line; the tests of the queries leave them out too. What is on the
+/// agent's page must not stand here: the list only shrinks.
+const COMING: &str = include_str!("../../../dashboards/families-to-come.txt");
+
+/// Words that look like a family and are none.
+const NO_FAMILIES: &[&str] = &["reprise_ebpf", "reprise_tests"];
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn generated_files_are_fresh() {
+    let mut stale = Vec::new();
+    for (path, text) in super::files(&paths::workspace()).unwrap() {
+        if fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
+            stale.push(path);
+        }
+    }
+    assert!(stale.is_empty(), "`cargo xtask generate` writes {stale:?}");
+}
+
+/// Every file of dashboards, rules and docs.
+fn texts() -> Vec<PathBuf> {
+    let root = paths::workspace();
+    let mut found: Vec<_> = ["README.md", "ARCHITECTURE.md", "SPECIFICATION.md"]
+        .map(|name| root.join(name))
+        .into();
+    let mut directories = vec![
+        root.join("dashboards"),
+        root.join("docs"),
+        root.join("deploy"),
+    ];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|kind| {
+                ["md", "json", "yaml", "tpl"]
+                    .iter()
+                    .any(|known| kind == *known)
+            }) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Names as a query may use them: families, their samples, and what the rules record.
+fn known() -> BTreeSet<String> {
+    let families = reference::families(&paths::workspace()).unwrap();
+    for coming in COMING.lines() {
+        assert!(
+            !families.contains_key(coming),
+            "{coming} has come: take it off the list"
+        );
+    }
+    let coming = COMING.lines().map(str::to_owned);
+    let names = families.into_keys().chain(coming);
+    names
+        .flat_map(|name| {
+            let base = name
+                .trim_end_matches("_total")
+                .trim_end_matches("_info")
+                .to_owned();
+            let samples = ["_bucket", "_count", "_sum"].map(|suffix| format!("{name}{suffix}"));
+            [name, base].into_iter().chain(samples)
+        })
+        .collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')
+        .filter(|word| word.starts_with("reprise_") || word.contains(":reprise_"))
+        .map(|word| word.trim_matches(':'))
+}
+
+#[test]
+fn every_metric_that_is_named_exists() {
+    let known = known();
+    let recorded: BTreeSet<_> = groups()
+        .iter()
+        .filter_map(|rule| rule["record"].as_str().map(str::to_owned))
+        .collect();
+    // A regular expression may end where the names that it stands for go on.
+    let begins =
+        |word: &str| word.ends_with('_') && known.iter().any(|name| name.starts_with(word));
+    let exists = |word: &str| known.contains(word) || recorded.contains(word) || begins(word);
+    let mut unknown = BTreeMap::new();
+    for path in texts() {
+        for word in words(&read(&path)) {
+            if !exists(word) && !NO_FAMILIES.contains(&word) {
+                unknown.insert(word.to_owned(), path.clone());
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "no such metric: {unknown:#?}");
+}
+
+#[test]
+fn links_of_the_docs_lead_somewhere() {
+    let root = paths::workspace();
+    for path in texts()
+        .iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "md"))
+    {
+        for link in read(path).split("](").skip(1) {
+            let target = link.split(')').next().unwrap_or_default();
+            let (target, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if target.contains("://") {
+                continue;
+            }
+            let file = match target {
+                "" => path.clone(),
+                target => path.parent().unwrap_or(&root).join(target),
+            };
+            assert!(file.exists(), "{}: {target}", path.display());
+            let heading = |line: &str| {
+                let words = line
+                    .trim_start_matches('#')
+                    .trim()
+                    .to_lowercase()
+                    .replace(' ', "-");
+                words.replace(['`', ',', '.', '\''], "")
+            };
+            if !anchor.is_empty() {
+                let text = read(&file);
+                let mut headings = text
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .map(heading);
+                assert!(
+                    headings.any(|one| one == anchor),
+                    "{}: #{anchor}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_family_is_on_a_dashboard_or_in_a_rule() {
+    let shown: String = texts()
+        .iter()
+        .filter(|path| {
+            path.components()
+                .any(|part| part.as_os_str() == "dashboards")
+        })
+        .filter(|path| path.extension().is_some_and(|kind| kind != "md"))
+        .map(|path| read(path))
+        .collect();
+    let shown: BTreeSet<_> = words(&shown).collect();
+    let families = reference::families(&paths::workspace()).unwrap();
+    let unused: Vec<_> = families
+        .keys()
+        .filter(|name| !shown.iter().any(|word| word.starts_with(name.as_str())))
+        .collect();
+    assert!(unused.is_empty(), "nobody looks at {unused:?}");
+}
+
+/// Every rule.
+fn groups() -> Vec<Value> {
+    let mut found = Vec::new();
+    for name in rules::FILES {
+        let path = paths::workspace().join("dashboards/rules").join(name);
+        let file: Value = serde_yaml_ng::from_str(&read(&path)).unwrap();
+        for group in file["groups"].as_array().unwrap() {
+            found.extend(group["rules"].as_array().unwrap().iter().cloned());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_alert_says_what_to_do() {
+    let root = paths::workspace();
+    let text = read(&root.join("dashboards/rules/alerts.yaml"));
+    let alerts: Vec<_> = groups()
+        .into_iter()
+        .filter(|rule| rule["alert"].is_string())
+        .collect();
+    assert!(!alerts.is_empty());
+    for rule in &alerts {
+        let name = rule["alert"].as_str().unwrap();
+        let severity = rule["labels"]["severity"].as_str().unwrap_or_default();
+        assert!(
+            ["critical", "warning", "info"].contains(&severity),
+            "{name}: {severity:?}"
+        );
+        let annotations = &rule["annotations"];
+        assert!(
+            annotations["summary"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{name}"
+        );
+        assert!(
+            annotations["description"]
+                .as_str()
+                .is_some_and(|text| text.len() > 80),
+            "{name}"
+        );
+        let runbook = annotations["runbook_url"].as_str().unwrap_or_default();
+        assert_eq!(runbook, format!("docs/runbooks/{name}.md"));
+        let runbook = read(&root.join(runbook));
+        assert!(
+            runbook.starts_with(&format!("# {name}\n")),
+            "{name}: {runbook}"
+        );
+        for heading in ["## What it means", "## Look", "## Do"] {
+            assert!(runbook.contains(heading), "{name} has no {heading:?}");
+        }
+    }
+    // Each waits for a reason.
+    let waits: Vec<_> = text
+        .lines()
+        .filter(|line| line.trim_start().starts_with("for:"))
+        .collect();
+    assert_eq!(waits.len(), alerts.len());
+    for line in waits {
+        assert!(
+            line.split_once(" # ")
+                .is_some_and(|(_, why)| why.len() > 20),
+            "{line}"
+        );
+    }
+    // And every runbook has its alert.
+    let runbooks = fs::read_dir(root.join("docs/runbooks")).unwrap().count();
+    assert_eq!(runbooks, alerts.len());
+}
+
+#[test]
+fn every_alert_is_tested_firing_and_quiet() {
+    let mut fires = BTreeSet::new();
+    let mut quiet = BTreeSet::new();
+    let tests = paths::workspace().join("dashboards/rules/tests");
+    for entry in fs::read_dir(tests).unwrap().flatten() {
+        let file: Value = serde_yaml_ng::from_str(&read(&entry.path())).unwrap();
+        for test in file["tests"].as_array().unwrap() {
+            for case in test["alert_rule_test"].as_array().unwrap() {
+                let name = case["alertname"].as_str().unwrap().to_owned();
+                match case["exp_alerts"].as_array().unwrap().is_empty() {
+                    true => quiet.insert(name),
+                    false => fires.insert(name),
+                };
+            }
+        }
+    }
+    let alerts: BTreeSet<_> = groups()
+        .iter()
+        .filter_map(|rule| rule["alert"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(fires, alerts);
+    assert_eq!(quiet, alerts);
+}
