@@ -85,7 +85,8 @@ pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
     Ok(Some(Packet {
         at,
         end: ctx.len(),
-        seq: u32::from_be(seq),
+        // The beginning of the stream has a number of its own.
+        seq: u32::from_be(seq).wrapping_add(u32::from(flags & SYN != 0)),
         fin: flags & FIN != 0,
         rst: flags & RST != 0,
         syn: flags & SYN != 0,
