@@ -3,6 +3,7 @@
 use std::{env, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
+use xtask::bpf::{self, Kernel};
 
 fn main() -> Result<()> {
     let workspace = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?)
@@ -15,16 +16,19 @@ fn main() -> Result<()> {
         workspace.join("ebpf").display()
     );
     println!("cargo:rerun-if-env-changed=REPRISE_BPF_RUSTC");
-    for object in xtask::bpf::build(&workspace, &out)? {
-        let name = object.file_name().context("object has a name")?;
-        let target = out.join(name).with_extension("bpf.o");
-        fs::copy(&object, &target).with_context(|| {
-            format!(
-                "failed to copy {} to {}",
-                object.display(),
-                target.display()
-            )
-        })?;
+    for kernel in Kernel::ALL {
+        for object in bpf::build(&workspace, &out, kernel)? {
+            let name = object.file_name().context("object has a name")?;
+            let kind = format!("{}.bpf.o", kernel.name());
+            let target = out.join(name).with_extension(kind);
+            fs::copy(&object, &target).with_context(|| {
+                format!(
+                    "failed to copy {} to {}",
+                    object.display(),
+                    target.display()
+                )
+            })?;
+        }
     }
     Ok(())
 }

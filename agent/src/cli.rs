@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::canary::Perch;
+use crate::{
+    canary::Perch,
+    sensors::means::{LibraryData, Transport, Wanted},
+};
 
 /// Observes TLS handshakes and session resumption on this host, without touching the programs that make them.
 #[derive(Debug, Parser)]
@@ -85,9 +88,50 @@ pub struct Counting {
     pub window: u64,
 }
 
+/// Flags of every command that loads programs.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Loading {
+    /// What events reach the agent by.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "REPRISE_TRANSPORT",
+        hide_env_values = true
+    )]
+    pub transport: Transport,
+    /// How programs know which library they run in.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "REPRISE_LIBRARY_DATA",
+        hide_env_values = true
+    )]
+    pub library_data: LibraryData,
+    /// Log in words what the programs in the kernel give up; needs ring buffers.
+    #[arg(long)]
+    pub kernel_log: bool,
+}
+
+impl Loading {
+    /// What was asked for.
+    #[must_use]
+    pub const fn wanted(self) -> Wanted {
+        Wanted {
+            transport: self.transport,
+            library_data: self.library_data,
+            log: self.kernel_log,
+        }
+    }
+}
+
 /// Flags of every command that attaches probes.
 #[derive(Debug, Clone, Args)]
 pub struct Observing {
+    /// Loading.
+    #[command(flatten)]
+    pub loading: Loading,
     /// Leave library files below this path alone; may be given more than once.
     #[arg(long, value_name = "PATH")]
     pub ignore: Vec<PathBuf>,
@@ -185,6 +229,9 @@ pub struct Inspect {
 /// `reprise check`.
 #[derive(Debug, Args)]
 pub struct Check {
+    /// Loading.
+    #[command(flatten)]
+    pub loading: Loading,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     check::{Facts, Report},
-    cli::{Check, Counting, Inspect, Observing, Record, Replay, Run, Watch},
+    cli::{Check, Counting, Inspect, Loading, Observing, Record, Replay, Run, Watch},
     correlate::Bounds,
     hello, host,
     http::{self, WebConfig},
@@ -21,6 +21,7 @@ use crate::{
     pipeline::Pipeline,
     record::{Recorder, Recording},
     replay as replaying,
+    sensors::means::Means,
     stats::{Limits, Thresholds},
     status::Status,
     watch as watching,
@@ -81,12 +82,12 @@ impl From<io::Error> for Failure {
 pub fn run(args: &Run) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
     let web = web_config(args.web_config.as_deref())?;
-    prepare()?;
+    let means = prepare(args.observing.loading)?;
     runtime()?.block_on(async {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
+        let observer = Observer::start(shared.clone(), None, &scope(&args.observing, means))?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
         tasks.spawn(http::serve(listener, shared, web, shutdown.clone()));
@@ -102,7 +103,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
 pub fn watch(args: &Watch) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
     let web = web_config(args.web_config.as_deref())?;
-    prepare()?;
+    let means = prepare(args.observing.loading)?;
     runtime()?.block_on(async {
         let listener = match args.listen {
             Some(address) => Some(bind(address).await?),
@@ -110,7 +111,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         };
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None, &scope(&args.observing))?;
+        let observer = Observer::start(shared.clone(), None, &scope(&args.observing, means))?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
             let serving = http::serve(listener, shared.clone(), web, shutdown.clone());
@@ -139,13 +140,17 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
 /// [`Failure`].
 pub fn record(args: &Record) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
-    prepare()?;
+    let means = prepare(args.observing.loading)?;
     let recorder = Recorder::create(&args.output)
         .map_err(|error| Failure::Usage(format!("--output: {}", crate::chain(&error))))?;
     runtime()?.block_on(async {
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), Some(recorder), &scope(&args.observing))?;
+        let observer = Observer::start(
+            shared.clone(),
+            Some(recorder),
+            &scope(&args.observing, means),
+        )?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
         let limit = async {
@@ -202,7 +207,8 @@ pub fn inspect(args: &Inspect) -> Result<(), Failure> {
 ///
 /// [`Failure::Host`] where something is missing.
 pub fn check(args: &Check) -> Result<(), Failure> {
-    let report = Report::of(&Facts::gather());
+    let facts = Facts::gather(args.loading.wanted());
+    let report = Report::of(&facts.map_err(|unfit| Failure::Usage(unfit.to_string()))?);
     if args.json {
         println!("{}", json(&report)?);
     } else {
@@ -221,8 +227,17 @@ fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(report).map_err(|error| Failure::Runtime(error.to_string()))
 }
 
-fn prepare() -> Result<(), Failure> {
-    host::prepare().map_err(|lack| Failure::Host(lack.tell()))
+/// Checks the host and decides how the programs are loaded.
+fn prepare(loading: Loading) -> Result<Means, Failure> {
+    host::prepare().map_err(|lack| Failure::Host(lack.tell()))?;
+    let settled = loading.wanted().settle();
+    let means = settled.map_err(|unfit| Failure::Usage(unfit.to_string()))?;
+    let (transport, library_data) = (means.transport(), means.library_data());
+    tracing::info!(transport, library_data, "means chosen");
+    if loading.kernel_log && !means.log {
+        tracing::warn!("no log of the programs without ring buffers");
+    }
+    Ok(means)
 }
 
 /// One thread: observation is a few short bursts per second, and one address space for all of it keeps it simple.
@@ -270,10 +285,11 @@ fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     Ok(Pipeline::new(limits, bounds, naming))
 }
 
-fn scope(observing: &Observing) -> Scope {
+fn scope(observing: &Observing, means: Means) -> Scope {
     Scope {
         ignored: observing.ignore.clone(),
         cgroup: observing.cgroup.clone(),
+        means,
         hellos: hello::Limits {
             max_connections: observing.max_hellos as usize,
             max_bytes: observing.max_hello_memory as usize * 1024,

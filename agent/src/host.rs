@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod lockdown;
 pub mod memory_lock;
+pub mod privilege;
 pub mod workloads;
 
 use thiserror::Error;

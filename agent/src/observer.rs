@@ -28,7 +28,7 @@ use crate::{
     plan::{Hook, Plan},
     reasons,
     record::Recorder,
-    sensors::{SensorError, Sensors, now_ns},
+    sensors::{SensorError, Sensors, means::Means, now_ns},
     stats::{Change, Topic},
     status::{self, MAX_LIBRARIES, Reason, Sensor, Status},
     workload::WorkloadEvent,
@@ -72,6 +72,8 @@ pub struct Scope {
     pub ignored: Vec<PathBuf>,
     /// Packets are read of sockets in this cgroup and those below it; of all where there is none.
     pub cgroup: Option<PathBuf>,
+    /// How the programs are loaded.
+    pub means: Means,
     /// Bounds of the `hello` sensor.
     pub hellos: hello::Limits,
 }
@@ -92,7 +94,8 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Starts the sensors and the search for libraries.
+    /// Starts the sensors and the search for libraries. Gives up all rights that going on does not
+    /// take.
     ///
     /// # Errors
     ///
@@ -102,7 +105,8 @@ impl Observer {
         recorder: Option<Recorder<BufWriter<File>>>,
         scope: &Scope,
     ) -> Result<Self, ObserveError> {
-        let sensors = Sensors::start(&mut shared.lock().status, scope.cgroup.as_deref());
+        let cgroup = scope.cgroup.as_deref();
+        let sensors = Sensors::start(scope.means, &mut shared.lock().status, cgroup);
         if sensors.handshake.is_none() {
             let reason = shared
                 .lock()
@@ -112,6 +116,8 @@ impl Observer {
                 .clone();
             return Err(Lack::Sensor(reason.unwrap_or_default()).into());
         }
+        // Before the search begins, which is a thread with rights of its own.
+        host::privilege::give_up_the_rest();
         let (requests, asked) = mpsc::channel();
         let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
         let discovery =
@@ -142,8 +148,8 @@ impl Observer {
         let result = loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => break self.poll(),
-                _ = poll.tick() => if let Err(error) = self.poll() { break Err(error) },
+                () = shutdown.cancelled() => break self.poll(true),
+                _ = poll.tick() => if let Err(error) = self.poll(false) { break Err(error) },
                 Some(found) = self.found.recv() => if let Err(error) = self.found(found) { break Err(error) },
             }
         };
@@ -167,10 +173,11 @@ impl Observer {
         result
     }
 
-    /// Reads what is in the rings.
-    fn poll(&mut self) -> Result<(), ObserveError> {
-        // Taken before reading: whatever happened earlier is in the rings by now.
+    /// Reads what has come; at the `last` time, what would have waited for its turn too.
+    fn poll(&mut self, last: bool) -> Result<(), ObserveError> {
+        // Taken before reading: whatever happened earlier has come by now.
         let now = now_ns();
+        let until = if last { u64::MAX } else { now };
         let sweep = self.swept.elapsed() >= SWEEP;
         let mut observed = self.shared.lock();
         let Observed { pipeline, status } = &mut *observed;
@@ -184,7 +191,7 @@ impl Observer {
             let health = status.sensor_mut(Sensor::Hello);
             let tracker = &mut self.hellos;
             for _ in 0..BATCHES {
-                let more = sensor.ring.drain(|bytes| {
+                let more = sensor.events.drain(until, |bytes| {
                     health.events += 1;
                     if let Ok(Event::Tcp(mark)) = Event::decode(bytes) {
                         marks.push(mark);
@@ -267,10 +274,12 @@ impl Observer {
         for _ in 0..BATCHES {
             let mut more = false;
             if let Some(sensor) = &mut self.sensors.tcp {
-                more |= sensor.ring.drain(|bytes| take(Sensor::Tcp, bytes));
+                more |= sensor.events.drain(until, |bytes| take(Sensor::Tcp, bytes));
             }
             if let Some(sensor) = &mut self.sensors.handshake {
-                more |= sensor.ring.drain(|bytes| take(Sensor::Handshake, bytes));
+                more |= sensor
+                    .events
+                    .drain(until, |bytes| take(Sensor::Handshake, bytes));
             }
             if !more {
                 break;

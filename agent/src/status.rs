@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::reasons::Names;
+use crate::{reasons::Names, sensors::means::Means};
 
 pub use coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered};
 
@@ -112,6 +112,12 @@ pub struct Status {
     pub probes: BTreeMap<(&'static str, Verdict), u64>,
     /// Runs and nanoseconds per program by the kernel's own accounting; empty where `kernel.bpf_stats_enabled` is off.
     pub programs: BTreeMap<String, (u64, u64)>,
+    /// What the programs were loaded with; `None` before they are.
+    #[serde(skip)]
+    pub means: Option<Means>,
+    /// Instructions that the verifier walked, per program; empty where the kernel does not say (before 5.16).
+    #[serde(skip)]
+    pub verified: BTreeMap<String, u32>,
     /// Handshakes open now.
     pub open_handshakes: u64,
     /// Connections in their first flight now, as far as the wire shows.

@@ -21,6 +21,36 @@ pub const TARGET: &str = "bpfel-unknown-none";
 /// The package whose binaries are the objects.
 pub const PACKAGE: &str = "reprise-ebpf";
 
+/// What the objects are built for: each sensor is built once per kind of kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// With ring buffers (5.8 and later).
+    Ring,
+    /// Without: 5.4 is the floor. Runs on later ones as well.
+    Perf,
+}
+
+impl Kernel {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ring, Self::Perf];
+
+    /// How its objects are named: `handshake.ring.bpf.o`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Perf => "perf",
+        }
+    }
+
+    const fn features(self) -> &'static str {
+        match self {
+            Self::Ring => "programs,ring",
+            Self::Perf => "programs",
+        }
+    }
+}
+
 /// Variables of the outer cargo that would change the inner build: its compiler and wrappers, its
 /// flags, its job server (whose descriptors are not inherited), its directories.
 const LEAKS: &[&str] = &[
@@ -72,16 +102,17 @@ const PROFILE: &[(&str, &str)] = &[
     ("CARGO_PROFILE_RELEASE_STRIP", "none"),
 ];
 
-/// Builds all objects and returns their paths, below `out_dir`; the file name is the sensor's.
+/// Builds all objects for one kind of kernel and returns their paths, below `out_dir`; the file name is the sensor's. The next
+/// build overwrites them.
 ///
 /// `workspace` is the directory of the root manifest.
 ///
 /// # Errors
 /// A part of the toolchain is missing, or the build fails: the compiler's whole output is in the
 /// error.
-pub fn build(workspace: &Path, out_dir: &Path) -> Result<Vec<PathBuf>> {
+pub fn build(workspace: &Path, out_dir: &Path, kernel: Kernel) -> Result<Vec<PathBuf>> {
     let toolchain = Toolchain::find()?;
-    let mut cargo = cargo(&toolchain, workspace, &out_dir.join("bpf"), "build");
+    let mut cargo = cargo(&toolchain, workspace, &out_dir.join("bpf"), "build", kernel);
     // Diagnostics go to stderr as text; stdout keeps one JSON line per artifact.
     cargo.arg("--message-format=json-render-diagnostics");
     let output = cargo
@@ -109,12 +140,18 @@ pub fn build(workspace: &Path, out_dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// A cargo command (`build`, `clippy`) on the objects, with the outer cargo's settings removed.
 #[must_use]
-pub fn cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, verb: &str) -> Command {
+pub fn cargo(
+    toolchain: &Toolchain,
+    workspace: &Path,
+    target_dir: &Path,
+    verb: &str,
+    kernel: Kernel,
+) -> Command {
     let mut command = Command::new(&toolchain.cargo);
     command
         .current_dir(workspace)
         .args([verb, "--package", PACKAGE, "--bins"])
-        .args(["--features", "programs", "--release"])
+        .args(["--features", kernel.features(), "--release"])
         .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(target_dir);
     for (key, _) in env::vars_os() {
@@ -151,7 +188,8 @@ fn rustflags() -> String {
 }
 
 /// The path after `"executable":` in a JSON line of cargo, if it is no `null`.
-fn executable(line: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn executable(line: &str) -> Option<PathBuf> {
     let (_, rest) = line.split_once("\"executable\":\"")?;
     let mut path = String::new();
     let mut chars = rest.chars();

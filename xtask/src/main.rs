@@ -12,6 +12,7 @@ mod process;
 mod setup;
 mod steps;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Verb {
     Test(test::Args),
     /// Set up, build, start servers and clients, and watch them
     Demo(demo::Args),
+    /// Boot other kernels, and run the agent and tests of the suite on each
+    Vm(vm::Args),
     /// Write the dashboards, the rules' Kubernetes objects and the metrics reference
     Generate,
     /// Measure what the agent costs, and write it to SPECIFICATION.md
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(setup::Purpose::Build),
         Verb::Test(args) => return test::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Vm(args) => vm::run(&args),
         Verb::Generate => generate::run(),
         Verb::Bench(args) => bench::run(&args),
     };

@@ -28,6 +28,11 @@ pub(crate) enum Purpose {
     Test,
 }
 
+/// What `cargo xtask vm` needs besides.
+pub(crate) fn vm_packages(log: &Log) -> Result<()> {
+    step("packages", || packages::ensure(log, packages::VM))
+}
+
 /// Runs all steps.
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     paths::need_root("setup")?;

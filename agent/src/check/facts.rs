@@ -18,7 +18,12 @@ use crate::{
         lockdown::Lockdown,
         memory_lock::MemoryLock,
     },
-    sensors::{self, features::Features, tracefs},
+    sensors::{
+        self,
+        features::Features,
+        means::{Means, Unfit, Wanted},
+        tracefs,
+    },
     status::{Sensor, Status},
 };
 
@@ -43,6 +48,10 @@ pub struct Facts {
     pub paranoid: Option<i32>,
     /// What BPF can do.
     pub features: Features,
+    /// What the flags ask for.
+    pub wanted: Wanted,
+    /// What is used.
+    pub means: Means,
     /// Whether the kernel has a uprobe PMU, and so probes that need no entry in tracefs.
     pub uprobe_pmu: bool,
     /// Whether the kernel describes its types.
@@ -68,19 +77,25 @@ pub struct Trial {
     pub canary: Vec<(Perch, Effect)>,
     /// Whether each sensor starts here, per [`Sensor::ALL`].
     pub sensors: Vec<(Sensor, Result<(), String>)>,
+    /// The program of which the verifier walked the most instructions, and how many; `None` where the kernel does not say.
+    pub most_verified: Option<(String, u32)>,
 }
 
 impl Facts {
     /// Asks. Call before any thread is started: it may mount tracefs for this process alone.
-    #[must_use]
-    pub fn gather() -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`Unfit`].
+    pub fn gather(wanted: Wanted) -> Result<Self, Unfit> {
         let memory_lock = MemoryLock::lift();
+        let means = wanted.settle()?;
         let permitted = host::permitted();
         let tracefs = tracefs::ensure()
             .map(PathBuf::from)
             .map_err(|error| crate::chain(&error));
-        let trial = permitted.is_ok().then(Trial::run);
-        Self {
+        let trial = permitted.is_ok().then(|| Trial::run(means));
+        Ok(Self {
             release: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
             machine: std::env::consts::ARCH,
             rights: Rights::own().ok(),
@@ -90,6 +105,8 @@ impl Facts {
             memory_lock,
             paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
             features: Features::probe(),
+            wanted,
+            means,
             uprobe_pmu: fs::exists("/sys/bus/event_source/devices/uprobe/type").unwrap_or(false),
             btf: fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false),
             statistics: number("/proc/sys/kernel/bpf_stats_enabled").map(|value| value == 1),
@@ -104,17 +121,21 @@ impl Facts {
             cgroup: Cgroup::own(),
             map_files: map_files().map_err(|error| error.to_string()),
             trial,
-        }
+        })
     }
 }
 
 impl Trial {
-    fn run() -> Self {
+    fn run(means: Means) -> Self {
         // What fails is told as a fact; a log beside it would tell it twice.
         let _quiet = tracing::subscriber::set_default(NoSubscriber::new());
+        let canary = Canary::send(&Perch::ALL).effects;
+        let status = sensors::rehearse(means);
+        let most_verified = status.verified.iter().max_by_key(|(_, count)| **count);
         Self {
-            canary: Canary::send(&Perch::ALL).effects,
-            sensors: outcomes(&sensors::rehearse()),
+            canary,
+            sensors: outcomes(&status),
+            most_verified: most_verified.map(|(name, count)| (name.clone(), *count)),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Lines about the kernel: which one, and what its BPF can do.
 
 use super::{Facts, Item};
-use crate::sensors::features::Answer;
+use crate::sensors::{
+    features::Answer,
+    means::{LibraryData, Transport},
+};
 
-const REMEDY_RING: &str = "a kernel of 5.8 or later, or one with ring buffers ported back";
-const REMEDY_COOKIE: &str = "a kernel of 5.15 or later, or one with attach cookies ported back";
 const REMEDY_BPF: &str =
     "a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_UPROBE_EVENTS";
 const REMEDY_CGROUP: &str = "a kernel with CONFIG_CGROUP_BPF";
@@ -22,10 +23,10 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
             Item::missing(name, "no programs for tracepoints", REMEDY_BPF)
         }),
         feature("bpf_ring_buffer", &features.ring_buffer, has, |name| {
-            Item::missing(name, "no ring buffer", REMEDY_RING)
+            Item::ok(name, "no; perf event arrays are used")
         }),
         feature("bpf_attach_cookie", &features.attach_cookie, has, |name| {
-            Item::missing(name, "libraries cannot be told apart", REMEDY_COOKIE)
+            Item::ok(name, "no; each library has copies of the programs")
         }),
         feature("bpf_perf_link", &features.perf_link, has, |name| {
             Item::ok(name, "no; the older way to attach is used")
@@ -49,6 +50,21 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
                 Item::degraded(name, found, "a kernel of 5.2 or later")
             },
         ),
+        Item::ok(
+            "transport",
+            chosen(
+                facts.means.transport(),
+                facts.wanted.transport != Transport::Auto,
+            ),
+        ),
+        Item::ok(
+            "library_data",
+            chosen(
+                facts.means.library_data(),
+                facts.wanted.library_data != LibraryData::Auto,
+            ),
+        ),
+        verified(facts),
         match facts.statistics {
             Some(true) => Item::ok(
                 "bpf_statistics",
@@ -69,6 +85,28 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
             false => Item::ok("uprobe_pmu", "none; uprobes are made through tracefs"),
         },
     ]
+}
+
+fn chosen(means: &str, by_flag: bool) -> String {
+    match by_flag {
+        true => format!("{means}, as the flag asks"),
+        false => means.to_owned(),
+    }
+}
+
+/// The verifier gives up at a million (`BPF_COMPLEXITY_LIMIT_INSNS`, include/linux/bpf.h, 5.2).
+fn verified(facts: &Facts) -> Item {
+    let name = "bpf_verified_instructions";
+    match facts
+        .trial
+        .as_ref()
+        .and_then(|trial| trial.most_verified.as_ref())
+    {
+        Some((program, count)) => {
+            Item::ok(name, format!("at most {count} of 1000000, by {program}"))
+        }
+        None => Item::not_applicable(name, "not told (before 5.16), or not tried"),
+    }
 }
 
 fn machine(facts: &Facts) -> Item {

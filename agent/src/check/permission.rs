@@ -9,6 +9,7 @@ use crate::{
         memory_lock::MemoryLock,
     },
     sensors::features::Answer,
+    status::Sensor,
 };
 
 pub(super) fn items(facts: &Facts) -> Vec<Item> {
@@ -18,6 +19,7 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
         admin(facts),
         needed(facts, Capability::SysPtrace, PTRACE),
         needed(facts, Capability::DacReadSearch, DAC),
+        net_admin(facts),
         resource(facts),
         contained(facts, Capability::Bpf),
         contained(facts, Capability::Perfmon),
@@ -93,6 +95,29 @@ fn needed(facts: &Facts, capability: Capability, without: &str) -> Item {
     }
     let remedy = format!("grant {}", capability.name());
     Item::degraded(name, without, &remedy)
+}
+
+/// `bpf_prog_attach_check_attach_type` (kernel/bpf/syscall.c) asks for it alone; since 6.9 (`bpf_token_capable`) CAP_SYS_ADMIN
+/// includes it.
+fn net_admin(facts: &Facts) -> Item {
+    let name = name(Capability::NetAdmin);
+    let mut sensors = facts.trial.iter().flat_map(|trial| &trial.sensors);
+    let reads_packets =
+        sensors.any(|(sensor, started)| *sensor == Sensor::Hello && started.is_ok());
+    if has(facts, Capability::NetAdmin) {
+        Item::ok(
+            name,
+            "there: reads packets before 6.9; given up after the start",
+        )
+    } else if reads_packets || facts.trial.is_none() {
+        Item::not_applicable(
+            name,
+            "not there: only kernels before 6.9 ask for it, to read packets",
+        )
+    } else {
+        let found = "not there, and the hello sensor does not start: kernels before 6.9 ask for it";
+        Item::degraded(name, found, "grant CAP_NET_ADMIN on kernels before 6.9")
+    }
 }
 
 fn resource(facts: &Facts) -> Item {

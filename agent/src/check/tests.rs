@@ -7,7 +7,10 @@ use crate::{
         lockdown::Lockdown,
         memory_lock::MemoryLock,
     },
-    sensors::features::{Answer, Features},
+    sensors::{
+        features::{Answer, Features},
+        means::{LibraryData, Means, Transport, Wanted},
+    },
     status::Sensor,
 };
 
@@ -26,6 +29,12 @@ fn good() -> Facts {
         memory_lock: MemoryLock(None),
         paranoid: Some(2),
         features: features(&Answer::Yes),
+        wanted: Wanted::default(),
+        means: Means {
+            ring: true,
+            cookies: true,
+            log: false,
+        },
         uprobe_pmu: true,
         btf: true,
         statistics: Some(true),
@@ -39,6 +48,7 @@ fn good() -> Facts {
         trial: Some(Trial {
             canary: Perch::ALL.map(|perch| (perch, Effect::Harmless)).to_vec(),
             sensors: Sensor::ALL.map(|sensor| (sensor, Ok(()))).to_vec(),
+            most_verified: Some(("hello_in".to_owned(), 4_321)),
         }),
     }
 }
@@ -71,6 +81,15 @@ fn lesser() -> Facts {
     facts.memory_lock = MemoryLock(Some(65_536));
     facts.features.charged_to_cgroup = Answer::No;
     facts.features.perf_link = Answer::No;
+    facts.features.ring_buffer = Answer::No;
+    facts.features.attach_cookie = Answer::No;
+    facts.means = Means {
+        ring: false,
+        cookies: false,
+        log: false,
+    };
+    facts.wanted.transport = Transport::Perf;
+    facts.wanted.library_data = LibraryData::Copy;
     facts.features.probe_read_user = Answer::No;
     facts.features.cgroup_skb = Answer::No;
     facts.features.socket_storage = Answer::No;
@@ -79,6 +98,7 @@ fn lesser() -> Facts {
     facts.cgroup = Cgroup::Missing;
     facts.map_files = Err("Operation not permitted".to_owned());
     let trial = facts.trial.as_mut().unwrap();
+    trial.most_verified = None;
     trial.canary[2].1 = Effect::Untold("the process did not end in time".to_owned());
     trial.canary[3].1 = Effect::Harmful(Harm::Killed(31));
     trial.sensors[1].1 = Err("usable tracepoint".to_owned());
@@ -161,15 +181,9 @@ fn every_host_has_the_same_items_and_what_is_wrong_has_a_remedy() {
 #[test]
 fn one_thing_missing_is_enough() {
     type Break = fn(&mut Facts);
-    let breaks: [(&str, Break); 11] = [
+    let breaks: [(&str, Break); 9] = [
         ("bpf", |facts| facts.features.bpf = Answer::No),
         ("bpf_uprobe", |facts| facts.features.uprobe = Answer::No),
-        ("bpf_ring_buffer", |facts| {
-            facts.features.ring_buffer = Answer::No;
-        }),
-        ("bpf_attach_cookie", |facts| {
-            facts.features.attach_cookie = Answer::No;
-        }),
         ("user_namespace", |facts| facts.user_namespace = Place::Own),
         ("cap_sys_admin", |facts| facts.rights = None),
         ("lockdown", |facts| {
@@ -205,4 +219,16 @@ fn harm_of_return_probes_stops_nothing() {
         canary.found,
         "return probes: harmful: the process was killed by SIGSYS; not used"
     );
+}
+
+#[test]
+fn only_where_packets_are_refused_another_capability_is_asked_for() {
+    let verdict = |facts: &Facts| item(&Report::of(facts), "cap_net_admin").verdict;
+    let mut facts = good();
+    assert_eq!(verdict(&facts), Verdict::Ok);
+    facts.rights.as_mut().unwrap().effective &= !(1 << 12);
+    assert_eq!(verdict(&facts), Verdict::NotApplicable);
+    facts.trial.as_mut().unwrap().sensors[2].1 = Err("not permitted".to_owned());
+    assert_eq!(verdict(&facts), Verdict::Degraded);
+    assert!(Report::of(&facts).ready);
 }

@@ -10,6 +10,8 @@ use procfs::process::Process;
 pub enum Capability {
     /// Opens other users' library files.
     DacReadSearch = 2,
+    /// Attaches the programs that see packets, before 6.9.
+    NetAdmin = 12,
     /// Reads what other users' processes map.
     SysPtrace = 19,
     /// BPF, perf events, uprobes, mounts.
@@ -28,6 +30,7 @@ impl Capability {
     pub const fn name(self) -> &'static str {
         match self {
             Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
+            Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysResource => "CAP_SYS_RESOURCE",

@@ -9,6 +9,7 @@ use crate::{
     correlate::{Cause, Mechanism, Resumption},
     diagnose::Reason,
     observed::Observed,
+    sensors::means::Means,
     status::{self, Library, Sensor, Status, Uncovered},
 };
 
@@ -110,6 +111,12 @@ pub(super) struct AgentStatus {
     sensors: BTreeMap<&'static str, status::Health>,
     libraries_observed: usize,
     open_handshakes: u64,
+    /// What events reach the agent by.
+    transport: Option<&'static str>,
+    /// How programs know which library they run in.
+    library_data: Option<&'static str>,
+    /// Instructions that the kernel's verifier walked, by program; empty before 5.16.
+    verified_instructions: BTreeMap<String, u32>,
 }
 
 pub(super) fn status(observed: &Observed) -> AgentStatus {
@@ -129,6 +136,9 @@ pub(super) fn status(observed: &Observed) -> AgentStatus {
             .filter(|library| library.observed)
             .count(),
         open_handshakes: status.open_handshakes,
+        transport: status.means.map(Means::transport),
+        library_data: status.means.map(Means::library_data),
+        verified_instructions: status.verified.clone(),
     }
 }
 

@@ -14,10 +14,15 @@ use aya::{
 use procfs::process::{MMPermissions, Process};
 use reprise_ebpf::canary;
 
-use super::{SensorError, program, refused, take_map};
+use super::{
+    SensorError,
+    object::{Object, object},
+    program, refused, take_map,
+};
 use crate::canary::Perch;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/canary.bpf.o"));
+/// It sends nothing: the one for older kernels runs on all.
+static OBJECT: Object = object!("canary");
 
 /// The loaded object; dropping it detaches.
 pub struct Probes {
@@ -31,7 +36,7 @@ impl Probes {
     /// [`SensorError`] where the kernel refuses the object.
     pub fn load() -> Result<Self, SensorError> {
         let mut ebpf = EbpfLoader::new()
-            .load(OBJECT)
+            .load(OBJECT.perf)
             .map_err(|source| SensorError::Load(Box::new(source)))?;
         let hits = take_map(&mut ebpf, "CN_HITS")?;
         Ok(Self { hits, ebpf })

@@ -13,7 +13,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray},
     programs::{
         UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
 use reprise_ebpf::{
@@ -26,7 +26,15 @@ use reprise_ebpf::{
 use zerocopy::IntoBytes as _;
 
 use super::{
-    SensorError, attach_tracepoint, lost, now_ns, program, refused, ring::Ring, take_map,
+    SensorError, attach_tracepoint,
+    copies::{Copies, Made},
+    events::Events,
+    lost,
+    means::Means,
+    now_ns,
+    object::{Object, object},
+    program, refused, take_map,
+    told::Told,
     tracepoint::Tracepoint,
 };
 use crate::{
@@ -40,7 +48,9 @@ const OPENSSL_WANTS: u32 = 0b1_1111 << 4;
 /// 11 `PENDING_SESSION` to 20 `HANDSHAKE_HINTS_READY`.
 const BORINGSSL_WANTS: u32 = 1 << 4 | 0b111 << 7 | 0x3ff << 11;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/handshake.bpf.o"));
+static OBJECT: Object = object!("handshake");
+/// Room for events where each CPU has its own, bytes.
+const BUDGET: usize = 16 << 20;
 
 const RECEIVE: Tracepoint = Tracepoint {
     event: "tcp/tcp_rcv_space_adjust",
@@ -86,13 +96,13 @@ impl AsArray for Open {
 /// Probes of one library.
 struct Attached {
     place: u32,
-    links: Vec<(&'static str, UProbeLinkId)>,
+    links: Vec<(&'static str, UProbeLink)>,
 }
 
 /// See the module.
 pub struct HandshakeSensor {
     /// Its events.
-    pub ring: Ring,
+    pub events: Events,
     lost: PerCpuArray<MapData, u64>,
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
@@ -103,17 +113,22 @@ pub struct HandshakeSensor {
     /// Places in [`Self::layouts`] that are free, longest first: what is open of an earlier library ends before its place has
     /// another.
     free: VecDeque<u32>,
+    /// Where attach points have no cookies.
+    copies: Option<Copies>,
+    /// What the programs say in words.
+    pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl HandshakeSensor {
-    pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
+    pub(super) fn start(means: Means, status: &mut Status) -> Result<Self, SensorError> {
         let receive = RECEIVE.layout()?;
         let state = SET_STATE.layout()?;
         let send = SEND.layout();
         let exec = EXEC.layout()?;
         let mut loader = EbpfLoader::new();
+        Told::prepare(&mut loader, means);
         if let Ok(send) = &send {
             loader.override_global("SEND", send.as_bytes(), true);
         }
@@ -121,8 +136,16 @@ impl HandshakeSensor {
             .override_global("RECEIVE", receive.as_bytes(), true)
             .override_global("SET_STATE", state.as_bytes(), true)
             .override_global("PROCESS_EXEC", exec.as_bytes(), true)
-            .load(OBJECT)
+            .override_global("HAS_COOKIES", &u32::from(means.cookies), means.ring)
+            .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
+        // Before any map is taken out of the object: the copies need all of them.
+        let copies = match means.cookies {
+            true => None,
+            false => Some(Copies::of(OBJECT.fit(means), means, &ebpf)?),
+        };
+        // Before anything is attached: what is sent to a buffer that is not open is lost.
+        let events = Events::take(&mut ebpf, "HS_EVENTS", means, BUDGET)?;
         for probe in [
             "hs_exit",
             "hs_error",
@@ -147,13 +170,15 @@ impl HandshakeSensor {
             Err(_) => status.probe("hs_send", Verdict::Unsupported),
         }
         Ok(Self {
-            ring: Ring::new(take_map(&mut ebpf, "HS_EVENTS")?),
+            told: Told::listen(&mut ebpf, means)?,
+            events,
             lost: take_map(&mut ebpf, "HS_LOST")?,
             lost_before: 0,
             layouts: take_map(&mut ebpf, "HS_LAYOUTS")?,
             open: take_map(&mut ebpf, "HS_OPEN")?,
             libraries: BTreeMap::new(),
             free: (0..MAX_LIBRARIES).collect(),
+            copies,
             ebpf,
         })
     }
@@ -182,25 +207,25 @@ impl HandshakeSensor {
                 source: Box::new(source),
             })?;
         let mut links = Vec::new();
+        let mut made = self.copies.as_ref().map(Made::new);
         for (probe, file, point, cookie) in points(place, plan, ssl, crypto) {
-            let attach_point = UProbeAttachPoint {
-                location: UProbeAttachLocation::AbsoluteOffset(point.offset),
-                cookie: Some(cookie),
+            let location = UProbeAttachLocation::AbsoluteOffset(point.offset);
+            let attached = match &mut made {
+                Some(made) => made
+                    .program(probe, cookie)
+                    .and_then(|program| attach(probe, program, location, None, file)),
+                None => program::<&mut UProbe>(&mut self.ebpf, probe)
+                    .and_then(|program| attach(probe, program, location, Some(cookie), file)),
             };
-            let attached = program::<&mut UProbe>(&mut self.ebpf, probe)?.attach(
-                attach_point,
-                by_descriptor(file),
-                UProbeScope::AllProcesses,
-            );
             match attached {
                 Ok(link) => {
                     status.probe(probe, Verdict::Attached);
                     links.push((probe, link));
                 }
-                Err(source) => {
+                Err(error) => {
                     status.probe(probe, Verdict::Broken);
-                    self.let_go(links, status);
-                    return Err(refused(probe, source));
+                    let_go(links, status);
+                    return Err(error);
                 }
             }
         }
@@ -212,31 +237,8 @@ impl HandshakeSensor {
     /// Detaches a library; nothing where it is not attached.
     pub fn detach(&mut self, key: u64, status: &mut Status) {
         if let Some(Attached { place, links }) = self.libraries.remove(&key) {
-            self.let_go(links, status);
+            let_go(links, status);
             self.free.push_back(place);
-        }
-    }
-
-    /// Closes links on a thread of its own: the kernel takes a tenth of a second for each, in which nobody would read the ring.
-    fn let_go(&mut self, links: Vec<(&'static str, UProbeLinkId)>, status: &mut Status) {
-        let mut taken = Vec::new();
-        for (probe, link) in links {
-            status.detached(probe);
-            match program::<&mut UProbe>(&mut self.ebpf, probe).and_then(|program| {
-                program
-                    .take_link(link)
-                    .map_err(|source| refused(probe, source))
-            }) {
-                Ok(link) => taken.push(link),
-                Err(error) => {
-                    tracing::warn!(probe, reason = crate::chain(&error), "probe not detached");
-                }
-            }
-        }
-        let closing = thread::Builder::new().name("detach".to_owned());
-        // Where no thread can be had the links were dropped with the closure: detached all the same.
-        if let Err(error) = closing.spawn(move || drop(taken)) {
-            tracing::warn!(reason = %error, "detached without a thread");
         }
     }
 
@@ -283,6 +285,33 @@ impl HandshakeSensor {
             }
         }
         count
+    }
+}
+
+/// Puts one probe into a file.
+fn attach(
+    probe: &'static str,
+    program: &mut UProbe,
+    location: UProbeAttachLocation<'_>,
+    cookie: Option<u64>,
+    file: &File,
+) -> Result<UProbeLink, SensorError> {
+    let point = UProbeAttachPoint { location, cookie };
+    program
+        .attach(point, by_descriptor(file), UProbeScope::AllProcesses)
+        .and_then(|link| program.take_link(link))
+        .map_err(|source| refused(probe, source))
+}
+
+/// Closes links on a thread of its own: the kernel takes a tenth of a second for each, in which nobody would read events.
+fn let_go(links: Vec<(&'static str, UProbeLink)>, status: &mut Status) {
+    for (probe, _) in &links {
+        status.detached(probe);
+    }
+    let closing = thread::Builder::new().name("detach".to_owned());
+    // Where no thread can be had the links were dropped with the closure: detached all the same.
+    if let Err(error) = closing.spawn(move || drop(links)) {
+        tracing::warn!(reason = %error, "detached without a thread");
     }
 }
 

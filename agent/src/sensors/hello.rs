@@ -9,10 +9,20 @@ use aya::{
     util::KernelVersion,
 };
 
-use super::{SensorError, cgroup, lost, program, refused, ring::Ring, take_map};
+use super::{
+    SensorError, cgroup,
+    events::Events,
+    lost,
+    means::Means,
+    object::{Object, object},
+    program, refused, take_map,
+    told::Told,
+};
 use crate::status::{Status, Verdict};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hello.bpf.o"));
+static OBJECT: Object = object!("hello");
+/// Room for events where each CPU has its own, bytes.
+const BUDGET: usize = 32 << 20;
 
 /// The first kernel with links for cgroup programs.
 const LINKS: KernelVersion = KernelVersion::new(5, 7, 0);
@@ -26,26 +36,36 @@ const PROBES: [(&str, CgroupSkbAttachType); 2] = [
 /// See the module.
 pub struct HelloSensor {
     /// Its events.
-    pub ring: Ring,
+    pub events: Events,
     lost: PerCpuArray<MapData, u64>,
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
+    /// What the programs say in words.
+    pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl HelloSensor {
-    pub(super) fn start(status: &mut Status, cgroup: Option<&Path>) -> Result<Self, SensorError> {
+    pub(super) fn start(
+        means: Means,
+        status: &mut Status,
+        cgroup: Option<&Path>,
+    ) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
         let started = cgroup.map_err(SensorError::Cgroup).and_then(|cgroup| {
-            let mut ebpf = EbpfLoader::new()
-                .load(OBJECT)
+            let mut loader = EbpfLoader::new();
+            Told::prepare(&mut loader, means);
+            let mut ebpf = loader
+                .load(OBJECT.fit(means))
                 .map_err(|source| SensorError::Load(Box::new(source)))?;
             for (probe, _) in PROBES {
                 program::<&mut CgroupSkb>(&mut ebpf, probe)?
                     .load()
                     .map_err(|source| refused(probe, source))?;
             }
+            // Before anything is attached: what is sent to a buffer that is not open is lost.
+            let events = Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?;
             // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
             let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
             let mode = if links {
@@ -59,7 +79,8 @@ impl HelloSensor {
                     .map_err(|source| refused(probe, source))?;
             }
             Ok(Self {
-                ring: Ring::new(take_map(&mut ebpf, "HELLO_EVENTS")?),
+                told: Told::listen(&mut ebpf, means)?,
+                events,
                 lost: take_map(&mut ebpf, "HELLO_LOST")?,
                 lost_before: 0,
                 ebpf,

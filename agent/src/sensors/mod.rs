@@ -1,13 +1,18 @@
 //! The only room that talks to aya and the kernel: loads the BPF objects, attaches them, reads their rings. Each sensor fails
 //! alone and says so in [`Status`].
 
+mod aside;
 pub mod canary;
 mod cgroup;
+mod copies;
+pub mod events;
 pub mod features;
 pub mod handshake;
 pub mod hello;
-pub mod ring;
+pub mod means;
+mod object;
 pub mod tcp;
+mod told;
 pub mod tracefs;
 pub mod tracepoint;
 
@@ -15,14 +20,15 @@ use std::{fs, io, path::Path};
 
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuArray},
-    programs::{ProgramError, TracePoint},
+    maps::{MapData, MapError, PerCpuArray, perf::PerfBufferError},
+    programs::{Program, ProgramError, TracePoint},
 };
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use self::{
-    handshake::HandshakeSensor, hello::HelloSensor, tcp::TcpSensor, tracepoint::Tracepoint,
+    handshake::HandshakeSensor, hello::HelloSensor, means::Means, tcp::TcpSensor,
+    tracepoint::Tracepoint,
 };
 use crate::{
     canary::{Ahead, Effect, Perch},
@@ -59,6 +65,20 @@ pub enum SensorError {
         /// Why.
         source: Box<MapError>,
     },
+    /// The buffers of the CPUs could not be opened.
+    #[error("failed to open the buffers of {map}")]
+    Buffers {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        source: PerfBufferError,
+    },
+    /// Copies of the programs could not be given the maps of the first.
+    #[error("failed to share maps through a BPF file system")]
+    Shelf(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What the programs say could not be listened to.
+    #[error("failed to read the log of the programs")]
+    Log(#[source] aya_log::Error),
     /// The object has no such program or map: it was built from other sources.
     #[error("the BPF object has no {0}")]
     Missing(&'static str),
@@ -107,20 +127,49 @@ pub struct Sensors {
 impl Sensors {
     /// Loads and attaches all that works here; `status` says what does not, and why.
     /// Packets are read of the sockets in `cgroup` and below, of all where there is none.
-    pub fn start(status: &mut Status, cgroup: Option<&Path>) -> Self {
+    pub fn start(means: Means, status: &mut Status, cgroup: Option<&Path>) -> Self {
+        status.means = Some(means);
         let ahead = Ahead::send();
-        let handshake = HandshakeSensor::start(status)
+        let handshake = HandshakeSensor::start(means, status)
             .and_then(|sensor| cleared(ahead.effects()).map(|()| sensor));
         let handshake = settle(Sensor::Handshake, handshake, status);
-        let tcp = TcpSensor::start(status);
+        let tcp = TcpSensor::start(means, status);
         let tcp = settle(Sensor::Tcp, tcp, status);
-        let hello = HelloSensor::start(status, cgroup);
+        let hello = HelloSensor::start(means, status, cgroup);
         let hello = settle(Sensor::Hello, hello, status);
-        Self {
+        let sensors = Self {
             handshake,
             tcp,
             hello,
+        };
+        for (name, program) in sensors.programs() {
+            let verified = program.info().ok();
+            if let Some(count) = verified.and_then(|info| info.verified_instruction_count()) {
+                status.verified.insert(name.to_owned(), count);
+            }
         }
+        sensors
+    }
+
+    /// Passes on what the programs say in words.
+    fn pass_on(&mut self) {
+        let told = [
+            self.handshake.as_mut().map(|sensor| &mut sensor.told),
+            self.tcp.as_mut().map(|sensor| &mut sensor.told),
+            self.hello.as_mut().map(|sensor| &mut sensor.told),
+        ];
+        for told in told.into_iter().flatten() {
+            told.pass_on();
+        }
+    }
+
+    fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
+        let objects = [
+            self.handshake.as_ref().map(HandshakeSensor::object),
+            self.tcp.as_ref().map(TcpSensor::object),
+            self.hello.as_ref().map(HelloSensor::object),
+        ];
+        objects.into_iter().flatten().flat_map(Ebpf::programs)
     }
 
     /// Brings loss counters and the kernel's accounting up to date. What user space did not understand is counted on top by its
@@ -128,18 +177,14 @@ impl Sensors {
     pub fn account(&mut self, status: &mut Status) {
         let enabled = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled");
         if enabled.is_ok_and(|value| value.trim() == "1") {
-            let objects = [
-                self.handshake.as_ref().map(HandshakeSensor::object),
-                self.tcp.as_ref().map(TcpSensor::object),
-                self.hello.as_ref().map(HelloSensor::object),
-            ];
-            for (name, program) in objects.into_iter().flatten().flat_map(Ebpf::programs) {
+            for (name, program) in self.programs() {
                 if let Ok(info) = program.info() {
                     let runs = (info.run_count(), info.run_time().as_nanos() as u64);
                     status.programs.insert(name.to_owned(), runs);
                 }
             }
         }
+        self.pass_on();
         let mut note = |sensor: Sensor, total: u64, seen: &mut u64| {
             status.sensor_mut(sensor).lost += total.saturating_sub(*seen);
             *seen = total.max(*seen);
@@ -165,9 +210,9 @@ pub fn tracepoints() -> impl Iterator<Item = (Sensor, Tracepoint)> {
 
 /// Starts what works here and stops it at once: what became of it.
 #[must_use]
-pub fn rehearse() -> Status {
+pub fn rehearse(means: Means) -> Status {
     let mut status = Status::default();
-    drop(Sensors::start(&mut status, None));
+    drop(Sensors::start(means, &mut status, None));
     status
 }
 
@@ -254,7 +299,7 @@ fn refused(probe: &'static str, source: ProgramError) -> SensorError {
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<T, SensorError>
 where
-    T: TryFrom<&'a mut aya::programs::Program>,
+    T: TryFrom<&'a mut Program>,
 {
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())

@@ -6,10 +6,21 @@ use aya::{
 };
 use zerocopy::IntoBytes as _;
 
-use super::{SensorError, attach_tracepoint, lost, ring::Ring, take_map, tracepoint::Tracepoint};
+use super::{
+    SensorError, attach_tracepoint,
+    events::Events,
+    lost,
+    means::Means,
+    object::{Object, object},
+    take_map,
+    told::Told,
+    tracepoint::Tracepoint,
+};
 use crate::status::{Status, Verdict};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcp.bpf.o"));
+static OBJECT: Object = object!("tcp");
+/// Room for events where each CPU has its own, bytes.
+const BUDGET: usize = 1 << 20;
 
 /// Program, its layout's name in the object, tracepoint; each works without the others.
 pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
@@ -54,16 +65,18 @@ pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
 /// See the module.
 pub struct TcpSensor {
     /// Its events.
-    pub ring: Ring,
+    pub events: Events,
     lost: PerCpuArray<MapData, u64>,
     /// Part of [`Self::lost`] that is in the status already.
     pub(super) lost_before: u64,
+    /// What the programs say in words.
+    pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl TcpSensor {
-    pub(super) fn start(status: &mut Status) -> Result<Self, SensorError> {
+    pub(super) fn start(means: Means, status: &mut Status) -> Result<Self, SensorError> {
         let mut usable = Vec::new();
         for (probe, global, tracepoint) in PROBES {
             match tracepoint.layout() {
@@ -79,12 +92,15 @@ impl TcpSensor {
             }
         }
         let mut loader = EbpfLoader::new();
+        Told::prepare(&mut loader, means);
         for (_, global, _, layout) in &usable {
             loader.override_global(global, layout.as_bytes(), true);
         }
         let mut ebpf = loader
-            .load(OBJECT)
+            .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
+        // Before anything is attached: what is sent to a buffer that is not open is lost.
+        let events = Events::take(&mut ebpf, "TCP_EVENTS", means, BUDGET)?;
         let mut first = None;
         let mut attached = 0;
         for (probe, _, event, _) in &usable {
@@ -101,7 +117,8 @@ impl TcpSensor {
             return Err(first.unwrap_or(SensorError::Missing("usable tracepoint")));
         }
         Ok(Self {
-            ring: Ring::new(take_map(&mut ebpf, "TCP_EVENTS")?),
+            told: Told::listen(&mut ebpf, means)?,
+            events,
             lost: take_map(&mut ebpf, "TCP_LOST")?,
             lost_before: 0,
             ebpf,

@@ -14,14 +14,14 @@ mod kernel;
 
 use aya_ebpf::{
     macros::{map, tracepoint},
-    maps::{PerCpuArray, RingBuf},
+    maps::PerCpuArray,
     programs::TracePointContext,
 };
-use kernel::{Fault, NO_WAKEUP, record};
+use kernel::{Fault, events::Events, record};
 use reprise_ebpf::{Header, TracepointLayout, handshake::lost, tcp};
 
 #[map]
-static TCP_EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+static TCP_EVENTS: Events = Events::with_byte_size(256 * 1024);
 #[map]
 static TCP_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
 
@@ -37,25 +37,25 @@ static RESET_TX: TracepointLayout = TracepointLayout::EMPTY;
 /// `tcp:tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb[, int err])`, include/trace/events/tcp.h.
 #[tracepoint]
 pub fn tcp_retransmit(ctx: TracePointContext) -> u32 {
-    finish(emit(&ctx, &RETRANSMIT, tcp::RETRANSMIT))
+    finish(&ctx, emit(&ctx, &RETRANSMIT, tcp::RETRANSMIT))
 }
 
 /// `tcp:tcp_retransmit_synack(const struct sock *sk, const struct request_sock *req)`; `sk` is the listener.
 #[tracepoint]
 pub fn tcp_synack(ctx: TracePointContext) -> u32 {
-    finish(emit(&ctx, &SYNACK, tcp::RETRANSMIT_SYNACK))
+    finish(&ctx, emit(&ctx, &SYNACK, tcp::RETRANSMIT_SYNACK))
 }
 
 /// `tcp:tcp_receive_reset(struct sock *sk)`.
 #[tracepoint]
 pub fn tcp_reset_rx(ctx: TracePointContext) -> u32 {
-    finish(emit(&ctx, &RESET_RX, tcp::RESET_RECEIVED))
+    finish(&ctx, emit(&ctx, &RESET_RX, tcp::RESET_RECEIVED))
 }
 
 /// `tcp:tcp_send_reset(const struct sock *sk, const struct sk_buff *skb[, enum sk_rst_reason reason])`.
 #[tracepoint]
 pub fn tcp_reset_tx(ctx: TracePointContext) -> u32 {
-    finish(emit(&ctx, &RESET_TX, tcp::RESET_SENT))
+    finish(&ctx, emit(&ctx, &RESET_TX, tcp::RESET_SENT))
 }
 
 fn emit(
@@ -78,15 +78,15 @@ fn emit(
         reserved: 0,
         socket: record::socket(ctx, &layout)?,
     };
-    TCP_EVENTS
-        .output::<tcp::TcpEvent>(event, NO_WAKEUP)
-        .map_err(|_| Fault::RingFull)
+    TCP_EVENTS.send(ctx, &event)
 }
 
-fn finish(result: Result<(), Fault>) -> u32 {
-    if let Err(fault) = result
-        && let Some(counter) = TCP_LOST.get_ptr_mut(fault as u32)
-    {
+fn finish(ctx: &TracePointContext, result: Result<(), Fault>) -> u32 {
+    let Err(fault) = result else {
+        return 0;
+    };
+    fault.log(ctx);
+    if let Some(counter) = TCP_LOST.get_ptr_mut(fault as u32) {
         // SAFETY: a per-CPU slot, and programs on one CPU do not interleave between this load and store.
         unsafe { *counter += 1 };
     }

@@ -1,10 +1,8 @@
 //! Helper wrappers shared by the BPF objects: memory reads, tracepoint records, the way out. The only place on the kernel
 //! side, beside map access, that needs `unsafe`.
 
+pub(crate) mod events;
 pub(crate) mod record;
-
-/// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): the agent polls, so a busy host is not woken once per event.
-pub(crate) const NO_WAKEUP: u64 = 1;
 
 /// Why a program gave up; counted by the entry point that got it, never retried.
 #[derive(Clone, Copy)]
@@ -17,6 +15,27 @@ pub(crate) enum Fault {
     Read,
     /// A handshake was found to have ended in a call that is not probed.
     UnseenEnd,
+}
+
+impl Fault {
+    /// Says so in the log of these programs, where the agent asked for it; that log is a ring buffer of its own. One text per
+    /// fault: what is put together of parts needs `memcpy`, which BPF has not.
+    #[cfg(feature = "ring")]
+    #[inline(always)]
+    pub(crate) fn log(self, ctx: &impl aya_ebpf::EbpfContext) {
+        use aya_log_ebpf::info;
+        match self {
+            Self::RingFull => info!(ctx, "an event is lost: no room on the way out"),
+            Self::MapFull => info!(ctx, "given up: no room in a map"),
+            Self::Read => info!(ctx, "given up: memory could not be read"),
+            Self::UnseenEnd => info!(ctx, "a handshake ended in a call that is not probed"),
+        }
+    }
+
+    /// Objects without ring buffers have no log.
+    #[cfg(not(feature = "ring"))]
+    #[inline(always)]
+    pub(crate) const fn log(self, _: &impl aya_ebpf::EbpfContext) {}
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.

@@ -48,6 +48,16 @@ pub(super) const TESTS: &[&str] = &[
     "python3-jsonschema",
 ];
 
+/// What boots other kernels, and what goes into their root.
+pub(super) const VM: &[&str] = &[
+    "qemu-system-x86",
+    "busybox-static",
+    "kmod",
+    "xz-utils",
+    "zstd",
+    "debian-archive-keyring",
+];
+
 /// The client of the registry from which tests fetch Node.js releases, for machines that have none.
 pub(super) const NPM: &[&str] = &["npm"];
 

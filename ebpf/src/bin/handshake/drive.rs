@@ -1,7 +1,7 @@
 //! The state machine's drives: begin, continue, end. State is keyed by process and connection object, never by thread.
 
 use crate::{
-    kernel::{Fault, NO_WAKEUP, now, record},
+    kernel::{Fault, now, record},
     maps::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
         HS_RECEIVED, HS_SOCKETS, HS_TASKS,
@@ -66,7 +66,12 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     if begins {
         if let Some(open) = HS_OPEN.get_ptr_mut(key) {
             // The object was cleared and is used again: what was open before ended unfinished.
-            end(layout, &key, open, outcome::RESTARTED, now)?;
+            end(
+                ctx,
+                layout,
+                open,
+                &Ending::new(key, outcome::RESTARTED, now),
+            )?;
         }
         let blank = HS_BLANK.get(0).ok_or(Fault::MapFull)?;
         HS_OPEN.insert(key, blank, 0).map_err(|_| Fault::MapFull)?;
@@ -211,8 +216,13 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     match verdict {
         // SAFETY: as in `try_enter`.
         Verdict::Pending => waits(layout, frame.ssl, unsafe { &mut *open }),
-        Verdict::Completed => end(layout, &key, open, outcome::COMPLETED, now),
-        Verdict::Failed => end(layout, &key, open, outcome::FAILED, now),
+        Verdict::Completed => end(
+            ctx,
+            layout,
+            open,
+            &Ending::new(key, outcome::COMPLETED, now),
+        ),
+        Verdict::Failed => end(ctx, layout, open, &Ending::new(key, outcome::FAILED, now)),
     }
 }
 
@@ -238,7 +248,7 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
         let _ = HS_SOCKETS.remove(skaddr);
         return Err(Fault::UnseenEnd);
     }
-    end(layout, &key, open, outcome::FREED, now())
+    end(ctx, layout, open, &Ending::new(key, outcome::FREED, now()))
 }
 
 pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
@@ -285,13 +295,26 @@ pub(crate) fn try_exec(ctx: &TracePointContext) -> Result<(), Fault> {
         tgid: record::word(ctx, layout.pid)?,
         reserved: 0,
     };
-    HS_EVENTS
-        .output::<ExecEvent>(event, NO_WAKEUP)
-        .map_err(|_| Fault::RingFull)
+    HS_EVENTS.send(ctx, &event)
+}
+
+/// Which handshake ended how, and when.
+struct Ending {
+    key: OpenKey,
+    how: u8,
+    now: u64,
+}
+
+impl Ending {
+    #[inline(always)]
+    const fn new(key: OpenKey, how: u8, now: u64) -> Self {
+        Self { key, how, now }
+    }
 }
 
 /// Sends the one event of this handshake and forgets it. The entry goes first: a full ring must not leave it behind.
-fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Result<(), Fault> {
+fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) -> Result<(), Fault> {
+    let Ending { key, how, now } = *ending;
     // SAFETY: a live map value copied at once, before the entry is removed.
     let open = unsafe { core::ptr::read(open) };
     let _ = HS_OPEN.remove(key);
@@ -300,22 +323,19 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
     }
     // After SSL_clear the fields speak of the next handshake.
     let live = how != outcome::RESTARTED;
-    let (version, hit) = if live {
-        (
-            user::number(key.ssl, &layout.version)?,
-            user::number(key.ssl, &layout.hit)?,
-        )
-    } else {
-        (None, None)
-    };
-    let entry = HS_EVENTS
-        .reserve::<HandshakeEvent>(0)
-        .ok_or(Fault::RingFull)?;
-    let mut entry = entry;
-    let event = entry.as_mut_ptr();
-    // SAFETY: `event` points at reserved, exclusively owned memory of the event's size; every field is written here
-    // before submit, field by field, so that no uninitialised byte reaches user space.
-    unsafe {
+    // Numbers, not options: of a value that is not there the compiler reads parts all the same, which the verifier refuses.
+    let (mut version, mut hit) = (0, HIT_UNKNOWN);
+    if live {
+        if let Some(number) = user::number(key.ssl, &layout.version)? {
+            version = number;
+        }
+        if let Some(number) = user::number(key.ssl, &layout.hit)? {
+            hit = u8::from(number != 0);
+        }
+    }
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here, field by field, so that no
+    // uninitialised byte reaches user space. The type has no padding.
+    let fill = |event: *mut HandshakeEvent| unsafe {
         addr_of_mut!((*event).header).write(Header {
             kind: HANDSHAKE,
             size: size_of::<HandshakeEvent>() as u32,
@@ -330,10 +350,10 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
         addr_of_mut!((*event).library).write(open.library);
         addr_of_mut!((*event).drives).write(open.drives);
         addr_of_mut!((*event).reason).write(open.reason);
-        addr_of_mut!((*event).version).write(version.unwrap_or(0));
+        addr_of_mut!((*event).version).write(version);
         addr_of_mut!((*event).outcome).write(how);
         addr_of_mut!((*event).role).write(open.role as u8);
-        addr_of_mut!((*event).hit).write(hit.map_or(HIT_UNKNOWN, |hit| u8::from(hit != 0)));
+        addr_of_mut!((*event).hit).write(hit);
         addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
         user::comm(addr_of_mut!((*event).comm));
         addr_of_mut!((*event).socket).write(open.socket);
@@ -360,7 +380,7 @@ fn end(layout: &Layout, key: &OpenKey, open: *mut Open, how: u8, now: u64) -> Re
             flags |= flag::RANDOM;
         }
         addr_of_mut!((*event).flags).write(flags);
-    }
-    entry.submit(NO_WAKEUP);
-    Ok(())
+    };
+    // SAFETY: all of it, see above.
+    unsafe { HS_EVENTS.send_filled(ctx, fill) }
 }

@@ -18,6 +18,7 @@ mod socket;
 mod user;
 
 use aya_ebpf::{
+    EbpfContext,
     macros::{tracepoint, uprobe},
     programs::{ProbeContext, TracePointContext},
 };
@@ -27,19 +28,19 @@ use kernel::Fault;
 /// method tables, `int ssl3_accept(SSL *s)` (ssl/s3_srvr.c of 1.0.2); or of `int SSL_do_handshake(SSL *s)` (ssl/ssl_lib.c).
 #[uprobe]
 pub fn hs_enter(ctx: ProbeContext) -> u32 {
-    finish(drive::try_enter(&ctx))
+    finish(&ctx, drive::try_enter(&ctx))
 }
 
 /// The spot every way out of the same function passes once.
 #[uprobe]
 pub fn hs_exit(ctx: ProbeContext) -> u32 {
-    finish(drive::try_exit(&ctx))
+    finish(&ctx, drive::try_exit(&ctx))
 }
 
 /// `void SSL_free(SSL *s)` (ssl/ssl_lib.c).
 #[uprobe]
 pub fn hs_free(ctx: ProbeContext) -> u32 {
-    finish(drive::try_free(&ctx))
+    finish(&ctx, drive::try_free(&ctx))
 }
 
 /// `void ERR_set_error(int lib, int reason, const char *fmt, ...)` and `void ERR_vset_error(int lib, int reason, const char *fmt,
@@ -48,49 +49,51 @@ pub fn hs_free(ctx: ProbeContext) -> u32 {
 /// the cookie says which argument is the reason. In the stubs by which libssl calls them; else in the latter two themselves.
 #[uprobe]
 pub fn hs_error(ctx: ProbeContext) -> u32 {
-    finish(drive::try_error(&ctx))
+    finish(&ctx, drive::try_error(&ctx))
 }
 
 /// `void SSL_SESSION_free(SSL_SESSION *ss)` (ssl/ssl_sess.c): what a server looked up and turned down ends here.
 #[uprobe]
 pub fn hs_found(ctx: ProbeContext) -> u32 {
-    finish(session::try_found(&ctx))
+    finish(&ctx, session::try_found(&ctx))
 }
 
 /// `int SSL_CTX_remove_session(SSL_CTX *ctx, SSL_SESSION *c)` (ssl/ssl_sess.c).
 #[uprobe]
 pub fn hs_forget(ctx: ProbeContext) -> u32 {
-    finish(session::try_forget(&ctx))
+    finish(&ctx, session::try_forget(&ctx))
 }
 
 /// `tcp:tcp_rcv_space_adjust(struct sock *sk)`: data was just copied to the current thread.
 #[tracepoint]
 pub fn hs_receive(ctx: TracePointContext) -> u32 {
-    finish(socket::try_receive(&ctx))
+    finish(&ctx, socket::try_receive(&ctx))
 }
 
 /// `sock:sock_send_length(struct sock *sk, int ret, int flags)` (6.3 and later): data was just sent by the current thread.
 #[tracepoint]
 pub fn hs_send(ctx: TracePointContext) -> u32 {
-    finish(socket::try_send(&ctx))
+    finish(&ctx, socket::try_send(&ctx))
 }
 
 /// `sock:inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 #[tracepoint]
 pub fn hs_state(ctx: TracePointContext) -> u32 {
-    finish(socket::try_state(&ctx))
+    finish(&ctx, socket::try_state(&ctx))
 }
 
 /// `sched:sched_process_exec`: tells the agent where to look for a library.
 #[tracepoint]
 pub fn hs_exec(ctx: TracePointContext) -> u32 {
-    finish(drive::try_exec(&ctx))
+    finish(&ctx, drive::try_exec(&ctx))
 }
 
-fn finish(result: Result<(), Fault>) -> u32 {
-    if let Err(fault) = result
-        && let Some(counter) = maps::HS_LOST.get_ptr_mut(fault as u32)
-    {
+fn finish(ctx: &impl EbpfContext, result: Result<(), Fault>) -> u32 {
+    let Err(fault) = result else {
+        return 0;
+    };
+    fault.log(ctx);
+    if let Some(counter) = maps::HS_LOST.get_ptr_mut(fault as u32) {
         // SAFETY: a per-CPU slot; a lost increment under preemption would undercount losses by one, never corrupt.
         unsafe { *counter += 1 };
     }

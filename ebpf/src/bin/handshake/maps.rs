@@ -1,8 +1,9 @@
 //! Maps of the `handshake` sensor. All bounded; the LRU ones forget the least recently used entry.
 
+use crate::kernel::events::Events;
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray},
 };
 use reprise_ebpf::{
     Socket,
@@ -50,7 +51,7 @@ pub(crate) struct Received {
 
 /// Finished handshakes and execs, to the agent.
 #[map]
-pub(crate) static HS_EVENTS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
+pub(crate) static HS_EVENTS: Events = Events::with_byte_size(4 * 1024 * 1024);
 /// Ways to lose something, by `lost`. Read by the agent.
 #[map]
 pub(crate) static HS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);

@@ -1,7 +1,7 @@
 //! Sessions: what a finished handshake made, what a server looked up and turned down, what a cache was told to forget.
 
 use crate::{
-    kernel::{Fault, NO_WAKEUP, now},
+    kernel::{Fault, now},
     maps::{Frame, Freeing, HS_ACTIVE, HS_EVENTS, HS_FREEING, HS_LAYOUTS, HS_OPEN},
     user,
 };
@@ -133,12 +133,8 @@ pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
         None if is_freeing(ctx, now) => forgot::FREEING,
         None => forgot::ELSE,
     };
-    let entry = HS_EVENTS.reserve::<ForgetEvent>(0);
-    let mut entry = entry.ok_or(Fault::RingFull)?;
-    let event = entry.as_mut_ptr();
-    // SAFETY: `event` points at reserved, exclusively owned memory of the event's size; every field is written here
-    // before submit.
-    unsafe {
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here, and there is no padding.
+    let fill = |event: *mut ForgetEvent| unsafe {
         addr_of_mut!((*event).header).write(Header {
             kind: FORGET,
             size: size_of::<ForgetEvent>() as u32,
@@ -152,9 +148,9 @@ pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
             addr_of_mut!((*event).session),
             addr_of_mut!((*event).session_id),
         );
-    }
-    entry.submit(NO_WAKEUP);
-    Ok(())
+    };
+    // SAFETY: all of it, see above.
+    unsafe { HS_EVENTS.send_filled(ctx, fill) }
 }
 
 /// The handshake whose drive this thread is in.

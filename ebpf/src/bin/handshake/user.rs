@@ -95,11 +95,27 @@ pub(crate) fn returned(ctx: &ProbeContext) -> i32 {
     }
 }
 
-/// The attach point's cookie (kernel 5.15).
+/// What [`cookie`] answers where attach points have none. The agent loads one copy of the programs per value then.
+#[unsafe(no_mangle)]
+static COOKIE: u64 = 0;
+/// Not 0 where attach points have cookies (5.15). The verifier knows the value and never looks at what it forbids: since 5.5
+/// (commit a23740ec43ba), so in every kernel with ring buffers, and only in objects for those.
+#[cfg(feature = "ring")]
+#[unsafe(no_mangle)]
+static HAS_COOKIES: u32 = 0;
+
+/// What the agent said of the attach point.
 pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
-    use aya_ebpf::EbpfContext as _;
-    // SAFETY: ctx is the context this program was called with.
-    unsafe { helpers::bpf_get_attach_cookie(ctx.as_ptr()) }
+    #[cfg(feature = "ring")]
+    // SAFETY: reads a live static; volatile because the loader changes it behind the compiler's back.
+    if unsafe { core::ptr::read_volatile(&raw const HAS_COOKIES) } != 0 {
+        use aya_ebpf::EbpfContext as _;
+        // SAFETY: ctx is the context this program was called with.
+        return unsafe { helpers::bpf_get_attach_cookie(ctx.as_ptr()) };
+    }
+    let _ = ctx;
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const COOKIE) }
 }
 
 /// Thread-group and thread ID as the kernel packs them.

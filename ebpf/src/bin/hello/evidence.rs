@@ -7,6 +7,7 @@ use crate::{
     packet::Packet,
     tell::{Place, mark},
 };
+use aya_ebpf::programs::SkBuffContext;
 use reprise_ebpf::{
     Socket,
     hello::{State, Tuple, direction, flight},
@@ -24,7 +25,12 @@ const RTO_INIT_NS: u64 = 1_000_000_000;
 
 /// Looks at a packet before its records are read.
 #[inline(never)]
-pub(crate) fn look(state: &mut State, packet: &Packet, place: &Place) -> Result<(), Fault> {
+pub(crate) fn look(
+    ctx: &SkBuffContext,
+    state: &mut State,
+    packet: &Packet,
+    place: &Place,
+) -> Result<(), Fault> {
     let incoming = place.way == direction::IN;
     let tls = state.client != 0 || (incoming && serves_tls(place.socket.local_port));
     let lingers = state.linger != 0;
@@ -74,7 +80,7 @@ pub(crate) fn look(state: &mut State, packet: &Packet, place: &Place) -> Result<
         return Ok(());
     }
     mine.marks += 1;
-    mark(&place.socket, kind)
+    mark(ctx, &place.socket, kind)
 }
 
 /// Both sides have finished: is this host's last flight acknowledged, so that nothing of the handshake can be sent again?
@@ -92,7 +98,7 @@ pub(crate) fn settle(state: &mut State, packet: &Packet, incoming: bool) {
 
 /// A SYN that arrived at a listener.
 #[inline(always)]
-pub(crate) fn syn(key: &Tuple, seq: u32) -> Result<(), Fault> {
+pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Fault> {
     if !serves_tls(key.local_port) {
         return Ok(());
     }
@@ -108,7 +114,7 @@ pub(crate) fn syn(key: &Tuple, seq: u32) -> Result<(), Fault> {
             reserved: 0,
             cookie: 0,
         };
-        return mark(&socket, SYN_AGAIN);
+        return mark(ctx, &socket, SYN_AGAIN);
     }
     HELLO_SYNS.insert(key, seq, 0).map_err(|_| Fault::MapFull)
 }

@@ -30,19 +30,21 @@ const PASS: i32 = 1;
 /// found its socket, which has not seen it yet.
 #[cgroup_skb(ingress)]
 pub fn hello_in(ctx: SkBuffContext) -> i32 {
-    finish(socket::try_packet(&ctx, direction::IN))
+    finish(&ctx, socket::try_packet(&ctx, direction::IN))
 }
 
 /// The same for `CGROUP_INET_EGRESS`, from `ip_finish_output`: the packet leaves its socket.
 #[cgroup_skb(egress)]
 pub fn hello_out(ctx: SkBuffContext) -> i32 {
-    finish(socket::try_packet(&ctx, direction::OUT))
+    finish(&ctx, socket::try_packet(&ctx, direction::OUT))
 }
 
-fn finish(result: Result<(), Fault>) -> i32 {
-    if let Err(fault) = result
-        && let Some(counter) = maps::HELLO_LOST.get_ptr_mut(fault as u32)
-    {
+fn finish(ctx: &SkBuffContext, result: Result<(), Fault>) -> i32 {
+    let Err(fault) = result else {
+        return PASS;
+    };
+    fault.log(ctx);
+    if let Some(counter) = maps::HELLO_LOST.get_ptr_mut(fault as u32) {
         // SAFETY: a per-CPU slot; a lost increment under interruption would undercount losses by one, never corrupt.
         unsafe { *counter += 1 };
     }

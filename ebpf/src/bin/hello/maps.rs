@@ -1,11 +1,12 @@
 //! Maps of the `hello` sensor.
 
+use crate::kernel::events::Events;
 use aya_ebpf::{
     bindings::bpf_sock,
     btf_maps::SkStorage,
     helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray},
 };
 use reprise_ebpf::{
     handshake::lost,
@@ -17,7 +18,7 @@ const CREATE: u64 = 1;
 
 /// Segments, to the agent.
 #[map]
-pub(crate) static HELLO_EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+pub(crate) static HELLO_EVENTS: Events = Events::with_byte_size(8 * 1024 * 1024);
 /// Ways to lose something, by `lost`. Read by the agent.
 #[map]
 pub(crate) static HELLO_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);

@@ -82,7 +82,7 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     };
     // SAFETY: the context is live during the run.
     place.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    let told = evidence::look(state, &packet, &place);
+    let told = evidence::look(ctx, state, &packet, &place);
     let incoming = way == direction::IN;
     if state.linger != 0 {
         evidence::settle(state, &packet, incoming);
@@ -155,7 +155,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     }
     let key = packet.arrived_on(ctx)?;
     if begins {
-        evidence::syn(&key, packet.seq)?;
+        evidence::syn(ctx, &key, packet.seq)?;
         // Data in it is that of TCP Fast Open.
         if packet.at >= packet.end {
             return Ok(());

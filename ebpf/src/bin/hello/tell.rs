@@ -1,17 +1,22 @@
 //! What is sent to the agent: bytes in clear, headers of other records, ends.
 
 use crate::{
-    kernel::{Fault, NO_WAKEUP, now},
+    kernel::{Fault, now},
     maps::HELLO_EVENTS,
     packet,
 };
-use aya_ebpf::{maps::ring_buf::RingBufEntry, programs::SkBuffContext};
+use aya_ebpf::programs::SkBuffContext;
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header, Socket,
-    hello::{Flight, LARGE, SEGMENT, SMALL, Segment, flight, what},
+    hello::{Flight, SEGMENT, Segment, flight, what},
     tcp::TcpEvent,
 };
+
+#[cfg_attr(not(feature = "ring"), path = "tell/perf.rs")]
+#[cfg_attr(feature = "ring", path = "tell/ring.rs")]
+mod way;
+pub(crate) use way::tell;
 
 /// Where a packet was seen.
 pub(crate) struct Place {
@@ -25,7 +30,7 @@ pub(crate) struct Place {
     pub(crate) rtt_min_us: u32,
 }
 
-/// A segment and its room, as they lie in the ring.
+/// A segment and the bytes behind it, as they are sent.
 #[repr(C)]
 struct Told<const N: usize> {
     segment: Segment,
@@ -68,39 +73,20 @@ impl Saying {
     }
 }
 
-/// Sends one segment, in the smaller of two sizes that holds it.
+/// Writes a segment and as many bytes behind it as it names; the agent reads no further.
+///
+/// # Safety
+///
+/// `told` must point at exclusively owned memory of its size.
 #[inline(always)]
-pub(crate) fn tell(
+unsafe fn fill<const N: usize>(
     ctx: &SkBuffContext,
     place: &Place,
     repeats: u32,
     saying: &Saying,
+    told: *mut Told<N>,
 ) -> Result<(), Fault> {
-    if saying.length <= SMALL as u32 {
-        let entry = HELLO_EVENTS
-            .reserve::<Told<SMALL>>(0)
-            .ok_or(Fault::RingFull)?;
-        fill(ctx, place, repeats, saying, entry)
-    } else {
-        let entry = HELLO_EVENTS
-            .reserve::<Told<LARGE>>(0)
-            .ok_or(Fault::RingFull)?;
-        fill(ctx, place, repeats, saying, entry)
-    }
-}
-
-#[inline(always)]
-fn fill<const N: usize>(
-    ctx: &SkBuffContext,
-    place: &Place,
-    repeats: u32,
-    saying: &Saying,
-    mut entry: RingBufEntry<Told<N>>,
-) -> Result<(), Fault> {
-    let told = entry.as_mut_ptr();
-    let mut result = Ok(());
-    // SAFETY: `told` points at reserved, exclusively owned memory of its size; the segment is written field by field, and
-    // as many bytes behind it as it names, before submit. The agent reads no further.
+    // SAFETY: the caller's; written field by field, so that no uninitialised byte reaches user space.
     unsafe {
         let segment = addr_of_mut!((*told).segment);
         addr_of_mut!((*segment).header).write(Header {
@@ -123,29 +109,29 @@ fn fill<const N: usize>(
         addr_of_mut!((*segment).repeats).write(repeats);
         addr_of_mut!((*segment).rtt_us).write(place.rtt_us);
         addr_of_mut!((*segment).reserved).write(0);
-        if saying.length > 0 {
-            // 1 to N anyway, which is a power of two; spelled so that the verifier sees it. Volatile: the compiler sees it
-            // too and would drop it.
-            let length = core::ptr::read_volatile(&raw const saying.length);
-            let length = (length.wrapping_sub(1) & (N as u32 - 1)) + 1;
-            let bytes = addr_of_mut!((*told).bytes).cast();
-            result = packet::copy(ctx, saying.at, bytes, length);
+        match saying.length {
+            0 => Ok(()),
+            _ => {
+                let bytes = addr_of_mut!((*told).bytes).cast();
+                packet::copy(ctx, saying.at, bytes, bounded::<N>(saying))
+            }
         }
     }
-    match result {
-        Ok(()) => entry.submit(NO_WAKEUP),
-        Err(_) => entry.discard(NO_WAKEUP),
-    }
-    result
+}
+
+/// A length of 1 to `N` anyway, which is a power of two; spelled so that the verifier sees it.
+#[inline(always)]
+fn bounded<const N: usize>(saying: &Saying) -> u32 {
+    // SAFETY: a live value; volatile, since the compiler sees the bounds too and would drop what follows.
+    let length = unsafe { core::ptr::read_volatile(&raw const saying.length) };
+    (length.wrapping_sub(1) & (N as u32 - 1)) + 1
 }
 
 /// Tells what TCP did: `kind` is a constant of `tcp`.
 #[inline(always)]
-pub(crate) fn mark(socket: &Socket, kind: u32) -> Result<(), Fault> {
-    let mut entry = HELLO_EVENTS.reserve::<TcpEvent>(0).ok_or(Fault::RingFull)?;
-    let event = entry.as_mut_ptr();
-    // SAFETY: `event` points at reserved, exclusively owned memory of the event's size; every field is written before submit.
-    unsafe {
+pub(crate) fn mark(ctx: &SkBuffContext, socket: &Socket, kind: u32) -> Result<(), Fault> {
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written, and there is no padding.
+    let fill = |event: *mut TcpEvent| unsafe {
         addr_of_mut!((*event).header).write(Header {
             kind,
             size: size_of::<TcpEvent>() as u32,
@@ -160,7 +146,7 @@ pub(crate) fn mark(socket: &Socket, kind: u32) -> Result<(), Fault> {
         addr_of_mut!((*told).remote_port).write(socket.remote_port);
         addr_of_mut!((*told).reserved).write(0);
         addr_of_mut!((*told).cookie).write(socket.cookie);
-    }
-    entry.submit(NO_WAKEUP);
-    Ok(())
+    };
+    // SAFETY: all of it, see above.
+    unsafe { HELLO_EVENTS.send_filled(ctx, fill) }
 }

@@ -1,0 +1,218 @@
+//! What the embedded objects ask of a kernel, read from their instructions and maps: nothing newer than those that they are
+//! chosen for. What stands in no table here is refused until its first version has been looked up.
+
+use object::{Object as _, ObjectSection as _, SectionKind};
+
+use super::{Object, object};
+
+type Version = (u32, u32);
+
+/// Floor of the objects for kernels without ring buffers.
+const PERF: Version = (5, 4);
+/// Floor of the others.
+const RING: Version = (5, 8);
+
+/// What kind of programs an object has: helpers reach them at different times.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Uprobes and tracepoints (`bpf_tracing_func_proto`, kernel/trace/bpf_trace.c).
+    Tracing,
+    /// `cgroup_skb` (`cg_skb_func_proto`, net/core/filter.c).
+    Packets,
+}
+use Kind::{Packets, Tracing};
+
+/// Helper, the kernel that has it for that kind of program, and the commit that brought it (as iovisor/bcc lists them in
+/// docs/kernel-versions.md, and the commits say themselves).
+const HELPERS: &[(Kind, u32, Version, &str)] = &[
+    (Tracing, 1, (3, 19), "map_lookup_elem d0003ec01c66"),
+    (Tracing, 2, (3, 19), "map_update_elem d0003ec01c66"),
+    (Tracing, 3, (3, 19), "map_delete_elem d0003ec01c66"),
+    (Tracing, 5, (4, 1), "ktime_get_ns d9847d310ab4"),
+    (Tracing, 14, (4, 2), "get_current_pid_tgid ffeedafbf023"),
+    (Tracing, 16, (4, 2), "get_current_comm ffeedafbf023"),
+    (Tracing, 25, (4, 4), "perf_event_output a43eec304259"),
+    // 5.5 (6ae08ae3dea2), before which aya makes them the probe_read of 4.1 (2541517c32be).
+    (Tracing, 112, (4, 1), "probe_read_user"),
+    (Tracing, 113, (4, 1), "probe_read_kernel"),
+    (Tracing, 130, (5, 8), "ringbuf_output 457f44363a88"),
+    (Tracing, 131, (5, 8), "ringbuf_reserve 457f44363a88"),
+    (Tracing, 132, (5, 8), "ringbuf_submit 457f44363a88"),
+    (Tracing, 133, (5, 8), "ringbuf_discard 457f44363a88"),
+    // 5.15 (7adfc6c9b315), behind a constant: kernels with ring buffers do not look at what a constant rules out.
+    (Tracing, 174, (5, 8), "get_attach_cookie"),
+    (Packets, 1, (4, 10), "map_lookup_elem 0e33661de493"),
+    (Packets, 2, (4, 10), "map_update_elem 0e33661de493"),
+    (Packets, 3, (4, 10), "map_delete_elem 0e33661de493"),
+    (Packets, 5, (4, 10), "ktime_get_ns 0e33661de493"),
+    (Packets, 25, (5, 4), "perf_event_output 7c4b90d79d0f"),
+    (Packets, 26, (4, 10), "skb_load_bytes 0e33661de493"),
+    (Packets, 46, (4, 12), "get_socket_cookie 91b8270f2a4d"),
+    (Packets, 95, (5, 1), "sk_fullsock 46f8bc92758c"),
+    (Packets, 96, (5, 1), "tcp_sock 655a51e536c0"),
+    (Packets, 107, (5, 2), "sk_storage_get 6ac99e8f23d4"),
+    (Packets, 131, (5, 8), "ringbuf_reserve 457f44363a88"),
+    (Packets, 132, (5, 8), "ringbuf_submit 457f44363a88"),
+    (Packets, 133, (5, 8), "ringbuf_discard 457f44363a88"),
+];
+
+/// Map type, the kernel that has it, name and commit.
+const MAPS: &[(u32, Version, &str)] = &[
+    (1, (3, 19), "hash 0f8e4bd8a1fc"),
+    (2, (3, 19), "array 28fbcfa08d8e"),
+    (4, (4, 3), "perf_event_array ea317b267e9d"),
+    (6, (4, 6), "percpu_array a10423b87a7e"),
+    (9, (4, 10), "lru_hash 29ba732acbee"),
+    (24, (5, 2), "sk_storage 6ac99e8f23d4"),
+    (27, (5, 8), "ringbuf 457f44363a88"),
+];
+
+/// What is newer than `floor`, in words.
+fn beyond(bytes: &[u8], kind: Kind, floor: Version) -> Vec<String> {
+    let file = object::File::parse(bytes).expect("an ELF file");
+    let mut beyond = Vec::new();
+    let mut seen = 0;
+    for section in file
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+    {
+        let place = section.name().unwrap_or("?").to_owned();
+        let code = section.data().expect("code");
+        let mut rest = code.chunks_exact(8);
+        while let Some(word) = rest.next() {
+            seen += 1;
+            let instruction = Instruction::read(word);
+            if instruction.opcode == 0x18 {
+                // `BPF_LD | BPF_IMM | BPF_DW` is the only one of 16 bytes.
+                rest.next();
+            }
+            if let Some(what) = instruction.newer(kind, floor) {
+                beyond.push(format!("{place}: {what}"));
+            }
+        }
+    }
+    assert!(seen > 0, "no instruction");
+    let maps = aya_obj::Object::parse(bytes)
+        .expect("an object that aya takes")
+        .maps;
+    assert!(!maps.is_empty(), "no map");
+    for (name, map) in &maps {
+        let kind = map.map_type();
+        match MAPS.iter().find(|(known, ..)| *known == kind) {
+            Some((_, since, _)) if *since <= floor => {}
+            Some((_, since, what)) => beyond.push(format!("map {name}: {what} of {since:?}")),
+            None => beyond.push(format!("map {name}: type {kind} is in no table")),
+        }
+    }
+    beyond
+}
+
+struct Instruction {
+    opcode: u8,
+    source: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+impl Instruction {
+    /// `struct bpf_insn` (include/uapi/linux/bpf.h).
+    fn read(word: &[u8]) -> Self {
+        Self {
+            opcode: word[0],
+            source: word[1] >> 4,
+            offset: i16::from_le_bytes([word[2], word[3]]),
+            immediate: i32::from_le_bytes([word[4], word[5], word[6], word[7]]),
+        }
+    }
+
+    /// Documentation/bpf/standardization/instruction-set.rst has the encodings.
+    fn newer(&self, kind: Kind, floor: Version) -> Option<String> {
+        let (class, operation) = (self.opcode & 7, self.opcode & 0xf0);
+        let since = |version: Version, what: &str| {
+            (version > floor).then(|| format!("{what} of {version:?}"))
+        };
+        match (class, self.opcode) {
+            (_, 0x85) if self.source == 0 => {
+                let id = self.immediate as u32;
+                let mut known = HELPERS
+                    .iter()
+                    .filter(|(of, known, ..)| (*of, *known) == (kind, id));
+                match known.next() {
+                    Some((_, _, version, what)) => since(*version, what),
+                    None => Some(format!("helper {id} is in no table")),
+                }
+            }
+            (_, 0x85) if self.source == 2 => since((5, 13), "a call of a kernel function"),
+            (_, 0x18) if self.source >= 4 => since((5, 13), "the address of a function"),
+            (3, _) if self.opcode & 0xe0 == 0xc0 && self.immediate != 0 => {
+                since((5, 12), "an atomic operation other than addition")
+            }
+            (1, _) if self.opcode & 0xe0 == 0x80 => since((6, 6), "a load that extends the sign"),
+            (_, 0x06) => since((6, 6), "a long jump"),
+            (7, 0xd7) => since((6, 6), "an unconditional swap of bytes"),
+            (4 | 7, _) if matches!(operation, 0x30 | 0x90 | 0xb0) && self.offset != 0 => {
+                since((6, 6), "signed arithmetic")
+            }
+            (6, _) => since((5, 1), "a jump on 32 bits"),
+            _ => None,
+        }
+    }
+}
+
+const OBJECTS: [(&str, Kind, Object); 4] = [
+    ("handshake", Tracing, object!("handshake")),
+    ("tcp", Tracing, object!("tcp")),
+    ("canary", Tracing, object!("canary")),
+    ("hello", Packets, object!("hello")),
+];
+
+#[test]
+fn objects_need_nothing_newer_than_the_kernels_they_are_for() {
+    for (name, kind, object) in &OBJECTS {
+        for (bytes, floor) in [(object.perf, PERF), (object.ring, RING)] {
+            let beyond = beyond(bytes, *kind, floor);
+            assert!(beyond.is_empty(), "{name} for {floor:?}: {beyond:#?}");
+        }
+    }
+}
+
+/// That the test above can fail: what is known to be in the objects is found.
+#[test]
+fn what_is_newer_is_found() {
+    for (name, kind, object) in OBJECTS.iter().filter(|(name, ..)| *name != "canary") {
+        let found = beyond(object.ring, *kind, PERF).join("\n");
+        assert!(
+            found.contains("map ") && found.contains("ringbuf 457f44363a88 of (5, 8)"),
+            "{name}: {found}"
+        );
+        assert!(found.contains("ringbuf_"), "{name}: {found}");
+        assert_eq!(
+            found.contains("get_attach_cookie"),
+            *name == "handshake",
+            "{found}"
+        );
+    }
+    assert!(!beyond(OBJECTS[3].2.perf, Packets, (5, 3)).is_empty());
+    let asked = |word: [u8; 8]| Instruction::read(&word).newer(Tracing, PERF);
+    for (word, what) in [
+        ([0x85, 0, 0, 0, 181, 0, 0, 0], "in no table"),
+        ([0x85, 0x20, 0, 0, 1, 0, 0, 0], "kernel function"),
+        ([0x18, 0x40, 0, 0, 1, 0, 0, 0], "address of a function"),
+        ([0xdb, 0x10, 0, 0, 1, 0, 0, 0], "atomic"),
+        ([0x91, 0x10, 0, 0, 0, 0, 0, 0], "extends the sign"),
+        ([0x06, 0, 0, 0, 1, 0, 0, 0], "long jump"),
+        ([0xd7, 0, 0, 0, 16, 0, 0, 0], "swap"),
+        ([0x3f, 0x10, 1, 0, 0, 0, 0, 0], "signed"),
+    ] {
+        let found = asked(word).unwrap_or_default();
+        assert!(found.contains(what), "{word:02x?}: {found:?}");
+    }
+    // A plain addition, a plain load, a jump on 32 bits.
+    for word in [
+        [0xdb, 0x10, 0, 0, 0, 0, 0, 0],
+        [0x79, 0x10, 0, 0, 0, 0, 0, 0],
+        [0x66, 0, 0, 0, 0, 0, 0, 0],
+    ] {
+        assert_eq!(asked(word), None, "{word:02x?}");
+    }
+}

@@ -1,0 +1,70 @@
+//! What the agent does in other ways on older kernels, done on this one: events by perf event arrays, libraries told apart by
+//! copies of the programs. `cargo xtask vm` runs the first of these tests on other kernels.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::{observe, warm_up};
+use reprise_tests::{Agent, Client, Server};
+
+/// Few enough for an emulated machine.
+const CONNECTIONS: u32 = 24;
+
+/// Sessions by ID and by ticket, of a server that the agent finds running and of one that it sees starting; then a program
+/// that uses another library object, so that two are told apart.
+fn both_ends_are_counted(arguments: &[&str]) {
+    let running = Server::python(Sessions::Ids);
+    let agent = Agent::start(arguments);
+    agent.wait_libraries(1);
+    let starting = Server::s_server(Sessions::Tickets);
+    for server in [&running, &starting] {
+        warm_up(&agent, server);
+        let client = Client::new(server.port).connections(CONNECTIONS);
+        observe(&agent, server, &client, CONNECTIONS);
+    }
+    agent.assert_sound();
+}
+
+#[test]
+fn as_the_kernel_can() {
+    both_ends_are_counted(&[]);
+}
+
+#[test]
+fn copies_per_library() {
+    both_ends_are_counted(&["--library-data", "copy"]);
+}
+
+#[test]
+fn perf_event_arrays() {
+    both_ends_are_counted(&["--transport", "perf"]);
+}
+
+/// The buffers of the CPUs are full long before the agent goes on.
+#[test]
+fn events_that_find_no_room_are_counted() {
+    let server = Server::python(Sessions::Tickets);
+    let agent = Agent::start(["--transport", "perf"]);
+    agent.wait_libraries(1);
+    warm_up(&agent, &server);
+    let lost = || {
+        let labels = [("sensor", "hello")];
+        agent.metrics().sum("reprise_events_lost_total", &labels)
+    };
+    assert_eq!(lost(), 0.0, "lost before anything was in the way");
+    agent.signal(Signal::SIGSTOP);
+    let flood = Client::new(server.port).connections(400).run();
+    agent.signal(Signal::SIGCONT);
+    flood.assert_mixed(400);
+    poll_until("the loss is counted", PATIENCE, || match lost() {
+        0.0 => Err(agent.metrics().show("events")),
+        _ => Ok(()),
+    });
+    // And it goes on from there.
+    warm_up(&agent, &server);
+    let (status, took) = agent.terminate();
+    assert_eq!(status, Some(0), "after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}

@@ -1,0 +1,49 @@
+//! What the agent keeps of what it was given, and that it is enough.
+
+use std::fs;
+
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::{observe, warm_up};
+use reprise_tests::{Agent, Client, Server};
+
+/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN` (include/uapi/linux/capability.h), as `/proc` shows them.
+const NEEDED: u64 = 1 << 2 | 1 << 19 | 1 << 21;
+
+#[test]
+fn it_gives_up_what_it_does_not_need_and_observes_on() {
+    let agent = Agent::start([""; 0]);
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("no tasks");
+    let mut seen = 0;
+    for task in tasks {
+        let path = task.expect("no task").path().join("status");
+        let status = fs::read_to_string(path).expect("no status");
+        let line = |name: &str| {
+            let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
+            let found = lines.find(|(key, _)| *key == name);
+            found.unwrap_or_else(|| panic!("no {name}: {status}")).1
+        };
+        let set = |name| u64::from_str_radix(line(name), 16).expect("no number");
+        for name in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(set(name), NEEDED, "{name}: {status}");
+        }
+        for name in ["CapInh", "CapAmb"] {
+            assert_eq!(set(name), 0, "{name}: {status}");
+        }
+        assert_eq!(line("NoNewPrivs"), "1");
+        seen += 1;
+    }
+    assert!(
+        seen >= 2,
+        "the thread that looks for libraries is one of them"
+    );
+    // Processes, files and attach points that came later.
+    let server = Server::python(Sessions::Tickets);
+    agent.wait_libraries(1);
+    warm_up(&agent, &server);
+    observe(
+        &agent,
+        &server,
+        &Client::new(server.port).connections(24),
+        24,
+    );
+}

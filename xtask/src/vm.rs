@@ -1,0 +1,87 @@
+//! `cargo xtask vm`: the agent on the kernels that the distribution offers, and on any image given by path, each booted under QEMU.
+//!
+//! Guests are made of this machine's own programs, held in memory, emulated in software where there is no other way, and reach
+//! no network but their own loopback. What runs in them: a smoke test, and tests of the behaviour suite against the truth.
+
+mod guest;
+mod kernel;
+mod report;
+mod root;
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{guest::Guest, kernel::Kernel};
+use crate::{
+    build, paths,
+    process::Directory,
+    setup,
+    steps::{Log, announce},
+};
+
+/// Flags of `cargo xtask vm`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A series that the distribution offers (5.10, 6.1, 6.12), or the path of a kernel image with all it needs built in; may be
+    /// given more than once. Without it, all that the distribution offers
+    #[arg(long, value_name = "SERIES|IMAGE")]
+    kernel: Vec<String>,
+    /// Only what fits into every test run: one way per kernel, a few tests
+    #[arg(long)]
+    brief: bool,
+    /// Print what the guests print
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// Boots each kernel; fails where one of them does.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    paths::need_root("vm")?;
+    let agent = build::agent()?;
+    let passed = boot_all(args, agent)?;
+    if !passed {
+        bail!("failed on at least one kernel; see above");
+    }
+    Ok(())
+}
+
+/// The one kernel of every test run, whose transport and library data are those of the oldest ones.
+pub(crate) fn brief(agent: PathBuf) -> Result<bool> {
+    let args = Args {
+        kernel: vec![kernel::OLDEST.to_owned()],
+        brief: true,
+        verbose: false,
+    };
+    boot_all(&args, agent)
+}
+
+fn boot_all(args: &Args, agent: PathBuf) -> Result<bool> {
+    let began = Instant::now();
+    let store = paths::target()?.join("vm");
+    std::fs::create_dir_all(&store).context("failed to create the directory of guests")?;
+    let log = Log::create(store.join("vm.log"))?;
+    println!("\npreparing guests");
+    setup::vm_packages(&log)?;
+    let kernels = Kernel::find(&log, &store, &args.kernel)?;
+    let tests = guest::tests(args.brief)?;
+    let directory = Directory::create("vm")?;
+    let root = root::build(&log, directory.path(), &agent, &tests)?;
+    announce(&format!("ready in {:.0} s", began.elapsed().as_secs_f64()));
+    let mut passed = true;
+    for kernel in &kernels {
+        let guest = Guest {
+            kernel,
+            root: &root,
+            directory: directory.path(),
+            brief: args.brief,
+            verbose: args.verbose,
+        };
+        let began = Instant::now();
+        let report = guest.run(&log)?;
+        let seconds = began.elapsed().as_secs_f64();
+        println!("\n== Linux {} ({seconds:.0} s)\n{report}", kernel.release);
+        passed &= report.passed();
+    }
+    Ok(passed)
+}

@@ -1,0 +1,30 @@
+#!/bin/bash
+# First process of the guests of `cargo xtask vm`. Each line that begins with "VM " is part of the report.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs run /run
+mkdir -p /run/netns /dev/shm
+sysctl -qw kernel.printk=3 vm.panic_on_oom=1
+ip link set lo up
+for module in veth nf_tables nft_numgen nft_ct nft_counter nft_limit nft_quota nf_conntrack; do
+    modprobe "$module" 2>/dev/null
+done
+read -r up _ </proc/uptime
+echo "VM boot $(uname -r) $up"
+for way in $(tr ' ' '\n' </proc/cmdline | sed -n 's/^reprise\.ways=//p' | tr ';' ' '); do
+    export REPRISE_TRANSPORT=${way%,*} REPRISE_LIBRARY_DATA=${way#*,} REPRISE_BIN=/t/reprise
+    echo "VM way $REPRISE_TRANSPORT $REPRISE_LIBRARY_DATA"
+    bash /t/smoke.sh
+    for test in $(tr ' ' '\n' </proc/cmdline | sed -n 's/^reprise\.tests=//p' | tr ';' ' '); do
+        read -r before _ </proc/uptime
+        /t/"${test%%:*}" --test-threads=1 --exact "${test#*:}" >/tmp/out 2>&1
+        status=$?
+        read -r after _ </proc/uptime
+        echo "VM test $test $status ${before%.*} ${after%.*}"
+        [ $status = 0 ] || tail -n 60 /tmp/out
+    done
+done
+echo "VM end"
+poweroff -f

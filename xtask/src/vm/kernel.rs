@@ -1,0 +1,301 @@
+//! The kernels: those of the distribution's releases, fetched by its own tools into a directory of their own, so that nothing
+//! of this machine changes; and images given by path.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::root;
+use crate::{
+    process::run,
+    steps::{Log, announce},
+};
+
+/// The oldest series: it has neither attach cookies nor links for perf events.
+pub(super) const OLDEST: &str = "5.10";
+
+/// Series and the release of the distribution that has it.
+const SERIES: [(&str, &str); 3] = [
+    (OLDEST, "bullseye"),
+    ("6.1", "bookworm"),
+    ("6.12", "trixie"),
+];
+
+/// The smallest build: drivers of virtual machines only. It has BTF, uprobes, and nf_tables as modules.
+const FLAVOUR: &str = "cloud-amd64";
+
+/// What the tests want of the modules; each with what it needs itself.
+const MODULES: &[&str] = &[
+    "veth",
+    "nf_tables",
+    "nft_numgen",
+    "nft_ct",
+    "nft_counter",
+    "nft_limit",
+    "nft_quota",
+    "nf_conntrack",
+];
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const REMEDY: &str =
+    "check the network and the distribution's mirror, or name a kernel image: `--kernel PATH`";
+
+/// A kernel to boot.
+pub(super) struct Kernel {
+    /// What it is called.
+    pub(super) release: String,
+    /// Its image.
+    pub(super) image: PathBuf,
+    /// An archive of its modules, to be unpacked over the root.
+    pub(super) modules: Option<PathBuf>,
+}
+
+impl Kernel {
+    /// Finds or fetches those that were `asked` for; all series where none was.
+    pub(super) fn find(log: &Log, store: &Path, asked: &[String]) -> Result<Vec<Self>> {
+        if asked.is_empty() {
+            let fetch = |(series, suite): &(&str, &str)| Self::fetch(log, store, series, suite);
+            return SERIES.iter().map(fetch).collect();
+        }
+        asked
+            .iter()
+            .map(
+                |asked| match SERIES.iter().find(|(series, _)| series == asked) {
+                    Some((series, suite)) => Self::fetch(log, store, series, suite),
+                    None => Self::image(Path::new(asked)),
+                },
+            )
+            .collect()
+    }
+
+    fn image(path: &Path) -> Result<Self> {
+        ensure!(
+            path.is_file(),
+            "failed to find the kernel {}: neither a file nor one of the series 5.10, 6.1, 6.12",
+            path.display()
+        );
+        Ok(Self {
+            release: path.display().to_string(),
+            image: path.to_path_buf(),
+            modules: None,
+        })
+    }
+
+    fn fetch(log: &Log, store: &Path, series: &str, suite: &str) -> Result<Self> {
+        let home = store.join(series);
+        if let Ok(kernel) = Self::unpacked(&home) {
+            return Ok(kernel);
+        }
+        // What an earlier run left unfinished.
+        if home.exists() {
+            fs::remove_dir_all(&home).context("failed to remove an unfinished download")?;
+        }
+        announce(&format!("fetching Linux {series} of {suite}"));
+        let apt = Apt::prepare(&home.join("apt"), suite)?;
+        log.run("read the package lists", apt.get().arg("update"), REMEDY)?;
+        let listed = apt
+            .cache()
+            .args(["pkgnames", &format!("linux-image-{series}.")])
+            .output()
+            .context("failed to start apt-cache")?;
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        let package = newest(&listed, FLAVOUR).with_context(|| {
+            format!("failed to find a kernel {series} ({FLAVOUR}) in {suite}\nremedy: {REMEDY}")
+        })?;
+        log.run(
+            "fetch the kernel",
+            apt.get().current_dir(&home).args(["download", package]),
+            REMEDY,
+        )?;
+        let tree = home.join("tree");
+        for entry in fs::read_dir(&home)
+            .context("failed to list the download")?
+            .flatten()
+        {
+            if entry.path().extension().is_some_and(|kind| kind == "deb") {
+                run(Command::new("dpkg-deb")
+                    .arg("-x")
+                    .arg(entry.path())
+                    .arg(&tree))?;
+                fs::remove_file(entry.path()).context("failed to remove a package")?;
+            }
+        }
+        // Since trixie the packages name the place that the link leads to.
+        if !tree.join("lib").exists() {
+            symlink("usr/lib", tree.join("lib")).context("failed to link lib")?;
+        }
+        modules(&tree, &home)?;
+        Self::unpacked(&home)
+    }
+
+    fn unpacked(home: &Path) -> Result<Self> {
+        let boot = home.join("tree/boot");
+        let image = fs::read_dir(&boot)
+            .with_context(|| format!("failed to list {}", boot.display()))?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| file_name(path).starts_with("vmlinuz-"))
+            .context("failed to find the image in the package")?;
+        let modules = home.join("modules.cpio");
+        ensure!(modules.is_file(), "failed to find the modules");
+        Ok(Self {
+            release: file_name(&image).trim_start_matches("vmlinuz-").to_owned(),
+            image,
+            modules: Some(modules),
+        })
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// The package with the highest version in its name.
+fn newest<'a>(names: &'a str, flavour: &str) -> Option<&'a str> {
+    let plain = |name: &&str| name.ends_with(flavour);
+    names.lines().filter(plain).max_by_key(|name| {
+        let numbers = name.split(|c: char| !c.is_ascii_digit());
+        let numbers: Vec<u64> = numbers.filter_map(|number| number.parse().ok()).collect();
+        numbers
+    })
+}
+
+/// Packs the modules that tests want, uncompressed.
+fn modules(tree: &Path, home: &Path) -> Result<()> {
+    let libraries = tree.join("lib/modules");
+    let release = fs::read_dir(&libraries)
+        .with_context(|| format!("failed to list {}", libraries.display()))?
+        .flatten()
+        .next()
+        .context("failed to find the modules in the package")?
+        .file_name();
+    run(Command::new("depmod").arg("-b").arg(tree).arg(&release))?;
+    let packed = home.join("modules");
+    for module in MODULES {
+        let output = Command::new("modprobe")
+            .arg("-d")
+            .arg(tree)
+            .arg("-S")
+            .arg(&release)
+            .args(["--show-depends", module])
+            .output()
+            .context("failed to start modprobe")?;
+        // Not every kernel has every one as a module: what is built in, or named otherwise, is not listed.
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            if let Some(path) = line.strip_prefix("insmod ") {
+                add_module(Path::new(path.trim()), tree, &packed)?;
+            }
+        }
+    }
+    let into = packed.join("usr/lib/modules").join(&release);
+    for index in [
+        "modules.builtin",
+        "modules.order",
+        "modules.builtin.modinfo",
+    ] {
+        let from = libraries.join(&release).join(index);
+        if from.is_file() {
+            fs::copy(&from, into.join(index)).context("failed to copy an index of modules")?;
+        }
+    }
+    symlink("usr/lib", packed.join("lib")).context("failed to link lib")?;
+    run(Command::new("depmod").arg("-b").arg(&packed).arg(&release))?;
+    fs::remove_file(packed.join("lib")).context("failed to unlink lib")?;
+    root::pack(&packed, &home.join("modules.cpio"))
+}
+
+fn add_module(from: &Path, tree: &Path, packed: &Path) -> Result<()> {
+    let inside = from
+        .strip_prefix(tree)
+        .context("failed to place a module")?;
+    let inside = inside.strip_prefix("usr").unwrap_or(inside);
+    let to = packed.join("usr").join(inside);
+    fs::create_dir_all(to.parent().unwrap_or(packed)).context("failed to create a directory")?;
+    fs::copy(from, &to).with_context(|| format!("failed to copy {}", from.display()))?;
+    match to.extension().and_then(|kind| kind.to_str()) {
+        Some("xz") => run(Command::new("xz").args(["-d", "-f"]).arg(&to)),
+        Some("zst") => run(Command::new("zstd")
+            .args(["-d", "-q", "-f", "--rm"])
+            .arg(&to)),
+        _ => Ok(()),
+    }
+}
+
+/// The distribution's package tools with lists and sources of their own.
+struct Apt(PathBuf);
+
+impl Apt {
+    /// The mirror is the one that this machine uses; only the release is another.
+    fn prepare(home: &Path, suite: &str) -> Result<Self> {
+        for directory in [
+            "etc/apt/sources.list.d",
+            "etc/apt/preferences.d",
+            "var/lib/apt/lists/partial",
+            "var/cache/apt/archives/partial",
+            "var/lib/dpkg",
+        ] {
+            fs::create_dir_all(home.join(directory)).context("failed to create a directory")?;
+        }
+        let sites = Command::new("apt-get")
+            .args(["indextargets", "--format", "$(SITE) $(LABEL)"])
+            .args(["Created-By: Packages", "Origin: Debian"])
+            .output()
+            .context("failed to start apt-get")?;
+        let sites = String::from_utf8_lossy(&sites.stdout).into_owned();
+        let site = sites.lines().find_map(|line| line.strip_suffix(" Debian"));
+        let Some(site) = site else {
+            bail!("failed to find the distribution's mirror in apt's settings\nremedy: {REMEDY}");
+        };
+        let source = format!("deb [signed-by={KEYRING}] {site} {suite} main\n");
+        fs::write(home.join("etc/apt/sources.list"), source).context("failed to write sources")?;
+        fs::write(home.join("var/lib/dpkg/status"), "").context("failed to write a status")?;
+        Ok(Self(home.to_path_buf()))
+    }
+
+    fn tool(&self, name: &str) -> Command {
+        let home = self.0.display();
+        let mut command = Command::new(name);
+        command.args(["-o", &format!("Dir={home}")]).args([
+            "-o",
+            &format!("Dir::State::status={home}/var/lib/dpkg/status"),
+            "-o",
+            "APT::Sandbox::User=root",
+            "-o",
+            "APT::Architecture=amd64",
+            "-o",
+            "Acquire::Languages=none",
+            "-o",
+            "Acquire::Check-Valid-Until=false",
+            "-q",
+        ]);
+        command
+    }
+
+    fn get(&self) -> Command {
+        self.tool("apt-get")
+    }
+
+    fn cache(&self) -> Command {
+        self.tool("apt-cache")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_package_is_told_by_its_numbers() {
+        let names = "linux-image-6.12.9+deb13-cloud-amd64\nlinux-image-6.12.118+deb13-cloud-amd64\n\
+                     linux-image-6.12.200+deb13-amd64\nlinux-image-6.12.300+deb13-cloud-amd64-unsigned\n";
+        let found = newest(names, FLAVOUR);
+        assert_eq!(found, Some("linux-image-6.12.118+deb13-cloud-amd64"));
+        assert_eq!(newest("", FLAVOUR), None);
+    }
+}
