@@ -58,7 +58,7 @@ fn causes_hold_against_the_dropping_rule() {
     // late by more than it can know, and the end.
     for (role, least) in [("client", 95), ("server", 60)] {
         let meant: Vec<_> = meant.iter().filter(|one| one.role == role).collect();
-        let missed: Vec<_> = meant.iter().filter(|one| !is_loss(&&***one)).collect();
+        let missed: Vec<_> = meant.iter().filter(|one| !is_loss(one)).collect();
         println!("{role}: {} meant, missed: {missed:?}", meant.len());
         assert!(meant.len() >= 5, "the loss did too little harm");
         // One that is missed is chance among so few; `REPRISE_LOSS` asks for more.
