@@ -107,11 +107,7 @@ impl Packet {
     /// Bytes of data.
     #[inline(always)]
     pub(crate) const fn length(&self) -> u32 {
-        if self.at < self.end {
-            self.end - self.at
-        } else {
-            0
-        }
+        self.end.saturating_sub(self.at)
     }
 
     /// Addresses and ports of a packet that arrived.
