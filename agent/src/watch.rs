@@ -110,13 +110,13 @@ async fn interact(
         {
             return Ok(());
         }
-        let head = {
+        let (head, lately) = {
             let observed = shared.lock();
             rows = state.rows(&observed);
-            view::head(&observed)
+            (view::head(&observed), view::lately(&observed, &state))
         };
         state.selected = state.selected.min(rows.len().saturating_sub(1));
-        terminal.draw(|frame| view::draw(frame, &mut state, &head, &rows))?;
+        terminal.draw(|frame| view::draw(frame, &mut state, &head, &rows, &lately))?;
     }
 }
 

@@ -117,9 +117,14 @@ impl Browser {
         }
     }
 
-    /// Opens an address.
+    /// Opens an address and waits for what it serves.
+    ///
+    /// # Panics
+    /// When it is not there in time.
     pub fn open(&self, address: &str) {
         self.call("Page.navigate", &json!({ "url": address }));
+        let there = format!("location.href === '{address}' && document.readyState === 'complete'");
+        self.wait(&there, "location.href");
     }
 
     /// What an expression gives in the page.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::process::Command;
 
 use crate::agent::Agent;
-use crate::failure::PEER_FAMILY;
+use crate::failure::{PEER_FAMILY, failures};
 use crate::metrics::Metrics;
 use crate::namespaces::{CLIENT_NET, Namespaces, SERVER_NET};
 use crate::poll::{PATIENCE, poll_until};
@@ -39,12 +39,15 @@ pub struct Failed {
     pub lost_data: bool,
     /// Its client never meant to complete it.
     pub unwilling: bool,
+    /// It never received anything, so that nobody knows whose it was.
+    pub nameless: bool,
 }
 
 /// The link, with a server on it and an agent over all.
 #[derive(Debug)]
 pub struct Lossy {
     net: Namespaces,
+    rounds: u32,
     server: Server,
     agent: Agent,
 }
@@ -72,7 +75,12 @@ impl Lossy {
             &["--report", "--timeout", SERVER_PATIENCE],
         );
         let agent = Agent::start(["--max-peers", "10000"]);
-        Self { net, server, agent }
+        Self {
+            net,
+            rounds: 0,
+            server,
+            agent,
+        }
     }
 
     /// Drops so many percent of the packets to the server, and to the client.
@@ -102,12 +110,9 @@ impl Lossy {
     }
 
     /// What the server says of its connections, by client address.
-    fn served(&self, skip: usize) -> Vec<(String, String)> {
+    fn served(&self) -> Vec<(String, String)> {
         let said = self.server.process.stdout();
-        let lines = said
-            .lines()
-            .skip(skip)
-            .filter_map(|line| line.split_once(' '));
+        let lines = said.lines().filter_map(|line| line.split_once(' '));
         lines
             .map(|(peer, outcome)| (peer.to_owned(), outcome.to_owned()))
             .collect()
@@ -119,74 +124,88 @@ impl Lossy {
     /// # Panics
     /// When the agent counts a handshake that was not, or misses one.
     #[must_use]
-    pub fn round(&self, (to_server, to_client): (u32, u32), connections: u32) -> Vec<Failed> {
+    pub fn round(&mut self, (to_server, to_client): (u32, u32), connections: u32) -> Vec<Failed> {
         self.lose(to_server, to_client);
-        let skip = self.server.process.stdout().lines().count();
+        // Addresses that nobody had before: what the kernel still sends of earlier rounds is none of this one's.
+        self.rounds += 1;
+        let (from, to) = (
+            format!("{CLIENT_NET}.{}", self.rounds),
+            format!("{SERVER_NET}.{}", self.rounds),
+        );
         let before = self.agent.metrics();
-        let clients = self.clients(connections);
+        let clients = self.clients(&from, &to, connections);
         let mut failed = Vec::new();
         poll_until("the agent and the servers agree", PATIENCE, || {
             failed.clear();
             let after = self.agent.metrics();
-            let served = self.served(skip);
+            let served = self.served();
             let mut wrong = Vec::new();
             // Of those that never received anything nobody knows whose they were.
             let mut nameless = causes(&before, &after, "unknown", "server").into_iter();
             for (index, (mode, outcome)) in &clients {
-                let remote = format!("{SERVER_NET}.{index}:{}", self.server.port);
+                let remote = format!("{to}.{index}:{}", self.server.port);
                 let want = u32::from(outcome == "handshake");
                 let causes = causes(&before, &after, &remote, "client");
                 if causes.len() != want as usize {
                     wrong.push(format!("client {index}: {outcome}, {causes:?}"));
                 }
-                let source = format!("{CLIENT_NET}.{index}");
+                let source = format!("{from}.{index}");
                 let own = served.iter().filter(|(peer, _)| *peer == source);
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
                 let mut of_server = self::causes(&before, &after, &source, "server");
-                if of_server.len() < count("failed") {
+                let known = of_server.len();
+                if known < count("failed") {
                     of_server.extend(nameless.next());
                 }
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));
                 }
                 let unwilling = mode == "leave";
-                let causes = causes.into_iter().map(|cause| ("client", cause));
-                let of_server = of_server.into_iter().map(|cause| ("server", cause));
-                failed.extend(causes.chain(of_server).map(|(role, cause)| {
+                let causes = causes.into_iter().map(|cause| ("client", cause, false));
+                let of_server = of_server.into_iter().enumerate();
+                let of_server = of_server.map(|(at, cause)| ("server", cause, at >= known));
+                failed.extend(causes.chain(of_server).map(|(role, cause, nameless)| {
                     let source = source.clone();
-                    (source, role, cause, unwilling)
+                    (source, role, cause, unwilling, nameless)
                 }));
             }
-            wrong.extend(nameless.map(|cause| format!("nobody's: {cause}")));
             if wrong.is_empty() {
                 Ok(())
             } else {
-                Err(format!("{wrong:#?}"))
+                let listed = failures(&self.agent);
+                let prefix = [format!("{from}."), format!("{to}.")];
+                let own = listed.iter().filter(|row| {
+                    let peer = row["peer"].as_str().unwrap_or_default();
+                    prefix.iter().any(|prefix| peer.starts_with(prefix))
+                });
+                let own: Vec<_> = own.map(ToString::to_string).collect();
+                Err(format!("{wrong:#?}; listed: {own:#?}"))
             }
         });
         let (lost, data) = (self.dropped("lost"), self.dropped("data"));
         failed
             .into_iter()
-            .map(|(source, role, cause, unwilling)| Failed {
+            .map(|(source, role, cause, unwilling, nameless)| Failed {
                 role,
                 cause,
                 lost: lost.contains(&source),
                 lost_data: data.contains(&source),
                 unwilling,
+                nameless,
             })
             .collect()
     }
 
-    fn clients(&self, connections: u32) -> BTreeMap<u32, (String, String)> {
+    fn clients(&self, from: &str, to: &str, connections: u32) -> BTreeMap<u32, (String, String)> {
         let words = Namespaces::exec(&self.net.client);
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
             .arg(PYTHON)
             .arg(fixture("lossy.py"));
-        command.args(["--source", CLIENT_NET, "--to", SERVER_NET]);
+        command.args(["--source", from, "--to", to]);
         command.args(["--port", &self.server.port.to_string()]);
         command.args(["--connections", &connections.to_string()]);
         let said = run(&mut command);

@@ -13,10 +13,10 @@ pub const CLIENT_IP: &str = "10.77.0.1";
 /// The server's address.
 pub const SERVER_IP: &str = "10.77.0.2";
 
-/// First three bytes of the client's other addresses, and of the server's.
-pub const CLIENT_NET: &str = "10.77.1";
+/// First two bytes of the client's other addresses, and of the server's.
+pub const CLIENT_NET: &str = "10.78";
 /// See [`CLIENT_NET`].
-pub const SERVER_NET: &str = "10.77.2";
+pub const SERVER_NET: &str = "10.79";
 
 /// The pair; both namespaces go when it is dropped.
 #[derive(Debug)]
@@ -74,8 +74,8 @@ impl Namespaces {
             (c, CLIENT_NET, SERVER_NET, SERVER_IP),
             (s, SERVER_NET, CLIENT_NET, CLIENT_IP),
         ] {
-            ip(&format!("-n {name} route add local {own}.0/24 dev lo"));
-            ip(&format!("-n {name} route add {other}.0/24 via {via}"));
+            ip(&format!("-n {name} route add local {own}.0.0/16 dev lo"));
+            ip(&format!("-n {name} route add {other}.0.0/16 via {via}"));
         }
     }
 

@@ -48,6 +48,10 @@ fn the_page_shows_what_happens() {
         "document.querySelector('#failures dt').textContent === 'reset'",
         "document.getElementById('failures').innerText",
     );
+    browser.wait(
+        "document.querySelectorAll('#lately li').length === 3 && document.querySelector('#lately').textContent.includes('reset')",
+        "document.getElementById('lately').innerText",
+    );
     let share = format!(
         "{} %",
         (f64::from(resumed) * 100.0 / f64::from(full + resumed)).round()

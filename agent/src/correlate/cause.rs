@@ -1,7 +1,7 @@
 //! Why a handshake failed: exactly one cause each, the strongest evidence first. An alert or a local error explains the
 //! failure by itself, whatever was retransmitted; loss is only ever said to have co-occurred.
 
-use reprise_ebpf::handshake::{HandshakeEvent, flag, outcome};
+use reprise_ebpf::handshake::{HandshakeEvent, flag, outcome, role};
 
 use super::Trouble;
 use crate::hello::{HelloEvent, end};
@@ -110,6 +110,14 @@ pub(super) fn of(event: &HandshakeEvent, trouble: &Trouble, on_wire: Option<u8>)
         (false, 0) => Cause::Closed,
         _ => Cause::Reset,
     }
+}
+
+/// Whether a server that was ready waited for its client for a retransmission timeout or longer, and then the ClientHello came: one that
+/// was lost and sent again shows in no other way.
+pub(super) fn came_late(event: &HandshakeEvent, hello: &HelloEvent) -> bool {
+    event.role == role::SERVER
+        && hello.begin_ns >= event.begin_ns.saturating_add(timeout_ns(hello.rtt_us))
+        && hello.begin_ns <= event.header.time_ns
 }
 
 /// The shortest retransmission timeout that the connection can have had, nanoseconds: TCP adds to the round-trip time its

@@ -361,9 +361,11 @@ impl Engine {
             }),
         };
         let rtt_us = hello.map_or(0, |hello| hello.rtt_us);
+        let late = u32::from(hello.is_some_and(|hello| cause::came_late(&event, &hello)));
         if !patient && !completed && self.doubtful.len() < MAX_DOUBTFUL {
             let mut trouble = self.histories.trouble(connection, &span);
             trouble.rtt_us = rtt_us;
+            trouble.stalls += late;
             if cause::of(&event, &trouble, on_wire) == Cause::Timeout {
                 self.doubtful.push_back(ended);
                 return;
@@ -371,6 +373,7 @@ impl Engine {
         }
         let mut trouble = self.trouble(role, connection, &span);
         trouble.rtt_us = rtt_us;
+        trouble.stalls += late;
         let resumed = event.hit == 1;
         let end = if completed {
             End::Completed(match event.hit {

@@ -81,7 +81,8 @@ pub struct Trouble {
     pub counted: Retransmits,
     /// Segments that arrived from beyond data that had not arrived.
     pub missing: u32,
-    /// Records that went on after at least one retransmission timeout of silence.
+    /// Records that went on, and ClientHellos that came to a server that was ready, after at least one retransmission timeout of
+    /// silence.
     pub stalls: u32,
     /// Resets received while it ran.
     pub resets_received: u32,

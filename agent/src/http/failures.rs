@@ -27,7 +27,7 @@ pub(super) struct FailureRow<'a> {
     retransmits: [Retransmits; Phase::ALL.len()],
     /// Segments that arrived from beyond data that had not arrived.
     missing: u32,
-    /// Records that went on after at least one retransmission timeout of silence.
+    /// Records that went on, and ClientHellos that came, after at least one retransmission timeout of silence.
     stalls: u32,
     resets_received: u32,
     resets_sent: u32,

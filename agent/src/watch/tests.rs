@@ -108,8 +108,9 @@ fn picture(state: &mut State, observed: &Observed, columns: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
     let rows = state.rows(observed);
     let head = view::head(observed);
+    let lately = view::lately(observed, state);
     terminal
-        .draw(|frame| view::draw(frame, state, &head, &rows))
+        .draw(|frame| view::draw(frame, state, &head, &rows, &lately))
         .unwrap();
     terminal.backend().to_string()
 }
@@ -174,7 +175,9 @@ fn eighty_columns_hold_everything() {
     press(&mut state, &observed, "\u{1b}↓↓↓↓\n");
     let text = picture(&mut state, &observed, 80);
     assert!(
-        text.contains("192.0.2.3 (server here)") && text.contains("Esc back"),
+        text.contains("192.0.2.3 (server here)")
+            && text.contains("0 s ago: packet_loss")
+            && text.contains("Esc back"),
         "{text}"
     );
     // Far too small is no reason to fail.

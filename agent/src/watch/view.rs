@@ -17,11 +17,35 @@ use crate::{
     correlate::{Cause, Mechanism, Resumption},
     diagnose::Reason,
     observed::Observed,
+    reasons,
 };
 
+/// Failures shown of one peer.
+const LATELY: usize = 5;
 const KEYS: &str = "↑↓ select  Enter detail  s sort  r reverse  t role  / filter  q quit";
 const KEYS_OF_DETAIL: &str = "↑↓ another peer  Esc back  q quit";
 const KEYS_OF_FILTER: &str = "type what to look for  Enter keep  Esc clear";
+
+/// The latest failures of the peer shown in detail, each in a line, copied out from under the lock.
+pub(super) fn lately(observed: &Observed, state: &State) -> Vec<String> {
+    let Some(key) = &state.detail else {
+        return Vec::new();
+    };
+    let now_ns = observed.pipeline.now_ns();
+    let failures = observed.pipeline.stats.lately.iter();
+    failures
+        .filter(|failure| failure.peer == *key)
+        .take(LATELY)
+        .map(|failure| {
+            let ago = now_ns.saturating_sub(failure.time_ns) / 1_000_000_000;
+            let reason = match failure.reason {
+                0 => String::new(),
+                reason => format!(", {}", reasons::name(&observed.status.reasons, reason)),
+            };
+            format!("{ago} s ago: {}{reason}", failure.cause.label())
+        })
+        .collect()
+}
 
 /// Lines over the table, copied out from under the lock.
 pub(super) fn head(observed: &Observed) -> String {
@@ -37,7 +61,13 @@ pub(super) fn head(observed: &Observed) -> String {
 }
 
 /// Draws everything.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, head: &str, rows: &[Row]) {
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    state: &mut State,
+    head: &str,
+    rows: &[Row],
+    lately: &[String],
+) {
     let lines = u16::try_from(head.lines().count()).unwrap_or(u16::MAX);
     let [above, middle, below] = Layout::vertical([
         Constraint::Length(lines),
@@ -52,7 +82,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, head: &str, rows: &
         .and_then(|key| rows.iter().find(|row| row.key == *key));
     match shown {
         Some(row) => frame.render_widget(
-            Paragraph::new(detail(row)).wrap(Wrap { trim: false }),
+            Paragraph::new(detail(row, lately)).wrap(Wrap { trim: false }),
             middle,
         ),
         None => table(frame, middle, state, rows),
@@ -143,7 +173,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, state: &mut State, rows: &[Row]) {
 }
 
 /// Everything that is known of one peer.
-fn detail(row: &Row) -> Vec<Line<'static>> {
+fn detail(row: &Row, lately: &[String]) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::raw(""),
         Line::styled(
@@ -182,6 +212,11 @@ fn detail(row: &Row) -> Vec<Line<'static>> {
             say(&format!("  {}", cause.label()), count.to_string());
         }
     }
+    lines.extend(
+        lately
+            .iter()
+            .map(|failure| Line::raw(format!("    {failure}"))),
+    );
     if let Some(advice) = &row.advice {
         lines.extend([Line::raw(""), Line::styled(advice.clone(), Modifier::BOLD)]);
     }

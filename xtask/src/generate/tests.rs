@@ -11,10 +11,6 @@ use serde_json::Value;
 use super::{reference, rules};
 use crate::paths;
 
-/// Families of the contract that no sensor fills yet, one a line; the tests of the queries leave them out too. What is on the
-/// agent's page must not stand here: the list only shrinks.
-const COMING: &str = include_str!("../../../dashboards/families-to-come.txt");
-
 /// Words that look like a family and are none.
 const NO_FAMILIES: &[&str] = &["reprise_ebpf", "reprise_tests"];
 
@@ -64,15 +60,8 @@ fn texts() -> Vec<PathBuf> {
 /// Names as a query may use them: families, their samples, and what the rules record.
 fn known() -> BTreeSet<String> {
     let families = reference::families(&paths::workspace()).unwrap();
-    for coming in COMING.lines() {
-        assert!(
-            !families.contains_key(coming),
-            "{coming} has come: take it off the list"
-        );
-    }
-    let coming = COMING.lines().map(str::to_owned);
-    let names = families.into_keys().chain(coming);
-    names
+    families
+        .into_keys()
         .flat_map(|name| {
             let base = name
                 .trim_end_matches("_total")

@@ -191,3 +191,18 @@ fn a_handshake_on_the_wire_that_is_given_up_in_silence_timed_out() {
     shown.silence_ms = 100;
     assert_eq!(end(shown), End::Failed(Cause::Abandoned));
 }
+
+#[test]
+fn a_hello_that_came_late_was_lost_before() {
+    let end = |come| {
+        let mut event = handshake(1, 10 * MS, 600 * MS);
+        event.outcome = outcome::FAILED;
+        let mut shown = super::wire::hello(role::SERVER, 1, 1, come, 600 * MS);
+        shown.end = crate::hello::end::CLOSED_IN;
+        event.flags = library_flag::RANDOM | library_flag::PEER_CLOSED;
+        event.client_random = shown.client_random;
+        run(&[Event::Hello(shown), Event::Handshake(event)])[0].end
+    };
+    assert_eq!(end(220 * MS), End::Failed(Cause::PacketLoss));
+    assert_eq!(end(200 * MS), End::Failed(Cause::Closed));
+}

@@ -3,6 +3,7 @@
 
 const EVERY = 2000;
 const PEERS = 200;
+const FAILURES = 8;
 
 // What a reason calls for, where the agent gives no advice of its own.
 const REMEDY = {
@@ -25,7 +26,7 @@ const REMEDY = {
 };
 
 const by = (id) => document.getElementById(id);
-const state = { role: "server", sort: "gain", down: true, paused: false, filter: "", peers: [], overview: null };
+const state = { role: "server", sort: "gain", down: true, paused: false, filter: "", peers: [], failures: [], overview: null };
 
 function element(name, text, type) {
   const made = document.createElement(name);
@@ -82,6 +83,19 @@ function numbers() {
   const causes = Object.entries(sums.failures).sort((a, b) => b[1] - a[1]);
   by("failures").replaceChildren(...(causes.length ? causes : [["none", ""]]).flatMap(([cause, count]) =>
     [element("dt", cause), element("dd", count === "" ? "" : count.toLocaleString() + (REMEDY[cause] ? " – " + REMEDY[cause] : ""))]));
+}
+
+// The latest failures, each in a line.
+function lately() {
+  const shown = state.failures.filter((failure) => failure.role === state.role).slice(0, FAILURES);
+  by("lately").replaceChildren(...shown.map((one) => {
+    const said = [Math.round(one.seconds_ago) + " s ago", one.peer, one.cause];
+    if (one.alert) said.push("alert " + (one.alert.name || one.alert.description) + " " + one.alert.direction);
+    if (one.reason) said.push(one.reason);
+    const again = one.retransmits.reduce((all, phase) => all + phase.sent + phase.received, 0);
+    if (again) said.push(again + " retransmissions");
+    return element("li", said.join(", "));
+  }));
 }
 
 // Handshakes per slot as bars, the resumed share as a line over six slots each.
@@ -184,6 +198,7 @@ function draw() {
   numbers();
   chart();
   table();
+  lately();
 }
 
 async function ask(path) {
@@ -195,9 +210,9 @@ async function ask(path) {
 async function refresh() {
   try {
     if (!state.paused && !document.hidden) {
-      const [overview, peers, libraries, status] =
-        await Promise.all([ask("overview"), ask("peers?limit=" + PEERS), ask("libraries"), ask("status")]);
-      Object.assign(state, { overview, peers });
+      const [overview, peers, failures, libraries, status] =
+        await Promise.all(["overview", "peers?limit=" + PEERS, "failures", "libraries", "status"].map(ask));
+      Object.assign(state, { overview, peers, failures });
       coverage(libraries, status);
       draw();
     }

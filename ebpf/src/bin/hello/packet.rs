@@ -85,7 +85,8 @@ pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
     Ok(Some(Packet {
         at,
         end: ctx.len(),
-        seq: u32::from_be(seq),
+        // The beginning of the stream has a number of its own.
+        seq: u32::from_be(seq).wrapping_add(u32::from(flags & SYN != 0)),
         fin: flags & FIN != 0,
         rst: flags & RST != 0,
         syn: flags & SYN != 0,
@@ -106,11 +107,7 @@ impl Packet {
     /// Bytes of data.
     #[inline(always)]
     pub(crate) const fn length(&self) -> u32 {
-        if self.at < self.end {
-            self.end - self.at
-        } else {
-            0
-        }
+        self.end.saturating_sub(self.at)
     }
 
     /// Addresses and ports of a packet that arrived.

@@ -155,7 +155,11 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     }
     let key = packet.arrived_on(ctx)?;
     if begins {
-        return evidence::syn(ctx, &key, packet.seq);
+        evidence::syn(ctx, &key, packet.seq)?;
+        // Data in it is that of TCP Fast Open.
+        if packet.at >= packet.end {
+            return Ok(());
+        }
     }
     if HELLO_EARLY.get_ptr(key).is_none() {
         let blank = HELLO_BLANK.get(0).ok_or(Fault::MapFull)?;
