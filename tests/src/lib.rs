@@ -6,8 +6,8 @@
 
 pub mod agent;
 pub mod alone;
-pub mod apache;
 pub mod browser;
+pub mod cache;
 pub mod carriers;
 pub mod certificates;
 pub mod client;

@@ -1,12 +1,14 @@
 //! Real TLS servers, configured as an operator would, each killed when its guard is dropped.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::cache::Cache;
 use crate::certificates::{Certificate, ec};
 use crate::process::{PYTHON, Process, fixture};
 use crate::relay::plain_service;
@@ -78,17 +80,27 @@ pub struct Server {
     directory: TempDir,
 }
 
-/// A port that was free a moment ago.
+/// Ports below those that the kernel gives to connections (`net.ipv4.ip_local_port_range`), which may take one at any moment.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port that nobody uses, and that was not given before in this process.
 ///
 /// # Panics
-/// When the kernel has none.
+/// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
-    listener
-        .local_addr()
-        .expect("failed to read the bound address")
-        .port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let size = u32::from(PORTS.end - PORTS.start);
+    (0..size)
+        .find_map(|_| {
+            let number = std::process::id()
+                .wrapping_mul(97)
+                .wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+            let port = PORTS.start + u16::try_from(number % size).ok()?;
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
+            Some(port)
+        })
+        .expect("every port is in use")
 }
 
 impl Server {
@@ -217,7 +229,26 @@ impl Server {
     /// Apache with the worker of its event loop, and a shared cache.
     #[must_use]
     pub fn apache(sessions: Sessions) -> Self {
+        Self::apache_caching(sessions, "socache_shmcb", |at| {
+            format!("shmcb:{at}/sessions(512000)")
+        })
+    }
+
+    /// Apache that keeps its sessions in `cache`, as others may.
+    #[must_use]
+    pub fn apache_sharing(sessions: Sessions, cache: &Cache) -> Self {
+        Self::apache_caching(sessions, "socache_redis", |_| {
+            format!("redis:127.0.0.1:{}", cache.port)
+        })
+    }
+
+    fn apache_caching(
+        sessions: Sessions,
+        module: &str,
+        cache: impl FnOnce(&str) -> String,
+    ) -> Self {
         let (port, directory) = (free_port(), scratch());
+        let cache = cache(&directory.path().display().to_string());
         let tls = match sessions {
             Sessions::Ids => "SSLProtocol TLSv1.2\nSSLSessionTickets off",
             Sessions::OldTickets => "SSLProtocol TLSv1.2\nSSLSessionTickets on",
@@ -225,7 +256,7 @@ impl Server {
         };
         let Certificate { cert, key, .. } = ec();
         let (at, cert, key) = (directory.path().display(), cert.display(), key.display());
-        let modules: String = ["mpm_event", "authz_core", "socache_shmcb", "ssl"]
+        let modules: String = ["mpm_event", "authz_core", module, "ssl"]
             .map(|name| {
                 format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
             })
@@ -234,7 +265,7 @@ impl Server {
         let config = format!(
             "ServerRoot {at}\nServerName localhost\nPidFile {at}/pid\nErrorLog {at}/error.log\nDefaultRuntimeDir {at}\n\
              {modules}Listen 127.0.0.1:{port}\nSSLEngine on\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}\n\
-             SSLSessionCache shmcb:{at}/sessions(512000)\n{tls}\n"
+             SSLSessionCache {cache}\n{tls}\n"
         );
         let file = write(&directory, "apache.conf", &config);
         Self::start(

@@ -255,7 +255,7 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
                 .args(["record", "--output"])
                 .arg(&events),
         );
-        // The client's half is the system's own library: two events carry each random once both are observed.
+        // The client's half is the system's own library. Wire and library tell of both ends: four events carry each random.
         poll_until("both ends of a handshake are recorded", PATIENCE, || {
             let randoms = randoms(&server, &log);
             let recorded = fs::read(&events).unwrap_or_default();
@@ -263,7 +263,7 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
                 .iter()
                 .map(|hex| occurrences(&recorded, hex))
                 .collect();
-            let complete = seen.iter().filter(|count| **count == 2).count();
+            let complete = seen.iter().filter(|count| **count == 4).count();
             if complete >= 3 {
                 Ok(())
             } else {

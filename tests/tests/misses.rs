@@ -4,7 +4,8 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use reprise_tests::apache::{Apache, Cache};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use reprise_tests::cache::Cache;
 use reprise_tests::fleet::Fleet;
 use reprise_tests::offers::CONFLICTS;
 use reprise_tests::poll::{PATIENCE, poll_until};
@@ -174,24 +175,9 @@ fn ticket_keys(first: u8) -> String {
             let name = format!("HAPROXY-STEK-{:03}", (number + 99) % 100);
             let mut key = name.into_bytes();
             key.resize(48, number);
-            base64(&key) + "\n"
+            BASE64_STANDARD.encode(key) + "\n"
         })
         .collect()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use std::io::Write as _;
-    let mut child = std::process::Command::new("base64")
-        .arg("-w0")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("failed to start base64");
-    let mut stdin = child.stdin.take().expect("stdin was asked for");
-    stdin.write_all(bytes).expect("failed to write to base64");
-    drop(stdin);
-    let output = child.wait_with_output().expect("failed to wait for base64");
-    String::from_utf8(output.stdout).expect("base64 is text")
 }
 
 #[test]
@@ -286,7 +272,7 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
 #[test]
 fn a_cache_that_two_nodes_share_until_it_is_gone() {
     let cache = Cache::start();
-    let nodes = [(); 2].map(|()| Apache::sharing(&cache));
+    let nodes = [(); 2].map(|()| Server::apache_sharing(Sessions::Ids, &cache));
     let agent = Agent::start(NO_ARGUMENTS);
     let mut fleet = Fleet::of(CLIENTS);
     let before = agent.metrics();
@@ -300,7 +286,7 @@ fn a_cache_that_two_nodes_share_until_it_is_gone() {
         resumed,
     );
     expected.hold(&agent, &before);
-    cache.stop();
+    drop(cache);
     let missed = fleet.miss(nodes[1].port, "");
     hold(&agent, &before, missed, "evicted");
 }
