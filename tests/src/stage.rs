@@ -1,5 +1,6 @@
 //! The stage of the loss tests: an observed connection between two namespaces.
 
+use std::ops::RangeInclusive;
 use std::process::Command;
 
 use crate::agent::Agent;
@@ -88,13 +89,29 @@ impl Stage {
     /// # Panics
     /// When it is not in time.
     pub fn expect(&self, family: &str, labels: &[(&str, &str)], want: u32) {
+        self.expect_within(family, labels, want..=want);
+    }
+
+    /// Waits for that rise to be one of `wanted`.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub fn expect_within(
+        &self,
+        family: &str,
+        labels: &[(&str, &str)],
+        wanted: RangeInclusive<u32>,
+    ) {
+        let range = f64::from(*wanted.start())..=f64::from(*wanted.end());
         poll_until("the agent counts the loss", PATIENCE, || {
             let have = self.rise(family, labels);
             let page = self.agent.metrics().show("");
-            if have == f64::from(want) {
+            if range.contains(&have) {
                 Ok(())
             } else {
-                Err(format!("{family} {labels:?}: +{have}, not +{want}{page}"))
+                Err(format!(
+                    "{family} {labels:?}: +{have}, not {wanted:?}{page}"
+                ))
             }
         });
     }
