@@ -147,10 +147,20 @@ impl Code {
             "objdump"
         });
         objdump.args(["--disassemble", "--no-show-raw-insn", "--wide"]);
-        objdump
-            .args([".plt", ".plt.sec", ".plt.got"].map(|section| format!("--section={section}")));
-        let listing = run(objdump.arg(&self.path));
         let mut stubs: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        let file = object::File::parse(self.bytes.as_slice()).expect("was parsed before");
+        let names = [".plt", ".plt.sec", ".plt.got"];
+        let there: Vec<_> = names
+            .iter()
+            .filter(|name| file.section_by_name(name).is_some())
+            .map(|name| format!("--section={name}"))
+            .collect();
+        // The disassembler takes it for an error where there is none.
+        if there.is_empty() {
+            return stubs;
+        }
+        objdump.args(there);
+        let listing = run(objdump.arg(&self.path));
         let mut name = None;
         for line in listing.lines() {
             if let Some((_, label)) = line.split_once(" <")
