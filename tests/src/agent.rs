@@ -45,7 +45,8 @@ pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
 }
 
 /// Leaves cargo and rustup alone, which carry an OpenSSL and may be at work beside the tests: their handshakes are nobody's here.
-fn toolchain() -> Vec<OsString> {
+#[must_use]
+pub fn toolchain() -> Vec<OsString> {
     let cargo = Path::new(env!("CARGO")).parent().map(Path::to_owned);
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::binary;
+use reprise_tests::agent::{binary, toolchain};
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::Process;
@@ -14,7 +14,7 @@ use reprise_tests::{Client, Server};
 #[test]
 fn lines_name_every_peer() {
     let server = Server::haproxy(Sessions::Tickets);
-    let mut watch = Process::spawn(Command::new(binary()).arg("watch"));
+    let mut watch = Process::spawn(Command::new(binary()).arg("watch").args(toolchain()));
     poll_until("every peer is shown", PATIENCE, || {
         assert!(watch.ended().is_none(), "watch ended: {}", watch.stderr());
         let report = Client::new(server.port).connections(12).run();
@@ -53,7 +53,11 @@ fn clients(screen: &str) -> Vec<&str> {
 #[test]
 fn keys_in_a_real_terminal() {
     let server = Server::haproxy(Sessions::Ids);
-    let mut watch = Terminal::start(Command::new(binary()).arg("watch"), 80, 24);
+    let mut watch = Terminal::start(
+        Command::new(binary()).arg("watch").args(toolchain()),
+        80,
+        24,
+    );
     watch.wait("the picture is there", |screen| screen.contains("q quit"));
     assert!(watch.alternate());
     poll_until("every client is shown", PATIENCE, || {
