@@ -24,7 +24,12 @@ const ROUNDS: [(u32, u32); 10] = [
 #[test]
 fn causes_hold_against_the_dropping_rule() {
     let repeat = std::env::var("REPRISE_LOSS").unwrap_or_else(|_| "1".to_owned());
-    let repeat = repeat.parse().expect("REPRISE_LOSS is a number");
+    let repeat: usize = repeat.parse().expect("REPRISE_LOSS is a number");
+    // Percent: what holds over many rounds, and what chance leaves of it in one of each.
+    let (precision, recalls) = match repeat {
+        1 => (90, [("client", 80), ("server", 50)]),
+        _ => (95, [("client", 95), ("server", 60)]),
+    };
     let mut lossy = Lossy::new();
     let mut all = Vec::new();
     for loss in std::iter::repeat_n(ROUNDS, repeat).flatten() {
@@ -53,20 +58,15 @@ fn causes_hold_against_the_dropping_rule() {
         said.len(),
         nameless.len()
     );
-    assert!(right * 100 >= said.len() * 95, "precision");
+    assert!(right * 100 >= said.len() * precision, "precision");
     // Who gave up knows what was sent again, and what answers its FIN. The other side may have seen nothing but a ClientHello, which was
     // late by more than it can know, and the end.
-    for (role, least) in [("client", 95), ("server", 60)] {
+    for (role, least) in recalls {
         let meant: Vec<_> = meant.iter().filter(|one| one.role == role).collect();
         let missed: Vec<_> = meant.iter().filter(|one| !is_loss(one)).collect();
         println!("{role}: {} meant, missed: {missed:?}", meant.len());
         assert!(meant.len() >= 5, "the loss did too little harm");
-        // One that is missed is chance among so few; `REPRISE_LOSS` asks for more.
-        let few = usize::from(meant.len() < 50);
         let found = meant.len() - missed.len();
-        assert!(
-            (found + few) * 100 >= meant.len() * least,
-            "recall of a {role}"
-        );
+        assert!(found * 100 >= meant.len() * least, "recall of a {role}");
     }
 }
