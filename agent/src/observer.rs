@@ -210,32 +210,16 @@ impl Observer {
             status.evicted_flights = tracker.evicted();
         }
         for mark in marks {
-            pipeline.push(&Event::Tcp(mark));
-            if let Some(recorder) = recorder
-                && let Err(error) = recorder.event(mark.as_bytes())
-            {
-                failed.get_or_insert(error);
-            }
+            pass(&Event::Tcp(mark), pipeline, recorder, &mut failed);
         }
         for hello in hellos {
-            pipeline.push(&Event::Hello(hello));
-            if let Some(recorder) = recorder
-                && let Err(error) = recorder.event(hello.as_bytes())
-            {
-                failed.get_or_insert(error);
-            }
+            pass(&Event::Hello(hello), pipeline, recorder, &mut failed);
         }
         if self.clocks_read.is_none_or(|read| read.elapsed() >= CLOCKS)
             && let Some(clock) = host::clock::read()
         {
             self.clocks_read = Some(Instant::now());
-            let event = Event::Clock(clock);
-            pipeline.push(&event);
-            if let Some(recorder) = recorder
-                && let Err(error) = recorder.event(event.bytes())
-            {
-                failed.get_or_insert(error);
-            }
+            pass(&Event::Clock(clock), pipeline, recorder, &mut failed);
         }
         let lookups = &mut self.lookups;
         let mut take = |sensor: Sensor, bytes: &[u8]| {
@@ -257,12 +241,7 @@ impl Observer {
                         _ => None,
                     };
                     for event in workload.map(Event::Workload).into_iter().chain([event]) {
-                        pipeline.push(&event);
-                        if let Some(recorder) = recorder
-                            && let Err(error) = recorder.event(event.bytes())
-                        {
-                            failed.get_or_insert(error);
-                        }
+                        pass(&event, pipeline, recorder, &mut failed);
                     }
                 }
                 Err(error) => {
@@ -395,6 +374,21 @@ fn say(line: &reasons::Line) {
             "handshakes fail because they try to resume"
         ),
         None => tracing::info!(role, reason, failures, "handshakes fail"),
+    }
+}
+
+/// Hands an event to the pipeline and, as it is, to the recording; keeps the first error of that.
+fn pass(
+    event: &Event,
+    pipeline: &mut Pipeline,
+    recorder: &mut Option<Recorder<BufWriter<File>>>,
+    failed: &mut Option<io::Error>,
+) {
+    pipeline.push(event);
+    if let Some(recorder) = recorder
+        && let Err(error) = recorder.event(event.bytes())
+    {
+        failed.get_or_insert(error);
     }
 }
 
