@@ -90,6 +90,18 @@ impl Agent {
         prefix: &[&str],
         args: impl IntoIterator<Item = S>,
     ) -> Self {
+        let mut agent = Self::launch_under(prefix, args);
+        agent.wait_ready();
+        agent
+    }
+
+    /// Starts `reprise run` and returns at once, whatever becomes of it.
+    #[must_use]
+    pub fn launch<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::launch_under(&[], args)
+    }
+
+    fn launch_under<S: AsRef<OsStr>>(prefix: &[&str], args: impl IntoIterator<Item = S>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         // What runs in another place may not have the same paths.
         let sockets = match prefix {
@@ -111,20 +123,23 @@ impl Agent {
                 .args(sockets)
                 .args(args),
         );
-        let mut agent = Self { process, address };
+        Self { process, address }
+    }
+
+    /// Returns once `/readyz` says that the probes are attached.
+    ///
+    /// # Panics
+    /// When it ends or does not get ready.
+    pub fn wait_ready(&mut self) {
         poll_until("the agent is ready", Duration::from_secs(60), || {
-            if let Some(status) = agent.process.ended() {
-                panic!(
-                    "the agent ended early: {status}; stderr: {}",
-                    agent.stderr()
-                );
+            if let Some(status) = self.process.ended() {
+                panic!("the agent ended early: {status}; stderr: {}", self.stderr());
             }
-            match agent.get("/readyz") {
+            match self.get("/readyz") {
                 Ok(response) if response.status == 200 => Ok(()),
-                other => Err(format!("{other:?}; stderr: {}", agent.stderr())),
+                other => Err(format!("{other:?}; stderr: {}", self.stderr())),
             }
         });
-        agent
     }
 
     /// GET of `path`.

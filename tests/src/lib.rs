@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod alone;
+pub mod bpf;
 pub mod browser;
 pub mod cache;
 pub mod carriers;

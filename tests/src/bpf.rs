@@ -1,0 +1,45 @@
+//! What of BPF the kernel holds, by its own lists and not by anybody's word.
+
+use std::collections::BTreeMap;
+
+use aya::maps::loaded_maps;
+use aya::programs::{loaded_links, loaded_programs};
+
+/// Programs and maps by name, links by kind: how many of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held(BTreeMap<String, usize>);
+
+impl Held {
+    /// What it holds now. What goes while it is listed is not there.
+    #[must_use]
+    pub fn now() -> Self {
+        let programs = loaded_programs().flatten();
+        let programs = programs.map(|one| format!("program {}", text(one.name())));
+        let maps = loaded_maps().flatten();
+        let maps = maps.map(|one| format!("map {}", text(one.name())));
+        let links = loaded_links().flatten();
+        let links = links.map(|one| match one.link_type() {
+            Ok(kind) => format!("link {kind:?}"),
+            Err(error) => format!("link of a kind that is not known: {error}"),
+        });
+        let mut held = Self::default();
+        for one in programs.chain(maps).chain(links) {
+            *held.0.entry(one).or_default() += 1;
+        }
+        held
+    }
+
+    /// What there is more of than in `before`, and how much more.
+    #[must_use]
+    pub fn beyond(&self, before: &Self) -> BTreeMap<&str, usize> {
+        let more = self.0.iter().filter_map(|(name, count)| {
+            let more = count.saturating_sub(before.0.get(name).copied().unwrap_or_default());
+            (more > 0).then_some((name.as_str(), more))
+        });
+        more.collect()
+    }
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
