@@ -19,6 +19,7 @@ pub mod host;
 pub mod http;
 pub mod libssl;
 pub mod lossy;
+pub mod manifests;
 pub mod metrics;
 pub mod mounts;
 pub mod namespaces;

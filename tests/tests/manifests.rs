@@ -1,81 +1,9 @@
 //! The Kubernetes manifests and the Helm chart in `deploy/`: rendered by the real tools, then read as the API's own types, which
 //! must lose nothing of what was written.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, ServiceAccount};
-use serde::Serialize;
-use serde::de::{Deserialize as _, DeserializeOwned};
-use serde_json::Value;
-
-fn deploy(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../deploy")
-        .join(path)
-}
-
-fn tool(name: &str) -> Command {
-    let tools = std::env::var_os("REPRISE_TOOLS").expect(
-        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches helm and kubectl",
-    );
-    Command::new(Path::new(&tools).join(name))
-}
-
-fn helm<S: AsRef<str>>(values: &[S]) -> Output {
-    let mut helm = tool("helm");
-    helm.args(["template", "edge"])
-        .arg(deploy("helm/reprise"))
-        .args(["--namespace", "observers"]);
-    for value in values {
-        helm.args(["--set-json", value.as_ref()]);
-    }
-    helm.output().expect("failed to start helm")
-}
-
-/// What a tool rendered, by kind; one document of each.
-fn documents(output: &Output) -> BTreeMap<String, Value> {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut found = BTreeMap::new();
-    for document in serde_yaml_ng::Deserializer::from_str(&text) {
-        let value = Value::deserialize(document).expect("no YAML");
-        if value.is_null() {
-            continue;
-        }
-        let kind = value["kind"].as_str().expect("no kind").to_owned();
-        assert!(found.insert(kind, value).is_none(), "two of a kind");
-    }
-    found
-}
-
-/// Reads a document as the API's type. A field that the type does not know would be gone when it is written again.
-fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> T {
-    let typed: T = serde_json::from_value(document.clone())
-        .unwrap_or_else(|error| panic!("{error}: {document:#}"));
-    let again = serde_json::to_value(&typed).expect("cannot be written");
-    assert_eq!(*document, again, "a field is unknown to the API");
-    typed
-}
-
-fn pod(daemon_set: &DaemonSet) -> &PodSpec {
-    let spec = daemon_set.spec.as_ref().expect("no spec");
-    // The API server refuses a selector that does not select the template.
-    let labels = spec
-        .template
-        .metadata
-        .as_ref()
-        .and_then(|meta| meta.labels.clone());
-    let labels = labels.expect("no labels");
-    let wanted = spec.selector.match_labels.clone().expect("no selector");
-    for (key, value) in &wanted {
-        assert_eq!(labels.get(key), Some(value), "{key}");
-    }
-    spec.template.spec.as_ref().expect("no pod")
-}
+use reprise_tests::manifests::{added, deploy, documents, helm, pod, tool, typed};
 
 /// What every way to deploy must have in common.
 fn assert_observes(pod: &PodSpec) {
@@ -86,11 +14,7 @@ fn assert_observes(pod: &PodSpec) {
     let security = container.security_context.as_ref().expect("no context");
     assert_eq!(security.privileged, Some(false));
     assert_eq!(security.read_only_root_filesystem, Some(true));
-    let capabilities = security.capabilities.as_ref().expect("no capabilities");
-    assert_eq!(capabilities.drop.as_deref(), Some(&["ALL".to_owned()][..]));
-    let mut added = capabilities.add.clone().expect("none added");
-    added.sort_unstable();
-    assert_eq!(added, ["DAC_READ_SEARCH", "SYS_ADMIN", "SYS_PTRACE"]);
+    assert_eq!(added(pod), ["DAC_READ_SEARCH", "SYS_ADMIN", "SYS_PTRACE"]);
     // Every mount has its volume, and every probe its port.
     let volumes: Vec<_> = pod
         .volumes

@@ -4,10 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use reprise_tests::alone::hierarchy;
+use reprise_tests::manifests::deploy;
 use reprise_tests::process::fixture;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::observe;
 use reprise_tests::{Agent, Client, Server};
+
+/// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN (include/uapi/linux/capability.h).
+const NEEDED: [u64; 3] = [2, 19, 21];
 
 /// A directory in the cgroup v2 hierarchy; removed with all below it when dropped, once nothing lives there.
 struct Cgroup(PathBuf);
@@ -60,15 +64,24 @@ fn status(cgroup: &Cgroup) -> impl Fn(&str) -> String {
     }
 }
 
-#[test]
-fn the_unit_observes_from_within_its_sandbox() {
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/reprise.service");
+/// The capabilities with these numbers, as `/proc` shows them.
+fn bits(numbers: &[u64]) -> String {
+    let set = numbers.iter().fold(0_u64, |set, number| set | 1 << number);
+    format!("{set:016x}")
+}
+
+/// Observes under the unit, with the drop-in of that name if there is one; the capabilities of `bounding` are left of what the
+/// process might once have had.
+fn observes(drop_in: Option<&str>, bounding: &[u64]) {
+    let deploy = |name: &str| deploy("systemd").join(name).display().to_string();
     let cgroup = Cgroup::new();
     let script = fixture("systemd.sh");
+    let (unit, drop_in) = (deploy("reprise.service"), drop_in.map(deploy));
     let words = [
         "bash",
         script.to_str().expect("a path in UTF-8"),
-        unit.to_str().expect("a path in UTF-8"),
+        &unit,
+        drop_in.as_deref().unwrap_or_default(),
         cgroup.0.to_str().expect("a path in UTF-8"),
     ];
     let agent = Agent::start_under(&words, [""; 0]);
@@ -81,12 +94,29 @@ fn the_unit_observes_from_within_its_sandbox() {
     assert_eq!(status("NoNewPrivs"), "1");
     assert_eq!(status("Seccomp"), "2", "not filtered");
     assert!(!status("Uid").starts_with('0'), "{}", status("Uid"));
-    // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN and nothing else.
-    let three = format!("{:016x}", 1_u64 << 2 | 1 << 19 | 1 << 21);
-    for set in ["CapEff", "CapPrm", "CapBnd"] {
-        assert_eq!(status(set), three, "{set}");
+    for set in ["CapEff", "CapPrm"] {
+        assert_eq!(status(set), bits(&NEEDED), "{set}");
     }
+    assert_eq!(status("CapBnd"), bits(bounding));
     // What the agent might start gets none of them.
-    assert_eq!(status("CapAmb"), format!("{:016x}", 0));
+    assert_eq!(status("CapAmb"), bits(&[]));
     agent.assert_sound();
+    assert!(
+        !agent.stderr().contains("not given up"),
+        "{}",
+        agent.stderr()
+    );
+}
+
+#[test]
+fn the_unit_observes_from_within_its_sandbox() {
+    observes(None, &NEEDED);
+}
+
+/// What older kernels ask for is given up, as far as a process without CAP_SETPCAP can: the rest is out of reach by no_new_privs.
+#[test]
+fn the_unit_for_older_kernels_keeps_no_more() {
+    let net_admin = 12;
+    let bounding = [&NEEDED[..], &[net_admin]].concat();
+    observes(Some("kernels-before-6.9.conf"), &bounding);
 }

@@ -16,13 +16,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::paths;
 
+/// Flags of `cargo xtask generate`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where docs/runbooks is published, up to the slash before `docs`: alerts link there
+    #[arg(long, value_name = "URL", default_value = rules::RUNBOOK_BASE)]
+    runbook_base: String,
+}
+
 /// Writes every generated file.
-pub(crate) fn run() -> Result<()> {
-    for (path, text) in files(&paths::workspace())? {
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let base = &args.runbook_base;
+    ensure!(
+        base.contains("://") && base.ends_with('/'),
+        "--runbook-base {base}: a URL that ends in a slash is wanted"
+    );
+    for (path, text) in files(&paths::workspace(), base)? {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)
                 .with_context(|| format!("failed to create {}", directory.display()))?;
@@ -34,13 +47,13 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Every generated file with its text.
-fn files(workspace: &Path) -> Result<Vec<(PathBuf, String)>> {
+fn files(workspace: &Path, runbook_base: &str) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for dashboard in dashboards::all() {
         let name = format!("dashboards/{}.json", dashboard.uid());
         files.push((workspace.join(name), dashboard.json()?));
     }
-    files.extend(rules::files(workspace)?);
+    files.extend(rules::files(workspace, runbook_base)?);
     files.push((
         workspace.join("docs/metrics.md"),
         reference::text(workspace)?,

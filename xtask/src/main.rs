@@ -36,7 +36,7 @@ enum Verb {
     /// Boot other kernels, and run the agent and tests of the suite on each
     Vm(vm::Args),
     /// Write the dashboards, the rules' Kubernetes objects and the metrics reference
-    Generate,
+    Generate(generate::Args),
     /// Measure what the agent costs, and write it to SPECIFICATION.md
     Bench(bench::Args),
 }
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => return test::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Vm(args) => vm::run(&args),
-        Verb::Generate => generate::run(),
+        Verb::Generate(args) => generate::run(&args),
         Verb::Bench(args) => bench::run(&args),
     };
     match result {

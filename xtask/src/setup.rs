@@ -6,6 +6,7 @@
 mod grafana;
 mod kernel;
 mod kubernetes;
+mod operator;
 mod packages;
 mod rust;
 mod wheel;
@@ -52,6 +53,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         step("lints", || rust::ensure_lints(&log))?;
         step("cargo-deny", || rust::ensure_deny(&log))?;
         step("kubernetes", || kubernetes::ensure(&log))?;
+        step("operator", || operator::ensure(&log))?;
         step("grafana", || grafana::ensure(&log))?;
     }
     step("tracefs", kernel::ensure_tracefs)?;

@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use serde_yaml_ng::Value;
 
+/// Where the runbooks of the alerts are published, unless another base is given: a name that nobody has (RFC 2606).
+pub(super) const RUNBOOK_BASE: &str = "https://reprise.example/";
+
 /// The files of rules.
 pub(super) const FILES: [&str; 2] = ["recording.yaml", "alerts.yaml"];
 
@@ -16,7 +19,7 @@ const HEAD: &str =
     "# Written by `cargo xtask generate` from dashboards/rules/: change the rules there.\n";
 
 /// One object of the operator for all rules, and a copy for the chart, which cannot reach out of its directory.
-pub(super) fn files(workspace: &Path) -> Result<Vec<(PathBuf, String)>> {
+pub(super) fn files(workspace: &Path, base: &str) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     let mut groups = Vec::new();
     for name in FILES {
@@ -26,7 +29,8 @@ pub(super) fn files(workspace: &Path) -> Result<Vec<(PathBuf, String)>> {
         let rules: Value = serde_yaml_ng::from_str(&text)
             .with_context(|| format!("failed to parse {}", path.display()))?;
         let list = rules.get("groups").and_then(Value::as_sequence);
-        groups.extend(list.context("failed to find groups of rules")?.clone());
+        let list = list.context("failed to find groups of rules")?;
+        groups.extend(list.iter().map(|group| published(group.clone(), base)));
         files.push((
             workspace.join("deploy/helm/reprise/rules").join(name),
             format!("{HEAD}{text}"),
@@ -44,4 +48,18 @@ pub(super) fn files(workspace: &Path) -> Result<Vec<(PathBuf, String)>> {
         format!("{HEAD}{text}"),
     ));
     Ok(files)
+}
+
+/// A group whose alerts name their runbooks by URL.
+fn published(mut group: Value, base: &str) -> Value {
+    let rules = group.get_mut("rules").and_then(Value::as_sequence_mut);
+    for rule in rules.into_iter().flatten() {
+        let annotations = rule.get_mut("annotations");
+        if let Some(runbook) = annotations.and_then(|all| all.get_mut("runbook_url"))
+            && let Some(path) = runbook.as_str()
+        {
+            *runbook = Value::String(format!("{base}{path}"));
+        }
+    }
+    group
 }

@@ -21,7 +21,7 @@ fn read(path: &Path) -> String {
 #[test]
 fn generated_files_are_fresh() {
     let mut stale = Vec::new();
-    for (path, text) in super::files(&paths::workspace()).unwrap() {
+    for (path, text) in super::files(&paths::workspace(), rules::RUNBOOK_BASE).unwrap() {
         if fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
             stale.push(path);
         }
@@ -232,6 +232,30 @@ fn every_alert_says_what_to_do() {
     // And every runbook has its alert.
     let runbooks = fs::read_dir(root.join("docs/runbooks")).unwrap().count();
     assert_eq!(runbooks, alerts.len());
+}
+
+#[test]
+fn published_alerts_link_to_their_runbooks() {
+    let files = rules::files(&paths::workspace(), "https://wiki.example/tls/").unwrap();
+    let object = files
+        .iter()
+        .find(|(path, _)| path.ends_with("prometheusrule.yaml"));
+    let object: Value = serde_yaml_ng::from_str(&object.unwrap().1).unwrap();
+    let groups = object["spec"]["groups"].as_array().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    let mut links = 0;
+    for rule in rules.filter(|rule| rule["alert"].is_string()) {
+        let link = rule["annotations"]["runbook_url"].as_str().unwrap();
+        let path = link.strip_prefix("https://wiki.example/tls/").unwrap();
+        assert!(paths::workspace().join(path).is_file(), "{link}");
+        links += 1;
+    }
+    assert!(links > 10, "{links}");
+    // The chart's own default is the same.
+    let values = read(&paths::workspace().join("deploy/helm/reprise/values.yaml"));
+    let values: Value = serde_yaml_ng::from_str(&values).unwrap();
+    let base = &values["prometheusRule"]["runbookBase"];
+    assert_eq!(base, rules::RUNBOOK_BASE);
 }
 
 #[test]
