@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod certificate;
 mod demo;
+mod dist;
 mod generate;
 mod interrupt;
 mod page;
@@ -28,7 +29,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Find or install what builds and tests need (as root)
-    Setup,
+    Setup(setup::Args),
     /// Set up, then lint, build and run every test
     Test(test::Args),
     /// Set up, build, start servers and clients, and watch them
@@ -37,17 +38,20 @@ enum Verb {
     Vm(vm::Args),
     /// Write the dashboards, the rules' Kubernetes objects and the metrics reference
     Generate(generate::Args),
+    /// Build, and pack the release: the binary, what deploys it, dashboards, documents, and a checksum
+    Dist(dist::Args),
     /// Measure what the agent costs, and write it to SPECIFICATION.md
     Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
-        Verb::Setup => setup::run(setup::Purpose::Build),
+        Verb::Setup(args) => setup::run(args.purpose()),
         Verb::Test(args) => return test::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Generate(args) => generate::run(&args),
+        Verb::Dist(args) => dist::run(&args),
         Verb::Bench(args) => bench::run(&args),
     };
     match result {

@@ -20,9 +20,29 @@ use crate::{
     steps::{Log, step},
 };
 
+/// Flags of `cargo xtask setup`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only what compiling takes: no servers, nothing of the kernel (for images)
+    #[arg(long)]
+    compile: bool,
+}
+
+impl Args {
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.compile {
+            Purpose::Compile
+        } else {
+            Purpose::Build
+        }
+    }
+}
+
 /// What the machine is set up for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
+    /// Compiling alone.
+    Compile,
     /// Building, and running the demo.
     Build,
     /// All tests: the linters' tools too.
@@ -40,7 +60,10 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let began = Instant::now();
     println!("setup");
     let log = Log::create(paths::target()?.join("setup.log"))?;
-    step("packages", || packages::ensure(&log, packages::BASE))?;
+    step("compiler", || packages::ensure(&log, packages::COMPILER))?;
+    if purpose != Purpose::Compile {
+        step("packages", || packages::ensure(&log, packages::BASE))?;
+    }
     step("rustc", || rust::ensure_rustc(&log))?;
     step("bpf-linker", || rust::ensure_linker(&log))?;
     if purpose == Purpose::Test {
@@ -56,8 +79,10 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         step("operator", || operator::ensure(&log))?;
         step("grafana", || grafana::ensure(&log))?;
     }
-    step("tracefs", kernel::ensure_tracefs)?;
-    step("bpf", kernel::check_bpf)?;
+    if purpose != Purpose::Compile {
+        step("tracefs", kernel::ensure_tracefs)?;
+        step("bpf", kernel::check_bpf)?;
+    }
     println!("setup took {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }

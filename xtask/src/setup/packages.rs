@@ -8,14 +8,18 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::steps::{Log, Outcome, announce};
 
-/// What bpf-linker is built with, a C toolchain, and the servers and tools of tests and demo.
-pub(super) const BASE: &[&str] = &[
+/// What bpf-linker is built with, and a C toolchain.
+pub(super) const COMPILER: &[&str] = &[
     "llvm-22-dev",
     "libpolly-22-dev",
     "zlib1g-dev",
     "libzstd-dev",
     "build-essential",
     "pkg-config",
+];
+
+/// The servers and tools of tests and demo.
+pub(super) const BASE: &[&str] = &[
     "haproxy",
     "nginx-light",
     "apache2",
