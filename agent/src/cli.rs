@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::{
     canary::Perch,
+    pods::PodNames,
     sensors::means::{LibraryData, Transport, Wanted},
 };
 
@@ -138,6 +139,13 @@ pub struct Observing {
     /// Read the packets of sockets in this cgroup (v2) and those below it alone, instead of all; a directory.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
+    /// Whether workloads in containers get the names of their pods: asked of the API server where there is a token of a service
+    /// account.
+    #[arg(long, value_enum, default_value_t)]
+    pub pod_names: PodNames,
+    /// Name of the node whose pods are asked for.
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", hide_env_values = true)]
+    pub node_name: Option<String>,
     /// Connections whose TLS hellos are followed at one time.
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_hellos: u32,

@@ -1,6 +1,13 @@
 //! One function per command: config, host check, build, run until a signal, drain.
 
-use std::{fmt, io, path::Path, process::ExitCode, time::Duration};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufWriter},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use tokio::{
     runtime::Runtime,
@@ -19,6 +26,7 @@ use crate::{
     observer::{ObserveError, Observer, Scope},
     peers::{Groups, Naming},
     pipeline::Pipeline,
+    pods::Pods,
     record::{Recorder, Recording},
     replay as replaying,
     sensors::means::Means,
@@ -87,7 +95,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None, &scope(&args.observing, means))?;
+        let observer = observe(&shared, None, &args.observing, means, &shutdown)?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
         tasks.spawn(http::serve(listener, shared, web, shutdown.clone()));
@@ -111,7 +119,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         };
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(shared.clone(), None, &scope(&args.observing, means))?;
+        let observer = observe(&shared, None, &args.observing, means, &shutdown)?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
             let serving = http::serve(listener, shared.clone(), web, shutdown.clone());
@@ -146,11 +154,7 @@ pub fn record(args: &Record) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = Observer::start(
-            shared.clone(),
-            Some(recorder),
-            &scope(&args.observing, means),
-        )?;
+        let observer = observe(&shared, Some(recorder), &args.observing, means, &shutdown)?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
         let limit = async {
@@ -294,7 +298,25 @@ fn scope(observing: &Observing, means: Means) -> Scope {
             max_connections: observing.max_hellos as usize,
             max_bytes: observing.max_hello_memory as usize * 1024,
         },
+        pods: Pods::default(),
     }
+}
+
+/// Starts to observe, and to ask for the names of pods.
+fn observe(
+    shared: &Shared,
+    recorder: Option<Recorder<BufWriter<File>>>,
+    observing: &Observing,
+    means: Means,
+    shutdown: &CancellationToken,
+) -> Result<Observer, Failure> {
+    let scope = scope(observing, means);
+    let observer = Observer::start(shared.clone(), recorder, &scope)?;
+    let node = observing.node_name.as_deref();
+    scope
+        .pods
+        .ask(observing.pod_names, node, shutdown.clone())?;
+    Ok(observer)
 }
 
 fn share(pipeline: Pipeline) -> Shared {

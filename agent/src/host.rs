@@ -4,6 +4,7 @@
 pub mod capability;
 pub mod cgroup;
 pub mod clock;
+pub mod confine;
 pub mod lockdown;
 pub mod memory_lock;
 pub mod privilege;

@@ -21,6 +21,7 @@ pub mod observer;
 pub mod peers;
 pub mod pipeline;
 pub mod plan;
+pub mod pods;
 pub mod reasons;
 pub mod record;
 pub mod replay;

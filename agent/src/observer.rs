@@ -26,6 +26,7 @@ use crate::{
     observed::{Observed, Shared},
     pipeline::Pipeline,
     plan::{Hook, Plan},
+    pods::Pods,
     reasons,
     record::Recorder,
     sensors::{SensorError, Sensors, means::Means, now_ns},
@@ -76,6 +77,8 @@ pub struct Scope {
     pub means: Means,
     /// Bounds of the `hello` sensor.
     pub hellos: hello::Limits,
+    /// Pods of this node, as far as they are known.
+    pub pods: Pods,
 }
 
 /// See the module.
@@ -118,6 +121,7 @@ impl Observer {
         }
         // Before the search begins, which is a thread with rights of its own.
         host::privilege::give_up_the_rest();
+        host::confine::give_up_calls();
         let (requests, asked) = mpsc::channel();
         let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
         let discovery =
@@ -133,7 +137,7 @@ impl Observer {
             swept: Instant::now(),
             log: reasons::Log::default(),
             clocks_read: None,
-            lookups: Lookups::default(),
+            lookups: Lookups::new(scope.pods.clone()),
         })
     }
 

@@ -11,6 +11,9 @@ pub const MAX_NAME: usize = 64;
 /// Digits of a container's ID, and how many of them name it, as container runtimes do.
 const ID_DIGITS: usize = 64;
 const SHORT_ID: usize = 12;
+/// Digits of a pod's identifier, and its length with dashes.
+const UID_DIGITS: usize = 32;
+const MAX_UID: usize = 36;
 
 /// A process belongs to this workload, from now on.
 #[repr(C)]
@@ -66,6 +69,26 @@ pub fn name(cgroup: &str, process: &str) -> String {
     let container = paths.iter().find_map(|path| container(path));
     let named = container.or_else(|| paths.iter().find_map(|path| unit(path)));
     named.unwrap_or_else(|| process.to_owned())
+}
+
+/// The pod that a process with this `/proc/PID/cgroup` is in, by its identifier: `kubepods-burstable-podUID.slice` with underscores,
+/// or `podUID` (pkg/kubelet/cm/cgroup_manager_linux.go).
+#[must_use]
+pub fn pod(cgroup: &str) -> Option<String> {
+    let parts = cgroup.lines().flat_map(|line| line.rsplit('/'));
+    let mut uids = parts.filter_map(|part| {
+        let part = part.strip_suffix(".slice").unwrap_or(part);
+        let uid = match part.strip_prefix("kubepods-") {
+            Some(rest) => rest.rsplit('-').next()?.strip_prefix("pod")?,
+            None => part.strip_prefix("pod")?,
+        };
+        let is_uid = (UID_DIGITS..=MAX_UID).contains(&uid.len())
+            && uid
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte == b'-' || byte == b'_');
+        is_uid.then(|| uid.replace('_', "-"))
+    });
+    uids.next()
 }
 
 /// The innermost part of a path that holds a container's ID: `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID`, or the bare ID.
@@ -135,6 +158,48 @@ mod tests {
             ("rubbish", "curl"),
         ] {
             assert_eq!(name(cgroup, "curl"), expected, "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn pods_by_both_ways_to_name_cgroups() {
+        const UID: &str = "8fd4bc31-4e7c-4f40-a1b2-d1d57f0e0c11";
+        let underscores = UID.replace('-', "_");
+        let hash = "4f2a91c6d3e85b07a1c2d3e4f5061728";
+        for (cgroup, expected) in [
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{underscores}.slice/cri-containerd-{ID}.scope\n"
+                ),
+                Some(UID),
+            ),
+            (
+                format!("0::/kubepods.slice/kubepods-pod{underscores}.slice/crio-{ID}.scope\n"),
+                Some(UID),
+            ),
+            (
+                format!("0::/kubepods/besteffort/pod{UID}/{ID}\n"),
+                Some(UID),
+            ),
+            (
+                format!("0::/../../kubelet/kubepods/pod{UID}/{ID}\n"),
+                Some(UID),
+            ),
+            (
+                format!("5:cpu:/kubepods/pod{hash}/{ID}\n0::/\n"),
+                Some(hash),
+            ),
+            (format!("0::/system.slice/docker-{ID}.scope\n"), None),
+            (
+                format!("0::/machine.slice/libpod-{ID}.scope/container\n"),
+                None,
+            ),
+            (
+                "0::/kubepods.slice/kubepods-podman.slice\n".to_owned(),
+                None,
+            ),
+        ] {
+            assert_eq!(pod(&cgroup).as_deref(), expected, "{cgroup}");
         }
     }
 

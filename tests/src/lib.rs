@@ -6,11 +6,13 @@
 
 pub mod agent;
 pub mod alone;
+pub mod api_server;
 pub mod bpf;
 pub mod browser;
 pub mod cache;
 pub mod carriers;
 pub mod certificates;
+pub mod cgroup;
 pub mod client;
 pub mod demanding;
 pub mod failure;

@@ -103,6 +103,20 @@ fn a_web_configuration_comes_from_a_secret() {
 }
 
 #[test]
+fn without_names_of_pods_there_is_no_token() {
+    let documents = documents(&helm(&["podNames=false"]));
+    assert!(!documents.contains_key("ClusterRole"), "{documents:?}");
+    let daemon_set: DaemonSet = typed(&documents["DaemonSet"]);
+    let pod = pod(&daemon_set);
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    let args = pod.containers[0].args.clone().expect("no arguments");
+    assert!(
+        args.ends_with(&["--pod-names".to_owned(), "off".to_owned()]),
+        "{args:?}"
+    );
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     for value in [
         r#"oldestKernel="4.19""#,

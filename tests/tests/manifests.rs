@@ -1,9 +1,13 @@
 //! The Kubernetes manifests and the Helm chart in `deploy/`: rendered by the real tools, then read as the API's own types, which
 //! must lose nothing of what was written.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use reprise_tests::manifests::{added, deploy, documents, helm, pod, tool, typed};
+use serde_json::Value;
 
 /// What every way to deploy must have in common.
 fn assert_observes(pod: &PodSpec) {
@@ -40,6 +44,34 @@ fn assert_observes(pod: &PodSpec) {
     }
 }
 
+/// The account that the pods run under may read pods and nothing else, and they know their node.
+fn assert_names_pods(documents: &BTreeMap<String, Value>) {
+    let role: ClusterRole = typed(&documents["ClusterRole"]);
+    let [rule] = role.rules.as_deref().unwrap_or_default() else {
+        panic!("one rule, not {:?}", role.rules);
+    };
+    assert_eq!(rule.verbs, ["get", "list", "watch"]);
+    assert_eq!(rule.resources.as_deref(), Some(&["pods".to_owned()][..]));
+    assert_eq!(rule.api_groups.as_deref(), Some(&[String::new()][..]));
+    let binding: ClusterRoleBinding = typed(&documents["ClusterRoleBinding"]);
+    assert_eq!(binding.role_ref.kind, "ClusterRole");
+    assert_eq!(Some(&binding.role_ref.name), role.metadata.name.as_ref());
+    let account: ServiceAccount = typed(&documents["ServiceAccount"]);
+    let daemon_set: DaemonSet = typed(&documents["DaemonSet"]);
+    let [subject] = binding.subjects.as_deref().unwrap_or_default() else {
+        panic!("one subject, not {:?}", binding.subjects);
+    };
+    assert_eq!(Some(&subject.name), account.metadata.name.as_ref());
+    assert_eq!(subject.namespace, account.metadata.namespace);
+    let pod = pod(&daemon_set);
+    assert_eq!(pod.service_account_name.as_ref(), Some(&subject.name));
+    assert_eq!(pod.automount_service_account_token, Some(true));
+    let mut environment = pod.containers[0].env.iter().flatten();
+    let node = environment.find(|variable| variable.name == "NODE_NAME");
+    let source = node.and_then(|node| node.value_from.as_ref()?.field_ref.as_ref());
+    assert_eq!(source.expect("no node").field_path, "spec.nodeName");
+}
+
 #[test]
 fn the_kustomization_is_what_the_api_takes() {
     let output = tool("kubectl")
@@ -48,14 +80,17 @@ fn the_kustomization_is_what_the_api_takes() {
         .output()
         .expect("failed to start kubectl");
     let documents = documents(&output);
-    assert_eq!(documents.len(), 3, "{:?}", documents.keys());
+    assert_eq!(documents.len(), 5, "{:?}", documents.keys());
+    assert_names_pods(&documents);
     let _: Namespace = typed(&documents["Namespace"]);
     let _: ServiceAccount = typed(&documents["ServiceAccount"]);
     let kustomized: DaemonSet = typed(&documents["DaemonSet"]);
     assert_observes(pod(&kustomized));
 
     // The chart, as it comes, starts the same pod.
-    let charted: DaemonSet = typed(&self::documents(&helm::<&str>(&[]))["DaemonSet"]);
+    let charted = self::documents(&helm::<&str>(&[]));
+    assert_names_pods(&charted);
+    let charted: DaemonSet = typed(&charted["DaemonSet"]);
     let mut pod_of_chart = pod(&charted).clone();
     pod_of_chart.service_account_name = Some("reprise".to_owned());
     pod_of_chart.containers[0].image_pull_policy = None;
@@ -84,7 +119,7 @@ fn the_chart_is_what_the_api_takes() {
         r#"podLabels={"team":"tls"}"#,
         r#"priorityClassName="system-node-critical""#,
     ]));
-    assert_eq!(documents.len(), 3, "{:?}", documents.keys());
+    assert_eq!(documents.len(), 5, "{:?}", documents.keys());
     let _: ServiceAccount = typed(&documents["ServiceAccount"]);
     let peers: ConfigMap = typed(&documents["ConfigMap"]);
     let file = &peers.data.as_ref().expect("no data")["peers.toml"];

@@ -1,7 +1,11 @@
 //! What the agent keeps of what it was given, and that it is enough.
 
 use std::fs;
+use std::process::Command;
 
+use reprise_tests::libssl::Copy;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::process::PYTHON;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Server};
@@ -30,15 +34,35 @@ fn it_gives_up_what_it_does_not_need_and_observes_on() {
             assert_eq!(set(name), 0, "{name}: {status}");
         }
         assert_eq!(line("NoNewPrivs"), "1");
+        // SECCOMP_MODE_FILTER, include/uapi/linux/seccomp.h.
+        assert_eq!(line("Seccomp"), "2");
         seen += 1;
     }
     assert!(
         seen >= 2,
         "the thread that looks for libraries is one of them"
     );
-    // Processes, files and attach points that came later.
-    let server = Server::python(Sessions::Tickets);
-    agent.wait_libraries(1);
+    // Processes, files and attach points that came later: a library that nobody had.
+    let libraries = || {
+        let metrics = agent.metrics();
+        metrics.sum(
+            "reprise_probe_attached",
+            &[("probe", "hs_enter"), ("verdict", "attached")],
+        )
+    };
+    let before = libraries();
+    let library = Copy::new();
+    let mut python = Command::new(PYTHON);
+    python.env("LD_LIBRARY_PATH", library.directory());
+    let server = Server::python_under(Sessions::Tickets, "127.0.0.1", &mut python);
+    poll_until("the library is attached", PATIENCE, || {
+        let now = libraries();
+        if now > before {
+            Ok(())
+        } else {
+            Err(format!("{before}, then {now}"))
+        }
+    });
     warm_up(&agent, &server);
     observe(
         &agent,

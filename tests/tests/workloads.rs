@@ -1,10 +1,8 @@
 //! Handshakes are told by whose process made them: a container, a systemd unit, or the process itself.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
-use reprise_tests::alone;
+use reprise_tests::cgroup::Cgroup;
 use reprise_tests::process::PYTHON;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
@@ -12,38 +10,6 @@ use reprise_tests::{Agent, Client, Server};
 
 const FAMILY: &str = "reprise_workload_handshakes_total";
 const NO_ARGUMENTS: [&str; 0] = [];
-
-/// A cgroup below the tests' own; removed when dropped, once its processes are gone.
-struct Cgroup {
-    path: PathBuf,
-}
-
-impl Cgroup {
-    fn new(name: &str) -> Self {
-        alone::on_this_host();
-        let own = alone::cgroup().expect("no cgroup v2 is mounted");
-        let path = own.join(name);
-        fs::create_dir_all(&path).expect("failed to create a cgroup");
-        Self { path }
-    }
-
-    /// A command that runs the interpreter in it.
-    fn python(&self) -> Command {
-        let mut command = Command::new("sh");
-        let enter = format!(
-            "echo $$ > '{}/cgroup.procs' && exec \"$@\"",
-            self.path.display()
-        );
-        command.args(["-c", &enter, "sh", PYTHON]);
-        command
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.path);
-    }
-}
 
 #[test]
 fn containers_units_and_processes_have_their_names() {

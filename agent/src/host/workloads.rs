@@ -1,4 +1,4 @@
-//! Looks up whose process one is, once for each process and again by and by; bounded.
+//! Looks up whose process one is, once for each process and again by and by, or when its pod becomes known; bounded.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use lru::LruCache;
 
-use crate::workload;
+use crate::{pods::Pods, workload};
 
 /// Processes remembered as looked up.
 const MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
@@ -17,22 +17,40 @@ const AGE: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Lookups(LruCache<u32, Instant>);
+pub struct Lookups {
+    made: LruCache<u32, Made>,
+    pods: Pods,
+}
 
-impl Default for Lookups {
-    fn default() -> Self {
-        Self(LruCache::new(MAX))
-    }
+/// A lookup that was made.
+#[derive(Debug)]
+struct Made {
+    at: Instant,
+    /// Of a process in a pod that was not known: how far the names of pods were.
+    waits: Option<u64>,
 }
 
 impl Lookups {
+    /// With pods by their names, as far as these are known.
+    #[must_use]
+    pub fn new(pods: Pods) -> Self {
+        Self {
+            made: LruCache::new(MAX),
+            pods,
+        }
+    }
+
     /// The workload of process `tgid`, which calls itself `comm`; `None` where it was told lately. A process that is gone already is
     /// known by its own name.
     pub fn of(&mut self, tgid: u32, comm: &[u8]) -> Option<String> {
-        if self.0.get(&tgid).is_some_and(|at| at.elapsed() < AGE) {
+        let pods = self.pods.lock();
+        let holds = |made: &Made| {
+            let news = made.waits.is_some_and(|waits| waits != pods.generation());
+            made.at.elapsed() < AGE && !news
+        };
+        if self.made.get(&tgid).is_some_and(holds) {
             return None;
         }
-        self.0.put(tgid, Instant::now());
         let text = |file: &str| fs::read_to_string(format!("/proc/{tgid}/{file}"));
         // The thread that ended the handshake may have a name of its own.
         let process = text("comm").unwrap_or_else(|_| {
@@ -40,12 +58,21 @@ impl Lookups {
             String::from_utf8_lossy(&comm[..end.unwrap_or(comm.len())]).into_owned()
         });
         let cgroup = text("cgroup").unwrap_or_default();
-        Some(workload::name(&cgroup, process.trim_end()))
+        let pod = workload::pod(&cgroup);
+        let name = pod.as_ref().and_then(|uid| pods.get(uid));
+        let unknown = pod.is_some() && name.is_none();
+        let waits = unknown.then(|| pods.generation());
+        let at = Instant::now();
+        self.made.put(tgid, Made { at, waits });
+        Some(match name {
+            Some(name) => name.to_string(),
+            None => workload::name(&cgroup, process.trim_end()),
+        })
     }
 
     /// The process runs another program now.
     pub fn forget(&mut self, tgid: u32) {
-        self.0.pop(&tgid);
+        self.made.pop(&tgid);
     }
 }
 
@@ -55,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_process_is_looked_up_once() {
-        let mut lookups = Lookups::default();
+        let mut lookups = Lookups::new(Pods::default());
         let own = std::process::id();
         assert!(lookups.of(own, b"").is_some_and(|name| !name.is_empty()));
         assert_eq!(lookups.of(own, b""), None);

@@ -6,6 +6,11 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Cluster roles have no namespace: two releases of one name must not share them. */ -}}
+{{- define "reprise.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "reprise.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "reprise.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

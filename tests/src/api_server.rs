@@ -1,0 +1,263 @@
+//! As much of a Kubernetes API server as an agent asks for: the pods of one node, listed in pages and watched, over TLS, for those
+//! with the token.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::run;
+
+/// The node whose pods are served.
+pub const NODE: &str = "node-a";
+/// What the service account's token file holds.
+const TOKEN: &str = "a-token-of-a-test";
+
+/// What it serves, and what it was asked.
+#[derive(Debug, Default)]
+struct State {
+    pods: Vec<Value>,
+    /// What watches are to be told, in order.
+    events: Vec<Value>,
+    requests: Vec<String>,
+    failing: bool,
+}
+
+/// A running server; its threads end with the test's process.
+#[derive(Debug)]
+pub struct ApiServer {
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    state: Arc<Mutex<State>>,
+    directory: TempDir,
+}
+
+/// A pod as the server tells it: metadata and nothing else.
+#[must_use]
+pub fn pod(namespace: &str, name: &str, uid: &str) -> Value {
+    json!({
+        "apiVersion": "meta.k8s.io/v1",
+        "kind": "PartialObjectMetadata",
+        "metadata": { "namespace": namespace, "name": name, "uid": uid, "resourceVersion": "7" },
+    })
+}
+
+impl ApiServer {
+    /// Serves these pods.
+    ///
+    /// # Panics
+    /// When it cannot be set up.
+    #[must_use]
+    pub fn start(pods: Vec<Value>) -> Self {
+        let directory = authority();
+        let at = |name: &str| directory.path().join(name);
+        let cert = CertificateDer::from_pem_file(at("server.crt")).expect("no certificate");
+        let key = PrivateKeyDer::from_pem_file(at("server.key")).expect("no key");
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("no versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], key)
+            .expect("not a pair");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+        let port = listener.local_addr().expect("no address").port();
+        let state = Arc::new(Mutex::new(State {
+            pods,
+            ..State::default()
+        }));
+        let (shared, config) = (Arc::clone(&state), Arc::new(config));
+        thread::spawn(move || {
+            for tcp in listener.incoming().flatten() {
+                let (state, config) = (Arc::clone(&shared), Arc::clone(&config));
+                // What a client does that goes away is no concern of the test's.
+                thread::spawn(move || serve(tcp, config, &state).ok());
+            }
+        });
+        Self {
+            port,
+            state,
+            directory,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("a thread panicked")
+    }
+
+    /// Tells watches of a change: `ADDED`, `MODIFIED` or `DELETED`.
+    pub fn tell(&self, kind: &str, pod: &Value) {
+        self.state()
+            .events
+            .push(json!({ "type": kind, "object": pod }));
+    }
+
+    /// Whether it answers every request with an error from now on.
+    pub fn fail(&self, failing: bool) {
+        self.state().failing = failing;
+    }
+
+    /// The request lines so far, of those with the token.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.state().requests.clone()
+    }
+
+    /// Words that run a command as in a pod of this server's cluster, with its service account's files.
+    #[must_use]
+    pub fn in_a_pod(&self) -> [String; 8] {
+        let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let script = format!(
+            "mount -t tmpfs none /run && mkdir -p {account} && cp \"$1/ca.crt\" \"$1/token\" \"$1/namespace\" {account} && \
+             export KUBERNETES_SERVICE_HOST=127.0.0.1 KUBERNETES_SERVICE_PORT=$2 NODE_NAME={NODE} && shift 2 && exec \"$@\""
+        );
+        let directory = self.directory.path().display().to_string();
+        let port = self.port.to_string();
+        [
+            "unshare", "-m", "sh", "-ec", &script, "sh", &directory, &port,
+        ]
+        .map(str::to_owned)
+    }
+}
+
+fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std::io::Result<()> {
+    let tls = ServerConnection::new(config).map_err(std::io::Error::other)?;
+    let mut stream = BufReader::new(StreamOwned::new(tls, tcp));
+    loop {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            head.push(line.trim().to_owned());
+        }
+        let allowed = format!("authorization: bearer {}", TOKEN).to_lowercase();
+        let asked = head[0].clone();
+        let known = head.iter().any(|line| line.to_lowercase() == allowed);
+        let failing = {
+            let mut state = state.lock().expect("a thread panicked");
+            if known {
+                state.requests.push(asked.clone());
+            }
+            state.failing
+        };
+        let metadata = head
+            .iter()
+            .any(|line| line.contains("as=PartialObjectMetadata"));
+        let of_node = asked.contains(&format!("fieldSelector=spec.nodeName%3D{NODE}"));
+        let path = asked.split(' ').nth(1).unwrap_or_default();
+        let (status, body) = if !known {
+            (
+                401,
+                json!({ "kind": "Status", "code": 401, "reason": "Unauthorized" }),
+            )
+        } else if failing {
+            (
+                500,
+                json!({ "kind": "Status", "code": 500, "reason": "InternalError" }),
+            )
+        } else if !metadata || !of_node || !path.starts_with("/api/v1/pods?") {
+            (
+                403,
+                json!({ "kind": "Status", "code": 403, "reason": "Forbidden" }),
+            )
+        } else if asked.contains("watch=true") {
+            return watch(stream.get_mut(), state);
+        } else {
+            (200, page(&asked, state))
+        };
+        let body = body.to_string();
+        let stream = stream.get_mut();
+        write!(
+            stream,
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        stream.flush()?;
+    }
+}
+
+/// One pod per page, whatever was asked for: a server may give fewer.
+fn page(asked: &str, state: &Mutex<State>) -> Value {
+    let at = asked.split("continue=").nth(1);
+    let at = at.and_then(|text| text.split(['&', ' ']).next()?.parse().ok());
+    let at: usize = at.unwrap_or_default();
+    let state = state.lock().expect("a thread panicked");
+    let next = if at + 1 < state.pods.len() {
+        (at + 1).to_string()
+    } else {
+        String::new()
+    };
+    json!({
+        "apiVersion": "meta.k8s.io/v1",
+        "kind": "PartialObjectMetadataList",
+        "metadata": { "resourceVersion": "7", "continue": next },
+        "items": state.pods.get(at).into_iter().collect::<Vec<_>>(),
+    })
+}
+
+/// Every event that there is and that will be, each as it comes.
+fn watch(stream: &mut impl std::io::Write, state: &Mutex<State>) -> std::io::Result<()> {
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )?;
+    stream.flush()?;
+    let mut told = 0;
+    loop {
+        let (events, failing) = {
+            let state = state.lock().expect("a thread panicked");
+            (state.events[told..].to_vec(), state.failing)
+        };
+        if failing {
+            return Ok(());
+        }
+        told += events.len();
+        for event in events {
+            let line = format!("{event}\n");
+            write!(stream, "{:x}\r\n{line}\r\n", line.len())?;
+            stream.flush()?;
+        }
+        // A watch has nothing to wait for but this list.
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What a service account is given, and the server's own certificate and key.
+fn authority() -> TempDir {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let openssl = |words: &str| {
+        let mut openssl = Command::new("openssl");
+        run(openssl.args(words.split(' ')).current_dir(directory.path()));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=cluster"
+    ));
+    openssl(&format!(
+        "req {key} -keyout server.key -out server.csr -subj /CN=kubernetes -addext subjectAltName=IP:127.0.0.1"
+    ));
+    openssl(
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out server.crt",
+    );
+    let write = |name: &str, text: &str| {
+        fs::write(Path::new(directory.path()).join(name), text).expect("failed to write");
+    };
+    write("token", TOKEN);
+    write("namespace", "reprise");
+    directory
+}
