@@ -334,13 +334,11 @@ fn points<'a>(
             points.push(("hs_error", file, *point, cookie));
         }
     }
-    for (probe, point) in [
-        ("hs_found", plan.session.end),
-        ("hs_forget", plan.session.removal),
-    ] {
-        if let Some(point) = point {
-            points.push((probe, ssl, point, cookie(place, 0)));
-        }
+    for call in &plan.session.turned_down {
+        points.push(("hs_found", ssl, *call, cookie(place, 0)));
+    }
+    if let Some(removal) = plan.session.removal {
+        points.push(("hs_forget", ssl, removal, cookie(place, 0)));
     }
     if let Some(free) = plan.free {
         points.push(("hs_free", ssl, free, cookie(place, 0)));
@@ -427,7 +425,7 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         Hook::StateMachine | Hook::MethodTable => 0,
     };
     let session = &plan.session;
-    let lookups = match session.end {
+    let lookups = match session.turned_down.first() {
         Some(_) => hook::LOOKUPS,
         None => 0,
     };
