@@ -25,6 +25,8 @@ const SINCE_TLS13: &str = "SSL_CTX_set_ciphersuites";
 const NEAR: u64 = 2 << 20;
 /// A linkage stub begins at most so far before its jump, bytes.
 const STUB: u64 = 12;
+/// Words through which a function may be called, at most. Seen are one and two.
+const MAX_WORDS: usize = 4;
 /// Functions looked into, at most. OpenSSL has 25 that let sessions go.
 const MAX_FUNCTIONS: usize = 128;
 /// Instructions before a call in which its argument is looked for.
@@ -112,8 +114,8 @@ fn parts(isa: &dyn Isa, ssl: &Image<'_>, function: u64) -> BTreeSet<u64> {
 
 /// The addresses by which code of the image calls `function`: its own, and those of linkage stubs.
 fn called_as(isa: &dyn Isa, ssl: &Image<'_>, function: u64) -> BTreeSet<u64> {
-    let words = ssl.words_to(function);
-    let jumps = words.into_iter().flat_map(|word| isa.stubs(ssl, word));
+    let words = ssl.words_to(function).into_iter().take(MAX_WORDS);
+    let jumps = words.flat_map(|word| isa.stubs(ssl, word));
     jumps
         .flat_map(|jump| jump.at.saturating_sub(STUB)..=jump.at)
         .chain([function])
