@@ -30,12 +30,20 @@ impl Cgroup {
     /// A command that runs the interpreter in it.
     #[must_use]
     pub fn python(&self) -> Command {
+        let mut command = self.command();
+        command.arg(PYTHON);
+        command
+    }
+
+    /// A command that runs in it what its further arguments say.
+    #[must_use]
+    pub fn command(&self) -> Command {
         let mut command = Command::new("sh");
         let enter = format!(
             "echo $$ > '{}/cgroup.procs' && exec \"$@\"",
             self.path.display()
         );
-        command.args(["-c", &enter, "sh", PYTHON]);
+        command.args(["-c", &enter, "sh"]);
         command
     }
 }

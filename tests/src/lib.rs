@@ -14,6 +14,7 @@ pub mod carriers;
 pub mod certificates;
 pub mod cgroup;
 pub mod client;
+pub mod container;
 pub mod demanding;
 pub mod failure;
 pub mod fleet;

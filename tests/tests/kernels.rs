@@ -49,6 +49,30 @@ fn perf_event_arrays() {
     both_ends_are_counted(&["--transport", "perf"]);
 }
 
+/// What the programs give up, they say in words where they are asked to: here that they find no room for an event.
+#[test]
+fn what_is_given_up_is_told_on_request() {
+    let agent = Agent::start(["--kernel-log"]);
+    let words = "an event is lost: no room on the way out";
+    assert!(!agent.stderr().contains(words), "{}", agent.stderr());
+    agent.signal(Signal::SIGSTOP);
+    let port = free_port().to_string();
+    run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
+    agent.signal(Signal::SIGCONT);
+    poll_until("it is told", PATIENCE, || {
+        let said = agent.stderr();
+        if said.contains(words) {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    let lost = agent
+        .metrics()
+        .sum("reprise_events_lost_total", &[("sensor", "tcp")]);
+    assert!(lost > 0.0, "told, and not counted");
+}
+
 /// Connections that are refused, each of which is a reset to tell of: the buffers of the CPUs are full long before the last.
 const REFUSED: &str = "
 import socket, sys

@@ -2,8 +2,12 @@
 
 use std::process::Command;
 
+use reprise_tests::carriers::wheel::Wheel;
 use reprise_tests::cgroup::Cgroup;
+use reprise_tests::container::Container;
+use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::PYTHON;
+use reprise_tests::programs::native::Native;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Server};
@@ -49,6 +53,64 @@ fn containers_units_and_processes_have_their_names() {
         expected
             .add(FAMILY, &[], 2 * (full + resumed))
             .hold(&agent, &before);
+    }
+}
+
+/// The program's own libssl in each: of Debian for glibc, of a Python wheel for musl.
+#[test]
+fn containers_of_different_images_have_their_names() {
+    let wheel = Wheel {
+        project: "psycopg2-binary",
+        // The last one that the musl of Debian 12 can load: later ones are linked with relative relocations (RELR).
+        version: "2.9.9",
+        platform: "musllinux_1_1_x86_64",
+        python: "311",
+    };
+    let libssl = wheel.file(&["libssl"]);
+    let libraries = libssl.parent().expect("a file is in a directory");
+    let images = [
+        ("7a", Native::for_glibc(), &["ldd"][..]),
+        (
+            "8b",
+            Native::for_musl(libraries, &libssl),
+            &["/lib/ld-musl-x86_64.so.1", "--list"][..],
+        ),
+    ];
+    let server = Server::python(Sessions::Tickets);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let attached = || {
+        let labels = [("probe", "hs_enter"), ("verdict", "attached")];
+        agent.metrics().sum("reprise_probe_attached", &labels)
+    };
+    for (digits, program, loader) in &images {
+        let before = attached();
+        let container = Container::new(&digits.repeat(32), program, loader);
+        let holder = container.hold();
+        poll_until("its library is attached", PATIENCE, || match attached() {
+            now if now > before => Ok(()),
+            now => Err(format!("{now}; stderr: {}", agent.stderr())),
+        });
+        let before = agent.metrics();
+        // Long enough to be looked up while it runs.
+        let counts = container.connect(server.port, 200);
+        assert_eq!(counts.full + counts.resumed, 200);
+        assert!(counts.resumed > 0, "{counts:?}");
+        let workload = format!("container/{}", digits.repeat(6));
+        let port = server.port.to_string();
+        let mut expected = Expected::default();
+        for (resumption, count) in [("full", counts.full), ("resumed", counts.resumed)] {
+            for (role, workload) in [("client", workload.as_str()), ("server", "python3")] {
+                let labels = [
+                    ("workload", workload),
+                    ("port", port.as_str()),
+                    ("role", role),
+                    ("resumption", resumption),
+                ];
+                expected.add(FAMILY, &labels, count);
+            }
+        }
+        expected.add(FAMILY, &[], 400).hold(&agent, &before);
+        drop(holder);
     }
 }
 

@@ -29,6 +29,15 @@ impl Native {
         Self::compile("musl-gcc", &[libssl.as_os_str(), search.as_ref()])
     }
 
+    /// Compiles it for glibc, with the distribution's shared libraries.
+    ///
+    /// # Panics
+    /// When the compiler fails.
+    #[must_use]
+    pub fn for_glibc() -> Self {
+        Self::compile("gcc", &["-lssl", "-lcrypto"].map(AsRef::as_ref))
+    }
+
     /// Compiles it with the distribution's OpenSSL inside, at a fixed address.
     ///
     /// # Panics

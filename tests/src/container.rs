@@ -1,0 +1,93 @@
+//! A container without a runtime: a root directory with one program and what it loads, namespaces, and a cgroup that is named as
+//! runtimes do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::cgroup::Cgroup;
+use crate::process::{Process, run};
+use crate::programs::Counts;
+use crate::programs::native::Native;
+
+/// An image and the container made of it.
+#[derive(Debug)]
+pub struct Container {
+    cgroup: Cgroup,
+    root: TempDir,
+}
+
+impl Container {
+    /// Of a program and the libraries that `loader` lists for it; `id` is the container's, 64 digits.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn new(id: &str, program: &Native, loader: &[&str]) -> Self {
+        let root = TempDir::new().expect("failed to create a root directory");
+        let mut list = Command::new(loader[0]);
+        let listed = run(list.args(&loader[1..]).arg(program.path()));
+        // `NAME => PATH (ADDRESS)`, or the path alone for what loads the others.
+        let paths = listed
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
+        for path in paths.map(Path::new).filter(|path| path.is_file()) {
+            copy(path, &inside(root.path(), path));
+        }
+        copy(program.path(), &root.path().join("client"));
+        Self {
+            cgroup: Cgroup::new(&format!("docker-{id}.scope")),
+            root,
+        }
+    }
+
+    fn command(&self, words: [String; 2]) -> Command {
+        let mut command = self.cgroup.command();
+        command.args([
+            "unshare",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ]);
+        command.arg("chroot").arg(self.root.path()).arg("/client");
+        command.args(words);
+        command
+    }
+
+    /// A process in it that has mapped its library, and does nothing.
+    ///
+    /// # Panics
+    /// When it does not get so far.
+    #[must_use]
+    pub fn hold(&self) -> Process {
+        let process = Process::spawn(&mut self.command(["0", "0"].map(str::to_owned)));
+        process.wait_says("mapped\n");
+        process
+    }
+
+    /// Connects from within it to `port` of the host, every fifth time without a session.
+    ///
+    /// # Panics
+    /// When a handshake fails.
+    #[must_use]
+    pub fn connect(&self, port: u16, connections: u32) -> Counts {
+        let said = run(&mut self.command([port.to_string(), connections.to_string()]));
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+    }
+}
+
+fn inside(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn copy(from: &Path, to: &Path) {
+    let directory = to.parent().expect("a file is in a directory");
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::copy(from, to))
+        .unwrap_or_else(|error| panic!("failed to copy {}: {error}", from.display()));
+}
