@@ -8,6 +8,7 @@ pub mod agent;
 pub mod alone;
 pub mod browser;
 pub mod cache;
+pub mod capture;
 pub mod carriers;
 pub mod certificates;
 pub mod client;
