@@ -144,10 +144,10 @@ impl Evidence {
         self.wall_minus_monotonic_ns = Some(wall_minus_monotonic_ns);
     }
 
-    /// Whether a server on this host gave this session ID.
+    /// Whether this session ID was given on this host: by a server, or to a client.
     #[must_use]
     pub fn gave(&self, id: &Token) -> bool {
-        self.sessions.get(id.hash).is_some()
+        self.sessions.get(id.hash).is_some() || self.sessions.get_client(id.hash).is_some()
     }
 
     /// Takes a finished handshake, and says why its session was missed, if one was.
