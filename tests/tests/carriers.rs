@@ -50,6 +50,7 @@ fn verdict(release: Release, variant: Variant) -> Verdict {
     verdict.fields(&plan, &truth, wanted);
     let (ssl, crypto) = (Code::of(&built.ssl.whole), Code::of(&built.crypto.whole));
     verdict.named(&plan, &ssl, &crypto);
+    verdict.turned_down(&plan);
     verdict.shape(&plan, &ssl, &crypto);
     whole(&mut verdict, &plan, release, variant);
     verdict
@@ -139,11 +140,18 @@ fn a_wrong_plan_is_told() {
         let mut verdict = Verdict::default();
         verdict.fields(plan, &truth, &FIELDS);
         verdict.named(plan, &ssl, &crypto);
+        verdict.turned_down(plan);
         verdict.shape(plan, &ssl, &crypto);
         verdict.faults.concat()
     };
     assert_eq!(faults(&right), "");
-    let wrong: [(&str, Spoil); 7] = [
+    let wrong: [(&str, Spoil); 9] = [
+        ("session turned down at", |plan| {
+            plan.turned_down[0] = plan.entries[0];
+        }),
+        ("where sessions are turned down is not found", |plan| {
+            plan.turned_down.clear();
+        }),
         ("hit is planned at", |plan| set(plan, "hit", 4.into())),
         ("wbio is not found", |plan| {
             set(plan, "wbio", serde_json::Value::Null);

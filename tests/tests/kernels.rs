@@ -1,5 +1,5 @@
-//! What the agent does in other ways on older kernels, done on this one: events by perf event arrays, libraries told apart by
-//! copies of the programs. `cargo xtask vm` runs the first of these tests on other kernels.
+//! What the agent does in other ways on older kernels, done on this one: events by perf event arrays, a perf event for each
+//! probe, libraries told apart by copies of the programs. `cargo xtask vm` runs the first of these tests on other kernels.
 
 use std::process::Command;
 use std::time::Duration;
@@ -32,6 +32,11 @@ fn both_ends_are_counted(arguments: &[&str]) {
 #[test]
 fn as_the_kernel_can() {
     both_ends_are_counted(&[]);
+}
+
+#[test]
+fn cookies_on_perf_events() {
+    both_ends_are_counted(&["--library-data", "cookie"]);
 }
 
 #[test]

@@ -188,6 +188,56 @@ fn certificates() {
     });
 }
 
+/// Each way to ask clients for certificates, by Go's names: nobody without one, one by the authority, one that nobody vouches for.
+#[test]
+fn kinds_of_client_authentication() {
+    let directory = authority();
+    let at = directory.path();
+    let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout alien.key -out alien.crt -days 2 -subj /CN=alien";
+    run(Command::new("openssl")
+        .args(words.split(' '))
+        .current_dir(at));
+    let config = |kind: &str, verifies: bool| {
+        let ca = if verifies {
+            "  client_ca_file: ca.crt\n"
+        } else {
+            ""
+        };
+        format!(
+            "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  client_auth_type: {kind}\n{ca}http_server_config:\n  headers:\n    X-Frame-Options: {kind}\n"
+        )
+    };
+    let agent = Guarded::start(&write(&directory, &config("NoClientCert", false)));
+    let with = |name: &str| {
+        let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+        agent.curl("https", at, &["--cert", &cert, "--key", &key])
+    };
+    let (yes, no) = (Some(200), None);
+    for (kind, verifies, without, alien) in [
+        ("NoClientCert", false, yes, yes),
+        ("RequestClientCert", false, yes, yes),
+        ("RequireAnyClientCert", false, no, yes),
+        ("VerifyClientCertIfGiven", true, yes, no),
+        ("RequireAndVerifyClientCert", true, no, no),
+    ] {
+        write(&directory, &config(kind, verifies));
+        poll_until("the file is in force", PATIENCE, || {
+            let answer = with("client");
+            let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+            match text.contains(kind) {
+                true => Ok(()),
+                false => Err(format!("{kind}: {text}{}", agent.process.stderr())),
+            }
+        });
+        let got = (
+            status(&agent.curl("https", at, &[])),
+            status(&with("client")),
+            status(&with("alien")),
+        );
+        assert_eq!(got, (without, yes, alien), "{kind}");
+    }
+}
+
 /// The serial number of the certificate that is shown.
 fn serial(port: u16) -> String {
     let script = format!(

@@ -50,7 +50,7 @@ fn run_parts(args: &Args, totals: &mut Totals) {
         let built = part("build", totals, parts::build);
         if built {
             part("behaviour tests", totals, parts::behaviour);
-            part("another kernel", totals, parts::other_kernel);
+            part("other kernels", totals, parts::other_kernels);
             if args.matrix {
                 part("carrier matrix", totals, parts::matrix);
             }

@@ -12,7 +12,10 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use self::{guest::Guest, kernel::Kernel};
+use self::{
+    guest::{Guest, WAYS},
+    kernel::Kernel,
+};
 use crate::{
     build, paths,
     process::Directory,
@@ -27,7 +30,7 @@ pub(crate) struct Args {
     /// given more than once. Without it, all that the distribution offers
     #[arg(long, value_name = "SERIES|IMAGE")]
     kernel: Vec<String>,
-    /// Only what fits into every test run: one way per kernel, a few tests
+    /// Only what fits into every test run: one way for each kernel, in turns, and one test
     #[arg(long)]
     brief: bool,
     /// Print what the guests print
@@ -46,10 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The one kernel of every test run, whose transport and library data are those of the oldest ones.
+/// What every test run has time for.
 pub(crate) fn brief(agent: PathBuf) -> Result<bool> {
     let args = Args {
-        kernel: vec![kernel::OLDEST.to_owned()],
+        kernel: Vec::new(),
         brief: true,
         verbose: false,
     };
@@ -69,9 +72,15 @@ fn boot_all(args: &Args, agent: PathBuf) -> Result<bool> {
     let root = root::build(&log, directory.path(), &agent, &tests)?;
     announce(&format!("ready in {:.0} s", began.elapsed().as_secs_f64()));
     let mut passed = true;
-    for kernel in &kernels {
+    for (turn, kernel) in kernels.iter().enumerate() {
+        // In turns, the oldest kernel with what the oldest of all would use.
+        let one = WAYS.iter().cycle().skip(turn + 1).take(1);
         let guest = Guest {
             kernel,
+            ways: &match args.brief {
+                true => one.copied().collect::<Vec<_>>(),
+                false => WAYS.to_vec(),
+            },
             root: &root,
             directory: directory.path(),
             brief: args.brief,

@@ -9,7 +9,7 @@ use crate::{
     },
     sensors::{
         features::{Answer, Features},
-        means::{LibraryData, Means, Transport, Wanted},
+        means::{Library, LibraryData, Means, Transport, Wanted},
     },
     status::Sensor,
 };
@@ -32,7 +32,7 @@ fn good() -> Facts {
         wanted: Wanted::default(),
         means: Means {
             ring: true,
-            cookies: true,
+            library: Library::Cookies,
             log: false,
         },
         uprobe_pmu: true,
@@ -85,7 +85,7 @@ fn lesser() -> Facts {
     facts.features.attach_cookie = Answer::No;
     facts.means = Means {
         ring: false,
-        cookies: false,
+        library: Library::Copies,
         log: false,
     };
     facts.wanted.transport = Transport::Perf;

@@ -10,11 +10,13 @@ mod probes;
 mod registers;
 mod switch;
 
+use std::collections::BTreeSet;
+
 use yaxpeax_arch::{Decoder, U8Reader};
-use yaxpeax_arm::armv8::a64::{DecodeError, InstDecoder, Instruction, Opcode, Operand};
+use yaxpeax_arm::armv8::a64::{DecodeError, InstDecoder, Instruction, Opcode, Operand, SizeCode};
 
 use super::elf::Image;
-use super::isa::{Call, Flow, Insn, Isa, Stack, Write};
+use super::isa::{Call, First, Flow, Insn, Isa, Stack, Write};
 use super::trace::Trace;
 use registers::{FRAME, LINK, STACK};
 
@@ -73,6 +75,51 @@ impl Isa for Aarch64 {
             .filter_map(|at| self.lift(image, at))
             .filter(|insn| insn.flow == Flow::JumpIndirect(Some(word)))
             .collect()
+    }
+
+    fn calls(
+        &self,
+        image: &Image<'_>,
+        range: (u64, u64),
+        targets: &BTreeSet<u64>,
+    ) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        image.search_range(range, LENGTH as usize, |start, part| {
+            // Parts begin at multiples of four wherever instructions do.
+            let skip = start.wrapping_neg() % LENGTH;
+            let words = part.get(skip as usize..).unwrap_or_default();
+            for (index, word) in words.chunks_exact(LENGTH as usize).enumerate() {
+                let at = start + skip + index as u64 * LENGTH;
+                let word = word.try_into().map_or(0, u32::from_le_bytes);
+                if branch_target(at, word).is_some_and(|target| targets.contains(&target)) {
+                    found.insert(at);
+                }
+            }
+        });
+        found
+    }
+
+    fn first_argument(&self, image: &Image<'_>, at: u64) -> First {
+        let Some(instruction) = decode(image, at) else {
+            return First::Changed;
+        };
+        if instruction.opcode == Opcode::Invalid {
+            return First::Changed;
+        }
+        if registers::written(&instruction).all(|register| register != 0) {
+            return First::Kept;
+        }
+        match (instruction.opcode, instruction.operands) {
+            (
+                Opcode::LDR,
+                [
+                    Operand::Register(SizeCode::X, 0),
+                    Operand::RegPreIndex(base, offset, false),
+                    ..,
+                ],
+            ) if base != STACK => First::Read(offset.into()),
+            _ => First::Changed,
+        }
     }
 
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool {
@@ -145,6 +192,12 @@ fn target(at: u64, instruction: &Instruction) -> Option<u64> {
             Operand::PCOffset(offset) => Some(at.wrapping_add_signed(*offset)),
             _ => None,
         })
+}
+
+/// Where a `b` or `bl` leads: six bits of opcode, then the distance in words (Arm Architecture Reference Manual, C6.2).
+fn branch_target(at: u64, word: u32) -> Option<u64> {
+    let distance = i64::from((word << 6).cast_signed() >> 6) * LENGTH.cast_signed();
+    (word & 0x7c00_0000 == 0x1400_0000).then(|| at.wrapping_add_signed(distance))
 }
 
 fn flow(image: &Image<'_>, at: u64, instruction: &Instruction) -> Flow {

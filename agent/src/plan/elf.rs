@@ -228,6 +228,14 @@ impl<'a> Image<'a> {
             .collect()
     }
 
+    /// The words that will point to this address of the image.
+    pub(super) fn words_to(&self, vaddr: u64) -> Vec<u64> {
+        let words = self.relocations.iter().filter_map(|(at, relocation)| {
+            matches!(relocation, Relocation::Here(value) if *value == vaddr).then_some(*at)
+        });
+        words.collect()
+    }
+
     /// The address is in a segment that can be executed.
     pub(super) fn is_code(&self, vaddr: u64) -> bool {
         self.segment(vaddr).is_some_and(|(segment, _)| segment.exec)
@@ -259,7 +267,7 @@ impl<'a> Image<'a> {
     }
 
     /// Start of the last function that begins at or before `vaddr`, where unwind tables tell.
-    fn function_around(&self, vaddr: u64) -> Option<u64> {
+    pub(super) fn function_around(&self, vaddr: u64) -> Option<u64> {
         let (at, count) = self.frames?;
         let start = |index: usize| -> Option<u64> {
             let entry = at
@@ -365,6 +373,31 @@ impl<'a> Image<'a> {
                             look(address, bytes);
                         }
                     }
+                    None
+                });
+        }
+    }
+
+    /// Shows the executable bytes of `(start, size)` to `look`, in parts of which each holds the last `overlap` bytes of the one
+    /// before; with a part comes its address.
+    pub(super) fn search_range(
+        &self,
+        (start, size): (u64, u64),
+        overlap: usize,
+        mut look: impl FnMut(u64, &[u8]),
+    ) {
+        let end = start.saturating_add(size.min(MAX_SEARCH));
+        for segment in self.segments.iter().filter(|segment| segment.exec) {
+            let from = start.max(segment.vaddr);
+            let to = end.min(segment.vaddr.saturating_add(segment.size));
+            let inside = from - segment.vaddr;
+            let Some((size, offset)) = to.checked_sub(from).zip(segment.offset.checked_add(inside))
+            else {
+                continue;
+            };
+            self.file
+                .search(offset, size, overlap, |at, part| -> Option<()> {
+                    look(from + (at - offset), part);
                     None
                 });
         }

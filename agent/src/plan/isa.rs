@@ -3,6 +3,8 @@
 //! `cfg`, `exits`, `fields` and `statem` speak only these words; `x86_64` and `aarch64` answer. Another machine is another
 //! implementation of [`Isa`], and one more line in [`for_machine`].
 
+use std::collections::BTreeSet;
+
 use object::elf;
 
 use super::aarch64::Aarch64;
@@ -31,6 +33,14 @@ pub(super) trait Isa {
     /// The jumps through the word at `word` by which linkage stubs (PLT) leave the image.
     fn stubs(&self, image: &Image<'_>, word: u64) -> Vec<Insn>;
 
+    /// Addresses in `(start, size)` of what looks like a direct call of, or jump to, one of `targets`. Whether an instruction begins
+    /// there, control flow tells.
+    fn calls(&self, image: &Image<'_>, range: (u64, u64), targets: &BTreeSet<u64>)
+    -> BTreeSet<u64>;
+
+    /// What the instruction at `at` does to the register of argument 0.
+    fn first_argument(&self, image: &Image<'_>, at: u64) -> First;
+
     /// The instruction at `at` goes on to the next one and leaves the registers of arguments 0, 1 and 2 alone: a probe on
     /// the next one sees the same arguments.
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool;
@@ -53,6 +63,17 @@ pub(super) struct Call {
     pub(super) given: [Option<Given>; 2],
     /// What each call made returns; `None` is unknown.
     pub(super) calls: Option<u64>,
+}
+
+/// What becomes of the register that holds a function's first argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// Nothing.
+    Kept,
+    /// It is read from memory, this far from what another register points to, which is not the stack pointer.
+    Read(i64),
+    /// It gets something else.
+    Changed,
 }
 
 /// Content of one place in an imagined object.

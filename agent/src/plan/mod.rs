@@ -7,7 +7,8 @@
 //! Its rooms: `elf` reads the file; `isa` is the seam to a machine, with `x86_64` and `aarch64` behind it; `memory` is what an
 //! abstract call sees and `trace` what it leaves; `statem` and `fields` ask such calls, `experiment` and `boringssl` ask what changes
 //! them, `shape` and `nameless` do without names; `cfg` follows control, `exits` and `cut` choose where it ends, `points` makes probe
-//! points of all that; `drives` chooses the hook.
+//! points of all that; `drives` chooses the hook; `session` and `turned_down` find
+//! where sessions are kept and let go.
 
 mod aarch64;
 mod behaviour;
@@ -34,6 +35,7 @@ mod statem;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod turned_down;
 mod version;
 mod x86_64;
 

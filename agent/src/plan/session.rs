@@ -4,19 +4,13 @@
 
 use serde::Serialize;
 
-use super::cfg::Graph;
 use super::elf::Image;
-use super::isa::{Call, Flow, Isa};
+use super::isa::{Call, Isa};
 use super::trace::{Access, Trace, Value};
-use super::{Evidence, Field, ProbePoint, fields, points};
-
-/// Instructions at a function's start that may be looked at.
-const EARLY: usize = 8;
-/// What no function returns: tells that a run came to where it was to end.
-const MARK: u64 = 0x5e55;
+use super::{Evidence, Field, ProbePoint, fields, points, turned_down};
 
 /// Offsets are in the session object, bytes; `None` where not decoded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Session {
     /// Pointer to the session, in the connection object.
     pub pointer: Option<Field>,
@@ -28,9 +22,9 @@ pub struct Session {
     pub id: Option<u32>,
     /// `session_id_length`, of which four bytes are read.
     pub id_length: Option<u32>,
-    /// An instruction of `SSL_SESSION_free` that runs once in each call with a session, the first argument. Most calls have none, and
-    /// pass by it where the code allows.
-    pub end: Option<ProbePoint>,
+    /// The calls by which a server lets a session go that it looked up and turned down, if all of them are known; the session is the
+    /// first argument.
+    pub turned_down: Vec<ProbePoint>,
     /// An instruction of `SSL_CTX_remove_session` that runs once in each call; the session is the second argument.
     pub removal: Option<ProbePoint>,
 }
@@ -53,16 +47,16 @@ pub(super) fn decode(isa: &dyn Isa, ssl: &Image<'_>, evidence: &mut Evidence) ->
         timeout: call("SSL_SESSION_get_timeout").and_then(|trace| only_read(&trace, &[8])),
         id,
         id_length,
-        end: None,
+        turned_down: Vec::new(),
         removal: None,
     };
     let probe = |function: &str| points::start_of(isa, ssl, ssl.symbol(function)?);
     let session = Session {
         // Worth a probe only with what it is to read.
-        end: session.age().and_then(|_| {
-            let function = "SSL_SESSION_free";
-            behind_null_check(isa, ssl, ssl.symbol(function)?).or_else(|| probe(function))
-        }),
+        turned_down: match (session.age(), session.pointer) {
+            (Some(_), Some(pointer)) => turned_down::find(isa, ssl, pointer.offset),
+            _ => Vec::new(),
+        },
         removal: session.id.and_then(|_| probe("SSL_CTX_remove_session")),
         ..session
     };
@@ -76,27 +70,6 @@ impl Session {
     pub fn age(&self) -> Option<(u32, u32)> {
         self.time.zip(self.timeout)
     }
-}
-
-/// A cheap instruction near the start of a function that runs where its first argument is an object, and not where it is null: still
-/// among those that save registers, so that the arguments are in place.
-fn behind_null_check(isa: &dyn Isa, ssl: &Image<'_>, function: u64) -> Option<ProbePoint> {
-    let reaches = |at: u64, number: Option<u64>| {
-        let call = Call {
-            number,
-            command: Some(MARK),
-            until: Some(at),
-            ..Call::default()
-        };
-        isa.call(ssl, function, call).returned == Some(Value::Number(MARK))
-    };
-    let graph = Graph::walk(isa, ssl, &[function]).ok()?;
-    let early = graph.nodes.range(function..).take(EARLY);
-    let mut cheap = early
-        .filter(|(_, node)| node.insn.emulated && node.insn.flow == Flow::Next)
-        .map(|(at, _)| *at);
-    let at = cheap.find(|at| reaches(*at, None) && !reaches(*at, Some(0)))?;
-    points::point(isa, ssl, at, 0)
 }
 
 /// The one place that an accessor reads, if it has one of these sizes.
@@ -127,33 +100,6 @@ fn text(session: &Session) -> String {
         Some(offset) => format!("{name} {offset:#x}"),
         None => format!("{name} not found"),
     });
-    parts.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::isa;
-    use crate::plan::tests::{CODE, elf_of, image_of};
-
-    fn at(code: &[u8]) -> Option<u64> {
-        let image = image_of(&elf_of(code));
-        let isa = isa::for_machine(image.machine).expect("x86-64");
-        let point = behind_null_check(isa.as_ref(), &image, CODE)?;
-        let start = image.file_offset(CODE).expect("in the file");
-        point.emulated.then_some(point.offset - start)
-    }
-
-    #[test]
-    fn calls_without_a_session_pass_by_the_probe() {
-        // SSL_SESSION_free of 3.0: test rdi, rdi; je ret; push rbp; mov eax, -1; push rbx; pop; pop; ret
-        let code = [
-            0x48, 0x85, 0xff, 0x74, 0x09, 0x55, 0xb8, 0xff, 0xff, 0xff, 0xff, 0x53, 0x5b, 0x5d,
-            0xc3,
-        ];
-        assert_eq!(at(&code), Some(5));
-        // Registers are saved first: nothing cheap is behind the check.
-        let code = [0x53, 0x48, 0x85, 0xff, 0x74, 0x02, 0x31, 0xc0, 0x5b, 0xc3];
-        assert_eq!(at(&code), None);
-    }
+    let calls = session.turned_down.len();
+    format!("{}, turned down in {calls} places", parts.join(", "))
 }

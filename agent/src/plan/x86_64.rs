@@ -9,13 +9,18 @@ mod machine;
 mod stub;
 mod switch;
 
+use std::collections::BTreeSet;
+
 use iced_x86::{
     FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 
 use super::elf::Image;
-use super::isa::{Call, Flow, Insn, Isa, Stack, Write};
+use super::isa::{Call, First, Flow, Insn, Isa, Stack, Write};
 use super::trace::Trace;
+
+/// Length of a direct `call` or `jmp`, bytes.
+const DIRECT: u64 = 5;
 
 /// The x86-64 instruction set.
 pub(super) struct X86_64;
@@ -71,6 +76,45 @@ impl Isa for X86_64 {
 
     fn stubs(&self, image: &Image<'_>, word: u64) -> Vec<Insn> {
         stub::jumps(self, image, word)
+    }
+
+    fn calls(
+        &self,
+        image: &Image<'_>,
+        range: (u64, u64),
+        targets: &BTreeSet<u64>,
+    ) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        image.search_range(range, DIRECT as usize, |start, part| {
+            for (inside, bytes) in part.windows(DIRECT as usize).enumerate() {
+                let [0xe8 | 0xe9, distance @ ..] = bytes else {
+                    continue;
+                };
+                let at = start + inside as u64;
+                let distance = distance.try_into().map_or(0, i32::from_le_bytes);
+                let target = at.wrapping_add(DIRECT).wrapping_add_signed(distance.into());
+                if targets.contains(&target) {
+                    found.insert(at);
+                }
+            }
+        });
+        found
+    }
+
+    fn first_argument(&self, image: &Image<'_>, at: u64) -> First {
+        match interp::decode(image, at) {
+            Some(insn) if !changes(&insn, Register::RDI) => First::Kept,
+            Some(insn)
+                if insn.mnemonic() == Mnemonic::Mov
+                    && insn.op0_register() == Register::RDI
+                    && insn.op1_kind() == OpKind::Memory
+                    && insn.memory_index() == Register::None
+                    && !matches!(insn.memory_base(), Register::RSP | Register::RIP) =>
+            {
+                First::Read(insn.memory_displacement64().cast_signed())
+            }
+            _ => First::Changed,
+        }
     }
 
     fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool {

@@ -3,18 +3,12 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
-    os::fd::AsRawFd as _,
-    path::PathBuf,
-    thread,
+    mem, ptr,
 };
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray},
-    programs::{
-        UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
-    },
 };
 use reprise_ebpf::{
     ABSENT, Header,
@@ -27,13 +21,14 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     SensorError, attach_tracepoint,
-    copies::{Copies, Made},
     events::Events,
     lost,
-    means::Means,
+    means::{Library, Means},
+    multi::Account,
     now_ns,
     object::{Object, object},
-    program, refused, take_map,
+    probes::{self, Link, Probes},
+    take_map,
     told::Told,
     tracepoint::Tracepoint,
 };
@@ -49,6 +44,15 @@ const OPENSSL_WANTS: u32 = 0b1_1111 << 4;
 const BORINGSSL_WANTS: u32 = 1 << 4 | 0b111 << 7 | 0x3ff << 11;
 
 static OBJECT: Object = object!("handshake");
+/// The programs that are placed into libraries.
+const PROBES: [&str; 6] = [
+    "hs_exit",
+    "hs_error",
+    "hs_free",
+    "hs_found",
+    "hs_forget",
+    "hs_enter",
+];
 /// Room for events where each CPU has its own, bytes.
 const BUDGET: usize = 16 << 20;
 
@@ -96,7 +100,7 @@ impl AsArray for Open {
 /// Probes of one library.
 struct Attached {
     place: u32,
-    links: Vec<(&'static str, UProbeLink)>,
+    links: Vec<Link>,
 }
 
 /// See the module.
@@ -113,8 +117,7 @@ pub struct HandshakeSensor {
     /// Places in [`Self::layouts`] that are free, longest first: what is open of an earlier library ends before its place has
     /// another.
     free: VecDeque<u32>,
-    /// Where attach points have no cookies.
-    copies: Option<Copies>,
+    probes: Probes,
     /// What the programs say in words.
     pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
@@ -127,6 +130,7 @@ impl HandshakeSensor {
         let state = SET_STATE.layout()?;
         let send = SEND.layout();
         let exec = EXEC.layout()?;
+        let has_cookies = u32::from(means.library != Library::Copies);
         let mut loader = EbpfLoader::new();
         Told::prepare(&mut loader, means);
         if let Ok(send) = &send {
@@ -136,28 +140,12 @@ impl HandshakeSensor {
             .override_global("RECEIVE", receive.as_bytes(), true)
             .override_global("SET_STATE", state.as_bytes(), true)
             .override_global("PROCESS_EXEC", exec.as_bytes(), true)
-            .override_global("HAS_COOKIES", &u32::from(means.cookies), means.ring)
+            .override_global("HAS_COOKIES", &has_cookies, means.ring)
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
-        // Before any map is taken out of the object: the copies need all of them.
-        let copies = match means.cookies {
-            true => None,
-            false => Some(Copies::of(OBJECT.fit(means), means, &ebpf)?),
-        };
+        let probes = Probes::load(OBJECT.fit(means), means, &mut ebpf, &PROBES)?;
         // Before anything is attached: what is sent to a buffer that is not open is lost.
         let events = Events::take(&mut ebpf, "HS_EVENTS", means, BUDGET)?;
-        for probe in [
-            "hs_exit",
-            "hs_error",
-            "hs_free",
-            "hs_found",
-            "hs_forget",
-            "hs_enter",
-        ] {
-            program::<&mut UProbe>(&mut ebpf, probe)?
-                .load()
-                .map_err(|source| refused(probe, source))?;
-        }
         for (probe, category, name) in [
             ("hs_state", "sock", "inet_sock_set_state"),
             ("hs_receive", "tcp", "tcp_rcv_space_adjust"),
@@ -178,7 +166,7 @@ impl HandshakeSensor {
             open: take_map(&mut ebpf, "HS_OPEN")?,
             libraries: BTreeMap::new(),
             free: (0..MAX_LIBRARIES).collect(),
-            copies,
+            probes,
             ebpf,
         })
     }
@@ -206,21 +194,23 @@ impl HandshakeSensor {
                 map: "HS_LAYOUTS",
                 source: Box::new(source),
             })?;
-        let mut links = Vec::new();
-        let mut made = self.copies.as_ref().map(Made::new);
-        for (probe, file, point, cookie) in points(place, plan, ssl, crypto) {
-            let location = UProbeAttachLocation::AbsoluteOffset(point.offset);
-            let attached = match &mut made {
-                Some(made) => made
-                    .program(probe, cookie)
-                    .and_then(|program| attach(probe, program, location, None, file)),
-                None => program::<&mut UProbe>(&mut self.ebpf, probe)
-                    .and_then(|program| attach(probe, program, location, Some(cookie), file)),
+        let mut links: Vec<Link> = Vec::new();
+        let mut placing = self.probes.library(&mut self.ebpf);
+        let points = points(place, plan, ssl, crypto);
+        for group in points.chunk_by(|a, b| a.0 == b.0 && ptr::eq(a.1, b.1)) {
+            let Some((probe, file, ..)) = group.first() else {
+                continue;
             };
-            match attached {
+            let points: Vec<_> = group
+                .iter()
+                .map(|(.., point, cookie)| (point.offset, *cookie))
+                .collect();
+            match placing.attach(probe, file, &points) {
                 Ok(link) => {
-                    status.probe(probe, Verdict::Attached);
-                    links.push((probe, link));
+                    points
+                        .iter()
+                        .for_each(|_| status.probe(probe, Verdict::Attached));
+                    links.push(link);
                 }
                 Err(error) => {
                     status.probe(probe, Verdict::Broken);
@@ -245,6 +235,11 @@ impl HandshakeSensor {
     /// The loaded object.
     pub(super) const fn object(&self) -> &Ebpf {
         &self.ebpf
+    }
+
+    /// What the kernel has accounted of programs that are not in [`Self::object`].
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (&'static str, Account)> {
+        self.probes.accounts()
     }
 
     /// Events that the programs could not send.
@@ -288,31 +283,18 @@ impl HandshakeSensor {
     }
 }
 
-/// Puts one probe into a file.
-fn attach(
-    probe: &'static str,
-    program: &mut UProbe,
-    location: UProbeAttachLocation<'_>,
-    cookie: Option<u64>,
-    file: &File,
-) -> Result<UProbeLink, SensorError> {
-    let point = UProbeAttachPoint { location, cookie };
-    program
-        .attach(point, by_descriptor(file), UProbeScope::AllProcesses)
-        .and_then(|link| program.take_link(link))
-        .map_err(|source| refused(probe, source))
+impl Drop for HandshakeSensor {
+    fn drop(&mut self) {
+        let libraries = mem::take(&mut self.libraries);
+        probes::end(libraries.into_values().flat_map(|it| it.links).collect());
+    }
 }
 
-/// Closes links on a thread of its own: the kernel takes a tenth of a second for each, in which nobody would read events.
-fn let_go(links: Vec<(&'static str, UProbeLink)>, status: &mut Status) {
-    for (probe, _) in &links {
-        status.detached(probe);
+fn let_go(links: Vec<Link>, status: &mut Status) {
+    for link in &links {
+        (0..link.points).for_each(|_| status.detached(link.probe));
     }
-    let closing = thread::Builder::new().name("detach".to_owned());
-    // Where no thread can be had the links were dropped with the closure: detached all the same.
-    if let Err(error) = closing.spawn(move || drop(links)) {
-        tracing::warn!(reason = %error, "detached without a thread");
-    }
+    probes::end_aside(links);
 }
 
 /// What to attach for a library: program, file, point and cookie. Ways out before ways in: no entry without its exit.
@@ -334,13 +316,11 @@ fn points<'a>(
             points.push(("hs_error", file, *point, cookie));
         }
     }
-    for (probe, point) in [
-        ("hs_found", plan.session.end),
-        ("hs_forget", plan.session.removal),
-    ] {
-        if let Some(point) = point {
-            points.push((probe, ssl, point, cookie(place, 0)));
-        }
+    for call in &plan.session.turned_down {
+        points.push(("hs_found", ssl, *call, cookie(place, 0)));
+    }
+    if let Some(removal) = plan.session.removal {
+        points.push(("hs_forget", ssl, removal, cookie(place, 0)));
     }
     if let Some(free) = plan.free {
         points.push(("hs_free", ssl, free, cookie(place, 0)));
@@ -427,7 +407,7 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         Hook::StateMachine | Hook::MethodTable => 0,
     };
     let session = &plan.session;
-    let lookups = match session.end {
+    let lookups = match session.turned_down.first() {
         Some(_) => hook::LOOKUPS,
         None => 0,
     };
@@ -455,8 +435,4 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         wants,
         hook: role | exits | lookups,
     })
-}
-
-fn by_descriptor(file: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -1,6 +1,6 @@
 //! The `hello` sensor: the first flight of every TLS connection on the host, from the packets of its socket.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, panic::resume_unwind, path::Path, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -47,54 +47,37 @@ pub struct HelloSensor {
 }
 
 impl HelloSensor {
-    pub(super) fn start(
-        means: Means,
-        status: &mut Status,
-        cgroup: Option<&Path>,
-    ) -> Result<Self, SensorError> {
+    /// Loads and attaches both programs; [`note`] tells of it.
+    pub(super) fn start(means: Means, cgroup: Option<&Path>) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
-        let started = cgroup.map_err(SensorError::Cgroup).and_then(|cgroup| {
-            let mut loader = EbpfLoader::new();
-            Told::prepare(&mut loader, means);
-            let mut ebpf = loader
-                .load(OBJECT.fit(means))
-                .map_err(|source| SensorError::Load(Box::new(source)))?;
-            for (probe, _) in PROBES {
-                program::<&mut CgroupSkb>(&mut ebpf, probe)?
-                    .load()
-                    .map_err(|source| refused(probe, source))?;
-            }
-            // Before anything is attached: what is sent to a buffer that is not open is lost.
-            let events = Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?;
-            // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
-            let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
-            let mode = if links {
-                CgroupAttachMode::Single
-            } else {
-                CgroupAttachMode::AllowMultiple
-            };
-            for (probe, direction) in PROBES {
-                program::<&mut CgroupSkb>(&mut ebpf, probe)?
-                    .attach(&cgroup, direction, mode)
-                    .map_err(|source| refused(probe, source))?;
-            }
-            Ok(Self {
-                told: Told::listen(&mut ebpf, means)?,
-                events,
-                lost: take_map(&mut ebpf, "HELLO_LOST")?,
-                lost_before: 0,
-                ebpf,
-            })
-        });
-        let verdict = match &started {
-            Ok(_) => Verdict::Attached,
-            Err(SensorError::Cgroup(_)) => Verdict::Unsupported,
-            Err(_) => Verdict::Broken,
+        let cgroup = cgroup.map_err(SensorError::Cgroup)?;
+        let mut loader = EbpfLoader::new();
+        Told::prepare(&mut loader, means);
+        let mut ebpf = loader
+            .load(OBJECT.fit(means))
+            .map_err(|source| SensorError::Load(Box::new(source)))?;
+        load(&mut ebpf)?;
+        // Before anything is attached: what is sent to a buffer that is not open is lost.
+        let events = Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?;
+        // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
+        let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
+        let mode = if links {
+            CgroupAttachMode::Single
+        } else {
+            CgroupAttachMode::AllowMultiple
         };
-        for (probe, _) in PROBES {
-            status.probe(probe, verdict);
+        for (probe, direction) in PROBES {
+            program::<&mut CgroupSkb>(&mut ebpf, probe)?
+                .attach(&cgroup, direction, mode)
+                .map_err(|source| refused(probe, source))?;
         }
-        started
+        Ok(Self {
+            told: Told::listen(&mut ebpf, means)?,
+            events,
+            lost: take_map(&mut ebpf, "HELLO_LOST")?,
+            lost_before: 0,
+            ebpf,
+        })
     }
 
     /// The loaded object.
@@ -106,5 +89,40 @@ impl HelloSensor {
     #[must_use]
     pub fn lost(&self) -> u64 {
         lost(&self.lost)
+    }
+}
+
+/// Loads the programs side by side: the verifier walks some hundred thousand instructions in each, which takes it half a second.
+fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
+    thread::scope(|scope| {
+        let mut loading = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some((probe, _)) = PROBES.iter().find(|(probe, _)| *probe == name) else {
+                continue;
+            };
+            loading.push((
+                *probe,
+                scope.spawn(|| <&mut CgroupSkb>::try_from(program)?.load()),
+            ));
+        }
+        for (probe, _) in PROBES {
+            let at = loading.iter().position(|(name, _)| *name == probe);
+            let (_, thread) = loading.swap_remove(at.ok_or(SensorError::Missing(probe))?);
+            let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            loaded.map_err(|source| refused(probe, source))?;
+        }
+        Ok(())
+    })
+}
+
+/// Tells what became of the programs.
+pub(super) fn note(started: &Result<HelloSensor, SensorError>, status: &mut Status) {
+    let verdict = match started {
+        Ok(_) => Verdict::Attached,
+        Err(SensorError::Cgroup(_)) => Verdict::Unsupported,
+        Err(_) => Verdict::Broken,
+    };
+    for (probe, _) in PROBES {
+        status.probe(probe, verdict);
     }
 }

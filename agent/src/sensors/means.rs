@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::multi;
+
 /// What events reach the agent by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
@@ -21,13 +23,27 @@ pub enum Transport {
 /// How programs are told what they must know of a library.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LibraryData {
-    /// The better one that the kernel has.
+    /// The best one that the kernel has.
     #[default]
     Auto,
-    /// Attach cookies (5.15).
+    /// Attach cookies, with one link for all points of a program in a file (6.6).
+    Link,
+    /// Attach cookies, with a perf event for each point (5.15).
     Cookie,
     /// Copies of the programs per library, each with its own constant.
     Copy,
+}
+
+/// What became of [`LibraryData`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Library {
+    /// Uprobe-multi links.
+    Links,
+    /// Perf events with cookies.
+    Cookies,
+    /// Copies of the programs.
+    Copies,
 }
 
 /// What is used here.
@@ -35,8 +51,8 @@ pub enum LibraryData {
 pub struct Means {
     /// Ring buffers rather than perf event arrays.
     pub ring: bool,
-    /// Attach cookies rather than copies.
-    pub cookies: bool,
+    /// How a program knows its library.
+    pub library: Library,
     /// The programs say in words what goes wrong.
     pub log: bool,
 }
@@ -44,7 +60,7 @@ pub struct Means {
 /// Two flags that do not go together.
 #[derive(Debug, Error)]
 #[error(
-    "--library-data cookie: the programs for perf event arrays, made for older kernels, have no cookies"
+    "--library-data: the programs for perf event arrays, made for older kernels, have no cookies"
 )]
 pub struct Unfit;
 
@@ -67,33 +83,42 @@ impl Wanted {
     /// [`Unfit`].
     pub fn settle(self) -> Result<Means, Unfit> {
         // A refusal to answer is told later, by the load that is refused in the same way.
-        self.choose(
-            || is_map_supported(MapType::RingBuf).unwrap_or(true),
-            || aya::features().bpf_cookie(),
-        )
+        self.choose(|| is_map_supported(MapType::RingBuf).unwrap_or(true), best)
     }
 
     fn choose(
         self,
         has_ring: impl FnOnce() -> bool,
-        has_cookies: impl FnOnce() -> bool,
+        best: impl FnOnce() -> Library,
     ) -> Result<Means, Unfit> {
         let ring = match self.transport {
             Transport::Auto => has_ring(),
             Transport::Ring => true,
             Transport::Perf => false,
         };
-        let cookies = match self.library_data {
-            LibraryData::Auto => ring && has_cookies(),
-            LibraryData::Cookie if !ring => return Err(Unfit),
-            LibraryData::Cookie => true,
-            LibraryData::Copy => false,
+        let library = match self.library_data {
+            LibraryData::Auto if ring => best(),
+            LibraryData::Auto | LibraryData::Copy => Library::Copies,
+            LibraryData::Link | LibraryData::Cookie if !ring => return Err(Unfit),
+            LibraryData::Link => Library::Links,
+            LibraryData::Cookie => Library::Cookies,
         };
         Ok(Means {
             ring,
-            cookies,
+            library,
             log: self.log && ring,
         })
+    }
+}
+
+/// The best that the kernel has.
+fn best() -> Library {
+    if multi::is_supported() {
+        Library::Links
+    } else if aya::features().bpf_cookie() {
+        Library::Cookies
+    } else {
+        Library::Copies
     }
 }
 
@@ -111,10 +136,10 @@ impl Means {
     /// How programs know their library, in words.
     #[must_use]
     pub const fn library_data(self) -> &'static str {
-        if self.cookies {
-            "attach cookies"
-        } else {
-            "copies of the programs per library"
+        match self.library {
+            Library::Links => "attach cookies in uprobe-multi links",
+            Library::Cookies => "attach cookies",
+            Library::Copies => "copies of the programs per library",
         }
     }
 }
@@ -126,8 +151,8 @@ mod tests {
     fn chosen(
         transport: Transport,
         library_data: LibraryData,
-        has: (bool, bool),
-    ) -> Option<(bool, bool)> {
+        has: (bool, Library),
+    ) -> Option<(bool, Library)> {
         let wanted = Wanted {
             transport,
             library_data,
@@ -135,29 +160,44 @@ mod tests {
         };
         let means = wanted.choose(|| has.0, || has.1).ok()?;
         assert_eq!(means.log, means.ring, "the log is a ring buffer");
-        Some((means.ring, means.cookies))
+        Some((means.ring, means.library))
     }
 
     #[test]
     fn each_kernel_gets_what_it_has() {
         let auto = |has| chosen(Transport::Auto, LibraryData::Auto, has);
-        assert_eq!(auto((true, true)), Some((true, true)), "5.15 and later");
-        assert_eq!(auto((true, false)), Some((true, false)), "5.8 to 5.14");
-        assert_eq!(auto((false, false)), Some((false, false)), "5.4");
-        assert_eq!(auto((false, true)), Some((false, false)), "none such");
+        for has in [
+            (true, Library::Links),   // 6.6 and later
+            (true, Library::Cookies), // 5.15 to 6.5
+            (true, Library::Copies),  // 5.8 to 5.14
+            (false, Library::Copies), // 5.4
+        ] {
+            assert_eq!(auto(has), Some(has));
+        }
+        assert_eq!(
+            auto((false, Library::Links)),
+            Some((false, Library::Copies))
+        );
     }
 
     #[test]
     fn flags_decide_whatever_the_kernel_has() {
-        let new = (true, true);
+        let new = (true, Library::Links);
+        let old = (false, Library::Copies);
         let (auto, perf) = (LibraryData::Auto, Transport::Perf);
-        assert_eq!(chosen(perf, auto, new), Some((false, false)));
-        assert_eq!(chosen(perf, LibraryData::Copy, new), Some((false, false)));
+        assert_eq!(chosen(perf, auto, new), Some(old));
+        assert_eq!(chosen(perf, LibraryData::Copy, new), Some(old));
         assert_eq!(chosen(perf, LibraryData::Cookie, new), None);
+        assert_eq!(chosen(perf, LibraryData::Link, new), None);
         let ring = Transport::Ring;
-        assert_eq!(chosen(ring, LibraryData::Copy, new), Some((true, false)));
-        assert_eq!(chosen(ring, auto, (false, false)), Some((true, false)));
-        let forced = chosen(ring, LibraryData::Cookie, (false, false));
-        assert_eq!(forced, Some((true, true)));
+        for (wanted, library) in [
+            (LibraryData::Copy, Library::Copies),
+            (LibraryData::Cookie, Library::Cookies),
+            (LibraryData::Link, Library::Links),
+        ] {
+            assert_eq!(chosen(ring, wanted, new), Some((true, library)));
+            assert_eq!(chosen(ring, wanted, old), Some((true, library)));
+        }
+        assert_eq!(chosen(ring, auto, old), Some((true, Library::Copies)));
     }
 }

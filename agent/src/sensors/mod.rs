@@ -10,13 +10,15 @@ pub mod features;
 pub mod handshake;
 pub mod hello;
 pub mod means;
+mod multi;
 mod object;
+mod probes;
 pub mod tcp;
 mod told;
 pub mod tracefs;
 pub mod tracepoint;
 
-use std::{fs, io, path::Path};
+use std::{fs, io, panic::resume_unwind, path::Path, thread};
 
 use aya::{
     Ebpf,
@@ -27,7 +29,7 @@ use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use self::{
-    handshake::HandshakeSensor, hello::HelloSensor, means::Means, tcp::TcpSensor,
+    handshake::HandshakeSensor, hello::HelloSensor, means::Means, multi::Account, tcp::TcpSensor,
     tracepoint::Tracepoint,
 };
 use crate::{
@@ -72,6 +74,17 @@ pub enum SensorError {
         map: &'static str,
         /// Why.
         source: PerfBufferError,
+    },
+    /// The programs could not be linked with the maps.
+    #[error("failed to link the BPF object")]
+    Link(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The kernel refused the points of a program in a file.
+    #[error("failed to attach {probe}")]
+    Place {
+        /// The program.
+        probe: &'static str,
+        /// Why.
+        source: io::Error,
     },
     /// Copies of the programs could not be given the maps of the first.
     #[error("failed to share maps through a BPF file system")]
@@ -130,21 +143,25 @@ impl Sensors {
     pub fn start(means: Means, status: &mut Status, cgroup: Option<&Path>) -> Self {
         status.means = Some(means);
         let ahead = Ahead::send();
-        let handshake = HandshakeSensor::start(means, status)
-            .and_then(|sensor| cleared(ahead.effects()).map(|()| sensor));
+        let (handshake, tcp, hello) = thread::scope(|scope| {
+            let hello = scope.spawn(|| HelloSensor::start(means, cgroup));
+            let handshake = HandshakeSensor::start(means, status)
+                .and_then(|sensor| cleared(ahead.effects()).map(|()| sensor));
+            let tcp = TcpSensor::start(means, status);
+            let hello = hello.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (handshake, tcp, hello)
+        });
+        hello::note(&hello, status);
         let handshake = settle(Sensor::Handshake, handshake, status);
-        let tcp = TcpSensor::start(means, status);
         let tcp = settle(Sensor::Tcp, tcp, status);
-        let hello = HelloSensor::start(means, status, cgroup);
         let hello = settle(Sensor::Hello, hello, status);
         let sensors = Self {
             handshake,
             tcp,
             hello,
         };
-        for (name, program) in sensors.programs() {
-            let verified = program.info().ok();
-            if let Some(count) = verified.and_then(|info| info.verified_instruction_count()) {
+        for (name, account) in sensors.accounts() {
+            if let Some(count) = account.verified {
                 status.verified.insert(name.to_owned(), count);
             }
         }
@@ -163,13 +180,26 @@ impl Sensors {
         }
     }
 
-    fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
+    /// What the kernel has accounted, by program.
+    fn accounts(&self) -> impl Iterator<Item = (&str, Account)> {
         let objects = [
             self.handshake.as_ref().map(HandshakeSensor::object),
             self.tcp.as_ref().map(TcpSensor::object),
             self.hello.as_ref().map(HelloSensor::object),
         ];
-        objects.into_iter().flatten().flat_map(Ebpf::programs)
+        let programs = objects.into_iter().flatten().flat_map(Ebpf::programs);
+        let accounts = programs.filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            let account = Account {
+                runs: info.run_count(),
+                run_ns: info.run_time().as_nanos() as u64,
+                verified: info.verified_instruction_count(),
+            };
+            Some((name, account))
+        });
+        let others = self.handshake.as_ref().map(HandshakeSensor::accounts);
+        let others = others.into_iter().flatten();
+        accounts.chain(others.map(|(name, account): (&str, Account)| (name, account)))
     }
 
     /// Brings loss counters and the kernel's accounting up to date. What user space did not understand is counted on top by its
@@ -177,11 +207,9 @@ impl Sensors {
     pub fn account(&mut self, status: &mut Status) {
         let enabled = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled");
         if enabled.is_ok_and(|value| value.trim() == "1") {
-            for (name, program) in self.programs() {
-                if let Ok(info) = program.info() {
-                    let runs = (info.run_count(), info.run_time().as_nanos() as u64);
-                    status.programs.insert(name.to_owned(), runs);
-                }
+            for (name, account) in self.accounts() {
+                let runs = (account.runs, account.run_ns);
+                status.programs.insert(name.to_owned(), runs);
             }
         }
         self.pass_on();

@@ -26,8 +26,11 @@ pub struct Plan {
     pub error: Option<ErrorPoint>,
     /// Null, an offset, or an object with the offsets on the way.
     pub fields: BTreeMap<String, serde_json::Value>,
-    /// The like for sessions, and two points.
+    /// The like for sessions, and points.
     session: BTreeMap<String, serde_json::Value>,
+    /// Where a server lets go what it turned down.
+    #[serde(skip)]
+    pub turned_down: Vec<Point>,
 }
 
 /// One instruction.
@@ -92,6 +95,10 @@ impl Plan {
                 self.fields.insert(name.to_owned(), value);
             }
         }
+        let calls = self.session.remove("turned_down");
+        self.turned_down = calls.map_or_else(Vec::new, |calls| {
+            serde_json::from_value(calls).expect("points")
+        });
         self
     }
 

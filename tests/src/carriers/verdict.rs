@@ -66,6 +66,13 @@ const EXIT: [&str; 7] = [
     "dtls1_connect",
 ];
 
+/// Functions that look sessions up, or what the linker made of them.
+const LOOKUP: [&str; 3] = [
+    "ssl_get_prev_session",
+    "tls_parse_ctos_psk",
+    "ossl_statem_server_post_process_message",
+];
+
 /// What was compared, and what differs.
 #[derive(Debug, Default)]
 pub struct Verdict {
@@ -109,6 +116,14 @@ impl Verdict {
         }
     }
 
+    /// Where sessions are turned down is known, if where they keep their lifetime is.
+    pub fn turned_down(&mut self, plan: &Plan) {
+        let known = plan.found().contains_key("session_timeout");
+        self.check(known != plan.turned_down.is_empty(), || {
+            "where sessions are turned down is not found".to_owned()
+        });
+    }
+
     /// Entries and exits, `SSL_free` and the error function lie in the functions of these names, whose truth is `ssl` and `crypto`.
     pub fn named(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         for point in &plan.entries {
@@ -119,6 +134,12 @@ impl Verdict {
         }
         if let Some(point) = plan.free {
             self.inside("free", ssl, point, &["SSL_free"]);
+        }
+        // Stripped files do not name them.
+        if LOOKUP.iter().any(|name| !ssl.functions(name).is_empty()) {
+            for point in &plan.turned_down {
+                self.inside("session turned down", ssl, *point, &LOOKUP);
+            }
         }
         if let Some(error) = &plan.error {
             let code = if error.in_crypto { crypto } else { ssl };
@@ -174,7 +195,8 @@ impl Verdict {
     pub fn shape(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         let state_machine = plan.entries.iter().chain(&plan.exits);
         let points = state_machine.map(|point| (ssl, *point, true));
-        let free = plan.free.iter().map(|point| (ssl, *point, false));
+        let single = plan.free.iter().chain(&plan.turned_down);
+        let free = single.map(|point| (ssl, *point, false));
         let error = plan.error.iter().flat_map(|error| {
             let code = if error.in_crypto { crypto } else { ssl };
             // Stubs, of which the call frames of some linkers say nothing, are held to the disassembler's word.

@@ -16,12 +16,10 @@ use crate::{
     steps::{Log, announce},
 };
 
-/// The oldest series: it has neither attach cookies nor links for perf events.
-pub(super) const OLDEST: &str = "5.10";
-
-/// Series and the release of the distribution that has it.
+/// Series and the release of the distribution that has it. The first has neither attach cookies nor links for perf events, the second no
+/// uprobe-multi links.
 const SERIES: [(&str, &str); 3] = [
-    (OLDEST, "bullseye"),
+    ("5.10", "bullseye"),
     ("6.1", "bookworm"),
     ("6.12", "trixie"),
 ];

@@ -277,3 +277,38 @@ fn conditional_comparison_needs_its_condition() {
 fn endless_loop_ends() {
     assert_eq!(call(&[0x1400_0000]).returned, None);
 }
+
+#[test]
+fn direct_calls_are_found_both_ways() {
+    let file = file_of(&[
+        0x9400_0003, // bl 0xc
+        0x1400_0002, // b 0xc
+        0x9400_0002, // bl 0x10
+        0x97ff_fffd, // bl 0
+        0xd65f_03c0, // ret
+    ]);
+    let image = image_of(&file);
+    let calls = |target: u64| -> Vec<u64> {
+        let found = Aarch64.calls(&image, (CODE, 0x14), &BTreeSet::from([CODE + target]));
+        found.into_iter().map(|at| at - CODE).collect()
+    };
+    assert_eq!(calls(0xc), [0, 4]);
+    assert_eq!(calls(0x10), [8]);
+    assert_eq!(calls(0), [0xc]);
+}
+
+#[test]
+fn a_first_argument_read_from_an_object_is_told() {
+    for (word, expected) in [
+        (0xf944_8e60, First::Read(0x918)), // ldr x0, [x19, #0x918]
+        (0xf940_0be0, First::Changed),     // ldr x0, [sp, #0x10]
+        (0xb949_1a60, First::Changed),     // ldr w0, [x19, #0x918]
+        (0xaa13_03e0, First::Changed),     // mov x0, x19
+        (0xaa13_03e1, First::Kept),        // mov x1, x19
+        (0xb400_0040, First::Kept),        // cbz x0, 8
+    ] {
+        let file = file_of(&[word]);
+        let image = image_of(&file);
+        assert_eq!(Aarch64.first_argument(&image, CODE), expected, "{word:#x}");
+    }
+}
