@@ -102,7 +102,9 @@ fn unheard(sent: &Flight, ack: u32, now: u64, place: &Place) -> bool {
         0 => RTO_MIN_NS,
         rtt => u64::from(rtt) * 1500 + JITTER_NS,
     };
-    sent.last_ns != 0 && ack.wrapping_sub(sent.high) as i32 <= -1 && now - sent.last_ns >= trip
+    let behind = (ack.wrapping_sub(sent.high) as i32) < 0;
+    // Another CPU may have sent since `now`.
+    sent.last_ns != 0 && behind && now >= sent.last_ns + trip
 }
 
 /// Both sides have finished: is this host's last flight acknowledged, so that nothing of the handshake can be sent again?
