@@ -95,6 +95,16 @@ pub(crate) fn look(
     mark(ctx, &place.socket, kind)
 }
 
+/// Notes how far data has come that its listener saw: what follows is held to that.
+#[inline(always)]
+pub(crate) fn arrived(mine: &mut Flight, packet: &Packet) {
+    let end = packet.seq.wrapping_add(packet.length());
+    if mine.flags & flight::HIGH == 0 || end.wrapping_sub(mine.high) as i32 > 0 {
+        mine.high = end;
+        mine.flags |= flight::HIGH;
+    }
+}
+
 /// Whether the peer acknowledges less than what had left a round trip before the packet came: so it had not arrived there.
 #[inline(always)]
 fn unheard(sent: &Flight, ack: u32, now: u64, place: &Place) -> bool {

@@ -195,6 +195,9 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };
+    if !packet.syn {
+        evidence::arrived(&mut state.flights[direction::IN as usize], packet);
+    }
     flight::walk::<STEPS_EARLY>(ctx, state, packet, &place)?;
     if state.client == u32::from(direction::IN) + 1 {
         evidence::note_port(key.local_port);
