@@ -161,6 +161,7 @@ mod tests {
                 age_ns: Some(900 * SECOND),
                 lifetime_ns: Some(300 * SECOND),
                 service: None,
+                lossy: false,
             }),
             ticket_key: Some(0xdead_beef),
             service: ServiceFacts {

@@ -70,7 +70,7 @@ impl Event {
             handshake::FORGET => prefix(bytes).map(Self::Forget),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(Self::Workload),
-            tcp::RETRANSMIT..=tcp::FLIGHT_AGAIN => prefix(bytes).map(Self::Tcp),
+            tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
             hello::HELLO => prefix(bytes).map(Self::Hello),
             TICK => Ok(Self::Tick(header.time_ns)),
             kind => Err(DecodeError::Kind(kind)),

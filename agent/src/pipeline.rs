@@ -54,6 +54,9 @@ impl Pipeline {
         for loss in engine.losses() {
             stats.lose(&loss, naming);
         }
+        for connection in engine.cut() {
+            stats.cut(&connection, naming);
+        }
     }
 
     /// The stream has ended: concludes what waits.
@@ -65,6 +68,9 @@ impl Pipeline {
             ..
         } = self;
         engine.finish(&mut |seen: Observation| stats.observe(&seen, naming));
+        for connection in engine.cut() {
+            stats.cut(&connection, naming);
+        }
     }
 
     /// Time of the newest event, nanoseconds of `CLOCK_MONOTONIC`.

@@ -24,6 +24,10 @@ pub const MISSING: u32 = 23;
 pub const STALL: u32 = 24;
 /// `Header::kind`: after both sides had finished, what this host had sent until then was sent again.
 pub const FLIGHT_AGAIN: u32 = 25;
+/// `Header::kind`: the first data of a connection arrived at a listener later than anything but a lost packet, or a slow peer, explains.
+pub const LATE: u32 = 26;
+/// `Header::kind`: a segment arrived that does not acknowledge what had been sent more than a round trip before.
+pub const UNHEARD: u32 = 27;
 
 /// `TcpEvent::state`: connection not yet answered (`TCP_SYN_SENT`, include/net/tcp_states.h).
 pub const STATE_SYN_SENT: u32 = 2;

@@ -1,6 +1,9 @@
 //! Fuzzing of what reads other people's packets: bytes as they lie in the ring, in events of any size, to the tracker.
 #![no_main]
 
+#[path = "../../agent/src/clock.rs"]
+#[expect(dead_code, unreachable_pub, reason = "`event` names its events")]
+mod clock;
 #[path = "../../agent/src/event.rs"]
 #[expect(
     dead_code,
@@ -16,6 +19,9 @@ mod event;
     reason = "what the agent asks beside is not asked here"
 )]
 mod hello;
+#[path = "../../agent/src/workload.rs"]
+#[expect(dead_code, unreachable_pub, reason = "`event` names its events")]
+mod workload;
 
 use libfuzzer_sys::fuzz_target;
 use reprise_ebpf::{

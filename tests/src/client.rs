@@ -184,7 +184,21 @@ pub fn misbehave(mode: &str, port: u16, connections: u32) {
 /// When the server does not answer.
 #[must_use]
 pub fn hold_open(port: u16) -> Process {
-    let process = Process::spawn(&mut raw("hold", port, 1));
+    hold("hold", port)
+}
+
+/// As [`hold_open`], with what the server sent still unread: when the process dies, its kernel resets the connection (RFC 2525,
+/// section 2.17).
+///
+/// # Panics
+/// When the server does not answer.
+#[must_use]
+pub fn hold_unread(port: u16) -> Process {
+    hold("freeze", port)
+}
+
+fn hold(mode: &str, port: u16) -> Process {
+    let process = Process::spawn(&mut raw(mode, port, 1));
     poll_until(
         "the server answers the ClientHello",
         PATIENCE,

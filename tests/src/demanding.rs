@@ -23,6 +23,19 @@ pub type Make = fn(Demand, Sessions) -> Option<Server>;
 /// All kinds.
 pub const ALL: [Make; 5] = [haproxy, nginx, stunnel, python, s_server];
 
+/// Servers that are asked for the same and complete the handshake all the same.
+///
+/// nginx answers in HTTP that a certificate was missing; stunnel serves whoever asks for another name by its first service.
+#[must_use]
+pub fn lenient(sessions: Sessions) -> [Server; 2] {
+    let ca = ec().cert.display();
+    let certificate = format!("ssl_verify_client on; ssl_client_certificate {ca};");
+    [
+        Server::nginx_with(sessions, &certificate),
+        Server::stunnel(sessions),
+    ]
+}
+
 fn haproxy(demand: Demand, sessions: Sessions) -> Option<Server> {
     let ca = ec().cert.display();
     Some(match demand {
@@ -47,7 +60,7 @@ fn haproxy(demand: Demand, sessions: Sessions) -> Option<Server> {
 
 fn nginx(demand: Demand, sessions: Sessions) -> Option<Server> {
     let extra = match demand {
-        // It completes the handshake and answers that a certificate was missing.
+        // See [`lenient`].
         Demand::Certificate => return None,
         Demand::KnownName => "ssl_reject_handshake on;",
         Demand::Haste => "client_header_timeout 1s;",
@@ -58,7 +71,7 @@ fn nginx(demand: Demand, sessions: Sessions) -> Option<Server> {
 fn stunnel(demand: Demand, sessions: Sessions) -> Option<Server> {
     let extra = match demand {
         Demand::Certificate => format!("verifyChain = yes\nCAfile = {}\n", ec().cert.display()),
-        // It serves whoever asks for another name by its first service.
+        // See [`lenient`].
         Demand::KnownName => return None,
         Demand::Haste => "TIMEOUTbusy = 1\n".to_owned(),
     };

@@ -38,10 +38,21 @@ impl Fleet {
     /// When they cannot be started.
     #[must_use]
     pub fn of(clients: u32) -> Self {
+        Self::under(&[], "127.0.0.1", clients)
+    }
+
+    /// The same, started by the command `prefix`, for servers on `host`.
+    ///
+    /// # Panics
+    /// When they cannot be started.
+    #[must_use]
+    pub fn under(prefix: &[&str], host: &str, clients: u32) -> Self {
         alone::on_this_host();
-        let mut child = Command::new(PYTHON)
+        let mut words = prefix.iter().chain(&[PYTHON]);
+        let mut child = Command::new(words.next().unwrap_or(&PYTHON))
+            .args(words)
             .arg(fixture("fleet.py"))
-            .args(["--clients", &clients.to_string()])
+            .args(["--host", host, "--clients", &clients.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

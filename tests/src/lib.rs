@@ -10,6 +10,7 @@ pub mod api_server;
 pub mod bpf;
 pub mod browser;
 pub mod cache;
+pub mod capture;
 pub mod carriers;
 pub mod certificates;
 pub mod cgroup;

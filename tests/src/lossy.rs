@@ -1,10 +1,11 @@
 //! A lossy link, and the truth about it: which connections had a packet dropped, by the dropping rule's own word; what became of each
 //! handshake, by the client's and the server's; and what the agent makes of it, connection by connection.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::agent::Agent;
+use crate::capture::{Capture, LOG_CAME, LOG_LOST, Packet};
 use crate::failure::{PEER_FAMILY, failures};
 use crate::metrics::Metrics;
 use crate::namespaces::{CLIENT_NET, Namespaces, SERVER_NET};
@@ -41,6 +42,8 @@ pub struct Failed {
     pub unwilling: bool,
     /// It never received anything, so that nobody knows whose it was.
     pub nameless: bool,
+    /// The packets of its connection.
+    pub packets: Vec<Packet>,
 }
 
 /// The link, with a server on it and an agent over all.
@@ -49,6 +52,7 @@ pub struct Lossy {
     net: Namespaces,
     rounds: u32,
     server: Server,
+    capture: Capture,
     agent: Agent,
 }
 
@@ -74,11 +78,13 @@ impl Lossy {
             Command::new(words[0]).args(&words[1..]).arg(PYTHON),
             &["--report", "--timeout", SERVER_PATIENCE],
         );
+        let capture = Capture::of(&net);
         let agent = Agent::start(["--max-peers", "10000"]);
         Self {
             net,
             rounds: 0,
             server,
+            capture,
             agent,
         }
     }
@@ -86,27 +92,16 @@ impl Lossy {
     /// Drops so many percent of the packets to the server, and to the client.
     fn lose(&self, to_server: u32, to_client: u32) {
         let port = self.server.port;
-        let sets = "set lost { type ipv4_addr; flags dynamic; size 65535; }\n \
-                    set data { type ipv4_addr; flags dynamic; size 65535; }";
-        for (name, way, key, percent) in [
-            (&self.net.server, "dport", "saddr", to_server),
-            (&self.net.client, "sport", "daddr", to_client),
+        for (name, way, percent) in [
+            (&self.net.server, "dport", to_server),
+            (&self.net.client, "sport", to_client),
         ] {
-            // Anything longer than headers with options carries data.
             let rules = format!(
-                "tcp {way} {port} numgen random mod 100 < {percent} meta mark set 1\n  \
-                 meta mark 1 tcp flags & syn == syn add @data {{ ip {key} }}\n  \
-                 meta mark 1 ip length > 72 add @data {{ ip {key} }}\n  \
-                 meta mark 1 add @lost {{ ip {key} }} counter drop"
+                "tcp {way} {port} numgen random mod 100 < {percent} {LOG_LOST} drop\n  \
+                 tcp {way} {port} {LOG_CAME}"
             );
-            self.net.rules(name, sets, &rules);
+            self.net.rules(name, "", &rules);
         }
-    }
-
-    fn dropped(&self, set: &str) -> HashSet<String> {
-        let names = [&self.net.server, &self.net.client];
-        let elements = names.into_iter().map(|name| self.net.elements(name, set));
-        elements.flatten().collect()
     }
 
     /// What the server says of its connections, by client address.
@@ -184,16 +179,20 @@ impl Lossy {
                 Err(format!("{wrong:#?}; listed: {own:#?}"))
             }
         });
-        let (lost, data) = (self.dropped("lost"), self.dropped("data"));
+        let connections = self.capture.connections();
         failed
             .into_iter()
-            .map(|(source, role, cause, unwilling, nameless)| Failed {
-                role,
-                cause,
-                lost: lost.contains(&source),
-                lost_data: data.contains(&source),
-                unwilling,
-                nameless,
+            .map(|(source, role, cause, unwilling, nameless)| {
+                let packets = connections.get(&source).cloned().unwrap_or_default();
+                Failed {
+                    role,
+                    cause,
+                    lost: packets.iter().any(|packet| packet.lost),
+                    lost_data: packets.iter().any(|packet| packet.lost && packet.matters()),
+                    unwilling,
+                    nameless,
+                    packets,
+                }
             })
             .collect()
     }

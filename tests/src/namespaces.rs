@@ -124,25 +124,6 @@ impl Namespaces {
         count.unwrap_or_else(|| panic!("no counter in {text}"))
     }
 
-    /// The IPv4 addresses in a set of namespace `name`.
-    ///
-    /// # Panics
-    /// When there is no such set.
-    #[must_use]
-    pub fn elements(&self, name: &str, set: &str) -> Vec<String> {
-        let words = [
-            "netns", "exec", name, "nft", "list", "set", "inet", "t", set,
-        ];
-        let text = run(Command::new("ip").args(words));
-        let elements = text.split("elements = {").nth(1).unwrap_or_default();
-        let elements = elements.split('}').next().unwrap_or_default();
-        let words = elements.split([',', ' ', '\n', '\t']);
-        words
-            .filter(|word| word.parse::<std::net::Ipv4Addr>().is_ok())
-            .map(str::to_owned)
-            .collect()
-    }
-
     /// The kernel's own count of retransmitted segments in the namespace of process `pid`, SYN-ACKs included.
     ///
     /// # Panics

@@ -99,6 +99,16 @@ impl Process {
             .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
     }
 
+    /// Sends a signal to the child's whole group: a server's workers, too.
+    ///
+    /// # Panics
+    /// When it is gone already.
+    pub fn signal_all(&self, signal: Signal) {
+        let group = Pid::from_raw(self.pid().cast_signed());
+        killpg(group, signal)
+            .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
+    }
+
     /// Waits until the child has written `text` to stdout, and nothing else.
     ///
     /// # Panics

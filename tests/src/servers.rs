@@ -38,6 +38,8 @@ impl Sessions {
 /// How HAProxy is set up beyond the ordinary.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning<'a> {
+    /// The address that it listens on.
+    pub host: &'a str,
     /// Where it listens; a free port where not said.
     pub port: Option<u16>,
     /// `tune.ssl.cachesize`, blocks.
@@ -57,6 +59,7 @@ pub struct Tuning<'a> {
 impl Default for Tuning<'_> {
     fn default() -> Self {
         Self {
+            host: "127.0.0.1",
             port: None,
             cache: 20_000,
             lifetime: 300,
@@ -139,9 +142,9 @@ impl Server {
         let config = format!(
             "global\n  nbthread 2\n  tune.ssl.cachesize {}\n  tune.ssl.lifetime {}\n\
              defaults\n  mode http\n  timeout connect 5s\n  timeout server 20s\n  timeout client 20s\n{}\n\
-             frontend tls\n  bind 127.0.0.1:{port} ssl crt {certificate} {bind} {}\n  \
+             frontend tls\n  bind {}:{port} ssl crt {certificate} {bind} {}\n  \
              http-request return status 200 content-type text/plain string ok\n",
-            tuning.cache, tuning.lifetime, tuning.defaults, tuning.bind
+            tuning.cache, tuning.lifetime, tuning.defaults, tuning.host, tuning.bind
         );
         let file = write(&directory, "haproxy.cfg", &config);
         let mut words = tuning.under.iter().chain(&["haproxy"]);
@@ -229,15 +232,20 @@ impl Server {
     /// Apache with the worker of its event loop, and a shared cache.
     #[must_use]
     pub fn apache(sessions: Sessions) -> Self {
-        Self::apache_caching(sessions, "socache_shmcb", |at| {
-            format!("shmcb:{at}/sessions(512000)")
-        })
+        Self::apache_hosting(sessions, &[])
+    }
+
+    /// Apache with a virtual host of each of these names: sessions of one are none of the other's.
+    #[must_use]
+    pub fn apache_hosting(sessions: Sessions, names: &[&str]) -> Self {
+        let cache = |at: &str| format!("shmcb:{at}/sessions(512000)");
+        Self::apache_caching(sessions, "socache_shmcb", names, cache)
     }
 
     /// Apache that keeps its sessions in `cache`, as others may.
     #[must_use]
     pub fn apache_sharing(sessions: Sessions, cache: &Cache) -> Self {
-        Self::apache_caching(sessions, "socache_redis", |_| {
+        Self::apache_caching(sessions, "socache_redis", &[], |_| {
             format!("redis:127.0.0.1:{}", cache.port)
         })
     }
@@ -245,6 +253,7 @@ impl Server {
     fn apache_caching(
         sessions: Sessions,
         module: &str,
+        names: &[&str],
         cache: impl FnOnce(&str) -> String,
     ) -> Self {
         let (port, directory) = (free_port(), scratch());
@@ -261,11 +270,17 @@ impl Server {
                 format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
             })
             .concat();
+        let hosts: String = names
+            .iter()
+            .map(|name| {
+                format!("<VirtualHost 127.0.0.1:{port}>\nServerName {name}\nSSLEngine on\n</VirtualHost>\n")
+            })
+            .collect();
         // What it answers is an error page: there are no documents.
         let config = format!(
             "ServerRoot {at}\nServerName localhost\nPidFile {at}/pid\nErrorLog {at}/error.log\nDefaultRuntimeDir {at}\n\
              {modules}Listen 127.0.0.1:{port}\nSSLEngine on\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}\n\
-             SSLSessionCache {cache}\n{tls}\n"
+             SSLSessionCache {cache}\n{tls}\n{hosts}"
         );
         let file = write(&directory, "apache.conf", &config);
         Self::start(

@@ -101,6 +101,26 @@ fn a_name_that_is_not_served() {
     refused(Demand::KnownName, Sessions::Tickets, &alerts, false);
 }
 
+/// Where a server lets the handshake complete, it has not failed, whatever it says afterwards.
+#[test]
+fn a_demand_that_the_handshake_does_not_fail_of() {
+    for sessions in [Sessions::Ids, Sessions::Tickets] {
+        let agent = Agent::start(NO_ARGUMENTS);
+        for server in demanding::lenient(sessions) {
+            agent.wait_libraries(1);
+            println!("{:?}", server.process);
+            let before = agent.metrics();
+            let client = Client::new(server.port).once_from(SOURCES[0]);
+            let report = client.with("--name", "elsewhere.example").run();
+            assert_eq!(report.total(|row| row.full), 1, "{report:?}");
+            let mut expected = Expected::default();
+            expected.add_report(&server, &report).add(FAMILY, &[], 0);
+            expected.settle(&agent, &server, &before);
+        }
+        agent.assert_sound();
+    }
+}
+
 #[test]
 fn half_a_hello_then_silence() {
     let agent = Agent::start(NO_ARGUMENTS);

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 use reprise_tests::certificates::rsa;
-use reprise_tests::client::{SOURCES, hold_open, misbehave};
+use reprise_tests::client::{SOURCES, hold_open, hold_unread, misbehave};
 use reprise_tests::failure::{FAMILY, PEER_FAMILY, one_failure_each};
 use reprise_tests::poll::PATIENCE;
 use reprise_tests::process::Process;
@@ -64,7 +64,7 @@ fn closed_after_the_servers_flight() {
 
 #[test]
 fn plain_http_on_the_tls_port() {
-    // nginx looks at the first byte itself and never starts a handshake: not in the list.
+    // nginx looks at the first byte itself and never starts a handshake: see below.
     servers_blame(
         "plain-http",
         &["local_error"],
@@ -75,6 +75,20 @@ fn plain_http_on_the_tls_port() {
             Server::s_server,
         ],
     );
+}
+
+#[test]
+fn plain_http_that_nginx_answers_in_plain() {
+    let server = Server::nginx(Sessions::Ids);
+    let agent = Agent::start(NO_ARGUMENTS);
+    agent.wait_libraries(1);
+    let before = agent.metrics();
+    misbehave("plain-http", server.port, 3);
+    let mut expected = Expected::default();
+    expected
+        .add(FAMILY, &[], 0)
+        .add("reprise_handshakes_total", &[], 0);
+    expected.settle(&agent, &Server::python(Sessions::Ids), &before);
 }
 
 #[test]
@@ -103,7 +117,7 @@ fn a_server_that_loses_patience() {
 fn a_client_that_rejects_the_certificate() {
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
-        for make in [Server::haproxy, Server::nginx, Server::python] {
+        for make in ALL {
             let server = make(sessions);
             agent.wait_libraries(1);
             let before = agent.metrics();
@@ -148,20 +162,35 @@ fn a_client_that_rejects_the_certificate() {
 
 #[test]
 fn a_server_killed_in_mid_handshake() {
-    let doomed = Server::python(Sessions::Ids);
-    let server = Server::python(Sessions::Ids);
+    let calm = Server::python(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
-    let before = agent.metrics();
-    let _client = hold_open(doomed.port);
-    doomed.process.signal(Signal::SIGKILL);
-    one_failure_each(
-        &agent,
-        &server,
-        &before,
-        "server",
-        &SOURCES[..1],
-        &["abandoned"],
-    );
+    for make in ALL {
+        let doomed = make(Sessions::Ids);
+        agent.wait_libraries(1);
+        println!("{:?}", doomed.process);
+        let before = agent.metrics();
+        let _client = hold_open(doomed.port);
+        doomed.process.signal_all(Signal::SIGKILL);
+        let peers = &SOURCES[..1];
+        one_failure_each(&agent, &calm, &before, "server", peers, &["abandoned"]);
+    }
+    agent.assert_sound();
+}
+
+#[test]
+fn a_servers_client_killed_in_mid_handshake() {
+    let calm = Server::python(Sessions::Ids);
+    let agent = Agent::start(NO_ARGUMENTS);
+    for make in ALL {
+        let server = make(Sessions::Ids);
+        agent.wait_libraries(1);
+        println!("{:?}", server.process);
+        let before = agent.metrics();
+        hold_unread(server.port).signal(Signal::SIGKILL);
+        let peers = &SOURCES[..1];
+        one_failure_each(&agent, &calm, &before, "server", peers, &["reset"]);
+    }
+    agent.assert_sound();
 }
 
 /// A client in the middle of its handshake with a service that never answers; `end` brings that to its end.

@@ -269,6 +269,23 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
     }
 }
 
+/// Apache binds each session to its virtual host; OpenSSL finds it, and turns it down for its context.
+#[test]
+fn sessions_of_another_name() {
+    for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
+        let names = ["localhost", "elsewhere.example"];
+        let server = Server::apache_hosting(sessions, &names);
+        let agent = Agent::start(NO_ARGUMENTS);
+        let mut fleet = Fleet::of(CLIENTS);
+        let [one, other] = names.map(|name| format!("sni={name}"));
+        fleet.connect(server.port, &one);
+        fleet.resume(server.port, &one);
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, &other);
+        hold(&agent, &before, missed, "refused");
+    }
+}
+
 #[test]
 fn a_cache_that_two_nodes_share_until_it_is_gone() {
     let cache = Cache::start();

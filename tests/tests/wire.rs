@@ -4,12 +4,15 @@ use std::process::{Command, Stdio};
 
 use reprise_tests::certificates::ec;
 use reprise_tests::offers::expect_offers;
-use reprise_tests::process::{Process, run};
+use reprise_tests::process::{Process, fixture, run};
 use reprise_tests::servers::{Sessions, free_port};
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, http, rustls_pair};
+use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
+/// Of each program with itself, in each version.
+const CONNECTIONS: u32 = 8;
 const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 
@@ -88,6 +91,70 @@ fn rustls_is_seen_on_the_wire() {
         expect_offers(&mut expected, sessions, resumed, 0, full);
     }
     expected.add(FAILURES, &[], 0).hold(&agent, &before);
+}
+
+/// Holds the agent to what a program says of its connections with itself, `FULL RESUMED`. In TLS 1.2 it offers tickets.
+fn both_ends(command: impl Fn(u16, &str) -> Command) {
+    let agent = Agent::start(NO_ARGUMENTS);
+    let before = agent.metrics();
+    let mut expected = Expected::default();
+    for (version, sessions) in [("1.2", Sessions::OldTickets), ("1.3", Sessions::Tickets)] {
+        let said = run(&mut command(free_port(), version));
+        let (full, resumed) = said.trim().split_once(' ').expect("two numbers");
+        let [full, resumed]: [u32; 2] = [full, resumed].map(|n| n.parse().expect("a number"));
+        assert_eq!((full, resumed), (1, CONNECTIONS - 1), "{said}");
+        for role in ["server", "client"] {
+            for (resumption, count) in [("full", full), ("resumed", resumed)] {
+                let labels = [
+                    ("role", role),
+                    ("version", version),
+                    ("resumption", resumption),
+                ];
+                expected.add(HANDSHAKES, &labels, count);
+            }
+        }
+        expect_offers(&mut expected, sessions, resumed, 0, full);
+    }
+    expected
+        .add(HANDSHAKES, &[], 4 * CONNECTIONS)
+        .add(FAILURES, &[], 0)
+        .hold(&agent, &before);
+    assert_nothing_lost(&agent.metrics());
+}
+
+#[test]
+fn go_is_seen_on_the_wire() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let program = directory.path().join("tls");
+    let mut build = Command::new("go");
+    build.arg("build").arg("-o").arg(&program);
+    build.env("GOCACHE", directory.path().join("cache"));
+    run(build.env("GO111MODULE", "off").arg(fixture("go/tls.go")));
+    both_ends(|port, version| {
+        let mut command = Command::new(&program);
+        command.arg(&ec().cert).arg(&ec().key);
+        command.args([&port.to_string(), version, &CONNECTIONS.to_string()]);
+        command
+    });
+}
+
+#[test]
+fn java_is_seen_on_the_wire() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let store = directory.path().join("store.p12");
+    let mut keytool = Command::new("keytool");
+    keytool.args(["-genkeypair", "-alias", "test", "-keyalg", "EC"]);
+    keytool.args(["-dname", "CN=localhost", "-storetype", "PKCS12"]);
+    run(keytool
+        .args(["-storepass", "changeit", "-keystore"])
+        .arg(&store));
+    both_ends(|port, version| {
+        let mut command = Command::new("java");
+        command.arg(fixture("java/Tls.java")).arg(&store);
+        command.args(["changeit", &port.to_string(), &format!("TLSv{version}")]);
+        command.arg(CONNECTIONS.to_string());
+        command
+    });
 }
 
 #[test]

@@ -20,8 +20,11 @@ pub(super) enum Mark {
     Again(Phase, Direction),
     /// What was sent before both sides had finished was sent again afterwards.
     LastFlight,
+    /// What was sent before has not arrived: the peer's, by what follows it; or this host's, by the peer's own word.
     Missing,
     Stall,
+    /// The connection's first data, of a listener.
+    Late,
     ResetReceived,
     ResetSent,
 }
@@ -37,7 +40,8 @@ impl Mark {
             tcp::SYNACK_AGAIN => Self::Again(Phase::SynAck, Received),
             tcp::DATA_AGAIN => Self::Again(Phase::Handshake, Received),
             tcp::FLIGHT_AGAIN => Self::LastFlight,
-            tcp::MISSING => Self::Missing,
+            tcp::MISSING | tcp::UNHEARD => Self::Missing,
+            tcp::LATE => Self::Late,
             tcp::STALL => Self::Stall,
             tcp::RESET_RECEIVED => Self::ResetReceived,
             _ => Self::ResetSent,
@@ -98,6 +102,10 @@ impl History {
                 }
                 Mark::Stall => {
                     sum.stalls += u32::from(inside);
+                    false
+                }
+                Mark::Late => {
+                    sum.stalls += u32::from(since_set_up && at_ns <= end_ns);
                     false
                 }
                 Mark::ResetReceived => {
@@ -164,6 +172,17 @@ impl Histories {
     pub(super) fn trouble(&self, connection: Option<Connection>, span: &Span) -> Trouble {
         let history = connection.and_then(|connection| self.table.peek(&connection));
         history.map_or_else(Trouble::default, |history| history.trouble(span))
+    }
+
+    /// Whether this connection has met loss until then, since its last handshake was claimed.
+    pub(super) fn met_loss(&self, connection: &Connection, until_ns: u64) -> bool {
+        let history = self.table.peek(connection);
+        history.is_some_and(|history| {
+            history.0.iter().any(|entry| {
+                let reset = matches!(entry.mark, Mark::ResetReceived | Mark::ResetSent);
+                !reset && entry.at_ns <= until_ns
+            })
+        })
     }
 
     pub(super) fn forget(&mut self, connection: &Connection) {

@@ -83,6 +83,12 @@ impl Losses {
         }
     }
 
+    /// Whether the handshake on this connection, which completed, met loss.
+    pub(super) fn met_loss(&self, connection: &Connection) -> bool {
+        let completed = self.completed.peek(connection);
+        completed.is_some_and(|(_, _, loss)| *loss)
+    }
+
     /// What is to be counted of a mark at once, and whether that is all there is to it.
     pub(super) fn mark(
         &mut self,

@@ -160,6 +160,8 @@ pub struct Engine {
     losses: Losses,
     /// What [`Losses`] has found and nobody has fetched yet: emptied after each event.
     found: Vec<Loss>,
+    /// Connections that loss had met when their unclean end took a session out of a cache: the like.
+    cut: Vec<Connection>,
     waiting: VecDeque<HandshakeEvent>,
     doubtful: VecDeque<Ended>,
     /// Sessions that caches were told to forget: told of when the handshakes before them are concluded.
@@ -188,6 +190,7 @@ impl Engine {
             histories: Histories::new(bounds.connections),
             losses: Losses::new(),
             found: Vec::new(),
+            cut: Vec::new(),
             waiting: VecDeque::new(),
             doubtful: VecDeque::new(),
             forgotten: VecDeque::new(),
@@ -255,6 +258,12 @@ impl Engine {
         self.found.drain(..)
     }
 
+    /// Connections on which loss was met, and whose unclean end has taken a session out of a server's cache, since this was last
+    /// asked for.
+    pub fn cut(&mut self) -> impl Iterator<Item = Connection> {
+        self.cut.drain(..)
+    }
+
     /// What TCP did: for the history of its connection, unless the handshake there is over.
     fn note(&mut self, tcp: &TcpEvent) {
         let Some(connection) = Connection::of(&tcp.socket) else {
@@ -313,8 +322,13 @@ impl Engine {
             && event.header.time_ns <= end_ns
             && let Some(event) = self.forgotten.pop_front()
         {
-            if let Some(removal) = self.evidence.forget(&event) {
-                self.removed[removal as usize] += 1;
+            let (histories, losses) = (&self.histories, &self.losses);
+            let met_loss = |connection: &Connection| {
+                losses.met_loss(connection) || histories.met_loss(connection, event.header.time_ns)
+            };
+            if let Some(forgotten) = self.evidence.forget(&event, met_loss) {
+                self.removed[forgotten.removal as usize] += 1;
+                self.cut.extend(forgotten.cut);
             }
         }
     }
@@ -365,7 +379,7 @@ impl Engine {
         if !patient && !completed && self.doubtful.len() < MAX_DOUBTFUL {
             let mut trouble = self.histories.trouble(connection, &span);
             trouble.rtt_us = rtt_us;
-            trouble.stalls += late;
+            trouble.stalls = trouble.stalls.max(late);
             if cause::of(&event, &trouble, on_wire) == Cause::Timeout {
                 self.doubtful.push_back(ended);
                 return;
@@ -373,7 +387,7 @@ impl Engine {
         }
         let mut trouble = self.trouble(role, connection, &span);
         trouble.rtt_us = rtt_us;
-        trouble.stalls += late;
+        trouble.stalls = trouble.stalls.max(late);
         let resumed = event.hit == 1;
         let end = if completed {
             End::Completed(match event.hit {

@@ -5,10 +5,11 @@
 //! | a PSK identity | `psk` |
 //! | a session ticket with content | `ticket`; the session ID beside it only tells the client whether the ticket was taken (RFC 5077, section 3.4) |
 //! | a session ID, TLS 1.3 agreed on | nothing: the field is a legacy, filled at random (RFC 8446, section 4.1.2) |
-//! | a session ID, from a client that does not know TLS 1.3 | `session_id` |
-//! | a session ID, from a client that knows TLS 1.3, with an older version agreed on | see below |
+//! | a session ID, from a client that knows neither TLS 1.3 nor tickets | `session_id` |
+//! | a session ID, from a client that knows TLS 1.3 or tickets, with an older version agreed on | see below |
 //!
-//! The last kind is filled at random, too, unless the client has a session of an older version. The two look alike. Taken as
+//! The last kind is filled at random, too, unless the client has a session of an older version: Go's client does so with whatever it
+//! sends tickets along (RFC 5077, section 3.4), even where it has none. The two look alike. Taken as
 //! an offer is one that the server took, one that a server gave on this host, and one whose length is not that of the
 //! random ones. So an ID from elsewhere that nobody takes is not seen as an offer: an error to the safe side.
 
@@ -16,7 +17,7 @@ use crate::hello::{HelloEvent, Token, flag};
 
 /// TLS 1.3 on the wire.
 const TLS13: u16 = 0x0304;
-/// Length of a random legacy session ID (RFC 8446, appendix D.4).
+/// Length of a random legacy session ID (RFC 8446, appendix D.4), and of Go's (`makeClientHello`, crypto/tls/handshake_client.go).
 const RANDOM_ID: u32 = 32;
 
 /// How a session is offered.
@@ -58,22 +59,20 @@ pub enum Offer {
 }
 
 impl Offer {
-    /// What the ClientHello offered; `gave` says of a session ID whether a server on this host gave it.
+    /// What the ClientHello offered; `gave` says of a session ID whether it was given on this host.
     pub(super) fn of(hello: &HelloEvent, gave: impl FnOnce(&Token) -> bool) -> Self {
         if !hello.has(flag::OFFER_READ) {
             return Self::Unknown;
         }
         let id = hello.session_id;
+        let may_be_random = hello.offered_version >= TLS13 || hello.has(flag::TICKETS);
         if hello.identity_count > 0 {
             Self::Session(Mechanism::Psk)
         } else if hello.ticket.length > 0 {
             Self::Session(Mechanism::Ticket)
         } else if id.length > 0
             && hello.version < TLS13
-            && (hello.offered_version < TLS13
-                || hello.has(flag::ID_ECHOED)
-                || id.length != RANDOM_ID
-                || gave(&id))
+            && (!may_be_random || hello.has(flag::ID_ECHOED) || id.length != RANDOM_ID || gave(&id))
         {
             Self::Session(Mechanism::SessionId)
         } else {

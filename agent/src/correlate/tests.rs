@@ -224,7 +224,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 Event::Handshake(event)
             }
         ),
-        (port, at.clone(), tcp::RETRANSMIT..=tcp::FLIGHT_AGAIN)
+        (port, at.clone(), tcp::RETRANSMIT..=tcp::UNHEARD)
             .prop_map(|(port, at, kind)| Event::Tcp(tcp_event(kind, port, at))),
         at.prop_map(Event::Tick),
     ]
@@ -254,7 +254,12 @@ proptest! {
             event,
             Event::Tcp(t) if !matches!(
                 t.header.kind,
-                tcp::MISSING | tcp::STALL | tcp::RESET_RECEIVED | tcp::RESET_SENT
+                tcp::MISSING
+                    | tcp::UNHEARD
+                    | tcp::STALL
+                    | tcp::LATE
+                    | tcp::RESET_RECEIVED
+                    | tcp::RESET_SENT
             )
         ));
         let told = told.count();

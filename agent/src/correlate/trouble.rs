@@ -79,7 +79,7 @@ pub struct Trouble {
     pub retransmits: Retransmits,
     /// Those of them that were counted before the handshake ended.
     pub counted: Retransmits,
-    /// Segments that arrived from beyond data that had not arrived.
+    /// Segments that arrived from beyond data that had not arrived, or without acknowledging what was sent long before.
     pub missing: u32,
     /// Records that went on, and ClientHellos that came to a server that was ready, after at least one retransmission timeout of
     /// silence.

@@ -48,6 +48,7 @@ pub use self::{
 };
 use crate::{
     correlate::{End, Mechanism, Observation, Offer, Resumption, Role},
+    event::Connection,
     hello::{HelloEvent, Token, flag},
 };
 
@@ -67,6 +68,17 @@ pub struct Miss {
     pub lifetime_ns: Option<u64>,
     /// Names the service for [`Evidence::service`]; none for a client's miss.
     pub service: Option<ServiceId>,
+    /// The session had been taken out of the cache at the unclean end of a connection that had met loss.
+    pub lossy: bool,
+}
+
+/// A session that left a cache before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Why.
+    pub removal: Removal,
+    /// The connection that ended uncleanly and had met loss, where that was the cause.
+    pub cut: Option<Connection>,
 }
 
 /// Why a session left a cache before its time, as the metrics name it.
@@ -132,10 +144,10 @@ impl Evidence {
         self.wall_minus_monotonic_ns = Some(wall_minus_monotonic_ns);
     }
 
-    /// Whether a server on this host gave this session ID.
+    /// Whether this session ID was given on this host: by a server, or to a client.
     #[must_use]
     pub fn gave(&self, id: &Token) -> bool {
-        self.sessions.get(id.hash).is_some()
+        self.sessions.get(id.hash).is_some() || self.sessions.get_client(id.hash).is_some()
     }
 
     /// Takes a finished handshake, and says why its session was missed, if one was.
@@ -188,6 +200,9 @@ impl Evidence {
             .and_then(|issued| issued.lifetime_ns)
             .or(session.lifetime_ns)
             .or(facts.lifetime_ns);
+        let removed = issued
+            .and_then(|issued| issued.removed)
+            .filter(|(at_ns, _)| *at_ns <= now_ns);
         let key = match (token.key, self.keys.of(service, token.key)) {
             (0, _) => None,
             (_, None) => Some(Key::Never),
@@ -204,10 +219,7 @@ impl Evidence {
             }),
             age_ns: issued.map(|issued| now_ns.saturating_sub(issued.at_ns)),
             lifetime_ns,
-            removed: issued
-                .and_then(|issued| issued.removed)
-                .filter(|(at_ns, _)| *at_ns <= now_ns)
-                .map(|(_, removal)| removal),
+            removed: removed.map(|(_, removal)| removal),
             watched_ns: now_ns.saturating_sub(facts.since_ns),
             remembered_ns: now_ns.saturating_sub(self.sessions.forgotten_until_ns()),
             known_client,
@@ -227,6 +239,7 @@ impl Evidence {
             age_ns,
             lifetime_ns,
             service: Some(service),
+            lossy: verdict == Reason::Removed && issued.is_some_and(|issued| issued.lossy),
         }
     }
 
@@ -249,6 +262,7 @@ impl Evidence {
             age_ns,
             lifetime_ns,
             service: None,
+            lossy: false,
         }
     }
 
@@ -281,6 +295,7 @@ impl Evidence {
             if let Some(issued) = self.sessions.get_mut(token.hash) {
                 // It is there again, where it was not taken out only since.
                 issued.removed = issued.removed.filter(|(at_ns, _)| *at_ns > hello.begin_ns);
+                issued.connection = seen.connection;
                 let giver = issued.service;
                 self.services.shares_cache(giver, service);
             }
@@ -290,6 +305,8 @@ impl Evidence {
             at_ns: now_ns,
             lifetime_ns,
             removed: None,
+            connection: seen.connection,
+            lossy: false,
         };
         if hello.given_ticket.length > 0 {
             if hello.given_ticket.key != 0 {
@@ -312,7 +329,12 @@ impl Evidence {
     }
 
     /// Takes a session that was removed from a cache; says why, where it was one of a server here and might have been resumed.
-    pub fn forget(&mut self, event: &ForgetEvent) -> Option<Removal> {
+    /// `met_loss` tells of a connection whether it had met loss by then.
+    pub fn forget(
+        &mut self,
+        event: &ForgetEvent,
+        met_loss: impl FnOnce(&Connection) -> bool,
+    ) -> Option<Forgotten> {
         let (hash, at_ns) = (library::hash(&event.session_id)?, event.header.time_ns);
         let hidden = self.sessions.is_hidden(hash);
         let issued = self.sessions.get(hash).copied()?;
@@ -326,11 +348,17 @@ impl Evidence {
             forgot::DRIVING => Removal::Unknown,
             _ => Removal::Application,
         };
+        let cut = match removal {
+            Removal::UncleanClose => issued.connection.filter(met_loss),
+            _ => None,
+        };
         if let Some(issued) = self.sessions.get_mut(hash) {
             issued.removed = Some((at_ns, removal));
+            issued.lossy = cut.is_some();
         }
         // A ticket of TLS 1.3 outlives its cache entry, unless it is but the entry's name.
-        (!hidden || self.services.get(issued.service).stateful).then_some(removal)
+        let gone = !hidden || self.services.get(issued.service).stateful;
+        gone.then_some(Forgotten { removal, cut })
     }
 
     fn is_over(&self, event: &ForgetEvent) -> bool {

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 
 use super::{Removal, services::ServiceId};
-use crate::hello::HelloEvent;
+use crate::{event::Connection, hello::HelloEvent};
 
 /// One session or ticket that a service gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(super) struct Issued {
     pub(super) lifetime_ns: Option<u64>,
     /// When and why it was taken out of the cache.
     pub(super) removed: Option<(u64, Removal)>,
+    /// The connection of its last handshake.
+    pub(super) connection: Option<Connection>,
+    /// That connection had met loss when it was taken out.
+    pub(super) lossy: bool,
 }
 
 /// A bounded table by hash, in order of giving.
@@ -90,6 +94,8 @@ impl Sessions {
                 at_ns: hello.header.time_ns,
                 lifetime_ns: (lifetime_ns > 0).then_some(lifetime_ns),
                 removed: None,
+                connection: None,
+                lossy: false,
             };
             self.clients.put(token.hash, issued);
         }

@@ -22,6 +22,8 @@ const TICKET_KEY: u32 = 0xfeed;
 struct Host {
     evidence: Evidence,
     session: Session,
+    /// Connections meet loss.
+    lossy: bool,
     now_ns: u64,
 }
 
@@ -42,6 +44,7 @@ impl Host {
                 lifetime_ns: Some(LIFETIME),
                 ..Session::default()
             },
+            lossy: false,
             now_ns: 1_000 * SECOND,
         }
     }
@@ -128,7 +131,7 @@ impl Host {
             ..SessionId::default()
         };
         id.bytes[..8].copy_from_slice(&hash.to_be_bytes());
-        self.evidence.forget(&ForgetEvent {
+        let event = ForgetEvent {
             header: Header {
                 kind: FORGET,
                 size: 0,
@@ -138,7 +141,12 @@ impl Host {
             how,
             session: SessionAge::default(),
             session_id: id,
-        })
+        };
+        let lossy = self.lossy;
+        let forgotten = self.evidence.forget(&event, |_| lossy)?;
+        let blamed = lossy && forgotten.removal == Removal::UncleanClose;
+        assert_eq!(forgotten.cut.is_some(), blamed);
+        Some(forgotten.removal)
     }
 }
 
@@ -282,4 +290,22 @@ fn sessions_of_the_last_lifetime_are_counted_for_advice() {
     let service = host.handshake(443, Offered::Id(4), false, Offered::Nothing);
     let service = service.and_then(|miss| miss.service).expect("a server");
     assert_eq!(host.evidence.service(service, host.now_ns).sessions, 4);
+}
+
+#[test]
+fn a_miss_is_traced_to_the_loss_that_cut_its_session_off() {
+    for (how, lossy, blamed) in [
+        (forgot::FREEING, true, true),
+        (forgot::FREEING, false, false),
+        (forgot::ELSE, true, false),
+    ] {
+        let mut host = Host::new();
+        host.lossy = lossy;
+        host.handshake(443, Offered::Nothing, false, Offered::Id(1));
+        host.wait(SECOND).forget(443, 1, how);
+        let offered = Offered::Id(1);
+        let miss = host.handshake(443, offered, false, Offered::Nothing);
+        let miss = miss.expect("a miss");
+        assert_eq!((miss.reason, miss.lossy), (Reason::Removed, blamed));
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
     diagnose::Reason,
     observed::Observed,
     sensors::means::Means,
+    stats::SessionsLost,
     status::{self, Library, Sensor, Status, Uncovered},
 };
 
@@ -29,6 +30,8 @@ pub(super) struct PeerRow {
     with_loss: u64,
     /// Full handshakes right after one that met loss, of a peer that had resumed before.
     full_after_loss: u64,
+    /// Sessions that loss cost: never stored, forgotten, and offered again in vain.
+    sessions_lost: SessionsLost,
     /// Sessions offered, by mechanism.
     offers: BTreeMap<&'static str, Offered>,
     /// Completed handshakes without an offer.
@@ -80,6 +83,7 @@ pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
                 .collect(),
             with_loss: sums.with_loss,
             full_after_loss: sums.full_after_loss,
+            sessions_lost: sums.sessions_lost,
             offers: Mechanism::ALL
                 .into_iter()
                 .map(|mechanism| (mechanism, sums.offers.offered[mechanism as usize]))

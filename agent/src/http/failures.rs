@@ -25,7 +25,7 @@ pub(super) struct FailureRow<'a> {
     reason: Option<Cow<'a, str>>,
     alert: Option<Alert>,
     retransmits: [Retransmits; Phase::ALL.len()],
-    /// Segments that arrived from beyond data that had not arrived.
+    /// Segments that arrived from beyond data that had not arrived, or without acknowledging what was sent long before.
     missing: u32,
     /// Records that went on, and ClientHellos that came, after at least one retransmission timeout of silence.
     stalls: u32,

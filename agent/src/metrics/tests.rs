@@ -52,6 +52,7 @@ fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
             age_ns: None,
             lifetime_ns: None,
             service: None,
+            lossy: false,
         }),
     }
 }

@@ -19,7 +19,7 @@ pub use self::{
     history::{History, SLOT_NS},
     keys::TicketKeys,
     offers::{Offers, Recent},
-    peers::{Change, PeerKey, PeerStats, PeerTable},
+    peers::{Change, PeerKey, PeerStats, PeerTable, SessionsLost},
     window::Window,
     workloads::{WorkloadKey, WorkloadSums, Workloads},
 };
@@ -29,6 +29,7 @@ use crate::{
         Version,
     },
     diagnose::Reason,
+    event::Connection,
     peers::Naming,
 };
 
@@ -132,6 +133,7 @@ impl Stats {
                 self.library_ns[role][resumption as usize] += seen.library_ns;
                 let sums = self.peers.completed(peer.clone(), resumption, seen.time_ns);
                 sums.offers.add(seen, self.window_ns);
+                sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
                 self.offer(seen, resumption);
                 let port = seen.connection.map_or(0, |connection| match seen.role {
                     Role::Server => connection.local.port(),
@@ -146,7 +148,11 @@ impl Stats {
                     self.errors.add(seen.role, seen.reason);
                 }
                 self.lately.add(seen, cause, peer.clone());
-                self.peers.failed(peer.clone(), cause);
+                let sums = self.peers.failed(peer.clone(), cause);
+                let new = seen.role == Role::Server && seen.offer == Offer::Nothing;
+                if new && cause == Cause::PacketLoss {
+                    sums.sessions_lost.never_stored += 1;
+                }
             }
         }
         self.conflicts += u64::from(seen.conflict);
@@ -180,6 +186,14 @@ impl Stats {
             });
         }
     }
+
+    /// A server forgot a session at the unclean end of this connection, which had met loss.
+    pub fn cut(&mut self, connection: &Connection, naming: &Naming) {
+        let (role, remote) = (Role::Server, Some(connection.remote));
+        let peer = naming.name(role, remote);
+        self.peers.forgot(PeerKey { role, peer });
+    }
+
     fn offer(&mut self, seen: &Observation, resumption: Resumption) {
         let role = seen.role as usize;
         match (seen.offer, resumption) {

@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
+use serde::Serialize;
 
 use super::{
     ByRole, Limits, Thresholds, Topic, Window, alert,
@@ -23,6 +24,17 @@ pub struct PeerKey {
     pub peer: Peer,
 }
 
+/// Sessions of one peer that loss has cost it, by this host's own servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct SessionsLost {
+    /// Never stored: the handshake, which offered none, failed of loss.
+    pub never_stored: u64,
+    /// Forgotten: the connection met loss and ended uncleanly.
+    pub forgotten: u64,
+    /// Of those forgotten, offered again: full handshakes that would have been resumptions.
+    pub missed: u64,
+}
+
 /// Sums of one peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PeerStats {
@@ -34,6 +46,8 @@ pub struct PeerStats {
     pub with_loss: u64,
     /// Full handshakes right after one that met loss, of a peer that had resumed before.
     pub full_after_loss: u64,
+    /// What loss has cost in sessions.
+    pub sessions_lost: SessionsLost,
     /// The last handshake met loss.
     pub lossy: bool,
     /// Recent completed handshakes: full, resumed.
@@ -65,6 +79,10 @@ impl PeerStats {
         }
         self.with_loss += other.with_loss;
         self.full_after_loss += other.full_after_loss;
+        let (mine, theirs) = (&mut self.sessions_lost, &other.sessions_lost);
+        mine.never_stored += theirs.never_stored;
+        mine.forgotten += theirs.forgotten;
+        mine.missed += theirs.missed;
         self.window.merge(&other.window);
         self.offers.merge(&other.offers);
     }
@@ -111,8 +129,15 @@ impl PeerTable {
         stats
     }
 
-    pub(super) fn failed(&mut self, key: PeerKey, cause: Cause) {
-        self.touch(key).failures[cause as usize] += 1;
+    pub(super) fn failed(&mut self, key: PeerKey, cause: Cause) -> &mut PeerStats {
+        let stats = self.touch(key);
+        stats.failures[cause as usize] += 1;
+        stats
+    }
+
+    /// A session of this peer was forgotten for loss.
+    pub(super) fn forgot(&mut self, key: PeerKey) {
+        self.touch(key).sessions_lost.forgotten += 1;
     }
 
     /// A handshake with this peer, just observed, met loss.

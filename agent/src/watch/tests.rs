@@ -61,6 +61,7 @@ fn observed() -> Observed {
                 age_ns: None,
                 lifetime_ns: None,
                 service: None,
+                lossy: false,
             }),
             hello: None,
             conflict: false,

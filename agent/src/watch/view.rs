@@ -18,6 +18,7 @@ use crate::{
     diagnose::Reason,
     observed::Observed,
     reasons,
+    stats::SessionsLost,
 };
 
 /// Failures shown of one peer.
@@ -203,6 +204,21 @@ fn detail(row: &Row, lately: &[String]) -> Vec<Line<'static>> {
         let count = row.sums.offers.misses[reason as usize];
         if count > 0 {
             say(&format!("  {}", reason.label()), count.to_string());
+        }
+    }
+    let sums = &row.sums;
+    if sums.with_loss > 0 {
+        say("met packet loss", sums.with_loss.to_string());
+        let lost = sums.sessions_lost;
+        if lost != SessionsLost::default() {
+            let (never, forgotten) = (lost.never_stored, lost.forgotten);
+            say(
+                "  sessions lost by it",
+                format!(
+                    "{forgotten} forgotten, {never} never stored; {} offered again in vain",
+                    lost.missed
+                ),
+            );
         }
     }
     say("failed", row.failed().to_string());

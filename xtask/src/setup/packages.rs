@@ -50,6 +50,8 @@ pub(super) const TESTS: &[&str] = &[
     "prometheus",
     "chromium",
     "python3-jsonschema",
+    "golang-go",
+    "default-jdk-headless",
 ];
 
 /// What boots other kernels, and what goes into their root.

@@ -33,7 +33,14 @@ fn silence_is_a_timeout_and_loss_is_loss() {
     let silent = |event: &mut HandshakeEvent| event.heard_ns = 20 * MS;
     assert_eq!(fail(&silent, &[]), Cause::Timeout);
     assert_eq!(fail(&|_| {}, &[]), Cause::Abandoned);
-    for kind in [tcp::RETRANSMIT, tcp::DATA_AGAIN, tcp::MISSING, tcp::STALL] {
+    for kind in [
+        tcp::RETRANSMIT,
+        tcp::DATA_AGAIN,
+        tcp::MISSING,
+        tcp::UNHEARD,
+        tcp::STALL,
+        tcp::LATE,
+    ] {
         assert_eq!(fail(&silent, &[(kind, 300 * MS)]), Cause::PacketLoss);
     }
     // What is missing was sent before; what comes again afterwards says nothing of the time before.
@@ -41,6 +48,9 @@ fn silence_is_a_timeout_and_loss_is_loss() {
         fail(&silent, &[(tcp::MISSING, 700 * MS)]),
         Cause::PacketLoss
     );
+    // A program may begin when the first data is there; what comes late afterwards was not its first.
+    assert_eq!(fail(&silent, &[(tcp::LATE, 5 * MS)]), Cause::PacketLoss);
+    assert_eq!(fail(&silent, &[(tcp::LATE, 700 * MS)]), Cause::Timeout);
     let later = 601 * MS + DOUBT_NS;
     for (kind, at) in [
         (tcp::MISSING, later),

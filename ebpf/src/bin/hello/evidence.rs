@@ -3,15 +3,15 @@
 
 use crate::{
     kernel::{Fault, now},
-    maps::{HELLO_PORTS, HELLO_SYNS},
+    maps::{HELLO_PORTS, HELLO_SYNS, Opening},
     packet::Packet,
     tell::{Place, mark},
 };
 use aya_ebpf::programs::SkBuffContext;
 use reprise_ebpf::{
     Socket,
-    hello::{State, Tuple, direction, flight},
-    tcp::{DATA_AGAIN, FLIGHT_AGAIN, MISSING, STALL, SYN_AGAIN, SYNACK_AGAIN},
+    hello::{Flight, State, Tuple, direction, flight},
+    tcp::{DATA_AGAIN, FLIGHT_AGAIN, LATE, MISSING, STALL, SYN_AGAIN, SYNACK_AGAIN, UNHEARD},
 };
 
 /// Things told of one direction of a connection.
@@ -22,6 +22,10 @@ const MAX_LINGER: u32 = 64;
 /// of the round trip, and the one before that was measured.
 const RTO_MIN_NS: u64 = 200_000_000;
 const RTO_INIT_NS: u64 = 1_000_000_000;
+/// How late first data may be, counted from the SYN, where no ACK of the SYN-ACK came ahead of it: the round trip is not known then.
+const UNKNOWN_NS: u64 = 400_000_000;
+/// What a round trip may take beyond one and a half of the usual.
+const JITTER_NS: u64 = 20_000_000;
 
 /// Looks at a packet before its records are read.
 #[inline(never)]
@@ -36,7 +40,7 @@ pub(crate) fn look(
     let lingers = state.linger != 0;
     let last = state.last;
     let [to, from] = &mut state.flights;
-    let mine = if incoming { to } else { from };
+    let (mine, theirs) = if incoming { (to, from) } else { (from, to) };
     let length = packet.length();
     // The end of the stream has a number of its own.
     let end = packet.seq.wrapping_add(length + u32::from(packet.fin));
@@ -69,7 +73,15 @@ pub(crate) fn look(
     } else if !incoming && lingers && length > 0 && (packet.seq.wrapping_sub(last) as i32) < 0 {
         kind = FLIGHT_AGAIN;
     }
-    if length > 0 {
+    if kind == 0
+        && incoming
+        && packet.acks
+        && !packet.rst
+        && unheard(theirs, packet.ack, now, place)
+    {
+        kind = UNHEARD;
+    }
+    if length > 0 || packet.fin {
         mine.last_ns = now;
     }
     if end.wrapping_sub(mine.high) as i32 > 0 {
@@ -81,6 +93,28 @@ pub(crate) fn look(
     }
     mine.marks += 1;
     mark(ctx, &place.socket, kind)
+}
+
+/// Notes how far data has come that its listener saw: what follows is held to that.
+#[inline(always)]
+pub(crate) fn arrived(mine: &mut Flight, packet: &Packet) {
+    let end = packet.seq.wrapping_add(packet.length());
+    if mine.flags & flight::HIGH == 0 || end.wrapping_sub(mine.high) as i32 > 0 {
+        mine.high = end;
+        mine.flags |= flight::HIGH;
+    }
+}
+
+/// Whether the peer acknowledges less than what had left a round trip before the packet came: so it had not arrived there.
+#[inline(always)]
+fn unheard(sent: &Flight, ack: u32, now: u64, place: &Place) -> bool {
+    let trip = match place.rtt_us {
+        0 => RTO_MIN_NS,
+        rtt => u64::from(rtt) * 1500 + JITTER_NS,
+    };
+    let behind = (ack.wrapping_sub(sent.high) as i32) < 0;
+    // Another CPU may have sent since `now`.
+    sent.last_ns != 0 && behind && now >= sent.last_ns + trip
 }
 
 /// Both sides have finished: is this host's last flight acknowledged, so that nothing of the handshake can be sent again?
@@ -104,19 +138,63 @@ pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Faul
     }
     if let Some(seen) = HELLO_SYNS.get_ptr(key)
         // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
-        && unsafe { *seen } == seq
+        && unsafe { (*seen).seq } == seq
     {
-        let socket = Socket {
-            local: [key.local[0], key.local[1]],
-            remote: [key.remote[0], key.remote[1]],
-            local_port: key.local_port,
-            remote_port: key.remote_port,
-            reserved: 0,
-            cookie: 0,
-        };
-        return mark(ctx, &socket, SYN_AGAIN);
+        return mark(ctx, &socket_of(key), SYN_AGAIN);
     }
-    HELLO_SYNS.insert(key, seq, 0).map_err(|_| Fault::MapFull)
+    let opening = Opening {
+        syn_ns: now(),
+        ack_ns: 0,
+        seq,
+        reserved: 0,
+    };
+    HELLO_SYNS
+        .insert(key, opening, 0)
+        .map_err(|_| Fault::MapFull)
+}
+
+/// An ACK without data arrived at a listener: the end of the TCP handshake.
+#[inline(always)]
+pub(crate) fn opened(key: &Tuple) {
+    if let Some(opening) = HELLO_SYNS.get_ptr_mut(key) {
+        // SAFETY: as above.
+        unsafe {
+            if (*opening).ack_ns == 0 {
+                (*opening).ack_ns = now();
+            }
+        }
+    }
+}
+
+/// The first data of a connection that a listener opened: was it lost before? Its sender had measured the round trip, as the listener
+/// can, where the ACK came.
+#[inline(always)]
+pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> {
+    let Some(opening) = HELLO_SYNS.get_ptr(key) else {
+        return Ok(());
+    };
+    // SAFETY: as above.
+    let (syn_ns, ack_ns) = unsafe { ((*opening).syn_ns, (*opening).ack_ns) };
+    let due = match ack_ns {
+        0 => syn_ns + UNKNOWN_NS,
+        ack_ns => ack_ns + (ack_ns - syn_ns) + RTO_MIN_NS,
+    };
+    if now() < due {
+        return Ok(());
+    }
+    mark(ctx, &socket_of(key), LATE)
+}
+
+#[inline(always)]
+const fn socket_of(key: &Tuple) -> Socket {
+    Socket {
+        local: [key.local[0], key.local[1]],
+        remote: [key.remote[0], key.remote[1]],
+        local_port: key.local_port,
+        remote_port: key.remote_port,
+        reserved: 0,
+        cookie: 0,
+    }
 }
 
 /// A ClientHello arrived at this port.

@@ -13,6 +13,20 @@ use reprise_ebpf::{
     hello::{State, Tuple},
 };
 
+/// The TCP handshake as the listener saw it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Opening {
+    /// When the SYN arrived.
+    pub(crate) syn_ns: u64,
+    /// When an ACK without data followed; 0 before.
+    pub(crate) ack_ns: u64,
+    /// First sequence number.
+    pub(crate) seq: u32,
+    /// Zero.
+    pub(crate) reserved: u32,
+}
+
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE` (include/uapi/linux/bpf.h).
 const CREATE: u64 = 1;
 
@@ -33,9 +47,9 @@ pub(crate) static HELLO_EARLY: LruHashMap<Tuple, State> = LruHashMap::with_max_e
 /// Ports of this host on which a ClientHello arrived, those of late at least: SYNs and gaps matter there alone.
 #[map]
 pub(crate) static HELLO_PORTS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
-/// First sequence number of the SYNs that arrived at such ports.
+/// Of the connections to such ports, how they were opened.
 #[map]
-pub(crate) static HELLO_SYNS: LruHashMap<Tuple, u32> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static HELLO_SYNS: LruHashMap<Tuple, Opening> = LruHashMap::with_max_entries(4096, 0);
 /// One zeroed entry to insert from: building it on the stack would become `memset`. Never written.
 #[map]
 pub(crate) static HELLO_BLANK: Array<State> = Array::with_max_entries(1, 0);

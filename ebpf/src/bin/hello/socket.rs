@@ -66,7 +66,11 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     if phase == SYN_SENT || (state.is_null() && !packet.tells() && !packet.syn) {
         return Ok(());
     }
-    let state = if state.is_null() { begin(sk)? } else { state };
+    let state = if state.is_null() {
+        begin(ctx, sk, way == direction::IN && packet.length() > 0)?
+    } else {
+        state
+    };
     if state.is_null() {
         return Err(Fault::MapFull);
     }
@@ -101,9 +105,9 @@ pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
     told
 }
 
-/// The state of a socket that has none yet: what its listener saw of it, or nothing.
+/// The state of a socket that has none yet: what its listener saw of it, or nothing. `data` tells whether data arrives.
 #[inline(always)]
-fn begin(sk: *mut bpf_sock) -> Result<*mut State, Fault> {
+fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut State, Fault> {
     let socket = tuple(sk);
     let key = Tuple {
         local: socket.local,
@@ -116,6 +120,9 @@ fn begin(sk: *mut bpf_sock) -> Result<*mut State, Fault> {
         let state = keep(sk, early);
         let _ = HELLO_EARLY.remove(key);
         return Ok(state);
+    }
+    if data {
+        evidence::first_data(ctx, &key)?;
     }
     let blank = HELLO_BLANK.get_ptr(0).ok_or(Fault::MapFull)?;
     let state = keep(sk, blank);
@@ -151,6 +158,9 @@ fn rtt(sk: *mut bpf_sock) -> (u32, u32) {
 fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Result<(), Fault> {
     let begins = packet.syn && !packet.acks;
     if packet.at >= packet.end && !begins {
+        if packet.acks && !packet.tells() {
+            evidence::opened(&packet.arrived_on(ctx)?);
+        }
         return Ok(());
     }
     let key = packet.arrived_on(ctx)?;
@@ -163,6 +173,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     }
     if HELLO_EARLY.get_ptr(key).is_none() {
         let blank = HELLO_BLANK.get(0).ok_or(Fault::MapFull)?;
+        evidence::first_data(ctx, &key)?;
         HELLO_EARLY
             .insert(key, blank, 0)
             .map_err(|_| Fault::MapFull)?;
@@ -184,6 +195,9 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };
+    if !packet.syn {
+        evidence::arrived(&mut state.flights[direction::IN as usize], packet);
+    }
     flight::walk::<STEPS_EARLY>(ctx, state, packet, &place)?;
     if state.client == u32::from(direction::IN) + 1 {
         evidence::note_port(key.local_port);
