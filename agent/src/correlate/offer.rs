@@ -5,13 +5,14 @@
 //! | a PSK identity | `psk` |
 //! | a session ticket with content | `ticket`; the session ID beside it only tells the client whether the ticket was taken (RFC 5077, section 3.4) |
 //! | a session ID, TLS 1.3 agreed on | nothing: the field is a legacy, filled at random (RFC 8446, section 4.1.2) |
-//! | a session ID, from a client that knows neither TLS 1.3 nor tickets | `session_id` |
-//! | a session ID, from a client that knows TLS 1.3 or tickets, with an older version agreed on | see below |
+//! | a session ID, from a client that does not know TLS 1.3 and is not like Go's | `session_id` |
+//! | a session ID, from any other client, with an older version agreed on | see below |
 //!
-//! The last kind is filled at random, too, unless the client has a session of an older version: Go's client does so with whatever it
-//! sends tickets along (RFC 5077, section 3.4), even where it has none. The two look alike. Taken as
-//! an offer is one that the server took, one that a server gave on this host, and one whose length is not that of the
-//! random ones. So an ID from elsewhere that nobody takes is not seen as an offer: an error to the safe side.
+//! The last kind is filled at random, too, unless the client has a session of an older version: Go's client does so in TLS 1.2 even where
+//! it has none. The two look alike. Taken as an offer is one that the server took, one that was given on this host, and one whose length
+//! is not that of the random ones. So an ID from elsewhere that nobody takes is not seen as an offer: an error to the safe side. Go's
+//! client always knows tickets and asks for certificate timestamps (`makeClientHello`, crypto/tls/handshake_client.go); OpenSSL's,
+//! GnuTLS' and mbed TLS' ask for them only where a program told them to, and what they offer from another host is seen.
 
 use crate::hello::{HelloEvent, Token, flag};
 
@@ -65,7 +66,8 @@ impl Offer {
             return Self::Unknown;
         }
         let id = hello.session_id;
-        let may_be_random = hello.offered_version >= TLS13 || hello.has(flag::TICKETS);
+        let like_go = hello.has(flag::TICKETS | flag::TIMESTAMPS);
+        let may_be_random = hello.offered_version >= TLS13 || like_go;
         if hello.identity_count > 0 {
             Self::Session(Mechanism::Psk)
         } else if hello.ticket.length > 0 {

@@ -105,6 +105,8 @@ pub mod flag {
     pub const PSK_DHE_KE: u32 = 1024;
     /// Extended master secret was offered (RFC 7627).
     pub const EXTENDED_MASTER_SECRET: u32 = 2048;
+    /// The ClientHello asked for certificate timestamps (RFC 6962, section 3.3.1).
+    pub const TIMESTAMPS: u32 = 4096;
 }
 
 /// How the first flights ended.

@@ -70,6 +70,7 @@ pub(super) fn client_hello(body: &[u8], event: &mut HelloEvent) {
                 event.offered_version = highest.max().unwrap_or(event.offered_version);
             }
             TlsExtension::EarlyData(_) => event.flags |= flag::EARLY_DATA,
+            TlsExtension::SignedCertificateTimestamp(_) => event.flags |= flag::TIMESTAMPS,
             TlsExtension::ExtendedMasterSecret => event.flags |= flag::EXTENDED_MASTER_SECRET,
             _ => {}
         }

@@ -231,12 +231,10 @@ fn session_ids_are_offers_where_they_can_be_told_from_random_ones() {
     assert_eq!(offer(shown(0x0304, 0x0304, id, 0)), Offer::Nothing);
     assert_eq!(offer(shown(0x0303, 0x0303, id, full)), session);
     assert_eq!(offer(shown(0x0303, 0x0304, id, full)), Offer::Nothing);
-    let tickets = full | flag::TICKETS;
-    assert_eq!(offer(shown(0x0303, 0x0303, id, tickets)), Offer::Nothing);
-    assert_eq!(
-        offer(shown(0x0303, 0x0303, id, taken | flag::TICKETS)),
-        session
-    );
+    let (tickets, go) = (full | flag::TICKETS, flag::TICKETS | flag::TIMESTAMPS);
+    assert_eq!(offer(shown(0x0303, 0x0303, id, tickets)), session);
+    assert_eq!(offer(shown(0x0303, 0x0303, id, full | go)), Offer::Nothing);
+    assert_eq!(offer(shown(0x0303, 0x0303, id, taken | go)), session);
     assert_eq!(offer(shown(0x0303, 0x0304, id, taken)), session);
     assert_eq!(offer(shown(0x0303, 0x0304, token(5, 16), full)), session);
     assert_eq!(
