@@ -15,6 +15,7 @@ mod rate;
 mod report;
 mod scan;
 mod server;
+mod stream;
 
 use std::{ffi::OsStr, fs, path::Path, process::Command, time::Instant};
 
@@ -120,6 +121,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
 
+    println!("measuring a long transfer");
+    let streams = stream::measure(&bench)?;
     println!("measuring the pipeline");
     let pipeline = pipeline::measure()?;
     let mut server = Nginx::start(&bench, "observed", None)?;
@@ -135,7 +138,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "{described}; {} s per measurement, {} rounds, medians",
         args.seconds, args.rounds
     );
-    let table = report::measured(&described, &rates, &programs, &pipeline)?;
+    let table = report::measured(&described, &rates, &streams, &programs, &pipeline)?;
     write(Section::Measured, &table)?;
     println!("measured in {:.0} s", began.elapsed().as_secs_f64());
     Ok(())

@@ -10,6 +10,7 @@ use super::{
     programs::Counted,
     rate::{Rates, middle},
     scan::Scan,
+    stream::Streams,
 };
 
 /// A generated part of the file.
@@ -61,12 +62,14 @@ pub(super) fn counted(environment: &str, carriers: &[Line], scan: Scan) -> Strin
 pub(super) fn measured(
     environment: &str,
     rates: &Rates,
+    streams: &Streams,
     counted: &Counted,
     pipeline: &Pipeline,
 ) -> Result<String> {
     let parts = [
         environment.to_owned(),
         handshakes(rates)?,
+        transfers(streams)?,
         programs(counted),
         agent(rates, pipeline)?,
     ];
@@ -98,6 +101,15 @@ fn handshakes(rates: &Rates) -> Result<String> {
         rates.made, rates.seen, rates.named, rates.lost
     );
     Ok(text)
+}
+
+fn transfers(streams: &Streams) -> Result<String> {
+    let (low, high) = range(&streams.ratio);
+    Ok(format!(
+        "A long transfer over loopback: {:.2} GiB/s without the agent, with ÷ without {:.3} ({low:.3}–{high:.3}).",
+        middle(&streams.alone)? / (1024.0 * MIB),
+        middle(&streams.ratio)?,
+    ))
 }
 
 /// A row per carrier and role, a column per kind of handshake; in each cell what the programs make of the sum.
@@ -249,11 +261,16 @@ mod tests {
             memory: MIB,
             page: 0.001,
         };
-        let text = measured("when and where", &rates, &counted, &pipeline).unwrap();
+        let streams = Streams {
+            alone: vec![2.0 * 1024.0 * MIB],
+            ratio: vec![0.99, 1.0, 0.98],
+        };
+        let text = measured("when and where", &rates, &streams, &counted, &pipeline).unwrap();
         for expected in [
             "when and where\n",
             "| TLS 1.2, full | 1000 | 0.900 (0.800–0.950) | 0.700 (0.700–0.700) |",
             "observed meanwhile: 10; counted by the agent: 9, of which 8 for their peer; events lost: 1.",
+            "2.00 GiB/s without the agent, with ÷ without 0.990 (0.980–1.000).",
             "| 50 ms (50 ms) |",
             "| 2.0 million |",
         ] {
