@@ -131,7 +131,7 @@ pub(crate) fn settle(state: &mut State, packet: &Packet, incoming: bool) {
 }
 
 /// A SYN that arrived at a listener.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Fault> {
     if !serves_tls(key.local_port) {
         return Ok(());
@@ -168,7 +168,7 @@ pub(crate) fn opened(key: &Tuple) {
 
 /// The first data of a connection that a listener opened: was it lost before? Its sender had measured the round trip, as the listener
 /// can, where the ACK came.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> {
     let Some(opening) = HELLO_SYNS.get_ptr(key) else {
         return Ok(());
