@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod floor;
+#[cfg(test)]
+mod stack;
 
 use super::means::Means;
 
