@@ -1,13 +1,6 @@
 //! One function per command: config, host check, build, run until a signal, drain.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, BufWriter},
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{fmt, io, path::Path, process::ExitCode, time::Duration};
 
 use tokio::{
     runtime::Runtime,
@@ -27,7 +20,7 @@ use crate::{
     peers::{Groups, Naming},
     pipeline::Pipeline,
     pods::Pods,
-    record::{Recorder, Recording},
+    record::{FileRecorder, Recorder, Recording},
     replay as replaying,
     sensors::means::Means,
     stats::{Limits, Thresholds},
@@ -305,7 +298,7 @@ fn scope(observing: &Observing, means: Means) -> Scope {
 /// Starts to observe, and to ask for the names of pods.
 fn observe(
     shared: &Shared,
-    recorder: Option<Recorder<BufWriter<File>>>,
+    recorder: Option<FileRecorder>,
     observing: &Observing,
     means: Means,
     shutdown: &CancellationToken,

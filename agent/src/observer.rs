@@ -19,8 +19,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use zerocopy::IntoBytes as _;
 
-pub use sink::Recording;
-
 use self::sink::Sink;
 use crate::{
     discover::{self, Found, Request},
@@ -30,6 +28,7 @@ use crate::{
     observed::{Observed, Shared},
     pods::Pods,
     reasons,
+    record::FileRecorder,
     sensors::{Sensors, hello::HelloSensor, means::Means, now_ns},
     status::{MAX_LIBRARIES, Sensor, Status},
     workload::WorkloadEvent,
@@ -82,7 +81,7 @@ pub struct Observer {
     shared: Shared,
     sensors: Sensors,
     hellos: Tracker,
-    recorder: Option<Recording>,
+    recorder: Option<FileRecorder>,
     requests: mpsc::Sender<Request>,
     found: tokio::sync::mpsc::Receiver<Found>,
     discovery: JoinHandle<()>,
@@ -101,7 +100,7 @@ impl Observer {
     /// [`ObserveError::Lack`] where no handshake can be observed here.
     pub fn start(
         shared: Shared,
-        recorder: Option<Recording>,
+        recorder: Option<FileRecorder>,
         scope: &Scope,
     ) -> Result<Self, ObserveError> {
         let cgroup = scope.cgroup.as_deref();
@@ -211,7 +210,7 @@ impl Observer {
             self.sensors.account(status);
             tell::alerts(sink.pipeline);
             // What was recorded survives a kill, but for the last second.
-            sink.record(Recording::flush);
+            sink.record(FileRecorder::flush);
         }
         sink.pipeline.push(&Event::Tick(now));
         sink.record(|recording| recording.tick(now));

@@ -70,7 +70,10 @@ pub enum RecordError {
 #[derive(Debug)]
 pub struct Recorder<W: Write>(W);
 
-impl Recorder<BufWriter<File>> {
+/// One that writes a file.
+pub type FileRecorder = Recorder<BufWriter<File>>;
+
+impl FileRecorder {
     /// Creates the file, over an old one.
     ///
     /// # Errors

@@ -1,19 +1,13 @@
 //! Where events go: to the pipeline and, as they are, to the recording.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter},
-};
+use std::io;
 
-use crate::{event::Event, pipeline::Pipeline, record::Recorder};
-
-/// The recording of a run.
-pub type Recording = Recorder<BufWriter<File>>;
+use crate::{event::Event, pipeline::Pipeline, record::FileRecorder};
 
 /// See the module.
 pub(super) struct Sink<'a> {
     pub(super) pipeline: &'a mut Pipeline,
-    pub(super) recording: &'a mut Option<Recording>,
+    pub(super) recording: &'a mut Option<FileRecorder>,
     /// The first error of the recording.
     failed: Option<io::Error>,
 }
@@ -21,7 +15,7 @@ pub(super) struct Sink<'a> {
 impl<'a> Sink<'a> {
     pub(super) const fn new(
         pipeline: &'a mut Pipeline,
-        recording: &'a mut Option<Recording>,
+        recording: &'a mut Option<FileRecorder>,
     ) -> Self {
         Self {
             pipeline,
@@ -37,7 +31,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Does something with the recording, if there is one.
-    pub(super) fn record(&mut self, act: impl FnOnce(&mut Recording) -> io::Result<()>) {
+    pub(super) fn record(&mut self, act: impl FnOnce(&mut FileRecorder) -> io::Result<()>) {
         if let Some(recording) = self.recording
             && let Err(error) = act(recording)
         {
