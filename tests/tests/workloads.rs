@@ -37,23 +37,30 @@ fn containers_units_and_processes_have_their_names() {
             report.total(|row| row.full),
             report.total(|row| row.resumed),
         );
-        let port = server.port.to_string();
-        let mut expected = Expected::default();
-        for (role, workload) in [("server", workload), ("client", "python3")] {
-            for (resumption, count) in [("full", full), ("resumed", resumed)] {
-                let labels = [
-                    ("workload", workload),
-                    ("port", port.as_str()),
-                    ("role", role),
-                    ("resumption", resumption),
-                ];
-                expected.add(FAMILY, &labels, count);
-            }
-        }
+        let ends = [("server", workload), ("client", "python3")];
+        let mut expected = counted(server.port, full, resumed, ends);
         expected
             .add(FAMILY, &[], 2 * (full + resumed))
             .hold(&agent, &before);
     }
+}
+
+/// The same handshakes at both ends, each under the workload of its role.
+fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expected {
+    let port = port.to_string();
+    let mut expected = Expected::default();
+    for (role, workload) in ends {
+        for (resumption, count) in [("full", full), ("resumed", resumed)] {
+            let labels = [
+                ("workload", workload),
+                ("port", port.as_str()),
+                ("role", role),
+                ("resumption", resumption),
+            ];
+            expected.add(FAMILY, &labels, count);
+        }
+    }
+    expected
 }
 
 /// The program's own libssl in each: of Debian for glibc, of a Python wheel for musl.
@@ -96,19 +103,8 @@ fn containers_of_different_images_have_their_names() {
         assert_eq!(counts.full + counts.resumed, 200);
         assert!(counts.resumed > 0, "{counts:?}");
         let workload = format!("container/{}", digits.repeat(6));
-        let port = server.port.to_string();
-        let mut expected = Expected::default();
-        for (resumption, count) in [("full", counts.full), ("resumed", counts.resumed)] {
-            for (role, workload) in [("client", workload.as_str()), ("server", "python3")] {
-                let labels = [
-                    ("workload", workload),
-                    ("port", port.as_str()),
-                    ("role", role),
-                    ("resumption", resumption),
-                ];
-                expected.add(FAMILY, &labels, count);
-            }
-        }
+        let ends = [("client", workload.as_str()), ("server", "python3")];
+        let mut expected = counted(server.port, counts.full, counts.resumed, ends);
         expected.add(FAMILY, &[], 400).hold(&agent, &before);
         drop(holder);
     }
