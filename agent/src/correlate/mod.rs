@@ -24,7 +24,7 @@ use reprise_ebpf::{
 pub use self::{
     cause::Cause,
     loss::Loss,
-    observation::{End, Observation, Resumption, Role, Version},
+    observation::{End, Fate, Observation, Resumption, Role, Version},
     offer::{Mechanism, Offer},
     trouble::{Direction, Phase, Retransmits, Trouble},
 };

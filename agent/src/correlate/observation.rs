@@ -1,8 +1,12 @@
 //! What the engine makes of events: one observation per handshake.
 
-use super::{cause::Cause, offer::Offer, trouble::Trouble};
+use super::{
+    cause::Cause,
+    offer::{Mechanism, Offer},
+    trouble::Trouble,
+};
 use crate::{
-    diagnose::{Miss, offered, taken},
+    diagnose::{Miss, Reason, offered, taken},
     event::Connection,
     hello::HelloEvent,
 };
@@ -86,7 +90,35 @@ pub struct Observation {
     pub miss: Option<Miss>,
 }
 
+/// What became of the session that a client may have offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// None was offered.
+    NotOffered,
+    /// Resumed.
+    Accepted(Mechanism),
+    /// A full handshake instead, for this reason.
+    Missed(Mechanism, Reason),
+}
+
 impl Observation {
+    /// What became of its offer; `None` of a handshake that failed, or where either is not known.
+    #[must_use]
+    pub fn fate(&self) -> Option<Fate> {
+        let End::Completed(resumption) = self.end else {
+            return None;
+        };
+        match (self.offer, resumption) {
+            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => None,
+            (Offer::Nothing, _) => Some(Fate::NotOffered),
+            (Offer::Session(mechanism), Resumption::Resumed) => Some(Fate::Accepted(mechanism)),
+            (Offer::Session(mechanism), Resumption::Full) => {
+                let reason = self.miss.map_or(Reason::Unknown, |miss| miss.reason);
+                Some(Fate::Missed(mechanism, reason))
+            }
+        }
+    }
+
     /// Key of the ticket that the client offered, and whether it was accepted; `None` without a ticket. Of several PSKs the
     /// accepted one, or the first.
     #[must_use]
