@@ -197,10 +197,19 @@ pub fn hold_unread(port: u16) -> Process {
     hold("freeze", port)
 }
 
+/// Half a ClientHello, which the server has read, and no more.
+///
+/// # Panics
+/// When the server does not read it.
+#[must_use]
+pub fn hold_silent(port: u16) -> Process {
+    hold("silent", port)
+}
+
 fn hold(mode: &str, port: u16) -> Process {
     let process = Process::spawn(&mut raw(mode, port, 1));
     poll_until(
-        "the server answers the ClientHello",
+        "the server takes the ClientHello",
         PATIENCE,
         || match process.stdout().as_str() {
             "holding\n" => Ok(()),
