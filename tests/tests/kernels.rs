@@ -51,7 +51,7 @@ fn perf_event_arrays() {
 }
 
 /// The verifier of 5.4 follows ways that this kernel's finds to be the same, and gives up after a million instructions: of `hello_out` it
-/// walked 657,988 where 6.18 walked 84,128 (tried by hand, 5.4.286).
+/// walks 657,988 where 6.18 walks 84,128, of `hello_in` 272,260 for 125,893 (tried by hand, 5.4.286).
 #[test]
 fn programs_are_simple_enough_for_older_verifiers() {
     let agent = Agent::start(["--transport", "perf"]);
@@ -59,10 +59,9 @@ fn programs_are_simple_enough_for_older_verifiers() {
     let status: Value = serde_json::from_str(&status.body).expect("no JSON");
     let verified = status["verified_instructions"].as_object();
     let verified = verified.expect("no counts: this kernel, older than 5.16, does not tell");
-    assert!(verified.contains_key("hello_out"), "{verified:?}");
-    for (program, count) in verified {
-        let simple = count.as_u64().is_some_and(|count| count < 140_000);
-        assert!(simple, "{program}: {count}");
+    for (program, most) in [("hello_out", 110_000), ("hello_in", 200_000)] {
+        let count = verified.get(program).and_then(Value::as_u64);
+        assert!(count.is_some_and(|count| count < most), "{verified:?}");
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
         at,
         end: ctx.len(),
         // The beginning of the stream has a number of its own.
-        seq: u32::from_be(seq).wrapping_add(u32::from(flags / SYN & 1)),
+        seq: u32::from_be(seq).wrapping_add(u32::from(flags & SYN != 0)),
         ack: u32::from_be(ack),
         tcp,
         flags,

@@ -231,8 +231,9 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
 fn tuple(sk: *mut bpf_sock) -> Socket {
     // SAFETY: a full socket, whose fields the kernel lets programs read one by one.
     unsafe {
-        let six_mask =
-            0_u64.wrapping_sub(u64::from(read_volatile(&raw const (*sk).family) / SIX & 1));
+        let six_mask = 0_u64.wrapping_sub(u64::from(
+            (read_volatile(&raw const (*sk).family) / SIX) & 1,
+        ));
         let four = [
             read_volatile(&raw const (*sk).src_ip4),
             read_volatile(&raw const (*sk).dst_ip4),
@@ -240,8 +241,8 @@ fn tuple(sk: *mut bpf_sock) -> Socket {
         let mixed = |six: [u64; 2], four: u32| {
             let four = packet::mapped(four);
             [
-                six[0] & six_mask | four[0] & !six_mask,
-                six[1] & six_mask | four[1] & !six_mask,
+                (six[0] & six_mask) | (four[0] & !six_mask),
+                (six[1] & six_mask) | (four[1] & !six_mask),
             ]
         };
         Socket {
