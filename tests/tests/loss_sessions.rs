@@ -49,11 +49,10 @@ fn expect(agent: &Agent, forgotten: u32, missed: u32, removed: u32) {
 fn a_session_is_never_stored() {
     let net = Namespaces::new();
     let words = Namespaces::exec(&net.server);
-    let server = Server::python_with(
+    let server = Server::python_under(
         Sessions::Tickets,
         SERVER_IP,
         Command::new(words[0]).args(&words[1..]).arg(PYTHON),
-        &["--timeout", "2"],
     );
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -62,11 +61,11 @@ fn a_session_is_never_stored() {
         let client = client.with("--timeout", timeout);
         client.under(&Namespaces::exec(&net.client)).run()
     };
-    assert_eq!(client("3").total(|row| row.full), 1);
+    assert_eq!(client("2").total(|row| row.full), 1);
     expect_row(&agent, |lost| lost["never_stored"] == 0);
     let rule = format!("tcp sport {} ip length > 60 counter drop", server.port);
     net.rule(&net.client, &rule);
-    assert_eq!(client("3").total(|row| row.failed), 1);
+    assert_eq!(client("2").total(|row| row.failed), 1);
     assert!(net.dropped(&net.client) >= 2, "nothing was sent again");
     expect_row(&agent, |lost| {
         lost["never_stored"] == 1 && lost["forgotten"] == 0 && lost["missed"] == 0
