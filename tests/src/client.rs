@@ -174,7 +174,8 @@ impl Client {
 /// # Panics
 /// When it could not do what it was asked for.
 pub fn misbehave(mode: &str, port: u16, connections: u32) {
-    assert_eq!(run(&mut raw(mode, port, connections)).trim(), "done");
+    let said = run(&mut raw(mode, port, connections));
+    assert_eq!(said.lines().last(), Some("done"), "{said}");
 }
 
 /// Starts the raw client with one connection from the first source, and returns once the server's flight has arrived:
