@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::agent::binary;
 
 /// Nobody's, and no server's here: processes of its own user it could look into without any capability.
-pub const USER: u32 = 60_797;
+const USER: u32 = 60_797;
 
 /// Makes the agent root instead.
 const ROOT_ENV: &str = "REPRISE_AS_ROOT";
@@ -42,20 +42,14 @@ fn kernel() -> (u32, u32) {
 }
 
 /// Words that run another command as that user; none where the agent is to be root.
+///
+/// # Panics
+/// When an older kernel's memory lock limit cannot be lifted.
 #[must_use]
 pub fn words() -> Vec<String> {
     if std::env::var_os(ROOT_ENV).is_some() {
         return Vec::new();
     }
-    confined_user()
-}
-
-/// Words that run another command as that user, whoever the agent is elsewhere.
-///
-/// # Panics
-/// When an older kernel's memory lock limit cannot be lifted.
-#[must_use]
-pub fn confined_user() -> Vec<String> {
     // The documents' other wish for older kernels; children inherit it.
     if kernel() < (5, 11) {
         setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
