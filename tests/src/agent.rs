@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::poll::{PATIENCE, poll_until};
 use crate::process::Process;
 use crate::servers::free_port;
+use crate::user;
 
 /// The path of the binary under test.
 ///
@@ -35,7 +36,7 @@ pub fn binary() -> PathBuf {
 /// # Panics
 /// When it cannot be started, or goes on where it should have ended.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
-    let mut process = Process::spawn(Command::new(binary()).args(args));
+    let mut process = Process::spawn(user::agent().args(args));
     let (status, _) = process.wait(PATIENCE);
     Output {
         status,
@@ -58,7 +59,8 @@ pub fn toolchain() -> Vec<OsString> {
 }
 
 /// Reads the packets of the tests' own sockets alone.
-fn own_sockets() -> Vec<OsString> {
+#[must_use]
+pub fn own_sockets() -> Vec<OsString> {
     let words = alone::cgroup().map(|own| [OsString::from("--cgroup"), own.into()]);
     words.into_iter().flatten().collect()
 }
@@ -81,7 +83,7 @@ impl Agent {
         Self::start_under(&[], args)
     }
 
-    /// As [`Self::start`], with the binary started by another command, such as `unshare`.
+    /// As [`Self::start`], with the binary started by way of another command of root's, such as `unshare`.
     ///
     /// # Panics
     /// When it ends or does not get ready.
@@ -90,7 +92,22 @@ impl Agent {
         prefix: &[&str],
         args: impl IntoIterator<Item = S>,
     ) -> Self {
-        let mut agent = Self::launch_under(prefix, args);
+        let user = user::words();
+        let words = prefix.iter().copied();
+        let words: Vec<_> = words.chain(user.iter().map(String::as_str)).collect();
+        Self::start_by(&words, args)
+    }
+
+    /// As [`Self::start`], with the binary started by another command, which decides who it is.
+    ///
+    /// # Panics
+    /// When it ends or does not get ready.
+    #[must_use]
+    pub fn start_by<S: AsRef<OsStr>>(words: &[&str], args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(binary());
+        // What runs in another place may not have the same paths: not with the tests' own sockets alone.
+        let mut agent = Self::spawn(&mut command, args);
         agent.wait_ready();
         agent
     }
@@ -98,29 +115,19 @@ impl Agent {
     /// Starts `reprise run` and returns at once, whatever becomes of it.
     #[must_use]
     pub fn launch<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        Self::launch_under(&[], args)
+        let args: Vec<_> = args
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
+        Self::spawn(&mut user::agent(), own_sockets().into_iter().chain(args))
     }
 
-    fn launch_under<S: AsRef<OsStr>>(prefix: &[&str], args: impl IntoIterator<Item = S>) -> Self {
+    fn spawn<S: AsRef<OsStr>>(command: &mut Command, args: impl IntoIterator<Item = S>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        // What runs in another place may not have the same paths.
-        let sockets = match prefix {
-            [] => own_sockets(),
-            _ => Vec::new(),
-        };
-        let mut command = match prefix {
-            [] => Command::new(binary()),
-            [program, words @ ..] => {
-                let mut command = Command::new(program);
-                command.args(words).arg(binary());
-                command
-            }
-        };
         let process = Process::spawn(
             command
                 .args(["run", "--listen", &address.to_string()])
                 .args(toolchain())
-                .args(sockets)
                 .args(args),
         );
         Self { process, address }

@@ -40,6 +40,7 @@ pub mod servers;
 pub mod stage;
 pub mod terminal;
 pub mod truth;
+pub mod user;
 
 pub use agent::Agent;
 pub use client::{Client, Report};

@@ -74,30 +74,40 @@ fn a_web_configuration_comes_from_a_secret() {
         get.expect("no probe").scheme.clone()
     };
     for (tls, expected) in [(false, None), (true, Some("HTTPS".to_owned()))] {
-        let daemon_set = charted(&[&format!(r#"webConfig={{"secret":"scrape","tls":{tls}}}"#)]);
-        let pod = pod(&daemon_set);
-        let container = &pod.containers[0];
-        let args = container.args.clone().expect("no arguments");
-        let at = args.iter().position(|word| word == "--web-config");
-        let file = &args[at.expect("no such flag") + 1];
-        let mounts = container.volume_mounts.iter().flatten();
-        let mut mounts =
-            mounts.filter(|mount| file.strip_prefix(&mount.mount_path) == Some("/web.yml"));
-        let mount = mounts.next().expect("the file is nowhere");
-        assert_eq!(mount.read_only, Some(true));
-        let mut volumes = pod.volumes.iter().flatten();
-        let volume = volumes.find(|volume| volume.name == mount.name);
-        let secret = volume.and_then(|volume| volume.secret.as_ref());
-        assert_eq!(
-            secret.and_then(|secret| secret.secret_name.as_deref()),
-            Some("scrape")
-        );
-        for probe in [
-            &container.liveness_probe,
-            &container.readiness_probe,
-            &container.startup_probe,
+        let components: &[&str] = match tls {
+            true => &["web-config", "web-config-tls"],
+            false => &["web-config"],
+        };
+        for daemon_set in [
+            charted(&[&format!(
+                r#"webConfig={{"secret":"reprise-web","tls":{tls}}}"#
+            )]),
+            overlaid(components),
         ] {
-            assert_eq!(scheme(probe), expected);
+            let pod = pod(&daemon_set);
+            let container = &pod.containers[0];
+            let args = container.args.clone().expect("no arguments");
+            let at = args.iter().position(|word| word == "--web-config");
+            let file = &args[at.expect("no such flag") + 1];
+            let mounts = container.volume_mounts.iter().flatten();
+            let mut mounts =
+                mounts.filter(|mount| file.strip_prefix(&mount.mount_path) == Some("/web.yml"));
+            let mount = mounts.next().expect("the file is nowhere");
+            assert_eq!(mount.read_only, Some(true));
+            let mut volumes = pod.volumes.iter().flatten();
+            let volume = volumes.find(|volume| volume.name == mount.name);
+            let secret = volume.and_then(|volume| volume.secret.as_ref());
+            assert_eq!(
+                secret.and_then(|secret| secret.secret_name.as_deref()),
+                Some("reprise-web")
+            );
+            for probe in [
+                &container.liveness_probe,
+                &container.readiness_probe,
+                &container.startup_probe,
+            ] {
+                assert_eq!(scheme(probe), expected);
+            }
         }
     }
 }

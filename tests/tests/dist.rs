@@ -66,6 +66,11 @@ fn the_archive_is_whole_and_always_the_same() {
     ] {
         assert!(root.join(file).is_file(), "{file} is missing");
     }
+    let others = fs::read_to_string(root.join("LICENSES-THIRD-PARTY.txt")).expect("no licences");
+    for package in ["aya 0.", "aya-ebpf 0.", "rustls 0.", "tokio 1."] {
+        assert!(others.contains(&format!("\n{package}")), "no {package}");
+    }
+    assert!(others.contains("WITHOUT WARRANTY OF ANY KIND"), "no texts");
     // It says what the one under test says: nothing that it runs by was stripped away.
     let help = |program: &Path| run(Command::new(program).args(["run", "--help"]));
     assert_eq!(help(&root.join("reprise")), help(&binary()));

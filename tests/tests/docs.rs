@@ -1,12 +1,14 @@
 //! What the docs tell people to type or to write into a file: run, or read by the program that it is for.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use reprise_tests::Agent;
 use reprise_tests::agent::binary;
 use reprise_tests::certificates::rsa;
+use reprise_tests::user;
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -41,9 +43,13 @@ fn passed(what: &str, output: &Output) {
 #[test]
 fn commands_run() {
     let agent = Agent::start(NO_ARGUMENTS);
-    let directory = TempDir::new().expect("failed to create a directory");
-    std::os::unix::fs::symlink(binary(), directory.path().join("reprise"))
-        .expect("failed to link the binary");
+    let directory = user::directory();
+    // By its name, as whoever reads them has it.
+    let program = directory.path().join("reprise");
+    let words = [user::words(), vec![binary().display().to_string()]].concat();
+    let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));
+    fs::write(&program, script).expect("failed to write a script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("failed to set a mode");
     let path = std::env::var("PATH").expect("no PATH");
     for block in blocks(&doc("operating.md"), "sh") {
         let block = block

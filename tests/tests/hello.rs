@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::{binary, command};
+use reprise_tests::agent::command;
 use reprise_tests::certificates::ec;
 use reprise_tests::namespaces::{Namespaces, SERVER_IP};
 use reprise_tests::offers::{CONFLICTS, OFFERS, expect_offers, expect_report};
@@ -14,7 +14,7 @@ use reprise_tests::relay::trickle;
 use reprise_tests::s_client::s_client;
 use reprise_tests::servers::{Sessions, free_port};
 use reprise_tests::truth::{Expected, assert_nothing_lost};
-use reprise_tests::{Agent, Client, Metrics, Server};
+use reprise_tests::{Agent, Client, Metrics, Server, user};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 const HANDSHAKES: &str = "reprise_handshakes_total";
@@ -178,7 +178,7 @@ fn wait_listening_on_both(server: &Process, port: u16) {
 
 #[test]
 fn recordings_hold_no_session() {
-    let directory = tempfile::TempDir::new().expect("failed to create a directory");
+    let directory = user::directory();
     let path = directory.path().join("events");
     let file = directory.path().join("session").display().to_string();
     // Tickets begin with the name of their key, which this server is given.
@@ -191,11 +191,7 @@ fn recordings_hold_no_session() {
     );
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
-    let mut recorder = Process::spawn(
-        Command::new(binary())
-            .args(["record", "--output"])
-            .arg(&path),
-    );
+    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
     let address = format!("127.0.0.1:{}", server.port);
     let handshakes = [("version", "1.2"), ("role", "server")];
     let replayed = || {

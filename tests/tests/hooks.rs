@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::{Agent, binary};
+use reprise_tests::agent::Agent;
 use reprise_tests::carriers::npm::node;
 use reprise_tests::client::{Report, Row, SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
@@ -16,7 +16,7 @@ use reprise_tests::process::{Process, fixture, run};
 use reprise_tests::programs::boringssl;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, observe, warm_up};
-use reprise_tests::{Client, Server};
+use reprise_tests::{Client, Server, user};
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -239,7 +239,7 @@ fn occurrences(recorded: &[u8], hex: &str) -> usize {
 
 #[test]
 fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
-    let directory = TempDir::new().expect("failed to create a directory");
+    let directory = user::directory();
     let (events, log) = (
         directory.path().join("events"),
         directory.path().join("keys"),
@@ -248,11 +248,7 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
         Server::node(Sessions::Tickets, &node(PACKAGE, NODE_12)),
         Server::boringssl(Sessions::Tickets),
     ] {
-        let recorder = Process::spawn(
-            Command::new(binary())
-                .args(["record", "--output"])
-                .arg(&events),
-        );
+        let recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&events));
         // The client's half is the system's own library. Wire and library tell of both ends: four events carry each random.
         poll_until("both ends of a handshake are recorded", PATIENCE, || {
             let randoms = randoms(&server, &log);

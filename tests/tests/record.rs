@@ -2,16 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::{binary, command};
+use reprise_tests::agent::command;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
-use reprise_tests::{Agent, Client, Metrics, Server};
-use tempfile::TempDir;
+use reprise_tests::{Agent, Client, Metrics, Server, user};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 const FAMILY: &str = "reprise_peer_handshakes_total";
@@ -26,15 +24,11 @@ fn replay(path: &str) -> Metrics {
 
 #[test]
 fn a_replay_equals_the_live_numbers() {
-    let directory = TempDir::new().expect("failed to create a directory");
+    let directory = user::directory();
     let path = directory.path().join("events");
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut recorder = Process::spawn(
-        Command::new(binary())
-            .args(["record", "--output"])
-            .arg(&path),
-    );
+    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
     // The recorder observes once a replay of what it has written so far shows a handshake.
     poll_until("a handshake is recorded", PATIENCE, || {
         assert!(
@@ -119,11 +113,11 @@ fn a_replay_equals_the_live_numbers() {
 
 #[test]
 fn a_recording_ends_after_its_seconds() {
-    let directory = TempDir::new().expect("failed to create a directory");
+    let directory = user::directory();
     let path = directory.path().join("events");
     let _server = Server::python(Sessions::Ids);
     let mut recorder = Process::spawn(
-        Command::new(binary())
+        user::agent()
             .args(["record", "--seconds", "1", "--output"])
             .arg(&path),
     );

@@ -84,7 +84,7 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
         drop_in.as_deref().unwrap_or_default(),
         cgroup.0.to_str().expect("a path in UTF-8"),
     ];
-    let agent = Agent::start_under(&words, [""; 0]);
+    let agent = Agent::start_by(&words, [""; 0]);
     let server = Server::haproxy(Sessions::Ids);
     agent.wait_libraries(1);
     let client = Client::new(server.port).connections(30);

@@ -1,20 +1,18 @@
 //! The live table: in a real terminal by keys, elsewhere plain lines that name the peers.
 
-use std::process::Command;
-
 use nix::sys::signal::Signal;
-use reprise_tests::agent::{binary, toolchain};
+use reprise_tests::agent::toolchain;
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
 use reprise_tests::terminal::Terminal;
-use reprise_tests::{Client, Server};
+use reprise_tests::{Client, Server, user};
 
 #[test]
 fn lines_name_every_peer() {
     let server = Server::haproxy(Sessions::Tickets);
-    let mut watch = Process::spawn(Command::new(binary()).arg("watch").args(toolchain()));
+    let mut watch = Process::spawn(user::agent().arg("watch").args(toolchain()));
     poll_until("every peer is shown", PATIENCE, || {
         assert!(watch.ended().is_none(), "watch ended: {}", watch.stderr());
         let report = Client::new(server.port).connections(12).run();
@@ -53,11 +51,7 @@ fn clients(screen: &str) -> Vec<&str> {
 #[test]
 fn keys_in_a_real_terminal() {
     let server = Server::haproxy(Sessions::Ids);
-    let mut watch = Terminal::start(
-        Command::new(binary()).arg("watch").args(toolchain()),
-        80,
-        24,
-    );
+    let mut watch = Terminal::start(user::agent().arg("watch").args(toolchain()), 80, 24);
     watch.wait("the picture is there", |screen| screen.contains("q quit"));
     assert!(watch.alternate());
     poll_until("every client is shown", PATIENCE, || {

@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use reprise_tests::Agent;
-use reprise_tests::agent::{binary, command};
+use reprise_tests::agent::command;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::{Process, run};
 use reprise_tests::servers::free_port;
+use reprise_tests::{Agent, user};
 use tempfile::TempDir;
 
 /// A directory with an authority, a server's certificate by it for 127.0.0.1, and a client's for `scraper`.
@@ -54,7 +54,7 @@ impl Guarded {
     fn start(config: &str) -> Self {
         let port = free_port();
         let listen = format!("127.0.0.1:{port}");
-        let mut process = Process::spawn(Command::new(binary()).args([
+        let mut process = Process::spawn(user::agent().args([
             "run",
             "--listen",
             &listen,

@@ -1,6 +1,9 @@
-//! `cargo xtask dist`: the release as one archive and its checksum: the binary, what deploys it, dashboards, documents, licences.
+//! `cargo xtask dist`: the release as one archive and its checksum: the binary, what deploys it, dashboards, documents, licences,
+//! others' too.
 //!
 //! The same binary and the same files give the same archive, bit by bit.
+
+mod licences;
 
 use std::{
     env, fs,
@@ -23,6 +26,9 @@ const CONTENT: &[&str] = &[
     "deploy",
     "docs",
 ];
+
+/// The texts of others' licences, beside the binary.
+const OTHERS: &str = "LICENSES-THIRD-PARTY.txt";
 
 /// Flags of `cargo xtask dist`.
 #[derive(clap::Args)]
@@ -65,8 +71,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .arg("-o")
             .args([&binary, &agent]),
     )?;
+    let others = output.join(OTHERS);
+    fs::write(&others, licences::text()?).context("failed to write others' licences")?;
     pack(&name, &output, &archive)?;
-    fs::remove_file(&binary).context("failed to remove the stripped binary")?;
+    for made in [binary, others] {
+        fs::remove_file(made).context("failed to remove what was packed")?;
+    }
     let sums = checksum(&archive)?;
     println!("{}\n{}", archive.display(), sums.display());
     Ok(())
@@ -87,7 +97,7 @@ fn pack(name: &str, binary: &Path, archive: &Path) -> Result<()> {
         .args(CONTENT)
         .arg("--directory")
         .arg(binary)
-        .arg("reprise");
+        .args(["reprise", OTHERS]);
     tool(&mut tar)
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of downloads, half an hour
     #[arg(long, conflicts_with = "fast")]
     matrix: bool,
+    /// The agent as root with all capabilities; otherwise it is a user with those that docs/operating.md names
+    #[arg(long, conflicts_with = "fast")]
+    as_root: bool,
 }
 
 /// Runs all parts; the last line printed is the totals.
@@ -49,7 +52,9 @@ fn run_parts(args: &Args, totals: &mut Totals) {
     if !args.fast {
         let built = part("build", totals, parts::build);
         if built {
-            part("behaviour tests", totals, parts::behaviour);
+            part("behaviour tests", totals, |totals| {
+                parts::behaviour(totals, args.as_root)
+            });
             part("other kernels", totals, parts::other_kernels);
             if args.matrix {
                 part("carrier matrix", totals, parts::matrix);
@@ -61,7 +66,7 @@ fn run_parts(args: &Args, totals: &mut Totals) {
 }
 
 /// Runs one part under its heading; says whether it passed.
-fn part(name: &str, totals: &mut Totals, body: fn(&mut Totals) -> Result<()>) -> bool {
+fn part(name: &str, totals: &mut Totals, body: impl FnOnce(&mut Totals) -> Result<()>) -> bool {
     println!("\n== {name}");
     let began = Instant::now();
     let start = *totals;

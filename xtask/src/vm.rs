@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// given more than once. Without it, all that the distribution offers
     #[arg(long, value_name = "SERIES|IMAGE")]
     kernel: Vec<String>,
+    /// Try this binary instead of building one
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
     /// Only what fits into every test run: one way for each kernel, in turns, and one test
     #[arg(long)]
     brief: bool,
@@ -41,7 +44,10 @@ pub(crate) struct Args {
 /// Boots each kernel; fails where one of them does.
 pub(crate) fn run(args: &Args) -> Result<()> {
     paths::need_root("vm")?;
-    let agent = build::agent()?;
+    let agent = match &args.agent {
+        Some(path) => path.clone(),
+        None => build::agent()?,
+    };
     let passed = boot_all(args, agent)?;
     if !passed {
         bail!("failed on at least one kernel; see above");
@@ -53,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub(crate) fn brief(agent: PathBuf) -> Result<bool> {
     let args = Args {
         kernel: Vec::new(),
+        agent: None,
         brief: true,
         verbose: false,
     };

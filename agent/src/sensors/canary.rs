@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{MapData, PerCpuArray},
     programs::{
         UProbe,
@@ -16,7 +16,7 @@ use reprise_ebpf::canary;
 
 use super::{
     SensorError,
-    object::{Object, object},
+    object::{Object, loader, object},
     program, refused, take_map,
 };
 use crate::canary::Perch;
@@ -35,7 +35,7 @@ impl Probes {
     ///
     /// [`SensorError`] where the kernel refuses the object.
     pub fn load() -> Result<Self, SensorError> {
-        let mut ebpf = EbpfLoader::new()
+        let mut ebpf = loader()
             .load(OBJECT.perf)
             .map_err(|source| SensorError::Load(Box::new(source)))?;
         let hits = take_map(&mut ebpf, "CN_HITS")?;

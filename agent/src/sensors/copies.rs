@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{Ebpf, EbpfLoader, programs::UProbe};
+use aya::{Ebpf, programs::UProbe};
 
-use super::{SensorError, aside, means::Means, program, refused, told::Told};
+use super::{SensorError, aside, means::Means, object::loader, program, refused, told::Told};
 
 /// See the module.
 pub(super) struct Copies {
@@ -57,7 +57,7 @@ impl Copies {
 
     /// Another copy. Its programs outlive it where they are attached.
     fn copy(&self, cookie: u64) -> Result<Ebpf, SensorError> {
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
         Told::prepare(&mut loader, self.means);
         for map in &self.maps {
             loader.map_pin_path(map, self.place(map));

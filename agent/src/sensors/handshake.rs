@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray},
 };
 use reprise_ebpf::{
@@ -26,7 +26,7 @@ use super::{
     means::{Library, Means},
     multi::Account,
     now_ns,
-    object::{Object, object},
+    object::{Object, loader, object},
     probes::{self, Link, Probes},
     take_map,
     told::Told,
@@ -148,7 +148,7 @@ impl HandshakeSensor {
         };
         let exec = EXEC.layout()?;
         let has_cookies = u32::from(means.library != Library::Copies);
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
         Told::prepare(&mut loader, means);
         let mut ebpf = loader
             .override_global("RECEIVE", receive.as_bytes(), true)

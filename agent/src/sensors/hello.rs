@@ -3,7 +3,7 @@
 use std::{fs::File, panic::resume_unwind, path::Path, thread};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{MapData, PerCpuArray},
     programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType},
     util::KernelVersion,
@@ -14,7 +14,7 @@ use super::{
     events::Events,
     lost,
     means::Means,
-    object::{Object, object},
+    object::{Object, loader, object},
     program, refused, take_map,
     told::Told,
 };
@@ -51,7 +51,7 @@ impl HelloSensor {
     pub(super) fn start(means: Means, cgroup: Option<&Path>) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
         let cgroup = cgroup.map_err(SensorError::Cgroup)?;
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
         Told::prepare(&mut loader, means);
         let mut ebpf = loader
             .load(OBJECT.fit(means))

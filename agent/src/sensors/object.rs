@@ -5,6 +5,8 @@ mod floor;
 #[cfg(test)]
 mod stack;
 
+use aya::{EbpfLoader, VerifierLogLevel};
+
 use super::means::Means;
 
 /// One sensor's programs, built twice from one source.
@@ -20,6 +22,14 @@ impl Object {
     pub(super) const fn fit(&self, means: Means) -> &'static [u8] {
         if means.ring { self.ring } else { self.perf }
     }
+}
+
+/// A loader whose verifier says why it refuses a program, and not each step of the way there: of some hundred thousand steps no log
+/// has room for the end, and a program is tried again and again for a log with more room.
+pub(super) fn loader<'a>() -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    loader
 }
 
 /// Embeds the objects of one sensor.

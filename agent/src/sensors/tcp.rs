@@ -1,7 +1,7 @@
 //! The `tcp` sensor: retransmissions and resets of every socket on the host.
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{MapData, PerCpuArray},
 };
 use zerocopy::IntoBytes as _;
@@ -11,7 +11,7 @@ use super::{
     events::Events,
     lost,
     means::Means,
-    object::{Object, object},
+    object::{Object, loader, object},
     take_map,
     told::Told,
     tracepoint::Tracepoint,
@@ -91,7 +91,7 @@ impl TcpSensor {
                 }
             }
         }
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
         Told::prepare(&mut loader, means);
         for (_, global, _, layout) in &usable {
             loader.override_global(global, layout.as_bytes(), true);

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::agent::binary;
 use crate::process::run;
+use crate::user;
 
 /// A plan, as far as it is held to the truth.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,10 +68,7 @@ struct Library {
 /// # Panics
 /// When the agent does not say either.
 pub fn inspect(path: &Path) -> Result<Plan, String> {
-    let text = run(Command::new(binary())
-        .arg("inspect")
-        .arg(path)
-        .arg("--json"));
+    let text = run(user::agent().arg("inspect").arg(path).arg("--json"));
     let report: Report = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("no report on {}: {error}: {text}", path.display()));
     let [library] = report.libraries.try_into().expect("a file is one library");

@@ -17,6 +17,9 @@ const BEHAVIOUR: &str = "reprise-tests";
 /// Tells the behaviour tests which agent to run.
 pub(crate) const AGENT_ENV: &str = "REPRISE_BIN";
 
+/// Tells them that the agent be root; a user with the documented capabilities otherwise.
+const ROOT_ENV: &str = "REPRISE_AS_ROOT";
+
 /// Tells them where `helm` and `kubectl` are.
 const TOOLS_ENV: &str = "REPRISE_TOOLS";
 
@@ -75,14 +78,17 @@ pub(super) fn build(_: &mut Totals) -> Result<()> {
 }
 
 /// Against real servers, with the agent as it is shipped. One at a time: each counts everything
-/// that happens on this machine.
-pub(super) fn behaviour(totals: &mut Totals) -> Result<()> {
+/// that happens on this machine. `root`: the agent may do more than the documents say that it needs.
+pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo
         .args(["test", "--package", BEHAVIOUR])
         .args(["--no-fail-fast", "--", "--test-threads=1"])
         .env(AGENT_ENV, paths::agent()?)
         .env(TOOLS_ENV, paths::tools()?);
+    if root {
+        cargo.env(ROOT_ENV, "1");
+    }
     count(&mut cargo, totals)
 }
 

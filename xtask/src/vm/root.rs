@@ -20,7 +20,7 @@ use crate::{
 
 /// Programs of the guests.
 const PROGRAMS: &[&str] = &[
-    "bash", "openssl", "curl", "nft", "ip", "kmod", "unshare", "busybox",
+    "bash", "openssl", "curl", "nft", "ip", "kmod", "unshare", "setpriv", "busybox",
 ];
 
 /// The distribution's Python, as the tests use it: a version manager's would have another OpenSSL.

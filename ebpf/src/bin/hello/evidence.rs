@@ -43,7 +43,7 @@ pub(crate) fn look(
     let (mine, theirs) = if incoming { (to, from) } else { (from, to) };
     let length = packet.length();
     // The end of the stream has a number of its own.
-    let end = packet.seq.wrapping_add(length + u32::from(packet.fin));
+    let end = packet.seq.wrapping_add(length + u32::from(packet.fin()));
     let now = now();
     if mine.flags & flight::HIGH == 0 {
         mine.high = packet.seq;
@@ -51,14 +51,17 @@ pub(crate) fn look(
     }
     let ahead = packet.seq.wrapping_sub(mine.high) as i32;
     let mut kind = 0;
-    if incoming && packet.syn {
+    if incoming && packet.syn() {
         kind = SYNACK_AGAIN;
     } else if incoming && ahead > 0 {
         mine.gap_ns = now;
         kind = MISSING;
     } else if incoming && length > 0 && ahead < 0 {
         // What fills a gap sooner than its sender can know of it only came by another way.
-        let knows = u64::from(place.rtt_min_us) * 500;
+        let knows = match place.rtt_us {
+            0 => 0,
+            _ => u64::from(place.rtt_min_us) * 500,
+        };
         if mine.gap_ns == 0 || now - mine.gap_ns >= knows {
             kind = DATA_AGAIN;
         }
@@ -75,13 +78,13 @@ pub(crate) fn look(
     }
     if kind == 0
         && incoming
-        && packet.acks
-        && !packet.rst
+        && packet.acks()
+        && !packet.rst()
         && unheard(theirs, packet.ack, now, place)
     {
         kind = UNHEARD;
     }
-    if length > 0 || packet.fin {
+    if length > 0 || packet.fin() {
         mine.last_ns = now;
     }
     if end.wrapping_sub(mine.high) as i32 > 0 {
@@ -124,8 +127,8 @@ pub(crate) fn settle(state: &mut State, packet: &Packet, incoming: bool) {
         state.last = state.flights[direction::OUT as usize].high;
     }
     state.linger += 1;
-    let acknowledged = incoming && packet.acks && packet.ack.wrapping_sub(state.last) as i32 >= 0;
-    if acknowledged || packet.rst || state.linger > MAX_LINGER {
+    let acknowledged = incoming && packet.acks() && packet.ack.wrapping_sub(state.last) as i32 >= 0;
+    if acknowledged || packet.rst() || state.linger > MAX_LINGER {
         state.done = 1;
     }
 }

@@ -49,18 +49,18 @@ pub(crate) fn walk<const STEPS: u32>(
     // A FIN that overtook data does not end the stream yet.
     let last = packet.seq.wrapping_add(packet.end.wrapping_sub(packet.at)) == mine.next;
     let closes =
-        packet.fin && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::DONE != 0);
-    let ends = (closes || packet.rst) && mine.flags & flight::CLOSED == 0;
+        packet.fin() && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::DONE != 0);
+    let ends = (closes || packet.rst()) && mine.flags & flight::CLOSED == 0;
     if state.client != 0 && ends && !over {
         mine.flags |= flight::CLOSED;
-        let what = if packet.rst { what::RESET } else { what::FIN };
+        let what = if packet.rst() { what::RESET } else { what::FIN };
         result = result.and(tell(
             ctx,
             place,
             mine.repeats,
             &Saying::header(what, packet.seq, 0),
         ));
-        if packet.rst {
+        if packet.rst() {
             state.done = 1;
         }
     }

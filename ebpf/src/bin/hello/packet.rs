@@ -22,20 +22,14 @@ pub(crate) struct Packet {
     pub(crate) end: u32,
     /// Sequence number of the payload's first byte.
     pub(crate) seq: u32,
-    /// It ends the stream.
-    pub(crate) fin: bool,
-    /// It ends the connection.
-    pub(crate) rst: bool,
-    /// It begins the connection.
-    pub(crate) syn: bool,
-    /// Everything up to here has arrived at the other side, where `acks`.
+    /// Everything up to here has arrived at the other side, where [`Self::acks`].
     pub(crate) ack: u32,
-    /// It acknowledges.
-    pub(crate) acks: bool,
     /// Offset of the TCP header.
     tcp: u32,
-    /// Whether it is IPv6.
-    six: bool,
+    /// Its flags, as they came. Not one `bool` each: older verifiers would follow every combination of them to the end.
+    flags: u8,
+    /// First byte of the IP header.
+    first: u8,
 }
 
 /// `T` at `offset`; handles packets in pieces.
@@ -87,21 +81,42 @@ pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
         end: ctx.len(),
         // The beginning of the stream has a number of its own.
         seq: u32::from_be(seq).wrapping_add(u32::from(flags & SYN != 0)),
-        fin: flags & FIN != 0,
-        rst: flags & RST != 0,
-        syn: flags & SYN != 0,
         ack: u32::from_be(ack),
-        acks: flags & ACK != 0,
         tcp,
-        six,
+        flags,
+        first,
     }))
 }
 
 impl Packet {
+    /// It ends the stream.
+    #[inline(always)]
+    pub(crate) const fn fin(&self) -> bool {
+        self.flags & FIN != 0
+    }
+
+    /// It begins the connection.
+    #[inline(always)]
+    pub(crate) const fn syn(&self) -> bool {
+        self.flags & SYN != 0
+    }
+
+    /// It ends the connection.
+    #[inline(always)]
+    pub(crate) const fn rst(&self) -> bool {
+        self.flags & RST != 0
+    }
+
+    /// It acknowledges.
+    #[inline(always)]
+    pub(crate) const fn acks(&self) -> bool {
+        self.flags & ACK != 0
+    }
+
     /// Whether there is something to read: data or an end.
     #[inline(always)]
     pub(crate) const fn tells(&self) -> bool {
-        self.at < self.end || self.fin || self.rst
+        self.at < self.end || self.flags & (FIN | RST) != 0
     }
 
     /// Bytes of data.
@@ -113,7 +128,7 @@ impl Packet {
     /// Addresses and ports of a packet that arrived.
     #[inline(always)]
     pub(crate) fn arrived_on(&self, ctx: &SkBuffContext) -> Result<Tuple, Fault> {
-        let (remote, local): ([u64; 2], [u64; 2]) = if self.six {
+        let (remote, local): ([u64; 2], [u64; 2]) = if self.first >> 4 == 6 {
             (
                 [load(ctx, 8)?, load(ctx, 16)?],
                 [load(ctx, 24)?, load(ctx, 32)?],

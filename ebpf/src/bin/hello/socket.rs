@@ -25,8 +25,8 @@ const LISTEN: u32 = 10;
 const STEPS: u32 = 16;
 /// The same for the one packet that comes before its socket: a ClientHello.
 const STEPS_EARLY: u32 = 8;
-/// `AF_INET` (include/linux/socket.h).
-const AF_INET: u32 = 2;
+/// A bit that `AF_INET6` has, 10, and `AF_INET` has not, 2 (include/linux/socket.h).
+const SIX: u32 = 8;
 
 /// A socket that may still have something to tell, and what is kept of it, if anything.
 pub(crate) struct Seen {
@@ -77,7 +77,7 @@ pub(crate) fn try_packet(
         };
     }
     // Nothing to read, and no connection that is read yet; or what there is belongs to its set-up.
-    if phase == SYN_SENT || (state.is_null() && !packet.tells() && !packet.syn) {
+    if phase == SYN_SENT || (state.is_null() && !packet.tells() && !packet.syn()) {
         return Ok(());
     }
     let state = if state.is_null() {
@@ -91,7 +91,9 @@ pub(crate) fn try_packet(
     // SAFETY: a live value that stays as long as the socket, which outlives the run. The two directions write different
     // parts; packets of one direction of one socket are handled one after the other.
     let state = unsafe { &mut *state };
-    let (rtt_us, rtt_min_us) = rtt(sk);
+    let Some((rtt_us, rtt_min_us)) = rtt(sk) else {
+        return Ok(());
+    };
     let mut place = Place {
         socket: tuple(sk),
         way,
@@ -100,23 +102,23 @@ pub(crate) fn try_packet(
     };
     // SAFETY: the context is live during the run.
     place.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    let told = evidence::look(ctx, state, &packet, &place);
+    // Counted at once: what is kept until later is one more thing by which ways differ for the verifier.
+    crate::note(ctx, evidence::look(ctx, state, &packet, &place));
     let incoming = way == direction::IN;
     if state.linger != 0 {
         evidence::settle(state, &packet, incoming);
-        return told;
+        return Ok(());
     }
     if !packet.tells() {
-        return told;
+        return Ok(());
     }
-    let unknown = state.client == 0;
     if flight::walk::<STEPS>(ctx, state, &packet, &place)? {
         evidence::settle(state, &packet, incoming);
     }
-    if unknown && state.client == u32::from(direction::IN) + 1 {
+    if state.client == u32::from(direction::IN) + 1 {
         evidence::note_port(place.socket.local_port);
     }
-    told
+    Ok(())
 }
 
 /// The state of a socket that has none yet: what its listener saw of it, or nothing. `data` tells whether data arrives.
@@ -152,27 +154,27 @@ fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut Stat
     Ok(state)
 }
 
-/// Round-trip time of a connection, microseconds: smoothed, and the shortest one; 0 where not known.
+/// Round-trip time of a connection, microseconds: smoothed, and the shortest one, which is the longest number where none was
+/// measured; `None` where the socket is not TCP's. Both are read whatever they are, for the same reason as in [`tuple`].
 #[inline(always)]
-fn rtt(sk: *mut bpf_sock) -> (u32, u32) {
+fn rtt(sk: *mut bpf_sock) -> Option<(u32, u32)> {
     // SAFETY: a full socket; null where it is not TCP's, which the verifier sees tested.
     unsafe {
         let tcp = bpf_tcp_sock(sk);
-        if tcp.is_null() || (*tcp).srtt_us == 0 {
-            // The shortest one begins as the longest number.
-            return (0, 0);
+        if tcp.is_null() {
+            return None;
         }
         // Kept in eighths (`struct bpf_tcp_sock`, include/uapi/linux/bpf.h).
-        ((*tcp).srtt_us >> 3, (*tcp).rtt_min)
+        Some(((*tcp).srtt_us >> 3, (*tcp).rtt_min))
     }
 }
 
 /// Data that arrives together with the end of the TCP handshake.
 #[inline(always)]
 fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Result<(), Fault> {
-    let begins = packet.syn && !packet.acks;
+    let begins = packet.syn() && !packet.acks();
     if packet.at >= packet.end && !begins {
-        if packet.acks && !packet.tells() {
+        if packet.acks() && !packet.tells() {
             evidence::opened(&packet.arrived_on(ctx)?);
         }
         return Ok(());
@@ -193,6 +195,9 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
             .map_err(|_| Fault::MapFull)?;
     }
     let state = HELLO_EARLY.get_ptr_mut(key).ok_or(Fault::MapFull)?;
+    let Some((rtt_us, _)) = rtt(listener) else {
+        return Ok(());
+    };
     let place = Place {
         socket: Socket {
             local: key.local,
@@ -203,13 +208,13 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
             cookie: 0,
         },
         way: direction::IN,
-        // None: a listener has measured nothing.
-        rtt_us: rtt(listener).0,
+        // A listener has measured nothing.
+        rtt_us,
         rtt_min_us: 0,
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };
-    if !packet.syn {
+    if !packet.syn() {
         evidence::arrived(&mut state.flights[direction::IN as usize], packet);
     }
     flight::walk::<STEPS_EARLY>(ctx, state, packet, &place)?;
@@ -220,25 +225,29 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
 }
 
 /// The socket's own addresses: behind a translation of addresses the packet's would be others. All are read, of both families
-/// and volatile: the compiler would choose between addresses of fields, which the verifier forbids on sockets.
+/// and volatile: the compiler would choose between addresses of fields, which the verifier forbids on sockets. And mixed by masks: what
+/// a branch leaves behind, a constant here and something unknown there, older verifiers follow to the end one by one.
 #[inline(always)]
 fn tuple(sk: *mut bpf_sock) -> Socket {
     // SAFETY: a full socket, whose fields the kernel lets programs read one by one.
     unsafe {
-        let v4 = (*sk).family == AF_INET;
+        let six_mask = 0_u64.wrapping_sub(u64::from(
+            (read_volatile(&raw const (*sk).family) / SIX) & 1,
+        ));
         let four = [
             read_volatile(&raw const (*sk).src_ip4),
             read_volatile(&raw const (*sk).dst_ip4),
         ];
-        let (mut local, mut remote) =
-            (six(&raw const (*sk).src_ip6), six(&raw const (*sk).dst_ip6));
-        if v4 {
-            local = packet::mapped(four[0]);
-            remote = packet::mapped(four[1]);
-        }
+        let mixed = |six: [u64; 2], four: u32| {
+            let four = packet::mapped(four);
+            [
+                (six[0] & six_mask) | (four[0] & !six_mask),
+                (six[1] & six_mask) | (four[1] & !six_mask),
+            ]
+        };
         Socket {
-            local,
-            remote,
+            local: mixed(six(&raw const (*sk).src_ip6), four[0]),
+            remote: mixed(six(&raw const (*sk).dst_ip6), four[1]),
             local_port: read_volatile(&raw const (*sk).src_port) as u16,
             remote_port: u16::from_be(read_volatile(&raw const (*sk).dst_port)),
             reserved: 0,

@@ -26,7 +26,7 @@ pub(crate) struct Place {
     pub(crate) way: u8,
     /// Smoothed round-trip time, microseconds; 0 where not known.
     pub(crate) rtt_us: u32,
-    /// The shortest one, microseconds; 0 where not known.
+    /// The shortest one, microseconds; valid where the smoothed one is known.
     pub(crate) rtt_min_us: u32,
 }
 
