@@ -174,7 +174,8 @@ impl Client {
 /// # Panics
 /// When it could not do what it was asked for.
 pub fn misbehave(mode: &str, port: u16, connections: u32) {
-    assert_eq!(run(&mut raw(mode, port, connections)).trim(), "done");
+    let said = run(&mut raw(mode, port, connections));
+    assert_eq!(said.lines().last(), Some("done"), "{said}");
 }
 
 /// Starts the raw client with one connection from the first source, and returns once the server's flight has arrived:
@@ -197,10 +198,19 @@ pub fn hold_unread(port: u16) -> Process {
     hold("freeze", port)
 }
 
+/// Half a ClientHello, which the server has read, and no more.
+///
+/// # Panics
+/// When the server does not read it.
+#[must_use]
+pub fn hold_silent(port: u16) -> Process {
+    hold("silent", port)
+}
+
 fn hold(mode: &str, port: u16) -> Process {
     let process = Process::spawn(&mut raw(mode, port, 1));
     poll_until(
-        "the server answers the ClientHello",
+        "the server takes the ClientHello",
         PATIENCE,
         || match process.stdout().as_str() {
             "holding\n" => Ok(()),

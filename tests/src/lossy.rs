@@ -40,8 +40,6 @@ pub struct Failed {
     pub lost_data: bool,
     /// Its client never meant to complete it.
     pub unwilling: bool,
-    /// It never received anything, so that nobody knows whose it was.
-    pub nameless: bool,
     /// The packets of its connection.
     pub packets: Vec<Packet>,
 }
@@ -135,8 +133,6 @@ impl Lossy {
             let after = self.agent.metrics();
             let served = self.served();
             let mut wrong = Vec::new();
-            // Of those that never received anything nobody knows whose they were.
-            let mut nameless = causes(&before, &after, "unknown", "server").into_iter();
             for (index, (mode, outcome)) in &clients {
                 let remote = format!("{to}.{index}:{}", self.server.port);
                 let want = u32::from(outcome == "handshake");
@@ -149,21 +145,17 @@ impl Lossy {
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
-                let mut of_server = self::causes(&before, &after, &source, "server");
-                let known = of_server.len();
-                if known < count("failed") {
-                    of_server.extend(nameless.next());
-                }
+                // Those too that never received anything: since 6.3 the kernel tells which socket was asked in vain.
+                let of_server = self::causes(&before, &after, &source, "server");
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));
                 }
                 let unwilling = mode == "leave";
-                let causes = causes.into_iter().map(|cause| ("client", cause, false));
-                let of_server = of_server.into_iter().enumerate();
-                let of_server = of_server.map(|(at, cause)| ("server", cause, at >= known));
-                failed.extend(causes.chain(of_server).map(|(role, cause, nameless)| {
+                let causes = causes.into_iter().map(|cause| ("client", cause));
+                let of_server = of_server.into_iter().map(|cause| ("server", cause));
+                failed.extend(causes.chain(of_server).map(|(role, cause)| {
                     let source = source.clone();
-                    (source, role, cause, unwilling, nameless)
+                    (source, role, cause, unwilling)
                 }));
             }
             if wrong.is_empty() {
@@ -182,7 +174,7 @@ impl Lossy {
         let connections = self.capture.connections();
         failed
             .into_iter()
-            .map(|(source, role, cause, unwilling, nameless)| {
+            .map(|(source, role, cause, unwilling)| {
                 let packets = connections.get(&source).cloned().unwrap_or_default();
                 Failed {
                     role,
@@ -190,7 +182,6 @@ impl Lossy {
                     lost: packets.iter().any(|packet| packet.lost),
                     lost_data: packets.iter().any(|packet| packet.lost && packet.matters()),
                     unwilling,
-                    nameless,
                     packets,
                 }
             })

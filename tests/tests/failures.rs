@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use reprise_tests::certificates::rsa;
-use reprise_tests::client::{SOURCES, hold_open, hold_unread, misbehave};
+use reprise_tests::client::{SOURCES, hold_open, hold_silent, hold_unread, misbehave};
 use reprise_tests::failure::{FAMILY, PEER_FAMILY, one_failure_each};
 use reprise_tests::poll::PATIENCE;
-use reprise_tests::process::Process;
+use reprise_tests::process::{PYTHON, Process};
 use reprise_tests::relay::{Mute, swallow};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
@@ -97,20 +98,45 @@ fn no_shared_cipher() {
     servers_blame("no-shared-cipher", &["alert_sent"], ALL);
 }
 
+/// Half a ClientHello, then silence, until the server has had enough.
 #[test]
-fn a_server_that_loses_patience() {
-    let server = Server::haproxy_with(Sessions::Ids, "  timeout client 1s");
+fn servers_that_lose_patience() {
     let agent = Agent::start(NO_ARGUMENTS);
+    for make in [
+        || Server::haproxy_with(Sessions::Ids, "  timeout client 1s"),
+        || Server::nginx_with(Sessions::Ids, "client_header_timeout 1s;"),
+        || Server::stunnel_with(Sessions::Ids, "TIMEOUTbusy = 1"),
+        || {
+            let python = &mut Command::new(PYTHON);
+            Server::python_with(Sessions::Ids, "127.0.0.1", python, &["--timeout", "1"])
+        },
+    ] {
+        let server = make();
+        agent.wait_libraries(1);
+        println!("{:?}", server.process);
+        let before = agent.metrics();
+        misbehave("silent", server.port, 2);
+        let peers = &SOURCES[..2];
+        one_failure_each(&agent, &server, &before, "server", peers, &["timeout"]);
+    }
+    agent.assert_sound();
+}
+
+/// `s_server` waits for ever: its handshake ends when the silent client does.
+#[test]
+fn a_server_of_endless_patience() {
+    let server = Server::s_server(Sessions::Ids);
+    let agent = Agent::start(NO_ARGUMENTS);
+    agent.wait_libraries(1);
     let before = agent.metrics();
-    misbehave("silent", server.port, 2);
-    one_failure_each(
-        &agent,
-        &server,
-        &before,
-        "server",
-        &SOURCES[..2],
-        &["timeout"],
-    );
+    let client = hold_silent(server.port);
+    let after = agent.metrics();
+    assert_eq!(after.sum(FAMILY, &[]), before.sum(FAMILY, &[]));
+    client.signal(Signal::SIGKILL);
+    let calm = Server::python(Sessions::Ids);
+    let peers = &SOURCES[..1];
+    one_failure_each(&agent, &calm, &before, "server", peers, &["closed"]);
+    agent.assert_sound();
 }
 
 #[test]

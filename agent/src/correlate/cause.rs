@@ -88,10 +88,14 @@ pub(super) fn of(event: &HandshakeEvent, trouble: &Trouble, on_wire: Option<u8>)
     if event.outcome == outcome::PROCESS_ENDED {
         return Cause::Abandoned;
     }
+    // The library read the end of the stream. A reset behind it answers the alert that this side sent to a socket which was no more.
+    if event.reason == REASON_UNEXPECTED_EOF {
+        return Cause::Closed;
+    }
     if trouble.resets_received > 0 {
         return Cause::Reset;
     }
-    if event.reason == REASON_UNEXPECTED_EOF || event.flags & flag::PEER_CLOSED != 0 {
+    if event.flags & flag::PEER_CLOSED != 0 {
         return Cause::Closed;
     }
     let silence_ns = event.header.time_ns.saturating_sub(event.heard_ns);

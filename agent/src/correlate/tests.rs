@@ -167,6 +167,7 @@ fn causes_follow_the_strongest_evidence() {
         fail(&|e| e.outcome = outcome::FREED, &reset_afterwards),
         Cause::Abandoned
     );
+    assert_eq!(fail(&|e| e.reason = 294, &reset), Cause::Closed);
     assert_eq!(fail(&|e| e.reason = 294, &[]), Cause::Closed);
     assert_eq!(fail(&|_| {}, &[]), Cause::Closed);
     assert_eq!(fail(&|e| e.flags = flag::PEER_CLOSED, &[]), Cause::Closed);

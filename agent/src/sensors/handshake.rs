@@ -11,7 +11,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray},
 };
 use reprise_ebpf::{
-    ABSENT, Header,
+    ABSENT, Header, TracepointLayout,
     handshake::{
         ErrorCookie, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, MAX_LIBRARIES, Open,
         OpenKey, SessionAge, SessionFields, SessionId, cookie, family, hook, outcome,
@@ -20,7 +20,7 @@ use reprise_ebpf::{
 use zerocopy::IntoBytes as _;
 
 use super::{
-    SensorError, attach_tracepoint,
+    SensorError, attach_raw, attach_tracepoint,
     events::Events,
     lost,
     means::{Library, Means},
@@ -61,6 +61,26 @@ const RECEIVE: Tracepoint = Tracepoint {
     fields: &["skaddr", "sport", "dport", "saddr_v6", "daddr_v6"],
     vital: true,
 };
+/// 6.3 and later: each receive and send as a call, of which those in vain count too. Without them a handshake that never received
+/// anything has no known peer.
+const CALLS: [(&str, Tracepoint); 2] = [
+    (
+        "hs_recv_call",
+        Tracepoint {
+            event: "sock/sock_recv_length",
+            fields: &["sk", "ret"],
+            vital: false,
+        },
+    ),
+    (
+        "hs_send_call",
+        Tracepoint {
+            event: "sock/sock_send_length",
+            fields: &["sk", "ret"],
+            vital: false,
+        },
+    ),
+];
 const SET_STATE: Tracepoint = Tracepoint {
     event: "sock/inet_sock_set_state",
     fields: &[
@@ -68,19 +88,13 @@ const SET_STATE: Tracepoint = Tracepoint {
     ],
     vital: true,
 };
-/// 6.3 and later. Without it a handshake that never received anything has no known peer.
-const SEND: Tracepoint = Tracepoint {
-    event: "sock/sock_send_length",
-    fields: &["sk"],
-    vital: false,
-};
 const EXEC: Tracepoint = Tracepoint {
     event: "sched/sched_process_exec",
     fields: &["pid"],
     vital: true,
 };
 /// All that this sensor uses.
-pub(super) const TRACEPOINTS: [Tracepoint; 4] = [RECEIVE, SET_STATE, SEND, EXEC];
+pub(super) const TRACEPOINTS: [Tracepoint; 5] = [RECEIVE, SET_STATE, EXEC, CALLS[0].1, CALLS[1].1];
 
 /// Maps of structures, as the bytes that aya can copy without being told more.
 type Bytes<T> = <T as AsArray>::Array;
@@ -126,36 +140,39 @@ pub struct HandshakeSensor {
 
 impl HandshakeSensor {
     pub(super) fn start(means: Means, status: &mut Status) -> Result<Self, SensorError> {
-        let receive = RECEIVE.layout()?;
         let state = SET_STATE.layout()?;
-        let send = SEND.layout();
+        let by_calls = CALLS.iter().all(|(_, call)| call.layout().is_ok());
+        let receive = match by_calls {
+            true => TracepointLayout::EMPTY,
+            false => RECEIVE.layout()?,
+        };
         let exec = EXEC.layout()?;
         let has_cookies = u32::from(means.library != Library::Copies);
         let mut loader = EbpfLoader::new();
         Told::prepare(&mut loader, means);
-        if let Ok(send) = &send {
-            loader.override_global("SEND", send.as_bytes(), true);
-        }
         let mut ebpf = loader
             .override_global("RECEIVE", receive.as_bytes(), true)
             .override_global("SET_STATE", state.as_bytes(), true)
             .override_global("PROCESS_EXEC", exec.as_bytes(), true)
+            .override_global("BY_CALLS", &u32::from(by_calls), true)
             .override_global("HAS_COOKIES", &has_cookies, means.ring)
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
         let probes = Probes::load(OBJECT.fit(means), means, &mut ebpf, &PROBES)?;
         // Before anything is attached: what is sent to a buffer that is not open is lost.
         let events = Events::take(&mut ebpf, "HS_EVENTS", means, BUDGET)?;
-        for (probe, category, name) in [
-            ("hs_state", "sock", "inet_sock_set_state"),
-            ("hs_receive", "tcp", "tcp_rcv_space_adjust"),
-            ("hs_exec", "sched", "sched_process_exec"),
-        ] {
-            attach_tracepoint(&mut ebpf, probe, category, name, status)?;
-        }
-        match send {
-            Ok(_) => attach_tracepoint(&mut ebpf, "hs_send", "sock", "sock_send_length", status)?,
-            Err(_) => status.probe("hs_send", Verdict::Unsupported),
+        attach_tracepoint(&mut ebpf, "hs_state", SET_STATE.event, status)?;
+        attach_tracepoint(&mut ebpf, "hs_exec", EXEC.event, status)?;
+        if by_calls {
+            for (probe, call) in CALLS {
+                attach_raw(&mut ebpf, probe, call.event, status)?;
+            }
+            status.probe("hs_receive", Verdict::NotApplicable);
+        } else {
+            attach_tracepoint(&mut ebpf, "hs_receive", RECEIVE.event, status)?;
+            for (probe, _) in CALLS {
+                status.probe(probe, Verdict::Unsupported);
+            }
         }
         Ok(Self {
             told: Told::listen(&mut ebpf, means)?,

@@ -23,7 +23,7 @@ use std::{fs, io, panic::resume_unwind, path::Path, thread};
 use aya::{
     Ebpf,
     maps::{MapData, MapError, PerCpuArray, perf::PerfBufferError},
-    programs::{Program, ProgramError, TracePoint},
+    programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
@@ -287,23 +287,47 @@ pub fn now_ns() -> u64 {
 fn attach_tracepoint(
     ebpf: &mut Ebpf,
     probe: &'static str,
-    category: &str,
-    name: &str,
+    event: &str,
     status: &mut Status,
 ) -> Result<(), SensorError> {
+    let (category, name) = event.split_once('/').unwrap_or_default();
     let result = program::<&mut TracePoint>(ebpf, probe).and_then(|program| {
         program
             .load()
             .and_then(|()| program.attach(category, name))
             .map_err(|source| refused(probe, source))
     });
-    let verdict = if result.is_ok() {
-        Verdict::Attached
-    } else {
-        Verdict::Broken
+    judged(probe, result.map(drop), status)
+}
+
+/// The same for a program that takes the arguments of the event itself, not its record.
+fn attach_raw(
+    ebpf: &mut Ebpf,
+    probe: &'static str,
+    event: &str,
+    status: &mut Status,
+) -> Result<(), SensorError> {
+    let (_, name) = event.split_once('/').unwrap_or_default();
+    let result = program::<&mut RawTracePoint>(ebpf, probe).and_then(|program| {
+        program
+            .load()
+            .and_then(|()| program.attach(name))
+            .map_err(|source| refused(probe, source))
+    });
+    judged(probe, result.map(drop), status)
+}
+
+fn judged(
+    probe: &'static str,
+    result: Result<(), SensorError>,
+    status: &mut Status,
+) -> Result<(), SensorError> {
+    let verdict = match result {
+        Ok(()) => Verdict::Attached,
+        Err(_) => Verdict::Broken,
     };
     status.probe(probe, verdict);
-    result.map(|_| ())
+    result
 }
 
 fn refused(probe: &'static str, source: ProgramError) -> SensorError {

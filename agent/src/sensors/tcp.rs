@@ -104,8 +104,7 @@ impl TcpSensor {
         let mut first = None;
         let mut attached = 0;
         for (probe, _, event, _) in &usable {
-            let (category, name) = event.split_once('/').unwrap_or_default();
-            match attach_tracepoint(&mut ebpf, probe, category, name, status) {
+            match attach_tracepoint(&mut ebpf, probe, event, status) {
                 Ok(()) => attached += 1,
                 Err(error) => {
                     tracing::warn!(probe, reason = crate::chain(&error), "probe not attached");

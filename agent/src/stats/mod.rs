@@ -25,7 +25,7 @@ pub use self::{
 };
 use crate::{
     correlate::{
-        Cause, Direction, End, Loss, Mechanism, Observation, Offer, Phase, Resumption, Role,
+        Cause, Direction, End, Fate, Loss, Mechanism, Observation, Offer, Phase, Resumption, Role,
         Version,
     },
     diagnose::Reason,
@@ -134,7 +134,7 @@ impl Stats {
                 let sums = self.peers.completed(peer.clone(), resumption, seen.time_ns);
                 sums.offers.add(seen, self.window_ns);
                 sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
-                self.offer(seen, resumption);
+                self.offer(seen);
                 let port = seen.connection.map_or(0, |connection| match seen.role {
                     Role::Server => connection.local.port(),
                     Role::Client => connection.remote.port(),
@@ -194,18 +194,15 @@ impl Stats {
         self.peers.forgot(PeerKey { role, peer });
     }
 
-    fn offer(&mut self, seen: &Observation, resumption: Resumption) {
+    fn offer(&mut self, seen: &Observation) {
         let role = seen.role as usize;
-        match (seen.offer, resumption) {
-            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => {}
-            (Offer::Nothing, _) => self.not_offered[role] += 1,
-            (Offer::Session(mechanism), _) => {
-                let missed = resumption == Resumption::Full;
-                self.offers[role][mechanism as usize][usize::from(missed)] += 1;
-                if missed {
-                    let reason = seen.miss.map_or(Reason::Unknown, |miss| miss.reason);
-                    self.misses[role][mechanism as usize][reason as usize] += 1;
-                }
+        match seen.fate() {
+            None => {}
+            Some(Fate::NotOffered) => self.not_offered[role] += 1,
+            Some(Fate::Accepted(mechanism)) => self.offers[role][mechanism as usize][0] += 1,
+            Some(Fate::Missed(mechanism, reason)) => {
+                self.offers[role][mechanism as usize][1] += 1;
+                self.misses[role][mechanism as usize][reason as usize] += 1;
             }
         }
         if seen.role == Role::Server

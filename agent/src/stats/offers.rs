@@ -2,7 +2,7 @@
 
 use super::Window;
 use crate::{
-    correlate::{End, Mechanism, Observation, Offer, Resumption},
+    correlate::{Fate, Mechanism, Observation},
     diagnose::{Miss, Reason},
 };
 
@@ -42,22 +42,20 @@ pub struct Recent {
 impl Offers {
     /// Adds a completed handshake.
     pub(super) fn add(&mut self, seen: &Observation, window_ns: u64) {
-        let End::Completed(resumption) = seen.end else {
+        let Some(fate) = seen.fate() else {
             return;
         };
-        let which = match (seen.offer, resumption) {
-            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => return,
-            (Offer::Nothing, _) => {
+        let which = match fate {
+            Fate::NotOffered => {
                 self.not_offered += 1;
                 NOT_OFFERED
             }
-            (Offer::Session(mechanism), Resumption::Resumed) => {
+            Fate::Accepted(mechanism) => {
                 self.offered[mechanism as usize][0] += 1;
                 ACCEPTED
             }
-            (Offer::Session(mechanism), Resumption::Full) => {
+            Fate::Missed(mechanism, reason) => {
                 self.offered[mechanism as usize][1] += 1;
-                let reason = seen.miss.map_or(Reason::Unknown, |miss| miss.reason);
                 self.misses[reason as usize] += 1;
                 let key = seen.ticket_key().map(|(key, _)| key);
                 self.last_miss = seen.miss.map(|miss| (miss, key)).or(self.last_miss);

@@ -8,6 +8,7 @@
     reason = "aya's program macros want public functions and emit undocumented ones"
 )]
 
+mod data;
 mod drive;
 #[path = "../../kernel/mod.rs"]
 mod kernel;
@@ -19,8 +20,8 @@ mod user;
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{tracepoint, uprobe},
-    programs::{ProbeContext, TracePointContext},
+    macros::{raw_tracepoint, tracepoint, uprobe},
+    programs::{ProbeContext, RawTracePointContext, TracePointContext},
 };
 use kernel::Fault;
 
@@ -64,16 +65,24 @@ pub fn hs_forget(ctx: ProbeContext) -> u32 {
     finish(&ctx, session::try_forget(&ctx))
 }
 
-/// `tcp:tcp_rcv_space_adjust(struct sock *sk)`: data was just copied to the current thread.
+/// `tcp:tcp_rcv_space_adjust(struct sock *sk)`: data was just copied to the current thread. Before 6.3.
 #[tracepoint]
 pub fn hs_receive(ctx: TracePointContext) -> u32 {
-    finish(&ctx, socket::try_receive(&ctx))
+    finish(&ctx, data::try_receive(&ctx))
 }
 
-/// `sock:sock_send_length(struct sock *sk, int ret, int flags)` (6.3 and later): data was just sent by the current thread.
-#[tracepoint]
-pub fn hs_send(ctx: TracePointContext) -> u32 {
-    finish(&ctx, socket::try_send(&ctx))
+/// `sock_recv_length(struct sock *sk, int ret, int flags)` (include/trace/events/sock.h, 6.3 and later): the current thread asked
+/// a socket for data. Raw, as the next: without the record that would be written for each receive on the host. The socket's address
+/// is a key and never followed.
+#[raw_tracepoint]
+pub fn hs_recv_call(ctx: RawTracePointContext) -> u32 {
+    finish(&ctx, data::try_receive_call(&ctx))
+}
+
+/// `sock_send_length(struct sock *sk, int ret, int flags)`: it sent some.
+#[raw_tracepoint]
+pub fn hs_send_call(ctx: RawTracePointContext) -> u32 {
+    finish(&ctx, data::try_send_call(&ctx))
 }
 
 /// `sock:inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.

@@ -82,7 +82,6 @@ pub(crate) static HS_TASKS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(
 /// Last receive per thread of the processes that are 0 in [`HS_TASKS`].
 #[map]
 pub(crate) static HS_RECEIVED: LruHashMap<u64, Received> = LruHashMap::with_max_entries(16_384, 0);
-/// Addresses of established connections by kernel socket, for sends, whose tracepoint names the socket alone. Unused where the
-/// kernel has no such tracepoint.
+/// Addresses of established connections by kernel socket, for receives and sends that are seen as calls. Unused where they are not.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);

@@ -1,102 +1,24 @@
 //! Which socket a handshake runs on, and whether the peer left while it was open.
 
 use crate::{
-    kernel::{Fault, now, record},
-    maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_TUPLES, Received},
-    user,
+    kernel::{Fault, record},
+    maps::{HS_OPEN, HS_SOCKETS, HS_TUPLES},
 };
 use aya_ebpf::programs::TracePointContext;
 use reprise_ebpf::{
-    ABSENT, Socket, TracepointLayout,
+    Socket, TracepointLayout,
     handshake::{OpenKey, flag, socket_source},
     tcp::{STATE_CLOSE, STATE_CLOSE_WAIT, STATE_ESTABLISHED},
 };
 
+/// 1 where receives and sends are seen as calls, which name the socket alone.
 #[unsafe(no_mangle)]
-static RECEIVE: TracepointLayout = TracepointLayout::EMPTY;
-#[unsafe(no_mangle)]
-static SEND: TracepointLayout = TracepointLayout::EMPTY;
+static BY_CALLS: u32 = 0;
 #[unsafe(no_mangle)]
 static SET_STATE: TracepointLayout = TracepointLayout::EMPTY;
 
-/// Fires for every receive on the host: most leave after two look-ups.
-pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
-    let pid_tgid = user::pid_tgid();
-    let tgid = (pid_tgid >> 32) as u32;
-    // SAFETY: a map value copied at once.
-    let Some(in_call) = unsafe { HS_TASKS.get(tgid) }.copied() else {
-        return Ok(());
-    };
-    // SAFETY: a map value copied at once.
-    let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
-        if in_call == 0 {
-            let layout = record::layout(&RECEIVE);
-            let received = Received {
-                socket: record::socket(ctx, &layout)?,
-                skaddr: record::word(ctx, layout.skaddr)?,
-                ssl: 0,
-            };
-            HS_RECEIVED
-                .insert(pid_tgid, received, 0)
-                .map_err(|_| Fault::MapFull)?;
-        }
-        return Ok(());
-    };
-    if in_call == 0 {
-        HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
-    }
-    let layout = record::layout(&RECEIVE);
-    let skaddr = record::word(ctx, layout.skaddr)?;
-    if let Some(open) = HS_OPEN.get_ptr_mut(open_key(tgid, ssl)) {
-        // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
-        unsafe { (*open).heard_ns = now() };
-    }
-    // Surer than anything else: it takes the place of a receive before the drive.
-    found(tgid, ssl, skaddr, socket_source::BEFORE, || {
-        record::socket(ctx, &layout)
-    })
-}
-
-/// Fires for every send on the host: all but the first of a handshake leave after one or two look-ups.
-pub(crate) fn try_send(ctx: &TracePointContext) -> Result<(), Fault> {
-    let pid_tgid = user::pid_tgid();
-    // SAFETY: a map value copied at once.
-    let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
-        return Ok(());
-    };
-    let tgid = (pid_tgid >> 32) as u32;
-    if let Some(open) = HS_OPEN.get_ptr_mut(open_key(tgid, ssl)) {
-        // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may set another bit at the same
-        // time on another CPU, of which one can be lost: then the cause of a failed handshake is a less exact one.
-        let open = unsafe { &mut *open };
-        if open.reason != 0 {
-            // Behind an error nothing is sent but the alert that tells it.
-            open.flags |= flag::ALERTED;
-        }
-    }
-    let skaddr: u64 = record::word(ctx, record::layout(&SEND).skaddr)?;
-    let Some(tuple) = HS_TUPLES.get_ptr(skaddr) else {
-        // No TCP socket, or one that was established before the probes were attached.
-        return Ok(());
-    };
-    // Only where nothing is known: a callback inside the drive of a memory-BIO program may send on any socket.
-    found(tgid, ssl, skaddr, socket_source::NONE, || {
-        // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
-        let tuple = unsafe { &*tuple };
-        // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
-        Ok(Socket {
-            local: [tuple.local[0], tuple.local[1]],
-            remote: [tuple.remote[0], tuple.remote[1]],
-            local_port: tuple.local_port,
-            remote_port: tuple.remote_port,
-            reserved: 0,
-            cookie: tuple.cookie,
-        })
-    })
-}
-
 #[inline(always)]
-const fn open_key(tgid: u32, ssl: u64) -> OpenKey {
+pub(crate) const fn open_key(tgid: u32, ssl: u64) -> OpenKey {
     OpenKey {
         tgid,
         reserved: 0,
@@ -107,12 +29,12 @@ const fn open_key(tgid: u32, ssl: u64) -> OpenKey {
 /// The current thread moved data on a socket inside a drive of `ssl`: this is the handshake's socket, unless one from a source
 /// beyond `weaker` is known.
 #[inline(always)]
-fn found(
+pub(crate) fn found(
     tgid: u32,
     ssl: u64,
     skaddr: u64,
     weaker: u8,
-    socket: impl FnOnce() -> Result<Socket, Fault>,
+    socket: impl FnOnce() -> Result<Option<Socket>, Fault>,
 ) -> Result<(), Fault> {
     let key = open_key(tgid, ssl);
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
@@ -124,12 +46,32 @@ fn found(
     if known != u32::from(socket_source::NONE) && known != u32::from(weaker) {
         return Ok(());
     }
-    open.socket = socket()?;
+    let Some(socket) = socket()? else {
+        return Ok(());
+    };
+    open.socket = socket;
     open.skaddr = skaddr;
     open.socket_source = u32::from(socket_source::IN_CALL);
     HS_SOCKETS
         .insert(skaddr, key, 0)
         .map_err(|_| Fault::MapFull)
+}
+
+/// The connection of a kernel socket; `None` where it is not TCP's, or was established before the probes were attached.
+#[inline(always)]
+pub(crate) fn established(skaddr: u64) -> Option<Socket> {
+    let tuple = HS_TUPLES.get_ptr(skaddr)?;
+    // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
+    let tuple = unsafe { &*tuple };
+    // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
+    Some(Socket {
+        local: [tuple.local[0], tuple.local[1]],
+        remote: [tuple.remote[0], tuple.remote[1]],
+        local_port: tuple.local_port,
+        remote_port: tuple.remote_port,
+        reserved: 0,
+        cookie: tuple.cookie,
+    })
 }
 
 pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
@@ -139,16 +81,17 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
         return Ok(());
     }
     let skaddr: u64 = record::word(ctx, layout.skaddr)?;
-    let sends = record::layout(&SEND).skaddr != ABSENT;
+    // SAFETY: reads a live static; volatile because the loader changes it behind the compiler's back.
+    let by_calls = unsafe { core::ptr::read_volatile(&raw const BY_CALLS) } != 0;
     if state == STATE_ESTABLISHED {
-        if sends {
+        if by_calls {
             HS_TUPLES
                 .insert(skaddr, record::socket(ctx, &layout)?, 0)
                 .map_err(|_| Fault::MapFull)?;
         }
         return Ok(());
     }
-    if state == STATE_CLOSE && sends {
+    if state == STATE_CLOSE && by_calls {
         let _ = HS_TUPLES.remove(skaddr);
     }
     // SAFETY: a map value copied at once.
@@ -164,7 +107,7 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
         } else {
             flag::SOCKET_CLOSED
         };
-        // SAFETY: a live LRU entry; a drive may set another bit at the same time, see `try_send`.
+        // SAFETY: a live LRU entry; a drive may set another bit at the same time, see `try_send_call`.
         unsafe { (*open).flags |= bit };
     }
     Ok(())

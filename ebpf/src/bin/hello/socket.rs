@@ -28,24 +28,38 @@ const STEPS_EARLY: u32 = 8;
 /// `AF_INET` (include/linux/socket.h).
 const AF_INET: u32 = 2;
 
-pub(crate) fn try_packet(ctx: &SkBuffContext, way: u8) -> Result<(), Fault> {
+/// A socket that may still have something to tell, and what is kept of it, if anything.
+pub(crate) struct Seen {
+    sk: *mut bpf_sock,
+    state: *mut State,
+}
+
+/// The packet's socket; `None` where it has none of its own, or there is nothing more to see of it.
+#[inline(always)]
+pub(crate) fn open(ctx: &SkBuffContext) -> Option<Seen> {
     // SAFETY: the context is live during the run; the verifier checks the null test before any use.
     let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
     if sk.is_null() {
-        return Ok(());
+        return None;
     }
     // Before 5.11 `bpf_sk_storage_get` takes nothing else (`ARG_PTR_TO_SOCKET`, net/core/bpf_sk_storage.c).
     // SAFETY: a socket of this packet; requests and time-wait sockets give null.
     let sk = unsafe { bpf_sk_fullsock(sk) };
     if sk.is_null() {
-        return Ok(());
+        return None;
     }
-    // Every packet of every connection that is over comes as far as here.
     let state = kept(sk);
     // SAFETY: a live value; written below by runs of the same connection only.
-    if !state.is_null() && unsafe { (*state).done } != 0 {
-        return Ok(());
-    }
+    let over = !state.is_null() && unsafe { (*state).done } != 0;
+    (!over).then_some(Seen { sk, state })
+}
+
+#[inline(never)]
+pub(crate) fn try_packet(
+    ctx: &SkBuffContext,
+    way: u8,
+    Seen { sk, state }: Seen,
+) -> Result<(), Fault> {
     // SAFETY: a full socket, checked above.
     if unsafe { (*sk).protocol } != TCP {
         return Ok(());
