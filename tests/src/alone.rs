@@ -11,17 +11,28 @@ use std::sync::OnceLock;
 /// # Panics
 /// When the lock file cannot be used.
 pub fn on_this_host() {
-    static HELD: OnceLock<File> = OnceLock::new();
     HELD.get_or_init(|| {
-        let path = std::env::temp_dir().join("reprise-tests.lock");
-        let file = File::options().create(true).append(true).open(&path);
-        let file =
-            file.unwrap_or_else(|error| panic!("failed to open {}: {error}", path.display()));
-        file.lock()
-            .unwrap_or_else(|error| panic!("failed to lock {}: {error}", path.display()));
+        let file = locked();
         let _ = cgroup();
         file
     });
+}
+
+/// Runs `body`, which makes handshakes that are no test's (a download), while no test process holds the host.
+pub fn for_a_moment<T>(body: impl FnOnce() -> T) -> T {
+    let _held = HELD.get().is_none().then(locked);
+    body()
+}
+
+static HELD: OnceLock<File> = OnceLock::new();
+
+fn locked() -> File {
+    let path = std::env::temp_dir().join("reprise-tests.lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.unwrap_or_else(|error| panic!("failed to open {}: {error}", path.display()));
+    file.lock()
+        .unwrap_or_else(|error| panic!("failed to lock {}: {error}", path.display()));
+    file
 }
 
 /// Where the cgroup v2 hierarchy is mounted, if it is.

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::run;
+use crate::certificates;
 
 /// The node whose pods are served.
 pub const NODE: &str = "node-a";
@@ -239,21 +238,8 @@ fn watch(stream: &mut impl std::io::Write, state: &Mutex<State>) -> std::io::Res
 
 /// What a service account is given, and the server's own certificate and key.
 fn authority() -> TempDir {
-    let directory = TempDir::new().expect("failed to create a directory");
-    let openssl = |words: &str| {
-        let mut openssl = Command::new("openssl");
-        run(openssl.args(words.split(' ')).current_dir(directory.path()));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!(
-        "req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=cluster"
-    ));
-    openssl(&format!(
-        "req {key} -keyout server.key -out server.csr -subj /CN=kubernetes -addext subjectAltName=IP:127.0.0.1"
-    ));
-    openssl(
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out server.crt",
-    );
+    let server = ("server", "kubernetes", "IP:127.0.0.1");
+    let directory = certificates::authority("cluster", &[server]);
     let write = |name: &str, text: &str| {
         fs::write(Path::new(directory.path()).join(name), text).expect("failed to write");
     };

@@ -1,4 +1,4 @@
-//! One self-signed certificate per kind and test process, made by the machine's own `openssl`.
+//! Certificates, made by the machine's own `openssl`: a self-signed one per kind and test process, and authorities.
 
 use std::fs;
 use std::path::PathBuf;
@@ -58,4 +58,28 @@ fn make(kind: &[&str]) -> Certificate {
         both,
         _directory: directory,
     }
+}
+
+/// A directory with an authority (`ca.crt`) called `name`, and by it a certificate and key of each of these, `NAME.crt` and `NAME.key`,
+/// with the subject and the alternative name that are given.
+#[must_use]
+pub fn authority(name: &str, certificates: &[(&str, &str, &str)]) -> TempDir {
+    let directory = TempDir::new().expect("failed to create a directory for certificates");
+    let openssl = |words: &str| {
+        let mut openssl = Command::new("openssl");
+        run(openssl.args(words.split(' ')).current_dir(directory.path()));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN={name}"
+    ));
+    for (file, subject, alternative) in certificates {
+        openssl(&format!(
+            "req {key} -keyout {file}.key -out {file}.csr -subj /CN={subject} -addext subjectAltName={alternative}"
+        ));
+        openssl(&format!(
+            "x509 -req -in {file}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out {file}.crt"
+        ));
+    }
+    directory
 }

@@ -16,6 +16,9 @@ use nix::unistd::Pid;
 use crate::alone;
 use crate::poll::{PATIENCE, poll_until};
 
+/// How the first colours of a terminal are drawn: black, red, green, yellow, blue.
+const COLOURS: [&str; 5] = ["#000000", "#ff6b68", "#5fd38d", "#e6b84c", "#7aa8ff"];
+
 /// A program in a terminal of its own; killed when dropped.
 pub struct Terminal {
     child: Child,
@@ -95,6 +98,43 @@ impl Terminal {
             .unwrap_or_else(PoisonError::into_inner)
             .screen()
             .contents()
+    }
+
+    /// The same as a page that a browser draws, colours and all.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        let screen = screen.screen();
+        let (rows, columns) = screen.size();
+        let mut text = String::new();
+        for row in 0..rows.get() {
+            for cell in (0..columns.get()).filter_map(|column| screen.cell(row, column)) {
+                let colour = match cell.fgcolor() {
+                    vt100::Color::Idx(number) => COLOURS.get(usize::from(number)),
+                    _ => None,
+                };
+                let style = [
+                    (cell.inverse(), "color:#1b1f2a;background:#d7dbe6;"),
+                    (cell.bold(), "font-weight:bold;"),
+                    (cell.dim(), "opacity:.6;"),
+                    (cell.underline(), "text-decoration:underline;"),
+                ];
+                let style: String = style.iter().filter(|one| one.0).map(|one| one.1).collect();
+                let colour = colour.map_or(String::new(), |colour| format!("color:{colour};"));
+                let contents = match cell.contents() {
+                    "" => " ",
+                    "<" => "&lt;",
+                    "&" => "&amp;",
+                    other => other,
+                };
+                text.push_str(&format!("<span style='{colour}{style}'>{contents}</span>"));
+            }
+            text.push('\n');
+        }
+        format!(
+            "<!doctype html><meta charset=utf-8><body style='margin:0;background:#1b1f2a;color:#d7dbe6'>\
+             <pre style='margin:16px;font:14px/18px DejaVu Sans Mono,monospace'>{text}</pre>"
+        )
     }
 
     /// Whether the program draws on the alternate screen.

@@ -115,6 +115,43 @@ fn panels_have_units_thresholds_and_their_own_place() {
     }
 }
 
+/// Whoever looks can choose: every query is of the chosen source, and each variable that is offered decides something.
+#[test]
+fn every_variable_chooses() {
+    let (mut offered, node) = (BTreeSet::new(), "instance=~\"$node\"");
+    for path in files() {
+        let dashboard = json(&path);
+        let variables: Vec<_> = dashboard["templating"]["list"]
+            .as_array()
+            .expect("no variables")
+            .iter()
+            .map(|variable| variable["name"].as_str().expect("no name"))
+            .collect();
+        assert_eq!(
+            variables[..3],
+            ["datasource", "cluster", "node"],
+            "{path:?}"
+        );
+        let mut queries = String::new();
+        for panel in dashboard["panels"].as_array().expect("no panels") {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let query = target["expr"].as_str().expect("no query");
+                assert_eq!(panel["datasource"]["uid"], "${datasource}", "{query}");
+                let chosen = query.contains("cluster=~\"$cluster\"") && query.contains(node);
+                assert!(chosen, "{}: {query}", panel["title"]);
+                queries.push_str(query);
+            }
+        }
+        for name in &variables[1..] {
+            assert!(queries.contains(&format!("${name}\"")), "{path:?}: ${name}");
+        }
+        offered.extend(variables.into_iter().map(str::to_owned));
+    }
+    for wanted in ["role", "workload"] {
+        assert!(offered.contains(wanted), "{offered:?}");
+    }
+}
+
 /// Every query of every panel and variable, as Grafana would send it.
 fn queries() -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -171,6 +208,25 @@ fn recorded() -> Vec<(String, String)> {
             ("recording.yaml".to_owned(), name)
         })
         .collect()
+}
+
+/// Series of one node that the rules record, beside those that come per ticket key: docs/fleet.md reckons with them.
+const KEPT: f64 = 90.0;
+
+/// That the rules record no more than the fleet's reckoning says, and nothing per peer but the worst.
+fn what_a_fleet_keeps(prometheus: &Prometheus) {
+    let count = |selector: &str| {
+        let found = prometheus.query(&format!("count({selector})"));
+        let found = found.expect("an answer");
+        let number = found.first().and_then(|one| one["value"][1].as_str());
+        number.map_or(0.0, |number| number.parse().expect("a number"))
+    };
+    let kept = count(r#"{__name__=~"instance:.+",key=""}"#);
+    println!("{kept} series recorded of one node");
+    assert!((10.0..=KEPT).contains(&kept), "{kept}");
+    let named = count(r#"{__name__=~"(instance|cluster):.+",peer!=""}"#);
+    let topk = count(r#"{__name__=~"cluster:.+_peer_.+:topk.+",peer!=""}"#);
+    assert_eq!(named, topk);
 }
 
 /// The kernel's accounting of BPF programs, switched on while this lives.
@@ -250,6 +306,7 @@ fn every_query_returns_data() {
             Err(format!("{pending:#?}"))
         }
     });
+    what_a_fleet_keeps(&prometheus);
     drop(accounting);
     stage.agent.assert_sound();
 }

@@ -104,16 +104,19 @@ fn a_lifetime_shorter_than_the_clients_interval() {
         lifetime: 2,
         ..Tuning::default()
     };
-    for (sessions, stateful) in ALL {
-        let server = node(sessions, stateful, &tuning);
-        let agent = Agent::start(NO_ARGUMENTS);
+    let nodes = ALL.map(|(sessions, stateful)| node(sessions, stateful, &tuning));
+    let agent = Agent::start(NO_ARGUMENTS);
+    let fleets = nodes.each_ref().map(|server| {
         let mut fleet = Fleet::of(CLIENTS);
         fleet.connect(server.port, "");
-        // What is waited for is time itself.
-        sleep(Duration::from_secs(4));
+        fleet
+    });
+    // What is waited for is time itself.
+    sleep(Duration::from_secs(4));
+    for (server, mut fleet) in nodes.iter().zip(fleets) {
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        if sessions.version() == "1.2" {
+        if server.sessions.version() == "1.2" {
             hold(&agent, &before, missed, "expired");
         } else {
             // The ticket says when it ends, and OpenSSL's clients keep to that.
@@ -215,9 +218,9 @@ fn a_key_that_was_rotated_away() {
 
 #[test]
 fn clients_that_hang_up_by_reset() {
+    let agent = Agent::start(NO_ARGUMENTS);
     for (sessions, stateful) in CACHED {
         let server = node(sessions, stateful, &Tuning::default());
-        let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::of(CLIENTS);
         // The first round shows that the server's tickets are but names of its cache entries.
         fleet.connect(server.port, "");
@@ -238,6 +241,7 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
     let keys = directory.path().join("keys");
     fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
     let bind = format!("tls-ticket-keys {}", keys.display());
+    let agent = Agent::start(NO_ARGUMENTS);
     for (before, after) in [
         ("ssl-max-ver TLSv1.2", "ssl-min-ver TLSv1.3"),
         (
@@ -252,7 +256,6 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
         };
         let server = Server::haproxy_tuned(Sessions::Tickets, &tuning);
         let port = server.port;
-        let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::of(CLIENTS);
         fleet.connect(port, "");
         fleet.resume(port, "");
@@ -272,10 +275,10 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
 /// Apache binds each session to its virtual host; OpenSSL finds it, and turns it down for its context.
 #[test]
 fn sessions_of_another_name() {
+    let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
         let names = ["localhost", "elsewhere.example"];
         let server = Server::apache_hosting(sessions, &names);
-        let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::of(CLIENTS);
         let [one, other] = names.map(|name| format!("sni={name}"));
         fleet.connect(server.port, &one);

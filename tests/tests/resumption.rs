@@ -11,25 +11,17 @@ use reprise_tests::{Agent, Client, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-type Make = fn(Sessions) -> Server;
-
-/// A server that ran, and was used, before the agent came.
-fn attached_to_a_running_server(make: Make, sessions: Sessions) {
-    let server = make(sessions);
+/// A server that ran, and was used, before the agent came; then one that starts under the eyes of the agent.
+fn running_then_new(make: fn(Sessions) -> Server, running: Sessions, new: Sessions) {
+    let server = make(running);
     Client::new(server.port)
         .connections(30)
         .run()
         .assert_mixed(30);
     let agent = Agent::start(NO_ARGUMENTS);
     hold_to_the_truth(&agent, &server);
-}
-
-/// A server that starts under the eyes of the agent.
-fn attached_to_a_new_server(make: Make, sessions: Sessions) {
-    let agent = Agent::start(NO_ARGUMENTS);
-    let server = make(sessions);
-    agent.wait_libraries(1);
-    hold_to_the_truth(&agent, &server);
+    drop(server);
+    hold_to_the_truth(&agent, &make(new));
 }
 
 fn hold_to_the_truth(agent: &Agent, server: &Server) {
@@ -52,44 +44,37 @@ fn hold_to_the_truth(agent: &Agent, server: &Server) {
 
 #[test]
 fn haproxy_session_ids() {
-    attached_to_a_running_server(Server::haproxy, Sessions::Ids);
-    attached_to_a_new_server(Server::haproxy, Sessions::Ids);
+    running_then_new(Server::haproxy, Sessions::Ids, Sessions::Ids);
 }
 
 #[test]
 fn haproxy_tickets() {
-    attached_to_a_running_server(Server::haproxy, Sessions::Tickets);
-    attached_to_a_new_server(Server::haproxy, Sessions::Tickets);
+    running_then_new(Server::haproxy, Sessions::Tickets, Sessions::Tickets);
 }
 
 #[test]
 fn nginx_session_ids() {
-    attached_to_a_running_server(Server::nginx, Sessions::Ids);
-    attached_to_a_new_server(Server::nginx, Sessions::Ids);
+    running_then_new(Server::nginx, Sessions::Ids, Sessions::Ids);
 }
 
 #[test]
 fn nginx_tickets() {
-    attached_to_a_running_server(Server::nginx, Sessions::Tickets);
-    attached_to_a_new_server(Server::nginx, Sessions::Tickets);
+    running_then_new(Server::nginx, Sessions::Tickets, Sessions::Tickets);
 }
 
 #[test]
 fn stunnel() {
-    attached_to_a_new_server(Server::stunnel, Sessions::Ids);
-    attached_to_a_running_server(Server::stunnel, Sessions::Tickets);
+    running_then_new(Server::stunnel, Sessions::Tickets, Sessions::Ids);
 }
 
 #[test]
 fn apache() {
-    attached_to_a_running_server(Server::apache, Sessions::Ids);
-    attached_to_a_new_server(Server::apache, Sessions::Tickets);
+    running_then_new(Server::apache, Sessions::Ids, Sessions::Tickets);
 }
 
 #[test]
 fn python_server() {
-    attached_to_a_running_server(Server::python, Sessions::Ids);
-    attached_to_a_new_server(Server::python, Sessions::Tickets);
+    running_then_new(Server::python, Sessions::Ids, Sessions::Tickets);
 }
 
 #[test]
@@ -130,10 +115,11 @@ fn two_servers_at_once_are_told_apart() {
 
 #[test]
 fn want_read_is_no_failure() {
+    let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         for make in [Server::haproxy, Server::nginx] {
             let server = make(sessions);
-            let agent = Agent::start(NO_ARGUMENTS);
+            agent.wait_libraries(1);
             let before = agent.metrics();
             let relay = trickle(server.port);
             let report = Client::new(relay).with("--connections", "25").run();
@@ -168,9 +154,10 @@ fn want_read_is_no_failure() {
 
 #[test]
 fn curl() {
+    let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::nginx(sessions);
-        let agent = Agent::start(NO_ARGUMENTS);
+        agent.wait_libraries(1);
         let before = agent.metrics();
         let url = format!("https://localhost:{}/", server.port);
         let resolve = format!("localhost:{}:127.0.0.1", server.port);

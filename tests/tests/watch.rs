@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use reprise_tests::agent::toolchain;
+use reprise_tests::browser::{Browser, keep};
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::Process;
@@ -48,6 +49,24 @@ fn clients(screen: &str) -> Vec<&str> {
     screen.lines().filter(|line| first(line)).collect()
 }
 
+/// The screen, drawn where the environment asks for it: that is how the README gets its picture.
+fn picture(watch: &Terminal) {
+    const WANTED: &str = "REPRISE_TERMINAL_PICTURE";
+    if std::env::var_os(WANTED).is_none() {
+        return;
+    }
+    let file = tempfile::NamedTempFile::with_suffix(".html").expect("failed to create a file");
+    std::fs::write(file.path(), watch.page()).expect("failed to write a page");
+    let browser = Browser::start();
+    browser.size(706, 464, false);
+    browser.open(&format!("file://{}", file.path().display()));
+    browser.wait(
+        "document.querySelector('pre') !== null",
+        "document.body.innerText",
+    );
+    keep(&browser, WANTED);
+}
+
 #[test]
 fn keys_in_a_real_terminal() {
     let server = Server::haproxy(Sessions::Ids);
@@ -67,6 +86,7 @@ fn keys_in_a_real_terminal() {
     watch.wait("a failure with its cause", |screen| {
         screen.contains(" 1 reset")
     });
+    picture(&watch);
     // 80 columns hold a whole line, and every column has its head over it.
     let screen = watch.shows();
     let head = screen

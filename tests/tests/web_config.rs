@@ -6,36 +6,21 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use reprise_tests::agent::command;
+use reprise_tests::certificates;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::{Process, run};
 use reprise_tests::servers::free_port;
 use reprise_tests::{Agent, user};
 use tempfile::TempDir;
 
-/// A directory with an authority, a server's certificate by it for 127.0.0.1, and a client's for `scraper`.
+/// A directory with an authority, a server's certificate by it for 127.0.0.1, and two clients'.
 fn authority() -> TempDir {
-    let directory = TempDir::new().expect("failed to create a directory");
-    let openssl = |words: &str| {
-        let mut openssl = Command::new("openssl");
-        run(openssl.args(words.split(' ')).current_dir(directory.path()));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!(
-        "req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=ca"
-    ));
-    for (name, san) in [
-        ("server", "IP:127.0.0.1"),
-        ("client", "DNS:scraper"),
-        ("other", "DNS:stranger"),
-    ] {
-        openssl(&format!(
-            "req {key} -keyout {name}.key -out {name}.csr -subj /CN={name} -addext subjectAltName={san}"
-        ));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out {name}.crt"
-        ));
-    }
-    directory
+    let certificates = [
+        ("server", "server", "IP:127.0.0.1"),
+        ("client", "client", "DNS:scraper"),
+        ("other", "other", "DNS:stranger"),
+    ];
+    certificates::authority("ca", &certificates)
 }
 
 fn write(directory: &TempDir, text: &str) -> String {

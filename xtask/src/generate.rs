@@ -23,8 +23,8 @@ use crate::paths;
 /// Flags of `cargo xtask generate`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where docs/runbooks is published, up to the slash before `docs`: alerts link there
-    #[arg(long, value_name = "URL", default_value = rules::RUNBOOK_BASE)]
+    /// Where docs/runbooks is published, up to the slash before `docs`: alerts link there. Without it they name the path
+    #[arg(long, value_name = "URL", default_value = rules::RUNBOOK_BASE, hide_default_value = true)]
     runbook_base: String,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let base = &args.runbook_base;
     ensure!(
-        base.contains("://") && base.ends_with('/'),
+        base.is_empty() || (base.contains("://") && base.ends_with('/')),
         "--runbook-base {base}: a URL that ends in a slash is wanted"
     );
     for (path, text) in files(&paths::workspace(), base)? {

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -38,8 +39,15 @@ pub(crate) fn tools() -> Result<PathBuf> {
 
 /// A cargo command in the workspace, without what an outer `cargo run` left in the environment.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace());
+    cargo_under(&[])
+}
+
+/// The same, started by the command `prefix`.
+pub(crate) fn cargo_under(prefix: &[&str]) -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut words = prefix.iter().map(OsString::from).chain([cargo]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).current_dir(workspace());
     for (key, _) in env::vars_os() {
         let name = key.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {

@@ -1,14 +1,17 @@
 //! `cargo xtask test`: sets up, lints, builds, runs every test, and prints the totals.
 //!
 //! Every part runs even when an earlier one failed, so that one run tells all. A lint that fails
-//! counts as one failed test, one that cannot run as one skipped.
+//! counts as one failed test, one that cannot run as one skipped. What waits for the network, or only compiles, runs beside others
+//! that leave it room (`beside`).
 
+mod beside;
 mod parts;
 mod totals;
 
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
+use beside::Beside;
 pub(crate) use parts::AGENT_ENV;
 use totals::Totals;
 
@@ -32,8 +35,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let began = Instant::now();
     let mut totals = Totals::default();
-    if args.fast || part("setup", &mut totals, |_| setup::run(Purpose::Test)) {
-        run_parts(args, &mut totals);
+    if args.fast {
+        lint(&mut totals);
+        part("dependencies", &mut totals, parts::deny);
+    } else if part("setup", &mut totals, |_| setup::run(Purpose::Lint)) {
+        whole(args, &mut totals);
     }
     println!("\nall took {:.0} s", began.elapsed().as_secs_f64());
     println!("{totals}");
@@ -43,26 +49,32 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run_parts(args: &Args, totals: &mut Totals) {
+/// What the tests take waits for the network most of the time: it is fetched while lints and builds use the processors.
+fn whole(args: &Args, totals: &mut Totals) {
+    let rest = Purpose::tests().and_then(|mut setup| Beside::start("setup-tests.out", &mut setup));
+    lint(totals);
+    let built = part("build", totals, parts::build);
+    let ready = part("setup of the tests", totals, |_| rest?.finish(|_| {}));
+    part("dependencies", totals, parts::deny);
+    if !built || !ready {
+        println!("behaviour tests need the agent and what was to be set up");
+        return;
+    }
+    part("behaviour tests", totals, |totals| {
+        parts::behaviour(totals, args.as_root)
+    });
+    part("other kernels", totals, parts::other_kernels);
+    if args.matrix {
+        part("carrier matrix", totals, parts::matrix);
+    }
+}
+
+/// What needs neither root nor servers.
+fn lint(totals: &mut Totals) {
     part("format", totals, parts::format);
     part("clippy (host)", totals, parts::clippy_host);
     part("clippy (BPF)", totals, parts::clippy_bpf);
-    part("dependencies", totals, parts::deny);
     part("unit and property tests", totals, parts::unit);
-    if !args.fast {
-        let built = part("build", totals, parts::build);
-        if built {
-            part("behaviour tests", totals, |totals| {
-                parts::behaviour(totals, args.as_root)
-            });
-            part("other kernels", totals, parts::other_kernels);
-            if args.matrix {
-                part("carrier matrix", totals, parts::matrix);
-            }
-        } else {
-            println!("behaviour tests need the agent, which was not built");
-        }
-    }
 }
 
 /// Runs one part under its heading; says whether it passed.

@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
-    state::{Column, State, Wish},
+    state::{Column, Row, State, Wish},
     view,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     observed::Observed,
     peers::{Groups, Naming},
     pipeline::Pipeline,
-    stats::{Limits, Thresholds},
+    stats::{Limits, SessionsLost, Thresholds},
     status::Status,
 };
 
@@ -106,12 +106,16 @@ fn press(state: &mut State, observed: &Observed, keys: &str) -> Wish {
 }
 
 fn picture(state: &mut State, observed: &Observed, columns: u16) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
     let rows = state.rows(observed);
+    picture_of(state, observed, columns, &rows)
+}
+
+fn picture_of(state: &mut State, observed: &Observed, columns: u16, rows: &[Row]) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
     let head = view::head(observed);
     let lately = view::lately(observed, state);
     terminal
-        .draw(|frame| view::draw(frame, state, &head, &rows, &lately))
+        .draw(|frame| view::draw(frame, state, &head, rows, &lately))
         .unwrap();
     terminal.backend().to_string()
 }
@@ -185,4 +189,26 @@ fn eighty_columns_hold_everything() {
     for columns in [1, 10, 40] {
         picture(&mut state, &observed, columns);
     }
+}
+
+#[test]
+fn what_loss_has_cost_a_peer_is_in_its_detail() {
+    let observed = observed();
+    let mut state = State::default();
+    let mut rows = state.rows(&observed);
+    press(&mut state, &observed, "\n");
+    let text = picture_of(&mut state, &observed, 80, &rows);
+    assert!(!text.contains("met packet loss"), "{text}");
+    rows[0].sums.with_loss = 7;
+    let text = picture_of(&mut state, &observed, 80, &rows);
+    assert!(text.contains("met packet loss        7"), "{text}");
+    assert!(!text.contains("sessions lost"), "{text}");
+    rows[0].sums.sessions_lost = SessionsLost {
+        never_stored: 1,
+        forgotten: 5,
+        missed: 4,
+    };
+    let text = picture_of(&mut state, &observed, 80, &rows);
+    let line = "  sessions lost by it  5 forgotten, 1 never stored; 4 offered again in vain";
+    assert!(text.contains(line), "{text}");
 }

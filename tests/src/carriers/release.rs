@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 use super::cached;
-use crate::process::run;
+use crate::alone;
 
 /// One release: the version of `openssl-src` and the one of OpenSSL in it.
 pub type Release = (&'static str, &'static str);
@@ -165,12 +165,26 @@ impl Variant {
     }
 }
 
-/// OpenSSL's sources, which cargo fetches from its registry like any other crate.
+/// OpenSSL's sources, which cargo fetches from its registry like any other crate: all series at once, while no agent is at work.
 ///
 /// # Panics
 /// When they cannot be had.
 #[must_use]
 pub fn sources(release: Release) -> PathBuf {
+    located(release, &["--offline"]).unwrap_or_else(|| {
+        alone::for_a_moment(|| {
+            let fetched = SERIES.map(|release| located(release, &[]));
+            assert!(
+                fetched.iter().all(Option::is_some),
+                "not fetched: {fetched:?}"
+            );
+            located(release, &[]).expect("cargo names the package that it was asked for")
+        })
+    })
+}
+
+/// Where cargo has unpacked them.
+fn located(release: Release, options: &[&str]) -> Option<PathBuf> {
     let (crate_version, version) = release;
     // One package of its own for each: cargo allows one version of a crate and major number in one.
     let package = cached(&super::cache("sources").join(version), |directory| {
@@ -181,20 +195,21 @@ pub fn sources(release: Release) -> PathBuf {
         fs::write(directory.join("Cargo.toml"), manifest).expect("failed to write a manifest");
         fs::write(directory.join("lib.rs"), "").expect("failed to write a library");
     });
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let told = run(Command::new(cargo)
+    let told = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["metadata", "--quiet", "--format-version", "1"])
+        .args(options)
         .arg("--manifest-path")
-        .arg(package.join("Cargo.toml")));
-    let told: Metadata = serde_json::from_str(&told).expect("cargo's metadata are JSON");
-    let found = told
-        .packages
-        .iter()
-        .find(|package| package.name == "openssl-src")
-        .and_then(|package| Path::new(&package.manifest_path).parent());
-    found
-        .expect("cargo names the package that it was asked for")
-        .join("openssl")
+        .arg(package.join("Cargo.toml"))
+        .output()
+        .expect("failed to start cargo");
+    if !told.status.success() {
+        println!("{}", String::from_utf8_lossy(&told.stderr));
+        return None;
+    }
+    let told: Metadata = serde_json::from_slice(&told.stdout).expect("cargo's metadata are JSON");
+    let mut packages = told.packages.iter();
+    let found = packages.find(|package| package.name == "openssl-src")?;
+    Some(Path::new(&found.manifest_path).parent()?.join("openssl"))
 }
 
 /// What `cargo metadata` prints, as far as it is needed.

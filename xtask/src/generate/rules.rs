@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use serde_yaml_ng::Value;
 
-/// Where the runbooks of the alerts are published, unless another base is given: a name that nobody has (RFC 2606).
-pub(super) const RUNBOOK_BASE: &str = "https://reprise.example/";
+/// Where the runbooks of the alerts are published, unless a base is given: nowhere. They are named by their paths, which lead to them
+/// in the repository and in the release; an address that leads nowhere would look like more.
+pub(super) const RUNBOOK_BASE: &str = "";
 
 /// The files of rules.
 pub(super) const FILES: [&str; 2] = ["recording.yaml", "alerts.yaml"];
@@ -50,7 +51,7 @@ pub(super) fn files(workspace: &Path, base: &str) -> Result<Vec<(PathBuf, String
     Ok(files)
 }
 
-/// A group whose alerts name their runbooks by URL.
+/// A group whose alerts name their runbooks by what `base` makes of their paths.
 fn published(mut group: Value, base: &str) -> Value {
     let rules = group.get_mut("rules").and_then(Value::as_sequence_mut);
     for rule in rules.into_iter().flatten() {

@@ -18,6 +18,9 @@ pub(super) const COMPILER: &[&str] = &[
     "pkg-config",
 ];
 
+/// The library for which a unit test makes a plan.
+pub(super) const UNIT: &[&str] = &["openssl"];
+
 /// The servers and tools of tests and demo.
 pub(super) const BASE: &[&str] = &[
     "haproxy",

