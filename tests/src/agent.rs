@@ -104,8 +104,12 @@ impl Agent {
     /// When it ends or does not get ready.
     #[must_use]
     pub fn start_by<S: AsRef<OsStr>>(words: &[&str], args: impl IntoIterator<Item = S>) -> Self {
+        let binary = binary();
+        // Without words it is the binary itself.
+        let mut words: Vec<_> = words.iter().map(OsStr::new).collect();
+        words.push(binary.as_os_str());
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg(binary());
+        command.args(&words[1..]);
         // What runs in another place may not have the same paths: not with the tests' own sockets alone.
         let mut agent = Self::spawn(&mut command, args);
         agent.wait_ready();
