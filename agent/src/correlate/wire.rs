@@ -10,7 +10,7 @@ use std::{
 };
 
 use lru::LruCache;
-use reprise_ebpf::handshake::{HandshakeEvent, flag as library_flag, role};
+use reprise_ebpf::handshake::{HandshakeEvent, flag as library_flag, outcome, role};
 
 use super::Role;
 use crate::{
@@ -21,6 +21,9 @@ use crate::{
 /// How long a handshake seen on the wire waits for the library that made it, nanoseconds. The library tells at its last call,
 /// which a busy program may make late; what comes later still is recognised as counted.
 pub(super) const WAIT_NS: u64 = 3_000_000_000;
+/// How long after a library gave up a handshake, without having seen a ClientHello, one that comes on that connection is still its own,
+/// nanoseconds: lost packets are sent again later and later, and the same addresses are not used again so soon (`TCP_TIMEWAIT_LEN`).
+const TARDY_NS: u64 = 60_000_000_000;
 /// Handshakes remembered as counted.
 const MAX_COUNTED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// Sockets that one client random is followed over.
@@ -61,7 +64,7 @@ pub(super) struct Wires {
     by_socket: HashMap<(Role, Connection), Random>,
     /// Ends, oldest first: when, and whose.
     queue: VecDeque<(u64, Random, Option<Connection>, Role)>,
-    /// What was counted, when it ended, and whether the wire told.
+    /// What was counted, until when a ClientHello on its connection is its own, and whether the wire told.
     counted: LruCache<Name, (u64, bool)>,
     max: usize,
     evicted: u64,
@@ -141,7 +144,12 @@ impl Wires {
             (Name::Socket(..), Some(hello)) => Name::Random(role, hello.client_random),
             (name, _) => name,
         };
-        match (self.counted.put(name, (event.header.time_ns, false)), name) {
+        let tardy_ns = match event.outcome {
+            outcome::COMPLETED => 0,
+            _ => TARDY_NS,
+        };
+        let until_ns = event.header.time_ns.saturating_add(tardy_ns);
+        match (self.counted.put(name, (until_ns, false)), name) {
             (Some((_, true)), Name::Random(..)) => Err(Counted),
             // An object that is used again shows the random of its last handshake until the next ClientHello.
             (Some((_, false)), Name::Random(..)) => Ok(None),
@@ -187,10 +195,10 @@ impl Wires {
         {
             return true;
         }
-        // A library that does not tell the random: its handshake ended after this one began.
+        // A library that does not tell the random, or that gave up before it had one.
         Connection::of(&hello.socket)
             .and_then(|connection| self.counted.get(&Name::Socket(role, connection)))
-            .is_some_and(|(end_ns, _)| *end_ns >= hello.begin_ns)
+            .is_some_and(|(until_ns, _)| *until_ns >= hello.begin_ns)
     }
 
     /// Handshakes that wait.

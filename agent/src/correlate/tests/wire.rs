@@ -121,6 +121,21 @@ fn the_wire_comes_all_too_late() {
 }
 
 #[test]
+fn a_client_hello_that_comes_after_its_server_gave_up_is_no_other_handshake() {
+    let mut given_up = library_event(1, 10 * MS, 2_010 * MS);
+    given_up.outcome = outcome::FREED;
+    let late = |begin| {
+        let mut late = hello(role::SERVER, 1, 1, begin, begin + MS);
+        late.flags = flag::OFFER_READ;
+        late.end = end::CLOSED_OUT;
+        run(&[Event::Handshake(given_up), Event::Hello(late)])
+    };
+    assert_eq!(late(6_000 * MS).len(), 1);
+    // Another connection by the same name.
+    assert_eq!(late(70_000 * MS).len(), 2);
+}
+
+#[test]
 fn both_ends_on_one_host_are_two_handshakes() {
     let seen = run(&[
         Event::Hello(hello(role::CLIENT, 1, 1, 10 * MS, 12 * MS)),
