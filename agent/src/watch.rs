@@ -152,7 +152,7 @@ fn totals(observed: &Observed) -> String {
     let lost: u64 = status.sensors.iter().map(|health| health.lost).sum();
     let _ = writeln!(
         text,
-        "reprise: {libraries} libraries observed, {} open handshakes, {lost} events lost",
+        "reprise: libraries observed {libraries}, open handshakes {}, events lost {lost}",
         status.open_handshakes
     );
     for role in Role::ALL {

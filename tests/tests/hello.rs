@@ -194,6 +194,11 @@ fn recordings_hold_no_session() {
     let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
     let address = format!("127.0.0.1:{}", server.port);
     let handshakes = [("version", "1.2"), ("role", "server")];
+    let accepted = [
+        ("mechanism", "ticket"),
+        ("outcome", "accepted"),
+        ("role", "server"),
+    ];
     let replayed = || {
         let output = command([
             OsStr::new("replay"),
@@ -212,7 +217,7 @@ fn recordings_hold_no_session() {
             // In turn: the recorder is ready at any time.
             let _ = s_client(&[], &address, &file, made % 2 == 0);
             let page = replayed();
-            let accepted = page.sum(OFFERS, &[("mechanism", "ticket"), ("outcome", "accepted")]);
+            let accepted = page.sum(OFFERS, &accepted);
             if accepted > 0.0 && page.sum(HANDSHAKES, &handshakes) > accepted {
                 Ok(())
             } else {

@@ -182,11 +182,11 @@ impl Engine {
         }
     }
 
-    /// What happened on the connection of a handshake, which takes it away.
+    /// What happened on the connection of a handshake, which takes it away up to the handshake's end.
     fn trouble(&mut self, role: Role, connection: Option<Connection>, span: &Span) -> Trouble {
         let trouble = self.histories.trouble(connection, span);
         if let Some(connection) = connection {
-            self.histories.forget(&connection);
+            self.histories.claim(&connection, span.end_ns);
             let lossy = trouble.retransmits.any();
             self.losses
                 .ended(role, &connection, span.end_ns, span.completed, lossy);

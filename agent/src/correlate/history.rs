@@ -174,7 +174,20 @@ impl Histories {
         history.map_or_else(Trouble::default, |history| history.trouble(span))
     }
 
-    /// Whether this connection has met loss until then, since its last handshake was claimed.
+    /// Drops what speaks of a handshake that ended then; what TCP did later stays, for what becomes of the connection.
+    pub(super) fn claim(&mut self, connection: &Connection, end_ns: u64) {
+        let Some(history) = self.table.peek_mut(connection) else {
+            return;
+        };
+        history.0.retain(|entry| {
+            entry.at_ns > end_ns && entry.mark == Mark::Again(Phase::Handshake, Direction::Sent)
+        });
+        if history.0.is_empty() {
+            self.table.pop(connection);
+        }
+    }
+
+    /// Whether this connection has met loss until then, since its last handshake ended.
     pub(super) fn met_loss(&self, connection: &Connection, until_ns: u64) -> bool {
         let history = self.table.peek(connection);
         history.is_some_and(|history| {
@@ -183,10 +196,6 @@ impl Histories {
                 !reset && entry.at_ns <= until_ns
             })
         })
-    }
-
-    pub(super) fn forget(&mut self, connection: &Connection) {
-        self.table.pop(connection);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -266,7 +266,7 @@ fn ready(site: &Site) -> Answer {
                 .count();
             text(
                 StatusCode::OK,
-                format!("ready, {observed} libraries observed\n"),
+                format!("ready, libraries observed: {observed}\n"),
             )
         }
         Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),

@@ -89,7 +89,7 @@ const REMEDY: &str = "check the network and /etc/apt/sources.list (Debian 12 wit
 pub(super) fn ensure(log: &Log, wanted: &[&str]) -> Result<Outcome> {
     let missing = missing(wanted)?;
     if missing.is_empty() {
-        return Ok(Outcome::Present(format!("{} packages", wanted.len())));
+        return Ok(Outcome::Present(format!("packages: {}", wanted.len())));
     }
     announce(&format!("installing {}", missing.join(" ")));
     let _policy = Policy::forbid_starts()?;

@@ -1,11 +1,15 @@
 //! Tests of loss: what counts for which handshake, what counts beside them, and what tells it from a timeout.
 
 use reprise_ebpf::{
-    handshake::{HandshakeEvent, flag as library_flag, outcome, role},
+    Header,
+    handshake::{
+        FORGET, ForgetEvent, HandshakeEvent, SessionAge, SessionId, flag as library_flag, forgot,
+        outcome, role,
+    },
     tcp,
 };
 
-use super::{MS, handshake, run, run_all, tcp_event};
+use super::{MS, handshake, run, run_all, tcp_event, wire::hello};
 use crate::{
     correlate::{
         Cause, DOUBT_NS, Direction, End, Engine, Loss, Observation, Phase, Role, SETTLE_NS,
@@ -207,7 +211,7 @@ fn a_hello_that_came_late_was_lost_before() {
     let end = |come| {
         let mut event = handshake(1, 10 * MS, 600 * MS);
         event.outcome = outcome::FAILED;
-        let mut shown = super::wire::hello(role::SERVER, 1, 1, come, 600 * MS);
+        let mut shown = hello(role::SERVER, 1, 1, come, 600 * MS);
         shown.end = crate::hello::end::CLOSED_IN;
         event.flags = library_flag::RANDOM | library_flag::PEER_CLOSED;
         event.client_random = shown.client_random;
@@ -215,4 +219,50 @@ fn a_hello_that_came_late_was_lost_before() {
     };
     assert_eq!(end(220 * MS), End::Failed(Cause::PacketLoss));
     assert_eq!(end(200 * MS), End::Failed(Cause::Closed));
+}
+
+/// Whether the session of a handshake from 10 to 20 ms, forgotten at 900 ms, is one that loss cost, with a retransmission then.
+fn is_lost(retransmit_ns: u64) -> bool {
+    let mut session_id = SessionId {
+        length: 32,
+        ..SessionId::default()
+    };
+    session_id.bytes[..8].copy_from_slice(&7_u64.to_be_bytes());
+    let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 20 * MS);
+    shown.version = 0x0303;
+    shown.given_id.hash = 7;
+    shown.given_id.length = 32;
+    let forget = ForgetEvent {
+        header: Header {
+            kind: FORGET,
+            size: 0,
+            time_ns: 900 * MS,
+        },
+        tgid: 7,
+        how: forgot::FREEING,
+        session: SessionAge::default(),
+        session_id,
+    };
+    let mut engine = Engine::new(super::BOUNDS);
+    let events = [
+        Event::Hello(shown),
+        Event::Handshake(handshake(1, 10 * MS, 20 * MS)),
+        Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, retransmit_ns)),
+        Event::Forget(forget),
+    ];
+    for event in events {
+        engine.push(&event, &mut |_| {});
+    }
+    engine.finish(&mut |_| {});
+    assert_eq!(engine.removed().iter().sum::<u64>(), 1);
+    engine.cut().count() == 1
+}
+
+#[test]
+fn loss_behind_a_handshake_is_remembered_for_its_session() {
+    // Before the handshake is concluded, and after it.
+    assert!(is_lost(100 * MS));
+    assert!(is_lost(800 * MS));
+    // After the session was forgotten.
+    assert!(!is_lost(901 * MS));
 }
