@@ -197,7 +197,7 @@ fn loss_before_any_handshake_counts_where_tls_is_spoken() {
 
 #[test]
 fn a_handshake_on_the_wire_that_is_given_up_in_silence_timed_out() {
-    let mut shown = super::wire::hello(role::CLIENT, 1, 1, 10 * MS, 900 * MS);
+    let mut shown = hello(role::CLIENT, 1, 1, 10 * MS, 900 * MS);
     shown.end = crate::hello::end::CLOSED_OUT;
     shown.silence_ms = 800;
     let end = |shown| run(&[Event::Hello(shown)])[0].end;
