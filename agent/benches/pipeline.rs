@@ -16,7 +16,7 @@ use reprise::{
     hello::{HelloEvent, Token, flag as hello_flag},
     metrics::{Format, Page},
     observed::{Observed, Shared},
-    peers::{Groups, Naming},
+    peers::Naming,
     pipeline::Pipeline,
     record::{Frame, Recorder, Recording},
     stats::{Limits, Thresholds},
@@ -138,11 +138,7 @@ fn pipeline(max_peers: u32) -> Pipeline {
         connections: 65_536,
         sessions: 65_536,
     };
-    let naming = Naming {
-        groups: Groups::default(),
-        prefix_v4: 32,
-        prefix_v6: 64,
-    };
+    let naming = Naming::default();
     Pipeline::new(limits, bounds, naming)
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::{
     canary::Perch,
+    peers::{PREFIX_V4, PREFIX_V6},
     pods::PodNames,
     sensors::means::{LibraryData, Transport, Wanted},
 };
@@ -61,10 +62,10 @@ pub struct Counting {
     #[arg(long, value_name = "FILE")]
     pub peer_file: Option<PathBuf>,
     /// Bits that IPv4 clients are cut to.
-    #[arg(long, value_name = "BITS", default_value_t = 32, value_parser = value_parser!(u8).range(..=32))]
+    #[arg(long, value_name = "BITS", default_value_t = PREFIX_V4, value_parser = value_parser!(u8).range(..=32))]
     pub peer_prefix_v4: u8,
     /// Bits that IPv6 clients are cut to.
-    #[arg(long, value_name = "BITS", default_value_t = 64, value_parser = value_parser!(u8).range(..=128))]
+    #[arg(long, value_name = "BITS", default_value_t = PREFIX_V6, value_parser = value_parser!(u8).range(..=128))]
     pub peer_prefix_v6: u8,
     /// Peers shown by name, the most recently active ones; the others are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]

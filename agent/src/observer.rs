@@ -289,7 +289,7 @@ fn read_wire(
     let health = status.sensor_mut(Sensor::Hello);
     let mut hellos: Vec<HelloEvent> = Vec::new();
     for _ in 0..BATCHES {
-        let more = sensor.events.drain(until, |bytes| {
+        let more = sensor.feed.events.drain(until, |bytes| {
             health.events += 1;
             if let Ok(mark @ Event::Tcp(_)) = Event::decode(bytes) {
                 sink.pass(&mark);
@@ -326,11 +326,13 @@ impl Reader<'_, '_> {
             let mut more = false;
             if let Some(sensor) = &mut sensors.tcp {
                 more |= sensor
+                    .feed
                     .events
                     .drain(until, |bytes| self.take(Sensor::Tcp, bytes));
             }
             if let Some(sensor) = &mut sensors.handshake {
                 more |= sensor
+                    .feed
                     .events
                     .drain(until, |bytes| self.take(Sensor::Handshake, bytes));
             }

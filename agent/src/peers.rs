@@ -148,6 +148,21 @@ pub struct Naming {
     pub prefix_v6: u8,
 }
 
+/// What IPv4 addresses are cut to where nothing else is asked for: nothing.
+pub const PREFIX_V4: u8 = 32;
+/// What IPv6 addresses are cut to where nothing else is asked for: the network of one host.
+pub const PREFIX_V6: u8 = 64;
+
+impl Default for Naming {
+    fn default() -> Self {
+        Self {
+            groups: Groups::default(),
+            prefix_v4: PREFIX_V4,
+            prefix_v6: PREFIX_V6,
+        }
+    }
+}
+
 impl Naming {
     /// The peer of a handshake in `role` whose other end is `remote`: the client's network for a server, the service for a
     /// client.
@@ -179,7 +194,7 @@ mod tests {
         Naming {
             groups: Groups::parse(text, Path::new("peers.toml")).unwrap(),
             prefix_v4: 24,
-            prefix_v6: 64,
+            ..Naming::default()
         }
     }
 
@@ -208,11 +223,7 @@ mod tests {
 
     #[test]
     fn a_host_prefix_shows_the_plain_address() {
-        let naming = Naming {
-            groups: Groups::default(),
-            prefix_v4: 32,
-            prefix_v6: 128,
-        };
+        let naming = Naming::default();
         assert_eq!(named(&naming, Role::Server, "127.0.0.5:9"), "127.0.0.5");
     }
 

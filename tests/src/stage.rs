@@ -54,6 +54,30 @@ impl Stage {
         }
     }
 
+    /// Drops what comes from the client and matches; `ct original packets 3` is the third of its connection.
+    pub fn drop_from_client(&self, what: &str) {
+        let rule = format!("tcp dport {} {what} counter drop", self.server.port);
+        self.net.rule(&self.net.server, &rule);
+    }
+
+    /// Drops what comes from the server and matches.
+    pub fn drop_from_server(&self, what: &str) {
+        let rule = format!("tcp sport {} {what} counter drop", self.server.port);
+        self.net.rule(&self.net.client, &rule);
+    }
+
+    /// Segments that the server's kernel has sent again, by its own count.
+    #[must_use]
+    pub fn resent_by_server(&self) -> u32 {
+        self.net.retransmitted(self.server.process.pid())
+    }
+
+    /// Segments that the client's kernel has sent again, by its own count.
+    #[must_use]
+    pub fn resent_by_client(&self) -> u32 {
+        self.net.retransmitted_in(&self.net.client)
+    }
+
     /// Runs the client with these options.
     #[must_use]
     pub fn client(&self, options: &[(&str, String)]) -> Report {
@@ -114,6 +138,15 @@ impl Stage {
                 ))
             }
         });
+    }
+
+    /// Waits until so many retransmissions are counted for that role, phase and direction.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub fn expect_again(&self, [role, phase, direction]: [&str; 3], want: u32) {
+        let labels = [("role", role), ("phase", phase), ("direction", direction)];
+        self.expect(RETRANSMITS, &labels, want);
     }
 
     /// Holds the rule in `namespace` to what it should have dropped by now.

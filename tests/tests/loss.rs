@@ -16,11 +16,7 @@ fn no_loss_is_no_loss() {
 fn a_lost_client_hello() {
     let stage = Stage::new();
     // From the client come SYN, ACK, ClientHello.
-    let rule = format!(
-        "tcp dport {} ct original packets 3 counter drop",
-        stage.server.port
-    );
-    stage.net.rule(&stage.net.server, &rule);
+    stage.drop_from_client("ct original packets 3");
     let report = stage.complete();
     stage.expect_dropped(&stage.net.server, CONNECTIONS);
     assert_eq!(
@@ -28,15 +24,7 @@ fn a_lost_client_hello() {
         CONNECTIONS,
         "the client's own count: {report:?}"
     );
-    stage.expect(
-        RETRANSMITS,
-        &[
-            ("role", "client"),
-            ("phase", "handshake"),
-            ("direction", "sent"),
-        ],
-        CONNECTIONS,
-    );
+    stage.expect_again(["client", "handshake", "sent"], CONNECTIONS);
     stage.expect(RETRANSMITS, &[("direction", "sent")], CONNECTIONS);
     stage.expect_completed("client", CONNECTIONS);
     let peers = stage.agent.get("/api/v1/peers").expect("peers");
@@ -61,19 +49,11 @@ fn a_lost_finished() {
     stage.net.rules(&stage.net.server, sets, &rule);
     stage.complete();
     stage.expect_dropped(&stage.net.server, CONNECTIONS);
-    let kernel = stage.net.retransmitted_in(&stage.net.client);
+    let kernel = stage.resent_by_client();
     assert_eq!(kernel, CONNECTIONS, "the kernel's own count");
     // The client's library was done with it when it was lost. Its request arrived from beyond the gap.
     for (role, direction) in [("client", "sent"), ("server", "received")] {
-        stage.expect(
-            RETRANSMITS,
-            &[
-                ("role", role),
-                ("phase", "handshake"),
-                ("direction", direction),
-            ],
-            CONNECTIONS,
-        );
+        stage.expect_again([role, "handshake", direction], CONNECTIONS);
         stage.expect_completed(role, CONNECTIONS);
     }
     stage.expect(RETRANSMITS, &[], 2 * CONNECTIONS);
@@ -83,28 +63,16 @@ fn a_lost_finished() {
 fn a_lost_flight_of_the_server() {
     let stage = Stage::new();
     // From the server come SYN-ACK, ACK of the ClientHello, then its flight.
-    let rule = format!(
-        "tcp sport {} ct reply packets 3 counter drop",
-        stage.server.port
-    );
-    stage.net.rule(&stage.net.client, &rule);
-    let before = stage.net.retransmitted(stage.server.process.pid());
+    stage.drop_from_server("ct reply packets 3");
+    let before = stage.resent_by_server();
     stage.complete();
     stage.expect_dropped(&stage.net.client, CONNECTIONS);
-    let kernel = stage.net.retransmitted(stage.server.process.pid()) - before;
+    let kernel = stage.resent_by_server() - before;
     assert!(
         kernel >= CONNECTIONS,
         "the kernel retransmitted only {kernel}"
     );
-    stage.expect(
-        RETRANSMITS,
-        &[
-            ("role", "server"),
-            ("phase", "handshake"),
-            ("direction", "sent"),
-        ],
-        kernel,
-    );
+    stage.expect_again(["server", "handshake", "sent"], kernel);
     stage.expect(RETRANSMITS, &[("direction", "sent")], kernel);
     stage.expect_completed("server", CONNECTIONS);
 }
@@ -112,11 +80,7 @@ fn a_lost_flight_of_the_server() {
 #[test]
 fn a_lost_syn() {
     let stage = Stage::new();
-    let rule = format!(
-        "tcp dport {} tcp flags & (syn|ack) == syn numgen inc mod 2 == 0 counter drop",
-        stage.server.port
-    );
-    stage.net.rule(&stage.net.server, &rule);
+    stage.drop_from_client("tcp flags & (syn|ack) == syn numgen inc mod 2 == 0");
     let report = stage.complete();
     stage.expect_dropped(&stage.net.server, CONNECTIONS);
     assert_eq!(
@@ -124,46 +88,26 @@ fn a_lost_syn() {
         CONNECTIONS,
         "the client's own count: {report:?}"
     );
-    stage.expect(
-        RETRANSMITS,
-        &[("role", "client"), ("phase", "syn"), ("direction", "sent")],
-        CONNECTIONS,
-    );
+    stage.expect_again(["client", "syn", "sent"], CONNECTIONS);
     stage.expect_completed("client", CONNECTIONS);
 }
 
 #[test]
 fn a_lost_syn_ack() {
     let stage = Stage::new();
-    let rule = format!(
-        "tcp sport {} ct reply packets 1 counter drop",
-        stage.server.port
-    );
-    stage.net.rule(&stage.net.client, &rule);
-    let before = stage.net.retransmitted(stage.server.process.pid());
+    stage.drop_from_server("ct reply packets 1");
+    let before = stage.resent_by_server();
     let report = stage.complete();
     stage.expect_dropped(&stage.net.client, CONNECTIONS);
     // Both ends have a timer of one second: the SYN-ACK is repeated by the server's, or because the SYN is.
-    let kernel = stage.net.retransmitted(stage.server.process.pid()) - before;
+    let kernel = stage.resent_by_server() - before;
     assert!(
         kernel >= CONNECTIONS,
         "the kernel retransmitted only {kernel}"
     );
-    stage.expect(
-        RETRANSMITS,
-        &[
-            ("role", "server"),
-            ("phase", "synack"),
-            ("direction", "sent"),
-        ],
-        kernel,
-    );
+    stage.expect_again(["server", "synack", "sent"], kernel);
     let syns = report.total(|row| row.retransmits);
-    stage.expect(
-        RETRANSMITS,
-        &[("role", "client"), ("phase", "syn"), ("direction", "sent")],
-        syns,
-    );
+    stage.expect_again(["client", "syn", "sent"], syns);
     stage.expect_completed("server", CONNECTIONS);
 }
 
@@ -171,15 +115,11 @@ fn a_lost_syn_ack() {
 fn every_packet_of_the_servers_flight() {
     let stage = Stage::new();
     // All that carries data behind SYN-ACK and ACK, until it is sent again.
-    let rule = format!(
-        "tcp sport {} ip length > 100 ct reply packets 3-4 counter drop",
-        stage.server.port
-    );
-    stage.net.rule(&stage.net.client, &rule);
-    let before = stage.net.retransmitted(stage.server.process.pid());
+    stage.drop_from_server("ip length > 100 ct reply packets 3-4");
+    let before = stage.resent_by_server();
     stage.complete();
     assert!(stage.net.dropped(&stage.net.client) >= CONNECTIONS);
-    let kernel = stage.net.retransmitted(stage.server.process.pid()) - before;
+    let kernel = stage.resent_by_server() - before;
     // The kernel counts segments, of which a packet on this link may be two.
     let counted = CONNECTIONS..=kernel;
     let sent = ("direction", "sent");
@@ -207,11 +147,11 @@ fn every_syn_ack_twice() {
     stage
         .net
         .rules(&stage.net.client, &sets, &rules.join("\n  "));
-    let before = stage.net.retransmitted(stage.server.process.pid());
+    let before = stage.resent_by_server();
     let report = stage.client(&[("--connections", "2".to_owned())]);
     assert_eq!(report.total(|row| row.full + row.resumed), 2, "{report:?}");
     stage.expect_dropped(&stage.net.client, 4);
-    let kernel = stage.net.retransmitted(stage.server.process.pid()) - before;
+    let kernel = stage.resent_by_server() - before;
     let syns = report.total(|row| row.retransmits);
     assert!(kernel >= 4 && syns >= 2, "{kernel} SYN-ACKs, {syns} SYNs");
     for (role, phase, direction, count) in [
@@ -219,8 +159,7 @@ fn every_syn_ack_twice() {
         ("client", "syn", "sent", syns),
         ("server", "syn", "received", syns),
     ] {
-        let labels = [("role", role), ("phase", phase), ("direction", direction)];
-        stage.expect(RETRANSMITS, &labels, count);
+        stage.expect_again([role, phase, direction], count);
     }
     stage.expect(
         "reprise_handshakes_total",
@@ -241,42 +180,18 @@ fn no_syn_ack_arrives() {
     stage
         .net
         .set(&stage.net.server, "net.ipv4.tcp_synack_retries=1");
-    let rule = format!(
-        "tcp sport {} tcp flags & (syn|ack) == (syn|ack) counter drop",
-        stage.server.port
-    );
-    stage.net.rule(&stage.net.client, &rule);
-    let before = stage.net.retransmitted(stage.server.process.pid());
+    stage.drop_from_server("tcp flags & (syn|ack) == (syn|ack)");
+    let before = stage.resent_by_server();
     // A busy kernel may have sent again what was not lost.
-    let before_in_client = stage.net.retransmitted_in(&stage.net.client);
+    let before_in_client = stage.resent_by_client();
     let report = stage.client(&[("--timeout", "2.5".to_owned())]);
     assert_eq!(report.total(|row| row.failed), 1, "{report:?}");
-    let syns = stage.net.retransmitted_in(&stage.net.client) - before_in_client;
+    let syns = stage.resent_by_client() - before_in_client;
     assert!(syns >= 1, "the client gave up before it tried again");
-    stage.expect(
-        RETRANSMITS,
-        &[("role", "client"), ("phase", "syn"), ("direction", "sent")],
-        syns,
-    );
-    stage.expect(
-        RETRANSMITS,
-        &[
-            ("role", "server"),
-            ("phase", "syn"),
-            ("direction", "received"),
-        ],
-        syns,
-    );
-    let kernel = stage.net.retransmitted(stage.server.process.pid()) - before;
-    stage.expect(
-        RETRANSMITS,
-        &[
-            ("role", "server"),
-            ("phase", "synack"),
-            ("direction", "sent"),
-        ],
-        kernel,
-    );
+    stage.expect_again(["client", "syn", "sent"], syns);
+    stage.expect_again(["server", "syn", "received"], syns);
+    let kernel = stage.resent_by_server() - before;
+    stage.expect_again(["server", "synack", "sent"], kernel);
     stage.expect(
         "reprise_handshakes_total",
         &[("role", "server")],
@@ -306,8 +221,7 @@ fn many_without_loss() {
     }
     stage.expect("reprise_handshake_failures_total", &[], 0);
     // A busy kernel may send again what was not lost. Nobody else is to be believed.
-    let kernel = stage.net.retransmitted(stage.server.process.pid())
-        + stage.net.retransmitted_in(&stage.net.client);
+    let kernel = stage.resent_by_server() + stage.resent_by_client();
     let sent = stage.rise(RETRANSMITS, &[("direction", "sent")]);
     let received = stage.rise(RETRANSMITS, &[("direction", "received")]);
     assert!(
@@ -326,13 +240,7 @@ fn many_without_loss() {
 #[test]
 fn nothing_but_the_connection_gets_through() {
     let stage = Stage::new();
-    stage.net.rule(
-        &stage.net.server,
-        &format!(
-            "tcp dport {} ip length > 60 counter drop",
-            stage.server.port
-        ),
-    );
+    stage.drop_from_client("ip length > 60");
     let report = stage.client(&[("--timeout", "2".to_owned())]);
     assert_eq!(report.total(|row| row.failed), 1, "{report:?}");
     assert!(

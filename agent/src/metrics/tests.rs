@@ -14,7 +14,7 @@ use crate::{
     diagnose::{Miss, Reason as MissReason},
     event::{Connection, Event},
     observed::{Observed, Shared},
-    peers::{Groups, Naming},
+    peers::Naming,
     pipeline::Pipeline,
     stats::{Limits, Thresholds},
     status::{Coverage, Library, Reason, Sensor, Status, Uncovered, Verdict},
@@ -58,11 +58,7 @@ fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
 }
 
 fn observed() -> Observed {
-    let naming = Naming {
-        groups: Groups::default(),
-        prefix_v4: 32,
-        prefix_v6: 64,
-    };
+    let naming = Naming::default();
     let limits = Limits {
         max_peers: 2,
         max_workloads: 2,

@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, PerCpuArray},
+    maps::{Array, HashMap, MapData},
 };
 use reprise_ebpf::{
     ABSENT, Header, TracepointLayout,
@@ -21,8 +21,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     SensorError, attach_raw, attach_tracepoint,
-    events::Events,
-    lost,
+    feed::{Feed, Maps},
     means::{Library, Means},
     multi::Account,
     now_ns,
@@ -53,8 +52,11 @@ const PROBES: [&str; 6] = [
     "hs_forget",
     "hs_enter",
 ];
-/// Room for events where each CPU has its own, bytes.
-const BUDGET: usize = 16 << 20;
+const MAPS: Maps = Maps {
+    events: "HS_EVENTS",
+    lost: "HS_LOST",
+    budget: 16 << 20,
+};
 
 const RECEIVE: Tracepoint = Tracepoint {
     event: "tcp/tcp_rcv_space_adjust",
@@ -119,11 +121,8 @@ struct Attached {
 
 /// See the module.
 pub struct HandshakeSensor {
-    /// Its events.
-    pub events: Events,
-    lost: PerCpuArray<MapData, u64>,
-    /// Part of [`Self::lost`] that is in the status already.
-    pub(super) lost_before: u64,
+    /// What it hands on.
+    pub feed: Feed,
     layouts: Array<MapData, Bytes<Layout>>,
     open: HashMap<MapData, Bytes<OpenKey>, Bytes<Open>>,
     /// Attached libraries by key: places in [`Self::layouts`] and links.
@@ -132,8 +131,6 @@ pub struct HandshakeSensor {
     /// another.
     free: VecDeque<u32>,
     probes: Probes,
-    /// What the programs say in words.
-    pub(super) told: Told,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
@@ -159,8 +156,7 @@ impl HandshakeSensor {
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
         let probes = Probes::load(OBJECT.fit(means), means, &mut ebpf, &PROBES)?;
-        // Before anything is attached: what is sent to a buffer that is not open is lost.
-        let events = Events::take(&mut ebpf, "HS_EVENTS", means, BUDGET)?;
+        let feed = Feed::open(&mut ebpf, means, &MAPS)?;
         attach_tracepoint(&mut ebpf, "hs_state", SET_STATE.event, status)?;
         attach_tracepoint(&mut ebpf, "hs_exec", EXEC.event, status)?;
         if by_calls {
@@ -175,10 +171,7 @@ impl HandshakeSensor {
             }
         }
         Ok(Self {
-            told: Told::listen(&mut ebpf, means)?,
-            events,
-            lost: take_map(&mut ebpf, "HS_LOST")?,
-            lost_before: 0,
+            feed,
             layouts: take_map(&mut ebpf, "HS_LAYOUTS")?,
             open: take_map(&mut ebpf, "HS_OPEN")?,
             libraries: BTreeMap::new(),
@@ -257,12 +250,6 @@ impl HandshakeSensor {
     /// What the kernel has accounted of programs that are not in [`Self::object`].
     pub(super) fn accounts(&self) -> impl Iterator<Item = (&'static str, Account)> {
         self.probes.accounts()
-    }
-
-    /// Events that the programs could not send.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        lost(&self.lost)
     }
 
     /// Ends the open handshakes of processes that `lives` denies, handing over one event each; returns how many are open.

@@ -4,25 +4,26 @@ use std::{fs::File, panic::resume_unwind, path::Path, thread};
 
 use aya::{
     Ebpf,
-    maps::{MapData, PerCpuArray},
     programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType},
     util::KernelVersion,
 };
 
 use super::{
     SensorError, cgroup,
-    events::Events,
-    lost,
+    feed::{Feed, Maps},
     means::Means,
     object::{Object, loader, object},
-    program, refused, take_map,
+    program, refused,
     told::Told,
 };
 use crate::status::{Status, Verdict};
 
 static OBJECT: Object = object!("hello");
-/// Room for events where each CPU has its own, bytes.
-const BUDGET: usize = 32 << 20;
+const MAPS: Maps = Maps {
+    events: "HELLO_EVENTS",
+    lost: "HELLO_LOST",
+    budget: 32 << 20,
+};
 
 /// The first kernel with links for cgroup programs.
 const LINKS: KernelVersion = KernelVersion::new(5, 7, 0);
@@ -35,13 +36,8 @@ const PROBES: [(&str, CgroupSkbAttachType); 2] = [
 
 /// See the module.
 pub struct HelloSensor {
-    /// Its events.
-    pub events: Events,
-    lost: PerCpuArray<MapData, u64>,
-    /// Part of [`Self::lost`] that is in the status already.
-    pub(super) lost_before: u64,
-    /// What the programs say in words.
-    pub(super) told: Told,
+    /// What it hands on.
+    pub feed: Feed,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
@@ -57,8 +53,7 @@ impl HelloSensor {
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
         load(&mut ebpf)?;
-        // Before anything is attached: what is sent to a buffer that is not open is lost.
-        let events = Events::take(&mut ebpf, "HELLO_EVENTS", means, BUDGET)?;
+        let feed = Feed::open(&mut ebpf, means, &MAPS)?;
         // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
         let mode = if links {
@@ -71,24 +66,12 @@ impl HelloSensor {
                 .attach(&cgroup, direction, mode)
                 .map_err(|source| refused(probe, source))?;
         }
-        Ok(Self {
-            told: Told::listen(&mut ebpf, means)?,
-            events,
-            lost: take_map(&mut ebpf, "HELLO_LOST")?,
-            lost_before: 0,
-            ebpf,
-        })
+        Ok(Self { feed, ebpf })
     }
 
     /// The loaded object.
     pub(super) const fn object(&self) -> &Ebpf {
         &self.ebpf
-    }
-
-    /// Segments that the programs could not send.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        lost(&self.lost)
     }
 }
 

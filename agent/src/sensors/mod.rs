@@ -7,6 +7,7 @@ mod cgroup;
 mod copies;
 pub mod events;
 pub mod features;
+pub mod feed;
 pub mod handshake;
 pub mod hello;
 pub mod means;
@@ -22,15 +23,15 @@ use std::{fs, io, panic::resume_unwind, path::Path, thread};
 
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuArray, perf::PerfBufferError},
+    maps::{MapError, perf::PerfBufferError},
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use self::{
-    handshake::HandshakeSensor, hello::HelloSensor, means::Means, multi::Account, tcp::TcpSensor,
-    tracepoint::Tracepoint,
+    feed::Feed, handshake::HandshakeSensor, hello::HelloSensor, means::Means, multi::Account,
+    tcp::TcpSensor, tracepoint::Tracepoint,
 };
 use crate::{
     canary::{Ahead, Effect, Perch},
@@ -168,16 +169,19 @@ impl Sensors {
         sensors
     }
 
-    /// Passes on what the programs say in words.
-    fn pass_on(&mut self) {
-        let told = [
-            self.handshake.as_mut().map(|sensor| &mut sensor.told),
-            self.tcp.as_mut().map(|sensor| &mut sensor.told),
-            self.hello.as_mut().map(|sensor| &mut sensor.told),
+    /// What each of them hands on.
+    fn feeds(&mut self) -> impl Iterator<Item = (Sensor, &mut Feed)> {
+        let handshake = self.handshake.as_mut().map(|sensor| &mut sensor.feed);
+        let tcp = self.tcp.as_mut().map(|sensor| &mut sensor.feed);
+        let hello = self.hello.as_mut().map(|sensor| &mut sensor.feed);
+        let feeds = [
+            (Sensor::Handshake, handshake),
+            (Sensor::Tcp, tcp),
+            (Sensor::Hello, hello),
         ];
-        for told in told.into_iter().flatten() {
-            told.pass_on();
-        }
+        feeds
+            .into_iter()
+            .filter_map(|(sensor, feed)| Some((sensor, feed?)))
     }
 
     /// What the kernel has accounted, by program.
@@ -212,19 +216,9 @@ impl Sensors {
                 status.programs.insert(name.to_owned(), runs);
             }
         }
-        self.pass_on();
-        let mut note = |sensor: Sensor, total: u64, seen: &mut u64| {
-            status.sensor_mut(sensor).lost += total.saturating_sub(*seen);
-            *seen = total.max(*seen);
-        };
-        if let Some(sensor) = &mut self.handshake {
-            note(Sensor::Handshake, sensor.lost(), &mut sensor.lost_before);
-        }
-        if let Some(sensor) = &mut self.tcp {
-            note(Sensor::Tcp, sensor.lost(), &mut sensor.lost_before);
-        }
-        if let Some(sensor) = &mut self.hello {
-            note(Sensor::Hello, sensor.lost(), &mut sensor.lost_before);
+        for (sensor, feed) in self.feeds() {
+            feed.pass_on();
+            status.sensor_mut(sensor).lost += feed.newly_lost();
         }
     }
 }
@@ -367,15 +361,6 @@ where
         map: name,
         source: Box::new(source),
     })
-}
-
-/// Sum of the loss counters over CPUs.
-fn lost(counters: &PerCpuArray<MapData, u64>) -> u64 {
-    counters
-        .iter()
-        .filter_map(Result::ok)
-        .map(|values| values.iter().sum::<u64>())
-        .sum()
 }
 
 #[cfg(test)]

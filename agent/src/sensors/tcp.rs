@@ -1,26 +1,24 @@
 //! The `tcp` sensor: retransmissions and resets of every socket on the host.
 
-use aya::{
-    Ebpf,
-    maps::{MapData, PerCpuArray},
-};
+use aya::Ebpf;
 use zerocopy::IntoBytes as _;
 
 use super::{
     SensorError, attach_tracepoint,
-    events::Events,
-    lost,
+    feed::{Feed, Maps},
     means::Means,
     object::{Object, loader, object},
-    take_map,
     told::Told,
     tracepoint::Tracepoint,
 };
 use crate::status::{Status, Verdict};
 
 static OBJECT: Object = object!("tcp");
-/// Room for events where each CPU has its own, bytes.
-const BUDGET: usize = 1 << 20;
+const MAPS: Maps = Maps {
+    events: "TCP_EVENTS",
+    lost: "TCP_LOST",
+    budget: 1 << 20,
+};
 
 /// Program, its layout's name in the object, tracepoint; each works without the others.
 pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
@@ -64,13 +62,8 @@ pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
 
 /// See the module.
 pub struct TcpSensor {
-    /// Its events.
-    pub events: Events,
-    lost: PerCpuArray<MapData, u64>,
-    /// Part of [`Self::lost`] that is in the status already.
-    pub(super) lost_before: u64,
-    /// What the programs say in words.
-    pub(super) told: Told,
+    /// What it hands on.
+    pub feed: Feed,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
@@ -99,8 +92,7 @@ impl TcpSensor {
         let mut ebpf = loader
             .load(OBJECT.fit(means))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
-        // Before anything is attached: what is sent to a buffer that is not open is lost.
-        let events = Events::take(&mut ebpf, "TCP_EVENTS", means, BUDGET)?;
+        let feed = Feed::open(&mut ebpf, means, &MAPS)?;
         let mut first = None;
         let mut attached = 0;
         for (probe, _, event, _) in &usable {
@@ -115,23 +107,11 @@ impl TcpSensor {
         if attached == 0 {
             return Err(first.unwrap_or(SensorError::Missing("usable tracepoint")));
         }
-        Ok(Self {
-            told: Told::listen(&mut ebpf, means)?,
-            events,
-            lost: take_map(&mut ebpf, "TCP_LOST")?,
-            lost_before: 0,
-            ebpf,
-        })
+        Ok(Self { feed, ebpf })
     }
 
     /// The loaded object.
     pub(super) const fn object(&self) -> &Ebpf {
         &self.ebpf
-    }
-
-    /// Events that the programs could not send.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        lost(&self.lost)
     }
 }

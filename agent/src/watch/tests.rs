@@ -14,18 +14,14 @@ use crate::{
     diagnose::{Miss, Reason},
     event::Connection,
     observed::Observed,
-    peers::{Groups, Naming},
+    peers::Naming,
     pipeline::Pipeline,
     stats::{Limits, SessionsLost, Thresholds},
     status::Status,
 };
 
 fn observed() -> Observed {
-    let naming = Naming {
-        groups: Groups::default(),
-        prefix_v4: 32,
-        prefix_v6: 64,
-    };
+    let naming = Naming::default();
     let limits = Limits {
         max_workloads: 10,
         max_peers: 10,
