@@ -49,14 +49,23 @@ fn a_lost_finished() {
     stage.net.rules(&stage.net.server, sets, &rule);
     stage.complete();
     stage.expect_dropped(&stage.net.server, CONNECTIONS);
+    // A busy kernel may send again what was not lost.
     let kernel = stage.resent_by_client();
-    assert_eq!(kernel, CONNECTIONS, "the kernel's own count");
+    assert!(
+        kernel >= CONNECTIONS,
+        "the kernel retransmitted only {kernel}"
+    );
     // The client's library was done with it when it was lost. Its request arrived from beyond the gap.
     for (role, direction) in [("client", "sent"), ("server", "received")] {
-        stage.expect_again([role, "handshake", direction], CONNECTIONS);
+        let labels = [
+            ("role", role),
+            ("phase", "handshake"),
+            ("direction", direction),
+        ];
+        stage.expect_within(RETRANSMITS, &labels, CONNECTIONS..=kernel);
         stage.expect_completed(role, CONNECTIONS);
     }
-    stage.expect(RETRANSMITS, &[], 2 * CONNECTIONS);
+    stage.expect_within(RETRANSMITS, &[], 2 * CONNECTIONS..=2 * kernel);
 }
 
 #[test]

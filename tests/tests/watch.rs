@@ -4,9 +4,10 @@ use nix::sys::signal::Signal;
 use reprise_tests::agent::toolchain;
 use reprise_tests::browser::{Browser, keep};
 use reprise_tests::client::{SOURCES, misbehave};
+use reprise_tests::fleet::Fleet;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::process::Process;
-use reprise_tests::servers::Sessions;
+use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::terminal::Terminal;
 use reprise_tests::{Client, Server, user};
 
@@ -85,6 +86,18 @@ fn keys_in_a_real_terminal() {
     misbehave("reset-half-hello", server.port, 1);
     watch.wait("a failure with its cause", |screen| {
         screen.contains(" 1 reset")
+    });
+    // Clients that share an address, and a cache too small for them.
+    let tuning = Tuning {
+        cache: 20,
+        ..Tuning::default()
+    };
+    let small = Server::haproxy_tuned(Sessions::Ids, &tuning);
+    let mut fleet = Fleet::of(40);
+    fleet.connect(small.port, "");
+    fleet.miss(small.port, "");
+    watch.wait("misses with their reason", |screen| {
+        screen.contains(" 0 evicted")
     });
     picture(&watch);
     // 80 columns hold a whole line, and every column has its head over it.

@@ -57,12 +57,13 @@ pub(crate) fn look(
         mine.gap_ns = now;
         kind = MISSING;
     } else if incoming && length > 0 && ahead < 0 {
-        // What fills a gap sooner than its sender can know of it only came by another way.
-        let knows = match place.rtt_us {
+        // What fills a gap within a quarter of the shortest round trip may only have come by another way (RFC 8985, 6.2: RACK's
+        // reordering window). Its sender cannot know of a gap before a whole one, but on a short link that was measured too long.
+        let reordered = match place.rtt_us {
             0 => 0,
-            _ => u64::from(place.rtt_min_us) * 500,
+            _ => u64::from(place.rtt_min_us) * 250,
         };
-        if mine.gap_ns == 0 || now - mine.gap_ns >= knows {
+        if mine.gap_ns == 0 || now - mine.gap_ns >= reordered {
             kind = DATA_AGAIN;
         }
     } else if incoming && length > 0 && mine.left > 0 && mine.last_ns != 0 {
