@@ -1,6 +1,6 @@
 //! Parser of the metrics page in the Prometheus text format, strict enough to notice a malformed page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// One line of the page.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,15 +27,13 @@ impl Metrics {
     /// Names the first line that is neither a comment nor a sample, or a sample that stands there twice.
     pub fn parse(page: &str) -> Result<Self, String> {
         let mut samples: Vec<Sample> = Vec::new();
+        let mut seen = HashSet::new();
         for line in page
             .lines()
             .filter(|l| !l.is_empty() && !l.starts_with('#'))
         {
             let sample = parse_line(line).ok_or_else(|| format!("no sample: {line:?}"))?;
-            if samples
-                .iter()
-                .any(|s| s.name == sample.name && s.labels == sample.labels)
-            {
+            if !seen.insert((sample.name.clone(), sample.labels.clone())) {
                 return Err(format!("twice on the page: {line:?}"));
             }
             samples.push(sample);
