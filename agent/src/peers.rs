@@ -137,6 +137,11 @@ impl Groups {
     }
 }
 
+/// What IPv4 addresses are cut to where nothing else is asked for: nothing.
+pub const PREFIX_V4: u8 = 32;
+/// What IPv6 addresses are cut to where nothing else is asked for: the network of one host.
+pub const PREFIX_V6: u8 = 64;
+
 /// How peers are named.
 #[derive(Debug, Clone)]
 pub struct Naming {
@@ -147,11 +152,6 @@ pub struct Naming {
     /// IPv6 addresses are cut to this many bits.
     pub prefix_v6: u8,
 }
-
-/// What IPv4 addresses are cut to where nothing else is asked for: nothing.
-pub const PREFIX_V4: u8 = 32;
-/// What IPv6 addresses are cut to where nothing else is asked for: the network of one host.
-pub const PREFIX_V6: u8 = 64;
 
 impl Default for Naming {
     fn default() -> Self {
@@ -223,8 +223,13 @@ mod tests {
 
     #[test]
     fn a_host_prefix_shows_the_plain_address() {
-        let naming = Naming::default();
+        let naming = Naming {
+            prefix_v6: 128,
+            ..Naming::default()
+        };
         assert_eq!(named(&naming, Role::Server, "127.0.0.5:9"), "127.0.0.5");
+        let six = named(&naming, Role::Server, "[2001:db8::1:2]:5");
+        assert_eq!(six, "2001:db8::1:2");
     }
 
     #[test]
