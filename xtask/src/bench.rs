@@ -4,6 +4,7 @@
 //! go to stdout and into `SPECIFICATION.md`, between markers; the rest of that file is kept by hand.
 
 mod accounting;
+mod cargo_bench;
 mod carriers;
 mod client;
 mod environment;

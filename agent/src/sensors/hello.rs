@@ -47,12 +47,14 @@ impl HelloSensor {
     pub(super) fn start(means: Means, cgroup: Option<&Path>) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
         let cgroup = cgroup.map_err(SensorError::Cgroup)?;
-        let mut loader = loader();
-        Told::prepare(&mut loader, means);
-        let mut ebpf = loader
-            .load(OBJECT.fit(means))
-            .map_err(|source| SensorError::Load(Box::new(source)))?;
-        load(&mut ebpf)?;
+        // Those for ring buffers ask for a socket's storage as 5.10 allows and 5.8, which has ring buffers, does not.
+        let (mut ebpf, means) = loaded(means).or_else(|refusal| {
+            if means.ring {
+                loaded(means.of_older_kernels()).map_err(|_| refusal)
+            } else {
+                Err(refusal)
+            }
+        })?;
         let feed = Feed::open(&mut ebpf, means, &MAPS)?;
         // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
@@ -73,6 +75,17 @@ impl HelloSensor {
     pub(super) const fn object(&self) -> &Ebpf {
         &self.ebpf
     }
+}
+
+/// The programs in the kernel, and the means that they use.
+fn loaded(means: Means) -> Result<(Ebpf, Means), SensorError> {
+    let mut loader = loader();
+    Told::prepare(&mut loader, means);
+    let mut ebpf = loader
+        .load(OBJECT.fit(means))
+        .map_err(|source| SensorError::Load(Box::new(source)))?;
+    load(&mut ebpf)?;
+    Ok((ebpf, means))
 }
 
 /// Loads the programs side by side: the verifier walks some hundred thousand instructions in each, which takes it half a second.

@@ -123,6 +123,15 @@ fn best() -> Library {
 }
 
 impl Means {
+    /// The same without what came after 5.4, where programs have two forms.
+    pub(super) const fn of_older_kernels(self) -> Self {
+        Self {
+            ring: false,
+            log: false,
+            ..self
+        }
+    }
+
     /// The transport, in words.
     #[must_use]
     pub const fn transport(self) -> &'static str {

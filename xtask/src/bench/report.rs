@@ -10,7 +10,7 @@ use super::{
     programs::Counted,
     rate::{Rates, middle},
     scan::Scan,
-    stream::Streams,
+    stream::{Ratio, Streams},
 };
 
 /// A generated part of the file.
@@ -69,7 +69,7 @@ pub(super) fn measured(
     let parts = [
         environment.to_owned(),
         handshakes(rates)?,
-        transfers(streams)?,
+        transfers(streams),
         programs(counted),
         agent(rates, pipeline)?,
     ];
@@ -103,13 +103,15 @@ fn handshakes(rates: &Rates) -> Result<String> {
     Ok(text)
 }
 
-fn transfers(streams: &Streams) -> Result<String> {
-    let (low, high) = range(&streams.ratio);
-    Ok(format!(
-        "A long transfer over loopback: {:.2} GiB/s without the agent, with ÷ without {:.3} ({low:.3}–{high:.3}).",
-        middle(&streams.alone)? / (1024.0 * MIB),
-        middle(&streams.ratio)?,
-    ))
+fn transfers(streams: &Streams) -> String {
+    let ratio = |Ratio { middle, low, high }| format!("{middle:.3} ({low:.3}–{high:.3})");
+    format!(
+        "A long transfer over loopback: {:.2} GiB/s without any program; with ÷ without the two of `hello` {}, \
+         with ÷ without these and the two at receives and sends {}; medians and their 95 % confidence intervals.",
+        streams.alone / (1024.0 * MIB),
+        ratio(streams.hello),
+        ratio(streams.all),
+    )
 }
 
 /// A row per carrier and role, a column per kind of handshake; in each cell what the programs make of the sum.
@@ -261,16 +263,23 @@ mod tests {
             memory: MIB,
             page: 0.001,
         };
+        let ratio = |middle| Ratio {
+            middle,
+            low: middle - 0.01,
+            high: middle + 0.01,
+        };
         let streams = Streams {
-            alone: vec![2.0 * 1024.0 * MIB],
-            ratio: vec![0.99, 1.0, 0.98],
+            alone: 2.0 * 1024.0 * MIB,
+            hello: ratio(0.99),
+            all: ratio(0.97),
         };
         let text = measured("when and where", &rates, &streams, &counted, &pipeline).unwrap();
         for expected in [
             "when and where\n",
             "| TLS 1.2, full | 1000 | 0.900 (0.800–0.950) | 0.700 (0.700–0.700) |",
             "observed meanwhile: 10; counted by the agent: 9, of which 8 for their peer; events lost: 1.",
-            "2.00 GiB/s without the agent, with ÷ without 0.990 (0.980–1.000).",
+            "2.00 GiB/s without any program; with ÷ without the two of `hello` 0.990 (0.980–1.000), with ÷",
+            "receives and sends 0.970 (0.960–0.980)",
             "| 50 ms (50 ms) |",
             "| 2.0 million |",
         ] {

@@ -3,7 +3,7 @@
 
 use crate::{
     kernel::{Fault, now, record},
-    maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_TASKS, Received},
+    maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_TASKS, Received, may_drive},
     socket::{established, found, open_key},
     user,
 };
@@ -16,7 +16,7 @@ use reprise_ebpf::{
 #[unsafe(no_mangle)]
 static RECEIVE: TracepointLayout = TracepointLayout::EMPTY;
 
-/// Fires for every receive of TCP data on the host: most leave after two look-ups.
+/// Fires for every receive of TCP data on the host: most leave at once.
 pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
     let Some(thread) = Thread::current() else {
         return Ok(());
@@ -26,7 +26,7 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
     thread.receives(skaddr, true, || record::socket(ctx, &layout).map(Some))
 }
 
-/// Fires for every receive on the host, on sockets of all kinds and in vain too: most leave after two look-ups.
+/// Fires for every receive on the host, on sockets of all kinds and in vain too: most leave at once.
 pub(crate) fn try_receive_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     let Some(thread) = Thread::current() else {
         return Ok(());
@@ -35,14 +35,17 @@ pub(crate) fn try_receive_call(ctx: &RawTracePointContext) -> Result<(), Fault> 
     thread.receives(skaddr, result > 0, || Ok(established(skaddr)))
 }
 
-/// Fires for every send on the host: all but those of a handshake leave after one look-up.
+/// Fires for every send on the host: most leave at once.
 pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     let pid_tgid = user::pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if !may_drive(tgid) {
+        return Ok(());
+    }
     // SAFETY: a map value copied at once.
     let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
         return Ok(());
     };
-    let tgid = (pid_tgid >> 32) as u32;
     if let Some(open) = HS_OPEN.get_ptr_mut(open_key(tgid, ssl)) {
         // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may set another bit at the same
         // time on another CPU, of which one can be lost: then the cause of a failed handshake is a less exact one.
@@ -70,8 +73,12 @@ impl Thread {
     #[inline(always)]
     fn current() -> Option<Self> {
         let pid_tgid = user::pid_tgid();
+        let tgid = (pid_tgid >> 32) as u32;
+        if !may_drive(tgid) {
+            return None;
+        }
         // SAFETY: a map value copied at once.
-        let in_call = unsafe { HS_TASKS.get((pid_tgid >> 32) as u32) }.copied()?;
+        let in_call = unsafe { HS_TASKS.get(tgid) }.copied()?;
         Some(Self { pid_tgid, in_call })
     }
 

@@ -4,7 +4,7 @@ use crate::{
     kernel::{Fault, now, record},
     maps::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
-        HS_RECEIVED, HS_SOCKETS, HS_TASKS,
+        HS_RECEIVED, HS_SOCKETS, HS_TASKS, note_driver,
     },
     phase::{self, Verdict},
     session, user,
@@ -131,6 +131,7 @@ fn task(tgid: u32) -> bool {
     match unsafe { HS_TASKS.get(tgid) }.copied() {
         Some(in_call) => in_call != 0,
         None => {
+            let _ = note_driver(tgid);
             let _ = HS_TASKS.insert(tgid, 0, 0);
             false
         }

@@ -1,6 +1,6 @@
 //! Maps of the `handshake` sensor. All bounded; the LRU ones forget the least recently used entry.
 
-use crate::kernel::events::Events;
+use crate::kernel::{Fault, events::Events};
 use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray},
@@ -85,3 +85,21 @@ pub(crate) static HS_RECEIVED: LruHashMap<u64, Received> = LruHashMap::with_max_
 /// Addresses of established connections by kernel socket, for receives and sends that are seen as calls. Unused where they are not.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);
+/// 1 at the process numbers, modulo [`DRIVERS`], of all that are or were in [`HS_TASKS`]. An array, whose look-up the kernel inlines: the
+/// tracepoints that ask fire for each receive and send on the host. Numbers that fall together cost time only.
+#[map]
+static HS_DRIVERS: Array<u8> = Array::with_max_entries(DRIVERS, 0);
+const DRIVERS: u32 = 1 << 15;
+
+/// Notes a process as one that drives handshakes.
+pub(crate) fn note_driver(tgid: u32) -> Result<(), Fault> {
+    HS_DRIVERS
+        .set(tgid % DRIVERS, 1, 0)
+        .map_err(|_| Fault::MapFull)
+}
+
+/// Whether this process may drive handshakes; false for nearly all that do not.
+#[inline(always)]
+pub(crate) fn may_drive(tgid: u32) -> bool {
+    HS_DRIVERS.get(tgid % DRIVERS) == Some(&1)
+}

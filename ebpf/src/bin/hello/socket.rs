@@ -42,9 +42,8 @@ pub(crate) fn open(ctx: &SkBuffContext) -> Option<Seen> {
     if sk.is_null() {
         return None;
     }
-    // Before 5.11 `bpf_sk_storage_get` takes nothing else (`ARG_PTR_TO_SOCKET`, net/core/bpf_sk_storage.c).
-    // SAFETY: a socket of this packet; requests and time-wait sockets give null.
-    let sk = unsafe { bpf_sk_fullsock(sk) };
+    // SAFETY: as above; what is no full socket has no storage, or gives null here.
+    let sk = unsafe { storing(sk) };
     if sk.is_null() {
         return None;
     }
@@ -54,12 +53,32 @@ pub(crate) fn open(ctx: &SkBuffContext) -> Option<Seen> {
     (!over).then_some(Seen { sk, state })
 }
 
+/// The socket of a packet as `bpf_sk_storage_get` takes it: as it is since 5.10 (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`,
+/// net/core/bpf_sk_storage.c), which spares every packet of the host a call. Where the verifier refuses that, the agent loads the other object.
+///
+/// # Safety
+///
+/// `sk` must be the packet's socket, and not null.
+#[inline(always)]
+unsafe fn storing(sk: *mut bpf_sock) -> *mut bpf_sock {
+    if cfg!(feature = "ring") {
+        return sk;
+    }
+    // SAFETY: the caller's; requests and time-wait sockets give null.
+    unsafe { bpf_sk_fullsock(sk) }
+}
+
 #[inline(never)]
 pub(crate) fn try_packet(
     ctx: &SkBuffContext,
     way: u8,
     Seen { sk, state }: Seen,
 ) -> Result<(), Fault> {
+    // SAFETY: a socket of this packet; requests and time-wait sockets give null.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    if sk.is_null() {
+        return Ok(());
+    }
     // SAFETY: a full socket, checked above.
     if unsafe { (*sk).protocol } != TCP {
         return Ok(());
