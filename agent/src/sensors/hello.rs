@@ -47,14 +47,18 @@ impl HelloSensor {
     pub(super) fn start(means: Means, cgroup: Option<&Path>) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
         let cgroup = cgroup.map_err(SensorError::Cgroup)?;
-        // Those for ring buffers ask for a socket's storage as 5.10 allows and 5.8, which has ring buffers, does not.
-        let (mut ebpf, means) = loaded(means).or_else(|refusal| {
-            if means.ring {
-                loaded(means.of_older_kernels()).map_err(|_| refusal)
-            } else {
-                Err(refusal)
-            }
-        })?;
+        let (mut ebpf, means) = match loaded(means) {
+            // Those for ring buffers ask for a socket's storage as 5.10 allows and 5.8, which has ring buffers, does not.
+            Err(refusal) if means.ring => match loaded(means.of_older_kernels()) {
+                Ok(older) => {
+                    let reason = crate::chain(&refusal);
+                    tracing::info!(reason, "hello runs the programs for older kernels");
+                    older
+                }
+                Err(_) => return Err(refusal),
+            },
+            loaded => loaded?,
+        };
         let feed = Feed::open(&mut ebpf, means, &MAPS)?;
         // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);

@@ -32,5 +32,5 @@ page /api/v1/status | tr ',{}' '\n\n\n' | sed -n '/verified_instructions/,$p' | 
 kill $agent
 wait $agent
 echo "VM stopped $?"
-grep -E 'WARN|ERROR' /tmp/agent.log | sed 's/^/VM log /'
+grep -E 'WARN|ERROR|older kernels' /tmp/agent.log | sed 's/^/VM log /'
 kill $server
