@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::agent::Agent;
-use crate::capture::{Capture, LOG_CAME, LOG_LOST, Packet};
+use crate::capture::{Capture, LOG_CAME, LOG_LOST, Packet, story};
 use crate::failure::{PEER_FAMILY, failures};
 use crate::metrics::Metrics;
 use crate::namespaces::{CLIENT_NET, Namespaces, SERVER_NET};
@@ -165,10 +165,20 @@ impl Lossy {
                 let prefix = [format!("{from}."), format!("{to}.")];
                 let own = listed.iter().filter(|row| {
                     let peer = row["peer"].as_str().unwrap_or_default();
-                    prefix.iter().any(|prefix| peer.starts_with(prefix))
+                    peer == "unknown" || prefix.iter().any(|prefix| peer.starts_with(prefix))
                 });
                 let own: Vec<_> = own.map(ToString::to_string).collect();
-                Err(format!("{wrong:#?}; listed: {own:#?}"))
+                let packets = self.capture.connections();
+                let packets = packets.iter().filter(|(source, _)| {
+                    let index = source.strip_prefix(&prefix[0]).unwrap_or_default();
+                    wrong
+                        .iter()
+                        .any(|line| line.contains(&format!(" {index}:")))
+                });
+                let stories: Vec<_> = packets
+                    .map(|(source, packets)| format!("{source}: {}", story(packets)))
+                    .collect();
+                Err(format!("{wrong:#?}; {stories:#?}; listed: {own:#?}"))
             }
         });
         let connections = self.capture.connections();

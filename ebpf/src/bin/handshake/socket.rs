@@ -83,12 +83,14 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
     let skaddr: u64 = record::word(ctx, layout.skaddr)?;
     // SAFETY: reads a live static; volatile because the loader changes it behind the compiler's back.
     let by_calls = unsafe { core::ptr::read_volatile(&raw const BY_CALLS) } != 0;
+    // A tracepoint's programs are passed over where the CPU is inside another's, or inside a system call on a map (`trace_call_bpf`,
+    // kernel/trace/bpf_trace.c): what was missed at the beginning is made good when the peer closes.
+    if state != STATE_CLOSE && by_calls {
+        HS_TUPLES
+            .insert(skaddr, record::socket(ctx, &layout)?, 0)
+            .map_err(|_| Fault::MapFull)?;
+    }
     if state == STATE_ESTABLISHED {
-        if by_calls {
-            HS_TUPLES
-                .insert(skaddr, record::socket(ctx, &layout)?, 0)
-                .map_err(|_| Fault::MapFull)?;
-        }
         return Ok(());
     }
     if state == STATE_CLOSE && by_calls {
