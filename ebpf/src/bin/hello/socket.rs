@@ -74,11 +74,16 @@ pub(crate) fn try_packet(
     way: u8,
     Seen { sk, state }: Seen,
 ) -> Result<(), Fault> {
-    // SAFETY: a socket of this packet; requests and time-wait sockets give null.
-    let sk = unsafe { bpf_sk_fullsock(sk) };
-    if sk.is_null() {
-        return Ok(());
-    }
+    // What `storing` did not do.
+    #[cfg(feature = "ring")]
+    let sk = {
+        // SAFETY: a socket of this packet; requests and time-wait sockets give null.
+        let sk = unsafe { bpf_sk_fullsock(sk) };
+        if sk.is_null() {
+            return Ok(());
+        }
+        sk
+    };
     // SAFETY: a full socket, checked above.
     if unsafe { (*sk).protocol } != TCP {
         return Ok(());
