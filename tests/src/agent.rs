@@ -1,6 +1,7 @@
 //! The program under test: `reprise run` in the foreground, asked over HTTP like any operator would.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -209,6 +210,25 @@ impl Agent {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Events that the kernel passed over its programs: tracepoints that fired while their CPU was inside another's, or in a system
+    /// call on a map (`trace_call_bpf`, kernel/trace/bpf_trace.c). Nobody can observe those.
+    ///
+    /// # Panics
+    /// When the agent is gone.
+    #[must_use]
+    pub fn passed_over(&self) -> u32 {
+        let directory = format!("/proc/{}/fdinfo", self.pid());
+        let entries = fs::read_dir(directory).expect("the agent is gone");
+        let files = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+        files
+            .filter_map(|file| {
+                let mut lines = file.lines();
+                let count = lines.find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                count.trim().parse::<u32>().ok()
+            })
+            .sum()
     }
 
     /// SIGTERM: exit code and time until the end.

@@ -116,7 +116,7 @@ impl Stage {
         self.expect_within(family, labels, want..=want);
     }
 
-    /// Waits for that rise to be one of `wanted`.
+    /// Waits for that rise to be one of `wanted`; of loss, less by what the kernel says that it passed over.
     ///
     /// # Panics
     /// When it is not in time.
@@ -126,8 +126,14 @@ impl Stage {
         labels: &[(&str, &str)],
         wanted: RangeInclusive<u32>,
     ) {
-        let range = f64::from(*wanted.start())..=f64::from(*wanted.end());
         poll_until("the agent counts the loss", PATIENCE, || {
+            let passed_over = if [RETRANSMITS, WITH_LOSS].contains(&family) {
+                self.agent.passed_over()
+            } else {
+                0
+            };
+            let least = wanted.start().saturating_sub(passed_over);
+            let range = f64::from(least)..=f64::from(*wanted.end());
             let have = self.rise(family, labels);
             let page = self.agent.metrics().show("");
             if range.contains(&have) {
