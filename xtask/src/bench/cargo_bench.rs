@@ -1,8 +1,8 @@
 //! The agent's own benchmarks, `agent/benches`, and the figures that they print.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use super::{go_on, numbers};
+use super::{environment, go_on, numbers};
 use crate::paths;
 
 /// What one of them said.
@@ -22,16 +22,11 @@ impl Said {
 /// Runs one with an argument.
 pub(super) fn run(bench: &str, argument: &str) -> Result<Said> {
     go_on()?;
-    let output = paths::cargo()
+    let mut cargo = paths::cargo();
+    cargo
         .args(["bench", "--package", "reprise", "--bench", bench, "--"])
-        .arg(argument)
-        .output()
-        .context("failed to start cargo")?;
-    ensure!(
-        output.status.success(),
-        "failed to measure {bench} {argument} ({}): {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(Said(String::from_utf8_lossy(&output.stdout).into_owned()))
+        .arg(argument);
+    environment::output(&mut cargo)
+        .map(Said)
+        .with_context(|| format!("failed to measure {bench} {argument}"))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{accounting::Accounting, go_on};
+use super::{accounting::Accounting, environment, go_on};
 use crate::{paths, test};
 
 /// Uprobe programs, in the order of [`Line::traps`].
@@ -34,18 +34,11 @@ pub(super) struct Line {
 pub(super) fn measure() -> Result<Vec<Line>> {
     go_on()?;
     let _accounting = Accounting::switch_on()?;
-    let output = paths::cargo()
+    let mut cargo = paths::cargo();
+    cargo
         .args(["bench", "--package", "reprise-tests", "--bench", "carriers"])
-        .env(test::AGENT_ENV, paths::agent()?)
-        .output()
-        .context("failed to start cargo")?;
-    ensure!(
-        output.status.success(),
-        "failed to count traps ({}): {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    lines(&String::from_utf8_lossy(&output.stdout))
+        .env(test::AGENT_ENV, paths::agent()?);
+    lines(&environment::output(&mut cargo).context("failed to count traps")?)
 }
 
 /// `traps`, carrier, role, version, kind, and a figure for each program, with tabulators between them.

@@ -52,7 +52,8 @@ pub(super) fn describe() -> Result<String> {
     ))
 }
 
-fn output(command: &mut Command) -> Result<String> {
+/// What a program that must succeed says on its output.
+pub(super) fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_owned();
     let output = command
         .output()
