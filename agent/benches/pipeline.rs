@@ -11,16 +11,18 @@ use std::{
 };
 
 use reprise::{
+    observed::{Observed, Shared},
+    record::{Frame, Recorder, Recording},
+    status::{Library, Sensor, Status},
+    views::metrics::{Format, Page},
+};
+use reprise_core::pipeline::{
+    Pipeline,
     correlate::Bounds,
     event::Event,
-    hello::{HelloEvent, Token, flag as hello_flag},
-    metrics::{Format, Page},
-    observed::{Observed, Shared},
     peers::Naming,
-    pipeline::Pipeline,
-    record::{Frame, Recorder, Recording},
     stats::{Limits, Thresholds},
-    status::{Library, Sensor, Status},
+    wire::{HelloEvent, Token, flag as hello_flag},
 };
 use reprise_ebpf::{
     Header, Socket,

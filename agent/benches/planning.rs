@@ -10,10 +10,8 @@ use std::{
     time::Instant,
 };
 
-use reprise::{
-    discover::lookup,
-    plan::{Images, plan},
-};
+use reprise::host::discover::lookup;
+use reprise_core::plan::{Images, plan};
 
 /// Plans made per file.
 const ROUNDS: usize = 21;

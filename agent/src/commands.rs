@@ -1,5 +1,11 @@
 //! One function per command: config, host check, build, run until a signal, drain.
 
+pub mod check;
+pub mod cli;
+pub mod inspect;
+pub mod observer;
+pub mod replay;
+
 use std::{fmt, io, path::Path, process::ExitCode, time::Duration};
 
 use tokio::{
@@ -9,23 +15,29 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    check::{Facts, Report},
-    cli::{Check, Counting, Inspect, Loading, Observing, Record, Replay, Run, Watch},
-    correlate::Bounds,
-    hello, host,
-    http::{self, WebConfig},
-    inspect as inspection,
+    bpf::means::Means,
+    commands::{
+        check::{Facts, Report},
+        cli::{Check, Counting, Inspect, Loading, Observing, Record, Replay, Run, Watch},
+        inspect as inspection,
+        observer::{ObserveError, Observer, Scope},
+        replay as replaying,
+    },
+    host::{self, pods::Pods},
     observed::{Observed, Shared},
-    observer::{ObserveError, Observer, Scope},
-    peers::{Groups, Naming},
-    pipeline::Pipeline,
-    pods::Pods,
     record::{FileRecorder, Recorder, Recording},
-    replay as replaying,
-    sensors::means::Means,
-    stats::{Limits, Thresholds},
     status::Status,
-    watch as watching,
+    views::{
+        http::{self, WebConfig},
+        watch as watching,
+    },
+};
+use reprise_core::pipeline::{
+    Pipeline,
+    correlate::Bounds,
+    peers::{Groups, Naming},
+    stats::{Limits, Thresholds},
+    wire,
 };
 
 /// Why a command failed, by exit status.
@@ -287,7 +299,7 @@ fn scope(observing: &Observing, means: Means) -> Scope {
         ignored: observing.ignore.clone(),
         cgroup: observing.cgroup.clone(),
         means,
-        hellos: hello::Limits {
+        hellos: wire::Limits {
             max_connections: observing.max_hellos as usize,
             max_bytes: observing.max_hello_memory as usize * 1024,
         },

@@ -5,8 +5,10 @@ pub mod capability;
 pub mod cgroup;
 pub mod clock;
 pub mod confine;
+pub mod discover;
 pub mod lockdown;
 pub mod memory_lock;
+pub mod pods;
 pub mod privilege;
 pub mod workloads;
 
@@ -17,7 +19,7 @@ use self::{
     lockdown::Lockdown,
     memory_lock::MemoryLock,
 };
-use crate::sensors::tracefs;
+use crate::bpf::tracefs;
 
 /// Something this host lacks.
 #[derive(Debug, Error)]

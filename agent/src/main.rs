@@ -4,9 +4,11 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser as _, error::ErrorKind};
 use reprise::{
-    canary::perch,
-    cli::{Cli, Command, LogFormat},
-    commands::{self, Failure},
+    bpf::canary::child,
+    commands::{
+        self, Failure,
+        cli::{Cli, Command, LogFormat},
+    },
 };
 use tracing_subscriber::EnvFilter;
 
@@ -24,7 +26,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect(&args),
         Command::Check(args) => commands::check(&args),
         Command::Canary(args) => {
-            perch::sit(args.perch);
+            child::sit(args.perch);
             Ok(())
         }
     });

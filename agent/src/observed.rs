@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{pipeline::Pipeline, status::Status};
+use crate::status::Status;
+use reprise_core::pipeline::Pipeline;
 
 /// What pages are made from. Written by the observing loop, read by pages.
 #[derive(Debug)]

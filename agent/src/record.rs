@@ -10,10 +10,8 @@ use reprise_ebpf::Header;
 use thiserror::Error;
 use zerocopy::IntoBytes as _;
 
-use crate::{
-    event::{DecodeError, Event, TICK},
-    status::Status,
-};
+use crate::status::Status;
+use reprise_core::pipeline::event::{DecodeError, Event, TICK};
 
 const MAGIC: &[u8] = b"reprise recording 3\n";
 /// Payload is one event as the ABI lays it out.

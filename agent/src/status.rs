@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{reasons::Names, sensors::means::Means};
+use crate::bpf::means::Means;
+use reprise_core::pipeline::reasons::Names;
 
 pub use coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered};
 

@@ -1,29 +1,8 @@
 //! Fuzzing of what reads other people's packets: bytes as they lie in the ring, in events of any size, to the tracker.
 #![no_main]
 
-#[path = "../../agent/src/clock.rs"]
-#[expect(dead_code, unreachable_pub, reason = "`event` names its events")]
-mod clock;
-#[path = "../../agent/src/event.rs"]
-#[expect(
-    dead_code,
-    unreachable_pub,
-    reason = "the tracker needs its errors alone"
-)]
-mod event;
-#[path = "../../agent/src/hello/mod.rs"]
-#[expect(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    reason = "what the agent asks beside is not asked here"
-)]
-mod hello;
-#[path = "../../agent/src/workload.rs"]
-#[expect(dead_code, unreachable_pub, reason = "`event` names its events")]
-mod workload;
-
 use libfuzzer_sys::fuzz_target;
+use reprise_core::pipeline::wire;
 use reprise_ebpf::{
     Header, Socket,
     hello::{SEGMENT, Segment},
@@ -31,7 +10,7 @@ use reprise_ebpf::{
 use zerocopy::IntoBytes as _;
 
 fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, Vec<u8>)>| {
-    let mut tracker = hello::Tracker::new(hello::Limits {
+    let mut tracker = wire::Tracker::new(wire::Limits {
         max_connections: 8,
         max_bytes: 64 * 1024,
     });

@@ -5,14 +5,10 @@
 
 #![no_main]
 
-#[expect(dead_code, unused_imports, reason = "the agent uses more of it than `plan` alone")]
-#[path = "../../agent/src/plan/mod.rs"]
-mod plan;
-
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use plan::{Images, ProbePoint};
+use reprise_core::plan::{self, Images, ProbePoint};
 
 /// The functions that a plan asks for.
 const NAMES: [&str; 20] = [

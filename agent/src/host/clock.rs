@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use nix::time::{ClockId, clock_gettime};
 use reprise_ebpf::Header;
 
-use crate::clock::{CLOCK, ClockEvent};
+use reprise_core::pipeline::clock::{CLOCK, ClockEvent};
 
 /// What the clocks say now; `None` where they cannot be read.
 #[must_use]

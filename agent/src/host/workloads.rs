@@ -8,7 +8,8 @@ use std::{
 
 use lru::LruCache;
 
-use crate::{pods::Pods, workload};
+use crate::host::pods::Pods;
+use reprise_core::pipeline::workload;
 
 /// Processes remembered as looked up.
 const MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 /// The page that the agent's unit tests hold it to.
-const PAGE: &str = "agent/src/metrics/golden.txt";
+const PAGE: &str = "agent/src/views/metrics/golden.txt";
 
 /// Labels whose values are not a closed set: what they are.
 const OPEN: &[(&str, &str)] = &[

@@ -1,0 +1,268 @@
+//! Tests of loss: what counts for which handshake, what counts beside them, and what tells it from a timeout.
+
+use reprise_ebpf::{
+    Header,
+    handshake::{
+        FORGET, ForgetEvent, HandshakeEvent, SessionAge, SessionId, flag as library_flag, forgot,
+        outcome, role,
+    },
+    tcp,
+};
+
+use super::{MS, handshake, run, run_all, tcp_event, wire::hello};
+use crate::pipeline::{
+    correlate::{
+        Cause, DOUBT_NS, Direction, End, Engine, Loss, Observation, Phase, Role, SETTLE_NS,
+    },
+    event::Event,
+};
+
+/// The cause of a handshake from 10 to 600 ms, freed unless `change` says otherwise, with these things on its connection.
+fn fail(change: &dyn Fn(&mut HandshakeEvent), marks: &[(u32, u64)]) -> Cause {
+    let mut event = handshake(1, 10 * MS, 600 * MS);
+    event.outcome = outcome::FREED;
+    change(&mut event);
+    let marks = marks
+        .iter()
+        .map(|(kind, at)| Event::Tcp(tcp_event(*kind, 1, *at)));
+    let events: Vec<_> = marks.chain([Event::Handshake(event)]).collect();
+    match run(&events)[0].end {
+        End::Failed(cause) => cause,
+        End::Completed(_) => panic!("a failed handshake seen as completed"),
+    }
+}
+
+#[test]
+fn silence_is_a_timeout_and_loss_is_loss() {
+    let silent = |event: &mut HandshakeEvent| event.heard_ns = 20 * MS;
+    assert_eq!(fail(&silent, &[]), Cause::Timeout);
+    assert_eq!(fail(&|_| {}, &[]), Cause::Abandoned);
+    for kind in [
+        tcp::RETRANSMIT,
+        tcp::DATA_AGAIN,
+        tcp::MISSING,
+        tcp::UNHEARD,
+        tcp::STALL,
+        tcp::LATE,
+    ] {
+        assert_eq!(fail(&silent, &[(kind, 300 * MS)]), Cause::PacketLoss);
+    }
+    // What is missing was sent before; what comes again afterwards says nothing of the time before.
+    assert_eq!(
+        fail(&silent, &[(tcp::MISSING, 700 * MS)]),
+        Cause::PacketLoss
+    );
+    // A program may begin when the first data is there; what comes late afterwards was not its first.
+    assert_eq!(fail(&silent, &[(tcp::LATE, 5 * MS)]), Cause::PacketLoss);
+    assert_eq!(fail(&silent, &[(tcp::LATE, 700 * MS)]), Cause::Timeout);
+    let later = 601 * MS + DOUBT_NS;
+    for (kind, at) in [
+        (tcp::MISSING, later),
+        (tcp::DATA_AGAIN, 700 * MS),
+        (tcp::FLIGHT_AGAIN, 700 * MS),
+    ] {
+        assert_eq!(fail(&silent, &[(kind, at)]), Cause::Timeout);
+    }
+    // A process that is killed has lost no patience.
+    let killed = |event: &mut HandshakeEvent| {
+        event.heard_ns = 20 * MS;
+        event.outcome = outcome::PROCESS_ENDED;
+    };
+    assert_eq!(fail(&killed, &[]), Cause::Abandoned);
+}
+
+#[test]
+fn a_timeout_waits_for_a_sign_of_loss() {
+    let mut event = handshake(1, 10 * MS, 600 * MS);
+    event.outcome = outcome::FREED;
+    event.heard_ns = 20 * MS;
+    let mut engine = Engine::new(super::BOUNDS);
+    let mut seen = Vec::new();
+    let mut push = |event| {
+        engine.push(&event, &mut |one: Observation| seen.push(one.end));
+        seen.len()
+    };
+    assert_eq!(push(Event::Handshake(event)), 0);
+    assert_eq!(push(Event::Tick(600 * MS + SETTLE_NS)), 0);
+    push(Event::Tcp(tcp_event(tcp::MISSING, 1, 1_200 * MS)));
+    assert_eq!(push(Event::Tick(599 * MS + DOUBT_NS)), 0);
+    assert_eq!(push(Event::Tick(600 * MS + DOUBT_NS)), 1);
+    assert_eq!(seen, [End::Failed(Cause::PacketLoss)]);
+}
+
+#[test]
+fn a_socket_that_dies_without_a_reset_timed_out() {
+    let dies = |event: &mut HandshakeEvent| {
+        event.outcome = outcome::FAILED;
+        event.flags = library_flag::SOCKET_CLOSED;
+        event.heard_ns = 20 * MS;
+    };
+    assert_eq!(fail(&dies, &[]), Cause::Timeout);
+    assert_eq!(fail(&dies, &[(tcp::RESET_SENT, 599 * MS)]), Cause::Reset);
+    assert_eq!(
+        fail(&dies, &[(tcp::RESET_RECEIVED, 599 * MS)]),
+        Cause::Reset
+    );
+}
+
+#[test]
+fn an_error_that_was_told_is_an_alert_sent() {
+    let refuses = |event: &mut HandshakeEvent| {
+        event.outcome = outcome::FAILED;
+        event.reason = 193;
+    };
+    assert_eq!(fail(&refuses, &[]), Cause::LocalError);
+    let tells = |event: &mut HandshakeEvent| {
+        refuses(event);
+        event.flags = library_flag::ALERTED;
+    };
+    assert_eq!(
+        fail(&tells, &[(tcp::RETRANSMIT, 300 * MS)]),
+        Cause::AlertSent
+    );
+}
+
+#[test]
+fn phases_and_directions_are_told_apart() {
+    let marks = [
+        (tcp::RETRANSMIT_SYNACK, 1),
+        (tcp::SYN_AGAIN, 2),
+        (tcp::SYNACK_AGAIN, 3),
+        (tcp::RETRANSMIT, 11),
+        (tcp::DATA_AGAIN, 12),
+        (tcp::FLIGHT_AGAIN, 13),
+        // Not in the handshake.
+        (tcp::RETRANSMIT, 21),
+    ];
+    let marks = marks.map(|(kind, at)| Event::Tcp(tcp_event(kind, 1, at * MS)));
+    let end = Event::Handshake(handshake(1, 10 * MS, 20 * MS));
+    let events: Vec<_> = marks.into_iter().chain([end]).collect();
+    let again = run(&events)[0].trouble.retransmits;
+    let sums = Phase::ALL.map(|phase| Direction::ALL.map(|direction| again.of(phase, direction)));
+    assert_eq!(sums, [[0, 1], [1, 1], [1, 1]]);
+}
+
+#[test]
+fn a_last_flight_that_is_sent_again_counts_once() {
+    let mut events = vec![Event::Handshake(handshake(1, 10 * MS, 20 * MS))];
+    // The first one arrives before the handshake is concluded, the others after it.
+    for at in [100, 500, 900] {
+        events.push(Event::Tcp(tcp_event(tcp::FLIGHT_AGAIN, 1, at * MS)));
+        events.push(Event::Tick(at * MS + SETTLE_NS));
+    }
+    let (seen, losses) = run_all(&events);
+    let again = seen[0].trouble.retransmits;
+    assert_eq!(again.of(Phase::Handshake, Direction::Sent), 1);
+    assert_eq!(losses.len(), 2);
+    assert!(losses.iter().all(|loss| !loss.first));
+    // Of one that was observed without, the first makes the difference.
+    events.remove(1);
+    let (_, losses) = run_all(&events);
+    let first: Vec<_> = losses.iter().map(|loss| loss.first).collect();
+    assert_eq!(first, [true, false]);
+}
+
+#[test]
+fn loss_before_any_handshake_counts_where_tls_is_spoken() {
+    let again = |kind, port, at| Event::Tcp(tcp_event(kind, port, at * MS));
+    let mut events = vec![again(tcp::RETRANSMIT_SYNACK, 9, 1)];
+    assert_eq!(run_all(&events).1, []);
+    events.push(Event::Handshake(handshake(1, 10 * MS, 20 * MS)));
+    events.push(Event::Tick(20 * MS + SETTLE_NS));
+    // Another client of the same port.
+    events.push(again(tcp::RETRANSMIT_SYNACK, 2, 300));
+    let (_, losses) = run_all(&events);
+    let [loss] = losses[..] else {
+        panic!("{losses:?}");
+    };
+    let Loss {
+        role,
+        phase,
+        direction,
+        first,
+        ..
+    } = loss;
+    assert_eq!(
+        (role, phase, direction, first),
+        (Role::Server, Phase::SynAck, Direction::Sent, false)
+    );
+    // It comes to a handshake after all, which knows of its loss and does not count it again.
+    events.push(Event::Handshake(handshake(2, 310 * MS, 320 * MS)));
+    let (seen, losses) = run_all(&events);
+    let trouble = seen[1].trouble;
+    assert_eq!(losses.len(), 1);
+    assert_eq!(trouble.retransmits, trouble.counted);
+    assert_eq!(trouble.retransmits.of(Phase::SynAck, Direction::Sent), 1);
+}
+
+#[test]
+fn a_handshake_on_the_wire_that_is_given_up_in_silence_timed_out() {
+    let mut shown = hello(role::CLIENT, 1, 1, 10 * MS, 900 * MS);
+    shown.end = crate::pipeline::wire::end::CLOSED_OUT;
+    shown.silence_ms = 800;
+    let end = |shown| run(&[Event::Hello(shown)])[0].end;
+    assert_eq!(end(shown), End::Failed(Cause::Timeout));
+    shown.silence_ms = 100;
+    assert_eq!(end(shown), End::Failed(Cause::Abandoned));
+}
+
+#[test]
+fn a_hello_that_came_late_was_lost_before() {
+    let end = |come| {
+        let mut event = handshake(1, 10 * MS, 600 * MS);
+        event.outcome = outcome::FAILED;
+        let mut shown = hello(role::SERVER, 1, 1, come, 600 * MS);
+        shown.end = crate::pipeline::wire::end::CLOSED_IN;
+        event.flags = library_flag::RANDOM | library_flag::PEER_CLOSED;
+        event.client_random = shown.client_random;
+        run(&[Event::Hello(shown), Event::Handshake(event)])[0].end
+    };
+    assert_eq!(end(220 * MS), End::Failed(Cause::PacketLoss));
+    assert_eq!(end(200 * MS), End::Failed(Cause::Closed));
+}
+
+/// Whether the session of a handshake from 10 to 20 ms, forgotten at 900 ms, is one that loss cost, with a retransmission then.
+fn is_lost(retransmit_ns: u64) -> bool {
+    let mut session_id = SessionId {
+        length: 32,
+        ..SessionId::default()
+    };
+    session_id.bytes[..8].copy_from_slice(&7_u64.to_be_bytes());
+    let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 20 * MS);
+    shown.version = 0x0303;
+    shown.given_id.hash = 7;
+    shown.given_id.length = 32;
+    let forget = ForgetEvent {
+        header: Header {
+            kind: FORGET,
+            size: 0,
+            time_ns: 900 * MS,
+        },
+        tgid: 7,
+        how: forgot::FREEING,
+        session: SessionAge::default(),
+        session_id,
+    };
+    let mut engine = Engine::new(super::BOUNDS);
+    let events = [
+        Event::Hello(shown),
+        Event::Handshake(handshake(1, 10 * MS, 20 * MS)),
+        Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, retransmit_ns)),
+        Event::Forget(forget),
+    ];
+    for event in events {
+        engine.push(&event, &mut |_| {});
+    }
+    engine.finish(&mut |_| {});
+    assert_eq!(engine.removed().iter().sum::<u64>(), 1);
+    engine.cut().count() == 1
+}
+
+#[test]
+fn loss_behind_a_handshake_is_remembered_for_its_session() {
+    // Before the handshake is concluded, and after it.
+    assert!(is_lost(100 * MS));
+    assert!(is_lost(800 * MS));
+    // After the session was forgotten.
+    assert!(!is_lost(901 * MS));
+}

@@ -1,0 +1,333 @@
+//! Tests of the join: what the wire shows and what the library tells is one handshake, counted once.
+
+use proptest::prelude::*;
+use reprise_ebpf::{
+    Socket,
+    handshake::{HandshakeEvent, flag as library_flag, outcome, role, socket_source},
+};
+use zerocopy::FromZeros as _;
+
+use super::{BOUNDS, MS, handshake as library_event, run};
+use crate::pipeline::{
+    correlate::{
+        Cause, End, Engine, Mechanism, Observation, Offer, Resumption, Role, SETTLE_NS,
+        wire::{WAIT_NS, Wires},
+    },
+    event::{Connection, Event},
+    wire::{HelloEvent, Token, end, flag},
+};
+
+pub(super) fn hello(role: u8, random: u8, port: u16, begin: u64, end_ns: u64) -> HelloEvent {
+    let mut hello = HelloEvent::new_zeroed();
+    hello.header.time_ns = end_ns;
+    hello.begin_ns = begin;
+    hello.client_random = [random; 32];
+    hello.role = role;
+    hello.version = 0x0304;
+    hello.offered_version = 0x0304;
+    hello.flags = flag::OFFER_READ | flag::ANSWER_READ;
+    hello.end = end::COMPLETED;
+    hello.socket = super::socket(port);
+    hello
+}
+
+fn library(random: u8, port: u16, begin: u64, end_ns: u64) -> HandshakeEvent {
+    let mut event = library_event(port, begin, end_ns);
+    event.flags = library_flag::RANDOM;
+    event.client_random = [random; 32];
+    event
+}
+
+fn token(hash: u64, length: u32) -> Token {
+    Token {
+        hash,
+        key: 0,
+        length,
+    }
+}
+
+fn offers(seen: &[Observation]) -> Vec<Offer> {
+    seen.iter().map(|seen| seen.offer).collect()
+}
+
+#[test]
+fn wire_and_library_are_one_handshake() {
+    let mut resumed = library(1, 1, 10 * MS, 12 * MS);
+    resumed.hit = 1;
+    let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+    shown.identity_count = 1;
+    shown.flags |= flag::PSK_ACCEPTED;
+    for events in [
+        [Event::Hello(shown), Event::Handshake(resumed)],
+        [Event::Handshake(resumed), Event::Hello(shown)],
+    ] {
+        let seen = run(&events);
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].offer, Offer::Session(Mechanism::Psk));
+        assert!(!seen[0].wire && !seen[0].conflict);
+        assert_eq!(seen[0].hello, Some(shown));
+    }
+}
+
+#[test]
+fn disagreement_is_counted_and_the_library_is_believed() {
+    let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+    shown.identity_count = 1;
+    shown.flags |= flag::PSK_ACCEPTED;
+    let seen = run(&[
+        Event::Hello(shown),
+        Event::Handshake(library(1, 1, 10 * MS, 12 * MS)),
+    ]);
+    assert!(seen[0].conflict);
+    assert_eq!(seen[0].end, End::Completed(Resumption::Full));
+}
+
+#[test]
+fn what_no_library_tells_of_is_observed_from_the_wire_after_a_while() {
+    let mut engine = Engine::new(BOUNDS);
+    let mut out = Vec::new();
+    let shown = hello(role::CLIENT, 1, 1, 10 * MS, 12 * MS);
+    engine.push(&Event::Hello(shown), &mut |seen| out.push(seen));
+    engine.push(&Event::Tick(12 * MS + WAIT_NS - 1), &mut |seen| {
+        out.push(seen);
+    });
+    assert!(out.is_empty());
+    engine.push(&Event::Tick(12 * MS + WAIT_NS), &mut |seen| out.push(seen));
+    assert_eq!(out.len(), 1);
+    assert!(out[0].wire);
+    assert_eq!(out[0].role, Role::Client);
+    assert_eq!(out[0].end, End::Completed(Resumption::Full));
+    assert_eq!(out[0].duration_ns, 2 * MS);
+    // The library comes all too late: it is known by then.
+    let mut late = library(1, 1, 10 * MS, 5_000 * MS);
+    late.role = role::CLIENT;
+    engine.push(&Event::Handshake(late), &mut |seen| out.push(seen));
+    engine.finish(&mut |seen| out.push(seen));
+    assert_eq!(out.len(), 1);
+    assert_eq!(engine.tracked().wires, 0);
+}
+
+#[test]
+fn the_wire_comes_all_too_late() {
+    let mut engine = Engine::new(BOUNDS);
+    let mut out = Vec::new();
+    let mut push = |event| engine.push(&event, &mut |seen| out.push(seen));
+    push(Event::Handshake(library(1, 1, 10 * MS, 12 * MS)));
+    push(Event::Tick(12 * MS + SETTLE_NS));
+    push(Event::Hello(hello(role::SERVER, 1, 1, 10 * MS, 900 * MS)));
+    engine.finish(&mut |seen| out.push(seen));
+    assert_eq!(out.len(), 1);
+    assert!(!out[0].wire);
+}
+
+#[test]
+fn a_client_hello_that_comes_after_its_server_gave_up_is_no_other_handshake() {
+    let mut given_up = library_event(1, 10 * MS, 2_010 * MS);
+    given_up.outcome = outcome::FREED;
+    let late = |begin| {
+        let mut late = hello(role::SERVER, 1, 1, begin, begin + MS);
+        late.flags = flag::OFFER_READ;
+        late.end = end::CLOSED_OUT;
+        run(&[Event::Handshake(given_up), Event::Hello(late)])
+    };
+    assert_eq!(late(6_000 * MS).len(), 1);
+    // Another connection by the same name.
+    assert_eq!(late(70_000 * MS).len(), 2);
+}
+
+#[test]
+fn both_ends_on_one_host_are_two_handshakes() {
+    let seen = run(&[
+        Event::Hello(hello(role::CLIENT, 1, 1, 10 * MS, 12 * MS)),
+        Event::Hello(hello(role::SERVER, 1, 2, 10 * MS + 1, 12 * MS)),
+    ]);
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn relays_make_no_handshakes() {
+    // Client on this host, through a relay on this host, to a server on this host: each socket shows the same random.
+    let sockets = [
+        hello(role::CLIENT, 1, 1, 10 * MS, 20 * MS),
+        hello(role::SERVER, 1, 2, 11 * MS, 19 * MS),
+        hello(role::CLIENT, 1, 3, 12 * MS, 18 * MS),
+        hello(role::SERVER, 1, 4, 13 * MS, 17 * MS),
+    ];
+    let seen = run(&sockets.map(Event::Hello));
+    let ports: Vec<_> = seen
+        .iter()
+        .map(|seen| (seen.role, seen.connection.unwrap().remote.port()))
+        .collect();
+    assert_eq!(ports, [(Role::Client, 1), (Role::Server, 4)]);
+    // A relay alone: both ends are elsewhere.
+    assert!(run(&[sockets[1], sockets[2]].map(Event::Hello)).is_empty());
+    // A library that tells of no socket gets the right one of them.
+    let mut blind = library(1, 1, 10 * MS, 17 * MS);
+    blind.socket_source = socket_source::NONE;
+    blind.socket = Socket::default();
+    let events = sockets.map(Event::Hello);
+    let seen = run(&[&events[..], &[Event::Handshake(blind)]].concat());
+    let server = seen.iter().find(|seen| seen.role == Role::Server).unwrap();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(
+        server.connection,
+        Connection::of(&sockets[3].socket),
+        "{server:?}"
+    );
+}
+
+#[test]
+fn without_a_random_the_socket_joins() {
+    let blind = library_event(7, 10 * MS, 12 * MS);
+    let seen = run(&[
+        Event::Hello(hello(role::SERVER, 9, 7, 10 * MS, 12 * MS)),
+        Event::Handshake(blind),
+    ]);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].offer, Offer::Nothing);
+    // Not a ClientHello of the same port long after.
+    let seen = run(&[
+        Event::Handshake(blind),
+        Event::Tick(500 * MS),
+        Event::Hello(hello(role::SERVER, 9, 7, 900 * MS, 902 * MS)),
+    ]);
+    assert_eq!(seen.len(), 2);
+    assert_eq!(offers(&seen), [Offer::Unknown, Offer::Nothing]);
+}
+
+#[test]
+fn what_a_library_tells_is_never_dropped_for_its_random() {
+    // Servers that fail before a ClientHello have none yet; an object that is used again still has its last one.
+    let mut before_any = library(0, 1, 10 * MS, 12 * MS);
+    before_any.outcome = outcome::FAILED;
+    let mut again = library(3, 1, 20 * MS, 22 * MS);
+    again.outcome = outcome::FREED;
+    let seen = run(&[
+        Event::Handshake(before_any),
+        Event::Handshake(before_any),
+        Event::Handshake(library(3, 1, 10 * MS, 12 * MS)),
+        Event::Handshake(again),
+    ]);
+    assert_eq!(seen.len(), 4);
+}
+
+#[test]
+fn failures_on_the_wire_have_their_causes() {
+    for (how, cause) in [
+        (end::ALERT_IN, Cause::AlertReceived),
+        (end::ALERT_OUT, Cause::AlertSent),
+        (end::CLOSED_IN, Cause::Closed),
+        (end::CLOSED_OUT, Cause::Abandoned),
+        (end::RESET, Cause::Reset),
+    ] {
+        let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+        shown.end = how;
+        assert_eq!(run(&[Event::Hello(shown)])[0].end, End::Failed(cause));
+    }
+    let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+    shown.end = end::UNKNOWN;
+    assert!(run(&[Event::Hello(shown)]).is_empty());
+}
+
+#[test]
+fn session_ids_are_offers_where_they_can_be_told_from_random_ones() {
+    let shown = |version, offered_version, id: Token, flags| {
+        let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+        shown.version = version;
+        shown.offered_version = offered_version;
+        shown.session_id = id;
+        shown.flags |= flags;
+        shown
+    };
+    let offer = |hello: HelloEvent| run(&[Event::Hello(hello)])[0].offer;
+    let id = token(5, 32);
+    let session = Offer::Session(Mechanism::SessionId);
+    let (full, taken) = (flag::FULL, flag::ID_ECHOED | flag::SERVER_CIPHERED);
+    assert_eq!(offer(shown(0x0304, 0x0304, id, 0)), Offer::Nothing);
+    assert_eq!(offer(shown(0x0303, 0x0303, id, full)), session);
+    assert_eq!(offer(shown(0x0303, 0x0304, id, full)), Offer::Nothing);
+    let (tickets, go) = (full | flag::TICKETS, flag::TICKETS | flag::TIMESTAMPS);
+    assert_eq!(offer(shown(0x0303, 0x0303, id, tickets)), session);
+    assert_eq!(offer(shown(0x0303, 0x0303, id, full | go)), Offer::Nothing);
+    assert_eq!(offer(shown(0x0303, 0x0303, id, taken | go)), session);
+    assert_eq!(offer(shown(0x0303, 0x0304, id, taken)), session);
+    assert_eq!(offer(shown(0x0303, 0x0304, token(5, 16), full)), session);
+    assert_eq!(
+        offer(shown(0x0303, 0x0303, Token::NONE, full)),
+        Offer::Nothing
+    );
+    // Given on this host before: no random number.
+    let mut first = shown(0x0303, 0x0304, token(8, 32), full);
+    first.given_id = id;
+    let mut second = shown(0x0303, 0x0304, id, full);
+    second.client_random = [2; 32];
+    second.given_id = token(6, 32);
+    assert_eq!(
+        offers(&run(&[Event::Hello(first), Event::Hello(second)])),
+        [Offer::Nothing, session]
+    );
+    let mut ticket = shown(0x0303, 0x0303, id, full);
+    ticket.ticket = token(7, 160);
+    assert_eq!(offer(ticket), Offer::Session(Mechanism::Ticket));
+}
+
+#[test]
+fn handshakes_that_wait_are_bounded_and_evictions_counted() {
+    let mut wires = Wires::new(4);
+    for random in 1..=10 {
+        wires.record(&hello(role::SERVER, random, u16::from(random), MS, 2 * MS));
+    }
+    assert_eq!((wires.len(), wires.evicted()), (4, 6));
+    // Ever the same random, as no client has it: followed over so many sockets and no more.
+    let mut wires = Wires::new(1_000);
+    for port in 1..=100 {
+        wires.record(&hello(role::SERVER, 1, port, MS, 2 * MS));
+    }
+    assert!(wires.len() < 10 && wires.len() as u64 + wires.evicted() == 100);
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let (random, at) = (0..12_u8, 0..9_000 * MS);
+    prop_oneof![
+        (random.clone(), at.clone(), 0..2_u8).prop_map(|(random, at, role)| Event::Hello(hello(
+            role,
+            random,
+            u16::from(random) + 1,
+            at,
+            at + MS
+        ))),
+        (random, at.clone(), 0..2_u8).prop_map(|(random, at, role)| {
+            let mut event = library(random, u16::from(random) + 1, at, at + MS);
+            event.role = role;
+            event.outcome = outcome::COMPLETED;
+            Event::Handshake(event)
+        }),
+        at.prop_map(Event::Tick),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_order_each_handshake_is_counted_once(
+        events in prop::collection::vec(any_event(), 0..60),
+    ) {
+        // One of each kind per name: a random is used once, by each role.
+        let mut names = std::collections::HashSet::new();
+        let events: Vec<_> = events.into_iter().filter(|event| match event {
+            Event::Hello(hello) => names.insert((0, hello.role, hello.client_random)),
+            Event::Handshake(event) => names.insert((1, event.role, event.client_random)),
+            _ => true,
+        }).collect();
+        let by_library = names.iter().filter(|name| name.0 == 1).count();
+        let seen = run(&events);
+        let mut counted = std::collections::HashSet::new();
+        for one in &seen {
+            if let Some(hello) = &one.hello {
+                prop_assert!(counted.insert((one.role, hello.client_random)), "{:?}", one);
+            }
+        }
+        // What the library tells of is there, by itself or, where it came too late, from the wire.
+        let late = seen.iter().filter(|one| one.wire).count();
+        prop_assert!(seen.len() >= by_library && seen.len() - late <= by_library);
+    }
+}

@@ -1,0 +1,217 @@
+//! From segments of first flights to one [`HelloEvent`] per TLS connection: order, reassembly, parsing. Pure and clockless.
+//!
+//! Runs before anything is recorded: here session IDs and tickets become short hashes, and nothing behind this module sees
+//! more. Bounded in connections, bytes and time; what is given up leaves as an event that says so, and is counted.
+
+pub mod alert;
+mod event;
+mod flights;
+mod hash;
+mod messages;
+mod parse;
+mod stream;
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+use reprise_ebpf::{
+    Socket,
+    hello::{SEGMENT, Segment, direction, what},
+};
+use zerocopy::FromBytes as _;
+
+use self::flights::Flights;
+pub use self::{
+    event::{HELLO, HelloEvent, IDENTITIES, Token, end, flag},
+    hash::short as short_hash,
+};
+use crate::pipeline::event::DecodeError;
+
+/// How long a connection may be silent in its first flight before it is given up, nanoseconds: longer than any timeout of a
+/// TLS handshake in common servers (nginx 60 s).
+const PATIENCE_NS: u64 = 90_000_000_000;
+/// Bytes held by one connection: a ClientHello and a ServerHello in pieces.
+const MAX_HELD: usize = 48 * 1024;
+
+/// Sizes that bound memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections in their first flight at one time.
+    pub max_connections: usize,
+    /// Bytes of their messages held at one time, over all.
+    pub max_bytes: usize,
+}
+
+/// Names a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    /// The socket's cookie, unique since boot.
+    Cookie(u64),
+    /// Local and remote address and port, while the server has no socket yet.
+    Addresses([u64; 4], u16, u16),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tracker {
+    table: LruCache<Key, Flights>,
+    limits: Limits,
+    held: usize,
+    evicted: u64,
+}
+
+impl Tracker {
+    /// A tracker with nothing in it.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let max = NonZeroUsize::new(limits.max_connections).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            table: LruCache::new(max),
+            limits,
+            held: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Takes one event of the `hello` sensor; `out` gets every connection whose first flights end by it.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] where the bytes are no such event.
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        out: &mut impl FnMut(HelloEvent),
+    ) -> Result<(), DecodeError> {
+        let short = |want| DecodeError::Short {
+            got: bytes.len(),
+            want,
+        };
+        let (segment, rest) =
+            Segment::read_from_prefix(bytes).map_err(|_| short(size_of::<Segment>()))?;
+        if segment.header.kind != SEGMENT {
+            return Err(DecodeError::Kind(segment.header.kind));
+        }
+        let length = segment.length as usize;
+        let body = rest
+            .get(..length)
+            .ok_or_else(|| short(size_of::<Segment>() + length))?;
+        self.segment(&segment, body, out);
+        Ok(())
+    }
+
+    fn segment(&mut self, segment: &Segment, body: &[u8], out: &mut impl FnMut(HelloEvent)) {
+        let key = key(&segment.socket);
+        if segment.socket.cookie != 0 && !self.table.contains(&key) {
+            self.adopt(&segment.socket, key);
+        }
+        let Some(flights) = self.table.get_mut(&key) else {
+            // Only a ClientHello begins a connection; anything else belongs to one that is over or was never followed.
+            if segment.what == what::HANDSHAKE
+                && body.first() == Some(&messages::kind::CLIENT_HELLO)
+            {
+                self.begin(key, segment, out);
+                self.segment_of(key, segment, body, out);
+            }
+            return;
+        };
+        flights.touch(segment);
+        self.segment_of(key, segment, body, out);
+    }
+
+    fn begin(&mut self, key: Key, segment: &Segment, out: &mut impl FnMut(HelloEvent)) {
+        if self.table.len() == self.table.cap().get() {
+            self.evict(out);
+        }
+        let client = segment.direction == direction::OUT;
+        self.table.put(key, Flights::new(segment, client));
+    }
+
+    fn segment_of(
+        &mut self,
+        key: Key,
+        segment: &Segment,
+        body: &[u8],
+        out: &mut impl FnMut(HelloEvent),
+    ) {
+        let Some(flights) = self.table.get_mut(&key) else {
+            return;
+        };
+        let before = flights.held();
+        let mut end = flights.push(segment, body);
+        if flights.held() > MAX_HELD {
+            end = Some(end::UNKNOWN);
+            self.evicted += 1;
+        }
+        self.held = self.held + flights.held() - before;
+        if let Some(end) = end
+            && let Some(flights) = self.table.pop(&key)
+        {
+            self.held -= flights.held();
+            out(flights.ended(end));
+        }
+        while self.held > self.limits.max_bytes && !self.table.is_empty() {
+            self.evict(out);
+        }
+    }
+
+    /// The server's socket came to be: what its listener saw of it is its own.
+    fn adopt(&mut self, socket: &Socket, key: Key) {
+        let early = Key::Addresses(addresses(socket), socket.local_port, socket.remote_port);
+        if let Some(mut flights) = self.table.pop(&early) {
+            flights.adopt(socket);
+            self.table.put(key, flights);
+        }
+    }
+
+    /// Gives up the connections that have been silent for too long.
+    pub fn expire(&mut self, now_ns: u64, out: &mut impl FnMut(HelloEvent)) {
+        while let Some((_, oldest)) = self.table.peek_lru()
+            && oldest.last_ns().saturating_add(PATIENCE_NS) <= now_ns
+        {
+            self.evict(out);
+        }
+    }
+
+    /// Gives up the connection that has been silent for longest.
+    fn evict(&mut self, out: &mut impl FnMut(HelloEvent)) {
+        if let Some((_, flights)) = self.table.pop_lru() {
+            self.held -= flights.held();
+            self.evicted += 1;
+            out(flights.ended(end::UNKNOWN));
+        }
+    }
+
+    /// Connections in their first flight.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Connections given up before their first flights ended.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+}
+
+fn key(socket: &Socket) -> Key {
+    match socket.cookie {
+        0 => Key::Addresses(addresses(socket), socket.local_port, socket.remote_port),
+        cookie => Key::Cookie(cookie),
+    }
+}
+
+const fn addresses(socket: &Socket) -> [u64; 4] {
+    let ([a, b], [c, d]) = (socket.local, socket.remote);
+    [a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests;

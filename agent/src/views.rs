@@ -1,0 +1,5 @@
+//! What users see: the metrics page, the HTTP API and the live table.
+
+pub mod http;
+pub mod metrics;
+pub mod watch;

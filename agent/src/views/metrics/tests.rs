@@ -1,0 +1,222 @@
+//! The page against its golden file, and what must be absent.
+
+use std::fs;
+
+use zerocopy::FromZeros as _;
+
+use super::{Format, Page};
+use crate::{
+    observed::{Observed, Shared},
+    status::{Coverage, Library, Reason, Sensor, Status, Uncovered, Verdict},
+};
+use reprise_core::pipeline::{
+    Pipeline,
+    clock::ClockEvent,
+    correlate::{
+        Bounds, Cause, Direction, End, Mechanism, Observation, Offer, Phase, Resumption,
+        Retransmits, Role, Trouble, Version,
+    },
+    diagnose::{Miss, Reason as MissReason},
+    event::{Connection, Event},
+    peers::Naming,
+    stats::{Limits, Thresholds},
+};
+
+const MS: u64 = 1_000_000;
+
+fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
+    Observation {
+        time_ns: 10_000 * MS,
+        role: Role::Server,
+        version: Version::V13,
+        end,
+        duration_ns: 3 * MS,
+        library_ns: MS,
+        connection: Some(Connection {
+            local: "127.0.0.1:443".parse().unwrap(),
+            remote: client.parse().unwrap(),
+        }),
+        trouble: Trouble {
+            retransmits,
+            ..Trouble::default()
+        },
+        reason: match end {
+            End::Failed(_) => 277,
+            End::Completed(_) => 0,
+        },
+        tgid: 1,
+        offer: Offer::Session(Mechanism::Psk),
+        hello: None,
+        conflict: false,
+        wire: false,
+        miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+            reason: MissReason::Evicted,
+            age_ns: None,
+            lifetime_ns: None,
+            service: None,
+            lossy: false,
+        }),
+    }
+}
+
+fn observed() -> Observed {
+    let naming = Naming::default();
+    let limits = Limits {
+        max_peers: 2,
+        max_workloads: 2,
+        window_ns: 300_000 * MS,
+        thresholds: Thresholds {
+            miss_ratio: 0.4,
+            min_offers: 1,
+        },
+    };
+    let bounds = Bounds {
+        connections: 16,
+        sessions: 16,
+    };
+    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+    pipeline.push(&Event::Clock(ClockEvent::new_zeroed()));
+    pipeline.push(&Event::Tick(10_000 * MS));
+    let mut lost = Retransmits::default();
+    for direction in Direction::ALL {
+        lost.add(Phase::Handshake, direction);
+    }
+    for one in [
+        seen(
+            "127.0.0.2:1",
+            End::Completed(Resumption::Full),
+            Retransmits::default(),
+        ),
+        seen("127.0.0.2:2", End::Completed(Resumption::Resumed), lost),
+        seen("[2001:db8::7]:3", End::Failed(Cause::PacketLoss), lost),
+        seen(
+            "127.0.0.4:4",
+            End::Completed(Resumption::Full),
+            Retransmits::default(),
+        ),
+    ] {
+        pipeline.stats.observe(&one, &naming);
+    }
+    pipeline.stats.ticket_keys.add(0x00ab_cdef, true);
+    let _ = pipeline.stats.peers.judge(10_000 * MS);
+    let mut status = Status {
+        scanned: true,
+        libraries: vec![Library {
+            key: 1,
+            library: "libssl.so.3".to_owned(),
+            version: "3.0.19".to_owned(),
+            entry: "state_machine".to_owned(),
+            evidence: "exported accessors".to_owned(),
+            path: "/usr/lib/libssl.so.3".to_owned(),
+            build_id: None,
+            observed: true,
+        }],
+        coverage: Coverage {
+            observed: 3,
+            uncovered: [(
+                Reason::OtherLibrary,
+                Uncovered {
+                    processes: 2,
+                    ..Uncovered::default()
+                },
+            )]
+            .into(),
+            ..Coverage::default()
+        },
+        ..Status::default()
+    };
+    for sensor in Sensor::ALL {
+        status.sensor_mut(sensor).attached = true;
+        status.sensor_mut(sensor).events = 4;
+    }
+    status.probe("hs_enter", Verdict::Attached);
+    status.programs.insert("hs_enter".to_owned(), (7, 7_000));
+    Observed { pipeline, status }
+}
+
+#[test]
+fn page_matches_the_golden_file() {
+    let page = Page::new(Shared::new(observed()), false)
+        .render(Format::OpenMetrics)
+        .unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/views/metrics/golden.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(path, &page).unwrap();
+    }
+    let golden = fs::read_to_string(path).unwrap();
+    assert_eq!(
+        page, golden,
+        "UPDATE_GOLDEN=1 rewrites it; then read the difference"
+    );
+}
+
+#[test]
+fn a_sensor_that_is_not_attached_has_no_zeroes() {
+    let mut observed = observed();
+    *observed.status.sensor_mut(Sensor::Tcp) = Default::default();
+    let page = |observed| {
+        Page::new(Shared::new(observed), false)
+            .render(Format::Prometheus)
+            .unwrap()
+    };
+    let text = page(observed);
+    assert!(text.contains("reprise_handshakes_total"));
+    assert!(!text.contains("reprise_handshake_retransmits"));
+    assert!(!text.contains("sensor=\"tcp\""));
+    let mut none = self::observed();
+    none.status.libraries.clear();
+    *none.status.sensor_mut(Sensor::Hello) = Default::default();
+    assert!(!page(none).contains("reprise_handshakes_total"));
+}
+
+#[test]
+fn sums_over_peers_equal_the_totals() {
+    let page = Page::new(Shared::new(observed()), false)
+        .render(Format::Prometheus)
+        .unwrap();
+    let sum = |family: &str| -> f64 {
+        page.lines()
+            .filter(|line| line.starts_with(&format!("{family}{{")))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    };
+    assert_eq!(sum("reprise_handshakes_total"), 3.0);
+    assert_eq!(sum("reprise_peer_handshakes_total"), 3.0);
+    assert_eq!(
+        sum("reprise_peer_handshake_failures_total"),
+        sum("reprise_handshake_failures_total")
+    );
+}
+
+/// What `docs/fleet.md` reckons with.
+#[test]
+fn a_peer_costs_three_series() {
+    let mut observed = observed();
+    let Pipeline { stats, naming, .. } = &mut observed.pipeline;
+    let resumed = End::Completed(Resumption::Resumed);
+    for _ in 0..3 {
+        stats.observe(
+            &seen("127.0.0.9:1", resumed, Retransmits::default()),
+            naming,
+        );
+    }
+    let page = Page::new(Shared::new(observed), false)
+        .render(Format::Prometheus)
+        .unwrap();
+    let series = page
+        .lines()
+        .filter(|line| line.contains("peer=\"127.0.0.9\""));
+    assert_eq!(series.count(), 3, "{page}");
+}
+
+#[test]
+fn open_metrics_only_where_asked_for_by_name() {
+    assert_eq!(Format::negotiate(None), Format::Prometheus);
+    assert_eq!(Format::negotiate(Some("*/*")), Format::Prometheus);
+    assert_eq!(
+        Format::negotiate(Some(
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+        )),
+        Format::OpenMetrics
+    );
+}

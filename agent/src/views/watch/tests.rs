@@ -1,0 +1,209 @@
+//! Keys to rows and to pictures, without a terminal.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::{
+    state::{Column, Row, State, Wish},
+    view,
+};
+use crate::{observed::Observed, status::Status};
+use reprise_core::pipeline::{
+    Pipeline,
+    correlate::{
+        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Role, Trouble, Version,
+    },
+    diagnose::{Miss, Reason},
+    event::Connection,
+    peers::Naming,
+    stats::{Limits, SessionsLost, Thresholds},
+};
+
+fn observed() -> Observed {
+    let naming = Naming::default();
+    let limits = Limits {
+        max_workloads: 10,
+        max_peers: 10,
+        window_ns: 1_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: 0.5,
+            min_offers: 2,
+        },
+    };
+    let bounds = Bounds {
+        connections: 16,
+        sessions: 16,
+    };
+    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+    let mut see = |client: &str, end| {
+        let seen = Observation {
+            time_ns: 0,
+            role: Role::Server,
+            version: Version::V13,
+            end,
+            duration_ns: 1,
+            library_ns: 1,
+            connection: Some(Connection {
+                local: "127.0.0.1:443".parse().unwrap(),
+                remote: client.parse().unwrap(),
+            }),
+            trouble: Trouble::default(),
+            reason: 0,
+            tgid: 1,
+            offer: Offer::Session(Mechanism::Psk),
+            miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+                reason: Reason::Evicted,
+                age_ns: None,
+                lifetime_ns: None,
+                service: None,
+                lossy: false,
+            }),
+            hello: None,
+            conflict: false,
+            wire: false,
+        };
+        pipeline.stats.observe(&seen, &naming);
+    };
+    for _ in 0..3 {
+        see("192.0.2.1:1", End::Completed(Resumption::Full));
+    }
+    see("192.0.2.1:1", End::Completed(Resumption::Resumed));
+    see("192.0.2.2:1", End::Completed(Resumption::Resumed));
+    see("192.0.2.3:1", End::Failed(Cause::PacketLoss));
+    let changes = pipeline.stats.peers.judge(0);
+    assert_eq!(changes.len(), 1);
+    Observed {
+        pipeline,
+        status: Status::default(),
+    }
+}
+
+fn names(state: &State, observed: &Observed) -> Vec<String> {
+    let rows = state.rows(observed);
+    rows.into_iter()
+        .map(|row| row.name.replace("192.0.2.", ""))
+        .collect()
+}
+
+fn press(state: &mut State, observed: &Observed, keys: &str) -> Wish {
+    let mut wish = Wish::Picture;
+    for key in keys.chars() {
+        let code = match key {
+            '\n' => KeyCode::Enter,
+            '\u{1b}' => KeyCode::Esc,
+            '↓' => KeyCode::Down,
+            other => KeyCode::Char(other),
+        };
+        let rows = state.rows(observed);
+        wish = state.press(KeyEvent::new(code, KeyModifiers::NONE), &rows);
+    }
+    wish
+}
+
+fn picture(state: &mut State, observed: &Observed, columns: u16) -> String {
+    let rows = state.rows(observed);
+    picture_of(state, observed, columns, &rows)
+}
+
+fn picture_of(state: &mut State, observed: &Observed, columns: u16, rows: &[Row]) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
+    let head = view::head(observed);
+    let lately = view::lately(observed, state);
+    terminal
+        .draw(|frame| view::draw(frame, state, &head, rows, &lately))
+        .unwrap();
+    terminal.backend().to_string()
+}
+
+#[test]
+fn keys_sort_and_filter() {
+    let observed = observed();
+    let mut state = State::default();
+    assert_eq!(names(&state, &observed), ["1", "2", "3"]);
+    press(&mut state, &observed, "ss");
+    assert_eq!(state.sort, Column::Resumed);
+    press(&mut state, &observed, "s");
+    // The lowest share first, nothing recent last; last the other way round too.
+    assert_eq!(names(&state, &observed), ["1", "2", "3"]);
+    press(&mut state, &observed, "r");
+    assert_eq!(names(&state, &observed), ["2", "1", "3"]);
+    press(&mut state, &observed, "s");
+    assert_eq!(names(&state, &observed), ["3", "1", "2"]);
+    press(&mut state, &observed, "/LOSS");
+    assert_eq!(names(&state, &observed), ["3"]);
+    press(&mut state, &observed, "\u{1b}/0.2.9\n");
+    assert!(names(&state, &observed).is_empty(), "{}", state.filter);
+    press(&mut state, &observed, "\u{1b}t");
+    assert_eq!(names(&state, &observed).len(), 3);
+    press(&mut state, &observed, "t");
+    assert!(names(&state, &observed).is_empty());
+    assert_eq!(press(&mut state, &observed, "q"), Wish::End);
+}
+
+#[test]
+fn eighty_columns_hold_everything() {
+    let observed = observed();
+    let mut state = State::default();
+    let text = picture(&mut state, &observed, 80);
+    for wanted in [
+        "PEER",
+        "ROLE",
+        "FULL",
+        "RESUMED",
+        "RECENT",
+        "FAILED",
+        "TROUBLE",
+        "192.0.2.1",
+        "25%",
+        "packet_loss",
+        "q quit",
+        "3 peers",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    press(&mut state, &observed, "\n");
+    let text = picture(&mut state, &observed, 80);
+    for wanted in [
+        "192.0.2.1 (server here)",
+        "psk",
+        "1 accepted, 3 missed",
+        "evicted",
+        "the server's cache is too small",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    press(&mut state, &observed, "\u{1b}↓↓↓↓\n");
+    let text = picture(&mut state, &observed, 80);
+    assert!(
+        text.contains("192.0.2.3 (server here)")
+            && text.contains("0 s ago: packet_loss")
+            && text.contains("Esc back"),
+        "{text}"
+    );
+    // Far too small is no reason to fail.
+    for columns in [1, 10, 40] {
+        picture(&mut state, &observed, columns);
+    }
+}
+
+#[test]
+fn what_loss_has_cost_a_peer_is_in_its_detail() {
+    let observed = observed();
+    let mut state = State::default();
+    let mut rows = state.rows(&observed);
+    press(&mut state, &observed, "\n");
+    let text = picture_of(&mut state, &observed, 80, &rows);
+    assert!(!text.contains("met packet loss"), "{text}");
+    rows[0].sums.with_loss = 7;
+    let text = picture_of(&mut state, &observed, 80, &rows);
+    assert!(text.contains("met packet loss        7"), "{text}");
+    assert!(!text.contains("sessions lost"), "{text}");
+    rows[0].sums.sessions_lost = SessionsLost {
+        never_stored: 1,
+        forgotten: 5,
+        missed: 4,
+    };
+    let text = picture_of(&mut state, &observed, 80, &rows);
+    let line = "  sessions lost by it  5 forgotten, 1 never stored; 4 offered again in vain";
+    assert!(text.contains(line), "{text}");
+}
