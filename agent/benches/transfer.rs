@@ -4,7 +4,7 @@
 //!
 //! The programs are attached and detached within one connection, in slices of milliseconds: from one second to the next a machine's rate
 //! varies more than what is measured. A pair of neighbouring slices, one with and one without, gives one ratio; which comes first changes.
-//! Printed as `name value`: `rate`, bytes per second without; `hello`, the ratio with the two programs that see packets, and `all`, with
+//! Printed as `name value`: `rate`, bytes per second without; `wire`, the ratio with the two programs that see packets, and `all`, with
 //! those at receives and sends as well: medians, each with the bounds of its 95 % confidence interval as `_low` and `_high`.
 
 use std::{
@@ -43,8 +43,8 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const CONFIDENCE: f64 = 1.96;
 
 const PACKETS: [(&str, CgroupSkbAttachType); 2] = [
-    ("hello_in", CgroupSkbAttachType::Ingress),
-    ("hello_out", CgroupSkbAttachType::Egress),
+    ("wire_in", CgroupSkbAttachType::Ingress),
+    ("wire_out", CgroupSkbAttachType::Egress),
 ];
 const CALLS: [(&str, &str); 2] = [
     ("hs_recv_call", "sock_recv_length"),
@@ -55,13 +55,13 @@ fn main() -> Result<()> {
     let seconds = env::args().find_map(|argument| argument.parse().ok());
     let time = Duration::from_secs(seconds.unwrap_or(10));
     let mut programs = Programs::load()?;
-    let (mut alone, mut hello, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut wire, mut all) = (Vec::new(), Vec::new(), Vec::new());
     transferring(|rate| {
         let began = Instant::now();
         let mut with_first = false;
         while began.elapsed() < time {
             with_first = !with_first;
-            for (calls, ratios) in [(false, &mut hello), (true, &mut all)] {
+            for (calls, ratios) in [(false, &mut wire), (true, &mut all)] {
                 let mut with = || -> Result<f64> {
                     programs.attach(calls)?;
                     let with = rate();
@@ -81,7 +81,7 @@ fn main() -> Result<()> {
         Ok(())
     })?;
     println!("rate {:.0}", median(&mut alone).0);
-    for (name, mut ratios) in [("hello", hello), ("all", all)] {
+    for (name, mut ratios) in [("wire", wire), ("all", all)] {
         let (middle, low, high) = median(&mut ratios);
         println!("{name} {middle:.4}\n{name}_low {low:.4}\n{name}_high {high:.4}");
     }
@@ -153,7 +153,7 @@ fn median(values: &mut [f64]) -> (f64, f64, f64) {
 
 /// The programs that a transfer meets, loaded.
 struct Programs {
-    hello: Ebpf,
+    wire: Ebpf,
     handshake: Ebpf,
     root: File,
     packets: Vec<(&'static str, CgroupSkbLinkId)>,
@@ -164,14 +164,14 @@ impl Programs {
     fn load() -> Result<Self> {
         let root = cgroup::mounted().context("failed to find the root of cgroup v2 mounted")?;
         let root = File::open(&root).with_context(|| format!("failed to open {root:?}"))?;
-        let mut hello = EbpfLoader::new()
+        let mut wire = EbpfLoader::new()
             .load(aya::include_bytes_aligned!(concat!(
                 env!("OUT_DIR"),
-                "/hello.ring.bpf.o"
+                "/wire.ring.bpf.o"
             )))
-            .context("failed to load hello (root only)")?;
+            .context("failed to load wire (root only)")?;
         for (name, _) in PACKETS {
-            program::<&mut CgroupSkb>(&mut hello, name)?.load()?;
+            program::<&mut CgroupSkb>(&mut wire, name)?.load()?;
         }
         let mut handshake = EbpfLoader::new()
             .load(aya::include_bytes_aligned!(concat!(
@@ -183,7 +183,7 @@ impl Programs {
             program::<&mut RawTracePoint>(&mut handshake, name)?.load()?;
         }
         Ok(Self {
-            hello,
+            wire,
             handshake,
             root,
             packets: Vec::new(),
@@ -193,7 +193,7 @@ impl Programs {
 
     fn attach(&mut self, calls: bool) -> Result<()> {
         for (name, direction) in PACKETS {
-            let program = program::<&mut CgroupSkb>(&mut self.hello, name)?;
+            let program = program::<&mut CgroupSkb>(&mut self.wire, name)?;
             let link = program.attach(&self.root, direction, CgroupAttachMode::Single)?;
             self.packets.push((name, link));
         }
@@ -209,7 +209,7 @@ impl Programs {
 
     fn detach(&mut self) -> Result<()> {
         for (name, link) in self.packets.drain(..) {
-            program::<&mut CgroupSkb>(&mut self.hello, name)?.detach(link)?;
+            program::<&mut CgroupSkb>(&mut self.wire, name)?.detach(link)?;
         }
         for (name, link) in self.calls.drain(..) {
             program::<&mut RawTracePoint>(&mut self.handshake, name)?.detach(link)?;

@@ -21,12 +21,12 @@ pub enum Sensor {
     /// TCP tracepoints.
     Tcp,
     /// First flights on the wire.
-    Hello,
+    Wire,
 }
 
 impl Sensor {
     /// Every sensor, in the order of their index.
-    pub const ALL: [Self; 3] = [Self::Handshake, Self::Tcp, Self::Hello];
+    pub const ALL: [Self; 3] = [Self::Handshake, Self::Tcp, Self::Wire];
 
     /// Label value.
     #[must_use]
@@ -34,7 +34,7 @@ impl Sensor {
         match self {
             Self::Handshake => "handshake",
             Self::Tcp => "tcp",
-            Self::Hello => "hello",
+            Self::Wire => "wire",
         }
     }
 }
@@ -184,7 +184,7 @@ impl Status {
     /// Whether handshakes are observed: those of some library, or all that pass on the wire.
     #[must_use]
     pub fn observes_handshakes(&self) -> bool {
-        self.sensor(Sensor::Hello).attached
+        self.sensor(Sensor::Wire).attached
             || self.sensor(Sensor::Handshake).attached
                 && self.libraries.iter().any(|library| library.observed)
     }

@@ -6,8 +6,8 @@
 
 pub mod canary;
 pub mod handshake;
-pub mod hello;
 pub mod tcp;
+pub mod wire;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -18,7 +18,7 @@ pub const ABSENT: u32 = u32::MAX;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
-    /// Which event follows: a constant of [`handshake`], [`hello`] or [`tcp`].
+    /// Which event follows: a constant of [`handshake`], [`wire`] or [`tcp`].
     pub kind: u32,
     /// Size of the whole event, bytes.
     pub size: u32,

@@ -50,8 +50,8 @@ fn perf_event_arrays() {
     both_ends_are_counted(&["--transport", "perf"]);
 }
 
-/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and gives up after a million instructions: of `hello_out` it
-/// walks 657,988 where 6.18 walks 84,128, of `hello_in` 272,260 for 125,893 (tried by hand, 5.4.286).
+/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and gives up after a million instructions: of `wire_out` it
+/// walks 657,988 where 6.18 walks 84,128, of `wire_in` 272,260 for 125,893 (tried by hand, 5.4.286).
 #[test]
 fn programs_are_simple_enough_for_older_verifiers() {
     let agent = Agent::start(["--transport", "perf"]);
@@ -59,7 +59,7 @@ fn programs_are_simple_enough_for_older_verifiers() {
     let status: Value = serde_json::from_str(&status.body).expect("no JSON");
     let verified = status["verified_instructions"].as_object();
     let verified = verified.expect("no counts: this kernel, older than 5.16, does not tell");
-    for (program, most) in [("hello_out", 110_000), ("hello_in", 200_000)] {
+    for (program, most) in [("wire_out", 110_000), ("wire_in", 200_000)] {
         let count = verified.get(program).and_then(Value::as_u64);
         assert!(count.is_some_and(|count| count < most), "{verified:?}");
     }

@@ -161,7 +161,7 @@ fn java_is_seen_on_the_wire() {
 fn what_is_no_tls_is_left_alone() {
     let agent = Agent::start(NO_ARGUMENTS);
     let read = || {
-        let events = [("sensor", "hello")];
+        let events = [("sensor", "wire")];
         agent.metrics().sum("reprise_events_total", &events)
     };
     let before = read();

@@ -9,7 +9,6 @@ pub mod events;
 pub mod features;
 pub mod feed;
 pub mod handshake;
-pub mod hello;
 pub mod means;
 mod multi;
 mod object;
@@ -18,6 +17,7 @@ pub mod tcp;
 mod told;
 pub mod tracefs;
 pub mod tracepoint;
+pub mod wire;
 
 use std::{fs, io, panic::resume_unwind, path::Path, thread};
 
@@ -30,8 +30,8 @@ use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use self::{
-    feed::Feed, handshake::HandshakeSensor, hello::HelloSensor, means::Means, multi::Account,
-    tcp::TcpSensor, tracepoint::Tracepoint,
+    feed::Feed, handshake::HandshakeSensor, means::Means, multi::Account, tcp::TcpSensor,
+    tracepoint::Tracepoint, wire::WireSensor,
 };
 use crate::{
     bpf::canary::{Ahead, Effect, Perch},
@@ -135,7 +135,7 @@ pub struct Sensors {
     /// TCP tracepoints.
     pub tcp: Option<TcpSensor>,
     /// First flights on the wire.
-    pub hello: Option<HelloSensor>,
+    pub wire: Option<WireSensor>,
 }
 
 impl Sensors {
@@ -144,22 +144,22 @@ impl Sensors {
     pub fn start(means: Means, status: &mut Status, cgroup: Option<&Path>) -> Self {
         status.means = Some(means);
         let ahead = Ahead::send();
-        let (handshake, tcp, hello) = thread::scope(|scope| {
-            let hello = scope.spawn(|| HelloSensor::start(means, cgroup));
+        let (handshake, tcp, wire) = thread::scope(|scope| {
+            let wire = scope.spawn(|| WireSensor::start(means, cgroup));
             let handshake = HandshakeSensor::start(means, status)
                 .and_then(|sensor| cleared(ahead.effects()).map(|()| sensor));
             let tcp = TcpSensor::start(means, status);
-            let hello = hello.join().unwrap_or_else(|panic| resume_unwind(panic));
-            (handshake, tcp, hello)
+            let wire = wire.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (handshake, tcp, wire)
         });
-        hello::note(&hello, status);
+        wire::note(&wire, status);
         let handshake = settle(Sensor::Handshake, handshake, status);
         let tcp = settle(Sensor::Tcp, tcp, status);
-        let hello = settle(Sensor::Hello, hello, status);
+        let wire = settle(Sensor::Wire, wire, status);
         let sensors = Self {
             handshake,
             tcp,
-            hello,
+            wire,
         };
         for (name, account) in sensors.accounts() {
             if let Some(count) = account.verified {
@@ -173,11 +173,11 @@ impl Sensors {
     fn feeds(&mut self) -> impl Iterator<Item = (Sensor, &mut Feed)> {
         let handshake = self.handshake.as_mut().map(|sensor| &mut sensor.feed);
         let tcp = self.tcp.as_mut().map(|sensor| &mut sensor.feed);
-        let hello = self.hello.as_mut().map(|sensor| &mut sensor.feed);
+        let wire = self.wire.as_mut().map(|sensor| &mut sensor.feed);
         let feeds = [
             (Sensor::Handshake, handshake),
             (Sensor::Tcp, tcp),
-            (Sensor::Hello, hello),
+            (Sensor::Wire, wire),
         ];
         feeds
             .into_iter()
@@ -189,7 +189,7 @@ impl Sensors {
         let objects = [
             self.handshake.as_ref().map(HandshakeSensor::object),
             self.tcp.as_ref().map(TcpSensor::object),
-            self.hello.as_ref().map(HelloSensor::object),
+            self.wire.as_ref().map(WireSensor::object),
         ];
         let programs = objects.into_iter().flatten().flat_map(Ebpf::programs);
         let accounts = programs.filter_map(|(name, program)| {

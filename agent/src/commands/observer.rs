@@ -21,7 +21,7 @@ use zerocopy::IntoBytes as _;
 
 use self::sink::Sink;
 use crate::{
-    bpf::{Sensors, hello::HelloSensor, means::Means, now_ns},
+    bpf::{Sensors, means::Means, now_ns, wire::WireSensor},
     host::{
         self, Lack,
         discover::{self, Found, Request},
@@ -185,7 +185,7 @@ impl Observer {
         let mut observed = self.shared.lock();
         let Observed { pipeline, status } = &mut *observed;
         let mut sink = Sink::new(pipeline, &mut self.recorder);
-        if let Some(sensor) = &mut self.sensors.hello {
+        if let Some(sensor) = &mut self.sensors.wire {
             read_wire(sensor, &mut self.hellos, until, now, status, &mut sink);
         }
         if self.clocks_read.is_none_or(|read| read.elapsed() >= CLOCKS)
@@ -284,14 +284,14 @@ impl Observer {
 
 /// Reads the first flights. What the wire told in raw form goes no further than this: only what was made of it is recorded.
 fn read_wire(
-    sensor: &mut HelloSensor,
+    sensor: &mut WireSensor,
     tracker: &mut Tracker,
     until: u64,
     now: u64,
     status: &mut Status,
     sink: &mut Sink<'_>,
 ) {
-    let health = status.sensor_mut(Sensor::Hello);
+    let health = status.sensor_mut(Sensor::Wire);
     let mut hellos: Vec<HelloEvent> = Vec::new();
     for _ in 0..BATCHES {
         let more = sensor.feed.events.drain(until, |bytes| {

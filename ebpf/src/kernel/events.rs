@@ -71,8 +71,7 @@ pub(crate) mod perf {
     use core::ptr::addr_of_mut;
 
     /// Words of the largest event: a segment of a first flight.
-    const WORDS: usize =
-        (size_of::<reprise_ebpf::hello::Segment>() + reprise_ebpf::hello::LARGE) / 8;
+    const WORDS: usize = (size_of::<reprise_ebpf::wire::Segment>() + reprise_ebpf::wire::LARGE) / 8;
     /// A packet that leaves is interrupted by packets that arrive, and those are answered by others that leave.
     const ROOMS: u32 = 4;
 

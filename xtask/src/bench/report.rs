@@ -106,10 +106,10 @@ fn handshakes(rates: &Rates) -> Result<String> {
 fn transfers(streams: &Streams) -> String {
     let ratio = |Ratio { middle, low, high }| format!("{middle:.3} ({low:.3}–{high:.3})");
     format!(
-        "A long transfer over loopback: {:.2} GiB/s without any program; with ÷ without the two of `hello` {}, \
+        "A long transfer over loopback: {:.2} GiB/s without any program; with ÷ without the two of `wire` {}, \
          with ÷ without these and the two at receives and sends {}; medians and their 95 % confidence intervals.",
         streams.alone / (1024.0 * MIB),
-        ratio(streams.hello),
+        ratio(streams.wire),
         ratio(streams.all),
     )
 }
@@ -270,7 +270,7 @@ mod tests {
         };
         let streams = Streams {
             alone: 2.0 * 1024.0 * MIB,
-            hello: ratio(0.99),
+            wire: ratio(0.99),
             all: ratio(0.97),
         };
         let text = measured("when and where", &rates, &streams, &counted, &pipeline).unwrap();
@@ -278,7 +278,7 @@ mod tests {
             "when and where\n",
             "| TLS 1.2, full | 1000 | 0.900 (0.800–0.950) | 0.700 (0.700–0.700) |",
             "observed meanwhile: 10; counted by the agent: 9, of which 8 for their peer; events lost: 1.",
-            "2.00 GiB/s without any program; with ÷ without the two of `hello` 0.990 (0.980–1.000), with ÷",
+            "2.00 GiB/s without any program; with ÷ without the two of `wire` 0.990 (0.980–1.000), with ÷",
             "receives and sends 0.970 (0.960–0.980)",
             "| 50 ms (50 ms) |",
             "| 2.0 million |",

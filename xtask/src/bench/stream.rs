@@ -23,7 +23,7 @@ pub(super) struct Streams {
     /// Bytes per second without any program.
     pub(super) alone: f64,
     /// With ÷ without the programs that see packets.
-    pub(super) hello: Ratio,
+    pub(super) wire: Ratio,
     /// With ÷ without these and those that see receives and sends.
     pub(super) all: Ratio,
 }
@@ -41,7 +41,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Streams> {
     };
     Ok(Streams {
         alone: said.figure("rate")?,
-        hello: ratio("hello")?,
+        wire: ratio("wire")?,
         all: ratio("all")?,
     })
 }

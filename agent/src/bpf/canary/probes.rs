@@ -14,12 +14,12 @@ use aya::{
 use procfs::process::{MMPermissions, Process};
 use reprise_ebpf::canary;
 
+use crate::bpf::canary::Perch;
 use crate::bpf::{
     SensorError,
     object::{Object, loader, object},
     program, refused, take_map,
 };
-use crate::bpf::canary::Perch;
 
 /// It sends nothing: the one for older kernels runs on all.
 static OBJECT: Object = object!("canary");

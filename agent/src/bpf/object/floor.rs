@@ -163,7 +163,7 @@ const OBJECTS: [(&str, Kind, Object); 4] = [
     ("handshake", Tracing, object!("handshake")),
     ("tcp", Tracing, object!("tcp")),
     ("canary", Tracing, object!("canary")),
-    ("hello", Packets, object!("hello")),
+    ("wire", Packets, object!("wire")),
 ];
 
 #[test]

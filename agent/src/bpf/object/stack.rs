@@ -19,7 +19,7 @@ const OBJECTS: [(&str, Object); 4] = [
     ("handshake", object!("handshake")),
     ("tcp", object!("tcp")),
     ("canary", object!("canary")),
-    ("hello", object!("hello")),
+    ("wire", object!("wire")),
 ];
 
 /// Where the function called by the instruction at `at` begins, if it is a call of a function of the program.
@@ -101,6 +101,6 @@ fn no_program_takes_more_stack_than_older_kernels_give() {
 /// That the test above can fail: the programs with the deepest calls are seen to have some depth.
 #[test]
 fn calls_add_up() {
-    let hello = depths(OBJECTS[3].1.ring);
-    assert!(hello["hello_in"] > 256, "{hello:?}");
+    let wire = depths(OBJECTS[3].1.ring);
+    assert!(wire["wire_in"] > 256, "{wire:?}");
 }

@@ -102,8 +102,7 @@ fn needed(facts: &Facts, capability: Capability, without: &str) -> Item {
 fn net_admin(facts: &Facts) -> Item {
     let name = name(Capability::NetAdmin);
     let mut sensors = facts.trial.iter().flat_map(|trial| &trial.sensors);
-    let reads_packets =
-        sensors.any(|(sensor, started)| *sensor == Sensor::Hello && started.is_ok());
+    let reads_packets = sensors.any(|(sensor, started)| *sensor == Sensor::Wire && started.is_ok());
     if has(facts, Capability::NetAdmin) {
         Item::ok(
             name,
@@ -115,7 +114,7 @@ fn net_admin(facts: &Facts) -> Item {
             "not there: only kernels before 6.9 ask for it, to read packets",
         )
     } else {
-        let found = "not there, and the hello sensor does not start: kernels before 6.9 ask for it";
+        let found = "not there, and the wire sensor does not start: kernels before 6.9 ask for it";
         Item::degraded(name, found, "grant CAP_NET_ADMIN on kernels before 6.9")
     }
 }

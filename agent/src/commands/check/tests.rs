@@ -48,7 +48,7 @@ fn good() -> Facts {
         trial: Some(Trial {
             canary: Perch::ALL.map(|perch| (perch, Effect::Harmless)).to_vec(),
             sensors: Sensor::ALL.map(|sensor| (sensor, Ok(()))).to_vec(),
-            most_verified: Some(("hello_in".to_owned(), 4_321)),
+            most_verified: Some(("wire_in".to_owned(), 4_321)),
         }),
     }
 }

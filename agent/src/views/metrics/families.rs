@@ -27,7 +27,7 @@ pub(super) fn encode(
     if status.observes_handshakes() {
         handshakes::handshakes(stats, encoder)?;
         handshakes::errors(stats, &status.reasons, encoder)?;
-        if status.sensor(Sensor::Hello).attached {
+        if status.sensor(Sensor::Wire).attached {
             handshakes::offers(stats, encoder)?;
             misses::misses(stats, encoder)?;
             if status.sensor(Sensor::Handshake).attached {
@@ -37,11 +37,11 @@ pub(super) fn encode(
         workloads::workloads(stats, encoder)?;
         let rows = peers::rows(stats);
         peers::peers(&rows, stats, pipeline.now_ns(), encoder)?;
-        if status.sensor(Sensor::Hello).attached {
+        if status.sensor(Sensor::Wire).attached {
             misses::peers(&rows, encoder)?;
         }
         if status.sensor(Sensor::Tcp).attached {
-            let received = status.sensor(Sensor::Hello).attached;
+            let received = status.sensor(Sensor::Wire).attached;
             handshakes::loss(stats, received, encoder)?;
         }
     }

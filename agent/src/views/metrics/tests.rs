@@ -165,7 +165,7 @@ fn a_sensor_that_is_not_attached_has_no_zeroes() {
     assert!(!text.contains("sensor=\"tcp\""));
     let mut none = self::observed();
     none.status.libraries.clear();
-    *none.status.sensor_mut(Sensor::Hello) = Default::default();
+    *none.status.sensor_mut(Sensor::Wire) = Default::default();
     assert!(!page(none).contains("reprise_handshakes_total"));
 }
 

@@ -3,7 +3,7 @@
 use reprise_ebpf::{
     Socket,
     handshake::role,
-    hello::{Segment, direction, what},
+    wire::{Segment, direction, what},
 };
 
 use super::{

@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 use reprise_ebpf::{
     Socket,
-    hello::{SEGMENT, Segment, direction, what},
+    wire::{SEGMENT, Segment, direction, what},
 };
 use zerocopy::FromBytes as _;
 

@@ -1,6 +1,6 @@
 //! One direction of a connection: the kernel's segments in the order of the stream, repetitions and overlaps removed.
 
-use reprise_ebpf::hello::{Segment, what};
+use reprise_ebpf::wire::{Segment, what};
 
 /// Segments that may wait for one that should have come before them.
 const MAX_WAITING: usize = 32;

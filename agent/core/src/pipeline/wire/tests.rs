@@ -4,7 +4,7 @@
 mod kernel;
 
 use proptest::prelude::*;
-use reprise_ebpf::{handshake::role, hello::direction};
+use reprise_ebpf::{handshake::role, wire::direction};
 
 use self::kernel::{Told, fixture, handshake, tell};
 use super::{HelloEvent, Limits, Token, Tracker, end, flag};

@@ -98,7 +98,7 @@ pub(super) fn agent(
         // A handshake of unknown role is read, and counted in no other family.
         let unplaced = match sensor {
             Sensor::Handshake => observed.pipeline.tracked().unknown_role,
-            Sensor::Tcp | Sensor::Hello => 0,
+            Sensor::Tcp | Sensor::Wire => 0,
         };
         let lost = status.sensor(sensor).lost + unplaced;
         count(&mut family, &[("sensor", sensor.label())], lost)?;

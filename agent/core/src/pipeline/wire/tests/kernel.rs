@@ -2,7 +2,7 @@
 
 use reprise_ebpf::{
     Header, Socket,
-    hello::{SEGMENT, Segment, direction, what},
+    wire::{SEGMENT, Segment, direction, what},
 };
 use zerocopy::IntoBytes as _;
 

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::status::{Status, Verdict};
 
-static OBJECT: Object = object!("hello");
+static OBJECT: Object = object!("wire");
 const MAPS: Maps = Maps {
-    events: "HELLO_EVENTS",
-    lost: "HELLO_LOST",
+    events: "WIRE_EVENTS",
+    lost: "WIRE_LOST",
     budget: 32 << 20,
 };
 
@@ -30,19 +30,19 @@ const LINKS: KernelVersion = KernelVersion::new(5, 7, 0);
 
 /// Both directions: half a conversation tells little, so one that fails takes the other with it.
 const PROBES: [(&str, CgroupSkbAttachType); 2] = [
-    ("hello_in", CgroupSkbAttachType::Ingress),
-    ("hello_out", CgroupSkbAttachType::Egress),
+    ("wire_in", CgroupSkbAttachType::Ingress),
+    ("wire_out", CgroupSkbAttachType::Egress),
 ];
 
 /// See the module.
-pub struct HelloSensor {
+pub struct WireSensor {
     /// What it hands on.
     pub feed: Feed,
     /// Holds programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
-impl HelloSensor {
+impl WireSensor {
     /// Loads and attaches both programs; [`note`] tells of it.
     pub(super) fn start(means: Means, cgroup: Option<&Path>) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
@@ -52,7 +52,7 @@ impl HelloSensor {
             Err(refusal) if means.ring => match loaded(means.of_older_kernels()) {
                 Ok(older) => {
                     let reason = crate::chain(&refusal);
-                    tracing::info!(reason, "hello runs the programs for older kernels");
+                    tracing::info!(reason, "wire runs the programs for older kernels");
                     older
                 }
                 Err(_) => return Err(refusal),
@@ -116,7 +116,7 @@ fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
 }
 
 /// Tells what became of the programs.
-pub(super) fn note(started: &Result<HelloSensor, SensorError>, status: &mut Status) {
+pub(super) fn note(started: &Result<WireSensor, SensorError>, status: &mut Status) {
     let verdict = match started {
         Ok(_) => Verdict::Attached,
         Err(SensorError::Cgroup(_)) => Verdict::Unsupported,

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use reprise_ebpf::{
     handshake::lost,
-    hello::{State, Tuple},
+    wire::{State, Tuple},
 };
 
 /// The TCP handshake as the listener saw it.
@@ -32,32 +32,32 @@ const CREATE: u64 = 1;
 
 /// Segments, to the agent.
 #[map]
-pub(crate) static HELLO_EVENTS: Events = Events::with_byte_size(8 * 1024 * 1024);
+pub(crate) static WIRE_EVENTS: Events = Events::with_byte_size(8 * 1024 * 1024);
 /// Ways to lose something, by `lost`. Read by the agent.
 #[map]
-pub(crate) static HELLO_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
+pub(crate) static WIRE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
 /// State of each connection, kept with its socket and freed with it.
 #[btf_map]
-pub(crate) static HELLO_STATE: SkStorage<State> = SkStorage::new();
+pub(crate) static WIRE_STATE: SkStorage<State> = SkStorage::new();
 /// State of connections whose first data arrives before their socket exists: it completes the TCP handshake, and the filter
 /// sees the listener (`tcp_v4_rcv`, net/ipv4/tcp_ipv4.c). The rule where servers use `TCP_DEFER_ACCEPT`. Moves to
-/// [`HELLO_STATE`] with the socket's next packet.
+/// [`WIRE_STATE`] with the socket's next packet.
 #[map]
-pub(crate) static HELLO_EARLY: LruHashMap<Tuple, State> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static WIRE_EARLY: LruHashMap<Tuple, State> = LruHashMap::with_max_entries(4096, 0);
 /// Ports of this host on which a ClientHello arrived, those of late at least: SYNs and gaps matter there alone.
 #[map]
-pub(crate) static HELLO_PORTS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static WIRE_PORTS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
 /// Of the connections to such ports, how they were opened.
 #[map]
-pub(crate) static HELLO_SYNS: LruHashMap<Tuple, Opening> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static WIRE_SYNS: LruHashMap<Tuple, Opening> = LruHashMap::with_max_entries(4096, 0);
 /// One zeroed entry to insert from: building it on the stack would become `memset`. Never written.
 #[map]
-pub(crate) static HELLO_BLANK: Array<State> = Array::with_max_entries(1, 0);
+pub(crate) static WIRE_BLANK: Array<State> = Array::with_max_entries(1, 0);
 
 /// The state kept with a socket, or null.
 #[inline(always)]
 pub(crate) fn kept(sk: *mut bpf_sock) -> *mut State {
-    let map = core::ptr::addr_of!(HELLO_STATE).cast_mut();
+    let map = core::ptr::addr_of!(WIRE_STATE).cast_mut();
     // SAFETY: a map of this object and a socket that the kernel handed out for this run; returns null or a live value.
     unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), core::ptr::null_mut(), 0) }.cast()
 }
@@ -65,7 +65,7 @@ pub(crate) fn kept(sk: *mut bpf_sock) -> *mut State {
 /// The state kept with a socket, made from `from` where there is none; null where the socket's memory limit forbids.
 #[inline(always)]
 pub(crate) fn keep(sk: *mut bpf_sock, from: *const State) -> *mut State {
-    let map = core::ptr::addr_of!(HELLO_STATE).cast_mut();
+    let map = core::ptr::addr_of!(WIRE_STATE).cast_mut();
     // SAFETY: as above; `from` is a live map value, which the kernel copies.
     unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), from.cast_mut().cast(), CREATE) }.cast()
 }

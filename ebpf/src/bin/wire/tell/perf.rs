@@ -3,10 +3,10 @@
 use super::{Place, Saying, Told, bounded, fill};
 use crate::{
     kernel::{Fault, events::perf::in_room},
-    maps::HELLO_EVENTS,
+    maps::WIRE_EVENTS,
 };
 use aya_ebpf::programs::SkBuffContext;
-use reprise_ebpf::hello::{LARGE, Segment};
+use reprise_ebpf::wire::{LARGE, Segment};
 
 /// Sends one segment.
 #[inline(always)]
@@ -26,6 +26,6 @@ pub(crate) fn tell(
         };
         let length = size_of::<Segment>() as u64 + u64::from(bytes);
         // SAFETY: as much was written.
-        unsafe { HELLO_EVENTS.send_bytes(ctx, room, length) }
+        unsafe { WIRE_EVENTS.send_bytes(ctx, room, length) }
     })
 }

@@ -2,15 +2,15 @@
 
 use crate::{
     kernel::{Fault, now},
-    maps::HELLO_EVENTS,
+    maps::WIRE_EVENTS,
     packet,
 };
 use aya_ebpf::programs::SkBuffContext;
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header, Socket,
-    hello::{Flight, SEGMENT, Segment, flight, what},
     tcp::TcpEvent,
+    wire::{Flight, SEGMENT, Segment, flight, what},
 };
 
 #[cfg_attr(not(feature = "ring"), path = "tell/perf.rs")]
@@ -148,5 +148,5 @@ pub(crate) fn mark(ctx: &SkBuffContext, socket: &Socket, kind: u32) -> Result<()
         addr_of_mut!((*told).cookie).write(socket.cookie);
     };
     // SAFETY: all of it, see above.
-    unsafe { HELLO_EVENTS.send_filled(ctx, fill) }
+    unsafe { WIRE_EVENTS.send_filled(ctx, fill) }
 }

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use reprise_core::pipeline::wire;
 use reprise_ebpf::{
     Header, Socket,
-    hello::{SEGMENT, Segment},
+    wire::{SEGMENT, Segment},
 };
 use zerocopy::IntoBytes as _;
 

@@ -2,7 +2,7 @@
 
 use crate::kernel::Fault;
 use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
-use reprise_ebpf::hello::Tuple;
+use reprise_ebpf::wire::Tuple;
 
 /// `IPPROTO_TCP` (include/uapi/linux/in.h).
 pub(crate) const TCP: u32 = 6;

@@ -3,10 +3,10 @@
 use super::{Place, Saying, Told, fill};
 use crate::{
     kernel::{Fault, events::ring::NO_WAKEUP},
-    maps::HELLO_EVENTS,
+    maps::WIRE_EVENTS,
 };
 use aya_ebpf::programs::SkBuffContext;
-use reprise_ebpf::hello::{LARGE, SMALL};
+use reprise_ebpf::wire::{LARGE, SMALL};
 
 /// Sends one segment, in the smaller of two sizes that holds it.
 #[inline(always)]
@@ -30,7 +30,7 @@ fn send<const N: usize>(
     repeats: u32,
     saying: &Saying,
 ) -> Result<(), Fault> {
-    let mut entry = HELLO_EVENTS.reserve::<Told<N>>()?;
+    let mut entry = WIRE_EVENTS.reserve::<Told<N>>()?;
     // SAFETY: reserved memory of that size, ours until it is submitted.
     let result = unsafe { fill(ctx, place, repeats, saying, entry.as_mut_ptr()) };
     match result {

@@ -3,7 +3,7 @@
 use crate::{
     evidence, flight,
     kernel::Fault,
-    maps::{HELLO_BLANK, HELLO_EARLY, keep, kept},
+    maps::{WIRE_BLANK, WIRE_EARLY, keep, kept},
     packet::{self, Packet, TCP},
     tell::Place,
 };
@@ -15,7 +15,7 @@ use aya_ebpf::{
 use core::ptr::read_volatile;
 use reprise_ebpf::{
     Socket,
-    hello::{State, Tuple, direction, flight::HIGH},
+    wire::{State, Tuple, direction, flight::HIGH},
 };
 
 /// `TCP_SYN_SENT` and `TCP_LISTEN` (include/net/tcp_states.h).
@@ -156,15 +156,15 @@ fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut Stat
         remote_port: socket.remote_port,
         reserved: 0,
     };
-    if let Some(early) = HELLO_EARLY.get_ptr(key) {
+    if let Some(early) = WIRE_EARLY.get_ptr(key) {
         let state = keep(sk, early);
-        let _ = HELLO_EARLY.remove(key);
+        let _ = WIRE_EARLY.remove(key);
         return Ok(state);
     }
     if data {
         evidence::first_data(ctx, &key)?;
     }
-    let blank = HELLO_BLANK.get_ptr(0).ok_or(Fault::MapFull)?;
+    let blank = WIRE_BLANK.get_ptr(0).ok_or(Fault::MapFull)?;
     let state = keep(sk, blank);
     // SAFETY: the kernel checks that the socket is TCP's; the verifier sees the null test. A live value, written by runs of
     // this connection only. Nobody has this socket yet, so nothing waits in its backlog, behind the back of `rcv_nxt`.
@@ -211,14 +211,14 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
             return Ok(());
         }
     }
-    if HELLO_EARLY.get_ptr(key).is_none() {
-        let blank = HELLO_BLANK.get(0).ok_or(Fault::MapFull)?;
+    if WIRE_EARLY.get_ptr(key).is_none() {
+        let blank = WIRE_BLANK.get(0).ok_or(Fault::MapFull)?;
         evidence::first_data(ctx, &key)?;
-        HELLO_EARLY
+        WIRE_EARLY
             .insert(key, blank, 0)
             .map_err(|_| Fault::MapFull)?;
     }
-    let state = HELLO_EARLY.get_ptr_mut(key).ok_or(Fault::MapFull)?;
+    let state = WIRE_EARLY.get_ptr_mut(key).ok_or(Fault::MapFull)?;
     let Some((rtt_us, _)) = rtt(listener) else {
         return Ok(());
     };

@@ -6,7 +6,7 @@ use crate::{
     tell::{Place, Saying, tell},
 };
 use aya_ebpf::programs::SkBuffContext;
-use reprise_ebpf::hello::{Flight, LARGE, MAX_COPY, State, flight, what};
+use reprise_ebpf::wire::{Flight, LARGE, MAX_COPY, State, flight, what};
 
 /// Headers told per direction, and packets that cannot be placed, before the stream is given up.
 const PATIENCE: u32 = 16;

@@ -3,15 +3,15 @@
 
 use crate::{
     kernel::{Fault, now},
-    maps::{HELLO_PORTS, HELLO_SYNS, Opening},
+    maps::{Opening, WIRE_PORTS, WIRE_SYNS},
     packet::Packet,
     tell::{Place, mark},
 };
 use aya_ebpf::programs::SkBuffContext;
 use reprise_ebpf::{
     Socket,
-    hello::{Flight, State, Tuple, direction, flight},
     tcp::{DATA_AGAIN, FLIGHT_AGAIN, LATE, MISSING, STALL, SYN_AGAIN, SYNACK_AGAIN, UNHEARD},
+    wire::{Flight, State, Tuple, direction, flight},
 };
 
 /// Things told of one direction of a connection.
@@ -140,7 +140,7 @@ pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Faul
     if !serves_tls(key.local_port) {
         return Ok(());
     }
-    if let Some(seen) = HELLO_SYNS.get_ptr(key)
+    if let Some(seen) = WIRE_SYNS.get_ptr(key)
         // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
         && unsafe { (*seen).seq } == seq
     {
@@ -152,7 +152,7 @@ pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Faul
         seq,
         reserved: 0,
     };
-    HELLO_SYNS
+    WIRE_SYNS
         .insert(key, opening, 0)
         .map_err(|_| Fault::MapFull)
 }
@@ -160,7 +160,7 @@ pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Faul
 /// An ACK without data arrived at a listener: the end of the TCP handshake.
 #[inline(always)]
 pub(crate) fn opened(key: &Tuple) {
-    if let Some(opening) = HELLO_SYNS.get_ptr_mut(key) {
+    if let Some(opening) = WIRE_SYNS.get_ptr_mut(key) {
         // SAFETY: as above.
         unsafe {
             if (*opening).ack_ns == 0 {
@@ -174,7 +174,7 @@ pub(crate) fn opened(key: &Tuple) {
 /// can, where the ACK came.
 #[inline(never)]
 pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> {
-    let Some(opening) = HELLO_SYNS.get_ptr(key) else {
+    let Some(opening) = WIRE_SYNS.get_ptr(key) else {
         return Ok(());
     };
     // SAFETY: as above.
@@ -206,11 +206,11 @@ const fn socket_of(key: &Tuple) -> Socket {
 pub(crate) fn note_port(port: u16) {
     if !serves_tls(port) {
         // Without room there is no evidence of SYNs and gaps there, and nothing else is lost.
-        let _ = HELLO_PORTS.insert(u32::from(port), 1, 0);
+        let _ = WIRE_PORTS.insert(u32::from(port), 1, 0);
     }
 }
 
 #[inline(always)]
 fn serves_tls(port: u16) -> bool {
-    HELLO_PORTS.get_ptr(u32::from(port)).is_some()
+    WIRE_PORTS.get_ptr(u32::from(port)).is_some()
 }

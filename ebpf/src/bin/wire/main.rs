@@ -21,7 +21,7 @@ mod tell;
 
 use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
 use kernel::Fault;
-use reprise_ebpf::hello::direction;
+use reprise_ebpf::wire::direction;
 
 /// "Let it pass" (`BPF_PROG_TYPE_CGROUP_SKB`): whatever happens here, the packet is not our business.
 const PASS: i32 = 1;
@@ -29,13 +29,13 @@ const PASS: i32 = 1;
 /// `__cgroup_bpf_run_filter_skb(sk, skb, CGROUP_INET_INGRESS)` (kernel/bpf/cgroup.c), from `sk_filter_trim_cap`: the packet
 /// found its socket, which has not seen it yet.
 #[cgroup_skb(ingress)]
-pub fn hello_in(ctx: SkBuffContext) -> i32 {
+pub fn wire_in(ctx: SkBuffContext) -> i32 {
     pass(&ctx, direction::IN)
 }
 
 /// The same for `CGROUP_INET_EGRESS`, from `ip_finish_output`: the packet leaves its socket.
 #[cgroup_skb(egress)]
-pub fn hello_out(ctx: SkBuffContext) -> i32 {
+pub fn wire_out(ctx: SkBuffContext) -> i32 {
     pass(&ctx, direction::OUT)
 }
 
@@ -49,14 +49,14 @@ fn pass(ctx: &SkBuffContext, way: u8) -> i32 {
     PASS
 }
 
-/// Counts what went wrong, if anything. Called for every result: a test ahead of the call makes the verifier walk `hello_in` twice as far.
+/// Counts what went wrong, if anything. Called for every result: a test ahead of the call makes the verifier walk `wire_in` twice as far.
 #[inline(never)]
 fn note(ctx: &SkBuffContext, result: Result<(), Fault>) {
     let Err(fault) = result else {
         return;
     };
     fault.log(ctx);
-    if let Some(counter) = maps::HELLO_LOST.get_ptr_mut(fault as u32) {
+    if let Some(counter) = maps::WIRE_LOST.get_ptr_mut(fault as u32) {
         // SAFETY: a per-CPU slot; a lost increment under interruption would undercount losses by one, never corrupt.
         unsafe { *counter += 1 };
     }
