@@ -212,7 +212,7 @@ fn every_alert_says_what_to_do() {
             runbook.starts_with(&format!("# {name}\n")),
             "{name}: {runbook}"
         );
-        for heading in ["## What it means", "## Look", "## Do"] {
+        for heading in ["## Meaning", "## Diagnosis", "## Remedy"] {
             assert!(runbook.contains(heading), "{name} has no {heading:?}");
         }
     }
