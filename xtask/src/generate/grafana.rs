@@ -24,8 +24,8 @@ pub(super) struct Panel {
     height: u64,
 }
 
-/// Expands the shorthand of the queries in `dashboards/`: `%s` selects cluster and node, `%r` the role
-/// in addition, `%i` is the interval.
+/// Expands the shorthand of the queries in `dashboards/`: `%s` selects cluster and node, `%r` also
+/// the role, `%i` is the interval.
 pub(super) fn query(text: &str) -> String {
     let selected = r#"cluster=~"$cluster",instance=~"$node""#;
     text.replace("%r", &format!(r#"{selected},role="$role""#))

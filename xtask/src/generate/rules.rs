@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use serde_yaml_ng::Value;
 
-/// Default base URL of the runbooks: none. Alerts name the path of the runbook, which is valid in the
-/// repository and in the release archive.
+/// Default base URL of the runbooks: none. Alerts name the path of the runbook, which is valid in
+/// the repository and in the release archive.
 pub(super) const RUNBOOK_BASE: &str = "";
 
 /// Names of the rule files.
