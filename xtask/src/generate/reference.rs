@@ -150,7 +150,11 @@ pub(super) fn text(workspace: &Path) -> Result<String> {
     );
     let families = families(workspace)?;
     for (name, family) in &families {
-        let _ = writeln!(text, "## `{name}`\n\n{} ({})\n", family.help, family.kind);
+        let _ = writeln!(
+            text,
+            "## `{name}`\n\n{}\n\nType: {}\n",
+            family.help, family.kind
+        );
         if family.labels.is_empty() {
             continue;
         }

@@ -153,6 +153,27 @@ fn every_link_in_the_docs_resolves() {
     }
 }
 
+/// Every name in backquotes of a link text in SPECIFICATION.md occurs in the file that it links to.
+#[test]
+fn every_promise_names_an_existing_test() {
+    let root = paths::workspace();
+    let text = read(&root.join("SPECIFICATION.md"));
+    let mut names = 0;
+    for (before, after) in text.match_indices("](").map(|(at, _)| text.split_at(at)) {
+        let label = before.rsplit('[').next().unwrap_or_default();
+        let target = after[2..].split(')').next().unwrap_or_default();
+        let path = root.join(target);
+        // Odd parts of a split at backquotes are the quoted ones.
+        for name in label.split('`').skip(1).step_by(2) {
+            if path.is_file() && !name.contains(['.', '/', '-']) {
+                assert!(read(&path).contains(name), "{target} has no {name}");
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 50, "{names}");
+}
+
 #[test]
 fn every_family_is_used_in_a_dashboard_or_a_rule() {
     let shown: String = texts()
