@@ -13,7 +13,7 @@ use std::{
 use reprise::{
     observed::{Observed, Shared},
     record::{Frame, Recorder, Recording},
-    status::{LibraryStatus, Sensor, Status},
+    status::{LibraryId, LibraryStatus, Sensor, Status},
     views::metrics::{Format, Page},
 };
 use reprise_core::pipeline::{

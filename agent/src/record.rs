@@ -1,5 +1,5 @@
-//! Recordings: the raw event stream in a file. The file starts with a magic line, followed by frames
-//! of length (u32, little endian), tag and payload.
+//! Recordings: the raw event stream in a file. The file starts with a magic line, followed by
+//! frames of length (u32, little endian), tag and payload.
 
 use std::{
     fs::File,

@@ -47,8 +47,8 @@ impl MultiPrograms {
     ///
     /// # Errors
     ///
-    /// [`SensorError::Link`] if the object cannot be linked, [`SensorError::Verifier`] if the kernel
-    /// rejects a program.
+    /// [`SensorError::Link`] if the object cannot be linked, [`SensorError::Verifier`] if the
+    /// kernel rejects a program.
     pub(super) fn load(
         object: &[u8],
         first: &Ebpf,

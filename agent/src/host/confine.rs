@@ -117,8 +117,8 @@ enum FilterError {
     Install(#[source] seccompiler::Error),
 }
 
-/// Installs the filter for all threads and sets `no_new_privs`. Must run after everything that needs
-/// a blocked call.
+/// Installs the filter for all threads and sets `no_new_privs`. Must run after everything that
+/// needs a blocked call.
 pub(crate) fn install_filter() {
     let installed = filter().and_then(|filter| {
         seccompiler::apply_filter_all_threads(&filter).map_err(FilterError::Install)

@@ -47,7 +47,7 @@ pub(crate) fn spawn(
     thread::Builder::new()
         .name("discover".to_owned())
         .spawn(move || {
-            // An error means that the observing loop has ended.
+            // `run` fails only after the observing loop has ended.
             let _ = Discovery::new(events, ignored).run(&requests);
         })
 }

@@ -52,7 +52,8 @@ impl PerCpuBuffers {
         let Self { buffers, queue } = self;
         for buffer in buffers {
             let _: ControlFlow<()> = buffer.try_fold((), |(), event| {
-                // The programs count events that a full buffer rejects; the lost record repeats that.
+                // The programs count events that a full buffer rejects; the lost record repeats
+                // that.
                 if let PerfEvent::Sample { head, tail } = event {
                     queue.push([head, tail].concat());
                 }

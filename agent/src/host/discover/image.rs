@@ -28,8 +28,8 @@ impl FileId {
         self.device
     }
 
-    /// Inode number of the underlying file. On an overlay file system the upper bits can identify the
-    /// layer (`xino`).
+    /// Inode number of the underlying file. On an overlay file system the upper bits can identify
+    /// the layer (`xino`).
     pub(super) const fn underlying_inode(self) -> u64 {
         self.inode & (u64::MAX >> 16)
     }

@@ -52,8 +52,8 @@ pub fn from_process(pid: u32) -> Result<Vec<LibraryFile>, String> {
     Ok(found)
 }
 
-/// The crypto library of `ssl`, which is mapped from `path`, among the mapped files: the one that it
-/// depends on, or one in the same directory. Files with other names contain both libraries.
+/// The crypto library of `ssl`, which is mapped from `path`, among the mapped files: the one that
+/// it depends on, or one in the same directory. Files with other names contain both libraries.
 pub(super) fn crypto_of(mapped: &[MappedFile], path: &Path, ssl: &Image) -> Option<Image> {
     let needed = plan::needed_crypto(ssl);
     let rank = |file: &MappedFile| {

@@ -43,8 +43,8 @@ pub(super) struct Segment {
 }
 
 impl MappedFile {
-    /// Paths to open the file by: first the mapping, which leads to the mapped inode even if the path
-    /// was deleted or replaced, then the path in the root directory of the process.
+    /// Paths to open the file by: first the mapping, which leads to the mapped inode even if the
+    /// path was deleted or replaced, then the path in the root directory of the process.
     pub(super) fn names(&self) -> Vec<PathBuf> {
         let relative = self.path.strip_prefix("/").unwrap_or(&self.path);
         let mapping = self.segments.first().map(|Segment { start, end, .. }| {

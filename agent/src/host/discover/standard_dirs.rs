@@ -1,5 +1,5 @@
-//! Finds libraries in the standard directories of distributions, so that a short-lived first user is
-//! not missed.
+//! Finds libraries in the standard directories of distributions, so that a short-lived first user
+//! is not missed.
 
 use std::{
     ffi::OsStr,
@@ -14,8 +14,8 @@ use super::{
 };
 use reprise_core::plan;
 
-/// Library directories of distributions. Their subdirectories, such as architecture directories, are
-/// also searched.
+/// Library directories of distributions. Their subdirectories, such as architecture directories,
+/// are also searched.
 const DIRECTORIES: [&str; 5] = ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"];
 /// The host's root as seen from a container in the host's PID namespace, or the own root.
 const ROOTS: [&str; 2] = ["/proc/1/root", "/"];
@@ -72,8 +72,8 @@ fn entries(directory: &Path, wanted: fn(&FileType) -> bool) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The crypto library in the directory of a library: the one that it depends on, or else the one with
-/// the same version suffix.
+/// The crypto library in the directory of a library: the one that it depends on, or else the one
+/// with the same version suffix.
 pub(super) fn crypto_beside(path: &Path, ssl: &Image) -> Option<Image> {
     let names = [plan::needed_crypto(ssl), counterpart(path)];
     let beside = names

@@ -1,8 +1,8 @@
 //! Tracks which process uses which library file, and derives the coverage. Pure.
 //!
 //! The entry of a file exists as long as a process maps it or it lies in a standard directory.
-//! Probes hold a reference to the file and to its mount, so that they must be removed soon after the
-//! last user has ended.
+//! Probes hold a reference to the file and to its mount, so that they must be removed soon after
+//! the last user has ended.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,8 +14,8 @@ use super::image::FileId;
 use crate::status::{Coverage, Example, LibraryId, MAX_EXAMPLES, Reason};
 use reprise_core::plan::Plan;
 
-/// Time for which a file without users stays probed, so that a program that is started repeatedly is
-/// observed from its first handshake.
+/// Time for which a file without users stays probed, so that a program that is started repeatedly
+/// is observed from its first handshake.
 const GRACE: Duration = Duration::from_secs(60);
 /// The same if the probes keep a file system other than the root mounted, such as a container's.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -31,7 +31,8 @@ pub(super) enum FileState {
     Pending,
     /// The probes are attached.
     Observed,
-    /// The kernel treats the file as this other one (overlay file systems), whose probes cover both.
+    /// The kernel treats the file as this other one (overlay file systems), whose probes cover
+    /// both.
     SameAs(FileId),
     /// Not observed, for a reason with a description.
     Rejected(Reason, String),

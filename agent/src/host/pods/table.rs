@@ -15,8 +15,8 @@ const TAIL: usize = 17;
 /// Identity and name of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pod {
-    /// Identifier in the path of the pod's cgroup: the API object's UID, or the hash of the manifest
-    /// file for a static pod.
+    /// Identifier in the path of the pod's cgroup: the API object's UID, or the hash of the
+    /// manifest file for a static pod.
     pub uid: String,
     /// Kubernetes namespace.
     pub namespace: String,
