@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect(&args),
         Command::Check(args) => commands::check(&args),
         Command::Canary(args) => {
-            canary::child_main(args.perch);
+            canary::child_main(args.kind);
             Ok(())
         }
     });

@@ -253,7 +253,7 @@ pub struct Check {
 pub struct Canary {
     /// What the probe sits on.
     #[arg(value_enum)]
-    pub perch: ProbeKind,
+    pub kind: ProbeKind,
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -73,7 +73,7 @@ pub struct Facts {
 /// Trying is the best probe.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// What probes do to a process under seccomp, per [`ProbeKind::ALL`].
+    /// What probes do to a process under seccomp, per `ProbeKind::ALL`.
     pub canary: Vec<(ProbeKind, Effect)>,
     /// Whether each sensor starts here, per [`Sensor::ALL`].
     pub sensors: Vec<(Sensor, Result<(), String>)>,
@@ -86,7 +86,7 @@ impl Facts {
     ///
     /// # Errors
     ///
-    /// [`IncompatibleFlags`].
+    /// `IncompatibleFlags`.
     pub fn gather(wanted: ModeRequest) -> Result<Self, IncompatibleFlags> {
         let memory_lock = MemoryLock::raise();
         let means = wanted.resolve()?;

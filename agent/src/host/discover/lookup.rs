@@ -73,7 +73,7 @@ pub(super) fn crypto_of(mapped: &[MappedFile], path: &Path, ssl: &Image) -> Opti
 ///
 /// # Errors
 ///
-/// [`ImageError`] with the path of the file.
+/// The file cannot be opened, is no regular file or is too large.
 pub fn from_file(path: &Path) -> Result<LibraryFile, ImageError> {
     let ssl = image::open(path)?;
     Ok(LibraryFile {
