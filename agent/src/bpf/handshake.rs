@@ -46,7 +46,7 @@ const PROBES: [&str; 6] = [
     "hs_exit",
     "hs_error",
     "hs_free",
-    "hs_found",
+    "hs_rejected",
     "hs_forget",
     "hs_enter",
 ];
@@ -319,7 +319,7 @@ fn points<'a>(
         }
     }
     for call in &plan.session.turned_down {
-        points.push(("hs_found", ssl, *call, cookie(place, 0)));
+        points.push(("hs_rejected", ssl, *call, cookie(place, 0)));
     }
     if let Some(removal) = plan.session.removal {
         points.push(("hs_forget", ssl, removal, cookie(place, 0)));
@@ -361,8 +361,8 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
         socket: open.socket,
         session: SessionAge::default(),
         session_id: SessionId::default(),
-        found: open.found,
-        found_ns: open.found_ns,
+        rejected: open.rejected,
+        rejected_ns: open.rejected_ns,
     }
 }
 
