@@ -19,8 +19,8 @@ pub const MAX_OPEN: u32 = 65_536;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Field {
-    /// Offsets of the pointers to follow, beginning in the connection object; [`crate::ABSENT`] where
-    /// there are fewer.
+    /// Offsets of the pointers to follow, beginning in the connection object; [`crate::ABSENT`]
+    /// where there are fewer.
     pub through: [u32; 2],
     /// Offset of the field in the last pointer's target, bytes; [`crate::ABSENT`] where unknown.
     pub offset: u32,
@@ -161,8 +161,8 @@ pub struct HandshakeEvent {
     pub library: u32,
     /// Number of calls that drove the state machine.
     pub drives: u32,
-    /// First error reason that the SSL library raised in the last drive; 0 for none, [`REASON_OTHER`]
-    /// where its number is not OpenSSL's.
+    /// First error reason that the SSL library raised in the last drive; 0 for none,
+    /// [`REASON_OTHER`] where its number is not OpenSSL's.
     pub reason: u32,
     /// Protocol version on the wire (`0x0304`); 0 where not read.
     pub version: u32,
@@ -193,7 +193,7 @@ pub struct HandshakeEvent {
     pub rejected_ns: u64,
 }
 
-/// [`HandshakeEvent::reason`] of an error whose number means something else in OpenSSL.
+/// [`HandshakeEvent::reason`] of an error whose number has another meaning in OpenSSL.
 pub const REASON_OTHER: u32 = u32::MAX;
 /// [`HandshakeEvent::hit`] where the field could not be read.
 pub const HIT_UNKNOWN: u8 = 255;

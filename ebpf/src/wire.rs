@@ -2,8 +2,8 @@
 //! socket.
 //!
 //! Bytes leave the kernel only where a record header declares them as a plaintext handshake message
-//! or alert. Of other records the header alone is emitted, until the first flight of both directions
-//! has ended.
+//! or alert. Of other records the header alone is emitted, until the first flight of both
+//! directions has ended.
 
 use crate::{Header, Socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -34,9 +34,9 @@ pub struct Segment {
     pub what: u8,
     /// A constant of [`direction`].
     pub direction: u8,
-    /// Length of the record's body where its header alone is emitted. Where bytes follow, the number
-    /// of bytes of the record's body from the first of them on. 0 where the segment concerns no
-    /// record.
+    /// Length of the record's body where its header alone is emitted. Where bytes follow, the
+    /// number of bytes of the record's body from the first of them on. 0 where the segment concerns
+    /// no record.
     pub record: u16,
     /// Repeated data packets of this direction so far.
     pub repeats: u32,

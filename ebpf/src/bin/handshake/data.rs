@@ -26,8 +26,8 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
     thread.receives(skaddr, true, || record::socket(ctx, &layout).map(Some))
 }
 
-/// Runs for every receive on the host, on sockets of all kinds, also where it returned no data; most
-/// runs return at once.
+/// Runs for every receive on the host, on sockets of all kinds, also where it returned no data;
+/// most runs return at once.
 pub(crate) fn try_receive_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     let Some(thread) = Thread::current() else {
         return Ok(());
@@ -49,8 +49,8 @@ pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     };
     if let Some(open) = HS_OPEN.get_ptr_mut(OpenKey::new(tgid, ssl)) {
         // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may
-        // set another bit at the same time on another CPU, and one of the two can be lost: the cause
-        // of a failed handshake is then less exact.
+        // set another bit at the same time on another CPU, and one of the two can be lost: the
+        // cause of a failed handshake is then less exact.
         let open = unsafe { &mut *open };
         if open.reason != 0 {
             // After an error the library sends only the alert for it.
@@ -118,7 +118,8 @@ impl Thread {
             HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
         }
         if let Some(open) = HS_OPEN.get_ptr_mut(OpenKey::new(tgid, ssl)) {
-            // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
+            // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else
+            // writes it.
             unsafe { (*open).heard_ns = now() };
         }
         // The strongest evidence: it replaces a receive before the drive.

@@ -43,8 +43,8 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         reserved: 0,
         sp: user::stack_pointer(ctx),
     };
-    // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of LibreSSL
-    // continues in it by a jump.
+    // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of
+    // LibreSSL continues in it by a jump.
     let outer = if layout.family == family::ONE_NUMBER && !begins {
         // SAFETY: a map value copied at once.
         unsafe { HS_ACTIVE.get(pid_tgid) }
@@ -53,9 +53,8 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     } else {
         None
     };
-    // A file with two names (overlay file systems) can have the probe twice: the second hit is not a
-    // drive. Nor is the continuation of the frame by a jump.
-    // SAFETY: a map value copied at once.
+    // A file with two names (overlay file systems) can have the probe twice: the second hit is not
+    // a drive. Nor is the continuation of the frame by a jump. SAFETY: a map value copied at once.
     if let Some(other) = unsafe { HS_FRAMES.get(at) }.copied()
         && other.ssl == ssl
         && (outer.is_some() || now - other.enter_ns < SAME_HIT_NS)
@@ -160,9 +159,9 @@ fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open, now: u64) {
     }
 }
 
-/// Ends a drive that leaves the handshake open: errors raised in it were not fatal. And a server that
-/// still waits for its ClientHello has consumed no data: the receive attributed to it was another
-/// connection's.
+/// Ends a drive that leaves the handshake open: errors raised in it were not fatal. And a server
+/// that still waits for its ClientHello has consumed no data: the receive attributed to it was
+/// another connection's.
 fn end_pending(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
     open.reason = 0;
     open.flags &= !flag::ALERTED;
@@ -313,7 +312,8 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
     }
     // After SSL_clear the fields are those of the next handshake.
     let live = how != outcome::RESTARTED;
-    // Numbers, not options: the compiler reads parts of an absent value, which the verifier refuses.
+    // Numbers, not options: the compiler reads parts of an absent value, which the verifier
+    // refuses.
     let (mut version, mut hit) = (0, HIT_UNKNOWN);
     if live {
         if let Some(number) = user::number(key.ssl, &layout.version)? {

@@ -44,11 +44,11 @@ pub fn hs_free(ctx: ProbeContext) -> u32 {
     finish(&ctx, drive::try_free(&ctx))
 }
 
-/// `void ERR_set_error(int lib, int reason, const char *fmt, ...)` and `void ERR_vset_error(int lib,
-/// int reason, const char *fmt, va_list)` (crypto/err/err_blocks.c, 3.0 and later) or `void
-/// ERR_put_error(int lib, int func, int reason, const char *file, int line)` (crypto/err/err.c, 1.1.1
-/// and earlier); the cookie names the argument that is the reason. Probed in libssl's stubs for them,
-/// or else in the latter two functions themselves.
+/// `void ERR_set_error(int lib, int reason, const char *fmt, ...)` and `void ERR_vset_error(int
+/// lib, int reason, const char *fmt, va_list)` (crypto/err/err_blocks.c, 3.0 and later) or `void
+/// ERR_put_error(int lib, int func, int reason, const char *file, int line)` (crypto/err/err.c,
+/// 1.1.1 and earlier); the cookie names the argument that is the reason. Probed in libssl's stubs
+/// for them, or else in the latter two functions themselves.
 #[uprobe]
 pub fn hs_error(ctx: ProbeContext) -> u32 {
     finish(&ctx, drive::try_error(&ctx))
@@ -75,8 +75,8 @@ pub fn hs_receive(ctx: TracePointContext) -> u32 {
 }
 
 /// `sock_recv_length(struct sock *sk, int ret, int flags)` (include/trace/events/sock.h, 6.3 and
-/// later): the current thread asked a socket for data. A raw tracepoint, so that the kernel does not
-/// write a record for each receive on the host. The socket's address is a key and never
+/// later): the current thread asked a socket for data. A raw tracepoint, so that the kernel does
+/// not write a record for each receive on the host. The socket's address is a key and never
 /// dereferenced.
 #[raw_tracepoint]
 pub fn hs_recv_call(ctx: RawTracePointContext) -> u32 {

@@ -16,8 +16,8 @@ use reprise_ebpf::{
 pub(crate) struct FrameKey {
     pub(crate) tgid: u32,
     pub(crate) reserved: u32,
-    /// Stack pointer at function entry. Not the thread: fibres migrate between threads, stack frames
-    /// do not move.
+    /// Stack pointer at function entry. Not the thread: fibres migrate between threads, stack
+    /// frames do not move.
     pub(crate) sp: u64,
 }
 

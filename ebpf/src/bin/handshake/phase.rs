@@ -68,10 +68,10 @@ pub(crate) fn waits_for_hello(layout: &Layout, ssl: u64) -> Result<bool, Fault> 
     })
 }
 
-/// Reads the verdict from the connection object, so that it holds at any instruction after the state
-/// machine's loop. `rwstate` alone is "reading" after EOF and resets too, and an early-data pause
-/// returns 1 before the handshake is done. `returned` is used only where the probed function's exits
-/// are returns.
+/// Reads the verdict from the connection object, so that it holds at any instruction after the
+/// state machine's loop. `rwstate` alone is "reading" after EOF and resets too, and an early-data
+/// pause returns 1 before the handshake is done. `returned` is used only where the probed
+/// function's exits are returns.
 pub(crate) fn classify(layout: &Layout, ssl: u64, returned: i32) -> Result<Verdict, Fault> {
     let final_verdict = match layout.family {
         family::HANDSHAKE_OBJECT => of_object(layout, ssl, returned)?,

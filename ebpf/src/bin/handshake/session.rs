@@ -29,7 +29,8 @@ pub(crate) fn address(layout: &Layout, ssl: u64, wanted: bool) -> u64 {
         .unwrap_or(0)
 }
 
-/// Writes age and ID of the session at `session`; zeroes for unknown fields, or where `session` is 0.
+/// Writes age and ID of the session at `session`; zeroes for unknown fields, or where `session` is
+/// 0.
 ///
 /// # Safety
 ///

@@ -15,8 +15,8 @@ static BY_CALLS: u32 = 0;
 #[unsafe(no_mangle)]
 static SET_STATE: TracepointLayout = TracepointLayout::EMPTY;
 
-/// Records the socket that the current thread used inside a drive of `ssl` as the handshake's, unless
-/// one from a stronger source than `weaker` is known.
+/// Records the socket that the current thread used inside a drive of `ssl` as the handshake's,
+/// unless one from a stronger source than `weaker` is known.
 #[inline(always)]
 pub(crate) fn identify(
     tgid: u32,
@@ -47,15 +47,15 @@ pub(crate) fn identify(
         .map_err(|_| Fault::MapFull)
 }
 
-/// Returns the connection of a kernel socket; `None` where it is not TCP's, or was established before
-/// the probes were attached.
+/// Returns the connection of a kernel socket; `None` where it is not TCP's, or was established
+/// before the probes were attached.
 #[inline(always)]
 pub(crate) fn established(skaddr: u64) -> Option<Socket> {
     let tuple = HS_TUPLES.get_ptr(skaddr)?;
     // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
     let tuple = unsafe { &*tuple };
-    // Word by word: a copy between two map values of one type would become `memmove`, which BPF does
-    // not have.
+    // Word by word: a copy between two map values of one type would become `memmove`, which BPF
+    // does not have.
     Some(Socket {
         local: [tuple.local[0], tuple.local[1]],
         remote: [tuple.remote[0], tuple.remote[1]],
@@ -73,8 +73,8 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
         return Ok(());
     }
     let skaddr: u64 = record::word(ctx, layout.skaddr)?;
-    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler cannot
-    // know.
+    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
+    // cannot know.
     let by_calls = unsafe { core::ptr::read_volatile(&raw const BY_CALLS) } != 0;
     // The kernel skips a tracepoint's programs while the CPU is inside another program or a system
     // call on a map (`trace_call_bpf`, kernel/trace/bpf_trace.c). A skipped beginning is added when
@@ -103,7 +103,8 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
         } else {
             flag::SOCKET_CLOSED
         };
-        // SAFETY: a live LRU entry; a drive may set another bit at the same time, see `try_send_call`.
+        // SAFETY: a live LRU entry; a drive may set another bit at the same time, see
+        // `try_send_call`.
         unsafe { (*open).flags |= bit };
     }
     Ok(())

@@ -3,8 +3,8 @@
 use aya_ebpf::{helpers, programs::ProbeContext};
 use reprise_ebpf::{ABSENT, handshake::Field, kernel::Fault};
 
-/// Returns the address of a field of the connection object at `ssl`; `None` where it is unknown or a
-/// pointer to it is null.
+/// Returns the address of a field of the connection object at `ssl`; `None` where it is unknown or
+/// a pointer to it is null.
 #[inline(always)]
 fn address(ssl: u64, field: &Field) -> Result<Option<u64>, Fault> {
     if field.offset == ABSENT {
@@ -39,8 +39,8 @@ pub(crate) fn pointer(ssl: u64, field: &Field) -> Result<Option<u64>, Fault> {
 
 /// Reads a word of the current process.
 pub(crate) fn read<T: Copy>(address: u64) -> Result<T, Fault> {
-    // SAFETY: bpf_probe_read_user checks the address itself and fails instead of faulting; `T` is an
-    // integer here.
+    // SAFETY: bpf_probe_read_user checks the address itself and fails instead of faulting; `T` is
+    // an integer here.
     unsafe { helpers::bpf_probe_read_user(address as *const T) }.map_err(|_| Fault::Read)
 }
 
@@ -111,8 +111,8 @@ static HAS_COOKIES: u32 = 0;
 /// Returns the cookie of the attach point.
 pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
     #[cfg(feature = "ring")]
-    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler cannot
-    // know.
+    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
+    // cannot know.
     if unsafe { core::ptr::read_volatile(&raw const HAS_COOKIES) } != 0 {
         use aya_ebpf::EbpfContext as _;
         // SAFETY: ctx is the context this program was called with.

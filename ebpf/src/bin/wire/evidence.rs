@@ -20,7 +20,8 @@ const MAX_TCP_EVENTS: u32 = 32;
 /// Packets observed after both first flights have ended, where no acknowledgement comes.
 const MAX_LINGER: u32 = 64;
 /// `TCP_RTO_MIN` and `TCP_TIMEOUT_INIT` (include/net/tcp.h), nanoseconds: the minimum that a
-/// retransmission timeout adds to the round-trip time, and the timeout before the first measurement.
+/// retransmission timeout adds to the round-trip time, and the timeout before the first
+/// measurement.
 const RTO_MIN_NS: u64 = 200_000_000;
 const RTO_INIT_NS: u64 = 1_000_000_000;
 /// Latest arrival of first data after the SYN, nanoseconds, where no ACK of the SYN-ACK came before

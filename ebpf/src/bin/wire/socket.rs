@@ -54,8 +54,9 @@ pub(crate) fn lookup(ctx: &SkBuffContext) -> Option<Observed> {
 }
 
 /// Returns the packet's socket as `bpf_sk_storage_get` accepts it: unchanged since 5.10
-/// (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`, net/core/bpf_sk_storage.c), which saves a call for every packet
-/// of the host. Where the verifier refuses that, the agent loads the object without ring buffers.
+/// (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`, net/core/bpf_sk_storage.c), which saves a call for every
+/// packet of the host. Where the verifier refuses that, the agent loads the object without ring
+/// buffers.
 ///
 /// # Safety
 ///
