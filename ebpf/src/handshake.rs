@@ -9,6 +9,8 @@ pub const HANDSHAKE: u32 = 1;
 pub const EXEC: u32 = 2;
 /// `Header::kind` of [`ForgetEvent`].
 pub const FORGET: u32 = 3;
+/// `Header::kind` of [`ExitEvent`].
+pub const EXIT: u32 = 4;
 
 /// Maximum number of libraries observed at one time: entries of the map of [`Layout`]s.
 pub const MAX_LIBRARIES: u32 = 256;
@@ -284,6 +286,19 @@ pub struct ExecEvent {
     pub reserved: u32,
 }
 
+/// A process that had driven a handshake ended. Before Linux 6.16 this is the end of its thread-group
+/// leader, after which other threads may continue; a later handshake of the process shows that.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ExitEvent {
+    /// Kind and time.
+    pub header: Header,
+    /// Process, in the initial PID namespace.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// Key of an open handshake: process and connection object.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -401,4 +416,5 @@ const _: () = assert!(size_of::<Layout>() == 224);
 const _: () = assert!(size_of::<HandshakeEvent>() == 256);
 const _: () = assert!(size_of::<ForgetEvent>() == 80);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
+const _: () = assert!(size_of::<ExitEvent>() == 24);
 const _: () = assert!(size_of::<Open>() == 128);

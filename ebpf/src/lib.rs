@@ -81,6 +81,8 @@ pub struct TracepointLayout {
     pub sockaddr: u32,
     /// `pid` (`sched_process_exec`).
     pub pid: u32,
+    /// `group_dead` (`sched_process_exit` since 6.16): the thread is the last of its process.
+    pub group_dead: u32,
 }
 
 impl TracepointLayout {
@@ -96,9 +98,10 @@ impl TracepointLayout {
         err: ABSENT,
         sockaddr: 0,
         pid: ABSENT,
+        group_dead: ABSENT,
     };
 }
 
 const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Socket>() == 48);
-const _: () = assert!(size_of::<TracepointLayout>() == 40);
+const _: () = assert!(size_of::<TracepointLayout>() == 44);

@@ -88,6 +88,7 @@ impl Fields {
             err: at("err"),
             sockaddr: u32::from(sockaddr),
             pid: at("pid"),
+            group_dead: at("group_dead"),
         }
     }
 }

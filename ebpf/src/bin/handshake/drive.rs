@@ -9,19 +9,16 @@ use crate::{
     phase::{self, Verdict},
     session, user,
 };
-use aya_ebpf::programs::{ProbeContext, TracePointContext};
+use aya_ebpf::programs::ProbeContext;
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
-    Header, TracepointLayout,
+    Header,
     handshake::{
-        EXEC, ErrorCookie, ExecEvent, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open,
-        OpenKey, REASON_OTHER, family, flag, hook, outcome, role, socket_source,
+        ErrorCookie, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open, OpenKey,
+        REASON_OTHER, family, flag, hook, outcome, role, socket_source,
     },
-    kernel::{Fault, now, record},
+    kernel::{Fault, now},
 };
-
-#[unsafe(no_mangle)]
-static PROCESS_EXEC: TracepointLayout = TracepointLayout::EMPTY;
 
 /// Two entries of one frame within this time, nanoseconds, are one call: a drive in between would
 /// have had no exit.
@@ -270,20 +267,6 @@ pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-pub(crate) fn try_exec(ctx: &TracePointContext) -> Result<(), Fault> {
-    let layout = record::layout(&PROCESS_EXEC);
-    let event = ExecEvent {
-        header: Header {
-            kind: EXEC,
-            size: size_of::<ExecEvent>() as u32,
-            time_ns: now(),
-        },
-        tgid: record::word(ctx, layout.pid)?,
-        reserved: 0,
-    };
-    HS_EVENTS.send(ctx, &event)
 }
 
 /// End of a handshake: key, outcome and time.

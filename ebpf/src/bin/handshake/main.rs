@@ -13,6 +13,7 @@ mod data;
 mod drive;
 mod maps;
 mod phase;
+mod process;
 mod session;
 mod socket;
 mod user;
@@ -99,7 +100,14 @@ pub fn hs_state(ctx: TracePointContext) -> u32 {
 /// (include/trace/events/sched.h): the agent looks for libraries in the process.
 #[tracepoint]
 pub fn hs_exec(ctx: TracePointContext) -> u32 {
-    finish(&ctx, drive::try_exec(&ctx))
+    finish(&ctx, process::try_exec(&ctx))
+}
+
+/// `sched:sched_process_exit(struct task_struct *p)`, from 6.16 on with `bool group_dead`
+/// (include/trace/events/sched.h).
+#[tracepoint]
+pub fn hs_proc_exit(ctx: TracePointContext) -> u32 {
+    finish(&ctx, process::try_exit(&ctx))
 }
 
 fn finish(ctx: &impl EbpfContext, result: Result<(), Fault>) -> u32 {

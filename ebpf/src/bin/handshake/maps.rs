@@ -88,22 +88,35 @@ pub(crate) static HS_RECEIVED: LruHashMap<u64, Received> = LruHashMap::with_max_
 /// `hs_send_call`.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);
-/// 1 at the process IDs, modulo [`DRIVERS`], of all processes that are or were in [`HS_TASKS`]. An
-/// array, since the kernel inlines its lookup and the tracepoints that use it fire for each receive
-/// and send on the host. A collision costs only time.
+/// Number of processes in [`HS_TASKS`], by process ID modulo [`DRIVERS`]. An array, since the kernel
+/// inlines its lookup and the tracepoints that use it fire for each receive and send on the host. A
+/// collision, or a count that stayed after an eviction from [`HS_TASKS`], costs only time.
 #[map]
-static HS_DRIVERS: Array<u8> = Array::with_max_entries(DRIVERS, 0);
+static HS_DRIVERS: Array<u32> = Array::with_max_entries(DRIVERS, 0);
 const DRIVERS: u32 = 1 << 15;
 
 /// Records that a process drives handshakes.
 pub(crate) fn record_driver(tgid: u32) -> Result<(), Fault> {
-    HS_DRIVERS
-        .set(tgid % DRIVERS, 1, 0)
-        .map_err(|_| Fault::MapFull)
+    let count = HS_DRIVERS.get_ptr_mut(tgid % DRIVERS);
+    let count = count.ok_or(Fault::MapFull)?;
+    // SAFETY: a live array slot. Processes with colliding IDs on two CPUs can lose an increment; then
+    // the end of one hides the other until that drives its next handshake.
+    unsafe { *count += 1 };
+    Ok(())
+}
+
+/// Reverses one [`record_driver`].
+pub(crate) fn forget_driver(tgid: u32) {
+    if let Some(count) = HS_DRIVERS.get_ptr_mut(tgid % DRIVERS) {
+        // SAFETY: as above.
+        unsafe { *count = (*count).saturating_sub(1) };
+    }
 }
 
 /// Whether this process may drive handshakes; false for nearly all processes that do not.
 #[inline(always)]
 pub(crate) fn may_drive(tgid: u32) -> bool {
-    HS_DRIVERS.get(tgid % DRIVERS) == Some(&1)
+    HS_DRIVERS
+        .get(tgid % DRIVERS)
+        .is_some_and(|&count| count != 0)
 }
