@@ -1,4 +1,5 @@
-//! The `hello` sensor: the first flight of every TLS connection on the host, from the packets of its socket.
+//! The `wire` sensor: the first flights of every TLS connection on the host, from the packets of
+//! its socket.
 
 use std::{fs::File, panic::resume_unwind, path::Path, thread};
 
@@ -31,48 +32,52 @@ const MAPS: Maps = Maps {
 /// The first kernel with links for cgroup programs.
 const LINKS: KernelVersion = KernelVersion::new(5, 7, 0);
 
-/// Both directions: half a conversation tells little, so one that fails takes the other with it.
+/// Both directions. One direction alone has little use, so both fail together.
 const PROBES: [(&str, CgroupSkbAttachType); 2] = [
     ("wire_in", CgroupSkbAttachType::Ingress),
     ("wire_out", CgroupSkbAttachType::Egress),
 ];
 
-/// See the module.
+/// The attached `wire` sensor.
 pub(crate) struct WireSensor {
-    /// What it hands on.
+    /// Events and lost-event counters.
     pub(crate) events: SensorEvents,
-    /// Holds programs and links; dropping it detaches.
+    /// Owns programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl WireSensor {
-    /// Loads and attaches both programs; [`record_verdicts`] tells of it.
+    /// Loads and attaches both programs; [`record_verdicts`] records the result.
     pub(super) fn start(mode: BpfMode, cgroup: Option<&Path>) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::open_root, File::open);
         let cgroup = cgroup.map_err(SensorError::Cgroup)?;
         let (mut ebpf, mode) = match loaded(mode) {
-            // Those for ring buffers ask for a socket's storage as 5.10 allows and 5.8, which has ring buffers, does not.
-            Err(refusal) if mode.ring => match loaded(mode.for_older_kernels()) {
+            // The object for ring buffers passes sockets to `bpf_sk_storage_get` as 5.10 allows;
+            // 5.8, which has ring buffers, does not.
+            Err(error) if mode.ring => match loaded(mode.for_older_kernels()) {
                 Ok(older) => {
-                    let reason = chain(&refusal);
-                    tracing::info!(reason, "wire runs the programs for older kernels");
+                    let reason = chain(&error);
+                    tracing::info!(
+                        reason,
+                        "programs for ring buffers rejected, loading those for older kernels"
+                    );
                     older
                 }
-                Err(_) => return Err(refusal),
+                Err(_) => return Err(error),
             },
             loaded => loaded?,
         };
         let events = SensorEvents::open(&mut ebpf, mode, &MAPS)?;
-        // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
+        // Links coexist with other programs anyway, and the kernel refuses AllowMultiple for them.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
-        let mode = if links {
+        let attach_mode = if links {
             CgroupAttachMode::Single
         } else {
             CgroupAttachMode::AllowMultiple
         };
         for (probe, direction) in PROBES {
             program::<&mut CgroupSkb>(&mut ebpf, probe)?
-                .attach(&cgroup, direction, mode)
+                .attach(&cgroup, direction, attach_mode)
                 .map_err(|source| program_error(probe, source))?;
         }
         Ok(Self { events, ebpf })
@@ -84,7 +89,7 @@ impl WireSensor {
     }
 }
 
-/// The programs in the kernel, and the means that they use.
+/// Loads the programs; returns them with the mode that they use.
 fn loaded(mode: BpfMode) -> Result<(Ebpf, BpfMode), SensorError> {
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
@@ -95,7 +100,8 @@ fn loaded(mode: BpfMode) -> Result<(Ebpf, BpfMode), SensorError> {
     Ok((ebpf, mode))
 }
 
-/// Loads the programs side by side: the verifier walks some hundred thousand instructions in each, which takes it half a second.
+/// Loads the programs in parallel: the verifier processes some hundred thousand instructions in
+/// each, which takes half a second.
 fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
     thread::scope(|scope| {
         let mut loading = Vec::new();
@@ -118,7 +124,7 @@ fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
     })
 }
 
-/// Tells what became of the programs.
+/// Records the state of the programs.
 pub(super) fn record_verdicts(started: &Result<WireSensor, SensorError>, status: &mut Status) {
     let verdict = match started {
         Ok(_) => Verdict::Attached,

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use reprise_ebpf::{
     Header, Socket,
-    handshake::{self, ExecEvent, ForgetEvent, HandshakeEvent, SessionId, socket_source},
+    handshake::{
+        self, ExecEvent, ExitEvent, ForgetEvent, HandshakeEvent, SessionId, socket_source,
+    },
     tcp::{self, TcpEvent},
 };
 use thiserror::Error;
@@ -25,6 +27,8 @@ pub enum Event {
     Tcp(TcpEvent),
     /// A process executed a new program.
     Exec(ExecEvent),
+    /// A process that had driven a handshake ended.
+    Exit(ExitEvent),
     /// The first flights of a connection ended.
     Hello(HelloEvent),
     /// A session was taken out of a cache.
@@ -67,6 +71,7 @@ impl Event {
         match header.kind {
             handshake::HANDSHAKE => prefix(bytes).map(Self::Handshake),
             handshake::EXEC => prefix(bytes).map(Self::Exec),
+            handshake::EXIT => prefix(bytes).map(Self::Exit),
             handshake::FORGET => prefix(bytes).map(Self::Forget),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(Self::Workload),
@@ -84,6 +89,7 @@ impl Event {
             Self::Handshake(event) => event.header.time_ns,
             Self::Tcp(event) => event.header.time_ns,
             Self::Exec(event) => event.header.time_ns,
+            Self::Exit(event) => event.header.time_ns,
             Self::Hello(event) => event.header.time_ns,
             Self::Forget(event) => event.header.time_ns,
             Self::Clock(event) => event.header.time_ns,
@@ -102,6 +108,7 @@ impl Event {
             Self::Forget(event) => seal(&mut event.session_id),
             Self::Tcp(_)
             | Self::Exec(_)
+            | Self::Exit(_)
             | Self::Hello(_)
             | Self::Clock(_)
             | Self::Workload(_)
@@ -117,6 +124,7 @@ impl Event {
             Self::Handshake(event) => event.as_bytes(),
             Self::Tcp(event) => event.as_bytes(),
             Self::Exec(event) => event.as_bytes(),
+            Self::Exit(event) => event.as_bytes(),
             Self::Hello(event) => event.as_bytes(),
             Self::Forget(event) => event.as_bytes(),
             Self::Clock(event) => event.as_bytes(),

@@ -23,7 +23,7 @@ const UPROBES: [&str; 6] = [
     "hs_exit",
     "hs_error",
     "hs_free",
-    "hs_found",
+    "hs_rejected",
     "hs_forget",
     "hs_enter",
 ];
@@ -70,9 +70,14 @@ const EXEC: Tracepoint = Tracepoint {
     fields: &["pid"],
     vital: true,
 };
+const EXIT: Tracepoint = Tracepoint {
+    event: "sched/sched_process_exit",
+    fields: &["pid"],
+    vital: false,
+};
 /// Every tracepoint that this sensor can use.
-pub(in crate::bpf) const TRACEPOINTS: [Tracepoint; 5] =
-    [RECEIVE, SET_STATE, EXEC, CALLS[0].1, CALLS[1].1];
+pub(in crate::bpf) const TRACEPOINTS: [Tracepoint; 6] =
+    [RECEIVE, SET_STATE, EXEC, EXIT, CALLS[0].1, CALLS[1].1];
 
 /// The loaded object; nothing is attached yet.
 pub(super) struct Loaded {
@@ -80,6 +85,8 @@ pub(super) struct Loaded {
     pub(super) uprobes: Uprobes,
     /// The kernel has the tracepoints of receive and send calls.
     has_calls: bool,
+    /// The kernel has the tracepoint of process exits.
+    has_exit: bool,
 }
 
 /// Loads the object with the layouts of the kernel's tracepoints.
@@ -91,6 +98,9 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         false => RECEIVE.layout()?,
     };
     let exec = EXEC.layout()?;
+    let exit = EXIT.layout();
+    let has_exit = exit.is_ok();
+    let exit = exit.unwrap_or(TracepointLayout::EMPTY);
     let has_cookies = u32::from(mode.cookie_source != CookieSource::ProgramCopies);
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
@@ -98,6 +108,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         .override_global("RECEIVE", receive.as_bytes(), true)
         .override_global("SET_STATE", state.as_bytes(), true)
         .override_global("PROCESS_EXEC", exec.as_bytes(), true)
+        .override_global("PROCESS_EXIT", exit.as_bytes(), true)
         .override_global("BY_CALLS", &u32::from(has_calls), true)
         .override_global("HAS_COOKIES", &has_cookies, mode.ring)
         .load(OBJECT.for_mode(mode))
@@ -107,6 +118,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         ebpf,
         uprobes,
         has_calls,
+        has_exit,
     })
 }
 
@@ -118,6 +130,11 @@ pub(super) fn attach_tracepoints(
     let ebpf = &mut loaded.ebpf;
     attach_tracepoint(ebpf, "hs_state", SET_STATE.event, status)?;
     attach_tracepoint(ebpf, "hs_exec", EXEC.event, status)?;
+    if loaded.has_exit {
+        attach_tracepoint(ebpf, "hs_proc_exit", EXIT.event, status)?;
+    } else {
+        status.probe("hs_proc_exit", Verdict::Unsupported);
+    }
     if loaded.has_calls {
         for (probe, call) in CALLS {
             attach_raw_tracepoint(ebpf, probe, call.event, status)?;

@@ -83,7 +83,7 @@ fn process_ended(key: &OpenKey, open: &Open) -> HandshakeEvent {
         socket: open.socket,
         session: SessionAge::default(),
         session_id: SessionId::default(),
-        found: open.found,
-        found_ns: open.found_ns,
+        rejected: open.rejected,
+        rejected_ns: open.rejected_ns,
     }
 }

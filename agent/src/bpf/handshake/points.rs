@@ -60,7 +60,7 @@ pub(super) fn attach_points<'a>(
         }));
     }
     for call in &plan.session.turned_down {
-        points.push(at("hs_found", call, 0));
+        points.push(at("hs_rejected", call, 0));
     }
     for (probe, point) in [
         ("hs_forget", &plan.session.removal),

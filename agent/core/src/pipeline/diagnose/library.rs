@@ -47,8 +47,8 @@ impl Session {
         let answer_ns = hello.map_or(0, |hello| hello.answer_ns);
         let lookup = if event.flags & flag::LOOKUPS == 0 || answer_ns == 0 {
             Lookup::Unseen
-        } else if event.found_ns != 0 && event.found_ns < answer_ns {
-            let (found_ns, lifetime_ns) = age(&event.found);
+        } else if event.rejected_ns != 0 && event.rejected_ns < answer_ns {
+            let (found_ns, lifetime_ns) = age(&event.rejected);
             Lookup::Found {
                 age_ns: time_ns
                     .zip(found_ns)
