@@ -193,7 +193,7 @@ fn one_thing_missing_is_enough() {
         ("bpf", |facts| facts.features.bpf = Answer::No),
         ("bpf_uprobe", |facts| facts.features.uprobe = Answer::No),
         ("user_namespace", |facts| {
-            facts.user_namespace = NamespaceMembership::Other
+            facts.user_namespace = NamespaceMembership::Other;
         }),
         ("cap_sys_admin", |facts| facts.rights = None),
         ("lockdown", |facts| {
