@@ -76,7 +76,7 @@ const EXIT: Tracepoint = Tracepoint {
     vital: false,
 };
 /// Every tracepoint that this sensor can use.
-pub(in crate::bpf) const TRACEPOINTS: [Tracepoint; 6] =
+pub(crate) const TRACEPOINTS: [Tracepoint; 6] =
     [RECEIVE, SET_STATE, EXEC, EXIT, CALLS[0].1, CALLS[1].1];
 
 /// The loaded object; nothing is attached yet.
