@@ -1,0 +1,48 @@
+//! Vocabulary shared by every layer: one noun per file, plain values, no behaviour beyond what follows
+//! from the value itself. Sensors' records are decoded into these types once, by `pipeline::event`.
+
+mod cause;
+mod connection;
+mod direction;
+mod handshake;
+mod hello;
+mod mechanism;
+mod miss;
+mod network;
+mod observation;
+mod offer;
+mod outcome;
+mod phase;
+mod removal;
+mod resumption;
+mod retransmits;
+mod role;
+mod service;
+mod session;
+mod token;
+mod version;
+
+pub use self::{
+    cause::FailureCause,
+    connection::Connection,
+    direction::Direction,
+    handshake::{
+        LibraryEnd, LibraryHandshake, ReleasedSession, SocketSource, WireEnd, WireHandshake,
+    },
+    hello::{ClientRandom, HelloFacts, HelloFlags, MAX_IDENTITIES},
+    mechanism::Mechanism,
+    miss::{Miss, MissReason},
+    network::NetworkEvidence,
+    observation::{LibraryFacts, Observation, OfferOutcome, Source},
+    offer::Offer,
+    outcome::Outcome,
+    phase::Phase,
+    removal::{Removal, RemovalContext, SessionRemoved},
+    resumption::Resumption,
+    retransmits::Retransmits,
+    role::Role,
+    service::{ServiceFacts, ServiceId},
+    session::{Lookup, SessionAge, SessionFacts},
+    token::{KeyName, Token},
+    version::Version,
+};

@@ -1,0 +1,29 @@
+//! Resumption mechanism.
+
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
+/// How a client offers a session.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Mechanism {
+    /// Session ID, TLS 1.2 and below.
+    SessionId,
+    /// Session ticket, TLS 1.2 and below.
+    Ticket,
+    /// PSK identity, TLS 1.3.
+    Psk,
+}
+
+impl Mechanism {
+    /// Every mechanism, in the order of their index.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Label value.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}

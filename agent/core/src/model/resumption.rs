@@ -1,0 +1,41 @@
+//! Full or resumed.
+
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
+/// Whether a completed handshake resumed a session.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Resumption {
+    /// Full handshake.
+    Full,
+    /// Resumed handshake.
+    Resumed,
+    /// The library's field was not decoded. Never guessed, and excluded from ratios.
+    Unknown,
+}
+
+impl Resumption {
+    /// Every variant, in the order of their index.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Label value.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether a count is exported: `unknown` only if it is not zero.
+    #[must_use]
+    pub const fn shows(self, count: u64) -> bool {
+        !matches!(self, Self::Unknown) || count > 0
+    }
+
+    /// [`Self::Resumed`] or [`Self::Full`].
+    #[must_use]
+    pub const fn from_resumed(resumed: bool) -> Self {
+        if resumed { Self::Resumed } else { Self::Full }
+    }
+}
