@@ -6,6 +6,7 @@ mod connection;
 mod direction;
 mod handshake;
 mod hello;
+mod labels;
 mod mechanism;
 mod miss;
 mod network;
@@ -19,6 +20,7 @@ mod retransmits;
 mod role;
 mod service;
 mod session;
+mod tcp;
 mod token;
 mod version;
 
@@ -43,6 +45,7 @@ pub use self::{
     role::Role,
     service::{ServiceFacts, ServiceId},
     session::{Lookup, SessionAge, SessionFacts},
+    tcp::{TcpEvent, TcpEventKind},
     token::{KeyName, Token},
     version::Version,
 };

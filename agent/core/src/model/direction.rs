@@ -3,6 +3,8 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::labels::labelled;
+
 /// Direction of a retransmitted segment.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
@@ -15,13 +17,4 @@ pub enum Direction {
     Received,
 }
 
-impl Direction {
-    /// Both directions, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-}
+labelled!(Direction);

@@ -28,8 +28,6 @@ pub struct WireHandshake {
     pub role: Role,
     /// The connection.
     pub connection: Option<Connection>,
-    /// `random` of the ClientHello; a second ClientHello repeats it (RFC 8446, section 4.1.2).
-    pub client_random: ClientRandom,
     /// How it ended.
     pub end: WireEnd,
     /// Description of the alert (RFC 8446, section 6) that ended it in clear.
@@ -87,8 +85,10 @@ pub struct LibraryHandshake {
     pub resumption: Resumption,
     /// Library error reason.
     pub reason: Option<u32>,
-    /// The connection, and how it was found.
-    pub connection: Option<(Connection, SocketSource)>,
+    /// The connection, where it was found.
+    pub connection: Option<Connection>,
+    /// How the connection was found.
+    pub socket_source: Option<SocketSource>,
     /// `random` of the ClientHello; `None` where it was not read, or before a ClientHello.
     pub client_random: Option<ClientRandom>,
     /// The peer sent FIN while it ran.

@@ -53,6 +53,8 @@ pub struct HelloFacts {
     pub answer_ns: Option<u64>,
     /// When the handshake ended on the wire, nanoseconds.
     pub end_ns: u64,
+    /// `random` of the ClientHello; a second ClientHello repeats it (RFC 8446, section 4.1.2).
+    pub client_random: ClientRandom,
     /// Yes-or-no facts.
     pub flags: HelloFlags,
     /// Version agreed on; `None` where no ServerHello was read.

@@ -3,6 +3,8 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::labels::labelled;
+
 /// How a client offers a session.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
@@ -17,13 +19,4 @@ pub enum Mechanism {
     Psk,
 }
 
-impl Mechanism {
-    /// Every mechanism, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-}
+labelled!(Mechanism);

@@ -3,7 +3,7 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-use super::ServiceId;
+use super::{ServiceId, labels::labelled};
 
 /// Reason why an offered session was not resumed, exactly one each.
 #[derive(
@@ -29,16 +29,7 @@ pub enum MissReason {
     Unknown,
 }
 
-impl MissReason {
-    /// Every reason, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-}
+labelled!(MissReason);
 
 /// One missed session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::labels::labelled;
+
 /// Phase of a connection in which a segment was retransmitted.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
@@ -18,13 +20,4 @@ pub enum Phase {
     Handshake,
 }
 
-impl Phase {
-    /// Every phase, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-}
+labelled!(Phase);

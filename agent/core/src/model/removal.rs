@@ -3,7 +3,7 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-use super::SessionAge;
+use super::{SessionAge, labels::labelled};
 
 /// Cause of a session's removal from a cache before its lifetime ended.
 #[derive(
@@ -21,16 +21,7 @@ pub enum Removal {
     Unknown,
 }
 
-impl Removal {
-    /// Every cause, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-}
+labelled!(Removal);
 
 /// What a process was doing when it removed a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

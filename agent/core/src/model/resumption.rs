@@ -3,6 +3,8 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::labels::labelled;
+
 /// Whether a completed handshake resumed a session.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
@@ -17,16 +19,9 @@ pub enum Resumption {
     Unknown,
 }
 
+labelled!(Resumption);
+
 impl Resumption {
-    /// Every variant, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-
     /// Whether a count is exported: `unknown` only if it is not zero.
     #[must_use]
     pub const fn shows(self, count: u64) -> bool {

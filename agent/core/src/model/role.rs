@@ -3,6 +3,8 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::labels::labelled;
+
 /// Side of the observed process.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
@@ -15,13 +17,4 @@ pub enum Role {
     Client,
 }
 
-impl Role {
-    /// Both roles, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-}
+labelled!(Role);

@@ -3,6 +3,8 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::labels::labelled;
+
 /// Protocol version of a handshake.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
@@ -25,16 +27,9 @@ pub enum Version {
     Other,
 }
 
+labelled!(Version);
+
 impl Version {
-    /// Every version, in the order of their index.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
-
-    /// Label value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-
     /// Decodes the number on the wire (RFC 8446, section 4.1.2, and its predecessors).
     #[must_use]
     pub const fn from_wire(version: u32) -> Self {
