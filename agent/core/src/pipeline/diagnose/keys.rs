@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::services::ServiceId;
+use crate::model::{KeyName, ServiceId};
 
 /// Keys remembered over all services; the one that was unused for longest goes first.
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -19,7 +19,7 @@ pub(super) struct Used {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Keys {
-    used: LruCache<(ServiceId, u32), Used>,
+    used: LruCache<(ServiceId, KeyName), Used>,
     /// When each service began to use its newest key.
     newest: LruCache<ServiceId, u64>,
 }
@@ -33,7 +33,7 @@ impl Keys {
     }
 
     /// The service used it.
-    pub(super) fn note(&mut self, service: ServiceId, key: u32, now_ns: u64) {
+    pub(super) fn note(&mut self, service: ServiceId, key: KeyName, now_ns: u64) {
         if let Some(used) = self.used.get_mut(&(service, key)) {
             used.last_ns = used.last_ns.max(now_ns);
             return;
@@ -47,7 +47,7 @@ impl Keys {
     }
 
     /// When the service used this key.
-    pub(super) fn of(&self, service: ServiceId, key: u32) -> Option<Used> {
+    pub(super) fn of(&self, service: ServiceId, key: KeyName) -> Option<Used> {
         self.used.peek(&(service, key)).copied()
     }
 

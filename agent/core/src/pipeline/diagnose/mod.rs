@@ -25,7 +25,6 @@
 //! A client on this host knows less of a miss: only that its session was past the lifetime that the server had named.
 
 mod keys;
-mod library;
 mod rules;
 mod services;
 mod sessions;
@@ -33,7 +32,6 @@ mod sessions;
 use std::{net::IpAddr, num::NonZeroUsize};
 
 use lru::LruCache;
-use reprise_ebpf::handshake::{ForgetEvent, forgot};
 
 use self::{
     keys::Keys,
@@ -41,36 +39,14 @@ use self::{
     services::Services,
     sessions::{Issued, Sessions},
 };
-pub use self::{
-    library::{Lookup, Session},
-    rules::Reason,
-    services::ServiceId,
-};
-use crate::pipeline::{
-    correlate::{End, Mechanism, Observation, Offer, Resumption, Role},
-    event::Connection,
-    wire::{HelloEvent, Token, flag},
+use crate::model::{
+    Connection, HelloFacts, HelloFlags, Lookup, Mechanism, Miss, MissReason, Observation, Offer,
+    Outcome, Removal, RemovalContext, Resumption, Role, ServiceFacts, ServiceId, SessionFacts,
+    SessionRemoved, Source, Token,
 };
 
-/// TLS 1.3 on the wire.
-const TLS13: u16 = 0x0304;
 /// Clients remembered as having been given a session ID, over all services.
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
-
-/// One miss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Miss {
-    /// Why.
-    pub reason: Reason,
-    /// How old the session was, nanoseconds; where that is known.
-    pub age_ns: Option<u64>,
-    /// How long it was to live, nanoseconds; where that is known.
-    pub lifetime_ns: Option<u64>,
-    /// Names the service for [`Evidence::service`]; none for a client's miss.
-    pub service: Option<ServiceId>,
-    /// The session had been taken out of the cache at the unclean end of a connection that had met loss.
-    pub lossy: bool,
-}
 
 /// A session that left a cache before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,30 +55,6 @@ pub struct Forgotten {
     pub removal: Removal,
     /// The connection that ended uncleanly and had met loss, where that was the cause.
     pub cut: Option<Connection>,
-}
-
-/// Why a session left a cache before its time, as the metrics name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
-    /// Its connection ended without `close_notify`.
-    UncleanClose,
-    /// It was found to be beyond its lifetime.
-    Expired,
-    /// The application asked for it.
-    Application,
-    /// In a handshake, for a cause that was not seen.
-    Unknown,
-}
-
-/// What is known of a service, for advice.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ServiceFacts {
-    /// Distinct sessions it made within the last lifetime: what its cache would have to hold.
-    pub sessions: u64,
-    /// Lifetime of its newest session, nanoseconds.
-    pub lifetime_ns: Option<u64>,
-    /// Its processes' wall clock minus this host's, nanoseconds.
-    pub skew_ns: Option<i64>,
 }
 
 /// Sizes and losses.
@@ -151,10 +103,14 @@ impl Evidence {
     }
 
     /// Takes a finished handshake, and says why its session was missed, if one was.
-    pub fn take(&mut self, seen: &Observation, session: &Session) -> Option<Miss> {
+    pub fn take(&mut self, seen: &Observation) -> Option<Miss> {
         let hello = seen.hello.as_ref()?;
-        let End::Completed(resumption) = seen.end else {
+        let Outcome::Completed(resumption) = seen.outcome else {
             return None;
+        };
+        let session = &match seen.source {
+            Source::Library(facts) => facts.session,
+            Source::Wire => SessionFacts::default(),
         };
         let missed = match (seen.offer, resumption) {
             (Offer::Session(mechanism), Resumption::Full) => Some(mechanism),
@@ -169,7 +125,7 @@ impl Evidence {
         let service = self
             .services
             .of(connection.local, seen.tgid, hello.begin_ns);
-        if seen.offer == Offer::Session(Mechanism::Psk) && hello.identities[0].key == 0 {
+        if seen.offer == Offer::Session(Mechanism::Psk) && is_stateful(hello) {
             self.services.change(service, |facts| facts.stateful = true);
         }
         let client = (service, connection.remote.ip());
@@ -178,7 +134,7 @@ impl Evidence {
             self.judge(hello, mechanism, session, service, known)
         });
         self.note(seen, hello, session, service);
-        if hello.given_id.length > 0 {
+        if hello.issued_id.is_some() {
             self.clients.put(client, ());
         }
         miss
@@ -186,29 +142,29 @@ impl Evidence {
 
     fn judge(
         &mut self,
-        hello: &HelloEvent,
+        hello: &HelloFacts,
         mechanism: Mechanism,
-        session: &Session,
+        session: &SessionFacts,
         service: ServiceId,
         known_client: bool,
     ) -> Miss {
         let now_ns = hello.begin_ns;
-        let token = offered(hello, mechanism);
-        let issued = self.sessions.get(token.hash).copied();
+        let token = hello.offered(mechanism);
+        let issued = token.and_then(|token| self.sessions.get(token.hash).copied());
         let facts = self.services.get(service);
         let lifetime_ns = issued
             .and_then(|issued| issued.lifetime_ns)
-            .or(session.lifetime_ns)
+            .or(session.age.lifetime_ns)
             .or(facts.lifetime_ns);
         let removed = issued
             .and_then(|issued| issued.removed)
             .filter(|(at_ns, _)| *at_ns <= now_ns);
-        let key = match (token.key, self.keys.of(service, token.key)) {
-            (0, _) => None,
-            (_, None) => Some(Key::Never),
-            (_, Some(used)) if self.keys.is_superseded(service, used) => Some(Key::Superseded),
-            (_, Some(_)) => Some(Key::Used),
-        };
+        let key = token.and_then(|token| token.key);
+        let key = key.map(|key| match self.keys.of(service, key) {
+            None => Key::Never,
+            Some(used) if self.keys.is_superseded(service, used) => Key::Superseded,
+            Some(_) => Key::Used,
+        });
         let verdict = rules::decide(&Facts {
             lookup: session.lookup,
             looks: looks(hello, mechanism),
@@ -225,7 +181,7 @@ impl Evidence {
             known_client,
         });
         let (age_ns, lifetime_ns) = match session.lookup {
-            Lookup::Found {
+            Lookup::Rejected {
                 age_ns,
                 lifetime_ns,
             } => (age_ns, Some(lifetime_ns)),
@@ -239,14 +195,15 @@ impl Evidence {
             age_ns,
             lifetime_ns,
             service: Some(service),
-            lossy: verdict == Reason::Removed && issued.is_some_and(|issued| issued.lossy),
+            lossy: verdict == MissReason::Removed && issued.is_some_and(|issued| issued.lossy),
         }
     }
 
-    fn judge_client(&self, hello: &HelloEvent) -> Miss {
+    fn judge_client(&self, hello: &HelloFacts) -> Miss {
         let tokens = [hello.session_id, hello.ticket];
         let issued = tokens
             .iter()
+            .flatten()
             .find_map(|token| self.sessions.get_client(token.hash));
         let age_ns = issued.map(|issued| hello.begin_ns.saturating_sub(issued.at_ns));
         let lifetime_ns = issued.and_then(|issued| issued.lifetime_ns);
@@ -255,9 +212,9 @@ impl Evidence {
             .is_some_and(|(age, lifetime)| rules::is_over(age, lifetime));
         Miss {
             reason: if expired {
-                Reason::Expired
+                MissReason::Expired
             } else {
-                Reason::Unknown
+                MissReason::Unknown
             },
             age_ns,
             lifetime_ns,
@@ -270,27 +227,29 @@ impl Evidence {
     fn note(
         &mut self,
         seen: &Observation,
-        hello: &HelloEvent,
-        session: &Session,
+        hello: &HelloFacts,
+        session: &SessionFacts,
         service: ServiceId,
     ) {
         let now_ns = seen.time_ns;
         let skew_ns = self.wall_minus_monotonic_ns.and_then(|offset| {
             let wall = i64::try_from(now_ns).ok()?.checked_add(offset)?;
-            Some(i64::try_from(session.time_ns?).ok()? - wall)
+            Some(i64::try_from(session.age.created_ns?).ok()? - wall)
         });
-        let resumed = seen.end == End::Completed(Resumption::Resumed);
+        let resumed = seen.outcome == Outcome::Completed(Resumption::Resumed);
         self.services.change(service, |facts| {
-            facts.lifetime_ns = session.lifetime_ns.or(facts.lifetime_ns);
+            facts.lifetime_ns = session.age.lifetime_ns.or(facts.lifetime_ns);
             // A session that was resumed is as old as it is.
             if !resumed {
                 facts.skew_ns = skew_ns.or(facts.skew_ns);
             }
         });
-        if resumed && let Offer::Session(mechanism) = seen.offer {
-            let token = taken(hello, mechanism);
-            if token.key != 0 {
-                self.keys.note(service, token.key, now_ns);
+        if resumed
+            && let Offer::Session(mechanism) = seen.offer
+            && let Some(token) = hello.accepted(mechanism)
+        {
+            if let Some(key) = token.key {
+                self.keys.note(service, key, now_ns);
             }
             if let Some(issued) = self.sessions.get_mut(token.hash) {
                 // It is there again, where it was not taken out only since.
@@ -308,23 +267,23 @@ impl Evidence {
             connection: seen.connection,
             lossy: false,
         };
-        if hello.given_ticket.length > 0 {
-            if hello.given_ticket.key != 0 {
-                self.keys.note(service, hello.given_ticket.key, now_ns);
+        if let Some(ticket) = hello.issued_ticket {
+            if let Some(key) = ticket.key {
+                self.keys.note(service, key, now_ns);
             }
-            let hint = (hello.lifetime > 0).then(|| u64::from(hello.lifetime) * 1_000_000_000);
-            self.sessions.put(
-                hello.given_ticket.hash,
-                issued(session.lifetime_ns.or(hint)),
-            );
+            let hint = hello
+                .lifetime_hint_s
+                .map(|hint| u64::from(hint) * 1_000_000_000);
+            self.sessions
+                .put(ticket.hash, issued(session.age.lifetime_ns.or(hint)));
         }
-        if hello.version < TLS13 {
-            if !resumed && hello.given_id.length > 0 {
-                self.sessions
-                    .put(hello.given_id.hash, issued(session.lifetime_ns));
+        if !hello.is_tls13() {
+            if !resumed && let Some(id) = hello.issued_id {
+                self.sessions.put(id.hash, issued(session.age.lifetime_ns));
             }
         } else if let Some(id) = session.id {
-            self.sessions.put_hidden(id, issued(session.lifetime_ns));
+            self.sessions
+                .put_hidden(id, issued(session.age.lifetime_ns));
         }
     }
 
@@ -332,21 +291,21 @@ impl Evidence {
     /// `met_loss` tells of a connection whether it had met loss by then.
     pub fn forget(
         &mut self,
-        event: &ForgetEvent,
+        event: &SessionRemoved,
         met_loss: impl FnOnce(&Connection) -> bool,
     ) -> Option<Forgotten> {
-        let (hash, at_ns) = (library::hash(&event.session_id)?, event.header.time_ns);
+        let (hash, at_ns) = (event.id?, event.time_ns);
         let hidden = self.sessions.is_hidden(hash);
         let issued = self.sessions.get(hash).copied()?;
         // A client on the same host forgets the same session.
         if issued.removed.is_some() || !self.services.runs(issued.service, event.tgid) {
             return None;
         }
-        let removal = match event.how {
-            forgot::FREEING => Removal::UncleanClose,
-            forgot::DRIVING if self.is_over(event) => Removal::Expired,
-            forgot::DRIVING => Removal::Unknown,
-            _ => Removal::Application,
+        let removal = match event.context {
+            RemovalContext::Freeing => Removal::UncleanClose,
+            RemovalContext::Handshake if self.is_over(event) => Removal::Expired,
+            RemovalContext::Handshake => Removal::Unknown,
+            RemovalContext::Application => Removal::Application,
         };
         let cut = match removal {
             Removal::UncleanClose => issued.connection.filter(met_loss),
@@ -361,14 +320,16 @@ impl Evidence {
         gone.then_some(Forgotten { removal, cut })
     }
 
-    fn is_over(&self, event: &ForgetEvent) -> bool {
-        let (time_ns, lifetime_ns) = library::age(&event.session);
+    fn is_over(&self, event: &SessionRemoved) -> bool {
         let wall_ns = self
             .wall_minus_monotonic_ns
-            .and_then(|offset| event.header.time_ns.checked_add_signed(offset));
-        time_ns.zip(wall_ns).is_some_and(|(time_ns, wall_ns)| {
-            wall_ns.saturating_sub(time_ns) >= lifetime_ns.unwrap_or(u64::MAX)
-        })
+            .and_then(|offset| event.time_ns.checked_add_signed(offset));
+        let age = event.age;
+        age.created_ns
+            .zip(wall_ns)
+            .is_some_and(|(created_ns, wall_ns)| {
+                wall_ns.saturating_sub(created_ns) >= age.lifetime_ns.unwrap_or(u64::MAX)
+            })
     }
 
     /// What is known of a service, as of `now_ns`.
@@ -397,55 +358,19 @@ impl Evidence {
     }
 }
 
-/// What the ClientHello offered by that mechanism; of several PSKs the first.
-#[must_use]
-pub fn offered(hello: &HelloEvent, mechanism: Mechanism) -> Token {
-    match mechanism {
-        Mechanism::SessionId => hello.session_id,
-        Mechanism::Ticket => hello.ticket,
-        Mechanism::Psk => hello.identities[0],
-    }
-}
-
-/// Of what was offered, that which the server took.
-#[must_use]
-pub fn taken(hello: &HelloEvent, mechanism: Mechanism) -> Token {
-    match mechanism {
-        Mechanism::Psk => {
-            let accepted = hello.identities.get(usize::from(hello.accepted));
-            accepted.copied().unwrap_or(Token::NONE)
-        }
-        _ => offered(hello, mechanism),
-    }
+/// Whether the first PSK identity offered is a session ID.
+fn is_stateful(hello: &HelloFacts) -> bool {
+    hello
+        .offered(Mechanism::Psk)
+        .is_none_or(|token| token.key.is_none())
 }
 
 /// Whether a server looks at what was offered, in the version agreed on: a PSK is nothing below TLS 1.3, and needs a mode
 /// (RFC 8446, section 4.2.9); the others are nothing there.
-const fn looks(hello: &HelloEvent, mechanism: Mechanism) -> bool {
+const fn looks(hello: &HelloFacts, mechanism: Mechanism) -> bool {
     match mechanism {
-        Mechanism::Psk => hello.version >= TLS13 && hello.has(flag::PSK_DHE_KE),
-        _ => hello.version < TLS13,
-    }
-}
-
-impl Removal {
-    /// All, in the order of their index.
-    pub const ALL: [Self; 4] = [
-        Self::UncleanClose,
-        Self::Expired,
-        Self::Application,
-        Self::Unknown,
-    ];
-
-    /// Label value.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::UncleanClose => "unclean_close",
-            Self::Expired => "expired",
-            Self::Application => "application",
-            Self::Unknown => "unknown",
-        }
+        Mechanism::Psk => hello.is_tls13() && hello.has(HelloFlags::PSK_DHE_KE),
+        _ => !hello.is_tls13(),
     }
 }
 

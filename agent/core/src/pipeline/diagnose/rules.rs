@@ -1,6 +1,6 @@
 //! The rules of the table in `diagnose`, as one function over facts.
 
-use super::{Lookup, Removal};
+use crate::model::{Lookup, MissReason, Removal};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Libraries keep times in seconds: an age this close to the lifetime tells nothing.
@@ -9,27 +9,6 @@ const ROUNDING_NS: u64 = SECOND_NS;
 const LONGEST_NS: u64 = 24 * 3_600 * SECOND_NS;
 /// A service is known after so many lifetimes of its sessions.
 const LIFETIMES: u64 = 4;
-
-/// Miss reasons, as the metrics name them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// A ticket under a key that the service has never used.
-    ForeignKey,
-    /// A ticket under a key that it used earlier.
-    RetiredKey,
-    /// A session ID that it never gave.
-    ForeignId,
-    /// Given here, younger than its lifetime, gone.
-    Evicted,
-    /// Older than its lifetime.
-    Expired,
-    /// Taken out of the cache.
-    Removed,
-    /// Known and young, and turned down.
-    Refused,
-    /// Not enough evidence.
-    Unknown,
-}
 
 /// What is known of the key a ticket is encrypted under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,21 +47,21 @@ pub(super) struct Facts {
 }
 
 /// The reason, by the first rule that matches.
-pub(super) fn decide(facts: &Facts) -> Reason {
-    if let Lookup::Found {
+pub(super) fn decide(facts: &Facts) -> MissReason {
+    if let Lookup::Rejected {
         age_ns,
         lifetime_ns,
     } = facts.lookup
     {
         return match age_ns {
-            Some(age_ns) if age_ns >= lifetime_ns => Reason::Expired,
-            Some(_) => Reason::Refused,
-            None => Reason::Unknown,
+            Some(age_ns) if age_ns >= lifetime_ns => MissReason::Expired,
+            Some(_) => MissReason::Refused,
+            None => MissReason::Unknown,
         };
     }
     match facts.removed {
-        Some(Removal::Expired) => return Reason::Expired,
-        Some(_) if facts.key.is_none() => return Reason::Removed,
+        Some(Removal::Expired) => return MissReason::Expired,
+        Some(_) if facts.key.is_none() => return MissReason::Removed,
         _ => {}
     }
     let here = facts.issued_here == Some(true);
@@ -90,9 +69,9 @@ pub(super) fn decide(facts: &Facts) -> Reason {
     if !facts.looks {
         let own = here || matches!(facts.key, Some(Key::Used | Key::Superseded));
         return if own && over != Some(true) {
-            Reason::Refused
+            MissReason::Refused
         } else {
-            Reason::Unknown
+            MissReason::Unknown
         };
     }
     match facts.key {
@@ -101,31 +80,31 @@ pub(super) fn decide(facts: &Facts) -> Reason {
     }
 }
 
-fn by_key(facts: &Facts, key: Key, over: Option<bool>) -> Reason {
-    let nothing = facts.lookup == Lookup::Nothing;
+fn by_key(facts: &Facts, key: Key, over: Option<bool>) -> MissReason {
+    let nothing = facts.lookup == Lookup::NotFound;
     match key {
-        _ if over == Some(true) => Reason::Expired,
-        Key::Never if nothing => Reason::ForeignKey,
-        Key::Used | Key::Superseded if nothing => Reason::RetiredKey,
-        Key::Superseded => Reason::RetiredKey,
-        Key::Used if over == Some(false) => Reason::Refused,
-        Key::Never if facts.watched_ns >= facts.known_after() => Reason::ForeignKey,
-        Key::Never | Key::Used => Reason::Unknown,
+        _ if over == Some(true) => MissReason::Expired,
+        Key::Never if nothing => MissReason::ForeignKey,
+        Key::Used | Key::Superseded if nothing => MissReason::RetiredKey,
+        Key::Superseded => MissReason::RetiredKey,
+        Key::Used if over == Some(false) => MissReason::Refused,
+        Key::Never if facts.watched_ns >= facts.known_after() => MissReason::ForeignKey,
+        Key::Never | Key::Used => MissReason::Unknown,
     }
 }
 
-fn by_id(facts: &Facts, over: Option<bool>) -> Reason {
+fn by_id(facts: &Facts, over: Option<bool>) -> MissReason {
     match (facts.issued_here, over) {
-        (Some(true), Some(true)) => Reason::Expired,
-        (Some(true), Some(false)) => Reason::Evicted,
-        (Some(true), None) => Reason::Unknown,
-        (Some(false), _) => Reason::ForeignId,
+        (Some(true), Some(true)) => MissReason::Expired,
+        (Some(true), Some(false)) => MissReason::Evicted,
+        (Some(true), None) => MissReason::Unknown,
+        (Some(false), _) => MissReason::ForeignId,
         (None, _) => {
             let known = facts.known_after();
             if facts.known_client && facts.watched_ns >= known && facts.remembered_ns >= known {
-                Reason::ForeignId
+                MissReason::ForeignId
             } else {
-                Reason::Unknown
+                MissReason::Unknown
             }
         }
     }
@@ -154,35 +133,6 @@ pub(super) const fn is_over(age_ns: u64, lifetime_ns: u64) -> bool {
     age_ns > lifetime_ns.saturating_add(ROUNDING_NS)
 }
 
-impl Reason {
-    /// Every reason, in the order of their index.
-    pub const ALL: [Self; 8] = [
-        Self::ForeignKey,
-        Self::RetiredKey,
-        Self::ForeignId,
-        Self::Evicted,
-        Self::Expired,
-        Self::Removed,
-        Self::Refused,
-        Self::Unknown,
-    ];
-
-    /// Label value.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::ForeignKey => "foreign_key",
-            Self::RetiredKey => "retired_key",
-            Self::ForeignId => "foreign_id",
-            Self::Evicted => "evicted",
-            Self::Expired => "expired",
-            Self::Removed => "removed",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,7 +140,7 @@ mod tests {
     const LIFETIME: u64 = 300 * SECOND_NS;
     /// Nothing is known.
     const BLIND: Facts = Facts {
-        lookup: Lookup::Unseen,
+        lookup: Lookup::Unobserved,
         looks: true,
         key: None,
         issued_here: None,
@@ -204,7 +154,7 @@ mod tests {
 
     fn found(age: u64) -> Facts {
         Facts {
-            lookup: Lookup::Found {
+            lookup: Lookup::Rejected {
                 age_ns: Some(age),
                 lifetime_ns: LIFETIME,
             },
@@ -248,61 +198,77 @@ mod tests {
             ..issued(true, age)
         };
         let rules = [
-            (1, found(LIFETIME), Reason::Expired),
-            (2, found(LIFETIME - 1), Reason::Refused),
-            (3, removed(Removal::Expired), Reason::Expired),
-            (3, removed(Removal::UncleanClose), Reason::Removed),
-            (3, removed(Removal::Application), Reason::Removed),
+            (1, found(LIFETIME), MissReason::Expired),
+            (2, found(LIFETIME - 1), MissReason::Refused),
+            (3, removed(Removal::Expired), MissReason::Expired),
+            (3, removed(Removal::UncleanClose), MissReason::Removed),
+            (3, removed(Removal::Application), MissReason::Removed),
             (
                 4,
-                ignored(ticket(Key::Used, Lookup::Nothing)),
-                Reason::Refused,
+                ignored(ticket(Key::Used, Lookup::NotFound)),
+                MissReason::Refused,
             ),
-            (4, ignored(issued(true, SECOND_NS)), Reason::Refused),
+            (4, ignored(issued(true, SECOND_NS)), MissReason::Refused),
             (
                 5,
-                ignored(ticket(Key::Never, Lookup::Nothing)),
-                Reason::Unknown,
+                ignored(ticket(Key::Never, Lookup::NotFound)),
+                MissReason::Unknown,
             ),
-            (5, ignored(issued(true, 2 * LIFETIME)), Reason::Unknown),
-            (6, own_ticket(2 * LIFETIME), Reason::Expired),
-            (7, ticket(Key::Never, Lookup::Nothing), Reason::ForeignKey),
-            (8, ticket(Key::Used, Lookup::Nothing), Reason::RetiredKey),
+            (5, ignored(issued(true, 2 * LIFETIME)), MissReason::Unknown),
+            (6, own_ticket(2 * LIFETIME), MissReason::Expired),
+            (
+                7,
+                ticket(Key::Never, Lookup::NotFound),
+                MissReason::ForeignKey,
+            ),
             (
                 8,
-                ticket(Key::Superseded, Lookup::Nothing),
-                Reason::RetiredKey,
+                ticket(Key::Used, Lookup::NotFound),
+                MissReason::RetiredKey,
+            ),
+            (
+                8,
+                ticket(Key::Superseded, Lookup::NotFound),
+                MissReason::RetiredKey,
             ),
             (
                 9,
-                ticket(Key::Superseded, Lookup::Unseen),
-                Reason::RetiredKey,
+                ticket(Key::Superseded, Lookup::Unobserved),
+                MissReason::RetiredKey,
             ),
-            (10, own_ticket(SECOND_NS), Reason::Refused),
+            (10, own_ticket(SECOND_NS), MissReason::Refused),
             (
                 11,
                 Facts {
                     key: Some(Key::Never),
                     ..known
                 },
-                Reason::ForeignKey,
+                MissReason::ForeignKey,
             ),
-            (12, issued(true, 2 * LIFETIME), Reason::Expired),
-            (13, issued(true, SECOND_NS), Reason::Evicted),
-            (14, issued(false, SECOND_NS), Reason::ForeignId),
-            (15, known, Reason::ForeignId),
-            (16, BLIND, Reason::Unknown),
-            (16, ticket(Key::Never, Lookup::Unseen), Reason::Unknown),
-            (16, ticket(Key::Used, Lookup::Unseen), Reason::Unknown),
+            (12, issued(true, 2 * LIFETIME), MissReason::Expired),
+            (13, issued(true, SECOND_NS), MissReason::Evicted),
+            (14, issued(false, SECOND_NS), MissReason::ForeignId),
+            (15, known, MissReason::ForeignId),
+            (16, BLIND, MissReason::Unknown),
+            (
+                16,
+                ticket(Key::Never, Lookup::Unobserved),
+                MissReason::Unknown,
+            ),
+            (
+                16,
+                ticket(Key::Used, Lookup::Unobserved),
+                MissReason::Unknown,
+            ),
             // So close to its end that rounding decides.
-            (16, issued(true, LIFETIME), Reason::Unknown),
+            (16, issued(true, LIFETIME), MissReason::Unknown),
             (
                 16,
                 Facts {
                     known_client: false,
                     ..known
                 },
-                Reason::Unknown,
+                MissReason::Unknown,
             ),
             (
                 16,
@@ -310,7 +276,7 @@ mod tests {
                     remembered_ns: LIFETIME,
                     ..known
                 },
-                Reason::Unknown,
+                MissReason::Unknown,
             ),
             (
                 16,
@@ -318,7 +284,7 @@ mod tests {
                     lifetime_ns: None,
                     ..known
                 },
-                Reason::Unknown,
+                MissReason::Unknown,
             ),
         ];
         for (rule, facts, reason) in rules {

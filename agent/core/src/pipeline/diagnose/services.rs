@@ -6,14 +6,12 @@ use std::{net::SocketAddr, num::NonZeroUsize};
 
 use lru::LruCache;
 
+use crate::model::ServiceId;
+
 /// Ends, processes and services remembered; the one that was unused for longest goes first.
 const MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 /// Steps from a service to the one it became part of: longer chains are cut where they are walked.
 const MAX_STEPS: usize = 64;
-
-/// Names a service.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct ServiceId(u32);
 
 /// What is known of one service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,13 +56,11 @@ impl Services {
         }
     }
 
-    /// The service at `end`, as process `tgid` serves it; 0 for a process that is not known.
-    pub(super) fn of(&mut self, end: SocketAddr, tgid: u32, now_ns: u64) -> ServiceId {
-        let process = (tgid, end.port());
+    /// The service at `end`, as process `tgid` serves it, where that is known.
+    pub(super) fn of(&mut self, end: SocketAddr, tgid: Option<u32>, now_ns: u64) -> ServiceId {
+        let process = tgid.map(|tgid| (tgid, end.port()));
         let by_end = self.ends.get(&end).copied();
-        let by_process = (tgid != 0)
-            .then(|| self.processes.get(&process).copied())
-            .flatten();
+        let by_process = process.and_then(|process| self.processes.get(&process).copied());
         let service = match (by_end, by_process) {
             (Some(one), Some(other)) => self.merge(one, other),
             (Some(one), None) | (None, Some(one)) => self.root(one),
@@ -77,7 +73,9 @@ impl Services {
         if by_end != Some(service) {
             self.ends.put(end, service);
         }
-        if tgid != 0 && by_process != Some(service) {
+        if let Some(process) = process
+            && by_process != Some(service)
+        {
             self.processes.put(process, service);
         }
         service
@@ -187,12 +185,16 @@ mod tests {
     #[test]
     fn ends_and_processes_grow_together() {
         let mut services = Services::new();
-        let one = services.of(end(1, 443), 10, 5);
-        assert_eq!(services.of(end(1, 443), 11, 6), one, "a second worker");
-        let other = services.of(end(2, 443), 12, 7);
+        let one = services.of(end(1, 443), Some(10), 5);
+        assert_eq!(
+            services.of(end(1, 443), Some(11), 6),
+            one,
+            "a second worker"
+        );
+        let other = services.of(end(2, 443), Some(12), 7);
         assert_ne!(other, one);
         assert_eq!(
-            services.of(end(2, 443), 11, 8),
+            services.of(end(2, 443), Some(11), 8),
             one,
             "the second worker served both"
         );
@@ -205,9 +207,9 @@ mod tests {
     #[test]
     fn ports_are_services_of_their_own_and_may_share_a_cache() {
         let mut services = Services::new();
-        let one = services.of(end(1, 443), 10, 5);
-        let two = services.of(end(1, 8443), 10, 5);
-        let three = services.of(end(1, 9443), 0, 5);
+        let one = services.of(end(1, 443), Some(10), 5);
+        let two = services.of(end(1, 8443), Some(10), 5);
+        let three = services.of(end(1, 9443), None, 5);
         assert!(!services.is_same(one, two) && !services.share_cache(one, two));
         services.shares_cache(one, two);
         services.shares_cache(three, two);

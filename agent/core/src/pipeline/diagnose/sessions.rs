@@ -5,8 +5,7 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::{Removal, services::ServiceId};
-use crate::pipeline::{event::Connection, wire::HelloEvent};
+use crate::model::{Connection, HelloFacts, Removal, ServiceId};
 
 /// One session or ticket that a service gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +81,17 @@ impl Sessions {
     }
 
     /// What a client was given.
-    pub(super) fn note_client(&mut self, hello: &HelloEvent) {
-        let token = match hello.given_ticket.length {
-            0 => hello.given_id,
-            _ => hello.given_ticket,
-        };
-        let lifetime_ns = u64::from(hello.lifetime) * 1_000_000_000;
-        if token.length > 0 && !self.clients.entries.contains(&token.hash) {
+    pub(super) fn note_client(&mut self, hello: &HelloFacts) {
+        let lifetime_ns = hello
+            .lifetime_hint_s
+            .map(|hint| u64::from(hint) * 1_000_000_000);
+        if let Some(token) = hello.issued_ticket.or(hello.issued_id)
+            && !self.clients.entries.contains(&token.hash)
+        {
             let issued = Issued {
                 service: ServiceId::default(),
-                at_ns: hello.header.time_ns,
-                lifetime_ns: (lifetime_ns > 0).then_some(lifetime_ns),
+                at_ns: hello.end_ns,
+                lifetime_ns,
                 removed: None,
                 connection: None,
                 lossy: false,

@@ -2,17 +2,8 @@
 
 use std::net::SocketAddr;
 
-use reprise_ebpf::{
-    Header,
-    handshake::{FORGET, ForgetEvent, SessionAge, SessionId, role},
-};
-use zerocopy::FromZeros as _;
-
 use super::*;
-use crate::pipeline::{
-    correlate::{Trouble, Version},
-    event::Connection,
-};
+use crate::model::{KeyName, LibraryFacts, NetworkEvidence, SessionAge, Version};
 
 const SECOND: u64 = 1_000_000_000;
 const LIFETIME: u64 = 300 * SECOND;
@@ -21,7 +12,7 @@ const TICKET_KEY: u32 = 0xfeed;
 /// A host under test; each step is one handshake of one client.
 struct Host {
     evidence: Evidence,
-    session: Session,
+    session: SessionFacts,
     /// Connections meet loss.
     lossy: bool,
     now_ns: u64,
@@ -40,9 +31,12 @@ impl Host {
     fn new() -> Self {
         Self {
             evidence: Evidence::new(64),
-            session: Session {
-                lifetime_ns: Some(LIFETIME),
-                ..Session::default()
+            session: SessionFacts {
+                age: SessionAge {
+                    lifetime_ns: Some(LIFETIME),
+                    ..SessionAge::default()
+                },
+                ..SessionFacts::default()
             },
             lossy: false,
             now_ns: 1_000 * SECOND,
@@ -62,13 +56,20 @@ impl Host {
         resumed: bool,
         given: Offered,
     ) -> Option<Miss> {
-        let token = |hash, key, length| Token { hash, key, length };
-        let mut hello = HelloEvent::new_zeroed();
-        hello.header.time_ns = self.now_ns;
-        hello.begin_ns = self.now_ns;
-        hello.role = role::SERVER;
-        hello.version = 0x0303;
-        hello.flags = flag::OFFER_READ | flag::ANSWER_READ | flag::PSK_DHE_KE;
+        let token = |hash, key, length| {
+            Some(Token {
+                hash,
+                key: KeyName::new(key),
+                length,
+            })
+        };
+        let mut hello = HelloFacts {
+            begin_ns: self.now_ns,
+            end_ns: self.now_ns,
+            version: Some(Version::V12),
+            flags: HelloFlags::OFFER_READ | HelloFlags::ANSWER_READ | HelloFlags::PSK_DHE_KE,
+            ..HelloFacts::default()
+        };
         let offer = match offered {
             Offered::Nothing => Offer::Nothing,
             Offered::Id(hash) => {
@@ -80,17 +81,17 @@ impl Host {
                 Offer::Session(Mechanism::Ticket)
             }
             Offered::Psk(hash, key) => {
-                hello.version = 0x0304;
+                hello.version = Some(Version::V13);
                 hello.identities[0] = token(hash, key, 200);
                 Offer::Session(Mechanism::Psk)
             }
         };
         match given {
             Offered::Nothing => {}
-            Offered::Id(hash) => hello.given_id = token(hash, 0, 32),
-            Offered::Ticket(hash, key) => hello.given_ticket = token(hash, key, 200),
+            Offered::Id(hash) => hello.issued_id = token(hash, 0, 32),
+            Offered::Ticket(hash, key) => hello.issued_ticket = token(hash, key, 200),
             Offered::Psk(hash, _) => {
-                hello.version = 0x0304;
+                hello.version = Some(Version::V13);
                 self.session.id = Some(hash);
             }
         }
@@ -99,48 +100,40 @@ impl Host {
             time_ns: self.now_ns,
             role: Role::Server,
             version: Version::V12,
-            end: End::Completed(Resumption::of(resumed)),
+            outcome: Outcome::Completed(Resumption::from_resumed(resumed)),
             duration_ns: 0,
-            library_ns: 0,
             connection: Some(Connection {
                 local: end(1, port),
                 remote: end(2, 50_000),
             }),
-            trouble: Trouble::default(),
-            reason: 0,
-            tgid: u32::from(port),
+            network: NetworkEvidence::default(),
+            source: Source::Library(LibraryFacts {
+                session: self.session,
+                ..LibraryFacts::default()
+            }),
+            tgid: Some(u32::from(port)),
             offer,
             hello: Some(hello),
             conflict: false,
-            wire: false,
+            alert: None,
             miss: None,
         };
-        let session = self.session;
         self.session.id = None;
-        self.evidence.take(&seen, &session)
+        self.evidence.take(&seen)
     }
 
-    fn reason(&mut self, port: u16, offered: Offered) -> Reason {
+    fn reason(&mut self, port: u16, offered: Offered) -> MissReason {
         let miss = self.handshake(port, offered, false, Offered::Nothing);
         miss.expect("a miss").reason
     }
 
-    fn forget(&mut self, tgid: u16, hash: u64, how: u32) -> Option<Removal> {
-        let mut id = SessionId {
-            length: 32,
-            ..SessionId::default()
-        };
-        id.bytes[..8].copy_from_slice(&hash.to_be_bytes());
-        let event = ForgetEvent {
-            header: Header {
-                kind: FORGET,
-                size: 0,
-                time_ns: self.now_ns,
-            },
+    fn forget(&mut self, tgid: u16, hash: u64, context: RemovalContext) -> Option<Removal> {
+        let event = SessionRemoved {
+            time_ns: self.now_ns,
             tgid: u32::from(tgid),
-            how,
-            session: SessionAge::default(),
-            session_id: id,
+            context,
+            age: SessionAge::default(),
+            id: Some(hash),
         };
         let lossy = self.lossy;
         let forgotten = self.evidence.forget(&event, |_| lossy)?;
@@ -155,9 +148,9 @@ fn an_id_is_evicted_while_young_and_expired_when_old() {
     let mut host = Host::new();
     host.handshake(443, Offered::Nothing, false, Offered::Id(1));
     let reason = host.wait(10 * SECOND).reason(443, Offered::Id(1));
-    assert_eq!(reason, Reason::Evicted);
+    assert_eq!(reason, MissReason::Evicted);
     let reason = host.wait(LIFETIME).reason(443, Offered::Id(1));
-    assert_eq!(reason, Reason::Expired);
+    assert_eq!(reason, MissReason::Expired);
 }
 
 #[test]
@@ -165,24 +158,24 @@ fn an_id_of_another_node_is_foreign_until_both_share_a_cache() {
     let mut host = Host::new();
     host.handshake(443, Offered::Nothing, false, Offered::Id(1));
     host.handshake(8443, Offered::Nothing, false, Offered::Id(2));
-    assert_eq!(host.reason(8443, Offered::Id(1)), Reason::ForeignId);
+    assert_eq!(host.reason(8443, Offered::Id(1)), MissReason::ForeignId);
     host.handshake(8443, Offered::Id(1), true, Offered::Nothing);
-    assert_eq!(host.reason(8443, Offered::Id(1)), Reason::Evicted);
-    assert_eq!(host.reason(443, Offered::Id(2)), Reason::Evicted);
+    assert_eq!(host.reason(8443, Offered::Id(1)), MissReason::Evicted);
+    assert_eq!(host.reason(443, Offered::Id(2)), MissReason::Evicted);
 }
 
 #[test]
 fn an_id_that_nobody_gave_is_foreign_once_the_service_is_known() {
     let mut host = Host::new();
     host.handshake(443, Offered::Nothing, false, Offered::Id(1));
-    assert_eq!(host.reason(443, Offered::Id(9)), Reason::Unknown);
+    assert_eq!(host.reason(443, Offered::Id(9)), MissReason::Unknown);
     assert_eq!(
         host.wait(LIFETIME).reason(443, Offered::Id(9)),
-        Reason::Unknown
+        MissReason::Unknown
     );
     assert_eq!(
         host.wait(4 * LIFETIME).reason(443, Offered::Id(9)),
-        Reason::ForeignId
+        MissReason::ForeignId
     );
 }
 
@@ -195,19 +188,19 @@ fn what_was_forgotten_for_room_makes_no_id_foreign() {
         host.handshake(443, Offered::Nothing, false, Offered::Id(id));
     }
     assert_eq!(host.evidence.kept().evicted, 2);
-    assert_eq!(host.reason(443, Offered::Id(0)), Reason::Unknown);
-    assert_eq!(host.reason(443, Offered::Id(64)), Reason::Evicted);
+    assert_eq!(host.reason(443, Offered::Id(0)), MissReason::Unknown);
+    assert_eq!(host.reason(443, Offered::Id(64)), MissReason::Evicted);
 }
 
 #[test]
 fn ticket_keys_are_foreign_then_known_then_retired() {
     let mut host = Host::new();
-    host.session.lookup = Lookup::Nothing;
+    host.session.lookup = Lookup::NotFound;
     let ticket = Offered::Psk(5, TICKET_KEY);
-    assert_eq!(host.reason(443, ticket), Reason::ForeignKey);
+    assert_eq!(host.reason(443, ticket), MissReason::ForeignKey);
     host.handshake(443, ticket, true, Offered::Nothing);
-    assert_eq!(host.reason(443, ticket), Reason::RetiredKey);
-    assert_eq!(host.reason(8443, ticket), Reason::ForeignKey);
+    assert_eq!(host.reason(443, ticket), MissReason::RetiredKey);
+    assert_eq!(host.reason(8443, ticket), MissReason::ForeignKey);
 }
 
 #[test]
@@ -215,15 +208,24 @@ fn without_look_ups_a_newer_key_retires_the_older_one() {
     let mut host = Host::new();
     let give = |hash, key| Offered::Ticket(hash, key);
     host.handshake(443, Offered::Nothing, false, give(1, 7));
-    assert_eq!(host.reason(443, Offered::Ticket(99, 7)), Reason::Unknown);
-    assert_eq!(host.reason(443, Offered::Ticket(1, 7)), Reason::Refused);
+    assert_eq!(
+        host.reason(443, Offered::Ticket(99, 7)),
+        MissReason::Unknown
+    );
+    assert_eq!(host.reason(443, Offered::Ticket(1, 7)), MissReason::Refused);
     host.wait(SECOND)
         .handshake(443, Offered::Nothing, false, give(2, 8));
-    assert_eq!(host.reason(443, Offered::Ticket(99, 7)), Reason::RetiredKey);
-    assert_eq!(host.reason(443, Offered::Ticket(1, 7)), Reason::RetiredKey);
+    assert_eq!(
+        host.reason(443, Offered::Ticket(99, 7)),
+        MissReason::RetiredKey
+    );
+    assert_eq!(
+        host.reason(443, Offered::Ticket(1, 7)),
+        MissReason::RetiredKey
+    );
     assert_eq!(
         host.wait(2 * LIFETIME).reason(443, give(1, 7)),
-        Reason::Expired
+        MissReason::Expired
     );
 }
 
@@ -232,17 +234,21 @@ fn a_removed_session_is_counted_once_and_named() {
     let mut host = Host::new();
     host.handshake(443, Offered::Nothing, false, Offered::Id(1));
     assert_eq!(
-        host.forget(444, 1, forgot::FREEING),
+        host.forget(444, 1, RemovalContext::Freeing),
         None,
         "a client forgets it"
     );
-    let removal = host.forget(443, 1, forgot::FREEING);
+    let removal = host.forget(443, 1, RemovalContext::Freeing);
     assert_eq!(removal, Some(Removal::UncleanClose));
-    assert_eq!(host.forget(443, 1, forgot::FREEING), None, "twice");
-    assert_eq!(host.forget(443, 2, forgot::ELSE), None, "not given here");
-    assert_eq!(host.reason(443, Offered::Id(1)), Reason::Removed);
+    assert_eq!(host.forget(443, 1, RemovalContext::Freeing), None, "twice");
+    assert_eq!(
+        host.forget(443, 2, RemovalContext::Application),
+        None,
+        "not given here"
+    );
+    assert_eq!(host.reason(443, Offered::Id(1)), MissReason::Removed);
     host.handshake(443, Offered::Id(1), true, Offered::Nothing);
-    assert_eq!(host.reason(443, Offered::Id(1)), Reason::Evicted);
+    assert_eq!(host.reason(443, Offered::Id(1)), MissReason::Evicted);
 }
 
 #[test]
@@ -251,13 +257,13 @@ fn stateful_tickets_are_cache_entries_and_others_are_not() {
     host.handshake(443, Offered::Nothing, false, Offered::Psk(1, 0));
     host.handshake(443, Offered::Nothing, false, Offered::Psk(2, 0));
     assert_eq!(
-        host.forget(443, 1, forgot::FREEING),
+        host.forget(443, 1, RemovalContext::Freeing),
         None,
         "a ticket may stand for it"
     );
-    assert_eq!(host.reason(443, Offered::Psk(2, 0)), Reason::Evicted);
-    assert_eq!(host.reason(443, Offered::Psk(1, 0)), Reason::Removed);
-    let removal = host.forget(443, 2, forgot::ELSE);
+    assert_eq!(host.reason(443, Offered::Psk(2, 0)), MissReason::Evicted);
+    assert_eq!(host.reason(443, Offered::Psk(1, 0)), MissReason::Removed);
+    let removal = host.forget(443, 2, RemovalContext::Application);
     assert_eq!(removal, Some(Removal::Application));
 }
 
@@ -265,14 +271,14 @@ fn stateful_tickets_are_cache_entries_and_others_are_not() {
 fn the_own_clock_of_a_server_is_compared_with_the_hosts() {
     let mut host = Host::new();
     host.evidence.set_clock(0);
-    host.session.time_ns = Some(host.now_ns + 7_200 * SECOND);
-    host.session.lookup = Lookup::Found {
+    host.session.age.created_ns = Some(host.now_ns + 7_200 * SECOND);
+    host.session.lookup = Lookup::Rejected {
         age_ns: Some(7_200 * SECOND),
         lifetime_ns: LIFETIME,
     };
     let miss = host.handshake(443, Offered::Psk(1, 7), false, Offered::Nothing);
     let miss = miss.expect("a miss");
-    assert_eq!(miss.reason, Reason::Expired);
+    assert_eq!(miss.reason, MissReason::Expired);
     let facts = host
         .evidence
         .service(miss.service.expect("a server"), host.now_ns);
@@ -295,9 +301,9 @@ fn sessions_of_the_last_lifetime_are_counted_for_advice() {
 #[test]
 fn a_miss_is_traced_to_the_loss_that_cut_its_session_off() {
     for (how, lossy, blamed) in [
-        (forgot::FREEING, true, true),
-        (forgot::FREEING, false, false),
-        (forgot::ELSE, true, false),
+        (RemovalContext::Freeing, true, true),
+        (RemovalContext::Freeing, false, false),
+        (RemovalContext::Application, true, false),
     ] {
         let mut host = Host::new();
         host.lossy = lossy;
@@ -306,6 +312,6 @@ fn a_miss_is_traced_to_the_loss_that_cut_its_session_off() {
         let offered = Offered::Id(1);
         let miss = host.handshake(443, offered, false, Offered::Nothing);
         let miss = miss.expect("a miss");
-        assert_eq!((miss.reason, miss.lossy), (Reason::Removed, blamed));
+        assert_eq!((miss.reason, miss.lossy), (MissReason::Removed, blamed));
     }
 }
