@@ -10,8 +10,8 @@ use zerocopy::FromZeros as _;
 use super::{BOUNDS, MS, Run, handshake as library_event, run};
 use crate::{
     model::{
-        FailureCause as Cause, Mechanism, Observation, Offer, Outcome, Resumption, Role, Source,
-        WireHandshake,
+        FailureCause as Cause, Mechanism, Observation, Offer, OfferOutcome, Outcome, Resumption,
+        Role, Source, WireHandshake,
     },
     pipeline::{
         correlate::{
@@ -158,6 +158,43 @@ fn both_ends_on_one_host_are_two_handshakes() {
         Record::Wire(hello(role::SERVER, 1, 2, 10 * MS + 1, 12 * MS)),
     ]);
     assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn both_ends_with_the_same_begin_are_matched_by_role() {
+    // Both orders of arrival, with and without the libraries' records.
+    let client = Record::Wire(hello(role::CLIENT, 1, 1, 10 * MS, 12 * MS));
+    let server = Record::Wire(hello(role::SERVER, 1, 2, 10 * MS, 12 * MS));
+    let mut by_client = library(1, 1, 9 * MS, 13 * MS);
+    by_client.role = role::CLIENT;
+    let by_server = Record::Handshake(library(1, 2, 9 * MS, 13 * MS));
+    let by_client = Record::Handshake(by_client);
+    for ends in [[client, server], [server, client]] {
+        let seen = run(&ends);
+        assert_eq!(offers(&seen), [Offer::Nothing; 2]);
+        let seen = run(&[&ends[..], &[by_server, by_client]].concat());
+        assert_eq!(offers(&seen), [Offer::Nothing; 2]);
+        assert!(!seen.iter().any(is_wire));
+    }
+}
+
+#[test]
+fn failed_and_unread_handshakes_keep_what_is_known_of_their_offer() {
+    let mut failed = library(1, 1, 10 * MS, 12 * MS);
+    failed.outcome = outcome::FAILED;
+    failed.reason = 193;
+    let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+    shown.identity_count = 1;
+    let seen = run(&[Record::Wire(shown), Record::Handshake(failed)]);
+    assert_eq!(
+        seen[0].offer_outcome(),
+        Some(OfferOutcome::Failed(Mechanism::Psk, Cause::LocalError))
+    );
+    // Without the wire's record the offer of a failed handshake is not known, nor is a completed one's.
+    let unread = library(2, 2, 10 * MS, 12 * MS);
+    let seen = run(&[Record::Handshake(failed), Record::Handshake(unread)]);
+    assert_eq!(seen[0].offer_outcome(), None);
+    assert_eq!(seen[1].offer_outcome(), Some(OfferOutcome::Unknown));
 }
 
 #[test]
