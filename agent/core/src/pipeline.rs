@@ -1,5 +1,5 @@
-//! Events to statistics: correlation, diagnosis, peer names and sums in one pure layer, used by `run`,
-//! `watch` and `replay` alike.
+//! Events to statistics: correlation, diagnosis, peer names and sums in one pure layer, used by
+//! `run`, `watch` and `replay` alike.
 
 pub mod advice;
 pub mod clock;

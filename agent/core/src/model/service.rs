@@ -7,7 +7,8 @@ pub struct ServiceId(pub u32);
 /// Facts about a service, for advice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServiceFacts {
-    /// Distinct sessions it issued within the last lifetime: the number its cache would have to hold.
+    /// Distinct sessions it issued within the last lifetime: the number its cache would have to
+    /// hold.
     pub sessions: u64,
     /// Lifetime of its newest session, nanoseconds.
     pub lifetime_ns: Option<u64>,

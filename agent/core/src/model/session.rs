@@ -3,8 +3,8 @@
 /// Age of a session, as the library stores it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SessionAge {
-    /// When the session was created, nanoseconds since 1970 by the process's clock; `None` where not
-    /// read.
+    /// When the session was created, nanoseconds since 1970 by the process's clock; `None` where
+    /// not read.
     pub created_ns: Option<u64>,
     /// Its lifetime, nanoseconds; `None` where not read.
     pub lifetime_ns: Option<u64>,

@@ -13,10 +13,6 @@ use crate::{
 
 /// One event, in order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are decoded and consumed one at a time; boxing would allocate for each"
-)]
 pub enum Event {
     /// A handshake ended in a library.
     Library(LibraryHandshake),

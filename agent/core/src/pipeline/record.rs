@@ -76,8 +76,8 @@ impl Record {
         }
     }
 
-    /// Replaces session IDs by their hashes. Every record from the kernel passes through here before
-    /// it is recorded or correlated.
+    /// Replaces session IDs by their hashes. Every record from the kernel passes through here
+    /// before it is recorded or correlated.
     #[must_use]
     pub fn sealed(mut self) -> Self {
         match &mut self {
