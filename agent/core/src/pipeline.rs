@@ -10,6 +10,7 @@ pub mod event;
 pub mod peers;
 pub mod reasons;
 pub mod record;
+pub mod socket;
 pub mod stats;
 pub mod wire;
 pub mod workload;

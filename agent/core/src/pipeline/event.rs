@@ -1,11 +1,9 @@
 //! Typed events: what the correlation engine works on. Records are decoded into them once, here.
 
 mod library;
-mod socket;
 mod tcp;
 mod wire;
 
-pub use self::socket::connection;
 use crate::{
     model::{LibraryHandshake, SessionRemoved, TcpEvent, WireHandshake},
     pipeline::record::Record,

@@ -128,7 +128,7 @@ mod tests {
     use reprise_ebpf::Socket;
     use zerocopy::FromZeros as _;
 
-    use crate::pipeline::event::connection;
+    use crate::pipeline::socket::connection;
 
     fn words(address: Ipv6Addr) -> [u64; 2] {
         let bytes = address.octets();

@@ -1,8 +1,8 @@
 //! What a ClientHello offered to resume, as CONTRACT.md counts it.
 //!
 //! - A PSK identity: `psk`.
-//! - A session ticket with content: `ticket`. The session ID beside it only shows the client whether
-//!   the server accepted the ticket (RFC 5077, section 3.4).
+//! - A session ticket with content: `ticket`. The session ID beside it only shows the client
+//!   whether the server accepted the ticket (RFC 5077, section 3.4).
 //! - A session ID, TLS 1.3 agreed on: nothing. The field is a legacy, filled at random (RFC 8446,
 //!   section 4.1.2).
 //! - A session ID, from a client that does not support TLS 1.3 and does not resemble Go's:

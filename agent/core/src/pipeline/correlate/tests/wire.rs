@@ -18,8 +18,9 @@ use crate::{
             SETTLE_NS,
             wire_handshakes::{WAIT_NS, WireHandshakes},
         },
-        event::{Event, connection},
+        event::Event,
         record::Record,
+        socket::connection,
         wire::{TokenRecord, WireRecord, end, flag},
     },
 };
