@@ -11,6 +11,8 @@ pub const EXEC: u32 = 2;
 pub const FORGET: u32 = 3;
 /// `Header::kind` of [`ExitEvent`].
 pub const EXIT: u32 = 4;
+/// `Header::kind` of [`AlertEvent`].
+pub const ALERT: u32 = 5;
 
 /// Maximum number of libraries observed at one time: entries of the map of [`Layout`]s.
 pub const MAX_LIBRARIES: u32 = 256;
@@ -67,6 +69,8 @@ pub struct Layout {
     pub client_random: Field,
     /// Pointer to the session.
     pub session: Field,
+    /// Bits of [`shutdown`].
+    pub shutdown: Field,
     /// Fields of a session.
     pub session_fields: SessionFields,
     /// Offset of `flags` in the BIO object; [`crate::ABSENT`] where not known.
@@ -262,6 +266,46 @@ pub struct ForgetEvent {
     pub session: SessionAge,
     /// Its session ID.
     pub session_id: SessionId,
+    /// Address of the connection object; 0 where unknown.
+    pub ssl: u64,
+    /// Bits of [`shutdown`] at that time; [`crate::ABSENT`] where not read.
+    pub shutdown: u32,
+    /// Error reason that the library raised just before; 0 for none. OpenSSL 3 removes the session
+    /// after `SSL_R_UNEXPECTED_EOF_WHILE_READING` (294), and every version after an alert (1000 plus
+    /// its number).
+    pub reason: u32,
+}
+
+/// Bits of [`ForgetEvent::shutdown`]: `SSL_SENT_SHUTDOWN` and `SSL_RECEIVED_SHUTDOWN`
+/// (include/openssl/ssl.h). `SSL_free` removes the session of a connection without the first.
+pub mod shutdown {
+    /// This side sent `close_notify`.
+    pub const SENT: u32 = 1;
+    /// The peer sent `close_notify` or a fatal alert.
+    pub const RECEIVED: u32 = 2;
+}
+
+/// A fatal alert arrived within a second after a handshake of TLS 1.3 completed: the peer refused what
+/// this side had sent last, usually a client certificate.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AlertEvent {
+    /// Kind and time.
+    pub header: Header,
+    /// Address of the connection object.
+    pub ssl: u64,
+    /// End of the handshake, as in the header of its [`HandshakeEvent`].
+    pub completed_ns: u64,
+    /// Process, in the initial PID namespace.
+    pub tgid: u32,
+    /// Number of the alert (RFC 8446, section 6).
+    pub alert: u32,
+    /// A constant of [`role`].
+    pub role: u32,
+    /// A constant of [`socket_source`].
+    pub socket_source: u32,
+    /// The connection; valid unless [`socket_source::NONE`].
+    pub socket: Socket,
 }
 
 /// What the process was doing when it removed a session.
@@ -412,9 +456,10 @@ impl SessionId {
 }
 
 const _: () = assert!(size_of::<Field>() == 16);
-const _: () = assert!(size_of::<Layout>() == 224);
+const _: () = assert!(size_of::<Layout>() == 240);
 const _: () = assert!(size_of::<HandshakeEvent>() == 256);
-const _: () = assert!(size_of::<ForgetEvent>() == 80);
+const _: () = assert!(size_of::<ForgetEvent>() == 96);
+const _: () = assert!(size_of::<AlertEvent>() == 96);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
 const _: () = assert!(size_of::<ExitEvent>() == 24);
 const _: () = assert!(size_of::<Open>() == 128);

@@ -442,6 +442,7 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         rwstate: at(fields.rwstate),
         client_random: at(fields.client_random),
         session: at(session.pointer),
+        shutdown: at(fields.shutdown),
         session_fields: SessionFields {
             time: session.time.unwrap_or(ABSENT),
             timeout: session.timeout.unwrap_or(ABSENT),

@@ -3,14 +3,15 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use reprise_ebpf::{
-    Header, Socket,
+    ABSENT, Header, Socket,
     handshake::{
-        self, ExecEvent, ExitEvent, ForgetEvent, HandshakeEvent, SessionId, socket_source,
+        self, AlertEvent, ExecEvent, ExitEvent, ForgetEvent, HandshakeEvent, SessionId,
+        socket_source,
     },
     tcp::{self, TcpEvent},
 };
 use thiserror::Error;
-use zerocopy::{FromBytes, IntoBytes as _};
+use zerocopy::{FromBytes, FromZeros as _, IntoBytes as _};
 
 use crate::pipeline::{
     clock::{self, ClockEvent},
@@ -27,6 +28,8 @@ pub enum Event {
     Tcp(TcpEvent),
     /// A process executed a new program.
     Exec(ExecEvent),
+    /// An alert arrived right after a handshake had completed.
+    Alert(AlertEvent),
     /// A process that had driven a handshake ended.
     Exit(ExitEvent),
     /// The first flights of a connection ended.
@@ -71,8 +74,9 @@ impl Event {
         match header.kind {
             handshake::HANDSHAKE => prefix(bytes).map(Self::Handshake),
             handshake::EXEC => prefix(bytes).map(Self::Exec),
+            handshake::ALERT => prefix(bytes).map(Self::Alert),
             handshake::EXIT => prefix(bytes).map(Self::Exit),
-            handshake::FORGET => prefix(bytes).map(Self::Forget),
+            handshake::FORGET => forget(bytes).map(Self::Forget),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(Self::Workload),
             tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
@@ -90,6 +94,7 @@ impl Event {
             Self::Tcp(event) => event.header.time_ns,
             Self::Exec(event) => event.header.time_ns,
             Self::Exit(event) => event.header.time_ns,
+            Self::Alert(event) => event.header.time_ns,
             Self::Hello(event) => event.header.time_ns,
             Self::Forget(event) => event.header.time_ns,
             Self::Clock(event) => event.header.time_ns,
@@ -109,6 +114,7 @@ impl Event {
             Self::Tcp(_)
             | Self::Exec(_)
             | Self::Exit(_)
+            | Self::Alert(_)
             | Self::Hello(_)
             | Self::Clock(_)
             | Self::Workload(_)
@@ -125,6 +131,7 @@ impl Event {
             Self::Tcp(event) => event.as_bytes(),
             Self::Exec(event) => event.as_bytes(),
             Self::Exit(event) => event.as_bytes(),
+            Self::Alert(event) => event.as_bytes(),
             Self::Hello(event) => event.as_bytes(),
             Self::Forget(event) => event.as_bytes(),
             Self::Clock(event) => event.as_bytes(),
@@ -142,6 +149,19 @@ fn seal(id: &mut SessionId) {
     if length > 0 {
         id.bytes[..8].copy_from_slice(&hash.to_be_bytes());
     }
+}
+
+/// Decodes a session removal. Recordings made before the shutdown bits existed end with the session
+/// ID.
+fn forget(bytes: &[u8]) -> Result<ForgetEvent, DecodeError> {
+    const OLD: usize = std::mem::offset_of!(ForgetEvent, ssl);
+    prefix(bytes).or_else(|error| {
+        let mut event = ForgetEvent::new_zeroed();
+        let old = bytes.get(..OLD).ok_or(error)?;
+        event.as_mut_bytes()[..OLD].copy_from_slice(old);
+        event.shutdown = ABSENT;
+        Ok(event)
+    })
 }
 
 fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
@@ -196,7 +216,6 @@ fn address(words: [u64; 2]) -> IpAddr {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use zerocopy::FromZeros as _;
 
     fn words(address: Ipv6Addr) -> [u64; 2] {
         let bytes = address.octets();
@@ -265,6 +284,26 @@ mod tests {
         assert_eq!(sealed.session_id.bytes[8..], [0; 24]);
         event.session_id = SessionId::default();
         assert_eq!(Event::Forget(event).sealed(), Event::Forget(event));
+    }
+
+    #[test]
+    fn removals_of_older_recordings_have_no_shutdown_bits() {
+        let mut event = ForgetEvent::new_zeroed();
+        event.header.kind = handshake::FORGET;
+        event.tgid = 7;
+        event.shutdown = 1;
+        let Ok(Event::Forget(whole)) = Event::decode(event.as_bytes()) else {
+            panic!("kind");
+        };
+        assert_eq!(whole, event);
+        let Ok(Event::Forget(old)) = Event::decode(&event.as_bytes()[..80]) else {
+            panic!("kind");
+        };
+        assert_eq!(
+            (old.tgid, old.ssl, old.shutdown, old.reason),
+            (7, 0, ABSENT, 0)
+        );
+        assert!(Event::decode(&event.as_bytes()[..79]).is_err());
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! object, never by thread.
 
 use crate::{
+    completed,
     maps::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
         HS_RECEIVED, HS_SOCKETS, HS_TASKS, record_driver,
@@ -14,8 +15,8 @@ use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header,
     handshake::{
-        ErrorCookie, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open, OpenKey,
-        REASON_OTHER, family, flag, hook, outcome, role, socket_source,
+        Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open, OpenKey, family, flag, hook,
+        outcome, role, socket_source,
     },
     kernel::{Fault, now},
 };
@@ -240,35 +241,6 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
     end(ctx, layout, open, &Ending::new(key, outcome::FREED, now()))
 }
 
-pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
-    let pid_tgid = user::pid_tgid();
-    // SAFETY: a map value copied at once.
-    let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
-        return Ok(());
-    };
-    let library: u64 = ctx.arg(0).ok_or(Fault::Read)?;
-    let probe = ErrorCookie::from_bits(user::cookie(ctx));
-    let (second, third) = user::second_and_third(ctx);
-    let reason = if probe.reason_arg == 1 { second } else { third } as u32;
-    if library as u32 != probe.library {
-        return Ok(());
-    }
-    let reason = if reason < probe.first_reason {
-        REASON_OTHER
-    } else {
-        reason
-    };
-    let key = OpenKey::new((pid_tgid >> 32) as u32, ssl);
-    if let Some(open) = HS_OPEN.get_ptr_mut(key) {
-        // SAFETY: as in `try_enter`; this thread is inside the drive of that object.
-        let open = unsafe { &mut *open };
-        if open.reason == 0 {
-            open.reason = reason;
-        }
-    }
-    Ok(())
-}
-
 /// End of a handshake: key, outcome and time.
 struct Ending {
     key: OpenKey,
@@ -306,6 +278,8 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
             hit = u8::from(number != 0);
         }
     }
+    let session = session::address(layout, key.ssl, how == outcome::COMPLETED);
+    completed::record(&key, &open, session, version, now);
     // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here,
     // field by field, so that no uninitialised byte reaches user space. The type has no padding.
     let fill = |event: *mut HandshakeEvent| unsafe {
@@ -332,9 +306,8 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
         addr_of_mut!((*event).socket).write(open.socket);
         addr_of_mut!((*event).rejected).write(open.rejected);
         addr_of_mut!((*event).rejected_ns).write(open.rejected_ns);
-        let completed = how == outcome::COMPLETED;
         session::describe(
-            session::address(layout, key.ssl, completed),
+            session,
             &layout.session_fields,
             addr_of_mut!((*event).session),
             addr_of_mut!((*event).session_id),

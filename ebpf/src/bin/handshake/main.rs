@@ -9,8 +9,10 @@
     reason = "aya's program macros want public functions and emit undocumented ones"
 )]
 
+mod completed;
 mod data;
 mod drive;
+mod error;
 mod maps;
 mod phase;
 mod process;
@@ -52,7 +54,7 @@ pub fn hs_free(ctx: ProbeContext) -> u32 {
 /// for them, or else in the latter two functions themselves.
 #[uprobe]
 pub fn hs_error(ctx: ProbeContext) -> u32 {
-    finish(&ctx, drive::try_error(&ctx))
+    finish(&ctx, error::try_error(&ctx))
 }
 
 /// `void SSL_SESSION_free(SSL_SESSION *ss)` (ssl/ssl_sess.c), called for a session that a server

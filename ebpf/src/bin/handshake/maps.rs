@@ -21,12 +21,13 @@ pub(crate) struct FrameKey {
     pub(crate) sp: u64,
 }
 
-/// A call of `SSL_free`: stack pointer and time at entry.
+/// A call of `SSL_free`: stack pointer and time at entry, and its connection object.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Freeing {
     pub(crate) sp: u64,
     pub(crate) begin_ns: u64,
+    pub(crate) ssl: u64,
 }
 
 /// A drive.
@@ -48,6 +49,27 @@ pub(crate) struct Received {
     pub(crate) skaddr: u64,
     /// Connection object that the receive was attributed to; 0 before.
     pub(crate) ssl: u64,
+}
+
+/// The last error that a thread raised outside of a drive.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct LastError {
+    pub(crate) time_ns: u64,
+    /// Error reason.
+    pub(crate) reason: u32,
+    pub(crate) reserved: u32,
+}
+
+/// A handshake of TLS 1.3 that completed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Completed {
+    pub(crate) ssl: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) role: u32,
+    pub(crate) socket_source: u32,
+    pub(crate) socket: Socket,
 }
 
 /// Handshake, session and process events, to the agent.
@@ -75,6 +97,14 @@ pub(crate) static HS_ACTIVE: LruHashMap<u64, Frame> = LruHashMap::with_max_entri
 /// The last `SSL_free` of each thread.
 #[map]
 pub(crate) static HS_FREEING: LruHashMap<u64, Freeing> = LruHashMap::with_max_entries(16_384, 0);
+/// Last error of each thread outside of drives.
+#[map]
+pub(crate) static HS_ERRORS: LruHashMap<u64, LastError> = LruHashMap::with_max_entries(4_096, 0);
+/// Recently completed handshakes by process and address of the session. Entries are not removed in
+/// time: their age is checked, and the least recently used is evicted.
+#[map]
+pub(crate) static HS_COMPLETED: LruHashMap<OpenKey, Completed> =
+    LruHashMap::with_max_entries(4_096, 0);
 /// Keys of open handshakes by kernel socket.
 #[map]
 pub(crate) static HS_SOCKETS: LruHashMap<u64, OpenKey> = LruHashMap::with_max_entries(MAX_OPEN, 0);

@@ -1,7 +1,10 @@
 //! Start and end of processes.
 
 use crate::{
-    maps::{HS_ACTIVE, HS_EVENTS, HS_FREEING, HS_RECEIVED, HS_TASKS, forget_driver, may_drive},
+    maps::{
+        HS_ACTIVE, HS_ERRORS, HS_EVENTS, HS_FREEING, HS_RECEIVED, HS_TASKS, forget_driver,
+        may_drive,
+    },
     user,
 };
 use aya_ebpf::programs::TracePointContext;
@@ -73,6 +76,7 @@ fn forget_thread(pid_tgid: u64) {
     let _ = HS_ACTIVE.remove(pid_tgid);
     let _ = HS_RECEIVED.remove(pid_tgid);
     let _ = HS_FREEING.remove(pid_tgid);
+    let _ = HS_ERRORS.remove(pid_tgid);
 }
 
 /// Removes a process from the tables; returns whether it had driven a handshake.

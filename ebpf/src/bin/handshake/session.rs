@@ -1,6 +1,7 @@
 //! Sessions: created by a completed handshake, rejected by a server, removed from a cache.
 
 use crate::{
+    completed, error,
     maps::{Frame, Freeing, HS_ACTIVE, HS_EVENTS, HS_FREEING, HS_LAYOUTS, HS_OPEN},
     user,
 };
@@ -99,13 +100,15 @@ pub(crate) fn record_free(ctx: &ProbeContext) -> Result<(), Fault> {
     let freeing = Freeing {
         sp: user::stack_pointer(ctx),
         begin_ns: now(),
+        ssl: ctx.arg(0).ok_or(Fault::Read)?,
     };
     HS_FREEING
         .insert(user::pid_tgid(), freeing, 0)
         .map_err(|_| Fault::MapFull)
 }
 
-/// Emits the removal of a session; but not inside a client's handshake, since in TLS 1.3 each one
+/// Emits an alert after completion, if that is why the session is removed, and the removal; but not
+/// inside a client's handshake, since in TLS 1.3 each one
 /// removes a session (`tls_process_new_session_ticket`), nor of sessions without an ID, which no
 /// cache holds.
 pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
@@ -117,25 +120,42 @@ pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
     if session == 0 || fields.id_length == ABSENT {
         return Ok(());
     }
+    let now = now();
+    let raised = error::just_raised(now);
+    completed::try_alert(ctx, session, raised, now)?;
     let length: u32 = user::read(session.wrapping_add(u64::from(fields.id_length)))?;
     if length == 0 || length > SessionId::MAX {
         return Ok(());
     }
-    let now = now();
+    let (mut ssl, mut reason) = (0, raised);
     let how = match current_drive() {
         Some(key) => {
             let Some(open) = HS_OPEN.get_ptr_mut(key) else {
                 return Ok(());
             };
             // SAFETY: as in `try_rejected`.
-            if unsafe { (*open).role } != u32::from(role::SERVER) {
+            let open = unsafe { &*open };
+            if open.role != u32::from(role::SERVER) {
                 return Ok(());
             }
+            ssl = key.ssl;
+            reason = open.reason;
             forgot::DRIVING
         }
-        None if is_freeing(ctx, now) => forgot::FREEING,
-        None => forgot::ELSE,
+        None => match freed(ctx, now) {
+            0 => forgot::ELSE,
+            freed => {
+                ssl = freed;
+                forgot::FREEING
+            }
+        },
     };
+    let mut shutdown = ABSENT;
+    if ssl != 0
+        && let Ok(Some(bits)) = user::number(ssl, &layout.shutdown)
+    {
+        shutdown = bits;
+    }
     // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here,
     // and there is no padding.
     let fill = |event: *mut ForgetEvent| unsafe {
@@ -152,6 +172,9 @@ pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
             addr_of_mut!((*event).session),
             addr_of_mut!((*event).session_id),
         );
+        addr_of_mut!((*event).ssl).write(ssl);
+        addr_of_mut!((*event).shutdown).write(shutdown);
+        addr_of_mut!((*event).reason).write(reason);
     };
     // SAFETY: `fill` writes every byte, see above.
     unsafe { HS_EVENTS.send_filled(ctx, fill) }
@@ -165,11 +188,17 @@ fn current_drive() -> Option<OpenKey> {
     Some(OpenKey::new((pid_tgid >> 32) as u32, ssl))
 }
 
-/// Whether this thread is inside `SSL_free`: deeper in the stack, and not long after.
-fn is_freeing(ctx: &ProbeContext, now: u64) -> bool {
+/// Returns the connection object that this thread is freeing; 0 for none. The thread is inside
+/// `SSL_free` where it is deeper in the stack, and not long after the entry.
+fn freed(ctx: &ProbeContext, now: u64) -> u64 {
     // SAFETY: a map value copied at once.
-    let freeing = unsafe { HS_FREEING.get(user::pid_tgid()) }.copied();
-    freeing.is_some_and(|freeing| {
-        user::stack_pointer(ctx) < freeing.sp && now.saturating_sub(freeing.begin_ns) < FREEING_NS
-    })
+    match unsafe { HS_FREEING.get(user::pid_tgid()) }.copied() {
+        Some(free)
+            if user::stack_pointer(ctx) < free.sp
+                && now.saturating_sub(free.begin_ns) < FREEING_NS =>
+        {
+            free.ssl
+        }
+        _ => 0,
+    }
 }

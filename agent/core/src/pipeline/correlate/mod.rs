@@ -147,7 +147,11 @@ impl Engine {
                 self.forgotten.push_back(*forgotten);
             }
             Event::Clock(clock) => self.evidence.set_clock(clock.offset_ns),
-            Event::Exec(_) | Event::Exit(_) | Event::Workload(_) | Event::Tick(_) => {}
+            Event::Exec(_)
+            | Event::Exit(_)
+            | Event::Alert(_)
+            | Event::Workload(_)
+            | Event::Tick(_) => {}
         }
         let settled_ns = self.now_ns.saturating_sub(SETTLE_NS);
         while let Some(oldest) = self.waiting.front()

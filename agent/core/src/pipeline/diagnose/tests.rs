@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use reprise_ebpf::{
-    Header,
+    ABSENT, Header,
     handshake::{FORGET, ForgetEvent, SessionAge, SessionId, role},
 };
 use zerocopy::FromZeros as _;
@@ -141,6 +141,9 @@ impl Host {
             how,
             session: SessionAge::default(),
             session_id: id,
+            ssl: 0,
+            shutdown: ABSENT,
+            reason: 0,
         };
         let lossy = self.lossy;
         let forgotten = self.evidence.forget(&event, |_| lossy)?;
