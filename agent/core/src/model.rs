@@ -4,6 +4,7 @@
 mod cause;
 mod connection;
 mod direction;
+mod evidence;
 mod handshake;
 mod hello;
 mod labels;
@@ -28,6 +29,7 @@ pub use self::{
     cause::FailureCause,
     connection::Connection,
     direction::Direction,
+    evidence::Evidence,
     handshake::{
         LibraryEnd, LibraryHandshake, ReleasedSession, SocketSource, WireEnd, WireHandshake,
     },

@@ -3,28 +3,36 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-use super::{ServiceId, labels::labelled};
+use super::{Evidence, ServiceId, labels::labelled};
 
-/// Reason why an offered session was not resumed, exactly one each.
+/// Reason why an offered session was not resumed, exactly one each; `diagnose` holds the rules.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum MissReason {
-    /// A ticket under a key that the service has never used.
-    ForeignKey,
-    /// A ticket under a key that the service used earlier.
-    RetiredKey,
-    /// A session ID that the service did not issue.
-    ForeignId,
-    /// Issued by the service, within its lifetime, no longer in the cache.
+    /// The service issues sessions that it does not store.
+    NotStored,
+    /// Issued by, or under a key of, another live process of the same service.
+    OtherProcess,
+    /// The process that issued it has ended, and its cache or keys with it.
+    Restarted,
+    /// Issued by the service, within its lifetime, at a rank at which a cache can be full.
     Evicted,
     /// Older than its lifetime.
     Expired,
-    /// Removed from the cache before its lifetime ended.
+    /// Removed from the cache after an unclean close or by the application.
     Removed,
-    /// Known and within its lifetime, but rejected.
+    /// Known and within its lifetime, but rejected for its version, name, cipher or context.
     Refused,
+    /// A session ID that another service issued.
+    ForeignId,
+    /// A ticket under a key that the service has never used, where that can be known.
+    ForeignKey,
+    /// A ticket under a key that the whole service has stopped using.
+    RetiredKey,
+    /// The server's clock was stepped after the session was issued.
+    Clock,
     /// Not enough evidence.
     Unknown,
 }
@@ -36,6 +44,8 @@ labelled!(MissReason);
 pub struct Miss {
     /// Reason of the miss.
     pub reason: MissReason,
+    /// The rule that decided, with the facts it used.
+    pub evidence: Evidence,
     /// Age of the session, nanoseconds, where known.
     pub age_ns: Option<u64>,
     /// Lifetime of the session, nanoseconds, where known.

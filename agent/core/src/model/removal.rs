@@ -11,13 +11,15 @@ use super::{SessionAge, labels::labelled};
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Removal {
-    /// Its connection ended without `close_notify`.
-    UncleanClose,
+    /// The server freed its connection without having sent `close_notify`.
+    UncleanCloseByServer,
+    /// The peer reset the connection, or packet loss ended it.
+    UncleanCloseByPeer,
     /// It was found to be past its lifetime.
     Expired,
     /// The application requested it.
     Application,
-    /// Removed inside a handshake, for a cause that was not observed.
+    /// The cause was not observed.
     Unknown,
 }
 
@@ -26,12 +28,12 @@ labelled!(Removal);
 /// What a process was doing when it removed a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemovalContext {
-    /// Freeing a connection that had ended without `close_notify`.
+    /// Freeing a connection on which it had not sent `close_notify`.
     Freeing,
     /// Driving a server's handshake.
     Handshake,
-    /// Anything else: the application requested it.
-    Application,
+    /// Anything else: the application requested it, or the library itself after an error.
+    Other,
 }
 
 /// A library removed a session from its cache.
@@ -43,6 +45,9 @@ pub struct SessionRemoved {
     pub tgid: u32,
     /// What the process was doing.
     pub context: RemovalContext,
+    /// Whether the peer had sent `close_notify` on the connection that is freed; `None` where that was
+    /// not read.
+    pub peer_closed_cleanly: Option<bool>,
     /// Age of the session.
     pub age: SessionAge,
     /// Hash of its ID, as in [`super::Token::hash`]; `None` where it has none.

@@ -20,8 +20,9 @@ pub enum Lookup {
     NotFound,
     /// It found a session and rejected it.
     Rejected {
-        /// Its age by the server's clock, nanoseconds; `None` where that clock was not read.
-        age_ns: Option<u64>,
+        /// Its age by the server's clock, nanoseconds; negative for a session that was created in that
+        /// clock's future, `None` where that clock was not read.
+        age_ns: Option<i64>,
         /// Its lifetime, nanoseconds.
         lifetime_ns: u64,
     },

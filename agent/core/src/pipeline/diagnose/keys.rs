@@ -1,61 +1,174 @@
-//! Ticket keys by service: which it was seen to use, by taking a ticket under it or giving one, and when.
+//! Ticket keys by service: which processes used each, by issuing a ticket under it or accepting one.
+//! What a client merely offers is not admitted. Bounded: the least recently used is evicted.
 
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::services::ServiceId;
+use super::process::ProcessId;
+use crate::model::{KeyName, ServiceId, Token};
 
-/// Keys remembered over all services; the one that was unused for longest goes first.
+/// Keys retained over all services.
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Processes retained per key, most recent first.
+const MAX_USERS: usize = 8;
+/// Length of a session ID that some libraries put in a ticket's place (Erlang/OTP).
+const ID_LENGTH: u32 = 16;
 
-/// When a service used a key, nanoseconds.
+/// Uses of a key by one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Used {
-    first_ns: u64,
-    last_ns: u64,
+pub(super) struct KeyUse {
+    /// The first ticket: a second one with the same beginning shows that it is a name.
+    first_ticket: u64,
+    pub(super) confirmed: bool,
+    pub(super) first_ns: u64,
+    /// Position of its first and last use among all key uses of the service.
+    first_serial: u64,
+    last_serial: u64,
+    users: [Option<ProcessId>; MAX_USERS],
 }
 
-/// See the module.
+impl KeyUse {
+    /// Processes that used the key, most recent first.
+    pub(super) fn users(&self) -> impl Iterator<Item = ProcessId> {
+        self.users.into_iter().flatten()
+    }
+
+    pub(super) fn was_used_by(&self, process: ProcessId) -> bool {
+        self.users().any(|user| user == process)
+    }
+}
+
+/// Key uses of one service.
+#[derive(Debug, Clone, Copy, Default)]
+struct ServiceKeys {
+    serial: u64,
+    newest: Option<KeyName>,
+    issued: u64,
+    new_keys: u64,
+}
+
+/// Table of keys.
 #[derive(Debug)]
 pub(super) struct Keys {
-    used: LruCache<(ServiceId, u32), Used>,
-    /// When each service began to use its newest key.
-    newest: LruCache<ServiceId, u64>,
+    used: LruCache<(ServiceId, KeyName), KeyUse>,
+    services: LruCache<ServiceId, ServiceKeys>,
+    /// The service that used each key last.
+    last_service: LruCache<KeyName, ServiceId>,
+    evicted: bool,
+}
+
+/// Name of the key of a ticket; `None` for a token that is no ticket by its length.
+pub(super) fn key_of(token: &Token) -> Option<KeyName> {
+    token.key.filter(|_| token.length > ID_LENGTH)
 }
 
 impl Keys {
     pub(super) fn new() -> Self {
         Self {
             used: LruCache::new(MAX_KEYS),
-            newest: LruCache::new(MAX_KEYS),
+            services: LruCache::new(MAX_KEYS),
+            last_service: LruCache::new(MAX_KEYS),
+            evicted: false,
         }
     }
 
-    /// The service used it.
-    pub(super) fn note(&mut self, service: ServiceId, key: u32, now_ns: u64) {
-        if let Some(used) = self.used.get_mut(&(service, key)) {
-            used.last_ns = used.last_ns.max(now_ns);
-            return;
-        }
-        let used = Used {
-            first_ns: now_ns,
-            last_ns: now_ns,
+    /// Records that the service issued or accepted this ticket; returns whether the ticket's first
+    /// bytes are confirmed as a key name.
+    pub(super) fn record(
+        &mut self,
+        service: ServiceId,
+        ticket: &Token,
+        process: Option<ProcessId>,
+        now_ns: u64,
+        issued: bool,
+    ) -> bool {
+        let Some(key) = key_of(ticket) else {
+            return false;
         };
-        self.used.put((service, key), used);
-        self.newest.put(service, used.first_ns);
+        let keys = self
+            .services
+            .get_or_insert_mut(service, ServiceKeys::default);
+        keys.serial += 1;
+        keys.issued += u64::from(issued);
+        let serial = keys.serial;
+        if !self.used.contains(&(service, key)) {
+            keys.newest = Some(key);
+            keys.new_keys += u64::from(issued);
+            self.evicted |= self.used.len() == MAX_KEYS.get();
+            let first_use = KeyUse {
+                first_ticket: ticket.hash,
+                confirmed: false,
+                first_ns: now_ns,
+                first_serial: serial,
+                last_serial: serial,
+                users: [None; MAX_USERS],
+            };
+            self.used.put((service, key), first_use);
+        }
+        self.last_service.put(key, service);
+        let Some(used) = self.used.get_mut(&(service, key)) else {
+            return false;
+        };
+        used.confirmed |= used.first_ticket != ticket.hash;
+        used.last_serial = serial;
+        if let Some(process) = process {
+            let found = used.users.iter().position(|user| *user == Some(process));
+            let end = found.unwrap_or(MAX_USERS - 1);
+            used.users[..=end].rotate_right(1);
+            used.users[0] = Some(process);
+        }
+        used.confirmed
     }
 
-    /// When the service used this key.
-    pub(super) fn of(&self, service: ServiceId, key: u32) -> Option<Used> {
+    pub(super) fn get(&self, service: ServiceId, key: KeyName) -> Option<KeyUse> {
         self.used.peek(&(service, key)).copied()
     }
 
-    /// Whether the service has begun to use another key after it last used this one.
-    pub(super) fn is_superseded(&self, service: ServiceId, used: Used) -> bool {
-        self.newest
-            .peek(&service)
-            .is_some_and(|first_ns| *first_ns > used.last_ns)
+    /// The service that used this key last.
+    pub(super) fn last_service(&self, key: KeyName) -> Option<ServiceId> {
+        self.last_service.peek(&key).copied()
+    }
+
+    /// Whether the whole service has stopped using this key, and this process uses a newer one, since
+    /// at least `uses` uses of keys.
+    pub(super) fn is_replaced(
+        &self,
+        service: ServiceId,
+        used: &KeyUse,
+        process: ProcessId,
+        uses: u64,
+    ) -> bool {
+        let Some(keys) = self.services.peek(&service) else {
+            return false;
+        };
+        let newest = keys.newest.and_then(|key| self.get(service, key));
+        newest.is_some_and(|newest| {
+            newest.first_serial > used.last_serial && newest.was_used_by(process)
+        }) && keys.serial - used.last_serial >= uses
+    }
+
+    /// Whether the service uses exactly one key, and has used it since `since_ns`.
+    pub(super) fn has_one_key_since(&self, service: ServiceId, since_ns: u64) -> bool {
+        let mut keys = self.used.iter().filter(|((other, _), _)| *other == service);
+        let only = keys.next().filter(|(_, used)| used.first_ns <= since_ns);
+        only.is_some() && keys.next().is_none()
+    }
+
+    /// Whether nearly every ticket that the service issues has a key of its own.
+    pub(super) fn are_per_connection(&self, service: ServiceId) -> bool {
+        let keys = self.services.peek(&service);
+        keys.is_some_and(|keys| keys.issued >= 10 && keys.new_keys * 10 >= keys.issued * 8)
+    }
+
+    /// Whether two processes used one key.
+    pub(super) fn are_shared(&self, service: ServiceId) -> bool {
+        let mut keys = self.used.iter().filter(|((other, _), _)| *other == service);
+        keys.any(|(_, used)| used.users().count() > 1)
+    }
+
+    pub(super) const fn evicted(&self) -> bool {
+        self.evicted
     }
 
     pub(super) fn len(&self) -> usize {

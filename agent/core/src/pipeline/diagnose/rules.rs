@@ -1,328 +1,440 @@
-//! The rules of the table in `diagnose`, as one function over facts.
+//! Rules for the reason of a miss, as data: the first rule that matches decides.
 
-use super::{Lookup, Removal};
+use super::process::Relation;
+use crate::model::{Lookup, MissReason, Removal};
 
-const SECOND_NS: u64 = 1_000_000_000;
-/// Libraries keep times in seconds: an age this close to the lifetime tells nothing.
-const ROUNDING_NS: u64 = SECOND_NS;
-/// Lifetime to assume where none is known: what RFC 5246, section F.1.4, recommends at most.
-const LONGEST_NS: u64 = 24 * 3_600 * SECOND_NS;
-/// A service is known after so many lifetimes of its sessions.
-const LIFETIMES: u64 = 4;
+/// Ranks at which even the smallest cache still holds a session.
+pub(super) const LOW_RANK: u64 = 4;
+/// Rank from which a cache can be full although none was ever seen to accept a session.
+pub(super) const FULL_RANK: u64 = 32;
+/// Acceptances from which the highest accepted rank describes the cache's capacity.
+const ENOUGH_ACCEPTED: u64 = 3;
+/// Clocks differ where two ages of one session differ by more than this, nanoseconds.
+const CLOCK_NS: i64 = 5_000_000_000;
 
-/// Miss reasons, as the metrics name them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// A ticket under a key that the service has never used.
-    ForeignKey,
-    /// A ticket under a key that it used earlier.
-    RetiredKey,
-    /// A session ID that it never gave.
-    ForeignId,
-    /// Given here, younger than its lifetime, gone.
-    Evicted,
-    /// Older than its lifetime.
-    Expired,
-    /// Taken out of the cache.
-    Removed,
-    /// Known and young, and turned down.
-    Refused,
-    /// Not enough evidence.
+/// Observed age of the session against its lifetime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Not known, or so close to the lifetime that rounding decides.
     Unknown,
+    Within,
+    Over,
 }
 
-/// What is known of the key a ticket is encrypted under.
+/// Issuer of the offered session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    /// The service was never seen to use it.
+pub(super) enum Issuer {
+    /// No service on this host was seen to issue it.
+    Unknown,
+    /// Another service on this host, with a cache of its own.
+    OtherService,
+    /// The service that missed it, by a process that is not known.
+    ThisService,
+    /// The service that missed it.
+    Process(Relation),
+}
+
+/// Whether the service stores sessions of the offered kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Unknown,
+    /// It missed its own sessions at ranks below any cache's capacity.
     Never,
-    /// It was.
-    Used,
-    /// It was, and has used another one since.
-    Superseded,
+    /// It accepted so many, up to this rank.
+    Accepted {
+        count: u64,
+        max_rank: u64,
+    },
 }
 
-/// Everything that decides.
+/// Key of the offered ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// What the library's look-up came to.
+pub(super) enum TicketKey {
+    /// The service's tickets do not begin with a key name.
+    Unnamed,
+    /// Nothing on this host was seen to use it.
+    Unseen,
+    /// Unseen, but TLS 1.3 sessions of the client can only be from the processes with this relation.
+    Inferred(KeyOwner),
+    /// Seen, and used by this owner last.
+    Owned(KeyOwner),
+}
+
+/// Owner of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyOwner {
+    /// The process that missed the ticket used it.
+    Own {
+        /// The whole service uses a newer key.
+        replaced: bool,
+    },
+    /// Only other processes of the service used it.
+    Process(Relation),
+    /// Processes that are not known used it for the service.
+    ThisService,
+    /// Another service on this host used it, and this one never did.
+    OtherService,
+}
+
+/// What was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// Name of a cache entry: a session ID, or a PSK identity that is one.
+    Entry,
+    /// A ticket.
+    Ticket(TicketKey),
+}
+
+/// All facts that the rules depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RuleInput {
     pub(super) lookup: Lookup,
-    /// Whether the server looks at what was offered, in the version agreed on.
-    pub(super) looks: bool,
-    /// The ticket's key; `None` where it is no ticket.
-    pub(super) key: Option<Key>,
-    /// Whether the service that missed it had given it; `None` where nobody was seen to.
-    pub(super) issued_here: Option<bool>,
-    /// How long ago it was given.
-    pub(super) age_ns: Option<u64>,
-    /// How long it was to live.
-    pub(super) lifetime_ns: Option<u64>,
-    /// It was taken out of the cache before.
+    /// The server considers such an offer in the version agreed on.
+    pub(super) considered: bool,
+    pub(super) offered: Offered,
+    pub(super) issuer: Issuer,
+    pub(super) age: Age,
+    /// Observed age, nanoseconds.
+    pub(super) observed_age_ns: Option<u64>,
     pub(super) removed: Option<Removal>,
-    /// How long the service has been watched.
-    pub(super) watched_ns: u64,
-    /// How far back everything that was given is remembered.
-    pub(super) remembered_ns: u64,
-    /// The client was given a session by this service, after watching began.
-    pub(super) known_client: bool,
+    pub(super) used_up: bool,
+    pub(super) stored: Stored,
+    /// Processes of the service share one cache.
+    pub(super) shared: bool,
+    /// That cache was seen to survive the end of a process.
+    pub(super) survives: bool,
+    pub(super) rank: Option<u64>,
+    /// Lowest high rank at which an issuer missed a session of its own.
+    pub(super) own_miss_rank: Option<u64>,
+    /// Every key of the service would be known by now.
+    pub(super) keys_are_known: bool,
 }
 
-/// The reason, by the first rule that matches.
-pub(super) fn decide(facts: &Facts) -> Reason {
-    if let Lookup::Found {
-        age_ns,
-        lifetime_ns,
-    } = facts.lookup
-    {
-        return match age_ns {
-            Some(age_ns) if age_ns >= lifetime_ns => Reason::Expired,
-            Some(_) => Reason::Refused,
-            None => Reason::Unknown,
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Name, exported with each miss.
+    pub name: &'static str,
+    /// Evidence that it requires, for the documentation.
+    pub evidence: &'static str,
+    /// Reason that it gives.
+    pub reason: MissReason,
+    pub(super) when: fn(&RuleInput) -> bool,
+}
+
+/// The rules in order.
+pub const RULES: [Rule; 29] = [
+    Rule {
+        name: "clock_ahead_of_session",
+        evidence: "the server's library found the session, and it begins in the future of the server's clock",
+        reason: MissReason::Clock,
+        when: |input| input.library_age().is_some_and(|age| age < -CLOCK_NS),
+    },
+    Rule {
+        name: "clock_stepped",
+        evidence: "the library found the session and its clock calls it expired; it was observed to be within its lifetime",
+        reason: MissReason::Clock,
+        when: |input| {
+            input.library_says_expired() == Some(true)
+                && input.age == Age::Within
+                && input.ages_differ()
+        },
+    },
+    Rule {
+        name: "library_found_expired",
+        evidence: "the library found the session, older than its lifetime",
+        reason: MissReason::Expired,
+        when: |input| input.library_says_expired() == Some(true),
+    },
+    Rule {
+        name: "library_rejected",
+        evidence: "the library found the session, within its lifetime, and rejected it",
+        reason: MissReason::Refused,
+        when: |input| input.library_says_expired() == Some(false),
+    },
+    Rule {
+        name: "library_rejected_age_unknown",
+        evidence: "the library found the session and rejected it; no clock tells its age",
+        reason: MissReason::Unknown,
+        when: |input| matches!(input.lookup, Lookup::Rejected { .. }),
+    },
+    Rule {
+        name: "removed_by_stepped_clock",
+        evidence: "the library removed the session as expired, and it was observed to be within its lifetime",
+        reason: MissReason::Clock,
+        when: |input| input.removed == Some(Removal::Expired) && input.age == Age::Within,
+    },
+    Rule {
+        name: "removed_as_expired",
+        evidence: "the library removed the session from its cache as expired",
+        reason: MissReason::Expired,
+        when: |input| input.removed == Some(Removal::Expired),
+    },
+    Rule {
+        name: "single_use",
+        evidence: "the session was accepted once, and the server allows each to be used once",
+        reason: MissReason::Unknown,
+        when: |input| input.is_entry() && input.used_up,
+    },
+    Rule {
+        name: "removed_from_cache",
+        evidence: "the session was removed from the cache before, for another cause",
+        reason: MissReason::Removed,
+        when: |input| input.is_entry() && input.removed.is_some(),
+    },
+    Rule {
+        name: "version_or_mode",
+        evidence: "the service issued the session or uses its key, but agreed on a version or mode that cannot resume it",
+        reason: MissReason::Refused,
+        when: |input| {
+            !input.considered
+                && input.age != Age::Over
+                && (matches!(input.issuer, Issuer::ThisService | Issuer::Process(_))
+                    || matches!(
+                        input.key_owner(),
+                        Some(KeyOwner::Own { .. } | KeyOwner::Process(_) | KeyOwner::ThisService)
+                    ))
+        },
+    },
+    Rule {
+        name: "version_or_mode_unknown_session",
+        evidence: "the version or mode agreed on cannot resume such a session, and nothing else is known of it",
+        reason: MissReason::Unknown,
+        when: |input| !input.considered,
+    },
+    Rule {
+        name: "observed_expired",
+        evidence: "the service issued the session longer ago than its lifetime",
+        reason: MissReason::Expired,
+        when: |input| {
+            input.age == Age::Over
+                && matches!(input.issuer, Issuer::ThisService | Issuer::Process(_))
+        },
+    },
+    Rule {
+        name: "id_of_other_service",
+        evidence: "another service on this host issued the ID, and the two share no cache",
+        reason: MissReason::ForeignId,
+        when: |input| input.is_entry() && input.issuer == Issuer::OtherService,
+    },
+    Rule {
+        name: "never_stored",
+        evidence: "the service has missed sessions in the process that issued them, at a rank below any cache's capacity, and accepted none",
+        reason: MissReason::NotStored,
+        when: |input| {
+            input.is_entry()
+                && input.stored == Stored::Never
+                && matches!(input.issuer, Issuer::Process(_))
+        },
+    },
+    Rule {
+        name: "cache_gone_with_process",
+        evidence: "the process that issued the session has ended, and the service was not seen to share a cache between processes",
+        reason: MissReason::Restarted,
+        when: |input| {
+            input.is_entry() && input.issuer == Issuer::Process(Relation::Ended) && !input.shared
+        },
+    },
+    Rule {
+        name: "cache_of_other_process",
+        evidence: "another live process of the service issued the session; processes accept their own sessions and none of another",
+        reason: MissReason::OtherProcess,
+        when: |input| {
+            input.is_entry()
+                && input.issuer == Issuer::Process(Relation::Parallel)
+                && !input.shared
+                && matches!(input.stored, Stored::Accepted { .. })
+        },
+    },
+    Rule {
+        name: "beyond_accepted_rank",
+        evidence: "more sessions were issued since than at any acceptance: the cache has a limit below that",
+        reason: MissReason::Evicted,
+        when: |input| {
+            let Stored::Accepted { count, max_rank } = input.stored else {
+                return false;
+            };
+            input.is_entry_of_reachable_cache()
+                && input.age == Age::Within
+                && count >= ENOUGH_ACCEPTED
+                && input
+                    .rank
+                    .is_some_and(|rank| rank > max_rank.max(2 * LOW_RANK))
+        },
+    },
+    Rule {
+        name: "near_accepted_rank",
+        evidence: "nearly as many sessions were issued since as at any acceptance, enough to fill a cache",
+        reason: MissReason::Evicted,
+        when: |input| {
+            let Stored::Accepted { max_rank, .. } = input.stored else {
+                return false;
+            };
+            input.is_entry_of_reachable_cache()
+                && input.age == Age::Within
+                && input
+                    .rank
+                    .is_some_and(|rank| rank >= FULL_RANK && rank >= max_rank / 2)
+        },
+    },
+    Rule {
+        name: "rank_of_full_cache",
+        evidence: "so many sessions were issued since that a cache can be full, and none was accepted or missed at a low rank",
+        reason: MissReason::Evicted,
+        when: |input| {
+            let in_reach = input.issuer == Issuer::Process(Relation::Same)
+                || (input.issuer == Issuer::Process(Relation::Parallel)
+                    && input
+                        .own_miss_rank
+                        .zip(input.rank)
+                        .is_some_and(|(own, rank)| rank >= own));
+            input.is_entry()
+                && input.lookup == Lookup::NotFound
+                && in_reach
+                && input.age == Age::Within
+                && input.stored == Stored::Unknown
+                && input.rank.is_some_and(|rank| rank >= FULL_RANK)
+        },
+    },
+    Rule {
+        name: "key_of_other_service",
+        evidence: "another service on this host uses the ticket's key, and this one never did",
+        reason: MissReason::ForeignKey,
+        when: |input| input.key_owner() == Some(KeyOwner::OtherService),
+    },
+    Rule {
+        name: "ticket_of_other_service",
+        evidence: "another service on this host issued this very ticket, under a key that this one never used",
+        reason: MissReason::ForeignKey,
+        when: |input| {
+            input.ticket_key() == Some(TicketKey::Unseen) && input.issuer == Issuer::OtherService
+        },
+    },
+    Rule {
+        name: "key_of_other_process",
+        evidence: "another live process of the service uses the ticket's key, and the one that missed it never did",
+        reason: MissReason::OtherProcess,
+        when: |input| input.key_owner() == Some(KeyOwner::Process(Relation::Parallel)),
+    },
+    Rule {
+        name: "key_gone_with_process",
+        evidence: "every process that used the ticket's key has ended",
+        reason: MissReason::Restarted,
+        when: |input| input.key_owner() == Some(KeyOwner::Process(Relation::Ended)),
+    },
+    Rule {
+        name: "ticket_of_ended_process",
+        evidence: "a process of the service that has ended issued this very ticket, and no live process was seen to use its key",
+        reason: MissReason::Restarted,
+        when: |input| {
+            matches!(
+                input.ticket_key(),
+                Some(TicketKey::Unnamed | TicketKey::Unseen)
+            ) && input.issuer == Issuer::Process(Relation::Ended)
+        },
+    },
+    Rule {
+        name: "key_replaced",
+        evidence: "the process has used newer keys since the service last used the ticket's key",
+        reason: MissReason::RetiredKey,
+        when: |input| input.key_owner() == Some(KeyOwner::Own { replaced: true }),
+    },
+    Rule {
+        name: "own_ticket_rejected",
+        evidence: "the process issued this very ticket, within its lifetime, under a key that it still uses; its look-up was not observed",
+        reason: MissReason::Refused,
+        when: |input| {
+            input.lookup == Lookup::Unobserved
+                && input.key_owner() == Some(KeyOwner::Own { replaced: false })
+                && input.issuer == Issuer::Process(Relation::Same)
+                && input.age == Age::Within
+        },
+    },
+    Rule {
+        name: "key_never_used",
+        evidence: "the library found no session; every key that the service used within a lifetime is known, and this one is not among them; the service gave this client no TLS 1.3 session",
+        reason: MissReason::ForeignKey,
+        when: |input| {
+            input.ticket_key() == Some(TicketKey::Unseen)
+                && input.lookup == Lookup::NotFound
+                && input.issuer == Issuer::Unknown
+                && input.keys_are_known
+        },
+    },
+    Rule {
+        name: "ticket_without_key_name",
+        evidence: "the service's tickets do not begin with a key name",
+        reason: MissReason::Unknown,
+        when: |input| input.ticket_key() == Some(TicketKey::Unnamed),
+    },
+    Rule {
+        name: "not_enough_evidence",
+        evidence: "anything else",
+        reason: MissReason::Unknown,
+        when: |_| true,
+    },
+];
+
+/// The first rule that matches.
+pub(super) fn decide(input: &RuleInput) -> &'static Rule {
+    static TABLE: [Rule; RULES.len()] = RULES;
+    let matching = TABLE.iter().find(|rule| (rule.when)(input));
+    matching.unwrap_or(&TABLE[RULES.len() - 1])
+}
+
+impl RuleInput {
+    const fn library_age(&self) -> Option<i64> {
+        match self.lookup {
+            Lookup::Rejected { age_ns, .. } => age_ns,
+            _ => None,
+        }
+    }
+
+    /// Whether the session that the library found is past its lifetime by the server's clock.
+    fn library_says_expired(&self) -> Option<bool> {
+        let Lookup::Rejected {
+            age_ns,
+            lifetime_ns,
+        } = self.lookup
+        else {
+            return None;
         };
+        Some(u64::try_from(age_ns?).unwrap_or(0) >= lifetime_ns)
     }
-    match facts.removed {
-        Some(Removal::Expired) => return Reason::Expired,
-        Some(_) if facts.key.is_none() => return Reason::Removed,
-        _ => {}
-    }
-    let here = facts.issued_here == Some(true);
-    let over = here.then(|| facts.over()).flatten();
-    if !facts.looks {
-        let own = here || matches!(facts.key, Some(Key::Used | Key::Superseded));
-        return if own && over != Some(true) {
-            Reason::Refused
-        } else {
-            Reason::Unknown
-        };
-    }
-    match facts.key {
-        Some(key) => by_key(facts, key, over),
-        None => by_id(facts, over),
-    }
-}
 
-fn by_key(facts: &Facts, key: Key, over: Option<bool>) -> Reason {
-    let nothing = facts.lookup == Lookup::Nothing;
-    match key {
-        _ if over == Some(true) => Reason::Expired,
-        Key::Never if nothing => Reason::ForeignKey,
-        Key::Used | Key::Superseded if nothing => Reason::RetiredKey,
-        Key::Superseded => Reason::RetiredKey,
-        Key::Used if over == Some(false) => Reason::Refused,
-        Key::Never if facts.watched_ns >= facts.known_after() => Reason::ForeignKey,
-        Key::Never | Key::Used => Reason::Unknown,
+    fn ages_differ(&self) -> bool {
+        let observed = self.observed_age_ns.and_then(|age| i64::try_from(age).ok());
+        let ages = self.library_age().zip(observed);
+        ages.is_some_and(|(library, observed)| library.saturating_sub(observed) > CLOCK_NS)
     }
-}
 
-fn by_id(facts: &Facts, over: Option<bool>) -> Reason {
-    match (facts.issued_here, over) {
-        (Some(true), Some(true)) => Reason::Expired,
-        (Some(true), Some(false)) => Reason::Evicted,
-        (Some(true), None) => Reason::Unknown,
-        (Some(false), _) => Reason::ForeignId,
-        (None, _) => {
-            let known = facts.known_after();
-            if facts.known_client && facts.watched_ns >= known && facts.remembered_ns >= known {
-                Reason::ForeignId
-            } else {
-                Reason::Unknown
+    fn is_entry(&self) -> bool {
+        self.offered == Offered::Entry
+    }
+
+    /// Whether it is the name of an entry in a cache that the process which missed it can read.
+    fn is_entry_of_reachable_cache(&self) -> bool {
+        self.is_entry()
+            && self.lookup == Lookup::NotFound
+            && match self.issuer {
+                Issuer::Process(Relation::Same) => true,
+                Issuer::Process(Relation::Ended) => self.shared && self.survives,
+                Issuer::Process(_) => self.shared,
+                _ => false,
             }
-        }
-    }
-}
-
-impl Facts {
-    /// Whether it was older than its lifetime; `None` where that is not known, or too close.
-    fn over(&self) -> Option<bool> {
-        let (age, lifetime) = self.age_ns.zip(self.lifetime_ns)?;
-        if is_over(age, lifetime) {
-            return Some(true);
-        }
-        (age.saturating_add(ROUNDING_NS) < lifetime).then_some(false)
     }
 
-    const fn known_after(&self) -> u64 {
-        match self.lifetime_ns {
-            Some(lifetime) => lifetime.saturating_mul(LIFETIMES),
-            None => LONGEST_NS,
-        }
-    }
-}
-
-/// Whether an age is surely beyond a lifetime.
-pub(super) const fn is_over(age_ns: u64, lifetime_ns: u64) -> bool {
-    age_ns > lifetime_ns.saturating_add(ROUNDING_NS)
-}
-
-impl Reason {
-    /// Every reason, in the order of their index.
-    pub const ALL: [Self; 8] = [
-        Self::ForeignKey,
-        Self::RetiredKey,
-        Self::ForeignId,
-        Self::Evicted,
-        Self::Expired,
-        Self::Removed,
-        Self::Refused,
-        Self::Unknown,
-    ];
-
-    /// Label value.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::ForeignKey => "foreign_key",
-            Self::RetiredKey => "retired_key",
-            Self::ForeignId => "foreign_id",
-            Self::Evicted => "evicted",
-            Self::Expired => "expired",
-            Self::Removed => "removed",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIFETIME: u64 = 300 * SECOND_NS;
-    /// Nothing is known.
-    const BLIND: Facts = Facts {
-        lookup: Lookup::Unseen,
-        looks: true,
-        key: None,
-        issued_here: None,
-        age_ns: None,
-        lifetime_ns: Some(LIFETIME),
-        removed: None,
-        watched_ns: 0,
-        remembered_ns: u64::MAX,
-        known_client: false,
-    };
-
-    fn found(age: u64) -> Facts {
-        Facts {
-            lookup: Lookup::Found {
-                age_ns: Some(age),
-                lifetime_ns: LIFETIME,
-            },
-            ..BLIND
+    const fn ticket_key(&self) -> Option<TicketKey> {
+        match self.offered {
+            Offered::Ticket(key) => Some(key),
+            Offered::Entry => None,
         }
     }
 
-    fn issued(here: bool, age: u64) -> Facts {
-        Facts {
-            issued_here: Some(here),
-            age_ns: Some(age),
-            ..BLIND
-        }
-    }
-
-    fn ticket(key: Key, lookup: Lookup) -> Facts {
-        Facts {
-            key: Some(key),
-            lookup,
-            ..BLIND
-        }
-    }
-
-    #[test]
-    fn each_rule_of_the_table() {
-        let known = Facts {
-            watched_ns: LIFETIMES * LIFETIME,
-            known_client: true,
-            ..BLIND
-        };
-        let removed = |removal| Facts {
-            removed: Some(removal),
-            ..issued(true, SECOND_NS)
-        };
-        let ignored = |facts: Facts| Facts {
-            looks: false,
-            ..facts
-        };
-        let own_ticket = |age| Facts {
-            key: Some(Key::Used),
-            ..issued(true, age)
-        };
-        let rules = [
-            (1, found(LIFETIME), Reason::Expired),
-            (2, found(LIFETIME - 1), Reason::Refused),
-            (3, removed(Removal::Expired), Reason::Expired),
-            (3, removed(Removal::UncleanClose), Reason::Removed),
-            (3, removed(Removal::Application), Reason::Removed),
-            (
-                4,
-                ignored(ticket(Key::Used, Lookup::Nothing)),
-                Reason::Refused,
-            ),
-            (4, ignored(issued(true, SECOND_NS)), Reason::Refused),
-            (
-                5,
-                ignored(ticket(Key::Never, Lookup::Nothing)),
-                Reason::Unknown,
-            ),
-            (5, ignored(issued(true, 2 * LIFETIME)), Reason::Unknown),
-            (6, own_ticket(2 * LIFETIME), Reason::Expired),
-            (7, ticket(Key::Never, Lookup::Nothing), Reason::ForeignKey),
-            (8, ticket(Key::Used, Lookup::Nothing), Reason::RetiredKey),
-            (
-                8,
-                ticket(Key::Superseded, Lookup::Nothing),
-                Reason::RetiredKey,
-            ),
-            (
-                9,
-                ticket(Key::Superseded, Lookup::Unseen),
-                Reason::RetiredKey,
-            ),
-            (10, own_ticket(SECOND_NS), Reason::Refused),
-            (
-                11,
-                Facts {
-                    key: Some(Key::Never),
-                    ..known
-                },
-                Reason::ForeignKey,
-            ),
-            (12, issued(true, 2 * LIFETIME), Reason::Expired),
-            (13, issued(true, SECOND_NS), Reason::Evicted),
-            (14, issued(false, SECOND_NS), Reason::ForeignId),
-            (15, known, Reason::ForeignId),
-            (16, BLIND, Reason::Unknown),
-            (16, ticket(Key::Never, Lookup::Unseen), Reason::Unknown),
-            (16, ticket(Key::Used, Lookup::Unseen), Reason::Unknown),
-            // So close to its end that rounding decides.
-            (16, issued(true, LIFETIME), Reason::Unknown),
-            (
-                16,
-                Facts {
-                    known_client: false,
-                    ..known
-                },
-                Reason::Unknown,
-            ),
-            (
-                16,
-                Facts {
-                    remembered_ns: LIFETIME,
-                    ..known
-                },
-                Reason::Unknown,
-            ),
-            (
-                16,
-                Facts {
-                    lifetime_ns: None,
-                    ..known
-                },
-                Reason::Unknown,
-            ),
-        ];
-        for (rule, facts, reason) in rules {
-            assert_eq!(decide(&facts), reason, "rule {rule}: {facts:?}");
+    fn key_owner(&self) -> Option<KeyOwner> {
+        match self.ticket_key()? {
+            TicketKey::Owned(owner) | TicketKey::Inferred(owner) => Some(owner),
+            TicketKey::Unnamed | TicketKey::Unseen => None,
         }
     }
 }

@@ -1,45 +1,88 @@
-//! Which listening ends on this host are one service. Two ends with one port are, once one process served both; several
-//! processes are, once they served one end. Ends of different ports never are: each has sessions and keys of its own, but they
-//! may share a cache, which shows when one takes what another gave.
+//! Services: which listening ends on this host belong together. Two ends with one port do once one
+//! process served both; several processes do once they served one end. Ends of different ports are
+//! different services, with sessions and keys of their own, but they may share a cache, which shows
+//! when one accepts what another issued. Bounded: the least recently used is evicted.
 
 use std::{net::SocketAddr, num::NonZeroUsize};
 
 use lru::LruCache;
 
-/// Ends, processes and services remembered; the one that was unused for longest goes first.
+use super::clock::ServerClock;
+use crate::model::ServiceId;
+
+/// Ends, processes and services retained.
 const MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
-/// Steps from a service to the one it became part of: longer chains are cut where they are walked.
+/// Steps from a service to the one it became part of; longer chains are cut.
 const MAX_STEPS: usize = 64;
+/// Misses in a row at a low rank that outweigh earlier acceptances.
+const MISSES_IN_A_ROW: u64 = 10;
 
-/// Names a service.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct ServiceId(u32);
-
-/// What is known of one service.
+/// Whether a service stores the sessions that it issues, as offers to the process that issued them
+/// show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// Its port.
+pub(super) struct Storage {
+    /// Sessions accepted.
+    pub(super) accepted: u64,
+    /// Highest rank at which one was accepted.
+    pub(super) max_rank: u64,
+    /// Sessions missed at a rank below any cache's capacity, since the last acceptance.
+    pub(super) low_misses: u64,
+    /// Lowest rank at which the issuer itself missed one at which a cache can be full.
+    pub(super) high_miss_rank: Option<u64>,
+}
+
+impl Storage {
+    /// Records an acceptance at this rank.
+    pub(super) fn accept(&mut self, rank: u64) {
+        self.accepted += 1;
+        self.max_rank = self.max_rank.max(rank);
+        self.low_misses = 0;
+    }
+
+    /// Whether the offers show that nothing is stored.
+    pub(super) const fn is_disproven(&self) -> bool {
+        (self.accepted == 0 && self.low_misses > 0) || self.low_misses >= MISSES_IN_A_ROW
+    }
+}
+
+/// State of one service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ServiceState {
     pub(super) port: u16,
-    /// When it was seen first, nanoseconds.
-    pub(super) since_ns: u64,
+    pub(super) first_seen_ns: u64,
     /// Lifetime of its newest session, nanoseconds.
     pub(super) lifetime_ns: Option<u64>,
     /// Its wall clock minus the host's, nanoseconds.
     pub(super) skew_ns: Option<i64>,
+    pub(super) clock: ServerClock,
     /// Its PSK identities are session IDs.
     pub(super) stateful: bool,
+    pub(super) issues_ids: bool,
+    pub(super) issues_tickets: bool,
+    /// Sessions that it issued: IDs of TLS 1.2 and below, and TLS 1.3 sessions.
+    pub(super) issued: [u64; 2],
+    /// Storage of the two kinds.
+    pub(super) storage: [Storage; 2],
+    /// One process accepted a session of another.
+    pub(super) shares_cache: bool,
+    /// One process accepted a session whose issuer had ended.
+    pub(super) cache_outlives_process: bool,
+    /// Its tickets begin with the name of their key.
+    pub(super) names_keys: bool,
+    /// Several processes served it.
+    pub(super) processes: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Service {
-    facts: Facts,
-    /// The service that this one turned out to be; itself otherwise.
+    state: ServiceState,
+    /// The service that this one is part of; itself otherwise.
     same: ServiceId,
     /// A service that it shares a cache with; itself otherwise.
     cache: ServiceId,
 }
 
-/// See the module.
+/// Table of services.
 #[derive(Debug)]
 pub(super) struct Services {
     ends: LruCache<SocketAddr, ServiceId>,
@@ -58,13 +101,11 @@ impl Services {
         }
     }
 
-    /// The service at `end`, as process `tgid` serves it; 0 for a process that is not known.
-    pub(super) fn of(&mut self, end: SocketAddr, tgid: u32, now_ns: u64) -> ServiceId {
-        let process = (tgid, end.port());
+    /// The service at `end`, which process `tgid` serves.
+    pub(super) fn for_end(&mut self, end: SocketAddr, tgid: Option<u32>, now_ns: u64) -> ServiceId {
+        let process = tgid.map(|tgid| (tgid, end.port()));
         let by_end = self.ends.get(&end).copied();
-        let by_process = (tgid != 0)
-            .then(|| self.processes.get(&process).copied())
-            .flatten();
+        let by_process = process.and_then(|process| self.processes.get(&process).copied());
         let service = match (by_end, by_process) {
             (Some(one), Some(other)) => self.merge(one, other),
             (Some(one), None) | (None, Some(one)) => self.root(one),
@@ -77,8 +118,11 @@ impl Services {
         if by_end != Some(service) {
             self.ends.put(end, service);
         }
-        if tgid != 0 && by_process != Some(service) {
+        if let Some(process) = process
+            && by_process != Some(service)
+        {
             self.processes.put(process, service);
+            self.change(service, |state| state.processes += 1);
         }
         service
     }
@@ -86,13 +130,13 @@ impl Services {
     fn begin(&mut self, port: u16, now_ns: u64) -> ServiceId {
         let id = ServiceId(self.next);
         self.next = self.next.wrapping_add(1).max(1);
-        let facts = Facts {
+        let state = ServiceState {
             port,
-            since_ns: now_ns,
-            ..Facts::default()
+            first_seen_ns: now_ns,
+            ..ServiceState::default()
         };
         let service = Service {
-            facts,
+            state,
             same: id,
             cache: id,
         };
@@ -100,7 +144,7 @@ impl Services {
         id
     }
 
-    /// Both turned out to be one: the older one stays.
+    /// Joins two services that are one: the older one remains.
     fn merge(&mut self, one: ServiceId, other: ServiceId) -> ServiceId {
         let (one, other) = (self.root(one), self.root(other));
         let (older, younger) = if one.0 <= other.0 {
@@ -117,7 +161,8 @@ impl Services {
         older
     }
 
-    fn root(&self, id: ServiceId) -> ServiceId {
+    /// The service that `id` is part of.
+    pub(super) fn root(&self, id: ServiceId) -> ServiceId {
         self.walk(id, |service| service.same)
     }
 
@@ -141,37 +186,37 @@ impl Services {
         self.walk(self.root(id), |service| service.cache)
     }
 
-    /// `taker` took a session that `giver` gave.
-    pub(super) fn shares_cache(&mut self, giver: ServiceId, taker: ServiceId) {
-        let (giver, taker) = (self.cache(giver), self.cache(taker));
-        if giver != taker
-            && let Some(service) = self.services.get_mut(&taker)
+    /// Records that `acceptor` accepted a session that `issuer` issued.
+    pub(super) fn record_shared_cache(&mut self, issuer: ServiceId, acceptor: ServiceId) {
+        let (issuer, acceptor) = (self.cache(issuer), self.cache(acceptor));
+        if issuer != acceptor
+            && let Some(service) = self.services.get_mut(&acceptor)
         {
-            service.cache = giver;
+            service.cache = issuer;
         }
     }
 
-    /// Whether each takes what the other gave.
+    /// Whether both use one cache.
     pub(super) fn share_cache(&self, one: ServiceId, other: ServiceId) -> bool {
         self.cache(one) == self.cache(other)
     }
 
     /// Whether this process serves this service.
-    pub(super) fn runs(&self, service: ServiceId, tgid: u32) -> bool {
+    pub(super) fn is_served_by(&self, service: ServiceId, tgid: u32) -> bool {
         let port = self.get(service).port;
         let served = self.processes.peek(&(tgid, port));
         served.is_some_and(|other| self.is_same(*other, service))
     }
 
-    pub(super) fn get(&self, id: ServiceId) -> Facts {
+    pub(super) fn get(&self, id: ServiceId) -> ServiceState {
         let service = self.services.peek(&self.root(id));
-        service.map(|service| service.facts).unwrap_or_default()
+        service.map(|service| service.state).unwrap_or_default()
     }
 
-    pub(super) fn change(&mut self, id: ServiceId, change: impl FnOnce(&mut Facts)) {
+    pub(super) fn change(&mut self, id: ServiceId, change: impl FnOnce(&mut ServiceState)) {
         let root = self.root(id);
         if let Some(service) = self.services.get_mut(&root) {
-            change(&mut service.facts);
+            change(&mut service.state);
         }
     }
 }
@@ -185,32 +230,36 @@ mod tests {
     }
 
     #[test]
-    fn ends_and_processes_grow_together() {
+    fn ends_and_processes_join_into_one_service() {
         let mut services = Services::new();
-        let one = services.of(end(1, 443), 10, 5);
-        assert_eq!(services.of(end(1, 443), 11, 6), one, "a second worker");
-        let other = services.of(end(2, 443), 12, 7);
+        let one = services.for_end(end(1, 443), Some(10), 5);
+        assert_eq!(
+            services.for_end(end(1, 443), Some(11), 6),
+            one,
+            "a second worker"
+        );
+        let other = services.for_end(end(2, 443), Some(12), 7);
         assert_ne!(other, one);
         assert_eq!(
-            services.of(end(2, 443), 11, 8),
+            services.for_end(end(2, 443), Some(11), 8),
             one,
             "the second worker served both"
         );
         assert!(services.is_same(one, other));
-        assert_eq!(services.get(other).since_ns, 5);
-        assert!(services.runs(one, 12) && services.runs(other, 10));
-        assert!(!services.runs(one, 13));
+        assert_eq!(services.get(other).first_seen_ns, 5);
+        assert!(services.is_served_by(one, 12) && services.is_served_by(other, 10));
+        assert!(!services.is_served_by(one, 13));
     }
 
     #[test]
-    fn ports_are_services_of_their_own_and_may_share_a_cache() {
+    fn different_ports_are_different_services_that_may_share_a_cache() {
         let mut services = Services::new();
-        let one = services.of(end(1, 443), 10, 5);
-        let two = services.of(end(1, 8443), 10, 5);
-        let three = services.of(end(1, 9443), 0, 5);
+        let one = services.for_end(end(1, 443), Some(10), 5);
+        let two = services.for_end(end(1, 8443), Some(10), 5);
+        let three = services.for_end(end(1, 9443), None, 5);
         assert!(!services.is_same(one, two) && !services.share_cache(one, two));
-        services.shares_cache(one, two);
-        services.shares_cache(three, two);
+        services.record_shared_cache(one, two);
+        services.record_shared_cache(three, two);
         assert!(services.share_cache(one, three));
         assert!(!services.is_same(one, three));
     }

@@ -1,36 +1,47 @@
-//! Sessions and tickets that were given on this host, as hashes. Bounded: the oldest goes first, and how far back nothing is
-//! missing is known.
+//! Sessions and tickets issued on this host, by hash. Bounded: the oldest is evicted.
 
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::{Removal, services::ServiceId};
-use crate::pipeline::{event::Connection, wire::HelloEvent};
+use super::process::ProcessId;
+use crate::model::{Connection, HelloFacts, Removal, ServiceId};
 
-/// One session or ticket that a service gave.
+/// One issued session or ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Issued {
-    /// Who.
+pub(super) struct IssuedSession {
     pub(super) service: ServiceId,
-    /// When, nanoseconds.
+    /// The process that issued it, and whether a library or only the packets showed that.
+    pub(super) process: Option<ProcessId>,
     pub(super) at_ns: u64,
-    /// For how long, nanoseconds.
     pub(super) lifetime_ns: Option<u64>,
-    /// When and why it was taken out of the cache.
+    /// Sessions that the service and the process had issued into a cache when this one was issued or
+    /// last accepted.
+    pub(super) serials: Serials,
+    /// When and why it was removed from the cache.
     pub(super) removed: Option<(u64, Removal)>,
-    /// The connection of its last handshake.
+    /// It was accepted once, and the cache dropped it for that.
+    pub(super) used_up: bool,
+    /// Its client has been issued another one since.
+    pub(super) replaced: bool,
+    /// Connection of its last handshake.
     pub(super) connection: Option<Connection>,
-    /// That connection had met loss when it was taken out.
+    /// Whether that connection had packet loss when it was removed.
     pub(super) lossy: bool,
 }
 
-/// A bounded table by hash, in order of giving.
+/// Position of a session among all those issued into a cache, from 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Serials {
+    pub(super) service: u64,
+    pub(super) process: u64,
+}
+
+/// Bounded table by hash, in order of issue.
 #[derive(Debug)]
 struct Table {
-    entries: LruCache<u64, Issued>,
+    entries: LruCache<u64, IssuedSession>,
     evicted: u64,
-    forgotten_until_ns: u64,
 }
 
 impl Table {
@@ -38,100 +49,103 @@ impl Table {
         Self {
             entries: LruCache::new(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN)),
             evicted: 0,
-            forgotten_until_ns: 0,
         }
     }
 
-    fn put(&mut self, hash: u64, issued: Issued) {
-        if let Some((other, old)) = self.entries.push(hash, issued)
+    fn put(&mut self, hash: u64, issued: IssuedSession) {
+        if let Some((other, _)) = self.entries.push(hash, issued)
             && other != hash
         {
             self.evicted += 1;
-            self.forgotten_until_ns = self.forgotten_until_ns.max(old.at_ns);
         }
     }
 }
 
-/// See the module.
+/// All tables of sessions.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    /// Seen on the wire: IDs and tickets of TLS 1.2 and below.
-    seen: Table,
-    /// Told by the library alone: IDs of TLS 1.3, which only some servers put into the ticket's place.
-    hidden: Table,
-    /// Given to clients on this host.
+    /// Seen on the wire: session IDs, and tickets of TLS 1.2 and below.
+    wire: Table,
+    /// Reported by the library only: IDs of TLS 1.3 sessions, which some servers send as PSK identity.
+    library_only: Table,
+    /// Issued to clients on this host.
     clients: Table,
 }
 
 impl Sessions {
-    /// At most `max` of each kind.
+    /// Tables of at most `max` sessions each.
     pub(super) fn new(max: usize) -> Self {
         Self {
-            seen: Table::new(max),
-            hidden: Table::new(max),
+            wire: Table::new(max),
+            library_only: Table::new(max),
             clients: Table::new(max),
         }
     }
 
-    pub(super) fn put(&mut self, hash: u64, issued: Issued) {
-        self.seen.put(hash, issued);
+    pub(super) fn insert(&mut self, hash: u64, issued: IssuedSession) {
+        self.wire.put(hash, issued);
     }
 
-    pub(super) fn put_hidden(&mut self, hash: u64, issued: Issued) {
-        self.hidden.put(hash, issued);
+    pub(super) fn insert_library_only(&mut self, hash: u64, issued: IssuedSession) {
+        self.library_only.put(hash, issued);
     }
 
-    /// What a client was given.
-    pub(super) fn note_client(&mut self, hello: &HelloEvent) {
-        let token = match hello.given_ticket.length {
-            0 => hello.given_id,
-            _ => hello.given_ticket,
+    /// Records what a client on this host was issued.
+    pub(super) fn record_client(&mut self, hello: &HelloFacts) {
+        let Some(token) = hello.issued_ticket.or(hello.issued_id) else {
+            return;
         };
-        let lifetime_ns = u64::from(hello.lifetime) * 1_000_000_000;
-        if token.length > 0 && !self.clients.entries.contains(&token.hash) {
-            let issued = Issued {
-                service: ServiceId::default(),
-                at_ns: hello.header.time_ns,
-                lifetime_ns: (lifetime_ns > 0).then_some(lifetime_ns),
-                removed: None,
-                connection: None,
-                lossy: false,
-            };
-            self.clients.put(token.hash, issued);
+        if self.clients.entries.contains(&token.hash) {
+            return;
         }
+        let hint = hello.lifetime_hint_s.filter(|seconds| *seconds > 0);
+        let issued = IssuedSession {
+            service: ServiceId::default(),
+            process: None,
+            at_ns: hello.end_ns,
+            lifetime_ns: hint.map(|seconds| u64::from(seconds) * 1_000_000_000),
+            serials: Serials::default(),
+            removed: None,
+            used_up: false,
+            replaced: false,
+            connection: None,
+            lossy: false,
+        };
+        self.clients.put(token.hash, issued);
     }
 
-    /// One that a server gave. Does not make it younger.
-    pub(super) fn get(&self, hash: u64) -> Option<&Issued> {
-        let seen = self.seen.entries.peek(&hash);
-        seen.or_else(|| self.hidden.entries.peek(&hash))
+    /// A session issued by a server here; leaves its position in the order of eviction.
+    pub(super) fn get(&self, hash: u64) -> Option<&IssuedSession> {
+        let wire = self.wire.entries.peek(&hash);
+        wire.or_else(|| self.library_only.entries.peek(&hash))
     }
 
-    pub(super) fn get_mut(&mut self, hash: u64) -> Option<&mut Issued> {
-        match self.seen.entries.peek_mut(&hash) {
+    pub(super) fn get_mut(&mut self, hash: u64) -> Option<&mut IssuedSession> {
+        match self.wire.entries.peek_mut(&hash) {
             Some(issued) => Some(issued),
-            None => self.hidden.entries.peek_mut(&hash),
+            None => self.library_only.entries.peek_mut(&hash),
         }
     }
 
-    /// One that a client was given.
-    pub(super) fn get_client(&self, hash: u64) -> Option<&Issued> {
+    /// A session issued to a client here.
+    pub(super) fn get_client(&self, hash: u64) -> Option<&IssuedSession> {
         self.clients.entries.peek(&hash)
     }
 
-    /// Whether the wire did not show it being given.
-    pub(super) fn is_hidden(&self, hash: u64) -> bool {
-        !self.seen.entries.contains(&hash)
+    /// Whether only the library reported its issue.
+    pub(super) fn is_library_only(&self, hash: u64) -> bool {
+        !self.wire.entries.contains(&hash)
     }
 
-    /// All that servers gave.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Issued> {
-        let all = self.seen.entries.iter().chain(self.hidden.entries.iter());
+    /// All sessions issued by servers here.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &IssuedSession> {
+        let library_only = self.library_only.entries.iter();
+        let all = self.wire.entries.iter().chain(library_only);
         all.map(|(_, issued)| issued)
     }
 
     const fn tables(&self) -> [&Table; 3] {
-        [&self.seen, &self.hidden, &self.clients]
+        [&self.wire, &self.library_only, &self.clients]
     }
 
     pub(super) fn len(&self) -> usize {
@@ -140,11 +154,5 @@ impl Sessions {
 
     pub(super) fn evicted(&self) -> u64 {
         self.tables().map(|table| table.evicted).iter().sum()
-    }
-
-    /// When the youngest of those forgotten for room was given, nanoseconds: everything younger is remembered.
-    pub(super) const fn forgotten_until_ns(&self) -> u64 {
-        let (seen, hidden) = (self.seen.forgotten_until_ns, self.hidden.forgotten_until_ns);
-        if seen > hidden { seen } else { hidden }
     }
 }

@@ -1,0 +1,149 @@
+//! Why a session that a client offered was not resumed: facts about issued sessions, ticket keys,
+//! processes and clocks, and the rules that decide on them (`RULES`). Pure: `correlate` feeds it with
+//! what ended, in order of time. Every table admits only what servers on this host issued or
+//! accepted, so that clients cannot fill it with invented sessions or keys.
+
+mod client;
+mod clock;
+mod input;
+mod keys;
+mod learn;
+mod miss;
+mod process;
+mod removal;
+mod rules;
+mod services;
+mod sessions;
+mod tables;
+
+use self::tables::Tables;
+pub use self::{
+    removal::{CloseEvidence, RemovedSession},
+    rules::{RULES, Rule},
+    tables::Retained,
+};
+use crate::model::{
+    Evidence, HelloFacts, Miss, MissReason, Observation, Offer, Outcome, Resumption, Role,
+    ServiceFacts, ServiceId, SessionRemoved, Token,
+};
+
+/// Decides the reasons of misses.
+#[derive(Debug)]
+pub struct Diagnoser {
+    tables: Tables,
+}
+
+impl Diagnoser {
+    /// A diagnoser that retains at most `max_sessions` sessions of each kind.
+    #[must_use]
+    pub fn new(max_sessions: usize) -> Self {
+        Self {
+            tables: Tables::new(max_sessions),
+        }
+    }
+
+    /// Records the offset of this host's wall clock to its monotonic clock, nanoseconds.
+    pub const fn set_clock(&mut self, wall_minus_monotonic_ns: i64) {
+        self.tables.wall_minus_monotonic_ns = Some(wall_minus_monotonic_ns);
+    }
+
+    /// Whether this session ID was issued on this host: by a server, or to a client.
+    #[must_use]
+    pub fn was_issued_here(&self, id: &Token) -> bool {
+        let sessions = &self.tables.sessions;
+        sessions.get(id.hash).is_some() || sessions.get_client(id.hash).is_some()
+    }
+
+    /// Records that a process ended, or executed a new program.
+    pub fn process_ended(&mut self, tgid: u32, time_ns: u64) {
+        self.tables.processes.end(tgid, time_ns);
+    }
+
+    /// Records an ended handshake: sets the reason of its miss, if it missed a session, and removes
+    /// the key names of its tickets if the service's tickets do not begin with a key name.
+    pub fn diagnose(&mut self, seen: &mut Observation) {
+        let (Some(hello), Outcome::Completed(resumption)) = (seen.hello, seen.outcome) else {
+            return;
+        };
+        let missed = match (seen.offer, resumption) {
+            (Offer::Session(mechanism), Resumption::Full) => Some(mechanism),
+            _ => None,
+        };
+        if seen.role == Role::Client {
+            seen.miss = missed.map(|_| self.diagnose_client(&hello));
+            self.tables.sessions.record_client(&hello);
+            return;
+        }
+        let Some(server) = self.tables.server(seen, &hello) else {
+            return;
+        };
+        seen.miss = missed.map(|mechanism| self.tables.diagnose_server(&server, &hello, mechanism));
+        self.tables.learn(seen, &hello, &server);
+        if !self.tables.names_keys(&server)
+            && let Some(hello) = &mut seen.hello
+        {
+            remove_key_names(hello);
+        }
+    }
+
+    fn diagnose_client(&self, hello: &HelloFacts) -> Miss {
+        let tokens = [hello.session_id, hello.ticket];
+        let sessions = &self.tables.sessions;
+        let mut issued = tokens.iter().flatten();
+        let issued = issued.find_map(|token| sessions.get_client(token.hash));
+        let age_ns = issued.map(|issued| hello.begin_ns.saturating_sub(issued.at_ns));
+        let lifetime_ns = issued.and_then(|issued| issued.lifetime_ns);
+        let expired = input::age(age_ns, lifetime_ns) == rules::Age::Over;
+        let (reason, rule) = if expired {
+            (MissReason::Expired, "client_observed_expired")
+        } else {
+            (MissReason::Unknown, "client_not_enough_evidence")
+        };
+        Miss {
+            reason,
+            evidence: Evidence {
+                rule,
+                age_ns,
+                lifetime_ns,
+                ..Evidence::default()
+            },
+            age_ns,
+            lifetime_ns,
+            service: None,
+            lossy: false,
+        }
+    }
+
+    /// Records that a library removed a session from its cache; returns the cause, if a server here
+    /// issued the session and could still have resumed it. `close` gives what TCP did on a connection
+    /// until then.
+    pub fn session_removed(
+        &mut self,
+        removed: &SessionRemoved,
+        close: impl FnOnce(&crate::model::Connection) -> CloseEvidence,
+    ) -> Option<RemovedSession> {
+        self.tables.session_removed(removed, close)
+    }
+
+    /// Facts about a service, as of `now_ns`.
+    #[must_use]
+    pub fn service(&self, service: ServiceId, now_ns: u64) -> ServiceFacts {
+        self.tables.service(service, now_ns)
+    }
+
+    /// Sizes of the tables, and evictions from them.
+    #[must_use]
+    pub fn retained(&self) -> Retained {
+        self.tables.retained()
+    }
+}
+
+fn remove_key_names(hello: &mut HelloFacts) {
+    let tokens = [&mut hello.ticket, &mut hello.issued_ticket];
+    for token in tokens.into_iter().chain(&mut hello.identities).flatten() {
+        token.key = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Clients by address: which processes here issued TLS 1.3 sessions to each. The tickets themselves
+//! are encrypted, so this narrows down where a ticket under an unknown key can be from. Bounded: the
+//! least recently used is evicted.
+
+use std::{net::IpAddr, num::NonZeroUsize};
+
+use lru::LruCache;
+
+use super::{process::ProcessId, services::Services};
+use crate::model::{KeyName, ServiceId};
+
+const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
+/// Issuers retained per client; with more of them nothing is concluded.
+const MAX_ISSUERS: usize = 8;
+/// Keys of unknown origin retained per client, so that one client cannot fill the table.
+const MAX_UNATTRIBUTED: u8 = 4;
+const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+
+/// One issuer of TLS 1.3 sessions to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClientIssuer {
+    pub(super) service: ServiceId,
+    pub(super) process: Option<ProcessId>,
+    pub(super) last_ns: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Client {
+    issuers: [Option<ClientIssuer>; MAX_ISSUERS],
+    overflowed: bool,
+    unattributed: u8,
+}
+
+/// Table of clients.
+#[derive(Debug)]
+pub(super) struct Clients {
+    table: LruCache<IpAddr, Client>,
+    unattributed: LruCache<(ServiceId, KeyName), ()>,
+    evicted: bool,
+}
+
+impl Clients {
+    pub(super) fn new() -> Self {
+        Self {
+            table: LruCache::new(MAX_CLIENTS),
+            unattributed: LruCache::new(MAX_KEYS),
+            evicted: false,
+        }
+    }
+
+    /// Records that an issuer gave a TLS 1.3 session to this client.
+    pub(super) fn record(&mut self, client: IpAddr, issuer: ClientIssuer) {
+        if !self.table.contains(&client) {
+            self.evicted |= self.table.len() == MAX_CLIENTS.get();
+            self.table.put(client, Client::default());
+        }
+        let Some(entry) = self.table.get_mut(&client) else {
+            return;
+        };
+        let same = |other: &ClientIssuer| {
+            other.service == issuer.service && other.process == issuer.process
+        };
+        if let Some(known) = entry.issuers.iter_mut().flatten().find(|other| same(other)) {
+            known.last_ns = known.last_ns.max(issuer.last_ns);
+        } else if let Some(free) = entry.issuers.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(issuer);
+        } else {
+            entry.overflowed = true;
+            if let Some(oldest) = entry
+                .issuers
+                .iter_mut()
+                .flatten()
+                .min_by_key(|old| old.last_ns)
+            {
+                *oldest = issuer;
+            }
+        }
+    }
+
+    /// Issuers of TLS 1.3 sessions to this client since `since_ns`; `None` where some may be missing.
+    pub(super) fn issuers(
+        &self,
+        client: IpAddr,
+        since_ns: u64,
+    ) -> Option<impl Iterator<Item = ClientIssuer> + Clone> {
+        let entry = self.table.peek(&client)?;
+        let recent = move |issuer: &ClientIssuer| issuer.last_ns >= since_ns;
+        (!entry.overflowed).then(|| entry.issuers.into_iter().flatten().filter(recent))
+    }
+
+    /// Whether this service gave, or may have given, a TLS 1.3 session to this client.
+    pub(super) fn may_know(&self, client: IpAddr, service: ServiceId, services: &Services) -> bool {
+        self.table.peek(&client).map_or(self.evicted, |entry| {
+            let mut issuers = entry.issuers.iter().flatten();
+            entry.overflowed || issuers.any(|issuer| services.is_same(issuer.service, service))
+        })
+    }
+
+    /// Records a key whose origin could not be concluded when this client offered it.
+    pub(super) fn record_unattributed(&mut self, client: IpAddr, service: ServiceId, key: KeyName) {
+        let Some(entry) = self.table.peek_mut(&client) else {
+            return;
+        };
+        if entry.unattributed < MAX_UNATTRIBUTED && !self.unattributed.contains(&(service, key)) {
+            entry.unattributed += 1;
+            self.unattributed.put((service, key), ());
+        }
+    }
+
+    /// Whether this client has offered a key whose origin could not be concluded.
+    pub(super) fn has_unattributed(&self, client: IpAddr) -> bool {
+        let entry = self.table.peek(&client);
+        entry.is_some_and(|entry| entry.unattributed > 0)
+    }
+
+    pub(super) fn is_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
+        self.unattributed.contains(&(service, key))
+    }
+}

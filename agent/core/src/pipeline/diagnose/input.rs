@@ -1,0 +1,302 @@
+//! From the tables to the facts that the rules depend on.
+
+use super::{
+    client::ClientIssuer,
+    keys,
+    process::Relation,
+    rules::{Age, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
+    sessions::IssuedSession,
+    tables::{Server, Tables, entry_kind},
+};
+use crate::model::{HelloFacts, HelloFlags, KeyName, Lookup, Mechanism, Removal, Token};
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// Libraries store times in seconds: so close to the lifetime, an age decides nothing.
+const ROUNDING_NS: u64 = SECOND_NS;
+/// Lifetime assumed where none is known: OpenSSL's default for tickets.
+const DEFAULT_LIFETIME_NS: u64 = 7_200 * SECOND_NS;
+/// Lifetimes of watching after which no session from before the watch is offered any more.
+const LIFETIMES: u64 = 4;
+/// Uses of newer keys after which a key counts as replaced, where the process is only known as the
+/// owner of the listening socket and may stand for several.
+const REPLACED_AFTER_ON_WIRE: u64 = 64;
+const REPLACED_AFTER: u64 = 3;
+
+/// The offered session, as far as it is known, and all that the rules depend on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer {
+    pub(super) issued: Option<IssuedSession>,
+    pub(super) key: Option<KeyName>,
+    pub(super) age_ns: Option<u64>,
+    pub(super) lifetime_ns: Option<u64>,
+    pub(super) step_ns: Option<i64>,
+    pub(super) removed: Option<Removal>,
+    pub(super) input: RuleInput,
+}
+
+/// An age against a lifetime.
+pub(super) fn age(age_ns: Option<u64>, lifetime_ns: Option<u64>) -> Age {
+    let Some((age_ns, lifetime_ns)) = age_ns.zip(lifetime_ns) else {
+        return Age::Unknown;
+    };
+    if age_ns > lifetime_ns.saturating_add(ROUNDING_NS) {
+        Age::Over
+    } else if age_ns.saturating_add(ROUNDING_NS) < lifetime_ns {
+        Age::Within
+    } else {
+        Age::Unknown
+    }
+}
+
+/// Whether a server considers such an offer in the version agreed on: a PSK needs TLS 1.3 and a mode
+/// (RFC 8446, section 4.2.9), and the others need an older version.
+fn is_considered(hello: &HelloFacts, mechanism: Mechanism) -> bool {
+    match mechanism {
+        Mechanism::Psk => hello.is_tls13() && hello.has(HelloFlags::PSK_DHE_KE),
+        _ => !hello.is_tls13(),
+    }
+}
+
+impl Tables {
+    /// Collects the facts about an offer that was missed.
+    pub(super) fn offer(
+        &mut self,
+        server: &Server,
+        hello: &HelloFacts,
+        mechanism: Mechanism,
+        token: &Token,
+    ) -> Offer {
+        let now_ns = hello.begin_ns;
+        let issued = self.sessions.get(token.hash).copied();
+        let state = self.state(server.service);
+        let lookup = server.session.lookup;
+        let found_lifetime_ns = match lookup {
+            Lookup::Rejected { lifetime_ns, .. } => Some(lifetime_ns),
+            _ => None,
+        };
+        let lifetime_ns = found_lifetime_ns
+            .or_else(|| issued?.lifetime_ns)
+            .or(server.session.age.lifetime_ns)
+            .or(state.lifetime_ns);
+        let stepped = found_creation_ns(server)
+            .and_then(|created_ns| state.clock.stepped_age(created_ns, now_ns));
+        let issued_age_ns = issued.map(|issued| now_ns.saturating_sub(issued.at_ns));
+        let observed_age_ns = issued_age_ns.or(stepped.map(|stepped| stepped.age_ns));
+        let removed = issued
+            .and_then(|issued| issued.removed)
+            .filter(|(at_ns, _)| *at_ns <= now_ns)
+            .map(|(_, removal)| removal);
+        let key = keys::key_of(token);
+        let offered = match (mechanism, key) {
+            (Mechanism::SessionId, _) | (Mechanism::Psk, None) => Offered::Entry,
+            (_, Some(key)) if self.names_keys(server) => {
+                Offered::Ticket(self.ticket_key(server, hello, mechanism, key, lifetime_ns))
+            }
+            _ => Offered::Ticket(TicketKey::Unnamed),
+        };
+        let key = key.filter(|_| self.names_keys(server));
+        let kind = entry_kind(hello);
+        let storage = state.storage[kind];
+        let input = RuleInput {
+            lookup,
+            considered: is_considered(hello, mechanism),
+            offered,
+            issuer: self.issuer(issued.as_ref(), server, now_ns),
+            age: age(observed_age_ns, lifetime_ns),
+            observed_age_ns,
+            removed,
+            used_up: issued.is_some_and(|issued| issued.used_up),
+            stored: if storage.is_disproven() {
+                Stored::Never
+            } else if storage.accepted > 0 {
+                Stored::Accepted {
+                    count: storage.accepted,
+                    max_rank: storage.max_rank,
+                }
+            } else {
+                Stored::Unknown
+            },
+            shared: state.shares_cache,
+            survives: state.cache_outlives_process,
+            rank: issued.and_then(|issued| self.rank(&issued, kind, state.shares_cache)),
+            own_miss_rank: storage.high_miss_rank,
+            keys_are_known: self.keys_are_known(server, mechanism, now_ns, lifetime_ns),
+        };
+        Offer {
+            issued,
+            key,
+            age_ns: observed_age_ns,
+            lifetime_ns,
+            step_ns: stepped.map(|stepped| stepped.step_ns),
+            removed,
+            input,
+        }
+    }
+
+    fn issuer(&self, issued: Option<&IssuedSession>, server: &Server, now_ns: u64) -> Issuer {
+        let Some(issued) = issued else {
+            return Issuer::Unknown;
+        };
+        if !self.services.is_same(issued.service, server.service)
+            && !self.services.share_cache(issued.service, server.service)
+        {
+            return Issuer::OtherService;
+        }
+        let relation = issued
+            .process
+            .and_then(|process| self.relation(process, server, now_ns));
+        match relation {
+            // The owner of a listening socket may stand for several processes.
+            Some(Relation::Same) if !server.by_library => Issuer::ThisService,
+            Some(relation) => Issuer::Process(relation),
+            None => Issuer::ThisService,
+        }
+    }
+
+    fn ticket_key(
+        &mut self,
+        server: &Server,
+        hello: &HelloFacts,
+        mechanism: Mechanism,
+        key: KeyName,
+        lifetime_ns: Option<u64>,
+    ) -> TicketKey {
+        let now_ns = hello.begin_ns;
+        let service = self.services.root(server.service);
+        if let Some(used) = self.keys.get(service, key) {
+            let Some(process) = server.process else {
+                return TicketKey::Owned(KeyOwner::ThisService);
+            };
+            if used.was_used_by(process) {
+                let uses = if server.by_library {
+                    REPLACED_AFTER
+                } else {
+                    REPLACED_AFTER_ON_WIRE
+                };
+                let replaced = self.keys.is_replaced(service, &used, process, uses);
+                return TicketKey::Owned(KeyOwner::Own { replaced });
+            }
+            let relations = used
+                .users()
+                .filter_map(|user| self.relation(user, server, now_ns));
+            return TicketKey::Owned(common_owner(relations));
+        }
+        match self.keys.last_service(key) {
+            Some(other) if !self.services.is_same(other, service) => {
+                return TicketKey::Owned(KeyOwner::OtherService);
+            }
+            _ => {}
+        }
+        if mechanism == Mechanism::Psk && server.session.lookup == Lookup::NotFound {
+            let inferred = self.infer_owner(server, key, now_ns, lifetime_ns);
+            return inferred.map_or(TicketKey::Unseen, TicketKey::Inferred);
+        }
+        TicketKey::Unseen
+    }
+
+    /// The owner of a key that was never seen in use: TLS 1.3 tickets are encrypted when they are
+    /// issued, but which processes issued sessions to this client is known. The process that found
+    /// no session is not among the candidates, since it would know its own key.
+    fn infer_owner(
+        &mut self,
+        server: &Server,
+        key: KeyName,
+        now_ns: u64,
+        lifetime_ns: Option<u64>,
+    ) -> Option<KeyOwner> {
+        let service = self.services.root(server.service);
+        let client = server.connection.remote.ip();
+        let since_ns = now_ns.saturating_sub(lifetime_ns.unwrap_or(DEFAULT_LIFETIME_NS));
+        if self.clients.has_unattributed(client)
+            || self.clients.is_unattributed(service, key)
+            || self.keys.are_shared(service)
+        {
+            return None;
+        }
+        let is_here = |issuer: &ClientIssuer| self.services.is_same(issuer.service, service);
+        let mut issuers = self.clients.issuers(client, since_ns)?.peekable();
+        issuers.peek()?;
+        let mut here = issuers.filter(is_here).peekable();
+        if here.peek().is_none() {
+            return Some(KeyOwner::OtherService);
+        }
+        let others = here.filter(|issuer| issuer.process != server.process);
+        let relations: Vec<_> = others
+            .map(|issuer| self.relation(issuer.process?, server, now_ns))
+            .collect();
+        match relations.split_first() {
+            Some((first, rest)) => {
+                let alike = rest.iter().all(|relation| relation == first);
+                let known = first.filter(|first| alike && *first != Relation::Unclear)?;
+                Some(KeyOwner::Process(known))
+            }
+            None => {
+                self.clients.record_unattributed(client, service, key);
+                None
+            }
+        }
+    }
+
+    /// Whether a key that was never seen in use here cannot be the service's own.
+    fn keys_are_known(
+        &self,
+        server: &Server,
+        mechanism: Mechanism,
+        now_ns: u64,
+        lifetime_ns: Option<u64>,
+    ) -> bool {
+        let Some(lifetime_ns) = lifetime_ns else {
+            return false;
+        };
+        let service = self.services.root(server.service);
+        let state = self.state(service);
+        let watched_ns = now_ns.saturating_sub(state.first_seen_ns);
+        if watched_ns < lifetime_ns.saturating_mul(LIFETIMES) || self.keys.evicted() {
+            return false;
+        }
+        let since_ns = now_ns.saturating_sub(lifetime_ns);
+        match mechanism {
+            // Tickets of TLS 1.2 are issued in clear.
+            Mechanism::Ticket => state.issues_tickets,
+            Mechanism::Psk => {
+                let client = server.connection.remote.ip();
+                state.processes == 1
+                    && self.keys.has_one_key_since(service, since_ns)
+                    && !self.clients.may_know(client, service, &self.services)
+            }
+            Mechanism::SessionId => false,
+        }
+    }
+}
+
+/// When the session that the library found began, nanoseconds since 1970 by the server's clock.
+fn found_creation_ns(server: &Server) -> Option<u64> {
+    match server.session.lookup {
+        Lookup::Rejected {
+            age_ns: Some(age_ns),
+            ..
+        } => server
+            .session
+            .age
+            .created_ns?
+            .checked_add_signed(age_ns.checked_neg()?),
+        _ => None,
+    }
+}
+
+/// The owner of a key that these processes used.
+fn common_owner(relations: impl Iterator<Item = Relation>) -> KeyOwner {
+    let mut all_ended = None;
+    for relation in relations {
+        match relation {
+            Relation::Parallel => return KeyOwner::Process(Relation::Parallel),
+            Relation::Ended => all_ended = all_ended.or(Some(true)),
+            Relation::Same | Relation::Unclear => all_ended = Some(false),
+        }
+    }
+    match all_ended {
+        Some(true) => KeyOwner::Process(Relation::Ended),
+        Some(false) => KeyOwner::Process(Relation::Unclear),
+        None => KeyOwner::ThisService,
+    }
+}

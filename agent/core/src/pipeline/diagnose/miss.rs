@@ -1,0 +1,113 @@
+//! Diagnosis of a server's miss.
+
+use super::{
+    process::Relation,
+    rules::{self, Age, FULL_RANK, Issuer, LOW_RANK, Offered},
+    tables::{Server, Tables, entry_kind},
+};
+use crate::model::{Evidence, HelloFacts, Lookup, Mechanism, Miss, MissReason};
+
+impl Tables {
+    /// The reason why this server missed the session that was offered by `mechanism`.
+    pub(super) fn diagnose_server(
+        &mut self,
+        server: &Server,
+        hello: &HelloFacts,
+        mechanism: Mechanism,
+    ) -> Miss {
+        let Some(token) = hello.offered(mechanism) else {
+            return self.miss_without_token(server);
+        };
+        self.observe_clock(server, hello);
+        if mechanism == Mechanism::Psk && token.key.is_none() {
+            self.services
+                .change(server.service, |state| state.stateful = true);
+        }
+        let first = self.offer(server, hello, mechanism, &token);
+        self.learn_from_miss(server, hello, &first.input);
+        let offer = self.offer(server, hello, mechanism, &token);
+        let rule = rules::decide(&offer.input);
+        let issuer = offer.issued.and_then(|issued| issued.process);
+        let service = self.services.root(server.service);
+        let key_used_by = offer
+            .key
+            .and_then(|key| self.keys.get(service, key)?.users().next());
+        let library_age_ns = match server.session.lookup {
+            Lookup::Rejected { age_ns, .. } => age_ns.and_then(|age| u64::try_from(age).ok()),
+            _ => None,
+        };
+        let age_ns = match rule.reason {
+            MissReason::Clock => offer.age_ns,
+            _ => library_age_ns.or(offer.age_ns),
+        };
+        let storage = self.state(service).storage[entry_kind(hello)];
+        let entry = offer.input.offered == Offered::Entry;
+        let evidence = Evidence {
+            rule: rule.name,
+            process: server.process.map(|process| process.tgid),
+            issued_by: issuer.map(|process| process.tgid),
+            issuer_ended: issuer
+                .and_then(|process| self.processes.has_ended(process, hello.begin_ns)),
+            rank: offer.input.rank.filter(|_| entry),
+            accepted_rank: (entry && storage.accepted > 0).then_some(storage.max_rank),
+            age_ns,
+            lifetime_ns: offer.lifetime_ns,
+            key: offer.key,
+            key_used_by: key_used_by.map(|process| process.tgid),
+            per_connection_keys: !entry
+                && self.service(service, hello.begin_ns).per_connection_keys,
+            removal: offer.removed,
+            clock_step_ns: offer.step_ns,
+        };
+        Miss {
+            reason: rule.reason,
+            evidence,
+            age_ns,
+            lifetime_ns: offer.lifetime_ns,
+            service: Some(server.service),
+            lossy: rule.reason == MissReason::Removed
+                && offer.issued.is_some_and(|issued| issued.lossy),
+        }
+    }
+
+    fn miss_without_token(&self, server: &Server) -> Miss {
+        Miss {
+            reason: MissReason::Unknown,
+            evidence: Evidence {
+                rule: "not_enough_evidence",
+                process: server.process.map(|process| process.tgid),
+                ..Evidence::default()
+            },
+            age_ns: None,
+            lifetime_ns: self.state(server.service).lifetime_ns,
+            service: Some(server.service),
+            lossy: false,
+        }
+    }
+
+    /// Counts what a miss in the issuing process itself shows about the service's storage.
+    fn learn_from_miss(&mut self, server: &Server, hello: &HelloFacts, input: &rules::RuleInput) {
+        let own = input.offered == Offered::Entry
+            && input.issuer == Issuer::Process(Relation::Same)
+            && input.lookup == Lookup::NotFound
+            && input.age == Age::Within
+            && input.considered
+            && input.removed.is_none()
+            && !input.used_up;
+        let Some(rank) = input.rank.filter(|_| own) else {
+            return;
+        };
+        let kind = entry_kind(hello);
+        self.services.change(server.service, |state| {
+            let storage = &mut state.storage[kind];
+            if rank <= LOW_RANK {
+                storage.low_misses += 1;
+            } else if rank >= FULL_RANK && storage.accepted == 0 {
+                let lowest = storage
+                    .high_miss_rank
+                    .map_or(rank, |lowest| lowest.min(rank));
+                storage.high_miss_rank = Some(lowest);
+            }
+        });
+    }
+}
