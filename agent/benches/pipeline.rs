@@ -19,10 +19,10 @@ use reprise::{
 use reprise_core::pipeline::{
     Pipeline,
     correlate::Bounds,
-    event::Event,
     peers::Naming,
+    record::Record,
     stats::{Limits, Thresholds},
-    wire::{HelloEvent, Token, flag as hello_flag},
+    wire::{TokenRecord, WireRecord, flag as hello_flag},
 };
 use reprise_ebpf::{
     Header, Socket,
@@ -152,13 +152,13 @@ fn feed(pipeline: &mut Pipeline, recorded: &[u8]) {
     pipeline.finish();
 }
 
-fn hello(index: u32, event: &HandshakeEvent) -> HelloEvent {
-    let token = |number: u32| Token {
+fn hello(index: u32, event: &HandshakeEvent) -> WireRecord {
+    let token = |number: u32| TokenRecord {
         hash: u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         key: 0,
         length: 32,
     };
-    let mut hello = HelloEvent::new_zeroed();
+    let mut hello = WireRecord::new_zeroed();
     hello.header.time_ns = event.header.time_ns;
     hello.socket = event.socket;
     hello.begin_ns = event.begin_ns;
@@ -204,8 +204,8 @@ fn memory() -> u64 {
         event.flags = flag::RANDOM;
         event.client_random[..4].copy_from_slice(&index.to_le_bytes());
         event.client_random[31] = 1;
-        pipeline.push(&Event::Hello(hello(index, &event)));
-        pipeline.push(&Event::Handshake(event));
+        pipeline.push(&Record::Wire(hello(index, &event)));
+        pipeline.push(&Record::Handshake(event));
     }
     pipeline.finish();
     assert_eq!(pipeline.stats.peers.len(), PEERS as usize);
@@ -231,7 +231,7 @@ fn page() -> f64 {
     for index in 0..peers {
         let mut event = handshake(index, u64::from(index) * 1_000);
         event.outcome = outcome::COMPLETED;
-        pipeline.push(&Event::Handshake(event));
+        pipeline.push(&Record::Handshake(event));
     }
     pipeline.finish();
     let mut status = Status {

@@ -11,7 +11,10 @@ use thiserror::Error;
 use zerocopy::IntoBytes as _;
 
 use crate::status::Status;
-use reprise_core::pipeline::event::{DecodeError, Event, TICK};
+use reprise_core::pipeline::{
+    decode::DecodeError,
+    record::{Record, TICK},
+};
 
 const MAGIC: &[u8] = b"reprise recording 3\n";
 /// Payload is one event as the ABI lays it out.
@@ -29,7 +32,7 @@ const MAX_FRAME: u32 = 16 << 20;
 )]
 pub enum Frame {
     /// An event.
-    Event(Event),
+    Event(Record),
     /// What the agent said of itself from here on.
     Status(Box<Status>),
 }
@@ -211,7 +214,7 @@ impl<R: Read> Recording<R> {
         }
         self.at += 5 + u64::from(length);
         match tag {
-            TAG_EVENT => Event::decode(&self.payload)
+            TAG_EVENT => Record::decode(&self.payload)
                 .map(|event| Some(Frame::Event(event)))
                 .map_err(|error: DecodeError| damaged(error.to_string())),
             TAG_STATUS => serde_json::from_slice(&self.payload)
@@ -255,12 +258,12 @@ mod tests {
         let mut recording = Recording::new(bytes.as_slice()).unwrap();
         assert!(matches!(
             recording.next_frame(),
-            Ok(Some(Frame::Event(Event::Tick(7))))
+            Ok(Some(Frame::Event(Record::Tick(7))))
         ));
         assert!(matches!(recording.next_frame(), Ok(Some(Frame::Status(_)))));
         assert!(matches!(
             recording.next_frame(),
-            Ok(Some(Frame::Event(Event::Tick(9))))
+            Ok(Some(Frame::Event(Record::Tick(9))))
         ));
         assert!(matches!(recording.next_frame(), Ok(None)));
     }

@@ -1,6 +1,7 @@
 //! Vocabulary shared by every layer: one noun per file, plain values, no behaviour beyond what follows
 //! from the value itself. Sensors' records are decoded into these types once, by `pipeline::event`.
 
+mod alert;
 mod cause;
 mod connection;
 mod direction;
@@ -26,6 +27,7 @@ mod token;
 mod version;
 
 pub use self::{
+    alert::Alert,
     cause::FailureCause,
     connection::Connection,
     direction::Direction,

@@ -1,32 +1,40 @@
-//! Events to sums: the engine, the naming and the statistics in one pure piece, fed by `run`, `watch` and `replay` alike.
+//! Events to statistics: correlation, diagnosis, peer names and sums in one pure layer, used by `run`,
+//! `watch` and `replay` alike.
 
 pub mod advice;
 pub mod clock;
 pub mod correlate;
+pub mod decode;
 pub mod diagnose;
 pub mod event;
 pub mod peers;
 pub mod reasons;
+pub mod record;
 pub mod stats;
 pub mod wire;
 pub mod workload;
 
-use crate::pipeline::{
-    clock::Clock,
-    correlate::{Bounds, Engine, Observation, Tracked},
-    diagnose::{Removal, ServiceFacts, ServiceId},
-    event::Event,
-    peers::Naming,
-    stats::{Limits, Stats},
+use enum_map::EnumMap;
+
+use crate::{
+    model::{Removal, ServiceFacts, ServiceId},
+    pipeline::{
+        clock::Clock,
+        correlate::{Bounds, Engine, Finding, Tracked},
+        event::Event,
+        peers::Naming,
+        record::Record,
+        stats::{Limits, Stats},
+    },
 };
 
-/// See the module.
+/// The pipeline from records to statistics.
 #[derive(Debug)]
 pub struct Pipeline {
     engine: Engine,
     /// How peers are named; replaced when the peer file is read again.
     pub naming: Naming,
-    /// The sums so far.
+    /// Statistics so far.
     pub stats: Stats,
     /// The host's clock.
     pub clock: Clock,
@@ -46,65 +54,55 @@ impl Pipeline {
         }
     }
 
-    /// Takes one event.
-    pub fn push(&mut self, event: &Event) {
-        self.now_ns = self.now_ns.max(event.time_ns());
-        let Self {
-            engine,
-            naming,
-            stats,
-            clock,
-            ..
-        } = self;
-        match event {
-            Event::Clock(event) => clock.take(event),
-            Event::Workload(event) => stats.workloads.assign(event.tgid, event.name()),
+    /// Adds one record.
+    pub fn push(&mut self, record: &Record) {
+        self.now_ns = self.now_ns.max(record.time_ns());
+        match record {
+            Record::Clock(reading) => self.clock.record(reading),
+            Record::Workload(event) => self.stats.workloads.assign(event.tgid, event.name()),
             _ => {}
         }
-        engine.push(event, &mut |seen: Observation| stats.observe(&seen, naming));
-        for loss in engine.losses() {
-            stats.lose(&loss, naming);
-        }
-        for connection in engine.cut() {
-            stats.cut(&connection, naming);
-        }
+        let (stats, naming) = (&mut self.stats, &self.naming);
+        let mut out = |finding| count(stats, naming, &finding);
+        self.engine.push(&Event::from(record), &mut out);
     }
 
-    /// The stream has ended: concludes what waits.
+    /// Concludes everything that waits: the stream has ended.
     pub fn finish(&mut self) {
-        let Self {
-            engine,
-            naming,
-            stats,
-            ..
-        } = self;
-        engine.finish(&mut |seen: Observation| stats.observe(&seen, naming));
-        for connection in engine.cut() {
-            stats.cut(&connection, naming);
-        }
+        let (stats, naming) = (&mut self.stats, &self.naming);
+        let mut out = |finding| count(stats, naming, &finding);
+        self.engine.finish(&mut out);
     }
 
-    /// Time of the newest event, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of the newest record, nanoseconds of `CLOCK_MONOTONIC`.
     #[must_use]
     pub const fn now_ns(&self) -> u64 {
         self.now_ns
     }
 
-    /// Sessions taken out of caches before their time, by [`Removal`].
+    /// Sessions removed from caches before their lifetime ended.
     #[must_use]
-    pub const fn removed(&self) -> &[u64; Removal::ALL.len()] {
+    pub const fn removed(&self) -> &EnumMap<Removal, u64> {
         self.engine.removed()
     }
 
-    /// What is known of a service.
+    /// Facts about a service.
     #[must_use]
     pub fn service(&self, service: ServiceId) -> ServiceFacts {
         self.engine.service(service)
     }
 
-    /// Sizes and losses of the engine's tables.
+    /// Sizes of the engine's tables and their evictions.
     #[must_use]
     pub fn tracked(&self) -> Tracked {
         self.engine.tracked()
+    }
+}
+
+fn count(stats: &mut Stats, naming: &Naming, finding: &Finding) {
+    match finding {
+        Finding::Handshake(observation) => stats.observe(observation, naming),
+        Finding::Loss(loss) => stats.lose(loss, naming),
+        Finding::SessionCut(connection) => stats.cut(connection, naming),
     }
 }

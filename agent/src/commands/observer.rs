@@ -33,9 +33,9 @@ use crate::{
     status::{MAX_LIBRARIES, Sensor, Status},
 };
 use reprise_core::pipeline::{
-    event::Event,
     reasons,
-    wire::{self, HelloEvent, Tracker},
+    record::Record,
+    wire::{self, Tracker, WireRecord},
     workload::WorkloadEvent,
 };
 
@@ -192,7 +192,7 @@ impl Observer {
             && let Some(clock) = host::clock::read()
         {
             self.clocks_read = Some(Instant::now());
-            sink.pass(&Event::Clock(clock));
+            sink.pass(&Record::Clock(clock));
         }
         let sweep = self.swept.elapsed() >= SWEEP;
         let mut reader = Reader {
@@ -217,7 +217,7 @@ impl Observer {
             // What was recorded survives a kill, but for the last second.
             sink.record(FileRecorder::flush);
         }
-        sink.pipeline.push(&Event::Tick(now));
+        sink.pipeline.push(&Record::Tick(now));
         sink.record(|recording| recording.tick(now));
         sink.end().map_err(ObserveError::Record)
     }
@@ -292,11 +292,11 @@ fn read_wire(
     sink: &mut Sink<'_>,
 ) {
     let health = status.sensor_mut(Sensor::Wire);
-    let mut hellos: Vec<HelloEvent> = Vec::new();
+    let mut hellos: Vec<WireRecord> = Vec::new();
     for _ in 0..BATCHES {
         let more = sensor.feed.events.drain(until, |bytes| {
             health.events += 1;
-            if let Ok(mark @ Event::Tcp(_)) = Event::decode(bytes) {
+            if let Ok(mark @ Record::Tcp(_)) = Record::decode(bytes) {
                 sink.pass(&mark);
             } else if let Err(error) = tracker.push(bytes, &mut |hello| hellos.push(hello)) {
                 tracing::debug!(reason = %error, "segment not understood");
@@ -311,7 +311,7 @@ fn read_wire(
     status.first_flights = tracker.len() as u64;
     status.evicted_flights = tracker.evicted();
     for hello in hellos {
-        sink.pass(&Event::Hello(hello));
+        sink.pass(&Record::Wire(hello));
     }
 }
 
@@ -362,7 +362,7 @@ impl Reader<'_, '_> {
     fn take(&mut self, sensor: Sensor, bytes: &[u8]) {
         let health = self.status.sensor_mut(sensor);
         health.events += 1;
-        let event = match Event::decode(bytes) {
+        let event = match Record::decode(bytes) {
             Ok(event) => event.sealed(),
             Err(error) => {
                 tracing::debug!(reason = %error, "event not understood");
@@ -371,16 +371,16 @@ impl Reader<'_, '_> {
             }
         };
         match &event {
-            Event::Exec(exec) => {
+            Record::Exec(exec) => {
                 self.lookups.forget(exec.tgid);
                 // The receiver lives as long as the thread; its end is seen elsewhere.
                 let _ = self.requests.send(Request::Exec(exec.tgid));
             }
-            Event::Handshake(handshake) => {
+            Record::Handshake(handshake) => {
                 let name = self.lookups.of(handshake.tgid, &handshake.comm);
                 if let Some(name) = name {
                     let workload = WorkloadEvent::new(handshake.tgid, &name, self.now);
-                    self.sink.pass(&Event::Workload(workload));
+                    self.sink.pass(&Record::Workload(workload));
                 }
             }
             _ => {}

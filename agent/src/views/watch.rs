@@ -24,10 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::state::{State, Wish};
 use crate::observed::{Observed, Shared};
-use reprise_core::pipeline::{
-    correlate::{Cause, Resumption, Role},
-    stats::{PeerKey, PeerStats},
-};
+use reprise_core::model::{FailureCause as Cause, Resumption, Role};
+use reprise_core::pipeline::stats::{PeerKey, PeerStats};
 
 /// Rows of a picture that is appended rather than drawn over.
 const LINE_ROWS: usize = 20;

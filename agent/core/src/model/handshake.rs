@@ -1,6 +1,6 @@
 //! Ended handshakes, as one sensor reports them.
 
-use super::{ClientRandom, Connection, HelloFacts, Resumption, Role, SessionAge, Version};
+use super::{Alert, ClientRandom, Connection, HelloFacts, Resumption, Role, SessionAge, Version};
 
 /// How a handshake ended on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub struct WireHandshake {
     pub connection: Option<Connection>,
     /// How it ended.
     pub end: WireEnd,
-    /// Description of the alert (RFC 8446, section 6) that ended it in clear.
-    pub alert: Option<u8>,
+    /// The alert that ended it, where it was sent in clear.
+    pub alert: Option<Alert>,
     /// Smoothed round-trip time, microseconds; `None` where TCP has not measured it.
     pub rtt_us: Option<u32>,
     /// Silence on the connection before the end, nanoseconds.
@@ -115,4 +115,12 @@ pub struct ReleasedSession {
     pub time_ns: u64,
     /// Age of the session.
     pub age: SessionAge,
+}
+
+impl WireHandshake {
+    /// Whether both sides finished.
+    #[must_use]
+    pub fn is_completed(&self) -> bool {
+        self.end == WireEnd::Completed
+    }
 }

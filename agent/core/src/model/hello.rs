@@ -45,7 +45,7 @@ bitflags! {
 }
 
 /// Facts of the hello messages, read from the packets of one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HelloFacts {
     /// When the ClientHello passed, nanoseconds of `CLOCK_MONOTONIC`.
     pub begin_ns: u64,
@@ -104,12 +104,13 @@ impl HelloFacts {
         }
     }
 
-    /// The offered session that the server accepted, if it accepted one by this mechanism.
+    /// Of the sessions offered by this mechanism, the one that the server accepted, given that it
+    /// accepted one; the first PSK if its answer was not read.
     #[must_use]
     pub fn accepted(&self, mechanism: Mechanism) -> Option<Token> {
         match mechanism {
             Mechanism::Psk => {
-                let index = usize::from(self.accepted_identity?);
+                let index = usize::from(self.accepted_identity.unwrap_or(0));
                 *self.identities.get(index)?
             }
             _ => self.offered(mechanism),

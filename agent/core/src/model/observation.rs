@@ -1,8 +1,8 @@
 //! Handshake observation: a handshake joined with what every sensor reported about it.
 
 use super::{
-    Connection, FailureCause, HelloFacts, KeyName, Mechanism, Miss, MissReason, NetworkEvidence,
-    Offer, Outcome, Resumption, Role, SessionFacts, Version,
+    Alert, Connection, FailureCause, HelloFacts, KeyName, Mechanism, Miss, MissReason,
+    NetworkEvidence, Offer, Outcome, Resumption, Role, SessionFacts, Version,
 };
 
 /// Which sensor reported a handshake.
@@ -50,8 +50,8 @@ pub struct Observation {
     pub offer: Offer,
     /// Facts of the hello messages, where the `wire` sensor read them.
     pub hello: Option<HelloFacts>,
-    /// Description of the alert that ended it in clear on the wire.
-    pub alert: Option<u8>,
+    /// The alert that ended it, where its description is known.
+    pub alert: Option<Alert>,
     /// Wire and library disagree on whether a session was resumed.
     pub conflict: bool,
     /// Why the offered session was not resumed, if that is what happened.
@@ -61,6 +61,8 @@ pub struct Observation {
 /// What became of a handshake's offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OfferOutcome {
+    /// The ClientHello was not read, or whether the server resumed the session was not.
+    Unknown,
     /// The client offered no session.
     NotOffered,
     /// The server resumed the session.
@@ -81,26 +83,28 @@ impl Observation {
         }
     }
 
-    /// What became of its offer; `None` for a failed handshake that offered nothing, or where offer
-    /// or resumption is not known.
+    /// What became of its offer; `None` for a failed handshake that is not known to have offered a
+    /// session.
     #[must_use]
     pub fn offer_outcome(&self) -> Option<OfferOutcome> {
-        match (self.offer, self.outcome) {
-            (Offer::Unknown, _)
-            | (Offer::Nothing, Outcome::Failed(_))
-            | (Offer::Session(_), Outcome::Completed(Resumption::Unknown)) => None,
-            (Offer::Nothing, Outcome::Completed(_)) => Some(OfferOutcome::NotOffered),
-            (Offer::Session(mechanism), Outcome::Completed(Resumption::Resumed)) => {
-                Some(OfferOutcome::Accepted(mechanism))
+        let completed = match self.outcome {
+            Outcome::Completed(resumption) => resumption,
+            Outcome::Failed(cause) => {
+                return match self.offer {
+                    Offer::Session(mechanism) => Some(OfferOutcome::Failed(mechanism, cause)),
+                    Offer::Unknown | Offer::Nothing => None,
+                };
             }
-            (Offer::Session(mechanism), Outcome::Completed(Resumption::Full)) => {
+        };
+        Some(match (self.offer, completed) {
+            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => OfferOutcome::Unknown,
+            (Offer::Nothing, _) => OfferOutcome::NotOffered,
+            (Offer::Session(mechanism), Resumption::Resumed) => OfferOutcome::Accepted(mechanism),
+            (Offer::Session(mechanism), Resumption::Full) => {
                 let reason = self.miss.map_or(MissReason::Unknown, |miss| miss.reason);
-                Some(OfferOutcome::Missed(mechanism, reason))
+                OfferOutcome::Missed(mechanism, reason)
             }
-            (Offer::Session(mechanism), Outcome::Failed(cause)) => {
-                Some(OfferOutcome::Failed(mechanism, cause))
-            }
-        }
+        })
     }
 
     /// Key name of the offered ticket, and whether the server accepted the ticket; `None` without a

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::model::{Miss, MissReason as Reason, Role, ServiceFacts};
 use crate::pipeline::{
     Pipeline,
     clock::Clock,
-    correlate::Role,
-    diagnose::{Miss, Reason, ServiceFacts},
     stats::{PeerKey, PeerStats, Topic},
 };
 
@@ -194,9 +193,9 @@ mod tests {
     fn clocks_are_named_where_sessions_die_early() {
         let mut clock = Clock::default();
         let mut event = ClockEvent::new_zeroed();
-        clock.take(&event);
+        clock.record(&event);
         event.offset_ns = -60_000_000_000;
-        clock.take(&event);
+        clock.record(&event);
         let mut case = case(Reason::Expired);
         case.clock = clock;
         case.service.skew_ns = Some(7_200_000_000_000);

@@ -36,7 +36,7 @@ pub struct Clock {
 
 impl Clock {
     /// Takes what the clock said.
-    pub fn take(&mut self, event: &ClockEvent) {
+    pub fn record(&mut self, event: &ClockEvent) {
         if let Some((before_ns, _)) = self.last {
             let step = event.offset_ns.saturating_sub(before_ns);
             if step.unsigned_abs() >= STEP_NS {
@@ -72,12 +72,12 @@ mod tests {
         };
         let mut clock = Clock::default();
         assert_eq!(clock.synchronized(), None);
-        clock.take(&at(0, 1_000_000_000_000, 1));
-        clock.take(&at(1, 1_000_004_000_000, 1));
+        clock.record(&at(0, 1_000_000_000_000, 1));
+        clock.record(&at(1, 1_000_004_000_000, 1));
         assert_eq!((clock.steps, clock.synchronized()), (0, Some(true)));
-        clock.take(&at(2, 8_200_004_000_000, 0));
+        clock.record(&at(2, 8_200_004_000_000, 0));
         assert_eq!(clock.last_step, Some((7_200_000_000_000, 2)));
-        clock.take(&at(3, 1_000_004_000_000, 0));
+        clock.record(&at(3, 1_000_004_000_000, 0));
         assert_eq!((clock.steps, clock.synchronized()), (2, Some(false)));
     }
 }

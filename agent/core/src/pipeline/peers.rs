@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::pipeline::correlate::Role;
+use crate::model::Role;
 
 /// A peer as metrics show it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use crate::pipeline::{correlate::Role, stats::Errors};
+use crate::{model::Role, pipeline::stats::Errors};
 
 /// How long the log is silent of a reason that it has named, nanoseconds.
 const SILENCE_NS: u64 = 600_000_000_000;
@@ -107,7 +107,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::correlate::Role;
+    use crate::model::Role;
 
     #[test]
     fn a_reason_is_named_once_and_again_after_a_while() {

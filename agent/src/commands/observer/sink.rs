@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::record::FileRecorder;
-use reprise_core::pipeline::{Pipeline, event::Event};
+use reprise_core::pipeline::{Pipeline, record::Record};
 
 /// See the module.
 pub(super) struct Sink<'a> {
@@ -26,7 +26,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Takes an event.
-    pub(super) fn pass(&mut self, event: &Event) {
+    pub(super) fn pass(&mut self, event: &Record) {
         self.pipeline.push(event);
         self.record(|recording| recording.event(event.bytes()));
     }

@@ -9,12 +9,8 @@ use crate::{
     observed::Observed,
     status::{self, Library, Sensor, Status, Uncovered},
 };
-use reprise_core::pipeline::{
-    advice::advice,
-    correlate::{Cause, Mechanism, Resumption},
-    diagnose::Reason,
-    stats::SessionsLost,
-};
+use reprise_core::model::{FailureCause as Cause, Mechanism, MissReason as Reason, Resumption};
+use reprise_core::pipeline::{advice::advice, stats::SessionsLost};
 
 /// One peer, as `/api/v1/peers` lists it.
 #[derive(Debug, Serialize)]

@@ -5,12 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::observed::Observed;
-use reprise_core::pipeline::{
-    correlate::{Direction, Phase, Trouble},
-    reasons,
-    stats::Failure,
-    wire::alert,
-};
+use reprise_core::model::{Direction, NetworkEvidence as Trouble, Phase};
+use reprise_core::pipeline::{reasons, stats::Failure, wire::alert};
 
 /// One of them.
 #[derive(Debug, Serialize)]
@@ -85,14 +81,14 @@ fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> Failure
         }),
         retransmits: Phase::ALL.map(|phase| Retransmits {
             phase: phase.label(),
-            sent: retransmits.of(phase, Direction::Sent),
-            received: retransmits.of(phase, Direction::Received),
+            sent: retransmits.get(phase, Direction::Sent),
+            received: retransmits.get(phase, Direction::Received),
         }),
         missing,
         stalls,
         resets_received,
         resets_sent,
-        rtt_seconds: (rtt_us != 0).then(|| f64::from(rtt_us) / 1e6),
+        rtt_seconds: rtt_us.map(|rtt_us| f64::from(rtt_us) / 1e6),
         process: (failure.tgid != 0).then_some(failure.tgid),
     }
 }

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::observed::Observed;
-use reprise_core::pipeline::{
-    correlate::{Cause, Resumption, Role},
-    stats::SLOT_NS,
-};
+use reprise_core::model::{FailureCause as Cause, Resumption, Role};
+use reprise_core::pipeline::stats::SLOT_NS;
 
 /// Sums since the start and the last hour, by role.
 #[derive(Debug, Serialize)]

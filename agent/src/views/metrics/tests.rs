@@ -9,16 +9,17 @@ use crate::{
     observed::{Observed, Shared},
     status::{Coverage, Library, Reason, Sensor, Status, Uncovered, Verdict},
 };
+use reprise_core::model::{
+    Connection, Direction, FailureCause as Cause, LibraryFacts, Mechanism, Miss, MissReason,
+    NetworkEvidence as Trouble, Observation, Offer, Outcome as End, Phase, Resumption, Retransmits,
+    Role, Source, Version,
+};
 use reprise_core::pipeline::{
     Pipeline,
     clock::ClockEvent,
-    correlate::{
-        Bounds, Cause, Direction, End, Mechanism, Observation, Offer, Phase, Resumption,
-        Retransmits, Role, Trouble, Version,
-    },
-    diagnose::{Miss, Reason as MissReason},
-    event::{Connection, Event},
+    correlate::Bounds,
     peers::Naming,
+    record::Record,
     stats::{Limits, Thresholds},
 };
 
@@ -29,26 +30,29 @@ fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
         time_ns: 10_000 * MS,
         role: Role::Server,
         version: Version::V13,
-        end,
+        outcome: end,
         duration_ns: 3 * MS,
-        library_ns: MS,
         connection: Some(Connection {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
         }),
-        trouble: Trouble {
+        network: Trouble {
             retransmits,
             ..Trouble::default()
         },
-        reason: match end {
-            End::Failed(_) => 277,
-            End::Completed(_) => 0,
-        },
-        tgid: 1,
+        source: Source::Library(LibraryFacts {
+            library_ns: MS,
+            reason: match end {
+                End::Failed(_) => Some(277),
+                End::Completed(_) => None,
+            },
+            ..LibraryFacts::default()
+        }),
+        tgid: Some(1),
         offer: Offer::Session(Mechanism::Psk),
         hello: None,
         conflict: false,
-        wire: false,
+        alert: None,
         miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
             reason: MissReason::Evicted,
             age_ns: None,
@@ -75,8 +79,8 @@ fn observed() -> Observed {
         sessions: 16,
     };
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
-    pipeline.push(&Event::Clock(ClockEvent::new_zeroed()));
-    pipeline.push(&Event::Tick(10_000 * MS));
+    pipeline.push(&Record::Clock(ClockEvent::new_zeroed()));
+    pipeline.push(&Record::Tick(10_000 * MS));
     let mut lost = Retransmits::default();
     for direction in Direction::ALL {
         lost.add(Phase::Handshake, direction);

@@ -5,10 +5,9 @@ use std::cmp::Ordering;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::observed::Observed;
+use reprise_core::model::{FailureCause as Cause, MissReason as Reason, Resumption, Role};
 use reprise_core::pipeline::{
     advice::advice,
-    correlate::{Cause, Resumption, Role},
-    diagnose::Reason,
     stats::{PeerKey, PeerStats},
 };
 

@@ -8,13 +8,14 @@ use super::{
     view,
 };
 use crate::{observed::Observed, status::Status};
+use reprise_core::model::{
+    Connection, FailureCause as Cause, LibraryFacts, Mechanism, Miss, MissReason as Reason,
+    NetworkEvidence as Trouble, Observation, Offer, Outcome as End, Resumption, Role, Source,
+    Version,
+};
 use reprise_core::pipeline::{
     Pipeline,
-    correlate::{
-        Bounds, Cause, End, Mechanism, Observation, Offer, Resumption, Role, Trouble, Version,
-    },
-    diagnose::{Miss, Reason},
-    event::Connection,
+    correlate::Bounds,
     peers::Naming,
     stats::{Limits, SessionsLost, Thresholds},
 };
@@ -40,16 +41,18 @@ fn observed() -> Observed {
             time_ns: 0,
             role: Role::Server,
             version: Version::V13,
-            end,
+            outcome: end,
             duration_ns: 1,
-            library_ns: 1,
             connection: Some(Connection {
                 local: "127.0.0.1:443".parse().unwrap(),
                 remote: client.parse().unwrap(),
             }),
-            trouble: Trouble::default(),
-            reason: 0,
-            tgid: 1,
+            network: Trouble::default(),
+            source: Source::Library(LibraryFacts {
+                library_ns: 1,
+                ..LibraryFacts::default()
+            }),
+            tgid: Some(1),
             offer: Offer::Session(Mechanism::Psk),
             miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
                 reason: Reason::Evicted,
@@ -60,7 +63,7 @@ fn observed() -> Observed {
             }),
             hello: None,
             conflict: false,
-            wire: false,
+            alert: None,
         };
         pipeline.stats.observe(&seen, &naming);
     };

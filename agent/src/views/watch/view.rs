@@ -14,12 +14,8 @@ use super::{
     totals,
 };
 use crate::observed::Observed;
-use reprise_core::pipeline::{
-    correlate::{Cause, Mechanism, Resumption},
-    diagnose::Reason,
-    reasons,
-    stats::SessionsLost,
-};
+use reprise_core::model::{FailureCause as Cause, Mechanism, MissReason as Reason, Resumption};
+use reprise_core::pipeline::{reasons, stats::SessionsLost};
 
 /// Failures shown of one peer.
 const LATELY: usize = 5;

@@ -1,145 +1,112 @@
-//! Why a handshake failed: exactly one cause each, the strongest evidence first. An alert or a local error explains the
-//! failure by itself, whatever was retransmitted; loss is only ever said to have co-occurred.
+//! Failure causes: exactly one each, the strongest evidence first. An alert or a local error explains
+//! the failure by itself, whatever was retransmitted; packet loss only ever co-occurs.
 
-use reprise_ebpf::handshake::{HandshakeEvent, flag, outcome, role};
-
-use super::Trouble;
-use crate::pipeline::wire::{HelloEvent, end};
+use crate::model::{
+    FailureCause, HelloFacts, LibraryEnd, LibraryHandshake, NetworkEvidence, Role, WireEnd,
+    WireHandshake,
+};
 
 /// `SSL_R_UNEXPECTED_EOF_WHILE_READING` (include/openssl/sslerr.h, 3.0 and later).
 const REASON_UNEXPECTED_EOF: u32 = 294;
 /// `SSL_AD_REASON_OFFSET` (include/openssl/ssl.h): a received alert N is raised as reason 1000 + N.
-const REASON_ALERTS: std::ops::Range<u32> = 1000..1256;
+const REASON_ALERTS: u32 = 1000;
 /// `TCP_RTO_MIN` (include/net/tcp.h), nanoseconds.
 const RTO_MIN_NS: u64 = 200_000_000;
 
-/// Failure causes, as the metrics name them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
-    /// Never completed, and retransmissions, gaps or stalls fell on its connection while it ran.
-    PacketLoss,
-    /// Stalled without evidence of loss, then given up.
-    Timeout,
-    /// TCP reset.
-    Reset,
-    /// The peer closed without an alert.
-    Closed,
-    /// The peer sent a fatal alert.
-    AlertReceived,
-    /// This side sent a fatal alert.
-    AlertSent,
-    /// The library refused.
-    LocalError,
-    /// The process dropped it.
-    Abandoned,
+/// Description of the received alert that an error reason stands for.
+pub(super) fn received_alert(reason: u32) -> Option<u8> {
+    u8::try_from(reason.checked_sub(REASON_ALERTS)?).ok()
 }
 
-impl Cause {
-    /// Every cause, in the order of their index.
-    pub const ALL: [Self; 8] = [
-        Self::PacketLoss,
-        Self::Timeout,
-        Self::Reset,
-        Self::Closed,
-        Self::AlertReceived,
-        Self::AlertSent,
-        Self::LocalError,
-        Self::Abandoned,
-    ];
-
-    /// Label value.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::PacketLoss => "packet_loss",
-            Self::Timeout => "timeout",
-            Self::Reset => "reset",
-            Self::Closed => "closed",
-            Self::AlertReceived => "alert_received",
-            Self::AlertSent => "alert_sent",
-            Self::LocalError => "local_error",
-            Self::Abandoned => "abandoned",
+/// Cause of a library's handshake that did not complete. `wire_end` is how it ended on the wire, where
+/// that was observed.
+pub(super) fn from_library(
+    handshake: &LibraryHandshake,
+    network: &NetworkEvidence,
+    wire_end: Option<WireEnd>,
+) -> FailureCause {
+    let unexpected_eof = handshake.reason == Some(REASON_UNEXPECTED_EOF);
+    match handshake.reason {
+        Some(reason) if received_alert(reason).is_some() => return FailureCause::AlertReceived,
+        Some(_) if !unexpected_eof => {
+            let alert_sent = handshake.alert_sent || wire_end == Some(WireEnd::AlertSent);
+            return if alert_sent {
+                FailureCause::AlertSent
+            } else {
+                FailureCause::LocalError
+            };
         }
-    }
-}
-
-/// The cause of a handshake that did not complete. `on_wire` is how it ended on the wire, a constant of [`end`], where that was
-/// seen.
-pub(super) fn of(event: &HandshakeEvent, trouble: &Trouble, on_wire: Option<u8>) -> Cause {
-    if REASON_ALERTS.contains(&event.reason) {
-        return Cause::AlertReceived;
-    }
-    if event.reason != 0 && event.reason != REASON_UNEXPECTED_EOF {
-        let alerted = event.flags & flag::ALERTED != 0 || on_wire == Some(end::ALERT_OUT);
-        return if alerted {
-            Cause::AlertSent
-        } else {
-            Cause::LocalError
-        };
-    }
-    match on_wire {
-        Some(end::ALERT_IN) => return Cause::AlertReceived,
-        Some(end::ALERT_OUT) => return Cause::AlertSent,
         _ => {}
     }
-    if trouble.loss() {
-        return Cause::PacketLoss;
+    match wire_end {
+        Some(WireEnd::AlertReceived) => return FailureCause::AlertReceived,
+        Some(WireEnd::AlertSent) => return FailureCause::AlertSent,
+        _ => {}
     }
-    if event.outcome == outcome::PROCESS_ENDED {
-        return Cause::Abandoned;
+    if network.loss() {
+        return FailureCause::PacketLoss;
     }
-    // The library read the end of the stream. A reset behind it answers the alert that this side sent to a socket which was no more.
-    if event.reason == REASON_UNEXPECTED_EOF {
-        return Cause::Closed;
+    if handshake.end == LibraryEnd::ProcessEnded {
+        return FailureCause::Abandoned;
     }
-    if trouble.resets_received > 0 {
-        return Cause::Reset;
+    // The library read the end of the stream. A later reset answers the alert that this side sent to a
+    // socket that was already closed.
+    if unexpected_eof {
+        return FailureCause::Closed;
     }
-    if event.flags & flag::PEER_CLOSED != 0 {
-        return Cause::Closed;
+    if network.resets_received > 0 {
+        return FailureCause::Reset;
     }
-    let silence_ns = event.header.time_ns.saturating_sub(event.heard_ns);
-    let stalled = silence_ns >= timeout_ns(trouble.rtt_us);
-    if event.outcome != outcome::FAILED {
+    if handshake.peer_closed {
+        return FailureCause::Closed;
+    }
+    let silence_ns = handshake.end_ns.saturating_sub(handshake.heard_ns);
+    let stalled = silence_ns >= timeout_ns(network.rtt_us);
+    if handshake.end != LibraryEnd::Failed {
         return if stalled {
-            Cause::Timeout
+            FailureCause::Timeout
         } else {
-            Cause::Abandoned
+            FailureCause::Abandoned
         };
     }
-    // No error, no retry: end of file, or a socket that died under the read.
-    match (event.flags & flag::SOCKET_CLOSED != 0, trouble.resets_sent) {
-        // Of the kernel's own impatience (keepalive, `TCP_USER_TIMEOUT`).
-        (true, 0) if stalled => Cause::Timeout,
-        (false, 0) => Cause::Closed,
-        _ => Cause::Reset,
+    // No error, no retry: end of file, or a socket that was closed during the read.
+    match (handshake.socket_closed, network.resets_sent) {
+        // The kernel timed out (keepalive, `TCP_USER_TIMEOUT`).
+        (true, 0) if stalled => FailureCause::Timeout,
+        (false, 0) => FailureCause::Closed,
+        _ => FailureCause::Reset,
     }
 }
 
-/// Whether a server that was ready waited for its client for a retransmission timeout or longer, and then the ClientHello came: one that
-/// was lost and sent again shows in no other way.
-pub(super) fn came_late(event: &HandshakeEvent, hello: &HelloEvent) -> bool {
-    event.role == role::SERVER
-        && hello.begin_ns >= event.begin_ns.saturating_add(timeout_ns(hello.rtt_us))
-        && hello.begin_ns <= event.header.time_ns
-}
-
-/// The shortest retransmission timeout that the connection can have had, nanoseconds: TCP adds to the round-trip time its
-/// variation, and that is taken as `TCP_RTO_MIN` at least (`__tcp_set_rto` and `tcp_rtt_estimator`, net/ipv4/tcp_input.c).
-const fn timeout_ns(rtt_us: u32) -> u64 {
-    RTO_MIN_NS + rtt_us as u64 * 1000
-}
-
-/// The cause of a handshake that was seen on the wire alone and did not complete.
-pub(super) fn of_wire(hello: &HelloEvent, trouble: &Trouble) -> Cause {
-    match hello.end {
-        end::ALERT_IN => Cause::AlertReceived,
-        end::ALERT_OUT => Cause::AlertSent,
-        _ if trouble.loss() => Cause::PacketLoss,
-        end::RESET => Cause::Reset,
-        end::CLOSED_IN => Cause::Closed,
-        // This host gave it up.
-        _ if u64::from(hello.silence_ms) * 1_000_000 >= timeout_ns(hello.rtt_us) => Cause::Timeout,
-        _ => Cause::Abandoned,
+/// Cause of a handshake that was observed on the wire alone and did not complete.
+pub(super) fn from_wire(handshake: &WireHandshake, network: &NetworkEvidence) -> FailureCause {
+    match handshake.end {
+        WireEnd::AlertReceived => FailureCause::AlertReceived,
+        WireEnd::AlertSent => FailureCause::AlertSent,
+        _ if network.loss() => FailureCause::PacketLoss,
+        WireEnd::Reset => FailureCause::Reset,
+        WireEnd::ClosedByPeer => FailureCause::Closed,
+        // This host closed the connection.
+        _ if handshake.silence_ns >= timeout_ns(handshake.rtt_us) => FailureCause::Timeout,
+        _ => FailureCause::Abandoned,
     }
+}
+
+/// Whether a waiting server received the ClientHello only after a retransmission timeout or longer: a
+/// ClientHello that was lost and retransmitted has no other trace.
+pub(super) fn hello_was_late(
+    handshake: &LibraryHandshake,
+    hello: &HelloFacts,
+    rtt_us: Option<u32>,
+) -> bool {
+    handshake.role == Some(Role::Server)
+        && hello.begin_ns >= handshake.begin_ns.saturating_add(timeout_ns(rtt_us))
+        && hello.begin_ns <= handshake.end_ns
+}
+
+/// Shortest retransmission timeout that the connection can have had, nanoseconds: TCP adds the
+/// variation to the round-trip time, and counts it as at least `TCP_RTO_MIN` (`__tcp_set_rto` and
+/// `tcp_rtt_estimator`, net/ipv4/tcp_input.c).
+fn timeout_ns(rtt_us: Option<u32>) -> u64 {
+    RTO_MIN_NS + u64::from(rtt_us.unwrap_or(0)) * 1000
 }

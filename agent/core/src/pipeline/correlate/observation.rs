@@ -1,208 +1,126 @@
-//! What the engine makes of events: one observation per handshake.
+//! Observations: an ended handshake joined with the evidence of the other sensors.
 
-use super::{
-    cause::Cause,
-    offer::{Mechanism, Offer},
-    trouble::Trouble,
-};
-use crate::pipeline::{
-    diagnose::{Miss, Reason, offered, taken},
-    event::Connection,
-    wire::HelloEvent,
+use super::{cause, session};
+use crate::model::{
+    Alert, Connection, Direction, LibraryEnd, LibraryFacts, LibraryHandshake, NetworkEvidence,
+    Observation, Offer, Outcome, Resumption, Role, SocketSource, Source, Version, WireEnd,
+    WireHandshake,
 };
 
-/// Which side the observed process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Accepting side.
-    Server,
-    /// Connecting side.
-    Client,
+/// A library's handshake, with the `wire` sensor's record of the same handshake.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EndedHandshake {
+    pub(super) library: LibraryHandshake,
+    pub(super) role: Role,
+    pub(super) wire: Option<WireHandshake>,
 }
 
-/// Protocol version agreed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Version {
-    /// TLS 1.0.
-    V10,
-    /// TLS 1.1.
-    V11,
-    /// TLS 1.2.
-    V12,
-    /// TLS 1.3.
-    V13,
-    /// DTLS, SSL 3.0, or not read.
-    Other,
-}
-
-/// Whether a session was resumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Resumption {
-    /// Full handshake.
-    Full,
-    /// Resumed.
-    Resumed,
-    /// Not read: where the library keeps it was not decoded. Never guessed, and left out of ratios.
-    Unknown,
-}
-
-/// How a handshake ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It completed.
-    Completed(Resumption),
-    /// It did not, for this cause.
-    Failed(Cause),
-}
-
-/// One finished handshake, joined with its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Observation {
-    /// End, nanoseconds of `CLOCK_MONOTONIC`.
-    pub time_ns: u64,
-    /// Side of the observed process.
-    pub role: Role,
-    /// Version agreed on.
-    pub version: Version,
-    /// How it ended.
-    pub end: End,
-    /// First drive to end, nanoseconds.
-    pub duration_ns: u64,
-    /// Time inside the library, nanoseconds.
-    pub library_ns: u64,
-    /// The connection, where it was found.
-    pub connection: Option<Connection>,
-    /// What speaks for loss, and what TCP did otherwise.
-    pub trouble: Trouble,
-    /// Library error reason, 0 for none.
-    pub reason: u32,
-    /// Process; 0 where it was seen on the wire alone.
-    pub tgid: u32,
-    /// What the client offered to resume.
-    pub offer: Offer,
-    /// What both sides said on the wire, where that was seen.
-    pub hello: Option<HelloEvent>,
-    /// Wire and library disagree whether a session was resumed.
-    pub conflict: bool,
-    /// Told by the wire alone: no library that is observed made it.
-    pub wire: bool,
-    /// Why the session offered was not resumed, where one was and was not.
-    pub miss: Option<Miss>,
-}
-
-/// What became of the session that a client may have offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// None was offered.
-    NotOffered,
-    /// Resumed.
-    Accepted(Mechanism),
-    /// A full handshake instead, for this reason.
-    Missed(Mechanism, Reason),
-}
-
-impl Observation {
-    /// What became of its offer; `None` of a handshake that failed, or where either is not known.
-    #[must_use]
-    pub fn fate(&self) -> Option<Fate> {
-        let End::Completed(resumption) = self.end else {
-            return None;
-        };
-        match (self.offer, resumption) {
-            (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => None,
-            (Offer::Nothing, _) => Some(Fate::NotOffered),
-            (Offer::Session(mechanism), Resumption::Resumed) => Some(Fate::Accepted(mechanism)),
-            (Offer::Session(mechanism), Resumption::Full) => {
-                let reason = self.miss.map_or(Reason::Unknown, |miss| miss.reason);
-                Some(Fate::Missed(mechanism, reason))
+impl EndedHandshake {
+    /// The connection. The wire's is certain; the library's may be a guess.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        let library = self.library.connection;
+        match &self.wire {
+            Some(wire) if self.library.socket_source != Some(SocketSource::InCall) => {
+                wire.connection.or(library)
             }
+            _ => library,
         }
     }
 
-    /// Key of the ticket that the client offered, and whether it was accepted; `None` without a ticket. Of several PSKs the
-    /// accepted one, or the first.
-    #[must_use]
-    pub fn ticket_key(&self) -> Option<(u32, bool)> {
-        let (Offer::Session(mechanism), End::Completed(resumption)) = (self.offer, self.end) else {
-            return None;
+    /// Whether the library completed it.
+    pub(super) fn completed(&self) -> bool {
+        self.library.end == LibraryEnd::Completed
+    }
+
+    /// Adds to `network` what only the wire shows.
+    pub(super) fn complete_evidence(&self, network: &mut NetworkEvidence) {
+        let Some(wire) = &self.wire else { return };
+        network.rtt_us = wire.rtt_us;
+        if cause::hello_was_late(&self.library, &wire.hello, wire.rtt_us) {
+            network.stalls = network.stalls.max(1);
+        }
+    }
+
+    /// How it ended, given the evidence of its connection.
+    pub(super) fn outcome(&self, network: &NetworkEvidence) -> Outcome {
+        if self.completed() {
+            return Outcome::Completed(self.library.resumption);
+        }
+        let wire_end = self.wire.map(|wire| wire.end);
+        Outcome::Failed(cause::from_library(&self.library, network, wire_end))
+    }
+
+    /// Whether wire and library disagree on whether a session was resumed.
+    fn conflict(&self) -> bool {
+        let by_library = match self.library.resumption {
+            Resumption::Unknown => return false,
+            resumption => resumption == Resumption::Resumed,
         };
-        let hello = self.hello.as_ref()?;
-        let accepted = resumption == Resumption::Resumed;
-        let token = if accepted {
-            taken(hello, mechanism)
-        } else {
-            offered(hello, mechanism)
-        };
-        (token.key != 0).then_some((token.key, accepted))
+        let by_wire = self.wire.and_then(|wire| wire.hello.resumed());
+        self.completed() && by_wire.is_some_and(|by_wire| by_wire != by_library)
     }
-}
 
-impl Role {
-    /// Every role, in the order of their index.
-    pub const ALL: [Self; 2] = [Self::Server, Self::Client];
-
-    /// Label value.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Client => "client",
+    /// The observation, before it is diagnosed.
+    pub(super) fn observation(&self, network: NetworkEvidence, offer: Offer) -> Observation {
+        let library = &self.library;
+        let hello = self.wire.map(|wire| wire.hello);
+        let by_reason = library.reason.and_then(cause::received_alert);
+        let by_reason = by_reason.map(|description| Alert {
+            description,
+            direction: Direction::Received,
+        });
+        Observation {
+            time_ns: library.end_ns,
+            duration_ns: library.end_ns.saturating_sub(library.begin_ns),
+            role: self.role,
+            tgid: Some(library.tgid),
+            version: library.version,
+            outcome: self.outcome(&network),
+            connection: self.connection(),
+            network,
+            source: Source::Library(LibraryFacts {
+                library_ns: library.library_ns,
+                reason: library.reason,
+                session: session::from_library(library, hello.as_ref()),
+            }),
+            offer,
+            hello,
+            alert: by_reason.or_else(|| self.wire?.alert),
+            conflict: self.conflict(),
+            miss: None,
         }
     }
 }
 
-impl Version {
-    /// Every version, in the order of their index.
-    pub const ALL: [Self; 5] = [Self::V10, Self::V11, Self::V12, Self::V13, Self::Other];
-
-    /// From the wire's number (RFC 8446, section 4.1.2 and its predecessors).
-    #[must_use]
-    pub const fn from_wire(version: u32) -> Self {
-        match version {
-            0x0301 => Self::V10,
-            0x0302 => Self::V11,
-            0x0303 => Self::V12,
-            0x0304 => Self::V13,
-            _ => Self::Other,
+/// Observation of a handshake that only the wire showed, before it is diagnosed; `None` where its end
+/// was not followed, so that its outcome is not known.
+pub(super) fn from_wire(
+    handshake: &WireHandshake,
+    network: NetworkEvidence,
+    offer: Offer,
+) -> Option<Observation> {
+    let hello = &handshake.hello;
+    let outcome = match (handshake.end, hello.resumed()) {
+        (WireEnd::Completed, Some(resumed)) => {
+            Outcome::Completed(Resumption::from_resumed(resumed))
         }
-    }
-
-    /// Label value.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::V10 => "1.0",
-            Self::V11 => "1.1",
-            Self::V12 => "1.2",
-            Self::V13 => "1.3",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl Resumption {
-    /// All, in the order of their index.
-    pub const ALL: [Self; 3] = [Self::Full, Self::Resumed, Self::Unknown];
-
-    /// Whether a sum is shown: what is not known only where it happened.
-    #[must_use]
-    pub const fn shows(self, sum: u64) -> bool {
-        !matches!(self, Self::Unknown) || sum > 0
-    }
-
-    /// Which of both.
-    #[must_use]
-    pub const fn of(resumed: bool) -> Self {
-        if resumed { Self::Resumed } else { Self::Full }
-    }
-
-    /// Label value.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Resumed => "resumed",
-            Self::Unknown => "unknown",
-        }
-    }
+        (WireEnd::Completed | WireEnd::Unknown, _) => return None,
+        _ => Outcome::Failed(cause::from_wire(handshake, &network)),
+    };
+    Some(Observation {
+        time_ns: hello.end_ns,
+        duration_ns: hello.end_ns.saturating_sub(hello.begin_ns),
+        role: handshake.role,
+        tgid: None,
+        version: hello.version.unwrap_or(Version::Other),
+        outcome,
+        connection: handshake.connection,
+        network,
+        source: Source::Wire,
+        offer,
+        hello: Some(*hello),
+        alert: handshake.alert,
+        conflict: false,
+        miss: None,
+    })
 }

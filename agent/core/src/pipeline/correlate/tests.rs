@@ -12,11 +12,14 @@ use reprise_ebpf::{
 };
 use zerocopy::FromZeros as _;
 
-use super::{
-    Bounds, Cause, Direction, End, Engine, Loss, Observation, Phase, Resumption, Role, SETTLE_NS,
-    Version,
+use super::{Bounds, Engine, Finding, LateLoss, SETTLE_NS};
+use crate::{
+    model::{
+        Connection, Direction, FailureCause as Cause, Observation, Outcome, Phase, Resumption,
+        Retransmits, Role, Version,
+    },
+    pipeline::record::Record,
 };
-use crate::pipeline::event::Event;
 
 const MS: u64 = 1_000_000;
 const BOUNDS: Bounds = Bounds {
@@ -73,70 +76,110 @@ fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
     }
 }
 
-fn run_all(events: &[Event]) -> (Vec<Observation>, Vec<Loss>) {
-    let mut engine = Engine::new(BOUNDS);
-    let mut out = Vec::new();
-    let mut losses = Vec::new();
-    for event in events {
-        engine.push(event, &mut |seen| out.push(seen));
-        losses.extend(engine.losses());
-    }
-    engine.finish(&mut |seen| out.push(seen));
-    (out, losses)
+/// Everything that an engine found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) seen: Vec<Observation>,
+    pub(super) losses: Vec<LateLoss>,
+    pub(super) cut: Vec<Connection>,
 }
 
-fn run(events: &[Event]) -> Vec<Observation> {
-    run_all(events).0
+impl Found {
+    fn add(&mut self, finding: Finding) {
+        match finding {
+            Finding::Handshake(observation) => self.seen.push(observation),
+            Finding::Loss(loss) => self.losses.push(loss),
+            Finding::SessionCut(connection) => self.cut.push(connection),
+        }
+    }
+}
+
+/// An engine and what it has found so far.
+pub(super) struct Run {
+    pub(super) engine: Engine,
+    pub(super) found: Found,
+}
+
+impl Run {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            engine: Engine::new(bounds),
+            found: Found::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, record: &Record) {
+        let found = &mut self.found;
+        self.engine
+            .push(&record.into(), &mut |finding| found.add(finding));
+    }
+
+    pub(super) fn finish(&mut self) {
+        let found = &mut self.found;
+        self.engine.finish(&mut |finding| found.add(finding));
+    }
+}
+
+fn run_all(records: &[Record]) -> (Vec<Observation>, Vec<LateLoss>) {
+    let mut run = Run::new(BOUNDS);
+    for record in records {
+        run.push(record);
+    }
+    run.finish();
+    (run.found.seen, run.found.losses)
+}
+
+fn run(records: &[Record]) -> Vec<Observation> {
+    run_all(records).0
 }
 
 #[test]
 fn completed_handshake_carries_version_resumption_and_times() {
     let mut event = handshake(1, 10 * MS, 12 * MS);
     event.hit = 1;
-    let seen = run(&[Event::Handshake(event)]);
+    let seen = run(&[Record::Handshake(event)]);
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].role, Role::Server);
     assert_eq!(seen[0].version, Version::V13);
-    assert_eq!(seen[0].end, End::Completed(Resumption::Resumed));
+    assert_eq!(seen[0].outcome, Outcome::Completed(Resumption::Resumed));
     assert_eq!(seen[0].duration_ns, 2 * MS);
-    assert!(!seen[0].trouble.retransmits.any());
+    assert!(!seen[0].network.retransmits.any());
 }
 
 #[test]
 fn what_was_not_read_is_neither_full_nor_resumed() {
     let mut event = handshake(1, 10 * MS, 12 * MS);
     event.hit = HIT_UNKNOWN;
-    let seen = run(&[Event::Handshake(event)]);
-    assert_eq!(seen[0].end, End::Completed(Resumption::Unknown));
+    let seen = run(&[Record::Handshake(event)]);
+    assert_eq!(seen[0].outcome, Outcome::Completed(Resumption::Unknown));
 }
 
 #[test]
 fn waits_for_tcp_events_that_arrive_later() {
-    let mut engine = Engine::new(Bounds {
+    let mut run = Run::new(Bounds {
         connections: 16,
         ..BOUNDS
     });
-    let mut out = Vec::new();
-    let mut push = |event| engine.push(&event, &mut |seen| out.push(seen));
-    push(Event::Handshake(handshake(1, 10 * MS, 900 * MS)));
-    push(Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, 300 * MS)));
-    push(Event::Tcp(tcp_event(tcp::RETRANSMIT_SYNACK, 1, 5 * MS)));
-    push(Event::Tick(900 * MS + SETTLE_NS - 1));
-    push(Event::Tick(900 * MS + SETTLE_NS));
-    assert_eq!(out.len(), 1);
-    let again = out[0].trouble.retransmits;
-    assert_eq!(again.of(Phase::Handshake, Direction::Sent), 1);
-    assert_eq!(again.of(Phase::SynAck, Direction::Sent), 1);
+    let mut push = |record| run.push(&record);
+    push(Record::Handshake(handshake(1, 10 * MS, 900 * MS)));
+    push(Record::Tcp(tcp_event(tcp::RETRANSMIT, 1, 300 * MS)));
+    push(Record::Tcp(tcp_event(tcp::RETRANSMIT_SYNACK, 1, 5 * MS)));
+    push(Record::Tick(900 * MS + SETTLE_NS - 1));
+    push(Record::Tick(900 * MS + SETTLE_NS));
+    assert_eq!(run.found.seen.len(), 1);
+    let again = run.found.seen[0].network.retransmits;
+    assert_eq!(again.get(Phase::Handshake, Direction::Sent), 1);
+    assert_eq!(again.get(Phase::SynAck, Direction::Sent), 1);
 }
 
 #[test]
 fn retransmissions_after_the_end_or_of_others_do_not_count() {
     let seen = run(&[
-        Event::Tcp(tcp_event(tcp::RETRANSMIT, 2, 11 * MS)),
-        Event::Handshake(handshake(1, 10 * MS, 12 * MS)),
-        Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, 13 * MS)),
+        Record::Tcp(tcp_event(tcp::RETRANSMIT, 2, 11 * MS)),
+        Record::Handshake(handshake(1, 10 * MS, 12 * MS)),
+        Record::Tcp(tcp_event(tcp::RETRANSMIT, 1, 13 * MS)),
     ]);
-    assert!(!seen[0].trouble.retransmits.any());
+    assert!(!seen[0].network.retransmits.any());
 }
 
 #[test]
@@ -145,11 +188,11 @@ fn causes_follow_the_strongest_evidence() {
         let mut event = handshake(1, 10 * MS, 20 * MS);
         event.outcome = outcome::FAILED;
         change(&mut event);
-        let mut events: Vec<_> = tcp.iter().copied().map(Event::Tcp).collect();
-        events.push(Event::Handshake(event));
-        match run(&events)[0].end {
-            End::Failed(cause) => cause,
-            End::Completed(_) => panic!("failed handshake seen as completed"),
+        let mut events: Vec<_> = tcp.iter().copied().map(Record::Tcp).collect();
+        events.push(Record::Handshake(event));
+        match run(&events)[0].outcome {
+            Outcome::Failed(cause) => cause,
+            Outcome::Completed(_) => panic!("failed handshake seen as completed"),
         }
     };
     let lost = [tcp_event(tcp::RETRANSMIT, 1, 15 * MS)];
@@ -185,17 +228,14 @@ fn causes_follow_the_strongest_evidence() {
 
 #[test]
 fn histories_are_bounded_and_evictions_counted() {
-    let mut engine = Engine::new(Bounds {
+    let mut run = Run::new(Bounds {
         connections: 8,
         ..BOUNDS
     });
     for port in 1..=20 {
-        engine.push(
-            &Event::Tcp(tcp_event(tcp::RETRANSMIT, port, MS)),
-            &mut |_| {},
-        );
+        run.push(&Record::Tcp(tcp_event(tcp::RETRANSMIT, port, MS)));
     }
-    let tracked = engine.tracked();
+    let tracked = run.engine.tracked();
     assert_eq!(tracked.connections, 8);
     assert_eq!(tracked.evicted_connections, 12);
 }
@@ -204,16 +244,22 @@ fn histories_are_bounded_and_evictions_counted() {
 fn unknown_role_is_counted_not_guessed() {
     let mut event = handshake(1, MS, 2 * MS);
     event.role = role::UNKNOWN;
-    let mut engine = Engine::new(Bounds {
+    let mut run = Run::new(Bounds {
         connections: 8,
         ..BOUNDS
     });
-    engine.push(&Event::Handshake(event), &mut |_| {});
-    engine.finish(&mut |_| panic!("an observation without a role"));
-    assert_eq!(engine.tracked().unknown_role, 1);
+    run.push(&Record::Handshake(event));
+    run.finish();
+    assert!(run.found.seen.is_empty(), "an observation without a role");
+    assert_eq!(run.engine.tracked().unknown_role, 1);
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
+fn sum(retransmits: Retransmits) -> u32 {
+    let counts = retransmits.0.into_values();
+    counts.flat_map(|counts| counts.into_values()).sum()
+}
+
+fn any_event() -> impl Strategy<Value = Record> {
     let port = 1..6_u16;
     let at = 0..2_000 * MS;
     prop_oneof![
@@ -222,25 +268,25 @@ fn any_event() -> impl Strategy<Value = Event> {
                 let mut event = handshake(port, end.saturating_sub(length), end);
                 event.outcome = how;
                 event.hit = hit;
-                Event::Handshake(event)
+                Record::Handshake(event)
             }
         ),
         (port, at.clone(), tcp::RETRANSMIT..=tcp::UNHEARD)
-            .prop_map(|(port, at, kind)| Event::Tcp(tcp_event(kind, port, at))),
-        at.prop_map(Event::Tick),
+            .prop_map(|(port, at, kind)| Record::Tcp(tcp_event(kind, port, at))),
+        at.prop_map(Record::Tick),
     ]
 }
 
 proptest! {
     #[test]
     fn every_handshake_ends_exactly_once(events in prop::collection::vec(any_event(), 0..200)) {
-        let ends = events.iter().filter(|e| matches!(e, Event::Handshake(_))).count();
+        let ends = events.iter().filter(|e| matches!(e, Record::Handshake(_))).count();
         let completed = events.iter().filter(
-            |e| matches!(e, Event::Handshake(h) if h.outcome == outcome::COMPLETED)
+            |e| matches!(e, Record::Handshake(h) if h.outcome == outcome::COMPLETED)
         ).count();
         let seen = run(&events);
         prop_assert_eq!(seen.len(), ends);
-        let done = seen.iter().filter(|o| matches!(o.end, End::Completed(_))).count();
+        let done = seen.iter().filter(|o| matches!(o.outcome, Outcome::Completed(_))).count();
         prop_assert_eq!(done, completed);
     }
 
@@ -253,7 +299,7 @@ proptest! {
     fn a_retransmission_is_counted_once_at_most(events in prop::collection::vec(any_event(), 0..200)) {
         let told = events.iter().filter(|event| matches!(
             event,
-            Event::Tcp(t) if !matches!(
+            Record::Tcp(t) if !matches!(
                 t.header.kind,
                 tcp::MISSING
                     | tcp::UNHEARD
@@ -266,9 +312,9 @@ proptest! {
         let told = told.count();
         let (seen, losses) = run_all(&events);
         let joined: u32 = seen.iter().map(|seen| {
-            let trouble = seen.trouble;
-            let all = trouble.retransmits.0.into_iter().flatten().sum::<u32>();
-            all - trouble.counted.0.into_iter().flatten().sum::<u32>()
+            let network = seen.network;
+            let all = sum(network.retransmits);
+            all - sum(network.counted)
         }).sum();
         prop_assert!(joined as usize + losses.len() <= told);
     }

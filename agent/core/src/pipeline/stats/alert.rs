@@ -2,7 +2,7 @@
 //! hovers about the threshold does not make it come and go.
 
 use super::offers::Recent;
-use crate::pipeline::diagnose::Reason;
+use crate::model::MissReason as Reason;
 
 /// An alert ends at this part of what begins it.
 const ENDS_AT: f64 = 0.8;
@@ -28,7 +28,7 @@ pub enum Topic {
 impl Topic {
     /// Name of the reason.
     #[must_use]
-    pub const fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Missed(reason) => reason.label(),
             Self::NeverOffered => "never_offered",

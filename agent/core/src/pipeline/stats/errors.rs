@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reprise_ebpf::handshake::REASON_OTHER;
 
 use super::ByRole;
-use crate::pipeline::correlate::Role;
+use crate::model::Role;
 
 /// Reasons told apart.
 const MAX_REASONS: usize = 64;

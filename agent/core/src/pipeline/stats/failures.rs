@@ -3,10 +3,7 @@
 use std::collections::VecDeque;
 
 use super::PeerKey;
-use crate::pipeline::{
-    correlate::{Cause, Observation, Trouble, Version},
-    wire::end,
-};
+use crate::model::{Direction, FailureCause as Cause, NetworkEvidence, Observation, Version};
 
 /// Failed handshakes kept.
 const MAX_FAILURES: usize = 256;
@@ -29,7 +26,7 @@ pub struct Failure {
     /// Alert that ended it, where one is known, and whether it arrived.
     pub alert: Option<(u8, bool)>,
     /// What speaks for loss, and what TCP did otherwise.
-    pub trouble: Trouble,
+    pub trouble: NetworkEvidence,
     /// Process; 0 where it was seen on the wire alone.
     pub tgid: u32,
 }
@@ -43,26 +40,18 @@ impl Failures {
         if self.0.len() == MAX_FAILURES {
             self.0.pop_front();
         }
-        let hello = seen.hello.as_ref();
-        let on_wire = hello.and_then(|hello| match (hello.end, hello.alert) {
-            // Sealed ones have no description to be read.
-            (_, 0) => None,
-            (end::ALERT_IN, alert) => Some((alert, true)),
-            (end::ALERT_OUT, alert) => Some((alert, false)),
-            _ => None,
-        });
-        let told = seen.reason.checked_sub(1000);
-        let told = told.and_then(|alert| Some((u8::try_from(alert).ok()?, true)));
         self.0.push_back(Failure {
             time_ns: seen.time_ns,
             peer,
             cause,
             version: seen.version,
             duration_ns: seen.duration_ns,
-            reason: seen.reason,
-            alert: told.or(on_wire),
-            trouble: seen.trouble,
-            tgid: seen.tgid,
+            reason: seen.library().and_then(|facts| facts.reason).unwrap_or(0),
+            alert: seen
+                .alert
+                .map(|alert| (alert.description, alert.direction == Direction::Received)),
+            trouble: seen.network,
+            tgid: seen.tgid.unwrap_or(0),
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::pipeline::correlate::{End, Resumption};
+use crate::model::{Outcome, Resumption};
 
 /// Length of a slot, nanoseconds.
 pub const SLOT_NS: u64 = 10_000_000_000;
@@ -29,7 +29,7 @@ pub struct History {
 
 impl History {
     /// Adds one handshake that ended at `time_ns`; one that is older than all slots is left out.
-    pub fn add(&mut self, end: End, time_ns: u64) {
+    pub fn add(&mut self, end: Outcome, time_ns: u64) {
         let slot = time_ns / SLOT_NS;
         self.advance(slot);
         let back = usize::try_from(self.newest - slot).unwrap_or(usize::MAX);
@@ -38,8 +38,8 @@ impl History {
         };
         let slot = &mut self.slots[index];
         match end {
-            End::Completed(resumption) => slot.completed[resumption as usize] += 1,
-            End::Failed(_) => slot.failed += 1,
+            Outcome::Completed(resumption) => slot.completed[resumption as usize] += 1,
+            Outcome::Failed(_) => slot.failed += 1,
         }
     }
 
@@ -71,17 +71,17 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::correlate::Cause;
+    use crate::model::FailureCause;
 
-    const FULL: End = End::Completed(Resumption::Full);
+    const FULL: Outcome = Outcome::Completed(Resumption::Full);
 
     #[test]
     fn each_ends_in_its_own_slot() {
         let mut history = History::default();
         assert!(history.until(5 * SLOT_NS).is_empty());
         history.add(FULL, 5 * SLOT_NS);
-        history.add(End::Completed(Resumption::Resumed), 7 * SLOT_NS);
-        history.add(End::Failed(Cause::Reset), 6 * SLOT_NS + 1);
+        history.add(Outcome::Completed(Resumption::Resumed), 7 * SLOT_NS);
+        history.add(Outcome::Failed(FailureCause::Reset), 6 * SLOT_NS + 1);
         let slots = history.until(8 * SLOT_NS);
         let sums: Vec<_> = slots
             .iter()

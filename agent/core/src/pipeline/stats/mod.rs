@@ -23,15 +23,11 @@ pub use self::{
     window::Window,
     workloads::{WorkloadKey, WorkloadSums, Workloads},
 };
-use crate::pipeline::{
-    correlate::{
-        Cause, Direction, End, Fate, Loss, Mechanism, Observation, Offer, Phase, Resumption, Role,
-        Version,
-    },
-    diagnose::Reason,
-    event::Connection,
-    peers::Naming,
+use crate::model::{
+    Connection, Direction, FailureCause as Cause, Mechanism, MissReason as Reason, Observation,
+    Offer, OfferOutcome, Outcome, Phase, Resumption, Role, Source, Version,
 };
+use crate::pipeline::{correlate::LateLoss, peers::Naming};
 
 /// Sizes that bound memory.
 #[derive(Debug, Clone, Copy)]
@@ -125,12 +121,13 @@ impl Stats {
                 seen.connection.map(|connection| connection.remote),
             ),
         };
-        self.history[role].add(seen.end, seen.time_ns);
-        match seen.end {
-            End::Completed(resumption) => {
+        self.history[role].add(seen.outcome, seen.time_ns);
+        match seen.outcome {
+            Outcome::Completed(resumption) => {
                 self.handshakes[role][seen.version as usize][resumption as usize] += 1;
                 self.duration[role][resumption as usize].observe(seen.duration_ns);
-                self.library_ns[role][resumption as usize] += seen.library_ns;
+                self.library_ns[role][resumption as usize] +=
+                    seen.library().map_or(0, |facts| facts.library_ns);
                 let sums = self.peers.completed(peer.clone(), resumption, seen.time_ns);
                 sums.offers.add(seen, self.window_ns);
                 sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
@@ -140,12 +137,12 @@ impl Stats {
                     Role::Client => connection.remote.port(),
                 });
                 self.workloads
-                    .completed(seen.tgid, port, seen.role, resumption);
+                    .completed(seen.tgid.unwrap_or(0), port, seen.role, resumption);
             }
-            End::Failed(cause) => {
+            Outcome::Failed(cause) => {
                 self.failures[role][cause as usize] += 1;
-                if seen.reason != 0 {
-                    self.errors.add(seen.role, seen.reason);
+                if let Some(reason) = seen.library().and_then(|facts| facts.reason) {
+                    self.errors.add(seen.role, reason);
                 }
                 self.lately.add(seen, cause, peer.clone());
                 let sums = self.peers.failed(peer.clone(), cause);
@@ -156,25 +153,25 @@ impl Stats {
             }
         }
         self.conflicts += u64::from(seen.conflict);
-        self.wire += u64::from(seen.wire);
+        self.wire += u64::from(seen.source == Source::Wire);
         for phase in Phase::ALL {
             for direction in Direction::ALL {
-                let all = seen.trouble.retransmits.of(phase, direction);
-                let counted = seen.trouble.counted.of(phase, direction);
+                let all = seen.network.retransmits.get(phase, direction);
+                let counted = seen.network.counted.get(phase, direction);
                 self.retransmits[role][phase as usize][direction as usize] +=
                     u64::from(all.saturating_sub(counted));
             }
         }
-        let failed = matches!(seen.end, End::Failed(_));
+        let failed = matches!(seen.outcome, Outcome::Failed(_));
         // Of one that failed, what was missing tells as much; one that completed got it after all, sooner or later.
-        if seen.trouble.retransmits.any() || (failed && seen.trouble.loss()) {
+        if seen.network.retransmits.any() || (failed && seen.network.loss()) {
             self.with_loss[role][usize::from(failed)] += 1;
             self.peers.lost(peer);
         }
     }
 
     /// Adds a retransmission that belongs to no handshake that is still to be observed.
-    pub fn lose(&mut self, loss: &Loss, naming: &Naming) {
+    pub fn lose(&mut self, loss: &LateLoss, naming: &Naming) {
         let role = loss.role as usize;
         self.retransmits[role][loss.phase as usize][loss.direction as usize] += 1;
         if loss.first {
@@ -196,11 +193,13 @@ impl Stats {
 
     fn offer(&mut self, seen: &Observation) {
         let role = seen.role as usize;
-        match seen.fate() {
-            None => {}
-            Some(Fate::NotOffered) => self.not_offered[role] += 1,
-            Some(Fate::Accepted(mechanism)) => self.offers[role][mechanism as usize][0] += 1,
-            Some(Fate::Missed(mechanism, reason)) => {
+        match seen.offer_outcome() {
+            None | Some(OfferOutcome::Unknown | OfferOutcome::Failed(..)) => {}
+            Some(OfferOutcome::NotOffered) => self.not_offered[role] += 1,
+            Some(OfferOutcome::Accepted(mechanism)) => {
+                self.offers[role][mechanism as usize][0] += 1
+            }
+            Some(OfferOutcome::Missed(mechanism, reason)) => {
                 self.offers[role][mechanism as usize][1] += 1;
                 self.misses[role][mechanism as usize][reason as usize] += 1;
             }
@@ -208,7 +207,7 @@ impl Stats {
         if seen.role == Role::Server
             && let Some((key, accepted)) = seen.ticket_key()
         {
-            self.ticket_keys.add(key, accepted);
+            self.ticket_keys.add(key.get(), accepted);
         }
     }
 }

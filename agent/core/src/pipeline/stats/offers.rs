@@ -1,10 +1,7 @@
 //! What became of the sessions that one peer's clients offered, or that clients here offered to one peer.
 
 use super::Window;
-use crate::pipeline::{
-    correlate::{Fate, Mechanism, Observation},
-    diagnose::{Miss, Reason},
-};
+use crate::model::{Mechanism, Miss, MissReason as Reason, Observation, OfferOutcome};
 
 /// What the window counts: accepted offers, missed ones by reason, and handshakes without an offer.
 const ACCEPTED: usize = 0;
@@ -42,22 +39,23 @@ pub struct Recent {
 impl Offers {
     /// Adds a completed handshake.
     pub(super) fn add(&mut self, seen: &Observation, window_ns: u64) {
-        let Some(fate) = seen.fate() else {
+        let Some(outcome) = seen.offer_outcome() else {
             return;
         };
-        let which = match fate {
-            Fate::NotOffered => {
+        let which = match outcome {
+            OfferOutcome::Unknown | OfferOutcome::Failed(..) => return,
+            OfferOutcome::NotOffered => {
                 self.not_offered += 1;
                 NOT_OFFERED
             }
-            Fate::Accepted(mechanism) => {
+            OfferOutcome::Accepted(mechanism) => {
                 self.offered[mechanism as usize][0] += 1;
                 ACCEPTED
             }
-            Fate::Missed(mechanism, reason) => {
+            OfferOutcome::Missed(mechanism, reason) => {
                 self.offered[mechanism as usize][1] += 1;
                 self.misses[reason as usize] += 1;
-                let key = seen.ticket_key().map(|(key, _)| key);
+                let key = seen.ticket_key().map(|(key, _)| key.get());
                 self.last_miss = seen.miss.map(|miss| (miss, key)).or(self.last_miss);
                 MISSED + reason as usize
             }

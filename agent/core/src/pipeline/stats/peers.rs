@@ -10,10 +10,8 @@ use super::{
     ByRole, Limits, Thresholds, Topic, Window, alert,
     offers::{Offers, Recent},
 };
-use crate::pipeline::{
-    correlate::{Cause, Resumption, Role},
-    peers::Peer,
-};
+use crate::model::{FailureCause as Cause, Resumption, Role};
+use crate::pipeline::peers::Peer;
 
 /// A peer in one role of the observed process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

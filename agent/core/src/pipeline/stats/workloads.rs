@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 use lru::LruCache;
 
 use super::ByRole;
-use crate::pipeline::correlate::{Resumption, Role};
+use crate::model::{Resumption, Role};
 
 /// Processes whose workload is remembered.
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();

@@ -7,9 +7,9 @@ use reprise_ebpf::{
 };
 
 use super::{
-    event::{HelloEvent, end, flag},
     messages::{Messages, kind},
     parse,
+    record::{WireRecord, end, flag},
     stream::{Item, Stream},
 };
 
@@ -38,7 +38,7 @@ struct Side {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Flights {
-    event: HelloEvent,
+    event: WireRecord,
     last_ns: u64,
     client: Side,
     server: Side,
@@ -49,7 +49,7 @@ pub(super) struct Flights {
 impl Flights {
     /// A connection whose first segment this is.
     pub(super) fn new(segment: &Segment, client: bool) -> Self {
-        let mut event = HelloEvent::BLANK;
+        let mut event = WireRecord::BLANK;
         event.socket = segment.socket;
         event.begin_ns = segment.header.time_ns;
         event.role = if client { role::CLIENT } else { role::SERVER };
@@ -211,7 +211,7 @@ impl Flights {
     }
 
     /// The event, once it ended so.
-    pub(super) fn ended(mut self, end: u8) -> HelloEvent {
+    pub(super) fn ended(mut self, end: u8) -> WireRecord {
         self.event.header.time_ns = self.last_ns;
         self.event.end = end;
         self.event

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::event::Token;
+use super::record::TokenRecord;
 
 /// A ticket's key name (RFC 5077, section 4), which OpenSSL, nginx, HAProxy, Go and GnuTLS keep to.
 const KEY_NAME: usize = 16;
@@ -18,11 +18,11 @@ pub fn short(bytes: &[u8]) -> u64 {
 }
 
 /// A session ID.
-pub(super) fn session_id(bytes: &[u8]) -> Token {
+pub(super) fn session_id(bytes: &[u8]) -> TokenRecord {
     if bytes.is_empty() {
-        return Token::NONE;
+        return TokenRecord::NONE;
     }
-    Token {
+    TokenRecord {
         hash: short(bytes),
         key: 0,
         length: bytes.len() as u32,
@@ -30,12 +30,12 @@ pub(super) fn session_id(bytes: &[u8]) -> Token {
 }
 
 /// A ticket, or a PSK identity.
-pub(super) fn ticket(bytes: &[u8]) -> Token {
+pub(super) fn ticket(bytes: &[u8]) -> TokenRecord {
     let key = match bytes.get(..KEY_NAME) {
         Some(name) if bytes.len() != STATEFUL => (short(name) >> 32) as u32,
         _ => 0,
     };
-    Token {
+    TokenRecord {
         key,
         ..session_id(bytes)
     }
@@ -58,8 +58,8 @@ mod tests {
     fn what_is_no_ticket_names_no_key() {
         assert_eq!(ticket(&[1; 32]).key, 0);
         assert_eq!(ticket(&[1; 15]).key, 0);
-        assert_eq!(ticket(&[]), Token::NONE);
-        assert_eq!(session_id(&[]), Token::NONE);
+        assert_eq!(ticket(&[]), TokenRecord::NONE);
+        assert_eq!(session_id(&[]), TokenRecord::NONE);
         assert_ne!(session_id(&[1; 32]), session_id(&[2; 32]));
     }
 }

@@ -1,4 +1,4 @@
-//! Reads hello messages into a [`HelloEvent`]: what was offered, what was answered. The bytes are not trusted and not kept.
+//! Reads hello messages into a [`WireRecord`]: what was offered, what was answered. The bytes are not trusted and not kept.
 
 use tls_parser::{
     TlsClientHelloContents, TlsExtension, TlsMessageHandshake, parse_tls_client_hello_extension,
@@ -8,8 +8,8 @@ use tls_parser::{
 };
 
 use super::{
-    event::{HelloEvent, Token, flag},
     hash,
+    record::{TokenRecord, WireRecord, flag},
 };
 
 /// `random` of a ServerHello that is a HelloRetryRequest (RFC 8446, section 4.1.3).
@@ -22,7 +22,7 @@ const PRE_SHARED_KEY: u16 = 41;
 const SUPPORTED_VERSIONS: u16 = 43;
 
 /// A ClientHello; the second one, after a HelloRetryRequest, replaces the first.
-pub(super) fn client_hello(body: &[u8], event: &mut HelloEvent) {
+pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
     let Ok((_, hello)) = parse_tls_handshake_client_hello(body) else {
         return;
     };
@@ -37,7 +37,7 @@ pub(super) fn client_hello(body: &[u8], event: &mut HelloEvent) {
     event.flags |= flag::OFFER_READ;
     event.client_random = random.try_into().unwrap_or_default();
     event.session_id = hash::session_id(session_id.unwrap_or_default());
-    event.ticket = Token::NONE;
+    event.ticket = TokenRecord::NONE;
     event.identities = Default::default();
     event.identity_count = 0;
     event.offered_version = version.0;
@@ -78,7 +78,7 @@ pub(super) fn client_hello(body: &[u8], event: &mut HelloEvent) {
 }
 
 /// `OfferedPsks` (RFC 8446, section 4.2.11): identities with their ages, then binders.
-fn identities(bytes: &[u8], event: &mut HelloEvent) {
+fn identities(bytes: &[u8], event: &mut WireRecord) {
     let Some((mut list, _)) = vector(bytes) else {
         return;
     };
@@ -99,7 +99,7 @@ fn vector(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// A ServerHello or HelloRetryRequest.
-pub(super) fn server_hello(body: &[u8], event: &mut HelloEvent) {
+pub(super) fn server_hello(body: &[u8], event: &mut WireRecord) {
     let Ok((_, hello)) = parse_tls_handshake_server_hello(body) else {
         return;
     };
@@ -124,13 +124,13 @@ pub(super) fn server_hello(body: &[u8], event: &mut HelloEvent) {
             _ => {}
         }
     });
-    if event.given_id != Token::NONE && event.given_id == event.session_id {
+    if event.given_id != TokenRecord::NONE && event.given_id == event.session_id {
         event.flags |= flag::ID_ECHOED;
     }
 }
 
 /// The NewSessionTicket of TLS 1.2 and below (RFC 5077, section 3.3).
-pub(super) fn new_session_ticket(body: &[u8], event: &mut HelloEvent) {
+pub(super) fn new_session_ticket(body: &[u8], event: &mut WireRecord) {
     let message = parse_tls_handshake_msg_newsessionticket(body, body.len());
     if let Ok((_, TlsMessageHandshake::NewSessionTicket(content))) = message {
         event.lifetime = content.ticket_lifetime_hint;

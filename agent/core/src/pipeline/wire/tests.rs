@@ -7,14 +7,14 @@ use proptest::prelude::*;
 use reprise_ebpf::{handshake::role, wire::direction};
 
 use self::kernel::{Told, fixture, handshake, tell};
-use super::{HelloEvent, Limits, Token, Tracker, end, flag};
+use super::{Limits, TokenRecord, Tracker, WireRecord, end, flag};
 
 const LIMITS: Limits = Limits {
     max_connections: 64,
     max_bytes: 1 << 20,
 };
 
-fn run(told: &[Told]) -> Vec<HelloEvent> {
+fn run(told: &[Told]) -> Vec<WireRecord> {
     let mut tracker = Tracker::new(LIMITS);
     let mut seen = Vec::new();
     for (segment, bytes) in told {
@@ -25,7 +25,7 @@ fn run(told: &[Told]) -> Vec<HelloEvent> {
 }
 
 /// The one event of a handshake, as the server's host sees it.
-fn read(name: &str) -> HelloEvent {
+fn read(name: &str) -> WireRecord {
     let seen = run(&handshake(name, direction::IN, &[]));
     let [hello] = seen[..] else {
         panic!("{name}: {seen:?}");
@@ -49,14 +49,14 @@ fn full_handshakes_offer_nothing_that_anybody_could_take() {
         assert_eq!(hello.resumed(), Some(false), "{name}");
         assert_eq!(
             (hello.ticket, hello.identity_count),
-            (Token::NONE, 0),
+            (TokenRecord::NONE, 0),
             "{name}"
         );
         assert_ne!(hello.client_random, [0; 32], "{name}");
     }
     // The legacy field of a client that knows TLS 1.3.
     assert_eq!(read("tls13_full").session_id.length, 32);
-    assert_eq!(read("tls12_id_full").session_id, Token::NONE);
+    assert_eq!(read("tls12_id_full").session_id, TokenRecord::NONE);
     assert_eq!(read("tls12_id_full").offered_version, 0x0303);
     assert_eq!(read("tls12_id_full_by_13").offered_version, 0x0304);
 }

@@ -9,8 +9,10 @@ use prometheus_client::{
 };
 
 use super::{count, counter, seconds};
+use reprise_core::model::{
+    Direction, FailureCause as Cause, Mechanism, Phase, Resumption, Role, Version,
+};
 use reprise_core::pipeline::{
-    correlate::{Cause, Direction, Mechanism, Phase, Resumption, Role, Version},
     reasons::{self, Names},
     stats::{BOUNDS, Histogram, Stats},
 };

@@ -5,10 +5,9 @@ use std::fmt;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{count, counter, gauge, peers::Rows, set};
+use reprise_core::model::{Mechanism, MissReason as Reason, Removal, Role};
 use reprise_core::pipeline::{
     Pipeline,
-    correlate::{Mechanism, Role},
-    diagnose::{Reason, Removal},
     stats::{Stats, Topic},
 };
 
@@ -80,7 +79,7 @@ pub(super) fn removals(
         None,
     )?;
     for removal in Removal::ALL {
-        let sum = pipeline.removed()[removal as usize];
+        let sum = pipeline.removed()[removal];
         count(&mut family, &[("cause", removal.label())], sum)?;
     }
     Ok(())

@@ -5,10 +5,8 @@ use std::fmt;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{count, counter, gauge, set};
-use reprise_core::pipeline::{
-    correlate::{Cause, Resumption, Role},
-    stats::{PeerKey, PeerStats, Stats},
-};
+use reprise_core::model::{FailureCause as Cause, Resumption, Role};
+use reprise_core::pipeline::stats::{PeerKey, PeerStats, Stats};
 
 /// Name shown for the peers that are not named.
 const OTHER: &str = "other";

@@ -5,10 +5,8 @@ use std::fmt;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{count, counter};
-use reprise_core::pipeline::{
-    correlate::{Resumption, Role},
-    stats::{Stats, WorkloadSums},
-};
+use reprise_core::model::{Resumption, Role};
+use reprise_core::pipeline::stats::{Stats, WorkloadSums};
 
 /// Name and port shown for the workloads that are not named.
 const OTHER: &str = "other";

@@ -9,12 +9,13 @@ use reprise_ebpf::{
     tcp,
 };
 
-use super::{MS, handshake, run, run_all, tcp_event, wire::hello};
-use crate::pipeline::{
-    correlate::{
-        Cause, DOUBT_NS, Direction, End, Engine, Loss, Observation, Phase, Role, SETTLE_NS,
+use super::{MS, Run, handshake, run, run_all, tcp_event, wire::hello};
+use crate::{
+    model::{Direction, FailureCause as Cause, Outcome, Phase, Role},
+    pipeline::{
+        correlate::{LateLoss, SETTLE_NS, engine::TIMEOUT_CONFIRM_NS},
+        record::Record,
     },
-    event::Event,
 };
 
 /// The cause of a handshake from 10 to 600 ms, freed unless `change` says otherwise, with these things on its connection.
@@ -24,11 +25,11 @@ fn fail(change: &dyn Fn(&mut HandshakeEvent), marks: &[(u32, u64)]) -> Cause {
     change(&mut event);
     let marks = marks
         .iter()
-        .map(|(kind, at)| Event::Tcp(tcp_event(*kind, 1, *at)));
-    let events: Vec<_> = marks.chain([Event::Handshake(event)]).collect();
-    match run(&events)[0].end {
-        End::Failed(cause) => cause,
-        End::Completed(_) => panic!("a failed handshake seen as completed"),
+        .map(|(kind, at)| Record::Tcp(tcp_event(*kind, 1, *at)));
+    let events: Vec<_> = marks.chain([Record::Handshake(event)]).collect();
+    match run(&events)[0].outcome {
+        Outcome::Failed(cause) => cause,
+        Outcome::Completed(_) => panic!("a failed handshake seen as completed"),
     }
 }
 
@@ -55,7 +56,7 @@ fn silence_is_a_timeout_and_loss_is_loss() {
     // A program may begin when the first data is there; what comes late afterwards was not its first.
     assert_eq!(fail(&silent, &[(tcp::LATE, 5 * MS)]), Cause::PacketLoss);
     assert_eq!(fail(&silent, &[(tcp::LATE, 700 * MS)]), Cause::Timeout);
-    let later = 601 * MS + DOUBT_NS;
+    let later = 601 * MS + TIMEOUT_CONFIRM_NS;
     for (kind, at) in [
         (tcp::MISSING, later),
         (tcp::DATA_AGAIN, 700 * MS),
@@ -76,18 +77,18 @@ fn a_timeout_waits_for_a_sign_of_loss() {
     let mut event = handshake(1, 10 * MS, 600 * MS);
     event.outcome = outcome::FREED;
     event.heard_ns = 20 * MS;
-    let mut engine = Engine::new(super::BOUNDS);
-    let mut seen = Vec::new();
-    let mut push = |event| {
-        engine.push(&event, &mut |one: Observation| seen.push(one.end));
-        seen.len()
+    let mut run = Run::new(super::BOUNDS);
+    let mut push = |record| {
+        run.push(&record);
+        run.found.seen.len()
     };
-    assert_eq!(push(Event::Handshake(event)), 0);
-    assert_eq!(push(Event::Tick(600 * MS + SETTLE_NS)), 0);
-    push(Event::Tcp(tcp_event(tcp::MISSING, 1, 1_200 * MS)));
-    assert_eq!(push(Event::Tick(599 * MS + DOUBT_NS)), 0);
-    assert_eq!(push(Event::Tick(600 * MS + DOUBT_NS)), 1);
-    assert_eq!(seen, [End::Failed(Cause::PacketLoss)]);
+    assert_eq!(push(Record::Handshake(event)), 0);
+    assert_eq!(push(Record::Tick(600 * MS + SETTLE_NS)), 0);
+    push(Record::Tcp(tcp_event(tcp::MISSING, 1, 1_200 * MS)));
+    assert_eq!(push(Record::Tick(599 * MS + TIMEOUT_CONFIRM_NS)), 0);
+    assert_eq!(push(Record::Tick(600 * MS + TIMEOUT_CONFIRM_NS)), 1);
+    let seen: Vec<_> = run.found.seen.iter().map(|one| one.outcome).collect();
+    assert_eq!(seen, [Outcome::Failed(Cause::PacketLoss)]);
 }
 
 #[test]
@@ -134,25 +135,25 @@ fn phases_and_directions_are_told_apart() {
         // Not in the handshake.
         (tcp::RETRANSMIT, 21),
     ];
-    let marks = marks.map(|(kind, at)| Event::Tcp(tcp_event(kind, 1, at * MS)));
-    let end = Event::Handshake(handshake(1, 10 * MS, 20 * MS));
+    let marks = marks.map(|(kind, at)| Record::Tcp(tcp_event(kind, 1, at * MS)));
+    let end = Record::Handshake(handshake(1, 10 * MS, 20 * MS));
     let events: Vec<_> = marks.into_iter().chain([end]).collect();
-    let again = run(&events)[0].trouble.retransmits;
-    let sums = Phase::ALL.map(|phase| Direction::ALL.map(|direction| again.of(phase, direction)));
+    let again = run(&events)[0].network.retransmits;
+    let sums = Phase::ALL.map(|phase| Direction::ALL.map(|direction| again.get(phase, direction)));
     assert_eq!(sums, [[0, 1], [1, 1], [1, 1]]);
 }
 
 #[test]
 fn a_last_flight_that_is_sent_again_counts_once() {
-    let mut events = vec![Event::Handshake(handshake(1, 10 * MS, 20 * MS))];
+    let mut events = vec![Record::Handshake(handshake(1, 10 * MS, 20 * MS))];
     // The first one arrives before the handshake is concluded, the others after it.
     for at in [100, 500, 900] {
-        events.push(Event::Tcp(tcp_event(tcp::FLIGHT_AGAIN, 1, at * MS)));
-        events.push(Event::Tick(at * MS + SETTLE_NS));
+        events.push(Record::Tcp(tcp_event(tcp::FLIGHT_AGAIN, 1, at * MS)));
+        events.push(Record::Tick(at * MS + SETTLE_NS));
     }
     let (seen, losses) = run_all(&events);
-    let again = seen[0].trouble.retransmits;
-    assert_eq!(again.of(Phase::Handshake, Direction::Sent), 1);
+    let again = seen[0].network.retransmits;
+    assert_eq!(again.get(Phase::Handshake, Direction::Sent), 1);
     assert_eq!(losses.len(), 2);
     assert!(losses.iter().all(|loss| !loss.first));
     // Of one that was observed without, the first makes the difference.
@@ -164,18 +165,18 @@ fn a_last_flight_that_is_sent_again_counts_once() {
 
 #[test]
 fn loss_before_any_handshake_counts_where_tls_is_spoken() {
-    let again = |kind, port, at| Event::Tcp(tcp_event(kind, port, at * MS));
+    let again = |kind, port, at| Record::Tcp(tcp_event(kind, port, at * MS));
     let mut events = vec![again(tcp::RETRANSMIT_SYNACK, 9, 1)];
     assert_eq!(run_all(&events).1, []);
-    events.push(Event::Handshake(handshake(1, 10 * MS, 20 * MS)));
-    events.push(Event::Tick(20 * MS + SETTLE_NS));
+    events.push(Record::Handshake(handshake(1, 10 * MS, 20 * MS)));
+    events.push(Record::Tick(20 * MS + SETTLE_NS));
     // Another client of the same port.
     events.push(again(tcp::RETRANSMIT_SYNACK, 2, 300));
     let (_, losses) = run_all(&events);
     let [loss] = losses[..] else {
         panic!("{losses:?}");
     };
-    let Loss {
+    let LateLoss {
         role,
         phase,
         direction,
@@ -187,12 +188,12 @@ fn loss_before_any_handshake_counts_where_tls_is_spoken() {
         (Role::Server, Phase::SynAck, Direction::Sent, false)
     );
     // It comes to a handshake after all, which knows of its loss and does not count it again.
-    events.push(Event::Handshake(handshake(2, 310 * MS, 320 * MS)));
+    events.push(Record::Handshake(handshake(2, 310 * MS, 320 * MS)));
     let (seen, losses) = run_all(&events);
-    let trouble = seen[1].trouble;
+    let network = seen[1].network;
     assert_eq!(losses.len(), 1);
-    assert_eq!(trouble.retransmits, trouble.counted);
-    assert_eq!(trouble.retransmits.of(Phase::SynAck, Direction::Sent), 1);
+    assert_eq!(network.retransmits, network.counted);
+    assert_eq!(network.retransmits.get(Phase::SynAck, Direction::Sent), 1);
 }
 
 #[test]
@@ -200,10 +201,10 @@ fn a_handshake_on_the_wire_that_is_given_up_in_silence_timed_out() {
     let mut shown = hello(role::CLIENT, 1, 1, 10 * MS, 900 * MS);
     shown.end = crate::pipeline::wire::end::CLOSED_OUT;
     shown.silence_ms = 800;
-    let end = |shown| run(&[Event::Hello(shown)])[0].end;
-    assert_eq!(end(shown), End::Failed(Cause::Timeout));
+    let end = |shown| run(&[Record::Wire(shown)])[0].outcome;
+    assert_eq!(end(shown), Outcome::Failed(Cause::Timeout));
     shown.silence_ms = 100;
-    assert_eq!(end(shown), End::Failed(Cause::Abandoned));
+    assert_eq!(end(shown), Outcome::Failed(Cause::Abandoned));
 }
 
 #[test]
@@ -215,10 +216,10 @@ fn a_hello_that_came_late_was_lost_before() {
         shown.end = crate::pipeline::wire::end::CLOSED_IN;
         event.flags = library_flag::RANDOM | library_flag::PEER_CLOSED;
         event.client_random = shown.client_random;
-        run(&[Event::Hello(shown), Event::Handshake(event)])[0].end
+        run(&[Record::Wire(shown), Record::Handshake(event)])[0].outcome
     };
-    assert_eq!(end(220 * MS), End::Failed(Cause::PacketLoss));
-    assert_eq!(end(200 * MS), End::Failed(Cause::Closed));
+    assert_eq!(end(220 * MS), Outcome::Failed(Cause::PacketLoss));
+    assert_eq!(end(200 * MS), Outcome::Failed(Cause::Closed));
 }
 
 /// Whether the session of a handshake from 10 to 20 ms, forgotten at 900 ms, is one that loss cost, with a retransmission then.
@@ -243,19 +244,19 @@ fn is_lost(retransmit_ns: u64) -> bool {
         session: SessionAge::default(),
         session_id,
     };
-    let mut engine = Engine::new(super::BOUNDS);
+    let mut run = Run::new(super::BOUNDS);
     let events = [
-        Event::Hello(shown),
-        Event::Handshake(handshake(1, 10 * MS, 20 * MS)),
-        Event::Tcp(tcp_event(tcp::RETRANSMIT, 1, retransmit_ns)),
-        Event::Forget(forget),
+        Record::Wire(shown),
+        Record::Handshake(handshake(1, 10 * MS, 20 * MS)),
+        Record::Tcp(tcp_event(tcp::RETRANSMIT, 1, retransmit_ns)),
+        Record::SessionRemoved(forget),
     ];
     for event in events {
-        engine.push(&event, &mut |_| {});
+        run.push(&event);
     }
-    engine.finish(&mut |_| {});
-    assert_eq!(engine.removed().iter().sum::<u64>(), 1);
-    engine.cut().count() == 1
+    run.finish();
+    assert_eq!(run.engine.removed().values().sum::<u64>(), 1);
+    run.found.cut.len() == 1
 }
 
 #[test]

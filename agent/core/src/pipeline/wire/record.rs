@@ -4,8 +4,8 @@
 use reprise_ebpf::{Header, Socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `Header::kind` of [`HelloEvent`]; the kernel never sends it.
-pub const HELLO: u32 = 254;
+/// `Header::kind` of [`WireRecord`]; the kernel never sends it.
+pub const WIRE: u32 = 254;
 
 /// PSK identities kept per ClientHello; clients offer one or two.
 pub const IDENTITIES: usize = 4;
@@ -15,7 +15,7 @@ pub const IDENTITIES: usize = 4;
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-pub struct Token {
+pub struct TokenRecord {
     /// First eight bytes of its SHA-256.
     pub hash: u64,
     /// First four bytes of the SHA-256 of its first sixteen, which name the key it is encrypted with; 0 where it is no
@@ -28,7 +28,7 @@ pub struct Token {
 /// See the module.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct HelloEvent {
+pub struct WireRecord {
     /// `time_ns` is the end.
     pub header: Header,
     /// The connection.
@@ -40,15 +40,15 @@ pub struct HelloEvent {
     /// `random` of the ClientHello; the second one repeats it (RFC 8446, section 4.1.2).
     pub client_random: [u8; 32],
     /// Session ID offered.
-    pub session_id: Token,
+    pub session_id: TokenRecord,
     /// Session ticket offered (RFC 5077).
-    pub ticket: Token,
+    pub ticket: TokenRecord,
     /// PSK identities offered (RFC 8446, section 4.2.11).
-    pub identities: [Token; IDENTITIES],
+    pub identities: [TokenRecord; IDENTITIES],
     /// Session ID of the ServerHello.
-    pub given_id: Token,
+    pub given_id: TokenRecord,
     /// Ticket of the NewSessionTicket of TLS 1.2 and below; that of TLS 1.3 is encrypted.
-    pub given_ticket: Token,
+    pub given_ticket: TokenRecord,
     /// First eight bytes of the SHA-256 of the name asked for (SNI); 0 without one.
     pub server_name: u64,
     /// Its lifetime hint, seconds.
@@ -79,7 +79,7 @@ pub struct HelloEvent {
     pub silence_ms: u32,
 }
 
-/// Bits of [`HelloEvent::flags`].
+/// Bits of [`WireRecord::flags`].
 pub mod flag {
     /// The ClientHello was read: what it offers is known.
     pub const OFFER_READ: u32 = 1;
@@ -127,11 +127,11 @@ pub mod end {
     pub const UNKNOWN: u8 = 7;
 }
 
-impl HelloEvent {
+impl WireRecord {
     /// An event that says nothing yet.
     pub(super) const BLANK: Self = Self {
         header: Header {
-            kind: HELLO,
+            kind: WIRE,
             size: size_of::<Self>() as u32,
             time_ns: 0,
         },
@@ -146,11 +146,11 @@ impl HelloEvent {
         begin_ns: 0,
         answer_ns: 0,
         client_random: [0; 32],
-        session_id: Token::NONE,
-        ticket: Token::NONE,
-        identities: [Token::NONE; IDENTITIES],
-        given_id: Token::NONE,
-        given_ticket: Token::NONE,
+        session_id: TokenRecord::NONE,
+        ticket: TokenRecord::NONE,
+        identities: [TokenRecord::NONE; IDENTITIES],
+        given_id: TokenRecord::NONE,
+        given_ticket: TokenRecord::NONE,
         server_name: 0,
         lifetime: 0,
         flags: 0,
@@ -191,7 +191,7 @@ impl HelloEvent {
     }
 }
 
-impl Token {
+impl TokenRecord {
     /// No such thing.
     pub const NONE: Self = Self {
         hash: 0,
@@ -200,4 +200,4 @@ impl Token {
     };
 }
 
-const _: () = assert!(size_of::<HelloEvent>() == 288);
+const _: () = assert!(size_of::<WireRecord>() == 288);

@@ -1,14 +1,14 @@
-//! From segments of first flights to one [`HelloEvent`] per TLS connection: order, reassembly, parsing. Pure and clockless.
+//! From segments of first flights to one [`WireRecord`] per TLS connection: order, reassembly, parsing. Pure and clockless.
 //!
 //! Runs before anything is recorded: here session IDs and tickets become short hashes, and nothing behind this module sees
 //! more. Bounded in connections, bytes and time; what is given up leaves as an event that says so, and is counted.
 
 pub mod alert;
-mod event;
 mod flights;
 mod hash;
 mod messages;
 mod parse;
+mod record;
 mod stream;
 
 use std::num::NonZeroUsize;
@@ -22,10 +22,10 @@ use zerocopy::FromBytes as _;
 
 use self::flights::Flights;
 pub use self::{
-    event::{HELLO, HelloEvent, IDENTITIES, Token, end, flag},
     hash::short as short_hash,
+    record::{IDENTITIES, TokenRecord, WIRE, WireRecord, end, flag},
 };
-use crate::pipeline::event::DecodeError;
+use crate::pipeline::decode::DecodeError;
 
 /// How long a connection may be silent in its first flight before it is given up, nanoseconds: longer than any timeout of a
 /// TLS handshake in common servers (nginx 60 s).
@@ -81,7 +81,7 @@ impl Tracker {
     pub fn push(
         &mut self,
         bytes: &[u8],
-        out: &mut impl FnMut(HelloEvent),
+        out: &mut impl FnMut(WireRecord),
     ) -> Result<(), DecodeError> {
         let short = |want| DecodeError::Short {
             got: bytes.len(),
@@ -100,7 +100,7 @@ impl Tracker {
         Ok(())
     }
 
-    fn segment(&mut self, segment: &Segment, body: &[u8], out: &mut impl FnMut(HelloEvent)) {
+    fn segment(&mut self, segment: &Segment, body: &[u8], out: &mut impl FnMut(WireRecord)) {
         let key = key(&segment.socket);
         if segment.socket.cookie != 0 && !self.table.contains(&key) {
             self.adopt(&segment.socket, key);
@@ -119,7 +119,7 @@ impl Tracker {
         self.segment_of(key, segment, body, out);
     }
 
-    fn begin(&mut self, key: Key, segment: &Segment, out: &mut impl FnMut(HelloEvent)) {
+    fn begin(&mut self, key: Key, segment: &Segment, out: &mut impl FnMut(WireRecord)) {
         if self.table.len() == self.table.cap().get() {
             self.evict(out);
         }
@@ -132,7 +132,7 @@ impl Tracker {
         key: Key,
         segment: &Segment,
         body: &[u8],
-        out: &mut impl FnMut(HelloEvent),
+        out: &mut impl FnMut(WireRecord),
     ) {
         let Some(flights) = self.table.get_mut(&key) else {
             return;
@@ -165,7 +165,7 @@ impl Tracker {
     }
 
     /// Gives up the connections that have been silent for too long.
-    pub fn expire(&mut self, now_ns: u64, out: &mut impl FnMut(HelloEvent)) {
+    pub fn expire(&mut self, now_ns: u64, out: &mut impl FnMut(WireRecord)) {
         while let Some((_, oldest)) = self.table.peek_lru()
             && oldest.last_ns().saturating_add(PATIENCE_NS) <= now_ns
         {
@@ -174,7 +174,7 @@ impl Tracker {
     }
 
     /// Gives up the connection that has been silent for longest.
-    fn evict(&mut self, out: &mut impl FnMut(HelloEvent)) {
+    fn evict(&mut self, out: &mut impl FnMut(WireRecord)) {
         if let Some((_, flights)) = self.table.pop_lru() {
             self.held -= flights.held();
             self.evicted += 1;

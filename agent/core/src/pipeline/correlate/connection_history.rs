@@ -1,0 +1,172 @@
+//! Recent TCP events of each connection, until a handshake consumes them. Bounded: the least recently
+//! used connection is evicted first.
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use crate::model::{
+    Connection, Direction, NetworkEvidence, Phase, TcpEvent,
+    TcpEventKind::{self, Retransmission},
+};
+
+/// Events retained per connection; a connection with more loses its oldest.
+const MAX_EVENTS: usize = 32;
+/// Longest connection set-up that can belong to a handshake: Linux abandons a SYN after about two
+/// minutes (`tcp_syn_retries` = 6).
+const MAX_SETUP_NS: u64 = 130_000_000_000;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at_ns: u64,
+    kind: TcpEventKind,
+    /// It was already reported as a late loss.
+    counted: bool,
+}
+
+/// Time span of a handshake.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) begin_ns: u64,
+    pub(super) end_ns: u64,
+    pub(super) completed: bool,
+    /// A gap in the stream until this time is evidence about data sent before the end.
+    pub(super) until_ns: u64,
+}
+
+/// TCP events of one connection, oldest first.
+#[derive(Debug, Default)]
+struct ConnectionHistory(Vec<Entry>);
+
+impl ConnectionHistory {
+    /// Evidence about the connection's set-up and its handshake.
+    fn evidence(&self, span: &Span) -> NetworkEvidence {
+        let mut sum = NetworkEvidence::default();
+        for entry in &self.0 {
+            let at_ns = entry.at_ns;
+            let inside = (span.begin_ns..=span.end_ns).contains(&at_ns);
+            let since_set_up = at_ns.saturating_add(MAX_SETUP_NS) >= span.begin_ns;
+            let before_end = since_set_up && at_ns <= span.end_ns;
+            let retransmission = match entry.kind {
+                // The tracepoint reports retransmissions of any data.
+                Retransmission(Phase::Handshake, Direction::Sent) => inside,
+                // The packet programs report only those of the handshake, which may be over on this side
+                // before the segment arrives.
+                Retransmission(Phase::Handshake, Direction::Received) => {
+                    since_set_up && (span.completed || at_ns <= span.end_ns)
+                }
+                TcpEventKind::LastFlightRetransmission => span.completed && at_ns > span.end_ns,
+                Retransmission(..) => before_end,
+                // Missing data was sent before.
+                TcpEventKind::Missing => {
+                    sum.missing += u32::from(since_set_up && at_ns <= span.until_ns);
+                    false
+                }
+                TcpEventKind::Stall => {
+                    sum.stalls += u32::from(inside);
+                    false
+                }
+                TcpEventKind::LateFirstData => {
+                    sum.stalls += u32::from(before_end);
+                    false
+                }
+                TcpEventKind::ResetReceived => {
+                    sum.resets_received += u32::from(inside);
+                    false
+                }
+                TcpEventKind::ResetSent => {
+                    sum.resets_sent += u32::from(inside);
+                    false
+                }
+            };
+            if !retransmission {
+                continue;
+            }
+            let (phase, direction) = match entry.kind {
+                Retransmission(phase, direction) => (phase, direction),
+                _ => (Phase::Handshake, Direction::Sent),
+            };
+            sum.retransmits.add(phase, direction);
+            if entry.counted {
+                sum.counted.add(phase, direction);
+            }
+        }
+        sum
+    }
+}
+
+/// Histories of all connections.
+#[derive(Debug)]
+pub(super) struct ConnectionHistories {
+    table: LruCache<Connection, ConnectionHistory>,
+    evicted: u64,
+}
+
+impl ConnectionHistories {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            table: LruCache::new(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN)),
+            evicted: 0,
+        }
+    }
+
+    /// Adds an event; `counted` if it was already reported as a late loss.
+    pub(super) fn insert(&mut self, event: &TcpEvent, counted: bool) {
+        if self.table.len() == self.table.cap().get() && !self.table.contains(&event.connection) {
+            self.evicted += 1;
+        }
+        let history = self
+            .table
+            .get_or_insert_mut(event.connection, ConnectionHistory::default);
+        if history.0.len() == MAX_EVENTS {
+            history.0.remove(0);
+        }
+        history.0.push(Entry {
+            at_ns: event.time_ns,
+            kind: event.kind,
+            counted,
+        });
+    }
+
+    /// Evidence about a handshake on this connection.
+    pub(super) fn evidence(&self, connection: Option<Connection>, span: &Span) -> NetworkEvidence {
+        let history = connection.and_then(|connection| self.table.peek(&connection));
+        history.map_or_else(NetworkEvidence::default, |history| history.evidence(span))
+    }
+
+    /// Drops the events of a handshake that ended then. Later ones remain: they belong to what follows
+    /// on the connection.
+    pub(super) fn consume(&mut self, connection: &Connection, end_ns: u64) {
+        let Some(history) = self.table.peek_mut(connection) else {
+            return;
+        };
+        history.0.retain(|entry| {
+            entry.at_ns > end_ns && entry.kind == Retransmission(Phase::Handshake, Direction::Sent)
+        });
+        if history.0.is_empty() {
+            self.table.pop(connection);
+        }
+    }
+
+    /// Whether this connection had packet loss until then, since its last handshake ended.
+    pub(super) fn had_loss(&self, connection: &Connection, until_ns: u64) -> bool {
+        let history = self.table.peek(connection);
+        history.is_some_and(|history| {
+            history.0.iter().any(|entry| {
+                let reset = matches!(
+                    entry.kind,
+                    TcpEventKind::ResetReceived | TcpEventKind::ResetSent
+                );
+                !reset && entry.at_ns <= until_ns
+            })
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+}

@@ -1,0 +1,288 @@
+//! The correlation engine: what waits for what, and for how long.
+
+use std::collections::VecDeque;
+
+use enum_map::EnumMap;
+
+use super::{
+    connection_history::Span,
+    finding::Finding,
+    network::Network,
+    observation::{self, EndedHandshake},
+    offer,
+    wire_handshakes::{Expired, WireHandshakes},
+};
+use crate::{
+    model::{
+        Connection, FailureCause, LibraryHandshake, Observation, Offer, Outcome, Removal,
+        ServiceFacts, ServiceId, SessionRemoved, WireHandshake,
+    },
+    pipeline::{
+        diagnose::{Evidence, Kept},
+        event::Event,
+    },
+};
+
+/// How long an ended handshake waits for TCP events that happened before its end, nanoseconds.
+pub const SETTLE_NS: u64 = 200_000_000;
+/// How long a handshake that timed out waits for evidence that its peer had answered: what the peer
+/// sent last, and its FIN, may have been lost, too. A little more than the first two retransmissions
+/// of a FIN take.
+pub(super) const TIMEOUT_CONFIRM_NS: u64 = 1_000_000_000;
+/// Timeouts that wait at one time; others are concluded without confirmation.
+const MAX_PENDING_TIMEOUTS: usize = 4_096;
+/// Ended handshakes that wait at one time; beyond it the oldest is concluded at once.
+const MAX_WAITING: usize = 65_536;
+
+/// Sizes of the engine's tables and their evictions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tracked {
+    /// Connections with TCP history.
+    pub connections: usize,
+    /// Histories evicted before a handshake consumed them.
+    pub evicted_connections: u64,
+    /// Handshakes waiting for their TCP events.
+    pub waiting: usize,
+    /// Handshakes of unknown role, which are counted nowhere else.
+    pub unknown_role: u64,
+    /// Handshakes seen on the wire that wait for their library.
+    pub wires: usize,
+    /// Those evicted before their wait was over.
+    pub evicted_wires: u64,
+    /// Evidence for miss reasons.
+    pub evidence: Kept,
+}
+
+/// Sizes that bound the engine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections whose TCP history is retained.
+    pub connections: usize,
+    /// Sessions and tickets retained, of each kind.
+    pub sessions: usize,
+}
+
+/// The correlation engine.
+#[derive(Debug)]
+pub struct Engine {
+    network: Network,
+    waiting: VecDeque<LibraryHandshake>,
+    pending_timeouts: VecDeque<EndedHandshake>,
+    /// Removed sessions, until the handshakes before them are concluded.
+    removed_sessions: VecDeque<SessionRemoved>,
+    wire_handshakes: WireHandshakes,
+    evidence: Evidence,
+    removed: EnumMap<Removal, u64>,
+    now_ns: u64,
+    unknown_role: u64,
+}
+
+impl Engine {
+    /// An engine without events.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            network: Network::new(bounds.connections),
+            waiting: VecDeque::new(),
+            pending_timeouts: VecDeque::new(),
+            removed_sessions: VecDeque::new(),
+            wire_handshakes: WireHandshakes::new(MAX_WAITING),
+            evidence: Evidence::new(bounds.sessions),
+            removed: EnumMap::default(),
+            now_ns: 0,
+            unknown_role: 0,
+        }
+    }
+
+    /// Adds one event; `out` receives every finding that it completes, handshakes oldest first.
+    pub fn push(&mut self, event: &Event, out: &mut impl FnMut(Finding)) {
+        self.now_ns = self.now_ns.max(event.time_ns());
+        match event {
+            Event::Library(handshake) => {
+                if self.waiting.len() >= MAX_WAITING {
+                    self.conclude_oldest(out);
+                }
+                self.waiting.push_back(*handshake);
+            }
+            Event::Tcp(event) => {
+                if let Some(loss) = self.network.insert(event) {
+                    out(Finding::Loss(loss));
+                }
+            }
+            Event::Wire(handshake) => self.wire_handshakes.insert(handshake),
+            Event::SessionRemoved(removed) => {
+                if self.removed_sessions.len() >= MAX_WAITING {
+                    self.conclude_removed(u64::MAX, out);
+                }
+                self.removed_sessions.push_back(*removed);
+            }
+            Event::WallClock { offset_ns, .. } => self.evidence.set_clock(*offset_ns),
+            Event::Tick(_) => {}
+        }
+        self.conclude_due(out);
+    }
+
+    /// Concludes everything whose wait is over.
+    fn conclude_due(&mut self, out: &mut impl FnMut(Finding)) {
+        while let Some(oldest) = self.waiting.front()
+            && oldest.end_ns.saturating_add(SETTLE_NS) <= self.now_ns
+        {
+            self.conclude_oldest(out);
+        }
+        while let Some(oldest) = self.pending_timeouts.front()
+            && oldest.library.end_ns.saturating_add(TIMEOUT_CONFIRM_NS) <= self.now_ns
+            && let Some(ended) = self.pending_timeouts.pop_front()
+        {
+            self.conclude(&ended, TIMEOUT_CONFIRM_NS, out);
+        }
+        self.conclude_removed(self.now_ns.saturating_sub(SETTLE_NS), out);
+        self.conclude_wire(self.now_ns, out);
+    }
+
+    /// Concludes everything that waits: the stream has ended.
+    pub fn finish(&mut self, out: &mut impl FnMut(Finding)) {
+        while !self.waiting.is_empty() {
+            self.conclude_oldest(out);
+        }
+        while let Some(ended) = self.pending_timeouts.pop_front() {
+            self.conclude(&ended, TIMEOUT_CONFIRM_NS, out);
+        }
+        self.conclude_removed(u64::MAX, out);
+        self.conclude_wire(u64::MAX, out);
+    }
+
+    /// Concludes the sessions that were removed until `end_ns`.
+    fn conclude_removed(&mut self, end_ns: u64, out: &mut impl FnMut(Finding)) {
+        while let Some(removed) = self.removed_sessions.front()
+            && removed.time_ns <= end_ns
+            && let Some(removed) = self.removed_sessions.pop_front()
+        {
+            let network = &self.network;
+            let had_loss = |connection: &Connection| network.had_loss(connection, removed.time_ns);
+            if let Some(forgotten) = self.evidence.forget(&removed, had_loss) {
+                self.removed[forgotten.removal] += 1;
+                if let Some(connection) = forgotten.cut {
+                    out(Finding::SessionCut(connection));
+                }
+            }
+        }
+    }
+
+    /// Concludes the library's handshake that has waited longest, unless it is a timeout that needs
+    /// confirmation.
+    fn conclude_oldest(&mut self, out: &mut impl FnMut(Finding)) {
+        let Some(library) = self.waiting.pop_front() else {
+            return;
+        };
+        self.conclude_removed(library.end_ns, out);
+        let Some(role) = library.role else {
+            self.unknown_role += 1;
+            return;
+        };
+        let Ok(wire) = self.wire_handshakes.match_library(role, &library) else {
+            return;
+        };
+        let ended = EndedHandshake {
+            library,
+            role,
+            wire,
+        };
+        if self.needs_confirmation(&ended) {
+            self.pending_timeouts.push_back(ended);
+        } else {
+            self.conclude(&ended, SETTLE_NS, out);
+        }
+    }
+
+    /// Whether a handshake is a timeout that may turn out to be packet loss.
+    fn needs_confirmation(&self, ended: &EndedHandshake) -> bool {
+        if ended.completed() || self.pending_timeouts.len() >= MAX_PENDING_TIMEOUTS {
+            return false;
+        }
+        let span = span(ended, SETTLE_NS);
+        let mut network = self.network.peek(ended.connection(), &span);
+        ended.complete_evidence(&mut network);
+        ended.outcome(&network) == Outcome::Failed(FailureCause::Timeout)
+    }
+
+    /// Concludes a library's handshake, `waited_ns` after its end.
+    fn conclude(&mut self, ended: &EndedHandshake, waited_ns: u64, out: &mut impl FnMut(Finding)) {
+        let span = span(ended, waited_ns);
+        let mut network = self.network.conclude(ended.role, ended.connection(), &span);
+        ended.complete_evidence(&mut network);
+        let offer = self.offer(ended.wire.as_ref());
+        let observation = ended.observation(network, offer);
+        out(Finding::Handshake(self.diagnose(observation)));
+    }
+
+    /// Concludes the handshakes that ended on the wire and that no library has reported since.
+    fn conclude_wire(&mut self, now_ns: u64, out: &mut impl FnMut(Finding)) {
+        while let Some(Expired(expired)) = self.wire_handshakes.expire(now_ns) {
+            let Some(handshake) = expired else { continue };
+            let end_ns = handshake.hello.end_ns;
+            let span = Span {
+                begin_ns: handshake.hello.begin_ns,
+                end_ns,
+                completed: handshake.is_completed(),
+                until_ns: end_ns.saturating_add(TIMEOUT_CONFIRM_NS),
+            };
+            let connection = handshake.connection;
+            let mut network = self.network.conclude(handshake.role, connection, &span);
+            network.rtt_us = handshake.rtt_us;
+            let offer = self.offer(Some(&handshake));
+            if let Some(observation) = observation::from_wire(&handshake, network, offer) {
+                out(Finding::Handshake(self.diagnose(observation)));
+            }
+        }
+    }
+
+    fn offer(&self, wire: Option<&WireHandshake>) -> Offer {
+        wire.map_or(Offer::Unknown, |wire| {
+            offer::from_hello(&wire.hello, |id| self.evidence.gave(id))
+        })
+    }
+
+    fn diagnose(&mut self, observation: Observation) -> Observation {
+        let miss = self.evidence.take(&observation);
+        Observation {
+            miss,
+            ..observation
+        }
+    }
+
+    /// Sizes of the bounded tables and their evictions.
+    #[must_use]
+    pub fn tracked(&self) -> Tracked {
+        Tracked {
+            connections: self.network.len(),
+            evicted_connections: self.network.evicted(),
+            waiting: self.waiting.len() + self.pending_timeouts.len(),
+            unknown_role: self.unknown_role,
+            wires: self.wire_handshakes.len(),
+            evicted_wires: self.wire_handshakes.evicted(),
+            evidence: self.evidence.kept(),
+        }
+    }
+
+    /// Sessions removed from caches before their lifetime ended.
+    #[must_use]
+    pub const fn removed(&self) -> &EnumMap<Removal, u64> {
+        &self.removed
+    }
+
+    /// Facts about a service.
+    #[must_use]
+    pub fn service(&self, service: ServiceId) -> ServiceFacts {
+        self.evidence.service(service, self.now_ns)
+    }
+}
+
+fn span(ended: &EndedHandshake, waited_ns: u64) -> Span {
+    let end_ns = ended.library.end_ns;
+    Span {
+        begin_ns: ended.library.begin_ns,
+        end_ns,
+        completed: ended.completed(),
+        until_ns: end_ns.saturating_add(waited_ns),
+    }
+}

@@ -1,0 +1,212 @@
+//! Records of the sensors and of the agent, as the ABI lays them out: the form that is recorded and
+//! replayed. [`super::event::Event`] is the typed form that the pipeline works on.
+
+use reprise_ebpf::{
+    Header,
+    handshake::{self, ExecEvent, ForgetEvent, HandshakeEvent, SessionId},
+    tcp::{self, TcpEvent},
+};
+use zerocopy::IntoBytes as _;
+
+use crate::pipeline::{
+    clock::{self, ClockEvent},
+    decode::{DecodeError, prefix},
+    wire::{self, WireRecord},
+    workload::{self, WorkloadEvent},
+};
+
+/// One record, in order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// A handshake ended in a library.
+    Handshake(HandshakeEvent),
+    /// A retransmission, a gap, a stall or a reset on a TCP connection.
+    Tcp(TcpEvent),
+    /// A process executed a new program.
+    Exec(ExecEvent),
+    /// The first flights of a connection ended.
+    Wire(WireRecord),
+    /// A library removed a session from its cache.
+    SessionRemoved(ForgetEvent),
+    /// The agent read the host's clock.
+    Clock(ClockEvent),
+    /// The agent resolved the workload of a process.
+    Workload(WorkloadEvent),
+    /// Time passed: no record older than this is still in transit. Nanoseconds of
+    /// `CLOCK_MONOTONIC`.
+    Tick(u64),
+}
+
+/// `Header::kind` of a recorded [`Record::Tick`]; the kernel never sends it.
+pub const TICK: u32 = 255;
+
+impl Record {
+    /// Decodes one record; bytes behind it are ignored (ring buffers pad to eight).
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for short input and unknown kinds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let header: Header = prefix(bytes)?;
+        match header.kind {
+            handshake::HANDSHAKE => prefix(bytes).map(Self::Handshake),
+            handshake::EXEC => prefix(bytes).map(Self::Exec),
+            handshake::FORGET => prefix(bytes).map(Self::SessionRemoved),
+            clock::CLOCK => prefix(bytes).map(Self::Clock),
+            workload::WORKLOAD => prefix(bytes).map(Self::Workload),
+            tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
+            wire::WIRE => prefix(bytes).map(Self::Wire),
+            TICK => Ok(Self::Tick(header.time_ns)),
+            kind => Err(DecodeError::Kind(kind)),
+        }
+    }
+
+    /// Time of the record, nanoseconds of `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub const fn time_ns(&self) -> u64 {
+        match self {
+            Self::Handshake(record) => record.header.time_ns,
+            Self::Tcp(record) => record.header.time_ns,
+            Self::Exec(record) => record.header.time_ns,
+            Self::Wire(record) => record.header.time_ns,
+            Self::SessionRemoved(record) => record.header.time_ns,
+            Self::Clock(record) => record.header.time_ns,
+            Self::Workload(record) => record.header.time_ns,
+            Self::Tick(time) => *time,
+        }
+    }
+
+    /// Replaces session IDs by their hashes. Every record from the kernel passes through here before
+    /// it is recorded or correlated.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        match &mut self {
+            Self::Handshake(record) => seal(&mut record.session_id),
+            Self::SessionRemoved(record) => seal(&mut record.session_id),
+            Self::Tcp(_)
+            | Self::Exec(_)
+            | Self::Wire(_)
+            | Self::Clock(_)
+            | Self::Workload(_)
+            | Self::Tick(_) => {}
+        }
+        self
+    }
+
+    /// The bytes that [`Self::decode`] reads; none for a tick.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Handshake(record) => record.as_bytes(),
+            Self::Tcp(record) => record.as_bytes(),
+            Self::Exec(record) => record.as_bytes(),
+            Self::Wire(record) => record.as_bytes(),
+            Self::SessionRemoved(record) => record.as_bytes(),
+            Self::Clock(record) => record.as_bytes(),
+            Self::Workload(record) => record.as_bytes(),
+            Self::Tick(_) => &[],
+        }
+    }
+}
+
+/// Replaces an ID by the hash that the `wire` sensor's records hold for the same ID.
+fn seal(id: &mut SessionId) {
+    let length = (id.length as usize).min(id.bytes.len());
+    let hash = wire::short_hash(&id.bytes[..length]);
+    id.bytes = [0; 32];
+    if length > 0 {
+        id.bytes[..8].copy_from_slice(&hash.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    use proptest::prelude::*;
+    use reprise_ebpf::Socket;
+    use zerocopy::FromZeros as _;
+
+    use crate::pipeline::event::connection;
+
+    fn words(address: Ipv6Addr) -> [u64; 2] {
+        let bytes = address.octets();
+        [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i])))
+    }
+
+    #[test]
+    fn tcp_event_round_trips_and_unmaps_ipv4() {
+        let event = TcpEvent {
+            header: Header {
+                kind: tcp::RETRANSMIT,
+                size: 72,
+                time_ns: 7,
+            },
+            state: 1,
+            reserved: 0,
+            socket: Socket {
+                local: words("::ffff:10.0.0.1".parse().unwrap()),
+                remote: words("2001:db8::2".parse().unwrap()),
+                local_port: 443,
+                remote_port: 50_000,
+                ..Socket::default()
+            },
+        };
+        let Record::Tcp(decoded) = Record::decode(event.as_bytes()).unwrap() else {
+            panic!("kind");
+        };
+        assert_eq!(decoded, event);
+        let connection = connection(&decoded.socket).unwrap();
+        assert_eq!(connection.local, "10.0.0.1:443".parse().unwrap());
+        assert_eq!(connection.remote, "[2001:db8::2]:50000".parse().unwrap());
+    }
+
+    #[test]
+    fn short_and_unknown_are_errors() {
+        assert_eq!(
+            Record::decode(&[0; 3]),
+            Err(DecodeError::Short { got: 3, want: 16 })
+        );
+        assert_eq!(
+            Record::decode(&[9; 200]),
+            Err(DecodeError::Kind(0x0909_0909))
+        );
+        let header = Header {
+            kind: handshake::HANDSHAKE,
+            size: 0,
+            time_ns: 0,
+        };
+        assert_eq!(
+            Record::decode(header.as_bytes()),
+            Err(DecodeError::Short { got: 16, want: 256 })
+        );
+    }
+
+    #[test]
+    fn no_session_id_passes_the_seal() {
+        let mut event = ForgetEvent::new_zeroed();
+        event.header.kind = handshake::FORGET;
+        event.session_id.bytes = [0xab; 32];
+        event.session_id.length = 32;
+        let Record::SessionRemoved(sealed) = Record::decode(event.as_bytes()).unwrap().sealed()
+        else {
+            panic!("kind");
+        };
+        let hash = wire::short_hash(&[0xab; 32]);
+        assert_eq!(sealed.session_id.bytes[..8], hash.to_be_bytes());
+        assert_eq!(sealed.session_id.bytes[8..], [0; 24]);
+        event.session_id = SessionId::default();
+        assert_eq!(
+            Record::SessionRemoved(event).sealed(),
+            Record::SessionRemoved(event)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_never_panics(bytes: Vec<u8>) {
+            let _ = Record::decode(&bytes);
+        }
+    }
+}
