@@ -114,8 +114,8 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         client_random: [0; 32],
         session: SessionAge::default(),
         session_id: SessionId::default(),
-        found: SessionAge::default(),
-        found_ns: 0,
+        rejected: SessionAge::default(),
+        rejected_ns: 0,
         socket: Socket {
             local: words("::ffff:10.0.0.1".parse().expect("an address")),
             remote: words(std::net::Ipv4Addr::new(10, b, c, d).to_ipv6_mapped()),

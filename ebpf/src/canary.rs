@@ -1,12 +1,12 @@
-//! ABI of the `canary` object: which slot of its map counts the hits of which probe. See the agent's `canary`.
+//! ABI of the `canary` object: indexes of its hit counters. The agent's `canary` module reads them.
 
-/// Slot of the entry probe on an instruction that the kernel emulates.
+/// Hits of the entry probe on an instruction that the kernel emulates.
 pub const EMULATED: u32 = 0;
-/// Slot of the entry probe on an instruction that the kernel single-steps.
+/// Hits of the entry probe on an instruction that the kernel single-steps.
 pub const STEPPED: u32 = 1;
-/// Slot of the entry probe on a five-byte `nop`, which newer kernels turn into a system call.
+/// Hits of the entry probe on a five-byte `nop`, which newer kernels replace by a system call.
 pub const NOP: u32 = 2;
-/// Slot of the return probe.
+/// Hits of the return probe.
 pub const RETURN: u32 = 3;
-/// Slots.
+/// Number of counters.
 pub const COUNT: u32 = 4;

@@ -1,4 +1,4 @@
-//! ABI of the `handshake` sensor: what the programs are told about a library, and the event they send.
+//! ABI of the `handshake` sensor: the layout of a library's objects, and the events.
 
 use crate::{Header, Socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -9,26 +9,31 @@ pub const HANDSHAKE: u32 = 1;
 pub const EXEC: u32 = 2;
 /// `Header::kind` of [`ForgetEvent`].
 pub const FORGET: u32 = 3;
+/// `Header::kind` of [`ExitEvent`].
+pub const EXIT: u32 = 4;
+/// `Header::kind` of [`AlertEvent`].
+pub const ALERT: u32 = 5;
 
-/// Libraries that can be observed at one time: entries of the map of [`Layout`]s.
+/// Maximum number of libraries observed at one time: entries of the map of [`Layout`]s.
 pub const MAX_LIBRARIES: u32 = 256;
-/// Handshakes open at one time, beyond which the least recently used is forgotten.
+/// Maximum number of open handshakes; beyond it the least recently used is evicted.
 pub const MAX_OPEN: u32 = 65_536;
 
-/// Where a field is: in the connection object, or behind up to two pointers from there.
+/// Location of a field: in the connection object, or behind up to two pointers from there.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Field {
-    /// Offsets of the pointers to follow, first that in the connection object; [`crate::ABSENT`] where there are fewer.
+    /// Offsets of the pointers to follow, beginning in the connection object; [`crate::ABSENT`]
+    /// where there are fewer.
     pub through: [u32; 2],
-    /// Offset of the field in what the last pointer leads to, bytes; [`crate::ABSENT`] where the field is not known.
+    /// Offset of the field in the last pointer's target, bytes; [`crate::ABSENT`] where unknown.
     pub offset: u32,
-    /// Bits of the four bytes there that are the field; unused where it is a pointer or longer.
+    /// Mask of the field in the four bytes there; unused where it is a pointer or longer.
     pub mask: u32,
 }
 
 impl Field {
-    /// A field that is not known.
+    /// An unknown field.
     pub const UNKNOWN: Self = Self {
         through: [crate::ABSENT; 2],
         offset: crate::ABSENT,
@@ -36,11 +41,11 @@ impl Field {
     };
 }
 
-/// What the programs are told about one library.
+/// Object layout and properties of one library.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Layout {
-    /// How far the handshake is: as the [`family`] has it.
+    /// State of the handshake, in the form of the [`family`].
     pub state: Field,
     /// `statem.hand_state`, of [`family::STATE_MACHINE`].
     pub hand_state: Field,
@@ -58,77 +63,81 @@ pub struct Layout {
     pub rbio: Field,
     /// Pointer to the BIO that is written to.
     pub wbio: Field,
-    /// What the last call waits for.
+    /// Operation that the last call waits for.
     pub rwstate: Field,
     /// The client's random, 32 bytes.
     pub client_random: Field,
     /// Pointer to the session.
     pub session: Field,
-    /// What a session keeps.
+    /// Bits of [`shutdown`].
+    pub shutdown: Field,
+    /// Fields of a session.
     pub session_fields: SessionFields,
     /// Offset of `flags` in the BIO object; [`crate::ABSENT`] where not known.
     pub bio_flags: u32,
     /// A constant of [`family`].
     pub family: u32,
-    /// Values of `rwstate` that mean "the program must act before the handshake goes on", as bits.
+    /// Bit set of the values of `rwstate` at which the program must act before the handshake
+    /// continues.
     pub wants: u32,
     /// Bits of [`hook`].
     pub hook: u32,
 }
 
-/// Where a session keeps what is read, bytes; [`crate::ABSENT`] where not known.
+/// Offsets of the fields of a session, bytes; [`crate::ABSENT`] where unknown.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SessionFields {
-    /// When it began, eight bytes.
+    /// Time of creation, eight bytes.
     pub time: u32,
-    /// How long it lives, eight bytes.
+    /// Lifetime, eight bytes.
     pub timeout: u32,
-    /// Its ID, 32 bytes.
+    /// Session ID, 32 bytes.
     pub id: u32,
-    /// Length of the ID, of which four bytes are read.
+    /// Length of the ID; four bytes are read.
     pub id_length: u32,
 }
 
-/// How a library tells the state of a handshake.
+/// How a library represents the state of a handshake.
 pub mod family {
     /// `statem` of OpenSSL 1.1.0 and later.
     pub const STATE_MACHINE: u32 = 0;
-    /// The one number of OpenSSL 1.0.2 and LibreSSL.
+    /// One state number: OpenSSL 1.0.2 and LibreSSL.
     pub const ONE_NUMBER: u32 = 1;
-    /// BoringSSL: an object that exists as long as the handshake runs; its state is 0 before the first step.
+    /// BoringSSL: an object that exists during the handshake; its state is 0 before the first step.
     pub const HANDSHAKE_OBJECT: u32 = 2;
 }
 
-/// Bits that tell what the probed function is.
+/// Properties of the probed function, as bits.
 pub mod hook {
     /// Its second argument is the role: not 0 on the accepting side.
     pub const ROLE_IN_ARGUMENT: u32 = 1;
     /// Its exits are returns: the result is in its register there.
     pub const RETURNS: u32 = 2;
-    /// The end of sessions is probed: one that the server looked up and turned down is seen.
+    /// `SSL_SESSION_free` is probed: sessions that the server looked up and rejected are observed.
     pub const LOOKUPS: u32 = 4;
 }
 
-/// When a session began and how long it lives, as the library keeps both: seconds, or nanoseconds from OpenSSL 3.2 on.
+/// Creation time and lifetime of a session in the library's unit: seconds, or nanoseconds from
+/// OpenSSL 3.2 on.
 #[repr(C)]
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct SessionAge {
-    /// By the process's wall clock; 0 where not read.
+    /// Creation time by the process's wall clock; 0 where not read.
     pub time: u64,
     /// Lifetime.
     pub timeout: u64,
 }
 
-/// A session's ID. Raw only between kernel and agent, which puts its hash in its place at once.
+/// A session's ID. Raw only between kernel and agent, which replaces it by its hash at once.
 #[repr(C)]
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct SessionId {
-    /// The ID; after the agent took it, the first eight bytes of its SHA-256, then zeroes.
+    /// The ID; in the agent, the first eight bytes of its SHA-256, then zeroes.
     pub bytes: [u8; 32],
     /// Length of the ID, bytes; 0 where there is none.
     pub length: u32,
@@ -136,19 +145,19 @@ pub struct SessionId {
     pub reserved: u32,
 }
 
-/// One handshake, sent once, at its end.
+/// A handshake, sent once, at its end.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct HandshakeEvent {
     /// `time_ns` is the end of the handshake.
     pub header: Header,
-    /// Address of the connection object: with `tgid`, names the connection.
+    /// Address of the connection object; identifies the connection together with `tgid`.
     pub ssl: u64,
     /// Start of the first drive, nanoseconds of `CLOCK_MONOTONIC`.
     pub begin_ns: u64,
     /// Time inside the library's handshake code, nanoseconds.
     pub library_ns: u64,
-    /// When the program last received something for it; the beginning where it never did.
+    /// Time of the last receive for it; `begin_ns` where there was none.
     pub heard_ns: u64,
     /// Process, in the initial PID namespace.
     pub tgid: u32,
@@ -156,9 +165,10 @@ pub struct HandshakeEvent {
     pub tid: u32,
     /// Index of the library's [`Layout`].
     pub library: u32,
-    /// Calls that drove the state machine.
+    /// Number of calls that drove the state machine.
     pub drives: u32,
-    /// First error reason of the SSL library raised inside the drive that ended it; 0 for none, [`REASON_OTHER`] where its number is not OpenSSL's.
+    /// First error reason that the SSL library raised in the last drive; 0 for none,
+    /// [`REASON_OTHER`] where its number is not OpenSSL's.
     pub reason: u32,
     /// Protocol version on the wire (`0x0304`); 0 where not read.
     pub version: u32,
@@ -176,20 +186,20 @@ pub struct HandshakeEvent {
     pub comm: [u8; 16],
     /// `client_random` of the ClientHello; valid with [`flag::RANDOM`].
     pub client_random: [u8; 32],
-    /// The connection it ran on; valid unless [`socket_source::NONE`].
+    /// Its connection; valid unless [`socket_source::NONE`].
     pub socket: Socket,
-    /// The session it made or resumed; zeroes unless it completed.
+    /// The session it created or resumed; zeroes unless it completed.
     pub session: SessionAge,
     /// ID of that session.
     pub session_id: SessionId,
-    /// A session that the server let go inside a drive: where that was before it answered, one that it looked up and turned
-    /// down. Zeroes where there was none.
-    pub found: SessionAge,
-    /// When that was, nanoseconds of `CLOCK_MONOTONIC`.
-    pub found_ns: u64,
+    /// A session that the server released inside a drive: one that it looked up and rejected, where
+    /// that was before its answer. Zeroes where there was none.
+    pub rejected: SessionAge,
+    /// Time of the release, nanoseconds of `CLOCK_MONOTONIC`; 0 where there was none.
+    pub rejected_ns: u64,
 }
 
-/// [`HandshakeEvent::reason`] of an error whose number means something else in OpenSSL.
+/// [`HandshakeEvent::reason`] of an error whose number has another meaning in OpenSSL.
 pub const REASON_OTHER: u32 = u32::MAX;
 /// [`HandshakeEvent::hit`] where the field could not be read.
 pub const HIT_UNKNOWN: u8 = 255;
@@ -204,11 +214,11 @@ pub mod outcome {
     pub const FREED: u8 = 3;
     /// The same object began another handshake while open (`SSL_clear`).
     pub const RESTARTED: u8 = 4;
-    /// The process ended while open; told by the agent, not by the kernel.
+    /// The process ended while open; reported by the agent, not by the kernel.
     pub const PROCESS_ENDED: u8 = 5;
 }
 
-/// Which side the observed process is.
+/// Role of the observed process.
 pub mod role {
     /// Connecting side.
     pub const CLIENT: u8 = 0;
@@ -218,11 +228,11 @@ pub mod role {
     pub const UNKNOWN: u8 = 255;
 }
 
-/// How the socket was found.
+/// How the socket was identified.
 pub mod socket_source {
-    /// Not found.
+    /// Not identified.
     pub const NONE: u8 = 0;
-    /// Received on inside a drive, by the same thread.
+    /// The thread received or sent on it inside a drive.
     pub const IN_CALL: u8 = 1;
     /// The thread's last receive before the drive (memory BIOs).
     pub const BEFORE: u8 = 2;
@@ -236,35 +246,75 @@ pub mod flag {
     pub const SOCKET_CLOSED: u32 = 2;
     /// `client_random` was read.
     pub const RANDOM: u32 = 4;
-    /// After the error was raised the library sent something: an alert.
-    pub const ALERTED: u32 = 16;
-    /// A session that was turned down would have been seen: without one there was none to be found.
+    /// Rejected sessions are observed in this library: without one the lookup found none.
     pub const LOOKUPS: u32 = 8;
+    /// The library sent data after it raised the error: an alert.
+    pub const ALERTED: u32 = 16;
 }
 
-/// A session was taken out of a cache (`SSL_CTX_remove_session`), not inside a client's handshake.
+/// A session was removed from a cache (`SSL_CTX_remove_session`), not inside a client's handshake.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ForgetEvent {
-    /// When.
+    /// Kind and time.
     pub header: Header,
     /// Process, in the initial PID namespace.
     pub tgid: u32,
     /// A constant of [`forgot`].
     pub how: u32,
-    /// Its age.
+    /// Age of the session.
     pub session: SessionAge,
-    /// Its ID.
+    /// Its session ID.
     pub session_id: SessionId,
+    /// Address of the connection object; 0 where unknown.
+    pub ssl: u64,
+    /// Bits of [`shutdown`] at that time; [`crate::ABSENT`] where not read.
+    pub shutdown: u32,
+    /// Error reason that the library raised just before; 0 for none. OpenSSL 3 removes the session
+    /// after `SSL_R_UNEXPECTED_EOF_WHILE_READING` (294), and every version after an alert (1000 plus
+    /// its number).
+    pub reason: u32,
 }
 
-/// What the process was doing when it forgot a session.
+/// Bits of [`ForgetEvent::shutdown`]: `SSL_SENT_SHUTDOWN` and `SSL_RECEIVED_SHUTDOWN`
+/// (include/openssl/ssl.h). `SSL_free` removes the session of a connection without the first.
+pub mod shutdown {
+    /// This side sent `close_notify`.
+    pub const SENT: u32 = 1;
+    /// The peer sent `close_notify` or a fatal alert.
+    pub const RECEIVED: u32 = 2;
+}
+
+/// A fatal alert arrived within a second after a handshake of TLS 1.3 completed: the peer refused what
+/// this side had sent last, usually a client certificate.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AlertEvent {
+    /// Kind and time.
+    pub header: Header,
+    /// Address of the connection object.
+    pub ssl: u64,
+    /// End of the handshake, as in the header of its [`HandshakeEvent`].
+    pub completed_ns: u64,
+    /// Process, in the initial PID namespace.
+    pub tgid: u32,
+    /// Number of the alert (RFC 8446, section 6).
+    pub alert: u32,
+    /// A constant of [`role`].
+    pub role: u32,
+    /// A constant of [`socket_source`].
+    pub socket_source: u32,
+    /// The connection; valid unless [`socket_source::NONE`].
+    pub socket: Socket,
+}
+
+/// What the process was doing when it removed a session.
 pub mod forgot {
-    /// Freeing a connection: one that ended without `close_notify`.
+    /// Freeing a connection that ended without `close_notify`.
     pub const FREEING: u32 = 1;
-    /// Driving a server's handshake: an alert, or a session beyond its lifetime.
+    /// Driving a server's handshake: an alert, or an expired session.
     pub const DRIVING: u32 = 2;
-    /// Something else: the application asked for it.
+    /// Anything else: the application removed it.
     pub const ELSE: u32 = 3;
 }
 
@@ -272,7 +322,7 @@ pub mod forgot {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ExecEvent {
-    /// When.
+    /// Kind and time.
     pub header: Header,
     /// Process, in the initial PID namespace.
     pub tgid: u32,
@@ -280,7 +330,20 @@ pub struct ExecEvent {
     pub reserved: u32,
 }
 
-/// Key of an open handshake.
+/// A process that had driven a handshake ended. Before Linux 6.16 this is the end of its thread-group
+/// leader, after which other threads may continue; a later handshake of the process shows that.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ExitEvent {
+    /// Kind and time.
+    pub header: Header,
+    /// Process, in the initial PID namespace.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Key of an open handshake: process and connection object.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct OpenKey {
@@ -292,21 +355,21 @@ pub struct OpenKey {
     pub ssl: u64,
 }
 
-/// An open handshake, as the kernel side keeps it.
+/// An open handshake.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Open {
     /// Start of the first drive.
     pub begin_ns: u64,
-    /// Time inside the library so far.
+    /// Time inside the library so far, nanoseconds.
     pub library_ns: u64,
-    /// When the program last received something for it; the beginning where it never did.
+    /// Time of the last receive for it; `begin_ns` where there was none.
     pub heard_ns: u64,
-    /// The kernel's socket, 0 for none; a key only.
+    /// Address of the kernel's socket, 0 for none; used as a key only.
     pub skaddr: u64,
     /// Index of the library's [`Layout`].
     pub library: u32,
-    /// Drives so far.
+    /// Number of drives so far.
     pub drives: u32,
     /// First error reason of the current drive.
     pub reason: u32,
@@ -318,13 +381,13 @@ pub struct Open {
     pub role: u32,
     /// The connection.
     pub socket: Socket,
-    /// See [`HandshakeEvent::found`].
-    pub found: SessionAge,
-    /// See [`HandshakeEvent::found_ns`].
-    pub found_ns: u64,
+    /// As [`HandshakeEvent::rejected`].
+    pub rejected: SessionAge,
+    /// As [`HandshakeEvent::rejected_ns`].
+    pub rejected_ns: u64,
 }
 
-/// Index into the per-CPU counters of ways to lose something.
+/// Indexes of the per-CPU counters of lost events, by cause.
 pub mod lost {
     /// The ring buffer was full.
     pub const RING_FULL: u32 = 0;
@@ -332,7 +395,7 @@ pub mod lost {
     pub const MAP_FULL: u32 = 1;
     /// Memory of the observed process could not be read.
     pub const READ_FAULT: u32 = 2;
-    /// A handshake ended in a call that is not probed, so that its time is not known.
+    /// A handshake ended in a call that is not probed; its end time is unknown.
     pub const UNSEEN_END: u32 = 3;
     /// Number of counters.
     pub const COUNT: u32 = 4;
@@ -347,16 +410,16 @@ pub const fn cookie(library: u32, sp_delta: u32) -> u64 {
 /// Attach cookie of the function that raises errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorCookie {
-    /// Which argument (0-based) is the reason: 1 or 2.
+    /// Index of the argument that is the reason (0-based): 1 or 2.
     pub reason_arg: u8,
-    /// Number of the SSL library, as argument 0 has it.
+    /// Number of the SSL library in argument 0.
     pub library: u32,
-    /// Reasons below this one mean something else in OpenSSL.
+    /// First reason that has OpenSSL's meaning.
     pub first_reason: u32,
 }
 
 impl ErrorCookie {
-    /// As the kernel hands it to the program.
+    /// Encodes it as an attach cookie.
     #[must_use]
     pub const fn bits(self) -> u64 {
         (self.first_reason as u64) << 32
@@ -364,7 +427,7 @@ impl ErrorCookie {
             | self.reason_arg as u64
     }
 
-    /// What [`Self::bits`] made.
+    /// Decodes [`Self::bits`].
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self {
@@ -375,9 +438,28 @@ impl ErrorCookie {
     }
 }
 
+impl OpenKey {
+    /// The key of the connection object at `ssl` in process `tgid`.
+    #[must_use]
+    pub const fn new(tgid: u32, ssl: u64) -> Self {
+        Self {
+            tgid,
+            reserved: 0,
+            ssl,
+        }
+    }
+}
+
+impl SessionId {
+    /// Maximum length of an ID, bytes: `SSL_MAX_SSL_SESSION_ID_LENGTH` (include/openssl/ssl.h.in).
+    pub const MAX: u32 = 32;
+}
+
 const _: () = assert!(size_of::<Field>() == 16);
-const _: () = assert!(size_of::<Layout>() == 224);
+const _: () = assert!(size_of::<Layout>() == 240);
 const _: () = assert!(size_of::<HandshakeEvent>() == 256);
-const _: () = assert!(size_of::<ForgetEvent>() == 80);
+const _: () = assert!(size_of::<ForgetEvent>() == 96);
+const _: () = assert!(size_of::<AlertEvent>() == 96);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
+const _: () = assert!(size_of::<ExitEvent>() == 24);
 const _: () = assert!(size_of::<Open>() == 128);

@@ -1,11 +1,17 @@
 //! The ABI between the BPF programs and the agent: plain data, the same bytes on both sides.
 //!
-//! Every type is `repr(C)` with explicit padding and valid for any bit pattern (`zerocopy` proves both at compile time),
-//! so that the agent can decode whatever arrives, from the kernel or from a recording, without `unsafe`.
+//! Every type is `repr(C)` with explicit padding and valid for any bit pattern (`zerocopy` proves
+//! both at compile time), so that the agent decodes any bytes, from the kernel or from a recording,
+//! without `unsafe`.
+//!
+//! With the feature `programs`, which only the BPF build sets, the crate also has the code that the
+//! BPF objects share, `kernel`.
 #![no_std]
 
 pub mod canary;
 pub mod handshake;
+#[cfg(feature = "programs")]
+pub mod kernel;
 pub mod tcp;
 pub mod wire;
 
@@ -14,15 +20,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Marks an offset that was not found on this host.
 pub const ABSENT: u32 = u32::MAX;
 
+/// Second half of the IPv4-mapped prefix `::ffff:0:0/96`, in memory order; the IPv4 address goes
+/// into its upper 32 bits.
+pub const V4_MAPPED: u64 = 0x0000_0000_ffff_0000;
+
 /// First bytes of every event.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
-    /// Which event follows: a constant of [`handshake`], [`wire`] or [`tcp`].
+    /// Kind of the event: a constant of [`handshake`], [`wire`] or [`tcp`].
     pub kind: u32,
     /// Size of the whole event, bytes.
     pub size: u32,
-    /// When it happened, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of the event, nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
 }
 
@@ -42,12 +52,12 @@ pub struct Socket {
     pub remote_port: u16,
     /// Zero.
     pub reserved: u32,
-    /// The kernel's socket cookie; 0 where the tracepoint does not give it.
+    /// The kernel's socket cookie; 0 where the tracepoint does not have it.
     pub cookie: u64,
 }
 
-/// Where one tracepoint keeps its fields: byte offsets from the start of the record, parsed from its `format` file at
-/// load time, [`ABSENT`] where it has no such field.
+/// Field offsets of one tracepoint: bytes from the start of the record, parsed from its `format`
+/// file at load time, [`ABSENT`] where it has no such field.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TracepointLayout {
@@ -65,12 +75,14 @@ pub struct TracepointLayout {
     pub daddr: u32,
     /// `sock_cookie`.
     pub cookie: u32,
-    /// `err` (`tcp_retransmit_skb` since 6.17: failed attempts are reported too).
+    /// `err` (`tcp_retransmit_skb` since 6.17, which reports failed attempts too).
     pub err: u32,
     /// 1 where addresses are `struct sockaddr` with the port inside (`tcp_send_reset` since 6.10).
     pub sockaddr: u32,
     /// `pid` (`sched_process_exec`).
     pub pid: u32,
+    /// `group_dead` (`sched_process_exit` since 6.16): the thread is the last of its process.
+    pub group_dead: u32,
 }
 
 impl TracepointLayout {
@@ -86,9 +98,10 @@ impl TracepointLayout {
         err: ABSENT,
         sockaddr: 0,
         pid: ABSENT,
+        group_dead: ABSENT,
     };
 }
 
 const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Socket>() == 48);
-const _: () = assert!(size_of::<TracepointLayout>() == 40);
+const _: () = assert!(size_of::<TracepointLayout>() == 44);

@@ -1,32 +1,35 @@
-//! What TCP did on a connection: retransmissions and resets of any socket on the host, told by the `tcp` sensor, and what the
-//! `hello` sensor sees arrive twice, late or out of turn before a handshake is over.
+//! TCP events of a connection: retransmissions and resets of any socket on the host, from the `tcp`
+//! sensor, and packets that arrive twice, late or out of order before a handshake is over, from the
+//! `wire` sensor.
 
 use crate::{Header, Socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `Header::kind`: a segment was sent again.
+/// `Header::kind`: a segment was retransmitted.
 pub const RETRANSMIT: u32 = 16;
-/// `Header::kind`: a SYN-ACK was sent again, by a listener.
+/// `Header::kind`: a listener retransmitted a SYN-ACK.
 pub const RETRANSMIT_SYNACK: u32 = 17;
 /// `Header::kind`: a reset arrived.
 pub const RESET_RECEIVED: u32 = 18;
 /// `Header::kind`: a reset was sent.
 pub const RESET_SENT: u32 = 19;
-/// `Header::kind`: a SYN arrived again, at a listener that serves TLS.
+/// `Header::kind`: a retransmitted SYN arrived at a listener that serves TLS.
 pub const SYN_AGAIN: u32 = 20;
-/// `Header::kind`: a SYN-ACK arrived again.
+/// `Header::kind`: a retransmitted SYN-ACK arrived.
 pub const SYNACK_AGAIN: u32 = 21;
-/// `Header::kind`: data of a handshake arrived that lies at or below what had arrived before.
+/// `Header::kind`: handshake data arrived below the highest sequence number seen.
 pub const DATA_AGAIN: u32 = 22;
-/// `Header::kind`: a segment arrived from beyond data that has not arrived.
+/// `Header::kind`: a segment arrived after a gap in the sequence numbers.
 pub const MISSING: u32 = 23;
-/// `Header::kind`: a record went on after its sender had been silent for a retransmission timeout.
+/// `Header::kind`: a record continued after its sender was silent for a retransmission timeout.
 pub const STALL: u32 = 24;
-/// `Header::kind`: after both sides had finished, what this host had sent until then was sent again.
+/// `Header::kind`: this host retransmitted its last flight after both sides had finished.
 pub const FLIGHT_AGAIN: u32 = 25;
-/// `Header::kind`: the first data of a connection arrived at a listener later than anything but a lost packet, or a slow peer, explains.
+/// `Header::kind`: the first data of a connection arrived at a listener so late that only a lost
+/// packet or a slow peer explains it.
 pub const LATE: u32 = 26;
-/// `Header::kind`: a segment arrived that does not acknowledge what had been sent more than a round trip before.
+/// `Header::kind`: a segment arrived that does not acknowledge data sent more than a round trip
+/// before.
 pub const UNHEARD: u32 = 27;
 
 /// `TcpEvent::state`: connection not yet answered (`TCP_SYN_SENT`, include/net/tcp_states.h).
@@ -37,14 +40,16 @@ pub const STATE_ESTABLISHED: u32 = 1;
 pub const STATE_CLOSE: u32 = 7;
 /// `newstate` of `inet_sock_set_state`: `TCP_CLOSE_WAIT`, the peer's FIN arrived.
 pub const STATE_CLOSE_WAIT: u32 = 8;
+/// State of a listening socket: `TCP_LISTEN`.
+pub const STATE_LISTEN: u32 = 10;
 
-/// One of the above.
+/// A TCP event of one of the kinds above.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TcpEvent {
     /// Kind and time.
     pub header: Header,
-    /// TCP state of the socket, 0 where the tracepoint does not give it.
+    /// TCP state of the socket; 0 where the tracepoint does not have it.
     pub state: u32,
     /// Zero.
     pub reserved: u32,

@@ -1,7 +1,9 @@
-//! ABI of the `hello` sensor: the first flight of each TLS connection, cut out of the packets of its socket.
+//! ABI of the `wire` sensor: the first flights of each TLS connection, from the packets of its
+//! socket.
 //!
-//! Bytes leave the kernel only where a record header names them as handshake or alert in clear. Of every other record the
-//! header alone is told, and that only until both directions are past their first flight.
+//! Bytes leave the kernel only where a record header declares them as a plaintext handshake message
+//! or alert. Of other records the header alone is emitted, until the first flight of both
+//! directions has ended.
 
 use crate::{Header, Socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -9,59 +11,60 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `Header::kind` of [`Segment`].
 pub const SEGMENT: u32 = 32;
 
-/// Most bytes that one [`Segment`] carries; more are told by several.
+/// Maximum number of bytes that one [`Segment`] carries.
 pub const LARGE: usize = 2048;
-/// Bytes of the smaller of the two sizes that segments have in the ring.
+/// Capacity of the smaller of the two segment sizes in the ring buffer, bytes.
 pub const SMALL: usize = 512;
-/// Bytes told per connection and direction; what a flight has beyond is not told.
+/// Maximum number of bytes emitted per connection and direction; the rest of a flight is dropped.
 pub const MAX_COPY: u32 = 32 * 1024;
 
-/// A piece of a flight, or what happened instead; [`Segment::length`] bytes follow.
+/// A piece of a flight, a record header, or an end of the stream; [`Segment::length`] bytes follow.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Segment {
-    /// When the packet passed the socket.
+    /// Kind and time of the packet.
     pub header: Header,
     /// The connection. Its cookie is 0 while the server's socket does not exist yet.
     pub socket: Socket,
-    /// Place in the stream: TCP sequence number of the first byte told, or of the record's header.
+    /// TCP sequence number of the first byte emitted, or of the record's header.
     pub seq: u32,
-    /// Bytes that follow.
+    /// Number of bytes that follow.
     pub length: u32,
     /// A constant of [`what`].
     pub what: u8,
     /// A constant of [`direction`].
     pub direction: u8,
-    /// Of a record whose header alone is told, the length of its body. Of bytes, how many of the record's body were still to
-    /// come where they begin: behind so many begins the next header. 0 where no record is meant.
+    /// Length of the record's body where its header alone is emitted. Where bytes follow, the
+    /// number of bytes of the record's body from the first of them on. 0 where the segment concerns
+    /// no record.
     pub record: u16,
-    /// Data packets of this direction that repeated what had been seen, so far.
+    /// Repeated data packets of this direction so far.
     pub repeats: u32,
-    /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
+    /// Smoothed round-trip time of the connection, microseconds; 0 where not measured.
     pub rtt_us: u32,
     /// Zero.
     pub reserved: u32,
 }
 
-/// What a [`Segment`] tells of.
+/// Content of a [`Segment`].
 pub mod what {
     /// Change of cipher specification (record type, RFC 8446, section 5.1).
     pub const CHANGE_CIPHER_SPEC: u8 = 20;
-    /// Alert; in clear when bytes follow.
+    /// Alert; plaintext where bytes follow.
     pub const ALERT: u8 = 21;
-    /// Handshake; in clear when bytes follow.
+    /// Handshake; plaintext where bytes follow.
     pub const HANDSHAKE: u8 = 22;
-    /// Application data, or anything else that TLS 1.3 encrypts.
+    /// Application data, or any encrypted record of TLS 1.3.
     pub const APPLICATION_DATA: u8 = 23;
     /// FIN.
     pub const FIN: u8 = 0xf0;
     /// RST.
     pub const RESET: u8 = 0xf1;
-    /// The stream was lost: out of order beyond what is followed, or no TLS record where one should begin.
+    /// The stream was lost: too far out of order, or no TLS record where one should begin.
     pub const LOST: u8 = 0xf2;
 }
 
-/// Which way a packet went.
+/// Direction of a packet.
 pub mod direction {
     /// To this host.
     pub const IN: u8 = 0;
@@ -69,39 +72,39 @@ pub mod direction {
     pub const OUT: u8 = 1;
 }
 
-/// One direction of a connection, as the kernel side keeps it.
+/// State of one direction of a connection, private to the kernel side.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Flight {
-    /// Sequence number of the next byte to look at.
+    /// Sequence number of the next byte to process.
     pub next: u32,
-    /// Bytes of the current record that are still to come.
+    /// Remaining bytes of the current record.
     pub left: u32,
-    /// Bytes from here … that came early and were told.
+    /// Sequence number of the first byte that was emitted out of order.
     pub early_from: u32,
-    /// … to here; equal where there are none.
+    /// Sequence number after the last such byte; equal where there are none.
     pub early_to: u32,
-    /// Bytes told.
+    /// Number of bytes emitted.
     pub copied: u32,
     /// Bits of [`flight`].
     pub flags: u32,
-    /// Bytes of a record header that was cut by the end of a packet, last one lowest.
+    /// Bytes of a record header that continues in the next packet; the last byte is the lowest.
     pub part: u64,
-    /// How many bytes of [`Flight::part`] there are.
+    /// Number of bytes in [`Flight::part`].
     pub have: u32,
-    /// Data packets that repeated what had been seen.
+    /// Repeated data packets.
     pub repeats: u32,
-    /// Packets that could not be placed.
+    /// Out-of-order packets that could not be processed.
     pub misplaced: u32,
-    /// Records of which the header alone was told.
-    pub told: u32,
-    /// End of the highest data that passed; valid with [`flight::HIGH`].
+    /// Number of record headers emitted without their bodies.
+    pub headers: u32,
+    /// Sequence number after the highest byte seen; valid with [`flight::HIGH`].
     pub high: u32,
-    /// Things told of it beside its bytes: what came again, late or out of turn.
-    pub marks: u32,
-    /// When data last passed.
+    /// Number of TCP events emitted.
+    pub tcp_events: u32,
+    /// Time of the last data.
     pub last_ns: u64,
-    /// When something last passed from beyond a gap; 0 before that.
+    /// Time of the last packet after a gap; 0 before that.
     pub gap_ns: u64,
 }
 
@@ -109,33 +112,34 @@ pub struct Flight {
 pub mod flight {
     /// [`super::Flight::next`] is valid.
     pub const BEGUN: u32 = 1;
-    /// The current record is told.
+    /// The bytes of the current record are emitted.
     pub const COPYING: u32 = 2;
-    /// Behind the change of cipher specification.
+    /// After change_cipher_spec.
     pub const CIPHERED: u32 = 4;
     /// The first flight is over.
     pub const DONE: u32 = 8;
-    /// Its end (FIN or RST) was told.
+    /// FIN or RST was emitted.
     pub const CLOSED: u32 = 16;
-    /// An alert was told, behind which nothing follows but other alerts.
+    /// An alert was emitted, after which only alerts follow.
     pub const ALERT: u32 = 32;
     /// [`super::Flight::high`] is valid.
     pub const HIGH: u32 = 64;
 }
 
-/// A connection, as the kernel side keeps it with its socket.
+/// State of a connection, stored with its socket; private to the kernel side.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct State {
-    /// 1 once there is nothing more to see.
+    /// 1 once the connection needs no more observation.
     pub done: u32,
-    /// 1 plus the direction of the ClientHello; 0 before it was seen.
+    /// 1 plus the direction of the ClientHello; 0 before the ClientHello.
     pub client: u32,
-    /// Packets since both sides have finished; 0 before. Until this host's last flight is acknowledged it may be sent again.
+    /// Packets since both sides have finished; 0 before. This host's last flight can be
+    /// retransmitted until it is acknowledged.
     pub linger: u32,
-    /// End of that flight.
+    /// Sequence number after that flight.
     pub last: u32,
-    /// By [`direction`].
+    /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
 }
 

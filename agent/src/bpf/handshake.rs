@@ -46,7 +46,7 @@ const PROBES: [&str; 6] = [
     "hs_exit",
     "hs_error",
     "hs_free",
-    "hs_found",
+    "hs_rejected",
     "hs_forget",
     "hs_enter",
 ];
@@ -93,8 +93,14 @@ const EXEC: Tracepoint = Tracepoint {
     fields: &["pid"],
     vital: true,
 };
+const EXIT: Tracepoint = Tracepoint {
+    event: "sched/sched_process_exit",
+    fields: &["pid"],
+    vital: false,
+};
 /// All that this sensor uses.
-pub(super) const TRACEPOINTS: [Tracepoint; 5] = [RECEIVE, SET_STATE, EXEC, CALLS[0].1, CALLS[1].1];
+pub(super) const TRACEPOINTS: [Tracepoint; 6] =
+    [RECEIVE, SET_STATE, EXEC, EXIT, CALLS[0].1, CALLS[1].1];
 
 /// Maps of structures, as the bytes that aya can copy without being told more.
 type Bytes<T> = <T as AsArray>::Array;
@@ -142,6 +148,7 @@ impl HandshakeSensor {
             false => RECEIVE.layout()?,
         };
         let exec = EXEC.layout()?;
+        let exit = EXIT.layout();
         let has_cookies = u32::from(means.library != Library::Copies);
         let mut loader = loader();
         Told::prepare(&mut loader, means);
@@ -149,6 +156,11 @@ impl HandshakeSensor {
             .override_global("RECEIVE", receive.as_bytes(), true)
             .override_global("SET_STATE", state.as_bytes(), true)
             .override_global("PROCESS_EXEC", exec.as_bytes(), true)
+            .override_global(
+                "PROCESS_EXIT",
+                exit.as_ref().unwrap_or(&TracepointLayout::EMPTY).as_bytes(),
+                true,
+            )
             .override_global("BY_CALLS", &u32::from(by_calls), true)
             .override_global("HAS_COOKIES", &has_cookies, means.ring)
             .load(OBJECT.fit(means))
@@ -157,6 +169,10 @@ impl HandshakeSensor {
         let feed = Feed::open(&mut ebpf, means, &MAPS)?;
         attach_tracepoint(&mut ebpf, "hs_state", SET_STATE.event, status)?;
         attach_tracepoint(&mut ebpf, "hs_exec", EXEC.event, status)?;
+        match exit {
+            Ok(_) => attach_tracepoint(&mut ebpf, "hs_proc_exit", EXIT.event, status)?,
+            Err(_) => status.probe("hs_proc_exit", Verdict::Unsupported),
+        }
         if by_calls {
             for (probe, call) in CALLS {
                 attach_raw(&mut ebpf, probe, call.event, status)?;
@@ -319,7 +335,7 @@ fn points<'a>(
         }
     }
     for call in &plan.session.turned_down {
-        points.push(("hs_found", ssl, *call, cookie(place, 0)));
+        points.push(("hs_rejected", ssl, *call, cookie(place, 0)));
     }
     if let Some(removal) = plan.session.removal {
         points.push(("hs_forget", ssl, removal, cookie(place, 0)));
@@ -361,8 +377,8 @@ fn orphan(key: &OpenKey, open: &Open) -> HandshakeEvent {
         socket: open.socket,
         session: SessionAge::default(),
         session_id: SessionId::default(),
-        found: open.found,
-        found_ns: open.found_ns,
+        rejected: open.rejected,
+        rejected_ns: open.rejected_ns,
     }
 }
 
@@ -426,6 +442,7 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         rwstate: at(fields.rwstate),
         client_random: at(fields.client_random),
         session: at(session.pointer),
+        shutdown: at(fields.shutdown),
         session_fields: SessionFields {
             time: session.time.unwrap_or(ABSENT),
             timeout: session.timeout.unwrap_or(ABSENT),

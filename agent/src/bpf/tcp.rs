@@ -20,7 +20,7 @@ const MAPS: Maps = Maps {
     budget: 1 << 20,
 };
 
-/// Program, its layout's name in the object, tracepoint; each works without the others.
+/// Program, global of its record layout, and tracepoint; each works without the others.
 pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
     (
         "tcp_retransmit",
@@ -60,11 +60,11 @@ pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
     ),
 ];
 
-/// See the module.
+/// The attached `tcp` sensor.
 pub struct TcpSensor {
-    /// What it hands on.
+    /// Events and lost-event counters.
     pub feed: Feed,
-    /// Holds programs and links; dropping it detaches.
+    /// Owns programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 

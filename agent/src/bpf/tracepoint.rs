@@ -1,10 +1,12 @@
-//! Layout of tracepoint records, parsed from their `format` files: it changed five times between 5.4 and 6.18.
+//! Layout of tracepoint records, parsed from their `format` files: it changed five times between
+//! 5.4 and 6.18.
 
 use reprise_ebpf::{ABSENT, TracepointLayout};
 
 use super::{SensorError, tracefs};
 
-/// Size of `saddr`/`daddr` where they are whole `struct sockaddr_in6`s (`tcp_send_reset` since 6.10).
+/// Size of `saddr`/`daddr` where they are whole `struct sockaddr_in6`s (`tcp_send_reset` since
+/// 6.10).
 const SOCKADDR_SIZE: u32 = 28;
 
 /// A tracepoint that a sensor uses.
@@ -12,14 +14,14 @@ const SOCKADDR_SIZE: u32 = 28;
 pub struct Tracepoint {
     /// `category/name`.
     pub event: &'static str,
-    /// Fields without which it is useless.
+    /// Required fields.
     pub fields: &'static [&'static str],
-    /// Whether the sensor is useless without it.
+    /// Whether the sensor requires it.
     pub vital: bool,
 }
 
 impl Tracepoint {
-    /// Reads its layout and checks that it has the fields.
+    /// Reads its layout and checks that it has the required fields.
     ///
     /// # Errors
     ///
@@ -86,6 +88,7 @@ impl Fields {
             err: at("err"),
             sockaddr: u32::from(sockaddr),
             pid: at("pid"),
+            group_dead: at("group_dead"),
         }
     }
 }
@@ -94,7 +97,7 @@ impl Fields {
 mod tests {
     use super::*;
 
-    /// As 6.18 prints it.
+    /// Output of 6.18.
     const RETRANSMIT_6_18: &str = "name: tcp_retransmit_skb
 ID: 1
 format:
@@ -115,7 +118,7 @@ format:
 print fmt: \"x\", REC->skbaddr
 ";
 
-    /// As 6.12 and later print it: addresses are whole sockaddrs.
+    /// Output of 6.12 and later: addresses are whole sockaddrs.
     const SEND_RESET_6_12: &str = "\tfield:const void * skaddr;\toffset:16;\tsize:8;\tsigned:0;
 \tfield:int state;\toffset:24;\tsize:4;\tsigned:1;
 \tfield:enum sk_rst_reason reason;\toffset:28;\tsize:4;\tsigned:0;
@@ -136,14 +139,14 @@ print fmt: \"x\", REC->skbaddr
     }
 
     #[test]
-    fn recognises_whole_sockaddrs() {
+    fn recognises_sockaddr_fields() {
         let layout = Fields::parse(SEND_RESET_6_12).layout();
         assert_eq!((layout.saddr, layout.daddr, layout.sockaddr), (32, 60, 1));
         assert_eq!(layout.sport, ABSENT);
     }
 
     #[test]
-    fn new_state_wins_over_state_and_rubbish_is_no_field() {
+    fn newstate_is_preferred_to_state_and_malformed_lines_are_ignored() {
         let text = "field:int oldstate;\toffset:16;\tsize:4;\tsigned:1;\nfield:int newstate;\toffset:20;\tsize:4;\nfield:;x\nfield";
         let layout = Fields::parse(text).layout();
         assert_eq!(layout.state, 20);

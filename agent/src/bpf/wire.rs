@@ -1,4 +1,5 @@
-//! The `hello` sensor: the first flight of every TLS connection on the host, from the packets of its socket.
+//! The `wire` sensor: the first flights of every TLS connection on the host, from the packets of
+//! its socket.
 
 use std::{fs::File, panic::resume_unwind, path::Path, thread};
 
@@ -28,27 +29,28 @@ const MAPS: Maps = Maps {
 /// The first kernel with links for cgroup programs.
 const LINKS: KernelVersion = KernelVersion::new(5, 7, 0);
 
-/// Both directions: half a conversation tells little, so one that fails takes the other with it.
+/// Both directions. One direction alone has little use, so both fail together.
 const PROBES: [(&str, CgroupSkbAttachType); 2] = [
     ("wire_in", CgroupSkbAttachType::Ingress),
     ("wire_out", CgroupSkbAttachType::Egress),
 ];
 
-/// See the module.
+/// The attached `wire` sensor.
 pub struct WireSensor {
-    /// What it hands on.
+    /// Events and lost-event counters.
     pub feed: Feed,
-    /// Holds programs and links; dropping it detaches.
+    /// Owns programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl WireSensor {
-    /// Loads and attaches both programs; [`note`] tells of it.
+    /// Loads and attaches both programs; [`note`] records the result.
     pub(super) fn start(means: Means, cgroup: Option<&Path>) -> Result<Self, SensorError> {
         let cgroup = cgroup.map_or_else(cgroup::root, File::open);
         let cgroup = cgroup.map_err(SensorError::Cgroup)?;
         let (mut ebpf, means) = match loaded(means) {
-            // Those for ring buffers ask for a socket's storage as 5.10 allows and 5.8, which has ring buffers, does not.
+            // The object for ring buffers passes sockets to `bpf_sk_storage_get` as 5.10 allows;
+            // 5.8, which has ring buffers, does not.
             Err(refusal) if means.ring => match loaded(means.of_older_kernels()) {
                 Ok(older) => {
                     let reason = crate::chain(&refusal);
@@ -60,7 +62,7 @@ impl WireSensor {
             loaded => loaded?,
         };
         let feed = Feed::open(&mut ebpf, means, &MAPS)?;
-        // Where the kernel has links they are added to what others attached anyway, and that mode is refused.
+        // Links coexist with other programs anyway, and the kernel refuses AllowMultiple for them.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
         let mode = if links {
             CgroupAttachMode::Single
@@ -81,7 +83,7 @@ impl WireSensor {
     }
 }
 
-/// The programs in the kernel, and the means that they use.
+/// Loads the programs; returns them with the mode that they use.
 fn loaded(means: Means) -> Result<(Ebpf, Means), SensorError> {
     let mut loader = loader();
     Told::prepare(&mut loader, means);
@@ -92,7 +94,8 @@ fn loaded(means: Means) -> Result<(Ebpf, Means), SensorError> {
     Ok((ebpf, means))
 }
 
-/// Loads the programs side by side: the verifier walks some hundred thousand instructions in each, which takes it half a second.
+/// Loads the programs in parallel: the verifier processes some hundred thousand instructions in
+/// each, which takes half a second.
 fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
     thread::scope(|scope| {
         let mut loading = Vec::new();
@@ -115,7 +118,7 @@ fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
     })
 }
 
-/// Tells what became of the programs.
+/// Records the state of the programs.
 pub(super) fn note(started: &Result<WireSensor, SensorError>, status: &mut Status) {
     let verdict = match started {
         Ok(_) => Verdict::Attached,

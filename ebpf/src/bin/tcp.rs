@@ -1,5 +1,5 @@
-//! BPF object of the `tcp` sensor: retransmissions and resets of every TCP socket. Retransmissions run in timer or softirq
-//! context, so nothing here looks at the current task.
+//! BPF object of the `tcp` sensor: retransmissions and resets of every TCP socket. Retransmissions
+//! run in timer or softirq context, so no program here uses the current task.
 #![no_std]
 #![no_main]
 #![expect(
@@ -8,22 +8,22 @@
     reason = "aya's program macros want public functions and emit undocumented ones"
 )]
 
-#[expect(dead_code, reason = "this object has no map that can refuse an entry")]
-#[path = "../kernel/mod.rs"]
-mod kernel;
-
 use aya_ebpf::{
     macros::{map, tracepoint},
-    maps::PerCpuArray,
     programs::TracePointContext,
 };
-use kernel::{Fault, events::Events, record};
-use reprise_ebpf::{Header, TracepointLayout, handshake::lost, tcp};
+use reprise_ebpf::{
+    Header, TracepointLayout,
+    kernel::{Fault, counters::Counters, events::Events, now, record},
+    tcp,
+};
 
+/// TCP events, to the agent.
 #[map]
 static TCP_EVENTS: Events = Events::with_byte_size(256 * 1024);
+/// Lost events by [`Fault`]. Read by the agent.
 #[map]
-static TCP_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
+static TCP_LOST: Counters = Counters::of_faults();
 
 #[unsafe(no_mangle)]
 static RETRANSMIT: TracepointLayout = TracepointLayout::EMPTY;
@@ -34,31 +34,34 @@ static RESET_RX: TracepointLayout = TracepointLayout::EMPTY;
 #[unsafe(no_mangle)]
 static RESET_TX: TracepointLayout = TracepointLayout::EMPTY;
 
-/// `tcp:tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb[, int err])`, include/trace/events/tcp.h.
+/// `tcp:tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`, from 6.17 on with
+/// `int err` (include/trace/events/tcp.h).
 #[tracepoint]
 pub fn tcp_retransmit(ctx: TracePointContext) -> u32 {
-    finish(&ctx, emit(&ctx, &RETRANSMIT, tcp::RETRANSMIT))
+    finish(&ctx, try_emit(&ctx, &RETRANSMIT, tcp::RETRANSMIT))
 }
 
-/// `tcp:tcp_retransmit_synack(const struct sock *sk, const struct request_sock *req)`; `sk` is the listener.
+/// `tcp:tcp_retransmit_synack(const struct sock *sk, const struct request_sock *req)`; `sk` is the
+/// listener.
 #[tracepoint]
 pub fn tcp_synack(ctx: TracePointContext) -> u32 {
-    finish(&ctx, emit(&ctx, &SYNACK, tcp::RETRANSMIT_SYNACK))
+    finish(&ctx, try_emit(&ctx, &SYNACK, tcp::RETRANSMIT_SYNACK))
 }
 
 /// `tcp:tcp_receive_reset(struct sock *sk)`.
 #[tracepoint]
 pub fn tcp_reset_rx(ctx: TracePointContext) -> u32 {
-    finish(&ctx, emit(&ctx, &RESET_RX, tcp::RESET_RECEIVED))
+    finish(&ctx, try_emit(&ctx, &RESET_RX, tcp::RESET_RECEIVED))
 }
 
-/// `tcp:tcp_send_reset(const struct sock *sk, const struct sk_buff *skb[, enum sk_rst_reason reason])`.
+/// `tcp:tcp_send_reset(const struct sock *sk, const struct sk_buff *skb)`, from 6.10 on with
+/// `enum sk_rst_reason reason`.
 #[tracepoint]
 pub fn tcp_reset_tx(ctx: TracePointContext) -> u32 {
-    finish(&ctx, emit(&ctx, &RESET_TX, tcp::RESET_SENT))
+    finish(&ctx, try_emit(&ctx, &RESET_TX, tcp::RESET_SENT))
 }
 
-fn emit(
+fn try_emit(
     ctx: &TracePointContext,
     global: &'static TracepointLayout,
     kind: u32,
@@ -72,7 +75,7 @@ fn emit(
         header: Header {
             kind,
             size: size_of::<tcp::TcpEvent>() as u32,
-            time_ns: kernel::now(),
+            time_ns: now(),
         },
         state: record::word(ctx, layout.state)?,
         reserved: 0,
@@ -82,13 +85,6 @@ fn emit(
 }
 
 fn finish(ctx: &TracePointContext, result: Result<(), Fault>) -> u32 {
-    let Err(fault) = result else {
-        return 0;
-    };
-    fault.log(ctx);
-    if let Some(counter) = TCP_LOST.get_ptr_mut(fault as u32) {
-        // SAFETY: a per-CPU slot, and programs on one CPU do not interleave between this load and store.
-        unsafe { *counter += 1 };
-    }
+    TCP_LOST.record(ctx, result);
     0
 }

@@ -1,31 +1,41 @@
-//! Reads from a tracepoint record by offsets that the agent parsed from the event's `format` file.
+//! Reads tracepoint records at offsets that the agent parsed from the event's `format` file.
 
 use super::Fault;
+use crate::{ABSENT, Socket, TracepointLayout, V4_MAPPED};
 use aya_ebpf::programs::TracePointContext;
-use reprise_ebpf::{ABSENT, Socket, TracepointLayout};
 
+/// `AF_INET` (include/linux/socket.h).
 const AF_INET: u16 = 2;
-/// `::ffff:0:0/96` as the second half of an address begins, in memory order.
-const V4_MAPPED: u64 = 0x0000_0000_ffff_0000;
 
-/// A word at `offset`, or zero where the record has no such field.
-pub(crate) fn word<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> Result<T, Fault> {
+/// Reads an integer at `offset`; zero where the record has no such field.
+///
+/// # Errors
+///
+/// [`Fault::Read`].
+pub fn word<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> Result<T, Fault> {
     if offset == ABSENT {
         return Ok(T::default());
     }
-    // SAFETY: a bpf_probe_read_kernel of the record, checked by the kernel; `T` is an integer or an array of them.
+    // SAFETY: a bpf_probe_read_kernel of the record, checked by the kernel; `T` is an integer or an
+    // array of integers.
     unsafe { ctx.read_at(offset as usize) }.map_err(|_| Fault::Read)
 }
 
-/// A copy of a layout that the agent set before loading.
-pub(crate) fn layout(global: &'static TracepointLayout) -> TracepointLayout {
-    // SAFETY: reads a live static; volatile because the loader changes it behind the compiler's back.
+/// Copies a layout that the agent set before loading.
+#[must_use]
+pub fn layout(global: &'static TracepointLayout) -> TracepointLayout {
+    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
+    // cannot know.
     unsafe { core::ptr::read_volatile(global) }
 }
 
-/// The connection a record speaks of.
+/// Reads the connection that a record names.
+///
+/// # Errors
+///
+/// [`Fault::Read`].
 #[inline(always)]
-pub(crate) fn socket(ctx: &TracePointContext, layout: &TracepointLayout) -> Result<Socket, Fault> {
+pub fn socket(ctx: &TracePointContext, layout: &TracepointLayout) -> Result<Socket, Fault> {
     let (local, local_port, remote, remote_port) = if layout.sockaddr == 1 {
         let (local, local_port) = sockaddr(ctx, layout.saddr)?;
         let (remote, remote_port) = sockaddr(ctx, layout.daddr)?;
@@ -48,7 +58,8 @@ pub(crate) fn socket(ctx: &TracePointContext, layout: &TracepointLayout) -> Resu
     })
 }
 
-/// Sixteen bytes, word by word: zeroing an array would become `memset`, which BPF has not.
+/// Reads sixteen bytes, word by word: zeroing an array would become `memset`, which BPF does not
+/// have.
 #[inline(always)]
 fn address(ctx: &TracePointContext, offset: u32) -> Result<[u64; 2], Fault> {
     if offset == ABSENT {
@@ -57,8 +68,8 @@ fn address(ctx: &TracePointContext, offset: u32) -> Result<[u64; 2], Fault> {
     Ok([word(ctx, offset)?, word(ctx, offset + 8)?])
 }
 
-/// `struct sockaddr_in` or `sockaddr_in6` at `offset` (include/uapi/linux/in.h, in6.h): family, port in network order,
-/// then the address 4 or 8 bytes in.
+/// Reads a `struct sockaddr_in` or `sockaddr_in6` at `offset` (include/uapi/linux/in.h, in6.h):
+/// family, port in network order, then the address 4 or 8 bytes in.
 #[inline(always)]
 fn sockaddr(ctx: &TracePointContext, offset: u32) -> Result<([u64; 2], u16), Fault> {
     if offset == ABSENT {

@@ -17,7 +17,7 @@ const TRAPS: [&str; 6] = [
     "hs_exit",
     "hs_free",
     "hs_error",
-    "hs_found",
+    "hs_rejected",
     "hs_forget",
 ];
 

@@ -17,7 +17,7 @@ type Field = (&'static str, &'static [&'static str]);
 
 /// Fields of the connection by the name they have in a plan. Each has one of these places: `SSL` was split into `SSL` and
 /// `SSL_CONNECTION` in 3.2 (ssl/ssl_local.h).
-const CONNECTION: [(&str, &[&str]); 11] = [
+const CONNECTION: [(&str, &[&str]); 12] = [
     ("state", &["statem", "state"]),
     ("hand_state", &["statem", "hand_state"]),
     ("in_init", &["statem", "in_init"]),
@@ -27,6 +27,7 @@ const CONNECTION: [(&str, &[&str]); 11] = [
     ("rbio", &["rbio"]),
     ("wbio", &["wbio"]),
     ("rwstate", &["rwstate"]),
+    ("shutdown", &["shutdown"]),
     ("client_random", &["s3", "client_random"]),
     ("session", &["session"]),
 ];

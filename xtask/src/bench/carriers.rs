@@ -11,7 +11,7 @@ pub(super) const TRAPS: [&str; 6] = [
     "hs_exit",
     "hs_free",
     "hs_error",
-    "hs_found",
+    "hs_rejected",
     "hs_forget",
 ];
 

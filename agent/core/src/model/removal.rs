@@ -48,6 +48,10 @@ pub struct SessionRemoved {
     /// Whether the peer had sent `close_notify` on the connection that is freed; `None` where that was
     /// not read.
     pub peer_closed_cleanly: Option<bool>,
+    /// Error that the library raised just before; received alert N is 1000 + N.
+    pub reason: Option<u32>,
+    /// Whether such an error would have been observed.
+    pub reason_observed: bool,
     /// Age of the session.
     pub age: SessionAge,
     /// Hash of its ID, as in [`super::Token::hash`]; `None` where it has none.

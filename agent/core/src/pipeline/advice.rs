@@ -62,6 +62,18 @@ fn text(case: &Case) -> String {
                 " (HAProxy tune.ssl.cachesize, nginx ssl_session_cache, Apache SSLSessionCache), or issue tickets",
             );
         }
+        Reason::NotStored => text.push_str(
+            "the server issues sessions that it does not store: enable its session cache in the default server block (nginx ssl_session_cache, HAProxy tune.ssl.cachesize, Apache SSLSessionCache), give the application a session store, or issue tickets",
+        ),
+        Reason::OtherProcess => text.push_str(
+            "another live process of the service issued the sessions: processes have session caches or ticket keys of their own; share the cache or the ticket keys between them",
+        ),
+        Reason::Restarted => text.push_str(
+            "the process that issued the sessions has ended, and its session cache or ticket keys with it: load the ticket keys from a file, or use a cache that survives a restart",
+        ),
+        Reason::Clock => text.push_str(
+            "the server's clock was stepped after it issued the sessions: keep the clock synchronised, and start the server once it is",
+        ),
         Reason::Expired => expired(case, lifetime.as_deref(), &mut text),
         Reason::ForeignKey => {
             text.push_str("the tickets are encrypted under a key that this server has never used");
@@ -146,6 +158,7 @@ fn seconds(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Evidence;
     use crate::pipeline::clock::ClockEvent;
     use zerocopy::FromZeros as _;
 
@@ -157,6 +170,7 @@ mod tests {
             role: Role::Server,
             miss: Some(Miss {
                 reason,
+                evidence: Evidence::default(),
                 age_ns: Some(900 * SECOND),
                 lifetime_ns: Some(300 * SECOND),
                 service: None,
@@ -167,6 +181,7 @@ mod tests {
                 sessions: 50_000,
                 lifetime_ns: Some(300 * SECOND),
                 skew_ns: None,
+                ..ServiceFacts::default()
             },
             clock: Clock::default(),
         }

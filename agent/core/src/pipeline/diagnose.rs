@@ -55,8 +55,8 @@ impl Diagnoser {
     }
 
     /// Records that a process ended, or executed a new program.
-    pub fn process_ended(&mut self, tgid: u32, time_ns: u64) {
-        self.tables.processes.end(tgid, time_ns);
+    pub fn process_ended(&mut self, tgid: u32, time_ns: u64, by_exec: bool) {
+        self.tables.processes.end(tgid, time_ns, by_exec);
     }
 
     /// Records an ended handshake: sets the reason of its miss, if it missed a session, and removes

@@ -26,6 +26,15 @@ pub enum Event {
     Tcp(TcpEvent),
     /// A library removed a session from its cache.
     SessionRemoved(SessionRemoved),
+    /// A process ended, or executed a new program.
+    ProcessEnded {
+        /// When, nanoseconds of `CLOCK_MONOTONIC`.
+        time_ns: u64,
+        /// Process.
+        tgid: u32,
+        /// It executed a new program.
+        by_exec: bool,
+    },
     /// The host's wall clock minus its monotonic clock, nanoseconds.
     WallClock {
         /// When, nanoseconds of `CLOCK_MONOTONIC`.
@@ -46,7 +55,9 @@ impl Event {
             Self::Wire(handshake) => handshake.hello.end_ns,
             Self::Tcp(event) => event.time_ns,
             Self::SessionRemoved(removed) => removed.time_ns,
-            Self::WallClock { time_ns, .. } | Self::Tick(time_ns) => *time_ns,
+            Self::WallClock { time_ns, .. }
+            | Self::ProcessEnded { time_ns, .. }
+            | Self::Tick(time_ns) => *time_ns,
         }
     }
 }
@@ -64,7 +75,17 @@ impl From<&Record> for Event {
                 time_ns: record.header.time_ns,
                 offset_ns: record.offset_ns,
             },
-            Record::Exec(_) | Record::Workload(_) | Record::Tick(_) => tick,
+            Record::Exec(record) => Self::ProcessEnded {
+                time_ns: record.header.time_ns,
+                tgid: record.tgid,
+                by_exec: true,
+            },
+            Record::Exit(record) => Self::ProcessEnded {
+                time_ns: record.header.time_ns,
+                tgid: record.tgid,
+                by_exec: false,
+            },
+            Record::Alert(_) | Record::Workload(_) | Record::Tick(_) => tick,
         }
     }
 }

@@ -2,11 +2,11 @@
 //! replayed. [`super::event::Event`] is the typed form that the pipeline works on.
 
 use reprise_ebpf::{
-    Header,
-    handshake::{self, ExecEvent, ForgetEvent, HandshakeEvent, SessionId},
+    ABSENT, Header,
+    handshake::{self, AlertEvent, ExecEvent, ExitEvent, ForgetEvent, HandshakeEvent, SessionId},
     tcp::{self, TcpEvent},
 };
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use crate::pipeline::{
     clock::{self, ClockEvent},
@@ -24,6 +24,10 @@ pub enum Record {
     Tcp(TcpEvent),
     /// A process executed a new program.
     Exec(ExecEvent),
+    /// An alert arrived right after a handshake had completed.
+    Alert(AlertEvent),
+    /// A process that had driven a handshake ended.
+    Exit(ExitEvent),
     /// The first flights of a connection ended.
     Wire(WireRecord),
     /// A library removed a session from its cache.
@@ -51,7 +55,9 @@ impl Record {
         match header.kind {
             handshake::HANDSHAKE => prefix(bytes).map(Self::Handshake),
             handshake::EXEC => prefix(bytes).map(Self::Exec),
-            handshake::FORGET => prefix(bytes).map(Self::SessionRemoved),
+            handshake::ALERT => prefix(bytes).map(Self::Alert),
+            handshake::EXIT => prefix(bytes).map(Self::Exit),
+            handshake::FORGET => session_removed(bytes).map(Self::SessionRemoved),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(Self::Workload),
             tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
@@ -68,6 +74,8 @@ impl Record {
             Self::Handshake(record) => record.header.time_ns,
             Self::Tcp(record) => record.header.time_ns,
             Self::Exec(record) => record.header.time_ns,
+            Self::Exit(record) => record.header.time_ns,
+            Self::Alert(record) => record.header.time_ns,
             Self::Wire(record) => record.header.time_ns,
             Self::SessionRemoved(record) => record.header.time_ns,
             Self::Clock(record) => record.header.time_ns,
@@ -85,6 +93,8 @@ impl Record {
             Self::SessionRemoved(record) => seal(&mut record.session_id),
             Self::Tcp(_)
             | Self::Exec(_)
+            | Self::Exit(_)
+            | Self::Alert(_)
             | Self::Wire(_)
             | Self::Clock(_)
             | Self::Workload(_)
@@ -100,6 +110,8 @@ impl Record {
             Self::Handshake(record) => record.as_bytes(),
             Self::Tcp(record) => record.as_bytes(),
             Self::Exec(record) => record.as_bytes(),
+            Self::Exit(record) => record.as_bytes(),
+            Self::Alert(record) => record.as_bytes(),
             Self::Wire(record) => record.as_bytes(),
             Self::SessionRemoved(record) => record.as_bytes(),
             Self::Clock(record) => record.as_bytes(),
@@ -119,6 +131,19 @@ fn seal(id: &mut SessionId) {
     }
 }
 
+/// Decodes a session removal. Recordings made before the shutdown bits existed end with the session
+/// ID.
+fn session_removed(bytes: &[u8]) -> Result<ForgetEvent, DecodeError> {
+    const OLD: usize = std::mem::offset_of!(ForgetEvent, ssl);
+    prefix(bytes).or_else(|error| {
+        let mut record = ForgetEvent::new_zeroed();
+        let old = bytes.get(..OLD).ok_or(error)?;
+        record.as_mut_bytes()[..OLD].copy_from_slice(old);
+        record.shutdown = ABSENT;
+        Ok(record)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +151,6 @@ mod tests {
 
     use proptest::prelude::*;
     use reprise_ebpf::Socket;
-    use zerocopy::FromZeros as _;
 
     use crate::pipeline::event::connection;
 
@@ -208,5 +232,25 @@ mod tests {
         fn decoding_never_panics(bytes: Vec<u8>) {
             let _ = Record::decode(&bytes);
         }
+    }
+
+    #[test]
+    fn removals_of_older_recordings_have_no_shutdown_bits() {
+        let mut record = ForgetEvent::new_zeroed();
+        record.header.kind = handshake::FORGET;
+        record.tgid = 7;
+        record.shutdown = 1;
+        let Ok(Record::SessionRemoved(whole)) = Record::decode(record.as_bytes()) else {
+            panic!("kind");
+        };
+        assert_eq!(whole, record);
+        let Ok(Record::SessionRemoved(old)) = Record::decode(&record.as_bytes()[..80]) else {
+            panic!("kind");
+        };
+        assert_eq!(
+            (old.tgid, old.ssl, old.shutdown, old.reason),
+            (7, 0, ABSENT, 0)
+        );
+        assert!(Record::decode(&record.as_bytes()[..79]).is_err());
     }
 }

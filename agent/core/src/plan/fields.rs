@@ -37,6 +37,7 @@ pub(super) fn decode(
         server: reader.returned("server", "SSL_is_server", Call::default()),
         version: reader.returned("version", "SSL_version", Call::default()),
         rwstate: reader.returned("rwstate", "SSL_want", Call::default()),
+        shutdown: reader.returned("shutdown", "SSL_get_shutdown", Call::default()),
         ..states
     };
     Ok(objects(isa, ssl, crypto, fields, evidence))

@@ -189,6 +189,8 @@ pub struct Fields {
     pub client_random: Option<Field>,
     /// `BIO.flags` (int) in a BIO object, from the crypto image: offset, bytes.
     pub bio_flags: Option<u32>,
+    /// `shutdown` (int), as `SSL_get_shutdown` returns it: 1 sent, 2 received.
+    pub shutdown: Option<Field>,
 }
 
 /// `(part, evidence)`.

@@ -221,6 +221,7 @@ fn system_library_is_planned() {
         rwstate: at(0x28),
         client_random: at(0x160),
         bio_flags: Some(0x30),
+        shutdown: at(0x44),
         ..Fields::default()
     };
     assert_eq!(plan.fields, fields);

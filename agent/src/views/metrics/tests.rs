@@ -54,6 +54,7 @@ fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
         conflict: false,
         alert: None,
         miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+            evidence: reprise_core::model::Evidence::default(),
             reason: MissReason::Evicted,
             age_ns: None,
             lifetime_ns: None,

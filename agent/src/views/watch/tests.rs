@@ -55,6 +55,7 @@ fn observed() -> Observed {
             tgid: Some(1),
             offer: Offer::Session(Mechanism::Psk),
             miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+                evidence: reprise_core::model::Evidence::default(),
                 reason: Reason::Evicted,
                 age_ns: None,
                 lifetime_ns: None,

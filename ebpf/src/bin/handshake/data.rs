@@ -1,22 +1,22 @@
-//! What the current thread receives and sends: inside a drive, that is the handshake's socket. Two ways to see it, of which the
-//! agent attaches one.
+//! Receives and sends of the current thread, which inside a drive identify the handshake's socket.
+//! The agent attaches either `hs_receive` or the two call programs.
 
 use crate::{
-    kernel::{Fault, now, record},
     maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_TASKS, Received, may_drive},
-    socket::{established, found, open_key},
+    socket::{established, identify},
     user,
 };
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use reprise_ebpf::{
     Socket, TracepointLayout,
-    handshake::{flag, socket_source},
+    handshake::{OpenKey, flag, socket_source},
+    kernel::{Fault, now, record},
 };
 
 #[unsafe(no_mangle)]
 static RECEIVE: TracepointLayout = TracepointLayout::EMPTY;
 
-/// Fires for every receive of TCP data on the host: most leave at once.
+/// Runs for every receive of TCP data on the host; most runs return at once.
 pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
     let Some(thread) = Thread::current() else {
         return Ok(());
@@ -26,7 +26,8 @@ pub(crate) fn try_receive(ctx: &TracePointContext) -> Result<(), Fault> {
     thread.receives(skaddr, true, || record::socket(ctx, &layout).map(Some))
 }
 
-/// Fires for every receive on the host, on sockets of all kinds and in vain too: most leave at once.
+/// Runs for every receive on the host, on sockets of all kinds, also where it returned no data;
+/// most runs return at once.
 pub(crate) fn try_receive_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     let Some(thread) = Thread::current() else {
         return Ok(());
@@ -35,7 +36,7 @@ pub(crate) fn try_receive_call(ctx: &RawTracePointContext) -> Result<(), Fault> 
     thread.receives(skaddr, result > 0, || Ok(established(skaddr)))
 }
 
-/// Fires for every send on the host: most leave at once.
+/// Runs for every send on the host; most runs return at once.
 pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     let pid_tgid = user::pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
@@ -46,18 +47,19 @@ pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
         return Ok(());
     };
-    if let Some(open) = HS_OPEN.get_ptr_mut(open_key(tgid, ssl)) {
-        // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may set another bit at the same
-        // time on another CPU, of which one can be lost: then the cause of a failed handshake is a less exact one.
+    if let Some(open) = HS_OPEN.get_ptr_mut(OpenKey::new(tgid, ssl)) {
+        // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may
+        // set another bit at the same time on another CPU, and one of the two can be lost: the
+        // cause of a failed handshake is then less exact.
         let open = unsafe { &mut *open };
         if open.reason != 0 {
-            // Behind an error nothing is sent but the alert that tells it.
+            // After an error the library sends only the alert for it.
             open.flags |= flag::ALERTED;
         }
     }
     let skaddr: u64 = ctx.arg(0);
-    // Only where nothing is known: a callback inside the drive of a memory-BIO program may send on any socket.
-    found(tgid, ssl, skaddr, socket_source::NONE, || {
+    // Weakest evidence: a callback inside the drive of a memory-BIO program may send on any socket.
+    identify(tgid, ssl, skaddr, socket_source::NONE, || {
         Ok(established(skaddr))
     })
 }
@@ -82,7 +84,7 @@ impl Thread {
         Some(Self { pid_tgid, in_call })
     }
 
-    /// It asked a socket for data, and got some where `got`.
+    /// Processes a receive of this thread; `got` is whether it returned data.
     #[inline(always)]
     fn receives(
         &self,
@@ -109,17 +111,18 @@ impl Thread {
             return Ok(());
         };
         if !got {
-            // As sure as a send: it may have been a callback's socket.
-            return found(tgid, ssl, skaddr, socket_source::NONE, socket);
+            // As weak as a send: it may be a callback's socket.
+            return identify(tgid, ssl, skaddr, socket_source::NONE, socket);
         }
         if self.in_call == 0 {
             HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
         }
-        if let Some(open) = HS_OPEN.get_ptr_mut(open_key(tgid, ssl)) {
-            // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
+        if let Some(open) = HS_OPEN.get_ptr_mut(OpenKey::new(tgid, ssl)) {
+            // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else
+            // writes it.
             unsafe { (*open).heard_ns = now() };
         }
-        // Surer than anything else: it takes the place of a receive before the drive.
-        found(tgid, ssl, skaddr, socket_source::BEFORE, socket)
+        // The strongest evidence: it replaces a receive before the drive.
+        identify(tgid, ssl, skaddr, socket_source::BEFORE, socket)
     }
 }

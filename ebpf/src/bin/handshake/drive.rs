@@ -1,28 +1,28 @@
-//! The state machine's drives: begin, continue, end. State is keyed by process and connection object, never by thread.
+//! Drives of the state machine: begin, continue, end. State is keyed by process and connection
+//! object, never by thread.
 
 use crate::{
-    kernel::{Fault, now, record},
+    completed,
     maps::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
-        HS_RECEIVED, HS_SOCKETS, HS_TASKS, note_driver,
+        HS_RECEIVED, HS_SOCKETS, HS_TASKS, record_driver,
     },
     phase::{self, Verdict},
     session, user,
 };
-use aya_ebpf::programs::{ProbeContext, TracePointContext};
+use aya_ebpf::programs::ProbeContext;
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
-    Header, TracepointLayout,
+    Header,
     handshake::{
-        EXEC, ErrorCookie, ExecEvent, Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open,
-        OpenKey, REASON_OTHER, family, flag, hook, outcome, role, socket_source,
+        Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open, OpenKey, family, flag, hook,
+        outcome, role, socket_source,
     },
+    kernel::{Fault, now},
 };
 
-#[unsafe(no_mangle)]
-static PROCESS_EXEC: TracepointLayout = TracepointLayout::EMPTY;
-
-/// Two entries of one frame closer than this are one call: the drive in between would have to come and go without an exit.
+/// Two entries of one frame within this time, nanoseconds, are one call: a drive in between would
+/// have had no exit.
 const SAME_HIT_NS: u64 = 1_000_000;
 
 pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
@@ -34,18 +34,15 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     let begins = phase::begins(layout, ssl)?;
     let pid_tgid = user::pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    let key = OpenKey {
-        tgid,
-        reserved: 0,
-        ssl,
-    };
+    let key = OpenKey::new(tgid, ssl);
     let now = now();
     let at = FrameKey {
         tgid,
         reserved: 0,
         sp: user::stack_pointer(ctx),
     };
-    // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of LibreSSL goes on in it by a jump.
+    // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of
+    // LibreSSL continues in it by a jump.
     let outer = if layout.family == family::ONE_NUMBER && !begins {
         // SAFETY: a map value copied at once.
         unsafe { HS_ACTIVE.get(pid_tgid) }
@@ -54,9 +51,8 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     } else {
         None
     };
-    // One file reached by two names (overlay file systems) can carry the probe twice: the second hit is not a drive. Nor is
-    // the frame's going on by a jump.
-    // SAFETY: a map value copied at once.
+    // A file with two names (overlay file systems) can have the probe twice: the second hit is not
+    // a drive. Nor is the continuation of the frame by a jump. SAFETY: a map value copied at once.
     if let Some(other) = unsafe { HS_FRAMES.get(at) }.copied()
         && other.ssl == ssl
         && (outer.is_some() || now - other.enter_ns < SAME_HIT_NS)
@@ -65,7 +61,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     }
     if begins {
         if let Some(open) = HS_OPEN.get_ptr_mut(key) {
-            // The object was cleared and is used again: what was open before ended unfinished.
+            // The object was cleared and is used again: its open handshake ended unfinished.
             end(
                 ctx,
                 layout,
@@ -76,12 +72,12 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         let blank = HS_BLANK.get(0).ok_or(Fault::MapFull)?;
         HS_OPEN.insert(key, blank, 0).map_err(|_| Fault::MapFull)?;
     }
-    // No entry: post-handshake traffic, or a handshake begun before the probes were attached.
+    // No entry: post-handshake traffic, or a handshake that began before the probes were attached.
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
-    // SAFETY: a live LRU entry; only drives of this one object write it, and a library object is driven by one thread
-    // at a time. A concurrent eviction may recycle the slot, never unmap it.
+    // SAFETY: a live LRU entry; only drives of this one object write it, and a library object is
+    // driven by one thread at a time. A concurrent eviction may recycle the slot, never unmap it.
     let open = unsafe { &mut *open };
     if begins {
         open.begin_ns = now;
@@ -89,15 +85,16 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         open.library = library;
         open.role = u32::from(role_of(layout, ssl, ctx)?);
     }
-    // A frame within a frame: one drive, whose time the outer one counts.
+    // A nested frame belongs to the outer one's drive, which counts the time.
     if let Some(outer) = outer {
         let inner = Frame { nested: 1, ..outer };
         return HS_FRAMES.insert(at, inner, 0).map_err(|_| Fault::MapFull);
     }
     open.drives += 1;
-    // A client speaks first: what the thread received before its first drive belongs to somebody else.
+    // A client sends first: data that the thread received before its first drive is of another
+    // connection.
     let speaks_first = begins && open.role == u32::from(role::CLIENT);
-    if !task(tgid) && !speaks_first {
+    if !receives_in_call(tgid) && !speaks_first {
         claim_last_receive(pid_tgid, ssl, open, now);
     }
     let frame = Frame {
@@ -125,27 +122,29 @@ fn role_of(layout: &Layout, ssl: u64, ctx: &ProbeContext) -> Result<u8, Fault> {
     })
 }
 
-/// Whether this process moves data inside drives; notes it as one that drives handshakes.
-fn task(tgid: u32) -> bool {
+/// Whether this process receives inside drives (socket BIOs); records it as one that drives
+/// handshakes.
+fn receives_in_call(tgid: u32) -> bool {
     // SAFETY: a map value copied at once.
     match unsafe { HS_TASKS.get(tgid) }.copied() {
         Some(in_call) => in_call != 0,
         None => {
-            let _ = note_driver(tgid);
+            let _ = record_driver(tgid);
             let _ = HS_TASKS.insert(tgid, 0, 0);
             false
         }
     }
 }
 
-/// Memory BIOs: the program itself received, in this thread, right before this drive. Not asked for a process that was seen to
-/// receive inside a drive, whose other receives belong to other connections. Each drive may correct the one before: an
-/// unclaimed receive can also be application data of another connection, whose reading drives nothing.
+/// Attributes the thread's last receive to this handshake: with memory BIOs the program itself
+/// receives before a drive. Not called for a process that receives inside drives, where other
+/// receives are of other connections. A later drive may correct the attribution: a receive can also
+/// be application data of another connection, which drives no handshake.
 fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open, now: u64) {
     let Some(received) = HS_RECEIVED.get_ptr_mut(pid_tgid) else {
         return;
     };
-    // SAFETY: a live LRU entry keyed by this very thread, so nobody else writes it now.
+    // SAFETY: a live LRU entry keyed by this thread, so nobody else writes it now.
     let received = unsafe { &mut *received };
     if open.socket_source != u32::from(socket_source::IN_CALL) && received.ssl == 0 {
         received.ssl = ssl;
@@ -153,18 +152,15 @@ fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open, now: u64) {
         open.socket = received.socket;
         open.skaddr = received.skaddr;
         open.socket_source = u32::from(socket_source::BEFORE);
-        let key = OpenKey {
-            tgid: (pid_tgid >> 32) as u32,
-            reserved: 0,
-            ssl,
-        };
+        let key = OpenKey::new((pid_tgid >> 32) as u32, ssl);
         let _ = HS_SOCKETS.insert(received.skaddr, key, 0);
     }
 }
 
-/// A drive that is to be continued met no error that mattered. And a server that waits for its ClientHello still has consumed
-/// nothing: the receive it claimed was not its own.
-fn waits(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
+/// Ends a drive that leaves the handshake open: errors raised in it were not fatal. And a server
+/// that still waits for its ClientHello has consumed no data: the receive attributed to it was
+/// another connection's.
+fn end_pending(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
     open.reason = 0;
     open.flags &= !flag::ALERTED;
     if open.socket_source == u32::from(socket_source::BEFORE)
@@ -198,11 +194,7 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     if frame.nested == 0 {
         let _ = HS_ACTIVE.remove(pid_tgid);
     }
-    let key = OpenKey {
-        tgid,
-        reserved: 0,
-        ssl: frame.ssl,
-    };
+    let key = OpenKey::new(tgid, frame.ssl);
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
@@ -216,7 +208,7 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     unsafe { (*open).library_ns += now.saturating_sub(frame.enter_ns) };
     match verdict {
         // SAFETY: as in `try_enter`.
-        Verdict::Pending => waits(layout, frame.ssl, unsafe { &mut *open }),
+        Verdict::Pending => end_pending(layout, frame.ssl, unsafe { &mut *open }),
         Verdict::Completed => end(
             ctx,
             layout,
@@ -228,12 +220,9 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
 }
 
 pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
-    session::freeing(ctx)?;
-    let key = OpenKey {
-        tgid: (user::pid_tgid() >> 32) as u32,
-        reserved: 0,
-        ssl: ctx.arg(0).ok_or(Fault::Read)?,
-    };
+    session::record_free(ctx)?;
+    let tgid = (user::pid_tgid() >> 32) as u32;
+    let key = OpenKey::new(tgid, ctx.arg(0).ok_or(Fault::Read)?);
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
@@ -252,54 +241,7 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
     end(ctx, layout, open, &Ending::new(key, outcome::FREED, now()))
 }
 
-pub(crate) fn try_error(ctx: &ProbeContext) -> Result<(), Fault> {
-    let pid_tgid = user::pid_tgid();
-    // SAFETY: a map value copied at once.
-    let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
-        return Ok(());
-    };
-    let library: u64 = ctx.arg(0).ok_or(Fault::Read)?;
-    let told = ErrorCookie::from_bits(user::cookie(ctx));
-    let (second, third) = user::second_and_third(ctx);
-    let reason = if told.reason_arg == 1 { second } else { third } as u32;
-    if library as u32 != told.library {
-        return Ok(());
-    }
-    let reason = if reason < told.first_reason {
-        REASON_OTHER
-    } else {
-        reason
-    };
-    let key = OpenKey {
-        tgid: (pid_tgid >> 32) as u32,
-        reserved: 0,
-        ssl,
-    };
-    if let Some(open) = HS_OPEN.get_ptr_mut(key) {
-        // SAFETY: as in `try_enter`; this thread is inside the drive of that object.
-        let open = unsafe { &mut *open };
-        if open.reason == 0 {
-            open.reason = reason;
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn try_exec(ctx: &TracePointContext) -> Result<(), Fault> {
-    let layout = record::layout(&PROCESS_EXEC);
-    let event = ExecEvent {
-        header: Header {
-            kind: EXEC,
-            size: size_of::<ExecEvent>() as u32,
-            time_ns: now(),
-        },
-        tgid: record::word(ctx, layout.pid)?,
-        reserved: 0,
-    };
-    HS_EVENTS.send(ctx, &event)
-}
-
-/// Which handshake ended how, and when.
+/// End of a handshake: key, outcome and time.
 struct Ending {
     key: OpenKey,
     how: u8,
@@ -313,7 +255,8 @@ impl Ending {
     }
 }
 
-/// Sends the one event of this handshake and forgets it. The entry goes first: a full ring must not leave it behind.
+/// Removes the handshake and sends its event. The removal comes first, so that a full buffer leaves
+/// no entry.
 fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) -> Result<(), Fault> {
     let Ending { key, how, now } = *ending;
     // SAFETY: a live map value copied at once, before the entry is removed.
@@ -322,9 +265,10 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
     if open.skaddr != 0 {
         let _ = HS_SOCKETS.remove(open.skaddr);
     }
-    // After SSL_clear the fields speak of the next handshake.
+    // After SSL_clear the fields are those of the next handshake.
     let live = how != outcome::RESTARTED;
-    // Numbers, not options: of a value that is not there the compiler reads parts all the same, which the verifier refuses.
+    // Numbers, not options: the compiler reads parts of an absent value, which the verifier
+    // refuses.
     let (mut version, mut hit) = (0, HIT_UNKNOWN);
     if live {
         if let Some(number) = user::number(key.ssl, &layout.version)? {
@@ -334,8 +278,10 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
             hit = u8::from(number != 0);
         }
     }
-    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here, field by field, so that no
-    // uninitialised byte reaches user space. The type has no padding.
+    let session = session::address(layout, key.ssl, how == outcome::COMPLETED);
+    completed::record(&key, &open, session, version, now);
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here,
+    // field by field, so that no uninitialised byte reaches user space. The type has no padding.
     let fill = |event: *mut HandshakeEvent| unsafe {
         addr_of_mut!((*event).header).write(Header {
             kind: HANDSHAKE,
@@ -358,11 +304,10 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
         addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
         user::comm(addr_of_mut!((*event).comm));
         addr_of_mut!((*event).socket).write(open.socket);
-        addr_of_mut!((*event).found).write(open.found);
-        addr_of_mut!((*event).found_ns).write(open.found_ns);
-        let completed = how == outcome::COMPLETED;
+        addr_of_mut!((*event).rejected).write(open.rejected);
+        addr_of_mut!((*event).rejected_ns).write(open.rejected_ns);
         session::describe(
-            session::of(layout, key.ssl, completed),
+            session,
             &layout.session_fields,
             addr_of_mut!((*event).session),
             addr_of_mut!((*event).session_id),
@@ -382,6 +327,6 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
         }
         addr_of_mut!((*event).flags).write(flags);
     };
-    // SAFETY: all of it, see above.
+    // SAFETY: `fill` writes every byte, see above.
     unsafe { HS_EVENTS.send_filled(ctx, fill) }
 }

@@ -1,11 +1,12 @@
-//! How far a handshake is, read from the connection object in the words of its family of libraries.
+//! The state of a handshake, read from the connection object by the rules of its library family.
 //!
 //! Called by `drive` at each begin and end of a drive. Reads only.
 
-use crate::{kernel::Fault, user};
+use crate::user;
 use reprise_ebpf::{
     ABSENT,
     handshake::{Field, Layout, family, hook},
+    kernel::Fault,
 };
 
 /// `enum MSG_FLOW_STATE` (ssl/statem/statem.h, unchanged from 1.1.0 to 4.0).
@@ -15,14 +16,16 @@ const FLOW_FINISHED: u32 = 4;
 /// `TLS_ST_BEFORE` and `TLS_ST_OK` of `OSSL_HANDSHAKE_STATE` (include/openssl/ssl.h.in).
 const HAND_BEFORE: u32 = 0;
 const HAND_OK: u32 = 1;
-/// `SSL_ST_BEFORE`, a bit that no step of a running handshake has; `SSL_ST_OK`; `SSL_ST_ERR` (include/openssl/ssl.h of 1.0.2).
+/// `SSL_ST_BEFORE`, a bit that no step of a running handshake has; `SSL_ST_OK`; `SSL_ST_ERR`
+/// (include/openssl/ssl.h of 1.0.2).
 const ONE_BEFORE: u32 = 0x4000;
 const ONE_OK: u32 = 0x03;
 const ONE_ERROR: u32 = 0x3005;
-/// `SSL3_ST_SR_CLNT_HELLO_A`, `_B` and `SSL23_ST_SR_CLNT_HELLO_A`, `_B` (include/openssl/ssl3.h, ssl23.h of 1.0.2): the server
-/// waits for a ClientHello.
+/// `SSL3_ST_SR_CLNT_HELLO_A`, `_B` and `SSL23_ST_SR_CLNT_HELLO_A`, `_B` (include/openssl/ssl3.h,
+/// ssl23.h of 1.0.2): the server waits for a ClientHello.
 const ONE_WAITS: [u32; 4] = [0x2110, 0x2111, 0x2210, 0x2211];
-/// BoringSSL's servers wait for a ClientHello in their second state (`tls12_server_hs_state_t`, ssl/handshake_server.cc).
+/// BoringSSL's servers wait for a ClientHello in their second state (`tls12_server_hs_state_t`,
+/// ssl/handshake_server.cc).
 const OBJECT_WAITS: u32 = 1;
 /// `SSL_ERROR_WANT_READ` (include/openssl/ssl.h of BoringSSL).
 const WANT_READ: u32 = 2;
@@ -49,7 +52,7 @@ pub(crate) fn begins(layout: &Layout, ssl: u64) -> Result<bool, Fault> {
     Ok(state == FLOW_UNINITED && hand == HAND_BEFORE)
 }
 
-/// Whether a server has consumed nothing yet.
+/// Whether a server still waits for its ClientHello.
 pub(crate) fn waits_for_hello(layout: &Layout, ssl: u64) -> Result<bool, Fault> {
     let field = match layout.family {
         family::STATE_MACHINE => &layout.hand_state,
@@ -65,9 +68,10 @@ pub(crate) fn waits_for_hello(layout: &Layout, ssl: u64) -> Result<bool, Fault> 
     })
 }
 
-/// Reads the verdict from the connection itself, so that it holds at any spot behind the state machine's loop: `rwstate`
-/// alone says "reading" after EOF and resets too, and an early-data pause returns 1 before the handshake is done.
-/// `returned` counts only where the probed function's exits are returns.
+/// Reads the verdict from the connection object, so that it holds at any instruction after the
+/// state machine's loop. `rwstate` alone is "reading" after EOF and resets too, and an early-data
+/// pause returns 1 before the handshake is done. `returned` is used only where the probed
+/// function's exits are returns.
 pub(crate) fn classify(layout: &Layout, ssl: u64, returned: i32) -> Result<Verdict, Fault> {
     let final_verdict = match layout.family {
         family::HANDSHAKE_OBJECT => of_object(layout, ssl, returned)?,
@@ -119,8 +123,9 @@ fn of_one_number(layout: &Layout, ssl: u64) -> Result<Option<Verdict>, Fault> {
     )
 }
 
-/// `SSL_do_handshake` (ssl/ssl_lib.cc) frees the object once all is done. It returns 1 with the object in place where the
-/// program may write early (False Start, early data): a handshake under way still. Without a BIO the connection is QUIC's.
+/// `SSL_do_handshake` (ssl/ssl_lib.cc) frees the object once the handshake is done. It returns 1
+/// with the object in place where the program may write early (False Start, early data): the
+/// handshake is still open. Without a BIO the connection is QUIC's.
 fn of_object(layout: &Layout, ssl: u64, returned: i32) -> Result<Option<Verdict>, Fault> {
     if returned > 0 && layout.hook & hook::RETURNS != 0 {
         return Ok(Some(match user::pointer(ssl, &layout.handshake)? {
@@ -133,7 +138,8 @@ fn of_object(layout: &Layout, ssl: u64, returned: i32) -> Result<Option<Verdict>
     Ok((no_bio && wants == Some(WANT_READ)).then_some(Verdict::Pending))
 }
 
-/// The verdict on a handshake that is neither done nor known to have failed: does it wait for something?
+/// The verdict on a handshake that is neither done nor in the error state: pending if it waits for
+/// I/O or the program, else failed.
 fn of_waiting(layout: &Layout, ssl: u64) -> Result<Verdict, Fault> {
     if let Some(want) = user::number(ssl, &layout.rwstate)?
         && want < u32::BITS
@@ -143,7 +149,7 @@ fn of_waiting(layout: &Layout, ssl: u64) -> Result<Verdict, Fault> {
     }
     let blind = [layout.bio_flags, layout.rbio.offset, layout.wbio.offset].contains(&ABSENT);
     if blind {
-        // Nothing tells a retry from an end: let SSL_free decide.
+        // A retry and an end look the same: SSL_free decides.
         return Ok(Verdict::Pending);
     }
     let retry =

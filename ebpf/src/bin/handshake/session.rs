@@ -1,7 +1,7 @@
-//! Sessions: what a finished handshake made, what a server looked up and turned down, what a cache was told to forget.
+//! Sessions: created by a completed handshake, rejected by a server, removed from a cache.
 
 use crate::{
-    kernel::{Fault, now},
+    completed, error,
     maps::{Frame, Freeing, HS_ACTIVE, HS_EVENTS, HS_FREEING, HS_LAYOUTS, HS_OPEN},
     user,
 };
@@ -12,15 +12,15 @@ use reprise_ebpf::{
     handshake::{
         FORGET, ForgetEvent, Layout, OpenKey, SessionAge, SessionFields, SessionId, forgot, role,
     },
+    kernel::{Fault, now},
 };
 
-/// `SSL_MAX_SSL_SESSION_ID_LENGTH` (include/openssl/ssl.h.in).
-const MAX_ID: u32 = 32;
-/// Longest run of `SSL_free` that is believed; there is no probe at its end.
+/// Maximum duration of an `SSL_free`, nanoseconds; its exit is not probed.
 const FREEING_NS: u64 = 100_000_000;
 
-/// Address of the session of the connection object at `ssl`; 0 where there is none, or where it is not `wanted`.
-pub(crate) fn of(layout: &Layout, ssl: u64, wanted: bool) -> u64 {
+/// Returns the address of the session of the connection object at `ssl`; 0 where there is none, or
+/// where it is not `wanted`.
+pub(crate) fn address(layout: &Layout, ssl: u64, wanted: bool) -> u64 {
     if !wanted {
         return 0;
     }
@@ -30,7 +30,8 @@ pub(crate) fn of(layout: &Layout, ssl: u64, wanted: bool) -> u64 {
         .unwrap_or(0)
 }
 
-/// Writes age and ID of the session at `session`; zeroes for what is not known, or where `session` is 0.
+/// Writes age and ID of the session at `session`; zeroes for unknown fields, or where `session` is
+/// 0.
 ///
 /// # Safety
 ///
@@ -48,7 +49,7 @@ pub(crate) unsafe fn describe(
         user::read(session.wrapping_add(u64::from(offset))).unwrap_or(0)
     };
     let length = word(fields.id_length) as u32;
-    let length = if length > MAX_ID || fields.id == ABSENT {
+    let length = if length > SessionId::MAX || fields.id == ABSENT {
         0
     } else {
         length
@@ -58,7 +59,7 @@ pub(crate) unsafe fn describe(
     } else {
         session.wrapping_add(u64::from(fields.id))
     };
-    // SAFETY: the caller vouches for both; `copy_from` writes all of the 32 bytes.
+    // SAFETY: the caller guarantees both; `copy_from` writes all of the 32 bytes.
     unsafe {
         addr_of_mut!((*age).time).write(word(fields.time));
         addr_of_mut!((*age).timeout).write(word(fields.timeout));
@@ -68,10 +69,11 @@ pub(crate) unsafe fn describe(
     }
 }
 
-/// The first session that a server lets go in a handshake. Whether that was before its answer, the agent can tell.
-pub(crate) fn try_found(ctx: &ProbeContext) -> Result<(), Fault> {
+/// Records the first session that a server releases in a handshake. The agent decides whether that
+/// was before its answer.
+pub(crate) fn try_rejected(ctx: &ProbeContext) -> Result<(), Fault> {
     let session: u64 = ctx.arg(0).ok_or(Fault::Read)?;
-    let Some(key) = drive().filter(|_| session != 0) else {
+    let Some(key) = current_drive().filter(|_| session != 0) else {
         return Ok(());
     };
     let Some(layout) = HS_LAYOUTS.get(user::cookie(ctx) as u32) else {
@@ -80,31 +82,35 @@ pub(crate) fn try_found(ctx: &ProbeContext) -> Result<(), Fault> {
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
-    // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
+    // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes
+    // it.
     let open = unsafe { &mut *open };
-    if open.role != u32::from(role::SERVER) || open.found_ns != 0 {
+    if open.role != u32::from(role::SERVER) || open.rejected_ns != 0 {
         return Ok(());
     }
     let fields = &layout.session_fields;
-    open.found.time = user::read(session.wrapping_add(u64::from(fields.time)))?;
-    open.found.timeout = user::read(session.wrapping_add(u64::from(fields.timeout)))?;
-    open.found_ns = now();
+    open.rejected.time = user::read(session.wrapping_add(u64::from(fields.time)))?;
+    open.rejected.timeout = user::read(session.wrapping_add(u64::from(fields.timeout)))?;
+    open.rejected_ns = now();
     Ok(())
 }
 
-/// Notes a call of `SSL_free`.
-pub(crate) fn freeing(ctx: &ProbeContext) -> Result<(), Fault> {
+/// Records a call of `SSL_free`.
+pub(crate) fn record_free(ctx: &ProbeContext) -> Result<(), Fault> {
     let freeing = Freeing {
         sp: user::stack_pointer(ctx),
         begin_ns: now(),
+        ssl: ctx.arg(0).ok_or(Fault::Read)?,
     };
     HS_FREEING
         .insert(user::pid_tgid(), freeing, 0)
         .map_err(|_| Fault::MapFull)
 }
 
-/// Tells the agent; but not of a client in TLS 1.3, which does so in each handshake (`tls_process_new_session_ticket`), nor of
-/// sessions without an ID, which no cache holds.
+/// Emits an alert after completion, if that is why the session is removed, and the removal; but not
+/// inside a client's handshake, since in TLS 1.3 each one
+/// removes a session (`tls_process_new_session_ticket`), nor of sessions without an ID, which no
+/// cache holds.
 pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
     let (session, _) = user::second_and_third(ctx);
     let Some(layout) = HS_LAYOUTS.get(user::cookie(ctx) as u32) else {
@@ -114,26 +120,44 @@ pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
     if session == 0 || fields.id_length == ABSENT {
         return Ok(());
     }
+    let now = now();
+    let raised = error::just_raised(now);
+    completed::try_alert(ctx, session, raised, now)?;
     let length: u32 = user::read(session.wrapping_add(u64::from(fields.id_length)))?;
-    if length == 0 || length > MAX_ID {
+    if length == 0 || length > SessionId::MAX {
         return Ok(());
     }
-    let now = now();
-    let how = match drive() {
+    let (mut ssl, mut reason) = (0, raised);
+    let how = match current_drive() {
         Some(key) => {
             let Some(open) = HS_OPEN.get_ptr_mut(key) else {
                 return Ok(());
             };
-            // SAFETY: as in `try_found`.
-            if unsafe { (*open).role } != u32::from(role::SERVER) {
+            // SAFETY: as in `try_rejected`.
+            let open = unsafe { &*open };
+            if open.role != u32::from(role::SERVER) {
                 return Ok(());
             }
+            ssl = key.ssl;
+            reason = open.reason;
             forgot::DRIVING
         }
-        None if is_freeing(ctx, now) => forgot::FREEING,
-        None => forgot::ELSE,
+        None => match freed(ctx, now) {
+            0 => forgot::ELSE,
+            freed => {
+                ssl = freed;
+                forgot::FREEING
+            }
+        },
     };
-    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here, and there is no padding.
+    let mut shutdown = ABSENT;
+    if ssl != 0
+        && let Ok(Some(bits)) = user::number(ssl, &layout.shutdown)
+    {
+        shutdown = bits;
+    }
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written here,
+    // and there is no padding.
     let fill = |event: *mut ForgetEvent| unsafe {
         addr_of_mut!((*event).header).write(Header {
             kind: FORGET,
@@ -148,28 +172,33 @@ pub(crate) fn try_forget(ctx: &ProbeContext) -> Result<(), Fault> {
             addr_of_mut!((*event).session),
             addr_of_mut!((*event).session_id),
         );
+        addr_of_mut!((*event).ssl).write(ssl);
+        addr_of_mut!((*event).shutdown).write(shutdown);
+        addr_of_mut!((*event).reason).write(reason);
     };
-    // SAFETY: all of it, see above.
+    // SAFETY: `fill` writes every byte, see above.
     unsafe { HS_EVENTS.send_filled(ctx, fill) }
 }
 
-/// The handshake whose drive this thread is in.
-fn drive() -> Option<OpenKey> {
+/// Returns the handshake that this thread drives.
+fn current_drive() -> Option<OpenKey> {
     let pid_tgid = user::pid_tgid();
     // SAFETY: a map value copied at once.
     let Frame { ssl, .. } = unsafe { HS_ACTIVE.get(pid_tgid) }.copied()?;
-    Some(OpenKey {
-        tgid: (pid_tgid >> 32) as u32,
-        reserved: 0,
-        ssl,
-    })
+    Some(OpenKey::new((pid_tgid >> 32) as u32, ssl))
 }
 
-/// Whether this thread is inside `SSL_free`: deeper in the stack, and not long after.
-fn is_freeing(ctx: &ProbeContext, now: u64) -> bool {
+/// Returns the connection object that this thread is freeing; 0 for none. The thread is inside
+/// `SSL_free` where it is deeper in the stack, and not long after the entry.
+fn freed(ctx: &ProbeContext, now: u64) -> u64 {
     // SAFETY: a map value copied at once.
-    let freeing = unsafe { HS_FREEING.get(user::pid_tgid()) }.copied();
-    freeing.is_some_and(|freeing| {
-        user::stack_pointer(ctx) < freeing.sp && now.saturating_sub(freeing.begin_ns) < FREEING_NS
-    })
+    match unsafe { HS_FREEING.get(user::pid_tgid()) }.copied() {
+        Some(free)
+            if user::stack_pointer(ctx) < free.sp
+                && now.saturating_sub(free.begin_ns) < FREEING_NS =>
+        {
+            free.ssl
+        }
+        _ => 0,
+    }
 }

@@ -1,46 +1,36 @@
-//! Which socket a handshake runs on, and whether the peer left while it was open.
+//! The socket of a handshake, and whether it was closed while the handshake was open.
 
-use crate::{
-    kernel::{Fault, record},
-    maps::{HS_OPEN, HS_SOCKETS, HS_TUPLES},
-};
+use crate::maps::{HS_OPEN, HS_SOCKETS, HS_TUPLES};
 use aya_ebpf::programs::TracePointContext;
 use reprise_ebpf::{
     Socket, TracepointLayout,
     handshake::{OpenKey, flag, socket_source},
+    kernel::{Fault, record},
     tcp::{STATE_CLOSE, STATE_CLOSE_WAIT, STATE_ESTABLISHED},
 };
 
-/// 1 where receives and sends are seen as calls, which name the socket alone.
+/// 1 where the call programs are attached; their tracepoints have the socket's address only.
 #[unsafe(no_mangle)]
 static BY_CALLS: u32 = 0;
 #[unsafe(no_mangle)]
 static SET_STATE: TracepointLayout = TracepointLayout::EMPTY;
 
+/// Records the socket that the current thread used inside a drive of `ssl` as the handshake's,
+/// unless one from a stronger source than `weaker` is known.
 #[inline(always)]
-pub(crate) const fn open_key(tgid: u32, ssl: u64) -> OpenKey {
-    OpenKey {
-        tgid,
-        reserved: 0,
-        ssl,
-    }
-}
-
-/// The current thread moved data on a socket inside a drive of `ssl`: this is the handshake's socket, unless one from a source
-/// beyond `weaker` is known.
-#[inline(always)]
-pub(crate) fn found(
+pub(crate) fn identify(
     tgid: u32,
     ssl: u64,
     skaddr: u64,
     weaker: u8,
     socket: impl FnOnce() -> Result<Option<Socket>, Fault>,
 ) -> Result<(), Fault> {
-    let key = open_key(tgid, ssl);
+    let key = OpenKey::new(tgid, ssl);
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
-    // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes it.
+    // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes
+    // it.
     let open = unsafe { &mut *open };
     let known = open.socket_source;
     if known != u32::from(socket_source::NONE) && known != u32::from(weaker) {
@@ -57,13 +47,15 @@ pub(crate) fn found(
         .map_err(|_| Fault::MapFull)
 }
 
-/// The connection of a kernel socket; `None` where it is not TCP's, or was established before the probes were attached.
+/// Returns the connection of a kernel socket; `None` where it is not TCP's, or was established
+/// before the probes were attached.
 #[inline(always)]
 pub(crate) fn established(skaddr: u64) -> Option<Socket> {
     let tuple = HS_TUPLES.get_ptr(skaddr)?;
     // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
     let tuple = unsafe { &*tuple };
-    // Word by word: two map values of one type would be copied by `memmove`, which BPF has not.
+    // Word by word: a copy between two map values of one type would become `memmove`, which BPF
+    // does not have.
     Some(Socket {
         local: [tuple.local[0], tuple.local[1]],
         remote: [tuple.remote[0], tuple.remote[1]],
@@ -81,10 +73,12 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
         return Ok(());
     }
     let skaddr: u64 = record::word(ctx, layout.skaddr)?;
-    // SAFETY: reads a live static; volatile because the loader changes it behind the compiler's back.
+    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
+    // cannot know.
     let by_calls = unsafe { core::ptr::read_volatile(&raw const BY_CALLS) } != 0;
-    // A tracepoint's programs are passed over where the CPU is inside another's, or inside a system call on a map (`trace_call_bpf`,
-    // kernel/trace/bpf_trace.c): what was missed at the beginning is made good when the peer closes.
+    // The kernel skips a tracepoint's programs while the CPU is inside another program or a system
+    // call on a map (`trace_call_bpf`, kernel/trace/bpf_trace.c). A skipped beginning is added when
+    // the peer closes.
     if state != STATE_CLOSE && by_calls {
         HS_TUPLES
             .insert(skaddr, record::socket(ctx, &layout)?, 0)
@@ -109,7 +103,8 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
         } else {
             flag::SOCKET_CLOSED
         };
-        // SAFETY: a live LRU entry; a drive may set another bit at the same time, see `try_send_call`.
+        // SAFETY: a live LRU entry; a drive may set another bit at the same time, see
+        // `try_send_call`.
         unsafe { (*open).flags |= bit };
     }
     Ok(())

@@ -1,10 +1,10 @@
-//! Reads from the observed process and from the probe's register file.
+//! Reads of the observed process's memory and of the probe's registers.
 
-use crate::kernel::Fault;
 use aya_ebpf::{helpers, programs::ProbeContext};
-use reprise_ebpf::{ABSENT, handshake::Field};
+use reprise_ebpf::{ABSENT, handshake::Field, kernel::Fault};
 
-/// Address of a field of the connection object at `ssl`; `None` where it is not known or a pointer on the way is null.
+/// Returns the address of a field of the connection object at `ssl`; `None` where it is unknown or
+/// a pointer to it is null.
 #[inline(always)]
 fn address(ssl: u64, field: &Field) -> Result<Option<u64>, Fault> {
     if field.offset == ABSENT {
@@ -39,11 +39,12 @@ pub(crate) fn pointer(ssl: u64, field: &Field) -> Result<Option<u64>, Fault> {
 
 /// Reads a word of the current process.
 pub(crate) fn read<T: Copy>(address: u64) -> Result<T, Fault> {
-    // SAFETY: bpf_probe_read_user checks the address itself and fails instead of faulting; `T` is an integer here.
+    // SAFETY: bpf_probe_read_user checks the address itself and fails instead of faulting; `T` is
+    // an integer here.
     unsafe { helpers::bpf_probe_read_user(address as *const T) }.map_err(|_| Fault::Read)
 }
 
-/// Stack pointer at the probed instruction.
+/// Returns the stack pointer at the probed instruction.
 pub(crate) fn stack_pointer(ctx: &ProbeContext) -> u64 {
     // SAFETY: the kernel passes a valid pt_regs for the life of the program.
     unsafe {
@@ -58,8 +59,9 @@ pub(crate) fn stack_pointer(ctx: &ProbeContext) -> u64 {
     }
 }
 
-/// Second and third argument of the probed function. Volatile, or the compiler chooses between their addresses first, and the
-/// verifier refuses a computed offset into the register file.
+/// Returns the second and third argument of the probed function. Volatile, since the compiler would
+/// otherwise select between their addresses, and the verifier refuses a computed offset into the
+/// registers.
 pub(crate) fn second_and_third(ctx: &ProbeContext) -> (u64, u64) {
     // SAFETY: the kernel passes a valid pt_regs for the life of the program.
     unsafe {
@@ -80,7 +82,7 @@ pub(crate) fn second_and_third(ctx: &ProbeContext) -> (u64, u64) {
     }
 }
 
-/// What the probed function returns, at one of its return instructions.
+/// Returns the probed function's result, at one of its return instructions.
 pub(crate) fn returned(ctx: &ProbeContext) -> i32 {
     // SAFETY: the kernel passes a valid pt_regs for the life of the program.
     unsafe {
@@ -95,19 +97,22 @@ pub(crate) fn returned(ctx: &ProbeContext) -> i32 {
     }
 }
 
-/// What [`cookie`] answers where attach points have none. The agent loads one copy of the programs per value then.
+/// Result of [`cookie`] where attach points have no cookies. The agent then loads one copy of the
+/// programs per value.
 #[unsafe(no_mangle)]
 static COOKIE: u64 = 0;
-/// Not 0 where attach points have cookies (5.15). The verifier knows the value and never looks at what it forbids: since 5.5
-/// (commit a23740ec43ba), so in every kernel with ring buffers, and only in objects for those.
+/// Not 0 where attach points have cookies (5.15). The verifier knows the value and skips the branch
+/// that it excludes: since 5.5 (commit a23740ec43ba), thus in every kernel with ring buffers, and
+/// only in the objects for those.
 #[cfg(feature = "ring")]
 #[unsafe(no_mangle)]
 static HAS_COOKIES: u32 = 0;
 
-/// What the agent said of the attach point.
+/// Returns the cookie of the attach point.
 pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
     #[cfg(feature = "ring")]
-    // SAFETY: reads a live static; volatile because the loader changes it behind the compiler's back.
+    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
+    // cannot know.
     if unsafe { core::ptr::read_volatile(&raw const HAS_COOKIES) } != 0 {
         use aya_ebpf::EbpfContext as _;
         // SAFETY: ctx is the context this program was called with.
@@ -118,7 +123,7 @@ pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
     unsafe { core::ptr::read_volatile(&raw const COOKIE) }
 }
 
-/// Thread-group and thread ID as the kernel packs them.
+/// Returns thread-group and thread ID as the kernel packs them.
 pub(crate) fn pid_tgid() -> u64 {
     helpers::bpf_get_current_pid_tgid()
 }
@@ -133,7 +138,7 @@ pub(crate) unsafe fn copy(target: *mut [u8; 32], ssl: u64, field: &Field) -> boo
         Ok(Some(address)) => address,
         _ => 0,
     };
-    // SAFETY: the caller vouches for `target`.
+    // SAFETY: the caller guarantees `target`.
     unsafe { copy_from(target, from) }
 }
 
@@ -143,8 +148,8 @@ pub(crate) unsafe fn copy(target: *mut [u8; 32], ssl: u64, field: &Field) -> boo
 ///
 /// `target` must be valid for writes of 32 bytes.
 pub(crate) unsafe fn copy_from(target: *mut [u8; 32], from: u64) -> bool {
-    // SAFETY: the caller vouches for `target`; the helper checks `from` and zeroes `target` when it cannot read (null
-    // included, so that no byte stays uninitialised).
+    // SAFETY: the caller guarantees `target`; the helper checks `from` and zeroes `target` when it
+    // cannot read (null included, so that no byte stays uninitialised).
     unsafe { helpers::generated::bpf_probe_read_user(target.cast(), 32, from as *const _) == 0 }
 }
 
@@ -154,6 +159,7 @@ pub(crate) unsafe fn copy_from(target: *mut [u8; 32], from: u64) -> bool {
 ///
 /// `target` must be valid for writes of 16 bytes.
 pub(crate) unsafe fn comm(target: *mut [u8; 16]) {
-    // SAFETY: the caller vouches for `target`; the helper writes all of it up to the NUL, or zeroes it.
+    // SAFETY: the caller guarantees `target`; the helper writes all of it up to the NUL, or zeroes
+    // it.
     unsafe { helpers::generated::bpf_get_current_comm(target.cast(), 16) };
 }

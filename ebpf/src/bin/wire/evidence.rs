@@ -1,48 +1,51 @@
-//! Loss as it shows at this end: what arrives twice, late, or from beyond a gap, until a handshake is over. Ends when this
-//! host's last flight has been acknowledged; bounded in what it tells of one connection.
+//! Evidence of packet loss at this end: packets that arrive twice, late or after a gap, until the
+//! handshake is over. Ends when this host's last flight is acknowledged. The number of events per
+//! connection is bounded.
 
 use crate::{
-    kernel::{Fault, now},
+    emit::{PacketContext, emit_tcp},
     maps::{Opening, WIRE_PORTS, WIRE_SYNS},
     packet::Packet,
-    tell::{Place, mark},
 };
 use aya_ebpf::programs::SkBuffContext;
 use reprise_ebpf::{
     Socket,
+    kernel::{Fault, now},
     tcp::{DATA_AGAIN, FLIGHT_AGAIN, LATE, MISSING, STALL, SYN_AGAIN, SYNACK_AGAIN, UNHEARD},
     wire::{Flight, State, Tuple, direction, flight},
 };
 
-/// Things told of one direction of a connection.
-const MAX_MARKS: u32 = 32;
-/// Packets that are looked at after both sides have finished, where no acknowledgement ends it.
+/// Events per direction of a connection.
+const MAX_TCP_EVENTS: u32 = 32;
+/// Packets observed after both first flights have ended, where no acknowledgement comes.
 const MAX_LINGER: u32 = 64;
-/// `TCP_RTO_MIN` and `TCP_TIMEOUT_INIT` (include/net/tcp.h), nanoseconds: the shortest retransmission timeout there is on top
-/// of the round trip, and the one before that was measured.
+/// `TCP_RTO_MIN` and `TCP_TIMEOUT_INIT` (include/net/tcp.h), nanoseconds: the minimum that a
+/// retransmission timeout adds to the round-trip time, and the timeout before the first
+/// measurement.
 const RTO_MIN_NS: u64 = 200_000_000;
 const RTO_INIT_NS: u64 = 1_000_000_000;
-/// How late first data may be, counted from the SYN, where no ACK of the SYN-ACK came ahead of it: the round trip is not known then.
+/// Latest arrival of first data after the SYN, nanoseconds, where no ACK of the SYN-ACK came before
+/// it and the round-trip time is therefore unknown.
 const UNKNOWN_NS: u64 = 400_000_000;
-/// What a round trip may take beyond one and a half of the usual.
+/// Tolerance beyond one and a half round-trip times.
 const JITTER_NS: u64 = 20_000_000;
 
-/// Looks at a packet before its records are read.
+/// Looks for evidence of loss in a packet. Called before its records are processed.
 #[inline(never)]
-pub(crate) fn look(
+pub(crate) fn observe(
     ctx: &SkBuffContext,
     state: &mut State,
     packet: &Packet,
-    place: &Place,
+    at: &PacketContext,
 ) -> Result<(), Fault> {
-    let incoming = place.way == direction::IN;
-    let tls = state.client != 0 || (incoming && serves_tls(place.socket.local_port));
+    let incoming = at.way == direction::IN;
+    let tls = state.client != 0 || (incoming && serves_tls(at.socket.local_port));
     let lingers = state.linger != 0;
     let last = state.last;
     let [to, from] = &mut state.flights;
     let (mine, theirs) = if incoming { (to, from) } else { (from, to) };
     let length = packet.length();
-    // The end of the stream has a number of its own.
+    // The FIN has a sequence number of its own.
     let end = packet.seq.wrapping_add(length + u32::from(packet.fin()));
     let now = now();
     if mine.flags & flight::HIGH == 0 {
@@ -57,17 +60,18 @@ pub(crate) fn look(
         mine.gap_ns = now;
         kind = MISSING;
     } else if incoming && length > 0 && ahead < 0 {
-        // What fills a gap within a quarter of the shortest round trip may only have come by another way (RFC 8985, 6.2: RACK's
-        // reordering window). Its sender cannot know of a gap before a whole one, but on a short link that was measured too long.
-        let reordered = match place.rtt_us {
+        // Data that fills a gap within a quarter of the minimum round-trip time may have been
+        // reordered (RFC 8985, 6.2: RACK's reordering window). Its sender cannot know of the gap
+        // before a whole round trip; the quarter allows for a minimum that was measured too long.
+        let reordered = match at.rtt_us {
             0 => 0,
-            _ => u64::from(place.rtt_min_us) * 250,
+            _ => u64::from(at.rtt_min_us) * 250,
         };
         if mine.gap_ns == 0 || now - mine.gap_ns >= reordered {
             kind = DATA_AGAIN;
         }
     } else if incoming && length > 0 && mine.left > 0 && mine.last_ns != 0 {
-        let timeout = match place.rtt_us {
+        let timeout = match at.rtt_us {
             0 => RTO_INIT_NS,
             rtt => RTO_MIN_NS + u64::from(rtt) * 1000,
         };
@@ -81,7 +85,7 @@ pub(crate) fn look(
         && incoming
         && packet.acks()
         && !packet.rst()
-        && unheard(theirs, packet.ack, now, place)
+        && unacknowledged(theirs, packet.ack, now, at)
     {
         kind = UNHEARD;
     }
@@ -91,17 +95,17 @@ pub(crate) fn look(
     if end.wrapping_sub(mine.high) as i32 > 0 {
         mine.high = end;
     }
-    // A SYN-ACK comes ahead of any ClientHello.
-    if kind == 0 || !(tls || kind == SYNACK_AGAIN) || mine.marks >= MAX_MARKS {
+    // A SYN-ACK precedes the ClientHello.
+    if kind == 0 || !(tls || kind == SYNACK_AGAIN) || mine.tcp_events >= MAX_TCP_EVENTS {
         return Ok(());
     }
-    mine.marks += 1;
-    mark(ctx, &place.socket, kind)
+    mine.tcp_events += 1;
+    emit_tcp(ctx, &at.socket, kind)
 }
 
-/// Notes how far data has come that its listener saw: what follows is held to that.
+/// Records the end of data that arrived at the listener.
 #[inline(always)]
-pub(crate) fn arrived(mine: &mut Flight, packet: &Packet) {
+pub(crate) fn record_arrival(mine: &mut Flight, packet: &Packet) {
     let end = packet.seq.wrapping_add(packet.length());
     if mine.flags & flight::HIGH == 0 || end.wrapping_sub(mine.high) as i32 > 0 {
         mine.high = end;
@@ -109,10 +113,11 @@ pub(crate) fn arrived(mine: &mut Flight, packet: &Packet) {
     }
 }
 
-/// Whether the peer acknowledges less than what had left a round trip before the packet came: so it had not arrived there.
+/// Whether the peer acknowledges less than was sent a round-trip time before this packet: the rest
+/// had not arrived there.
 #[inline(always)]
-fn unheard(sent: &Flight, ack: u32, now: u64, place: &Place) -> bool {
-    let trip = match place.rtt_us {
+fn unacknowledged(sent: &Flight, ack: u32, now: u64, at: &PacketContext) -> bool {
+    let trip = match at.rtt_us {
         0 => RTO_MIN_NS,
         rtt => u64::from(rtt) * 1500 + JITTER_NS,
     };
@@ -121,9 +126,10 @@ fn unheard(sent: &Flight, ack: u32, now: u64, place: &Place) -> bool {
     sent.last_ns != 0 && behind && now >= sent.last_ns + trip
 }
 
-/// Both sides have finished: is this host's last flight acknowledged, so that nothing of the handshake can be sent again?
+/// After both first flights: sets `done` once this host's last flight is acknowledged, so that no
+/// part of the handshake can be retransmitted.
 #[inline(always)]
-pub(crate) fn settle(state: &mut State, packet: &Packet, incoming: bool) {
+pub(crate) fn await_last_ack(state: &mut State, packet: &Packet, incoming: bool) {
     if state.linger == 0 {
         state.last = state.flights[direction::OUT as usize].high;
     }
@@ -134,17 +140,17 @@ pub(crate) fn settle(state: &mut State, packet: &Packet, incoming: bool) {
     }
 }
 
-/// A SYN that arrived at a listener.
+/// Records a SYN that arrived at a listener, and emits a repeated one.
 #[inline(never)]
-pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Fault> {
+pub(crate) fn record_syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Fault> {
     if !serves_tls(key.local_port) {
         return Ok(());
     }
-    if let Some(seen) = WIRE_SYNS.get_ptr(key)
+    if let Some(opening) = WIRE_SYNS.get_ptr(key)
         // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
-        && unsafe { (*seen).seq } == seq
+        && unsafe { (*opening).seq } == seq
     {
-        return mark(ctx, &socket_of(key), SYN_AGAIN);
+        return emit_tcp(ctx, &socket_of(key), SYN_AGAIN);
     }
     let opening = Opening {
         syn_ns: now(),
@@ -157,9 +163,9 @@ pub(crate) fn syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Faul
         .map_err(|_| Fault::MapFull)
 }
 
-/// An ACK without data arrived at a listener: the end of the TCP handshake.
+/// Records an ACK without data that arrived at a listener: the end of the TCP handshake.
 #[inline(always)]
-pub(crate) fn opened(key: &Tuple) {
+pub(crate) fn record_ack(key: &Tuple) {
     if let Some(opening) = WIRE_SYNS.get_ptr_mut(key) {
         // SAFETY: as above.
         unsafe {
@@ -170,8 +176,9 @@ pub(crate) fn opened(key: &Tuple) {
     }
 }
 
-/// The first data of a connection that a listener opened: was it lost before? Its sender had measured the round trip, as the listener
-/// can, where the ACK came.
+/// Emits [`LATE`] where the first data of an accepted connection was probably lost before: it came
+/// later than the retransmission timeout of its sender, which measured the round trip as this host
+/// did where the ACK came.
 #[inline(never)]
 pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> {
     let Some(opening) = WIRE_SYNS.get_ptr(key) else {
@@ -186,7 +193,7 @@ pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> 
     if now() < due {
         return Ok(());
     }
-    mark(ctx, &socket_of(key), LATE)
+    emit_tcp(ctx, &socket_of(key), LATE)
 }
 
 #[inline(always)]
@@ -201,11 +208,11 @@ const fn socket_of(key: &Tuple) -> Socket {
     }
 }
 
-/// A ClientHello arrived at this port.
+/// Records that a ClientHello arrived at this port.
 #[inline(always)]
-pub(crate) fn note_port(port: u16) {
+pub(crate) fn record_port(port: u16) {
     if !serves_tls(port) {
-        // Without room there is no evidence of SYNs and gaps there, and nothing else is lost.
+        // Where the map is full only the evidence from SYNs and gaps at this port is missing.
         let _ = WIRE_PORTS.insert(u32::from(port), 1, 0);
     }
 }

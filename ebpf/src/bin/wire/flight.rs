@@ -1,52 +1,54 @@
-//! Walks one direction of a connection, record by record, and tells what belongs to its first flight.
+//! Follows one direction of a connection, record by record, and emits its first flight.
 
 use crate::{
-    kernel::Fault,
+    emit::{Content, PacketContext, emit},
     packet::{Packet, load},
-    tell::{Place, Saying, tell},
 };
 use aya_ebpf::programs::SkBuffContext;
-use reprise_ebpf::wire::{Flight, LARGE, MAX_COPY, State, flight, what};
+use reprise_ebpf::{
+    kernel::Fault,
+    wire::{Flight, LARGE, MAX_COPY, State, flight, what},
+};
 
-/// Headers told per direction, and packets that cannot be placed, before the stream is given up.
-const PATIENCE: u32 = 16;
+/// Headers emitted per direction, and packets out of order, after which the stream is abandoned.
+const MAX_HEADERS: u32 = 16;
 /// Length of a record header.
 const HEADER: u32 = 5;
-/// Longest record body: 2^14 bytes and what encryption may add (RFC 5246, section 6.2.3).
+/// Longest record body: 2^14 bytes plus the expansion by encryption (RFC 5246, section 6.2.3).
 const MAX_RECORD: u32 = 16_384 + 2_048;
 /// `handshake_type` of ClientHello and ServerHello (RFC 8446, section 4).
 const CLIENT_HELLO: u32 = 1;
 const SERVER_HELLO: u32 = 2;
 
-/// Looks at a packet; sets `state.done` where this is no TLS or was reset. At most `STEPS` records and pieces of them. `true`
-/// once both sides have finished.
+/// Processes a packet: at most `STEPS` records and pieces of records. Sets `state.done` where this
+/// is not TLS or was reset. Returns `true` once both first flights have ended.
 #[inline(never)]
-pub(crate) fn walk<const STEPS: u32>(
+pub(crate) fn process<const STEPS: u32>(
     ctx: &SkBuffContext,
     state: &mut State,
     packet: &Packet,
-    place: &Place,
+    at: &PacketContext,
 ) -> Result<bool, Fault> {
-    let way = u32::from(place.way & 1);
-    // Not by index: the verifier would have to bound it.
+    let way = u32::from(at.way & 1);
+    // Not by index: the verifier would need a bound for it.
     let [to, from] = &mut state.flights;
     let (mine, theirs) = if way == 0 { (to, from) } else { (from, to) };
     let mut result = Ok(());
     if packet.at < packet.end && mine.flags & flight::DONE == 0 {
-        let mut view = View {
+        let mut cursor = Cursor {
             client: &mut state.client,
             me: way + 1,
             mine,
             theirs: theirs.flags,
         };
-        match view.steps::<STEPS>(ctx, packet, place) {
-            Ok(Seen::Tls) => {}
-            Ok(Seen::NoTls) => state.done = 1,
+        match cursor.steps::<STEPS>(ctx, packet, at) {
+            Ok(Stream::Tls) => {}
+            Ok(Stream::NotTls) => state.done = 1,
             Err(fault) => result = Err(fault),
         }
     }
     let over = theirs.flags & mine.flags & flight::DONE != 0;
-    // A FIN that overtook data does not end the stream yet.
+    // A FIN that arrives before the data that precedes it does not end the stream yet.
     let last = packet.seq.wrapping_add(packet.end.wrapping_sub(packet.at)) == mine.next;
     let closes =
         packet.fin() && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::DONE != 0);
@@ -54,11 +56,11 @@ pub(crate) fn walk<const STEPS: u32>(
     if state.client != 0 && ends && !over {
         mine.flags |= flight::CLOSED;
         let what = if packet.rst() { what::RESET } else { what::FIN };
-        result = result.and(tell(
+        result = result.and(emit(
             ctx,
-            place,
+            at,
             mine.repeats,
-            &Saying::header(what, packet.seq, 0),
+            &Content::header(what, packet.seq, 0),
         ));
         if packet.rst() {
             state.done = 1;
@@ -67,43 +69,46 @@ pub(crate) fn walk<const STEPS: u32>(
     result.map(|()| over)
 }
 
-/// What a run looks at. All that changes from step to step lies in the state, none of it in variables: so every way through
-/// a step looks the same to the verifier, which would otherwise follow their combinations.
-struct View<'a> {
+/// State of one run. Everything that changes from step to step is in map memory and not in
+/// variables: all paths through a step then look the same to the verifier, which would otherwise
+/// process their combinations.
+struct Cursor<'a> {
     /// [`State::client`].
     client: &'a mut u32,
-    /// What it is when this direction is the client's.
+    /// Value of `client` where this direction is the client's.
     me: u32,
     mine: &'a mut Flight,
-    /// Flags of the other direction.
+    /// Flags of the opposite direction.
     theirs: u32,
 }
 
-enum Seen {
+/// Result of processing the bytes of a packet.
+enum Stream {
     Tls,
-    NoTls,
+    NotTls,
 }
 
+/// Action after a record header or a part of one.
 enum Next {
-    /// A piece of a header, or a header of what is told as a whole.
+    /// Nothing to emit: the header is incomplete, or the whole record will be emitted.
     Silent,
-    /// Tell the header.
+    /// Emit the header: record type and length.
     Header(u8, u32),
-    /// The stream is lost.
+    /// Emit that the stream is lost.
     Lost,
-    /// It never was TLS.
-    NoTls,
+    /// The stream is not TLS.
+    NotTls,
 }
 
-impl View<'_> {
-    /// The packet's bytes, record by record.
+impl Cursor<'_> {
+    /// Processes the packet's bytes, record by record.
     #[inline(always)]
     fn steps<const STEPS: u32>(
         &mut self,
         ctx: &SkBuffContext,
         packet: &Packet,
-        place: &Place,
-    ) -> Result<Seen, Fault> {
+        at: &PacketContext,
+    ) -> Result<Stream, Fault> {
         let flight = &mut *self.mine;
         if flight.flags & flight::BEGUN == 0 {
             flight.next = packet.seq;
@@ -112,77 +117,77 @@ impl View<'_> {
         if flight.next != packet.seq {
             let ahead = packet.seq.wrapping_sub(flight.next) as i32;
             if ahead > 0 {
-                return ahead_of_time(ctx, flight, packet, place, ahead as u32);
+                return out_of_order(ctx, flight, packet, at, ahead as u32);
             }
             flight.repeats += 1;
         }
         for _ in 0..STEPS {
             let flight = &mut *self.mine;
-            let at = packet.at.wrapping_add(flight.next.wrapping_sub(packet.seq));
-            if at >= packet.end || flight.flags & flight::DONE != 0 {
+            let offset = packet.at.wrapping_add(flight.next.wrapping_sub(packet.seq));
+            if offset >= packet.end || flight.flags & flight::DONE != 0 {
                 break;
             }
-            let there = packet.end - at;
-            let saying = if flight.left == 0 {
-                match self.header(ctx, at, there, packet.end)? {
+            let available = packet.end - offset;
+            let content = if flight.left == 0 {
+                match self.header(ctx, offset, available, packet.end)? {
                     Next::Silent => continue,
                     Next::Header(what, length) => {
-                        Saying::header(what, self.mine.next.wrapping_sub(HEADER), length)
+                        Content::header(what, self.mine.next.wrapping_sub(HEADER), length)
                     }
                     Next::Lost => {
                         self.mine.flags |= flight::DONE;
-                        Saying::header(what::LOST, self.mine.next, 0)
+                        Content::header(what::LOST, self.mine.next, 0)
                     }
-                    Next::NoTls => return Ok(Seen::NoTls),
+                    Next::NotTls => return Ok(Stream::NotTls),
                 }
             } else {
                 let copying = flight.flags & flight::COPYING != 0;
-                let mut length = min(flight.left, there);
+                let mut length = min(flight.left, available);
                 if copying {
                     length = min(length, LARGE as u32);
                 }
                 let (seq, left) = (flight.next, flight.left);
                 flight.next = seq.wrapping_add(length);
                 flight.left = left - length;
-                let told = copying && flight.copied < MAX_COPY;
+                let wanted = copying && flight.copied < MAX_COPY;
                 skip_early(flight);
-                if !told {
+                if !wanted {
                     continue;
                 }
                 flight.copied += length;
-                Saying::bytes(flight, seq, left, at, length)
+                Content::bytes(flight, seq, left, offset, length)
             };
-            tell(ctx, place, self.mine.repeats, &saying)?;
+            emit(ctx, at, self.mine.repeats, &content)?;
         }
-        Ok(Seen::Tls)
+        Ok(Stream::Tls)
     }
 
-    /// A record header, or the part of one that is there.
+    /// Processes a record header, or the part of one that the packet has.
     #[inline(always)]
     fn header(
         &mut self,
         ctx: &SkBuffContext,
-        at: u32,
-        there: u32,
+        offset: u32,
+        available: u32,
         end: u32,
     ) -> Result<Next, Fault> {
         let flight = &mut *self.mine;
         let first = *self.client == 0;
-        let taken = if flight.have == 0 && there >= HEADER {
-            let high: u32 = load(ctx, at)?;
-            let low: u8 = load(ctx, at + 4)?;
+        let consumed = if flight.have == 0 && available >= HEADER {
+            let high: u32 = load(ctx, offset)?;
+            let low: u8 = load(ctx, offset + 4)?;
             flight.part = u64::from(u32::from_be(high)) << 8 | u64::from(low);
             HEADER
         } else {
-            let byte: u8 = load(ctx, at)?;
+            let byte: u8 = load(ctx, offset)?;
             flight.part = flight.part << 8 | u64::from(byte);
             if first && flight.have == 0 && byte != what::HANDSHAKE {
-                return Ok(Next::NoTls);
+                return Ok(Next::NotTls);
             }
             1
         };
-        flight.have += taken;
-        flight.next = flight.next.wrapping_add(taken);
+        flight.have += consumed;
+        flight.next = flight.next.wrapping_add(consumed);
         if flight.have < HEADER {
             return Ok(Next::Silent);
         }
@@ -193,8 +198,8 @@ impl View<'_> {
         flight.have = 0;
         let known = (what::CHANGE_CIPHER_SPEC..=what::APPLICATION_DATA).contains(&kind);
         let record = known && major == 3 && length != 0 && length <= MAX_RECORD;
-        // The start of the body, where the packet has it.
-        let body = at + taken;
+        // The first bytes of the body, where the packet has them.
+        let body = offset + consumed;
         let start: u32 = if body + 4 <= end {
             u32::from_be(load(ctx, body)?)
         } else {
@@ -202,7 +207,7 @@ impl View<'_> {
         };
         if first {
             if !record || kind != what::HANDSHAKE || (start != 0 && start >> 24 != CLIENT_HELLO) {
-                return Ok(Next::NoTls);
+                return Ok(Next::NotTls);
             }
             *self.client = self.me;
         }
@@ -227,21 +232,21 @@ impl View<'_> {
         let is_client = *self.client == self.me;
         let answered = self.theirs & (flight::CIPHERED | flight::DONE) != 0;
         if kind == what::APPLICATION_DATA && is_client && !answered {
-            // Data ahead of the server's flight is early data: the client's Finished is still to come.
+            // Data before the server's flight is early data: the client's Finished comes later.
             return Ok(Next::Silent);
         }
-        flight.told += 1;
+        flight.headers += 1;
         if kind == what::CHANGE_CIPHER_SPEC {
             flight.flags |= flight::CIPHERED;
         }
-        if kind != what::CHANGE_CIPHER_SPEC || flight.told >= PATIENCE {
+        if kind != what::CHANGE_CIPHER_SPEC || flight.headers >= MAX_HEADERS {
             flight.flags |= flight::DONE;
         }
         Ok(Next::Header(kind, length))
     }
 }
 
-/// Where the bytes that follow were told already, since they came early, goes past them.
+/// Skips bytes that arrived out of order and were emitted already.
 #[inline(always)]
 fn skip_early(flight: &mut Flight) {
     let from = flight.early_from.wrapping_sub(flight.next) as i32;
@@ -253,20 +258,20 @@ fn skip_early(flight: &mut Flight) {
     }
 }
 
-/// A packet that others should have preceded. What lies in a record that is being told is told at once; the rest cannot be
-/// placed, since nobody knows where the next record begins.
+/// Processes a packet that arrived before its predecessors. Bytes of a record that is being copied
+/// are emitted at once; of others the position of the next record header is unknown.
 #[inline(always)]
-fn ahead_of_time(
+fn out_of_order(
     ctx: &SkBuffContext,
     flight: &mut Flight,
     packet: &Packet,
-    place: &Place,
+    at: &PacketContext,
     ahead: u32,
-) -> Result<Seen, Fault> {
-    let fits = flight.early_from == flight.early_to || packet.seq == flight.early_to;
-    let saying = if flight.flags & flight::COPYING != 0
+) -> Result<Stream, Fault> {
+    let contiguous = flight.early_from == flight.early_to || packet.seq == flight.early_to;
+    let content = if flight.flags & flight::COPYING != 0
         && ahead < flight.left
-        && fits
+        && contiguous
         && flight.copied < MAX_COPY
     {
         let piece = min(
@@ -278,21 +283,22 @@ fn ahead_of_time(
         }
         flight.early_to = packet.seq.wrapping_add(piece);
         flight.copied += piece;
-        Saying::bytes(flight, packet.seq, flight.left - ahead, packet.at, piece)
+        Content::bytes(flight, packet.seq, flight.left - ahead, packet.at, piece)
     } else {
         flight.misplaced += 1;
-        if flight.misplaced < PATIENCE {
-            return Ok(Seen::Tls);
+        if flight.misplaced < MAX_HEADERS {
+            return Ok(Stream::Tls);
         }
         flight.flags |= flight::DONE;
-        Saying::header(what::LOST, flight.next, 0)
+        Content::header(what::LOST, flight.next, 0)
     };
-    tell(ctx, place, flight.repeats, &saying)?;
-    Ok(Seen::Tls)
+    emit(ctx, at, flight.repeats, &content)?;
+    Ok(Stream::Tls)
 }
 
-/// Whether a handshake record behind a change of cipher specification is a hello in clear: after a HelloRetryRequest both
-/// sides may have sent that already (RFC 8446, appendix D.4). A Finished in cipher looks like one once in 8 million.
+/// Whether a handshake record after a change_cipher_spec is a hello in plaintext: after a
+/// HelloRetryRequest both sides may have sent change_cipher_spec already (RFC 8446, appendix D.4).
+/// An encrypted Finished looks like one once in 8 million.
 #[inline(always)]
 fn second_hello(start: u32, record: u32) -> bool {
     let kind = start >> 24;

@@ -1,6 +1,7 @@
-//! BPF object of the `hello` sensor: the first flight of each TLS connection, from the packets of its socket. Attached once,
-//! at the root of the cgroup v2 hierarchy, for both directions. Ingress runs in softirq context, so nothing here looks at
-//! the current task. Never changes and never drops a packet.
+//! BPF object of the `wire` sensor: the first flights of each TLS connection, from the packets of
+//! its socket. Attached once, at the root of the cgroup v2 hierarchy, for both directions. Ingress
+//! runs in softirq context, so no program here uses the current task. Never changes and never drops
+//! a packet.
 #![no_std]
 #![no_main]
 #![expect(
@@ -9,55 +10,45 @@
     reason = "aya's program macros want public functions and emit undocumented ones"
 )]
 
+mod emit;
 mod evidence;
 mod flight;
-#[expect(dead_code, reason = "no tracepoint record is read here")]
-#[path = "../../kernel/mod.rs"]
-mod kernel;
 mod maps;
 mod packet;
 mod socket;
-mod tell;
 
 use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
-use kernel::Fault;
-use reprise_ebpf::wire::direction;
+use reprise_ebpf::{kernel::Fault, wire::direction};
 
-/// "Let it pass" (`BPF_PROG_TYPE_CGROUP_SKB`): whatever happens here, the packet is not our business.
+/// "Pass the packet" (`BPF_PROG_TYPE_CGROUP_SKB`), returned whatever happens.
 const PASS: i32 = 1;
 
-/// `__cgroup_bpf_run_filter_skb(sk, skb, CGROUP_INET_INGRESS)` (kernel/bpf/cgroup.c), from `sk_filter_trim_cap`: the packet
-/// found its socket, which has not seen it yet.
+/// `__cgroup_bpf_run_filter_skb(sk, skb, CGROUP_INET_INGRESS)` (kernel/bpf/cgroup.c), from
+/// `sk_filter_trim_cap`: the packet's socket is known and has not processed it yet.
 #[cgroup_skb(ingress)]
 pub fn wire_in(ctx: SkBuffContext) -> i32 {
-    pass(&ctx, direction::IN)
+    observe(&ctx, direction::IN)
 }
 
 /// The same for `CGROUP_INET_EGRESS`, from `ip_finish_output`: the packet leaves its socket.
 #[cgroup_skb(egress)]
 pub fn wire_out(ctx: SkBuffContext) -> i32 {
-    pass(&ctx, direction::OUT)
+    observe(&ctx, direction::OUT)
 }
 
-/// Every packet of every connection of the host: nearly all leave here, having touched one page of code and one value.
+/// Runs for every packet on the host. Nearly all return at the first test, after one load.
 #[inline(always)]
-fn pass(ctx: &SkBuffContext, way: u8) -> i32 {
-    let Some(seen) = socket::open(ctx) else {
+fn observe(ctx: &SkBuffContext, way: u8) -> i32 {
+    let Some(observed) = socket::lookup(ctx) else {
         return PASS;
     };
-    note(ctx, socket::try_packet(ctx, way, seen));
+    record(ctx, socket::try_packet(ctx, way, observed));
     PASS
 }
 
-/// Counts what went wrong, if anything. Called for every result: a test ahead of the call makes the verifier walk `wire_in` twice as far.
+/// Counts a fault. Called for every result: a test before the call doubles the instructions that
+/// the verifier processes for `wire_in`.
 #[inline(never)]
-fn note(ctx: &SkBuffContext, result: Result<(), Fault>) {
-    let Err(fault) = result else {
-        return;
-    };
-    fault.log(ctx);
-    if let Some(counter) = maps::WIRE_LOST.get_ptr_mut(fault as u32) {
-        // SAFETY: a per-CPU slot; a lost increment under interruption would undercount losses by one, never corrupt.
-        unsafe { *counter += 1 };
-    }
+fn record(ctx: &SkBuffContext, result: Result<(), Fault>) {
+    maps::WIRE_LOST.record(ctx, result);
 }

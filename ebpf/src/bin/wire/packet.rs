@@ -1,8 +1,7 @@
-//! Reads one packet: where its TCP payload lies, and at which place of the stream.
+//! Parses one packet: the offset of its TCP payload and its position in the stream.
 
-use crate::kernel::Fault;
 use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
-use reprise_ebpf::wire::Tuple;
+use reprise_ebpf::{V4_MAPPED, kernel::Fault, wire::Tuple};
 
 /// `IPPROTO_TCP` (include/uapi/linux/in.h).
 pub(crate) const TCP: u32 = 6;
@@ -11,8 +10,6 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
-/// `::ffff:0:0/96` as the second half of an address begins, in memory order.
-const V4_MAPPED: u64 = 0x0000_0000_ffff_0000;
 
 /// A TCP segment.
 pub(crate) struct Packet {
@@ -22,23 +19,23 @@ pub(crate) struct Packet {
     pub(crate) end: u32,
     /// Sequence number of the payload's first byte.
     pub(crate) seq: u32,
-    /// Everything up to here has arrived at the other side, where [`Self::acks`].
+    /// Acknowledgement number; valid where [`Self::acks`].
     pub(crate) ack: u32,
     /// Offset of the TCP header.
     tcp: u32,
-    /// Its flags, as they came. Not one `bool` each: older verifiers would follow every combination of them to the end.
+    /// TCP flags as one byte. With one `bool` each, older verifiers process every combination.
     flags: u8,
     /// First byte of the IP header.
     first: u8,
 }
 
-/// `T` at `offset`; handles packets in pieces.
+/// Reads a `T` at `offset`, in linear and paged packets alike.
 #[inline(always)]
 pub(crate) fn load<T>(ctx: &SkBuffContext, offset: u32) -> Result<T, Fault> {
     ctx.load(offset as usize).map_err(|_| Fault::Read)
 }
 
-/// `length` bytes at `offset`, to `to`.
+/// Copies `length` bytes at `offset` to `to`.
 ///
 /// # Safety
 ///
@@ -50,19 +47,21 @@ pub(crate) unsafe fn copy(
     to: *mut u8,
     length: u32,
 ) -> Result<(), Fault> {
-    // SAFETY: the caller's; the kernel checks the packet's bounds, the verifier those of `to`.
+    // SAFETY: guaranteed by the caller; the kernel checks the packet's bounds, the verifier those
+    // of `to`.
     match unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, to.cast(), length) } {
         0 => Ok(()),
         _ => Err(Fault::Read),
     }
 }
 
-/// Parses the headers; `None` where this is no TCP. At a cgroup hook the packet begins with its IP header.
+/// Parses the headers; `None` where this is no TCP. At a cgroup hook the packet begins with its IP
+/// header.
 #[inline(always)]
 pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
     let first: u8 = load(ctx, 0)?;
     let six = first >> 4 == 6;
-    // Extension headers on the way of TLS over IPv6: only in jumbograms, which are no first flights.
+    // With TLS over IPv6, extension headers occur only in jumbograms, which carry no first flight.
     let (tcp, protocol): (u32, u8) = if six {
         (40, load(ctx, 6)?)
     } else {
@@ -79,7 +78,7 @@ pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
     Ok(Some(Packet {
         at,
         end: ctx.len(),
-        // The beginning of the stream has a number of its own.
+        // The SYN has a sequence number of its own.
         seq: u32::from_be(seq).wrapping_add(u32::from(flags & SYN != 0)),
         ack: u32::from_be(ack),
         tcp,
@@ -89,45 +88,45 @@ pub(crate) fn parse(ctx: &SkBuffContext) -> Result<Option<Packet>, Fault> {
 }
 
 impl Packet {
-    /// It ends the stream.
+    /// Whether FIN is set.
     #[inline(always)]
     pub(crate) const fn fin(&self) -> bool {
         self.flags & FIN != 0
     }
 
-    /// It begins the connection.
+    /// Whether SYN is set.
     #[inline(always)]
     pub(crate) const fn syn(&self) -> bool {
         self.flags & SYN != 0
     }
 
-    /// It ends the connection.
+    /// Whether RST is set.
     #[inline(always)]
     pub(crate) const fn rst(&self) -> bool {
         self.flags & RST != 0
     }
 
-    /// It acknowledges.
+    /// Whether ACK is set.
     #[inline(always)]
     pub(crate) const fn acks(&self) -> bool {
         self.flags & ACK != 0
     }
 
-    /// Whether there is something to read: data or an end.
+    /// Whether it carries data or closes the stream.
     #[inline(always)]
-    pub(crate) const fn tells(&self) -> bool {
+    pub(crate) const fn is_relevant(&self) -> bool {
         self.at < self.end || self.flags & (FIN | RST) != 0
     }
 
-    /// Bytes of data.
+    /// Length of the payload, bytes.
     #[inline(always)]
     pub(crate) const fn length(&self) -> u32 {
         self.end.saturating_sub(self.at)
     }
 
-    /// Addresses and ports of a packet that arrived.
+    /// Addresses and ports of an incoming packet.
     #[inline(always)]
-    pub(crate) fn arrived_on(&self, ctx: &SkBuffContext) -> Result<Tuple, Fault> {
+    pub(crate) fn incoming_tuple(&self, ctx: &SkBuffContext) -> Result<Tuple, Fault> {
         let (remote, local): ([u64; 2], [u64; 2]) = if self.first >> 4 == 6 {
             (
                 [load(ctx, 8)?, load(ctx, 16)?],
@@ -135,7 +134,7 @@ impl Packet {
             )
         } else {
             let (source, destination): (u32, u32) = (load(ctx, 12)?, load(ctx, 16)?);
-            (mapped(source), mapped(destination))
+            (v4_mapped(source), v4_mapped(destination))
         };
         let (remote_port, local_port): (u16, u16) =
             (load(ctx, self.tcp)?, load(ctx, self.tcp + 2)?);
@@ -149,8 +148,8 @@ impl Packet {
     }
 }
 
-/// An IPv4 address, in network order, as `::ffff:a.b.c.d`.
+/// Converts an IPv4 address in network order to `::ffff:a.b.c.d`.
 #[inline(always)]
-pub(crate) const fn mapped(address: u32) -> [u64; 2] {
+pub(crate) const fn v4_mapped(address: u32) -> [u64; 2] {
     [0, V4_MAPPED | (address as u64) << 32]
 }

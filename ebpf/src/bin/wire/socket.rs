@@ -1,11 +1,10 @@
-//! From a packet to the state of its connection. All but the first packets of a connection leave after one look-up.
+//! Connection state of a packet. Packets of connections that are done return after one lookup.
 
 use crate::{
+    emit::PacketContext,
     evidence, flight,
-    kernel::Fault,
-    maps::{WIRE_BLANK, WIRE_EARLY, keep, kept},
+    maps::{WIRE_BLANK, WIRE_EARLY, store, stored},
     packet::{self, Packet, TCP},
-    tell::Place,
 };
 use aya_ebpf::{
     bindings::bpf_sock,
@@ -15,56 +14,59 @@ use aya_ebpf::{
 use core::ptr::read_volatile;
 use reprise_ebpf::{
     Socket,
+    kernel::Fault,
+    tcp::{STATE_LISTEN, STATE_SYN_SENT},
     wire::{State, Tuple, direction, flight::HIGH},
 };
 
-/// `TCP_SYN_SENT` and `TCP_LISTEN` (include/net/tcp_states.h).
-const SYN_SENT: u32 = 2;
-const LISTEN: u32 = 10;
-/// Steps per packet: a record header or a piece of its body each. A packet with more is one of bulk data.
+/// Steps per packet, of one record header or one piece of a body each. Packets with more carry bulk
+/// data.
 const STEPS: u32 = 16;
-/// The same for the one packet that comes before its socket: a ClientHello.
+/// Steps for the packet that arrives before its socket exists: a ClientHello.
 const STEPS_EARLY: u32 = 8;
-/// A bit that `AF_INET6` has, 10, and `AF_INET` has not, 2 (include/linux/socket.h).
-const SIX: u32 = 8;
+/// A bit that is set in `AF_INET6` (10) and clear in `AF_INET` (2) (include/linux/socket.h).
+const INET6_BIT: u32 = 8;
 
-/// A socket that may still have something to tell, and what is kept of it, if anything.
-pub(crate) struct Seen {
+/// A socket under observation and its state; null where it has none yet.
+pub(crate) struct Observed {
     sk: *mut bpf_sock,
     state: *mut State,
 }
 
-/// The packet's socket; `None` where it has none of its own, or there is nothing more to see of it.
+/// Returns the packet's socket; `None` where it has none of its own, or where its connection is
+/// done.
 #[inline(always)]
-pub(crate) fn open(ctx: &SkBuffContext) -> Option<Seen> {
+pub(crate) fn lookup(ctx: &SkBuffContext) -> Option<Observed> {
     // SAFETY: the context is live during the run; the verifier checks the null test before any use.
     let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
     if sk.is_null() {
         return None;
     }
-    // SAFETY: as above; what is no full socket has no storage, or gives null here.
-    let sk = unsafe { storing(sk) };
+    // SAFETY: as above; a socket that is not full has no storage, or gives null here.
+    let sk = unsafe { storage_owner(sk) };
     if sk.is_null() {
         return None;
     }
-    let state = kept(sk);
-    // SAFETY: a live value; written below by runs of the same connection only.
-    let over = !state.is_null() && unsafe { (*state).done } != 0;
-    (!over).then_some(Seen { sk, state })
+    let state = stored(sk);
+    // SAFETY: a live value, which only runs of the same connection write.
+    let done = !state.is_null() && unsafe { (*state).done } != 0;
+    (!done).then_some(Observed { sk, state })
 }
 
-/// The socket of a packet as `bpf_sk_storage_get` takes it: as it is since 5.10 (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`,
-/// net/core/bpf_sk_storage.c), which spares every packet of the host a call. Where the verifier refuses that, the agent loads the other object.
+/// Returns the packet's socket as `bpf_sk_storage_get` accepts it: unchanged since 5.10
+/// (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`, net/core/bpf_sk_storage.c), which saves a call for every
+/// packet of the host. Where the verifier refuses that, the agent loads the object without ring
+/// buffers.
 ///
 /// # Safety
 ///
 /// `sk` must be the packet's socket, and not null.
 #[inline(always)]
-unsafe fn storing(sk: *mut bpf_sock) -> *mut bpf_sock {
+unsafe fn storage_owner(sk: *mut bpf_sock) -> *mut bpf_sock {
     if cfg!(feature = "ring") {
         return sk;
     }
-    // SAFETY: the caller's; requests and time-wait sockets give null.
+    // SAFETY: guaranteed by the caller; requests and time-wait sockets give null.
     unsafe { bpf_sk_fullsock(sk) }
 }
 
@@ -72,9 +74,9 @@ unsafe fn storing(sk: *mut bpf_sock) -> *mut bpf_sock {
 pub(crate) fn try_packet(
     ctx: &SkBuffContext,
     way: u8,
-    Seen { sk, state }: Seen,
+    Observed { sk, state }: Observed,
 ) -> Result<(), Fault> {
-    // What `storing` did not do.
+    // `storage_owner` did not check this.
     #[cfg(feature = "ring")]
     let sk = {
         // SAFETY: a socket of this packet; requests and time-wait sockets give null.
@@ -93,61 +95,64 @@ pub(crate) fn try_packet(
     };
     // SAFETY: a full socket, checked above.
     let phase = unsafe { (*sk).state };
-    if phase == LISTEN {
+    if phase == STATE_LISTEN {
         return if way == direction::IN {
             early(ctx, sk, &packet)
         } else {
             Ok(())
         };
     }
-    // Nothing to read, and no connection that is read yet; or what there is belongs to its set-up.
-    if phase == SYN_SENT || (state.is_null() && !packet.tells() && !packet.syn()) {
+    // Nothing to read and no connection under observation yet; or a packet of its set-up.
+    if phase == STATE_SYN_SENT || (state.is_null() && !packet.is_relevant() && !packet.syn()) {
         return Ok(());
     }
     let state = if state.is_null() {
-        begin(ctx, sk, way == direction::IN && packet.length() > 0)?
+        create(ctx, sk, way == direction::IN && packet.length() > 0)?
     } else {
         state
     };
     if state.is_null() {
         return Err(Fault::MapFull);
     }
-    // SAFETY: a live value that stays as long as the socket, which outlives the run. The two directions write different
-    // parts; packets of one direction of one socket are handled one after the other.
+    // SAFETY: a live value that exists as long as the socket, which outlives the run. The two
+    // directions write different parts; packets of one direction of one socket are processed one
+    // after the other.
     let state = unsafe { &mut *state };
     let Some((rtt_us, rtt_min_us)) = rtt(sk) else {
         return Ok(());
     };
-    let mut place = Place {
+    let mut at = PacketContext {
         socket: tuple(sk),
         way,
         rtt_us,
         rtt_min_us,
     };
     // SAFETY: the context is live during the run.
-    place.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    // Counted at once: what is kept until later is one more thing by which ways differ for the verifier.
-    crate::note(ctx, evidence::look(ctx, state, &packet, &place));
+    at.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    // Counted at once: a result that lives longer is one more value by which paths differ for the
+    // verifier.
+    crate::record(ctx, evidence::observe(ctx, state, &packet, &at));
     let incoming = way == direction::IN;
     if state.linger != 0 {
-        evidence::settle(state, &packet, incoming);
+        evidence::await_last_ack(state, &packet, incoming);
         return Ok(());
     }
-    if !packet.tells() {
+    if !packet.is_relevant() {
         return Ok(());
     }
-    if flight::walk::<STEPS>(ctx, state, &packet, &place)? {
-        evidence::settle(state, &packet, incoming);
+    if flight::process::<STEPS>(ctx, state, &packet, &at)? {
+        evidence::await_last_ack(state, &packet, incoming);
     }
     if state.client == u32::from(direction::IN) + 1 {
-        evidence::note_port(place.socket.local_port);
+        evidence::record_port(at.socket.local_port);
     }
     Ok(())
 }
 
-/// The state of a socket that has none yet: what its listener saw of it, or nothing. `data` tells whether data arrives.
+/// Creates the state of a socket: the one its listener has built, or a blank one. `data` is whether
+/// the packet brings data.
 #[inline(always)]
-fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut State, Fault> {
+fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut State, Fault> {
     let socket = tuple(sk);
     let key = Tuple {
         local: socket.local,
@@ -157,7 +162,7 @@ fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut Stat
         reserved: 0,
     };
     if let Some(early) = WIRE_EARLY.get_ptr(key) {
-        let state = keep(sk, early);
+        let state = store(sk, early);
         let _ = WIRE_EARLY.remove(key);
         return Ok(state);
     }
@@ -165,9 +170,10 @@ fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut Stat
         evidence::first_data(ctx, &key)?;
     }
     let blank = WIRE_BLANK.get_ptr(0).ok_or(Fault::MapFull)?;
-    let state = keep(sk, blank);
-    // SAFETY: the kernel checks that the socket is TCP's; the verifier sees the null test. A live value, written by runs of
-    // this connection only. Nobody has this socket yet, so nothing waits in its backlog, behind the back of `rcv_nxt`.
+    let state = store(sk, blank);
+    // SAFETY: the kernel checks that the socket is TCP's; the verifier sees the null test. A live
+    // value, which only runs of this connection write. No process has this socket yet, so its
+    // backlog is empty and `rcv_nxt` is exact.
     unsafe {
         let tcp = bpf_tcp_sock(sk);
         if !state.is_null() && !tcp.is_null() {
@@ -178,8 +184,9 @@ fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut Stat
     Ok(state)
 }
 
-/// Round-trip time of a connection, microseconds: smoothed, and the shortest one, which is the longest number where none was
-/// measured; `None` where the socket is not TCP's. Both are read whatever they are, for the same reason as in [`tuple`].
+/// Returns the smoothed and the minimum round-trip time of a connection, microseconds; the minimum
+/// is the largest number where none was measured. `None` where the socket is not TCP's. Both are
+/// read unconditionally, for the same reason as in [`tuple`].
 #[inline(always)]
 fn rtt(sk: *mut bpf_sock) -> Option<(u32, u32)> {
     // SAFETY: a full socket; null where it is not TCP's, which the verifier sees tested.
@@ -188,25 +195,25 @@ fn rtt(sk: *mut bpf_sock) -> Option<(u32, u32)> {
         if tcp.is_null() {
             return None;
         }
-        // Kept in eighths (`struct bpf_tcp_sock`, include/uapi/linux/bpf.h).
+        // In eighths (`struct bpf_tcp_sock`, include/uapi/linux/bpf.h).
         Some(((*tcp).srtt_us >> 3, (*tcp).rtt_min))
     }
 }
 
-/// Data that arrives together with the end of the TCP handshake.
+/// Processes data that arrives together with the end of the TCP handshake.
 #[inline(always)]
 fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Result<(), Fault> {
     let begins = packet.syn() && !packet.acks();
     if packet.at >= packet.end && !begins {
-        if packet.acks() && !packet.tells() {
-            evidence::opened(&packet.arrived_on(ctx)?);
+        if packet.acks() && !packet.is_relevant() {
+            evidence::record_ack(&packet.incoming_tuple(ctx)?);
         }
         return Ok(());
     }
-    let key = packet.arrived_on(ctx)?;
+    let key = packet.incoming_tuple(ctx)?;
     if begins {
-        evidence::syn(ctx, &key, packet.seq)?;
-        // Data in it is that of TCP Fast Open.
+        evidence::record_syn(ctx, &key, packet.seq)?;
+        // Data in a SYN is TCP Fast Open.
         if packet.at >= packet.end {
             return Ok(());
         }
@@ -222,7 +229,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     let Some((rtt_us, _)) = rtt(listener) else {
         return Ok(());
     };
-    let place = Place {
+    let at = PacketContext {
         socket: Socket {
             local: key.local,
             remote: key.remote,
@@ -232,38 +239,39 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
             cookie: 0,
         },
         way: direction::IN,
-        // A listener has measured nothing.
+        // A listener has no measurement.
         rtt_us,
         rtt_min_us: 0,
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };
     if !packet.syn() {
-        evidence::arrived(&mut state.flights[direction::IN as usize], packet);
+        evidence::record_arrival(&mut state.flights[direction::IN as usize], packet);
     }
-    flight::walk::<STEPS_EARLY>(ctx, state, packet, &place)?;
+    flight::process::<STEPS_EARLY>(ctx, state, packet, &at)?;
     if state.client == u32::from(direction::IN) + 1 {
-        evidence::note_port(key.local_port);
+        evidence::record_port(key.local_port);
     }
     Ok(())
 }
 
-/// The socket's own addresses: behind a translation of addresses the packet's would be others. All are read, of both families
-/// and volatile: the compiler would choose between addresses of fields, which the verifier forbids on sockets. And mixed by masks: what
-/// a branch leaves behind, a constant here and something unknown there, older verifiers follow to the end one by one.
+/// Returns the socket's own addresses, since address translation can change the packet's. Fields of
+/// both families are read, and volatile: the compiler would otherwise select between field
+/// addresses, which the verifier forbids on sockets. Masks combine them instead of branches, after
+/// which older verifiers would process each path separately.
 #[inline(always)]
 fn tuple(sk: *mut bpf_sock) -> Socket {
     // SAFETY: a full socket, whose fields the kernel lets programs read one by one.
     unsafe {
         let six_mask = 0_u64.wrapping_sub(u64::from(
-            (read_volatile(&raw const (*sk).family) / SIX) & 1,
+            (read_volatile(&raw const (*sk).family) / INET6_BIT) & 1,
         ));
         let four = [
             read_volatile(&raw const (*sk).src_ip4),
             read_volatile(&raw const (*sk).dst_ip4),
         ];
         let mixed = |six: [u64; 2], four: u32| {
-            let four = packet::mapped(four);
+            let four = packet::v4_mapped(four);
             [
                 (six[0] & six_mask) | (four[0] & !six_mask),
                 (six[1] & six_mask) | (four[1] & !six_mask),
@@ -280,7 +288,7 @@ fn tuple(sk: *mut bpf_sock) -> Socket {
     }
 }
 
-/// An IPv6 address, word by word.
+/// Reads an IPv6 address, word by word.
 ///
 /// # Safety
 ///
@@ -288,7 +296,7 @@ fn tuple(sk: *mut bpf_sock) -> Socket {
 #[inline(always)]
 unsafe fn six(field: *const [u32; 4]) -> [u64; 2] {
     let field: *const u32 = field.cast();
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let [a, b, c, d] = unsafe {
         [
             read_volatile(field),
@@ -297,7 +305,7 @@ unsafe fn six(field: *const [u32; 4]) -> [u64; 2] {
             read_volatile(field.add(3)),
         ]
     };
-    // As the words lie in memory.
+    // In memory order.
     [
         u64::from(a) | u64::from(b) << 32,
         u64::from(c) | u64::from(d) << 32,

@@ -141,11 +141,25 @@ impl ConnectionHistories {
             return;
         };
         history.0.retain(|entry| {
-            entry.at_ns > end_ns && entry.kind == Retransmission(Phase::Handshake, Direction::Sent)
+            let later = matches!(
+                entry.kind,
+                Retransmission(Phase::Handshake, Direction::Sent) | TcpEventKind::ResetReceived
+            );
+            entry.at_ns > end_ns && later
         });
         if history.0.is_empty() {
             self.table.pop(connection);
         }
+    }
+
+    /// Whether the peer had reset this connection by then.
+    pub(super) fn was_reset_by_peer(&self, connection: &Connection, until_ns: u64) -> bool {
+        let history = self.table.peek(connection);
+        history.is_some_and(|history| {
+            let mut entries = history.0.iter();
+            entries
+                .any(|entry| entry.kind == TcpEventKind::ResetReceived && entry.at_ns <= until_ns)
+        })
     }
 
     /// Whether this connection had packet loss until then, since its last handshake ended.

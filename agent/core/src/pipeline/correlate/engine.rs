@@ -18,7 +18,7 @@ use crate::{
         ServiceFacts, ServiceId, SessionRemoved, WireHandshake,
     },
     pipeline::{
-        diagnose::{Evidence, Kept},
+        diagnose::{CloseEvidence, Diagnoser, Retained},
         event::Event,
     },
 };
@@ -50,7 +50,7 @@ pub struct Tracked {
     /// Those evicted before their wait was over.
     pub evicted_wires: u64,
     /// Evidence for miss reasons.
-    pub evidence: Kept,
+    pub evidence: Retained,
 }
 
 /// Sizes that bound the engine's memory.
@@ -71,7 +71,7 @@ pub struct Engine {
     /// Removed sessions, until the handshakes before them are concluded.
     removed_sessions: VecDeque<SessionRemoved>,
     wire_handshakes: WireHandshakes,
-    evidence: Evidence,
+    diagnoser: Diagnoser,
     removed: EnumMap<Removal, u64>,
     now_ns: u64,
     unknown_role: u64,
@@ -87,7 +87,7 @@ impl Engine {
             pending_timeouts: VecDeque::new(),
             removed_sessions: VecDeque::new(),
             wire_handshakes: WireHandshakes::new(MAX_WAITING),
-            evidence: Evidence::new(bounds.sessions),
+            diagnoser: Diagnoser::new(bounds.sessions),
             removed: EnumMap::default(),
             now_ns: 0,
             unknown_role: 0,
@@ -116,7 +116,12 @@ impl Engine {
                 }
                 self.removed_sessions.push_back(*removed);
             }
-            Event::WallClock { offset_ns, .. } => self.evidence.set_clock(*offset_ns),
+            Event::ProcessEnded {
+                time_ns,
+                tgid,
+                by_exec,
+            } => self.diagnoser.process_ended(*tgid, *time_ns, *by_exec),
+            Event::WallClock { offset_ns, .. } => self.diagnoser.set_clock(*offset_ns),
             Event::Tick(_) => {}
         }
         self.conclude_due(out);
@@ -158,10 +163,13 @@ impl Engine {
             && let Some(removed) = self.removed_sessions.pop_front()
         {
             let network = &self.network;
-            let had_loss = |connection: &Connection| network.had_loss(connection, removed.time_ns);
-            if let Some(forgotten) = self.evidence.forget(&removed, had_loss) {
-                self.removed[forgotten.removal] += 1;
-                if let Some(connection) = forgotten.cut {
+            let close = |connection: &Connection| CloseEvidence {
+                reset_by_peer: network.was_reset_by_peer(connection, removed.time_ns),
+                loss: network.had_loss(connection, removed.time_ns),
+            };
+            if let Some(session) = self.diagnoser.session_removed(&removed, close) {
+                self.removed[session.removal] += 1;
+                if let Some(connection) = session.cut {
                     out(Finding::SessionCut(connection));
                 }
             }
@@ -238,16 +246,13 @@ impl Engine {
 
     fn offer(&self, wire: Option<&WireHandshake>) -> Offer {
         wire.map_or(Offer::Unknown, |wire| {
-            offer::from_hello(&wire.hello, |id| self.evidence.gave(id))
+            offer::from_hello(&wire.hello, |id| self.diagnoser.was_issued_here(id))
         })
     }
 
-    fn diagnose(&mut self, observation: Observation) -> Observation {
-        let miss = self.evidence.take(&observation);
-        Observation {
-            miss,
-            ..observation
-        }
+    fn diagnose(&mut self, mut observation: Observation) -> Observation {
+        self.diagnoser.diagnose(&mut observation);
+        observation
     }
 
     /// Sizes of the bounded tables and their evictions.
@@ -260,7 +265,7 @@ impl Engine {
             unknown_role: self.unknown_role,
             wires: self.wire_handshakes.len(),
             evicted_wires: self.wire_handshakes.evicted(),
-            evidence: self.evidence.kept(),
+            evidence: self.diagnoser.retained(),
         }
     }
 
@@ -273,7 +278,7 @@ impl Engine {
     /// Facts about a service.
     #[must_use]
     pub fn service(&self, service: ServiceId) -> ServiceFacts {
-        self.evidence.service(service, self.now_ns)
+        self.diagnoser.service(service, self.now_ns)
     }
 }
 

@@ -64,6 +64,11 @@ impl Network {
         self.late_losses.had_loss(connection) || self.histories.had_loss(connection, until_ns)
     }
 
+    /// Whether the peer had reset this connection by then.
+    pub(super) fn was_reset_by_peer(&self, connection: &Connection, until_ns: u64) -> bool {
+        self.histories.was_reset_by_peer(connection, until_ns)
+    }
+
     /// Connections with a history.
     pub(super) fn len(&self) -> usize {
         self.histories.len()

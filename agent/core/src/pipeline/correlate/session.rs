@@ -20,7 +20,7 @@ pub(super) fn from_library(
                 .session
                 .created_ns
                 .zip(released.age.created_ns)
-                .map(|(now, created)| now.saturating_sub(created)),
+                .and_then(|(now, created)| i64::try_from(now).ok()?.checked_sub_unsigned(created)),
             lifetime_ns: released.age.lifetime_ns.unwrap_or(u64::MAX),
         })
     });

@@ -9,6 +9,8 @@ const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 /// Overlap from which two processes serve in parallel, nanoseconds. During a reload the old process
 /// accepts a few more connections than the first of the new one.
 const OVERLAP_NS: u64 = 100_000_000;
+/// Time within which the kernel does not reuse a process ID, nanoseconds.
+const REUSE_NS: u64 = 10_000_000_000;
 
 /// One process, from its start or `execve` to its end. A process ID that is reused, or that executes
 /// a new program, is another process.
@@ -37,8 +39,24 @@ struct Process {
     first_ns: u64,
     last_ns: u64,
     ended_ns: Option<u64>,
+    replaced_by_exec: bool,
     /// Sessions that it issued, by kind.
     issued: [u64; 2],
+}
+
+impl Process {
+    /// Whether a handshake that began then is of this process. Older kernels report the end of the
+    /// first thread, after which others may continue.
+    fn continues(&self, begin_ns: u64) -> bool {
+        self.ended_ns.is_none_or(|ended_ns| {
+            let reuse_ns = if self.replaced_by_exec {
+                ended_ns
+            } else {
+                ended_ns.saturating_add(REUSE_NS)
+            };
+            begin_ns < reuse_ns
+        })
+    }
 }
 
 /// Table of processes.
@@ -59,8 +77,14 @@ impl Processes {
     /// Records a handshake that the process began at `begin_ns`.
     pub(super) fn observe(&mut self, tgid: u32, begin_ns: u64) -> ProcessId {
         if let Some(process) = self.table.get_mut(&tgid)
-            && process.ended_ns.is_none_or(|ended_ns| begin_ns < ended_ns)
+            && process.continues(begin_ns)
         {
+            if process
+                .ended_ns
+                .is_some_and(|ended_ns| ended_ns <= begin_ns)
+            {
+                process.ended_ns = None;
+            }
             process.first_ns = process.first_ns.min(begin_ns);
             process.last_ns = process.last_ns.max(begin_ns);
             let generation = process.generation;
@@ -73,6 +97,7 @@ impl Processes {
             first_ns: begin_ns,
             last_ns: begin_ns,
             ended_ns: None,
+            replaced_by_exec: false,
             issued: [0; 2],
         };
         self.table.put(tgid, process);
@@ -80,10 +105,11 @@ impl Processes {
     }
 
     /// Records that the process ended, or executed a new program.
-    pub(super) fn end(&mut self, tgid: u32, at_ns: u64) {
+    pub(super) fn end(&mut self, tgid: u32, at_ns: u64, by_exec: bool) {
         if let Some(process) = self.table.peek_mut(&tgid)
             && process.last_ns <= at_ns
         {
+            process.replaced_by_exec |= by_exec;
             process.ended_ns = process.ended_ns.or(Some(at_ns));
         }
     }
@@ -174,13 +200,13 @@ mod tests {
         let mut processes = Processes::new();
         let one = processes.observe(7, SECOND);
         assert_eq!(processes.observe(7, 2 * SECOND), one);
-        processes.end(7, 3 * SECOND);
+        processes.end(7, 3 * SECOND, false);
         assert_eq!(processes.has_ended(one, 2 * SECOND), Some(false));
         assert_eq!(processes.has_ended(one, 3 * SECOND), Some(true));
         assert_eq!(processes.observe(7, 2 * SECOND), one, "reported late");
-        let other = processes.observe(7, 4 * SECOND);
+        let other = processes.observe(7, 14 * SECOND);
         assert_ne!(other, one);
-        assert_eq!(processes.relation(one, other, 4 * SECOND), Relation::Ended);
+        assert_eq!(processes.relation(one, other, 14 * SECOND), Relation::Ended);
     }
 
     #[test]

@@ -3,6 +3,10 @@
 use super::tables::Tables;
 use crate::model::{Connection, Removal, RemovalContext, SessionRemoved};
 
+/// `SSL_R_UNEXPECTED_EOF_WHILE_READING` (include/openssl/sslerr.h): the peer closed without
+/// `close_notify`.
+const UNEXPECTED_EOF: u32 = 294;
+
 /// What TCP did on a connection until a session was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CloseEvidence {
@@ -43,9 +47,7 @@ impl Tables {
             RemovalContext::Handshake if self.is_expired(event, issued.service) => Removal::Expired,
             RemovalContext::Handshake => Removal::Unknown,
             RemovalContext::Freeing => unclean_close(event, close),
-            RemovalContext::Other if close.reset_by_peer => Removal::UncleanCloseByPeer,
-            // The library removes a session after errors of its connection, as the application may.
-            RemovalContext::Other => Removal::Unknown,
+            RemovalContext::Other => removed_elsewhere(event, close),
         };
         let unclean = matches!(
             removal,
@@ -74,6 +76,17 @@ impl Tables {
         created.is_some_and(|(created_ns, wall_ns)| {
             wall_ns.saturating_sub(created_ns) >= event.age.lifetime_ns.unwrap_or(u64::MAX)
         })
+    }
+}
+
+/// Cause of a removal outside `SSL_free` and handshakes: OpenSSL itself removes a session after an
+/// error of its connection, and the application may at any time.
+const fn removed_elsewhere(event: &SessionRemoved, close: CloseEvidence) -> Removal {
+    match event.reason {
+        Some(UNEXPECTED_EOF) => Removal::UncleanCloseByPeer,
+        _ if close.reset_by_peer => Removal::UncleanCloseByPeer,
+        None if event.reason_observed => Removal::Application,
+        _ => Removal::Unknown,
     }
 }
 

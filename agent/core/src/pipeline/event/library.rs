@@ -1,7 +1,11 @@
 //! Handshakes and removed sessions from the `handshake` sensor's records.
 
-use reprise_ebpf::handshake::{
-    self as abi, ForgetEvent, HandshakeEvent, SessionId, flag, forgot, outcome, role, socket_source,
+use reprise_ebpf::{
+    ABSENT,
+    handshake::{
+        self as abi, ForgetEvent, HandshakeEvent, SessionId, flag, forgot, outcome, role, shutdown,
+        socket_source,
+    },
 };
 
 use super::socket::connection;
@@ -59,9 +63,9 @@ pub(super) fn handshake(record: &HandshakeEvent) -> LibraryHandshake {
         session: age(&record.session),
         session_id: hash(&record.session_id),
         lookups_observed: has(flag::LOOKUPS),
-        released: (record.found_ns != 0).then(|| ReleasedSession {
-            time_ns: record.found_ns,
-            age: age(&record.found),
+        released: (record.rejected_ns != 0).then(|| ReleasedSession {
+            time_ns: record.rejected_ns,
+            age: age(&record.rejected),
         }),
     }
 }
@@ -74,10 +78,14 @@ pub(super) fn removed(record: &ForgetEvent) -> SessionRemoved {
         context: match record.how {
             forgot::FREEING => RemovalContext::Freeing,
             forgot::DRIVING => RemovalContext::Handshake,
-            _ => RemovalContext::Application,
+            _ => RemovalContext::Other,
         },
         age: age(&record.session),
         id: hash(&record.session_id),
+        peer_closed_cleanly: (record.shutdown != ABSENT)
+            .then(|| record.shutdown & shutdown::RECEIVED != 0),
+        reason: (record.reason != 0 && record.shutdown != ABSENT).then_some(record.reason),
+        reason_observed: record.shutdown != ABSENT,
     }
 }
 

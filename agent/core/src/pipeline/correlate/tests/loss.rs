@@ -1,7 +1,7 @@
 //! Tests of loss: what counts for which handshake, what counts beside them, and what tells it from a timeout.
 
 use reprise_ebpf::{
-    Header,
+    ABSENT, Header,
     handshake::{
         FORGET, ForgetEvent, HandshakeEvent, SessionAge, SessionId, flag as library_flag, forgot,
         outcome, role,
@@ -243,6 +243,9 @@ fn is_lost(retransmit_ns: u64) -> bool {
         how: forgot::FREEING,
         session: SessionAge::default(),
         session_id,
+        ssl: 0,
+        shutdown: ABSENT,
+        reason: 0,
     };
     let mut run = Run::new(super::BOUNDS);
     let events = [

@@ -1,0 +1,231 @@
+//! Tests of ticket keys.
+
+use super::{
+    super::*,
+    host::{Host, LIFETIME, Offered, SECOND},
+};
+use crate::model::Lookup;
+
+fn offer(key: u32) -> Offered {
+    Offered::Psk(1_000 + u64::from(key), key)
+}
+
+#[test]
+fn a_key_of_a_parallel_worker_is_of_another_process() {
+    let mut host = Host::new();
+    for round in 0..4 {
+        for worker in [1, 2] {
+            host.wait(SECOND).tgid = Some(worker);
+            host.handshake(443, Offered::Psk(round, worker), true, Offered::Nothing);
+        }
+    }
+    host.tgid = Some(1);
+    let miss = host.handshake(443, offer(2), false, Offered::Nothing);
+    let miss = miss.expect("a miss");
+    assert_eq!(miss.reason, MissReason::OtherProcess);
+    assert_eq!(miss.evidence.key_used_by, Some(2));
+    host.diagnoser.process_ended(2, host.now_ns, false);
+    assert_eq!(
+        host.wait(SECOND).reason(443, offer(2)),
+        MissReason::Restarted
+    );
+}
+
+#[test]
+fn a_key_is_retired_once_the_service_uses_newer_ones() {
+    for kind in [Offered::Psk as fn(u64, u32) -> Offered, Offered::Ticket] {
+        let mut host = Host::new();
+        host.handshake(443, kind(1, 7), true, Offered::Nothing);
+        assert_eq!(
+            host.reason(443, kind(2, 7)),
+            MissReason::Unknown,
+            "no newer key"
+        );
+        for ticket in 10..13 {
+            host.wait(SECOND)
+                .handshake(443, kind(ticket, 8), true, Offered::Nothing);
+        }
+        assert_eq!(host.reason(443, kind(2, 7)), MissReason::RetiredKey);
+        // Two names with keys of their own are used side by side.
+        host.handshake(443, kind(1, 7), true, Offered::Nothing);
+        assert_eq!(host.reason(443, kind(2, 7)), MissReason::Unknown);
+    }
+}
+
+#[test]
+fn a_key_of_another_service_is_foreign() {
+    let mut host = Host::new();
+    host.full(8443, Offered::Ticket(1, 7));
+    host.full(443, Offered::Ticket(2, 8));
+    assert_eq!(
+        host.reason(443, Offered::Ticket(1, 7)),
+        MissReason::ForeignKey
+    );
+    assert_eq!(host.reason(443, Offered::Ticket(9, 9)), MissReason::Unknown);
+}
+
+#[test]
+fn an_unseen_key_is_not_foreign_to_a_client_with_a_session_of_the_service() {
+    let mut host = Host::new();
+    host.handshake(443, offer(7), true, Offered::Psk(1, 0));
+    for _ in 0..40 {
+        host.wait(LIFETIME / 2);
+        assert_eq!(host.reason(443, offer(9)), MissReason::Unknown);
+        host.handshake(443, offer(7), true, Offered::Psk(1, 0));
+    }
+    // Another client never got a session here, and only one key has been in use for long.
+    host.client = 3;
+    assert_eq!(host.reason(443, offer(9)), MissReason::ForeignKey);
+}
+
+#[test]
+fn a_restart_is_recognised_although_tls13_tickets_are_encrypted() {
+    let mut host = Host::new();
+    for id in 0..40 {
+        host.full(443, Offered::Psk(id, 0));
+    }
+    host.diagnoser.process_ended(443, host.now_ns, false);
+    host.wait(SECOND).tgid = Some(9);
+    for ticket in 0..40 {
+        let miss = host.handshake(
+            443,
+            Offered::Psk(500 + ticket, 7),
+            false,
+            Offered::Psk(600, 0),
+        );
+        assert_eq!(miss.expect("a miss").reason, MissReason::Restarted);
+    }
+}
+
+#[test]
+fn a_client_of_another_service_has_its_key() {
+    let mut host = Host::new();
+    host.full(8443, Offered::Psk(1, 0));
+    assert_eq!(host.reason(443, offer(7)), MissReason::ForeignKey);
+    // The service has given it a TLS 1.3 session since: the next key may be its own.
+    assert_eq!(host.reason(443, offer(8)), MissReason::Unknown);
+}
+
+#[test]
+fn restarts_and_known_keys_do_not_mix() {
+    let mut host = Host::new();
+    host.handshake(443, offer(7), true, Offered::Nothing);
+    host.diagnoser.process_ended(443, host.now_ns, false);
+    host.wait(SECOND).tgid = Some(9);
+    assert_eq!(host.reason(443, offer(7)), MissReason::Restarted);
+    // The keys are in a file.
+    host.handshake(443, offer(7), true, Offered::Nothing);
+    assert_eq!(
+        host.reason(443, Offered::Psk(2_000, 7)),
+        MissReason::Unknown
+    );
+}
+
+#[test]
+fn tickets_without_key_names_are_never_foreign_nor_retired() {
+    let mut host = Host::new();
+    host.wire_only = true;
+    // Four days of a single-node broker; the first bytes of each ticket are random.
+    for hour in 0..96_u32 {
+        host.wait(3_600 * SECOND);
+        let ticket = Offered::Psk(u64::from(hour), 1 + hour);
+        host.handshake(443, ticket, true, Offered::Nothing);
+        // Accepting one ticket twice does not make its beginning a name.
+        host.handshake(443, ticket, true, Offered::Nothing);
+        let missed = Offered::Psk(10_000 + u64::from(hour), 20_000 + hour);
+        assert_eq!(host.reason(443, missed), MissReason::Unknown);
+        let old = Offered::Ticket(20_000 + u64::from(hour), 1 + hour / 2);
+        assert_eq!(host.reason(443, old), MissReason::Unknown);
+    }
+    let mut seen = host.observation(443, offer(900_000), true, Offered::Nothing);
+    host.diagnoser.diagnose(&mut seen);
+    assert_eq!(seen.ticket_key(), None, "no key series");
+}
+
+#[test]
+fn key_names_are_learned_from_two_tickets() {
+    let mut host = Host::new();
+    host.wire_only = true;
+    host.full(443, Offered::Ticket(1, 7));
+    host.full(443, Offered::Ticket(2, 7));
+    let mut seen = host.observation(443, Offered::Ticket(2, 7), true, Offered::Nothing);
+    host.diagnoser.diagnose(&mut seen);
+    assert!(seen.ticket_key().is_some());
+}
+
+#[test]
+fn from_the_wire_alone_a_new_listener_is_a_restart_and_nothing_is_refused() {
+    let mut host = Host::new();
+    host.wire_only = true;
+    host.full(443, Offered::Ticket(1, 7));
+    host.full(443, Offered::Ticket(2, 8));
+    let unknown = host.reason(443, Offered::Ticket(1, 7));
+    assert_eq!(unknown, MissReason::Unknown, "no process is known");
+    host.tgid = Some(5);
+    host.full(443, Offered::Ticket(3, 9));
+    host.wait(SECOND).tgid = Some(6);
+    assert_eq!(
+        host.reason(443, Offered::Ticket(3, 9)),
+        MissReason::Restarted
+    );
+}
+
+#[test]
+fn a_ticket_expires_and_is_refused_by_what_was_issued() {
+    let mut host = Host::new();
+    host.session.lookup = Lookup::Unobserved;
+    host.full(443, Offered::Ticket(1, 7));
+    assert_eq!(
+        host.reason(443, Offered::Ticket(99, 7)),
+        MissReason::Unknown
+    );
+    assert_eq!(host.reason(443, Offered::Ticket(1, 7)), MissReason::Refused);
+    host.wait(2 * LIFETIME);
+    assert_eq!(host.reason(443, Offered::Ticket(1, 7)), MissReason::Expired);
+}
+
+#[test]
+fn a_context_per_connection_has_a_key_per_connection() {
+    let mut host = Host::new();
+    for ticket in 0..20 {
+        let issued = Offered::Ticket(ticket, 100 + ticket as u32);
+        let offered = match ticket {
+            0 => Offered::Nothing,
+            _ => Offered::Ticket(ticket - 1, 99 + ticket as u32),
+        };
+        host.wait(SECOND).handshake(443, offered, false, issued);
+    }
+    let miss = host.handshake(443, Offered::Ticket(5, 105), false, Offered::Nothing);
+    assert!(miss.expect("a miss").evidence.per_connection_keys);
+}
+
+#[test]
+fn invented_sessions_and_keys_change_nothing_for_others() {
+    let mut outcomes = Vec::new();
+    for invented in [0, 20_000] {
+        let mut host = Host::new();
+        host.full(443, Offered::Id(1));
+        host.full(443, Offered::Ticket(2, 7));
+        host.handshake(443, offer(7), true, Offered::Psk(3, 0));
+        host.client = 66;
+        for number in 0..invented {
+            let (hash, key) = (1 << 40 | number, 1 << 20 | number as u32);
+            host.handshake(443, Offered::Id(hash), false, Offered::Nothing);
+            host.handshake(443, Offered::Ticket(hash, key), false, Offered::Nothing);
+            host.handshake(443, Offered::Psk(hash, key), false, Offered::Nothing);
+        }
+        host.client = 2;
+        host.wait(SECOND);
+        let offers = [
+            Offered::Id(1),
+            Offered::Ticket(2, 7),
+            Offered::Psk(4, 7),
+            offer(9),
+        ];
+        outcomes.push(offers.map(|offered| {
+            let miss = host.handshake(443, offered, false, Offered::Nothing);
+            miss.map(|miss| (miss.reason, miss.evidence))
+        }));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+}

@@ -1,0 +1,152 @@
+//! Segments for the agent: plaintext handshake bytes, headers of other records, FIN and RST.
+
+use crate::{maps::WIRE_EVENTS, packet};
+use aya_ebpf::programs::SkBuffContext;
+use core::ptr::addr_of_mut;
+use reprise_ebpf::{
+    Header, Socket,
+    kernel::{Fault, now},
+    tcp::TcpEvent,
+    wire::{Flight, SEGMENT, Segment, flight, what},
+};
+
+#[cfg_attr(not(feature = "ring"), path = "emit/perf.rs")]
+#[cfg_attr(feature = "ring", path = "emit/ring.rs")]
+mod transport;
+pub(crate) use transport::emit;
+
+/// Connection and direction of the packet being processed.
+pub(crate) struct PacketContext {
+    /// The connection.
+    pub(crate) socket: Socket,
+    /// A constant of `direction`.
+    pub(crate) way: u8,
+    /// Smoothed round-trip time, microseconds; 0 where unknown.
+    pub(crate) rtt_us: u32,
+    /// Minimum round-trip time, microseconds; valid where the smoothed one is known.
+    pub(crate) rtt_min_us: u32,
+}
+
+/// A segment and the bytes that follow it, as they are sent.
+#[repr(C)]
+struct Message<const N: usize> {
+    segment: Segment,
+    bytes: [u8; N],
+}
+
+/// Content of a segment.
+pub(crate) struct Content {
+    what: u8,
+    seq: u32,
+    record: u32,
+    at: u32,
+    length: u32,
+}
+
+impl Content {
+    /// A record header, FIN or RST.
+    #[inline(always)]
+    pub(crate) const fn header(what: u8, seq: u32, record: u32) -> Self {
+        Self {
+            what,
+            seq,
+            record,
+            at: 0,
+            length: 0,
+        }
+    }
+
+    /// Plaintext bytes at offset `at` of the packet.
+    #[inline(always)]
+    pub(crate) const fn bytes(flight: &Flight, seq: u32, left: u32, at: u32, length: u32) -> Self {
+        let alert = flight.flags & flight::ALERT != 0;
+        Self {
+            what: if alert { what::ALERT } else { what::HANDSHAKE },
+            seq,
+            record: left,
+            at,
+            length,
+        }
+    }
+}
+
+/// Writes a segment and [`Segment::length`] bytes after it; the agent reads no further.
+///
+/// # Safety
+///
+/// `message` must point at exclusively owned memory of its size.
+#[inline(always)]
+unsafe fn fill<const N: usize>(
+    ctx: &SkBuffContext,
+    at: &PacketContext,
+    repeats: u32,
+    content: &Content,
+    message: *mut Message<N>,
+) -> Result<(), Fault> {
+    // SAFETY: guaranteed by the caller; written field by field, so that no uninitialised byte
+    // reaches user space.
+    unsafe {
+        let segment = addr_of_mut!((*message).segment);
+        addr_of_mut!((*segment).header).write(Header {
+            kind: SEGMENT,
+            size: size_of::<Segment>() as u32 + content.length,
+            time_ns: now(),
+        });
+        let socket = addr_of_mut!((*segment).socket);
+        addr_of_mut!((*socket).local).write([at.socket.local[0], at.socket.local[1]]);
+        addr_of_mut!((*socket).remote).write([at.socket.remote[0], at.socket.remote[1]]);
+        addr_of_mut!((*socket).local_port).write(at.socket.local_port);
+        addr_of_mut!((*socket).remote_port).write(at.socket.remote_port);
+        addr_of_mut!((*socket).reserved).write(0);
+        addr_of_mut!((*socket).cookie).write(at.socket.cookie);
+        addr_of_mut!((*segment).seq).write(content.seq);
+        addr_of_mut!((*segment).length).write(content.length);
+        addr_of_mut!((*segment).what).write(content.what);
+        addr_of_mut!((*segment).direction).write(at.way);
+        addr_of_mut!((*segment).record).write(content.record as u16);
+        addr_of_mut!((*segment).repeats).write(repeats);
+        addr_of_mut!((*segment).rtt_us).write(at.rtt_us);
+        addr_of_mut!((*segment).reserved).write(0);
+        match content.length {
+            0 => Ok(()),
+            _ => {
+                let bytes = addr_of_mut!((*message).bytes).cast();
+                packet::copy(ctx, content.at, bytes, bounded::<N>(content))
+            }
+        }
+    }
+}
+
+/// Returns the length, which is 1 to `N` already, with a mask that the verifier understands; `N` is
+/// a power of two.
+#[inline(always)]
+fn bounded<const N: usize>(content: &Content) -> u32 {
+    // SAFETY: a live value; volatile, since the compiler knows the bounds and would drop the mask.
+    let length = unsafe { core::ptr::read_volatile(&raw const content.length) };
+    (length.wrapping_sub(1) & (N as u32 - 1)) + 1
+}
+
+/// Emits a TCP event; `kind` is a constant of [`reprise_ebpf::tcp`].
+#[inline(always)]
+pub(crate) fn emit_tcp(ctx: &SkBuffContext, socket: &Socket, kind: u32) -> Result<(), Fault> {
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written, and
+    // there is no padding.
+    let fill = |event: *mut TcpEvent| unsafe {
+        addr_of_mut!((*event).header).write(Header {
+            kind,
+            size: size_of::<TcpEvent>() as u32,
+            time_ns: now(),
+        });
+        addr_of_mut!((*event).state).write(0);
+        addr_of_mut!((*event).reserved).write(0);
+        let message = addr_of_mut!((*event).socket);
+        addr_of_mut!((*message).local).write([socket.local[0], socket.local[1]]);
+        addr_of_mut!((*message).remote).write([socket.remote[0], socket.remote[1]]);
+        addr_of_mut!((*message).local_port).write(socket.local_port);
+        addr_of_mut!((*message).remote_port).write(socket.remote_port);
+        addr_of_mut!((*message).reserved).write(0);
+        addr_of_mut!((*message).cookie).write(socket.cookie);
+    };
+    // SAFETY: `fill` writes every byte, see above.
+    unsafe { WIRE_EVENTS.send_filled(ctx, fill) }
+}
