@@ -5,6 +5,7 @@
 
 mod client;
 mod clock;
+mod facts;
 mod input;
 mod keys;
 mod learn;
@@ -23,8 +24,8 @@ pub use self::{
     tables::Retained,
 };
 use crate::model::{
-    Evidence, HelloFacts, Miss, MissReason, Observation, Offer, Outcome, Resumption, Role,
-    ServiceFacts, ServiceId, SessionRemoved, Token,
+    Connection, Evidence, HelloFacts, Miss, MissReason, Observation, Offer, Outcome, Resumption,
+    Role, ServiceFacts, ServiceId, SessionRemoved, Token,
 };
 
 /// Decides the reasons of misses.
@@ -93,7 +94,7 @@ impl Diagnoser {
         let issued = issued.find_map(|token| sessions.get_client(token.hash));
         let age_ns = issued.map(|issued| hello.begin_ns.saturating_sub(issued.at_ns));
         let lifetime_ns = issued.and_then(|issued| issued.lifetime_ns);
-        let expired = input::age(age_ns, lifetime_ns) == rules::Age::Over;
+        let expired = input::age(age_ns, lifetime_ns) == facts::Age::Over;
         let (reason, rule) = if expired {
             (MissReason::Expired, "client_observed_expired")
         } else {
@@ -120,7 +121,7 @@ impl Diagnoser {
     pub fn session_removed(
         &mut self,
         removed: &SessionRemoved,
-        close: impl FnOnce(&crate::model::Connection) -> CloseEvidence,
+        close: impl FnOnce(&Connection) -> CloseEvidence,
     ) -> Option<RemovedSession> {
         self.tables.session_removed(removed, close)
     }

@@ -2,9 +2,9 @@
 
 use super::{
     client::ClientIssuer,
+    facts::{Age, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     keys,
     process::Relation,
-    rules::{Age, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     sessions::IssuedSession,
     tables::{Server, Tables, entry_kind},
 };

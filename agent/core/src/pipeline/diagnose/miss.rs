@@ -1,8 +1,9 @@
 //! Diagnosis of a server's miss.
 
 use super::{
+    facts::{Age, Issuer, Offered, RuleInput},
     process::Relation,
-    rules::{self, Age, FULL_RANK, Issuer, LOW_RANK, Offered},
+    rules::{self, FULL_RANK, LOW_RANK},
     tables::{Server, Tables, entry_kind},
 };
 use crate::model::{Evidence, HelloFacts, Lookup, Mechanism, Miss, MissReason};
@@ -86,7 +87,7 @@ impl Tables {
     }
 
     /// Counts what a miss in the issuing process itself shows about the service's storage.
-    fn learn_from_miss(&mut self, server: &Server, hello: &HelloFacts, input: &rules::RuleInput) {
+    fn learn_from_miss(&mut self, server: &Server, hello: &HelloFacts, input: &RuleInput) {
         let own = input.offered == Offered::Entry
             && input.issuer == Issuer::Process(Relation::Same)
             && input.lookup == Lookup::NotFound

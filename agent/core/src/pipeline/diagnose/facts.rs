@@ -1,0 +1,162 @@
+//! Facts that the rules depend on.
+
+use super::process::Relation;
+use crate::model::{Lookup, Removal};
+
+/// Clocks differ where two ages of one session differ by more than this, nanoseconds.
+pub(super) const CLOCK_NS: i64 = 5_000_000_000;
+
+/// Observed age of the session against its lifetime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Not known, or so close to the lifetime that rounding decides.
+    Unknown,
+    Within,
+    Over,
+}
+
+/// Issuer of the offered session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Issuer {
+    /// No service on this host was seen to issue it.
+    Unknown,
+    /// Another service on this host, with a cache of its own.
+    OtherService,
+    /// The service that missed it, by a process that is not known.
+    ThisService,
+    /// The service that missed it.
+    Process(Relation),
+}
+
+/// Whether the service stores sessions of the offered kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Unknown,
+    /// It missed its own sessions at ranks below any cache's capacity.
+    Never,
+    /// It accepted so many, up to this rank.
+    Accepted {
+        count: u64,
+        max_rank: u64,
+    },
+}
+
+/// Key of the offered ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TicketKey {
+    /// The service's tickets do not begin with a key name.
+    Unnamed,
+    /// Nothing on this host was seen to use it.
+    Unseen,
+    /// Unseen, but TLS 1.3 sessions of the client can only be from the processes with this relation.
+    Inferred(KeyOwner),
+    /// Seen, and used by this owner last.
+    Owned(KeyOwner),
+}
+
+/// Owner of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyOwner {
+    /// The process that missed the ticket used it.
+    Own {
+        /// The whole service uses a newer key.
+        replaced: bool,
+    },
+    /// Only other processes of the service used it.
+    Process(Relation),
+    /// Processes that are not known used it for the service.
+    ThisService,
+    /// Another service on this host used it, and this one never did.
+    OtherService,
+}
+
+/// What was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// Name of a cache entry: a session ID, or a PSK identity that is one.
+    Entry,
+    /// A ticket.
+    Ticket(TicketKey),
+}
+
+/// All facts that the rules depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RuleInput {
+    pub(super) lookup: Lookup,
+    /// The server considers such an offer in the version agreed on.
+    pub(super) considered: bool,
+    pub(super) offered: Offered,
+    pub(super) issuer: Issuer,
+    pub(super) age: Age,
+    /// Observed age, nanoseconds.
+    pub(super) observed_age_ns: Option<u64>,
+    pub(super) removed: Option<Removal>,
+    pub(super) used_up: bool,
+    pub(super) stored: Stored,
+    /// Processes of the service share one cache.
+    pub(super) shared: bool,
+    /// That cache was seen to survive the end of a process.
+    pub(super) survives: bool,
+    pub(super) rank: Option<u64>,
+    /// Lowest high rank at which an issuer missed a session of its own.
+    pub(super) own_miss_rank: Option<u64>,
+    /// Every key of the service would be known by now.
+    pub(super) keys_are_known: bool,
+}
+
+impl RuleInput {
+    pub(super) const fn library_age(&self) -> Option<i64> {
+        match self.lookup {
+            Lookup::Rejected { age_ns, .. } => age_ns,
+            _ => None,
+        }
+    }
+
+    /// Whether the session that the library found is past its lifetime by the server's clock.
+    pub(super) fn library_says_expired(&self) -> Option<bool> {
+        let Lookup::Rejected {
+            age_ns,
+            lifetime_ns,
+        } = self.lookup
+        else {
+            return None;
+        };
+        Some(u64::try_from(age_ns?).unwrap_or(0) >= lifetime_ns)
+    }
+
+    pub(super) fn ages_differ(&self) -> bool {
+        let observed = self.observed_age_ns.and_then(|age| i64::try_from(age).ok());
+        let ages = self.library_age().zip(observed);
+        ages.is_some_and(|(library, observed)| library.saturating_sub(observed) > CLOCK_NS)
+    }
+
+    pub(super) fn is_entry(&self) -> bool {
+        self.offered == Offered::Entry
+    }
+
+    /// Whether it is the name of an entry in a cache that the process which missed it can read.
+    pub(super) fn is_entry_of_reachable_cache(&self) -> bool {
+        self.is_entry()
+            && self.lookup == Lookup::NotFound
+            && match self.issuer {
+                Issuer::Process(Relation::Same) => true,
+                Issuer::Process(Relation::Ended) => self.shared && self.survives,
+                Issuer::Process(_) => self.shared,
+                _ => false,
+            }
+    }
+
+    pub(super) const fn ticket_key(&self) -> Option<TicketKey> {
+        match self.offered {
+            Offered::Ticket(key) => Some(key),
+            Offered::Entry => None,
+        }
+    }
+
+    pub(super) fn key_owner(&self) -> Option<KeyOwner> {
+        match self.ticket_key()? {
+            TicketKey::Owned(owner) | TicketKey::Inferred(owner) => Some(owner),
+            TicketKey::Unnamed | TicketKey::Unseen => None,
+        }
+    }
+}
