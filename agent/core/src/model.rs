@@ -1,5 +1,6 @@
-//! Vocabulary shared by every layer: one noun per file, plain values, no behaviour beyond what follows
-//! from the value itself. Sensors' records are decoded into these types once, by `pipeline::event`.
+//! Vocabulary shared by every layer: one noun per file, plain values, no behaviour beyond what
+//! follows from the value itself. Sensors' records are decoded into these types once, by
+//! `pipeline::event`.
 
 mod alert;
 mod cause;

@@ -1,5 +1,5 @@
-//! Events to statistics: correlation, diagnosis, peer names and sums in one pure layer, used by `run`,
-//! `watch` and `replay` alike.
+//! Events to statistics: correlation, diagnosis, peer names and sums in one pure layer, used by
+//! `run`, `watch` and `replay` alike.
 
 pub mod advice;
 pub mod clock;
@@ -10,6 +10,7 @@ pub mod event;
 pub mod peers;
 pub mod reasons;
 pub mod record;
+pub mod socket;
 pub mod stats;
 pub mod wire;
 pub mod workload;

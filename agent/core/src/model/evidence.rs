@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::{KeyName, Removal};
 
-/// The rule that decided the reason of a miss, with the facts known about the session. Facts that are
-/// not known are absent.
+/// The rule that decided the reason of a miss, with the facts known about the session. Facts that
+/// are not known are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// Name of the rule, as in the table of miss reasons.

@@ -12,8 +12,8 @@ pub struct NetworkEvidence {
     /// Segments that arrived beyond a gap in the stream, or that did not acknowledge data sent more
     /// than a round trip before.
     pub missing: u32,
-    /// Records that continued, and ClientHellos that arrived at a waiting server, after at least one
-    /// retransmission timeout of silence.
+    /// Records that continued, and ClientHellos that arrived at a waiting server, after at least
+    /// one retransmission timeout of silence.
     pub stalls: u32,
     /// Resets received during the handshake.
     pub resets_received: u32,

@@ -45,8 +45,8 @@ pub struct SessionRemoved {
     pub tgid: u32,
     /// What the process was doing.
     pub context: RemovalContext,
-    /// Whether the peer had sent `close_notify` on the connection that is freed; `None` where that was
-    /// not read.
+    /// Whether the peer had sent `close_notify` on the connection that is freed; `None` where that
+    /// was not read.
     pub peer_closed_cleanly: Option<bool>,
     /// Error that the library raised just before; received alert N is 1000 + N.
     pub reason: Option<u32>,

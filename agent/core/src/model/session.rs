@@ -3,8 +3,8 @@
 /// Age of a session, as the library stores it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SessionAge {
-    /// When the session was created, nanoseconds since 1970 by the process's clock; `None` where not
-    /// read.
+    /// When the session was created, nanoseconds since 1970 by the process's clock; `None` where
+    /// not read.
     pub created_ns: Option<u64>,
     /// Its lifetime, nanoseconds; `None` where not read.
     pub lifetime_ns: Option<u64>,
@@ -20,8 +20,8 @@ pub enum Lookup {
     NotFound,
     /// It found a session and rejected it.
     Rejected {
-        /// Its age by the server's clock, nanoseconds; negative for a session that was created in that
-        /// clock's future, `None` where that clock was not read.
+        /// Its age by the server's clock, nanoseconds; negative for a session that was created in
+        /// that clock's future, `None` where that clock was not read.
         age_ns: Option<i64>,
         /// Its lifetime, nanoseconds.
         lifetime_ns: u64,

@@ -1,56 +1,65 @@
-//! The host's wall clock: whether it is disciplined, and whether it was stepped. Sessions live by it, so one that is off makes them
-//! die early or late. Pure; what the kernel says of its clock comes as events.
+//! The host's wall clock: whether it is synchronized, and whether it was stepped. Session lifetimes
+//! depend on it: sessions expire early or late if it is wrong. Pure; readings arrive as records.
 
 use reprise_ebpf::Header;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `Header::kind` of [`ClockEvent`]; the kernel never sends it.
 pub const CLOCK: u32 = 253;
-/// A jump of the wall clock against the monotonic one that is no drift, nanoseconds: disciplined clocks are slewed by less than
-/// a thousandth (`adjtimex(2)`).
+/// Smallest jump of the wall clock against the monotonic one that is not drift, nanoseconds:
+/// synchronized clocks are slewed by less than a thousandth (`adjtimex(2)`).
 const STEP_NS: u64 = 500_000_000;
 
-/// What the clock said.
+/// One reading of the clock.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ClockEvent {
-    /// When, by the monotonic clock.
+    /// Kind, and the time of the reading.
     pub header: Header,
     /// Wall clock minus monotonic clock, nanoseconds.
     pub offset_ns: i64,
-    /// 1 where the kernel says that somebody disciplines it (`STA_UNSYNC` not set), else 0.
+    /// 1 if the kernel reports it as synchronized (`STA_UNSYNC` not set), else 0.
     pub synchronized: u32,
     /// Zero.
     pub reserved: u32,
 }
 
-/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reading {
+    offset_ns: i64,
+    synchronized: bool,
+}
+
+/// State of the host's wall clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clock {
-    last: Option<(i64, bool)>,
-    /// Steps seen.
+    last: Option<Reading>,
+    /// Steps observed.
     pub steps: u64,
-    /// The last step, nanoseconds, and when, by the monotonic clock.
+    /// The last step, nanoseconds, and its time, nanoseconds of `CLOCK_MONOTONIC`.
     pub last_step: Option<(i64, u64)>,
 }
 
 impl Clock {
-    /// Takes what the clock said.
+    /// Adds a reading.
     pub fn record(&mut self, event: &ClockEvent) {
-        if let Some((before_ns, _)) = self.last {
-            let step = event.offset_ns.saturating_sub(before_ns);
+        if let Some(before) = self.last {
+            let step = event.offset_ns.saturating_sub(before.offset_ns);
             if step.unsigned_abs() >= STEP_NS {
                 self.steps += 1;
                 self.last_step = Some((step, event.header.time_ns));
             }
         }
-        self.last = Some((event.offset_ns, event.synchronized != 0));
+        self.last = Some(Reading {
+            offset_ns: event.offset_ns,
+            synchronized: event.synchronized != 0,
+        });
     }
 
-    /// Whether it is disciplined; `None` before it was read.
+    /// Whether it is synchronized; `None` before the first reading.
     #[must_use]
     pub fn synchronized(&self) -> Option<bool> {
-        self.last.map(|(_, synchronized)| synchronized)
+        self.last.map(|reading| reading.synchronized)
     }
 }
 
@@ -59,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_is_a_step_and_drift_is_not() {
+    fn jump_counts_as_step_and_drift_does_not() {
         let at = |time_ns, offset_ns, synchronized| ClockEvent {
             header: Header {
                 kind: CLOCK,

@@ -1,6 +1,6 @@
 //! Why a session that a client offered was not resumed: facts about issued sessions, ticket keys,
-//! processes and clocks, and the rules that decide on them (`RULES`). Pure: `correlate` feeds it with
-//! what ended, in order of time. Every table admits only what servers on this host issued or
+//! processes and clocks, and the rules that decide on them (`RULES`). Pure: `correlate` feeds it
+//! with what ended, in order of time. Every table admits only what servers on this host issued or
 //! accepted, so that clients cannot fill it with invented sessions or keys.
 
 mod client;
@@ -116,8 +116,8 @@ impl Diagnoser {
     }
 
     /// Records that a library removed a session from its cache; returns the cause, if a server here
-    /// issued the session and could still have resumed it. `close` gives what TCP did on a connection
-    /// until then.
+    /// issued the session and could still have resumed it. `close` gives what TCP did on a
+    /// connection until then.
     pub fn session_removed(
         &mut self,
         removed: &SessionRemoved,

@@ -1,11 +1,9 @@
 //! Typed events: what the correlation engine works on. Records are decoded into them once, here.
 
 mod library;
-mod socket;
 mod tcp;
 mod wire;
 
-pub use self::socket::connection;
 use crate::{
     model::{LibraryHandshake, SessionRemoved, TcpEvent, WireHandshake},
     pipeline::record::Record,
@@ -13,10 +11,6 @@ use crate::{
 
 /// One event, in order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are decoded and consumed one at a time; boxing would allocate for each"
-)]
 pub enum Event {
     /// A handshake ended in a library.
     Library(LibraryHandshake),

@@ -84,8 +84,8 @@ impl Record {
         }
     }
 
-    /// Replaces session IDs by their hashes. Every record from the kernel passes through here before
-    /// it is recorded or correlated.
+    /// Replaces session IDs by their hashes. Every record from the kernel passes through here
+    /// before it is recorded or correlated.
     #[must_use]
     pub fn sealed(mut self) -> Self {
         match &mut self {
@@ -152,7 +152,7 @@ mod tests {
     use proptest::prelude::*;
     use reprise_ebpf::Socket;
 
-    use crate::pipeline::event::connection;
+    use crate::pipeline::socket::connection;
 
     fn words(address: Ipv6Addr) -> [u64; 2] {
         let bytes = address.octets();

@@ -1,7 +1,9 @@
-//! From segments of first flights to one [`WireRecord`] per TLS connection: order, reassembly, parsing. Pure and clockless.
+//! From segments of first flights to one [`WireRecord`] per TLS connection: ordering, reassembly,
+//! parsing. Pure and clockless.
 //!
-//! Runs before anything is recorded: here session IDs and tickets become short hashes, and nothing behind this module sees
-//! more. Bounded in connections, bytes and time; what is given up leaves as an event that says so, and is counted.
+//! Runs before anything is recorded: session IDs and tickets are replaced by short hashes here, and
+//! no later stage sees more. Bounded in connections, bytes and time; an evicted connection ends as
+//! [`end::UNKNOWN`] and is counted.
 
 pub mod alert;
 mod flights;
@@ -27,22 +29,22 @@ pub use self::{
 };
 use crate::pipeline::decode::DecodeError;
 
-/// How long a connection may be silent in its first flight before it is given up, nanoseconds: longer than any timeout of a
-/// TLS handshake in common servers (nginx 60 s).
-const PATIENCE_NS: u64 = 90_000_000_000;
-/// Bytes held by one connection: a ClientHello and a ServerHello in pieces.
+/// How long a connection may be silent in its first flights before it is evicted, nanoseconds:
+/// longer than the handshake timeout of common servers (nginx 60 s).
+const SILENCE_LIMIT_NS: u64 = 90_000_000_000;
+/// Most bytes buffered per connection: a ClientHello and a ServerHello in pieces.
 const MAX_HELD: usize = 48 * 1024;
 
 /// Sizes that bound memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections in their first flight at one time.
+    /// Connections in their first flights at one time.
     pub max_connections: usize,
-    /// Bytes of their messages held at one time, over all.
+    /// Bytes of their messages buffered at one time, over all connections.
     pub max_bytes: usize,
 }
 
-/// Names a connection.
+/// Key of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     /// The socket's cookie, unique since boot.
@@ -51,7 +53,7 @@ enum Key {
     Addresses([u64; 4], u16, u16),
 }
 
-/// See the module.
+/// Table of the connections in their first flights.
 #[derive(Debug)]
 pub struct Tracker {
     table: LruCache<Key, Flights>,
@@ -61,7 +63,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// A tracker with nothing in it.
+    /// An empty tracker.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let max = NonZeroUsize::new(limits.max_connections).unwrap_or(NonZeroUsize::MIN);
@@ -73,11 +75,12 @@ impl Tracker {
         }
     }
 
-    /// Takes one event of the `hello` sensor; `out` gets every connection whose first flights end by it.
+    /// Adds one event of the `wire` sensor; `out` receives every connection whose first flights it
+    /// ends.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] where the bytes are no such event.
+    /// [`DecodeError`] if the bytes are not a segment.
     pub fn push(
         &mut self,
         bytes: &[u8],
@@ -106,7 +109,8 @@ impl Tracker {
             self.adopt(&segment.socket, key);
         }
         let Some(flights) = self.table.get_mut(&key) else {
-            // Only a ClientHello begins a connection; anything else belongs to one that is over or was never followed.
+            // Only a ClientHello begins a connection; anything else belongs to one that has ended
+            // or was not followed.
             if segment.what == what::HANDSHAKE
                 && body.first() == Some(&messages::kind::CLIENT_HELLO)
             {
@@ -155,7 +159,7 @@ impl Tracker {
         }
     }
 
-    /// The server's socket came to be: what its listener saw of it is its own.
+    /// Moves what the listener saw to the server's socket, once that exists.
     fn adopt(&mut self, socket: &Socket, key: Key) {
         let early = Key::Addresses(addresses(socket), socket.local_port, socket.remote_port);
         if let Some(mut flights) = self.table.pop(&early) {
@@ -164,16 +168,16 @@ impl Tracker {
         }
     }
 
-    /// Gives up the connections that have been silent for too long.
+    /// Evicts the connections that have been silent for too long.
     pub fn expire(&mut self, now_ns: u64, out: &mut impl FnMut(WireRecord)) {
         while let Some((_, oldest)) = self.table.peek_lru()
-            && oldest.last_ns().saturating_add(PATIENCE_NS) <= now_ns
+            && oldest.last_ns().saturating_add(SILENCE_LIMIT_NS) <= now_ns
         {
             self.evict(out);
         }
     }
 
-    /// Gives up the connection that has been silent for longest.
+    /// Evicts the connection that has been silent for longest.
     fn evict(&mut self, out: &mut impl FnMut(WireRecord)) {
         if let Some((_, flights)) = self.table.pop_lru() {
             self.held -= flights.held();
@@ -182,19 +186,19 @@ impl Tracker {
         }
     }
 
-    /// Connections in their first flight.
+    /// Connections in their first flights.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether none is.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// Connections given up before their first flights ended.
+    /// Connections evicted before their first flights ended.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted

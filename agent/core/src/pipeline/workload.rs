@@ -1,36 +1,37 @@
-//! Whose handshake it is, as an operator names it: the container or the systemd unit that a process runs in, else its own name.
-//! Pure: what `/proc/PID/cgroup` says comes as text, and the result travels as an event, so that a replay has it too.
+//! Workloads: the container or the systemd unit that a process runs in, else the process's name.
+//! Pure: the content of `/proc/PID/cgroup` is an argument, and the result is a record, so that a
+//! replay has it too.
 
 use reprise_ebpf::Header;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `Header::kind` of [`WorkloadEvent`]; the kernel never sends it.
 pub const WORKLOAD: u32 = 252;
-/// Longest name kept, bytes.
+/// Longest name, bytes; longer names are truncated.
 pub const MAX_NAME: usize = 64;
-/// Digits of a container's ID, and how many of them name it, as container runtimes do.
+/// Digits of a container's ID, and of its short form, as container runtimes show it.
 const ID_DIGITS: usize = 64;
 const SHORT_ID: usize = 12;
 /// Digits of a pod's identifier, and its length with dashes.
 const UID_DIGITS: usize = 32;
 const MAX_UID: usize = 36;
 
-/// A process belongs to this workload, from now on.
+/// A process belongs to this workload, from the time of this record on.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct WorkloadEvent {
-    /// When that was found.
+    /// Kind, and the time at which the workload was resolved.
     pub header: Header,
-    /// The process.
+    /// Process.
     pub tgid: u32,
-    /// Bytes of the name.
+    /// Length of the name, bytes.
     pub length: u32,
     /// The name, UTF-8, then zeroes.
     pub name: [u8; MAX_NAME],
 }
 
 impl WorkloadEvent {
-    /// Process `tgid` belongs to the workload of this name, which is cut where it is too long.
+    /// A record that assigns process `tgid` to the workload of this name, truncated if too long.
     #[must_use]
     pub fn new(tgid: u32, name: &str, time_ns: u64) -> Self {
         let mut length = name.len().min(MAX_NAME);
@@ -51,7 +52,7 @@ impl WorkloadEvent {
         event
     }
 
-    /// The name; empty where it is none.
+    /// The name; empty if it is not valid UTF-8.
     #[must_use]
     pub fn name(&self) -> &str {
         let bytes = self.name.get(..self.length as usize).unwrap_or_default();
@@ -59,7 +60,7 @@ impl WorkloadEvent {
     }
 }
 
-/// The workload of a process whose `/proc/PID/cgroup` (cgroups(7)) and name these are.
+/// Workload of a process, from its `/proc/PID/cgroup` (cgroups(7)) and its name.
 #[must_use]
 pub fn name(cgroup: &str, process: &str) -> String {
     let paths: Vec<&str> = cgroup
@@ -71,8 +72,9 @@ pub fn name(cgroup: &str, process: &str) -> String {
     named.unwrap_or_else(|| process.to_owned())
 }
 
-/// The pod that a process with this `/proc/PID/cgroup` is in, by its identifier: `kubepods-burstable-podUID.slice` with underscores,
-/// or `podUID` (pkg/kubelet/cm/cgroup_manager_linux.go).
+/// Identifier of the pod that a process with this `/proc/PID/cgroup` runs in:
+/// `kubepods-burstable-podUID.slice` with underscores, or `podUID`
+/// (pkg/kubelet/cm/cgroup_manager_linux.go).
 #[must_use]
 pub fn pod(cgroup: &str) -> Option<String> {
     let parts = cgroup.lines().flat_map(|line| line.rsplit('/'));
@@ -91,7 +93,8 @@ pub fn pod(cgroup: &str) -> Option<String> {
     uids.next()
 }
 
-/// The innermost part of a path that holds a container's ID: `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID`, or the bare ID.
+/// Name of the container of the innermost path component with a container's ID: `docker-ID.scope`,
+/// `cri-containerd-ID.scope`, `crio-ID`, or the bare ID.
 fn container(path: &str) -> Option<String> {
     let part = path.rsplit('/').find_map(|part| {
         let part = part.strip_suffix(".scope").unwrap_or(part);
@@ -102,10 +105,11 @@ fn container(path: &str) -> Option<String> {
     Some(format!("container/{}", &part[..SHORT_ID]))
 }
 
-/// The innermost service. Scopes are sessions of people and the like: they say less than the process's name.
+/// The innermost service. Scopes are login sessions and similar: less specific than the process's
+/// name.
 fn unit(path: &str) -> Option<String> {
     let services = path.rsplit('/').filter(|part| part.ends_with(".service"));
-    // The manager of a user's services is not what runs there.
+    // The manager of a user's services is not the service.
     let mut services = services.filter(|part| !part.starts_with("user@"));
     services.next().map(str::to_owned)
 }
@@ -117,7 +121,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn containers_of_every_runtime() {
+    fn containers_of_each_runtime() {
         for path in [
             format!("0::/system.slice/docker-{ID}.scope\n"),
             format!(
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn units_and_then_processes() {
+    fn units_then_process_names() {
         for (cgroup, expected) in [
             ("0::/system.slice/haproxy.service\n", "haproxy.service"),
             (
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_by_both_ways_to_name_cgroups() {
+    fn pods_of_both_cgroup_drivers() {
         const UID: &str = "8fd4bc31-4e7c-4f40-a1b2-d1d57f0e0c11";
         let underscores = UID.replace('-', "_");
         let hash = "4f2a91c6d3e85b07a1c2d3e4f5061728";
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_cut_between_characters() {
+    fn long_names_are_truncated_between_characters() {
         let event = WorkloadEvent::new(7, &"ä".repeat(40), 1);
         assert_eq!(event.name(), "ä".repeat(32));
         let event = WorkloadEvent::new(7, &format!("x{}", "ä".repeat(40)), 1);

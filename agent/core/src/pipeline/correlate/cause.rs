@@ -1,5 +1,5 @@
-//! Failure causes: exactly one each, the strongest evidence first. An alert or a local error explains
-//! the failure by itself, whatever was retransmitted; packet loss only ever co-occurs.
+//! Failure causes: exactly one each, the strongest evidence first. An alert or a local error
+//! explains the failure by itself, whatever was retransmitted; packet loss only ever co-occurs.
 
 use crate::model::{
     FailureCause, HelloFacts, LibraryEnd, LibraryHandshake, NetworkEvidence, Role, WireEnd,
@@ -18,8 +18,8 @@ pub(super) fn received_alert(reason: u32) -> Option<u8> {
     u8::try_from(reason.checked_sub(REASON_ALERTS)?).ok()
 }
 
-/// Cause of a library's handshake that did not complete. `wire_end` is how it ended on the wire, where
-/// that was observed.
+/// Cause of a library's handshake that did not complete. `wire_end` is how it ended on the wire,
+/// where that was observed.
 pub(super) fn from_library(
     handshake: &LibraryHandshake,
     network: &NetworkEvidence,
@@ -49,8 +49,8 @@ pub(super) fn from_library(
     if handshake.end == LibraryEnd::ProcessEnded {
         return FailureCause::Abandoned;
     }
-    // The library read the end of the stream. A later reset answers the alert that this side sent to a
-    // socket that was already closed.
+    // The library read the end of the stream. A later reset answers the alert that this side sent
+    // to a socket that was already closed.
     if unexpected_eof {
         return FailureCause::Closed;
     }
@@ -92,8 +92,8 @@ pub(super) fn from_wire(handshake: &WireHandshake, network: &NetworkEvidence) ->
     }
 }
 
-/// Whether a waiting server received the ClientHello only after a retransmission timeout or longer: a
-/// ClientHello that was lost and retransmitted has no other trace.
+/// Whether a waiting server received the ClientHello only after a retransmission timeout or longer:
+/// a ClientHello that was lost and retransmitted has no other trace.
 pub(super) fn hello_was_late(
     handshake: &LibraryHandshake,
     hello: &HelloFacts,

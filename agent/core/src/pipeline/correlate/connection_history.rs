@@ -1,5 +1,5 @@
-//! Recent TCP events of each connection, until a handshake consumes them. Bounded: the least recently
-//! used connection is evicted first.
+//! Recent TCP events of each connection, until a handshake consumes them. Bounded: the least
+//! recently used connection is evicted first.
 
 use std::num::NonZeroUsize;
 
@@ -50,8 +50,8 @@ impl ConnectionHistory {
             let retransmission = match entry.kind {
                 // The tracepoint reports retransmissions of any data.
                 Retransmission(Phase::Handshake, Direction::Sent) => inside,
-                // The packet programs report only those of the handshake, which may be over on this side
-                // before the segment arrives.
+                // The packet programs report only those of the handshake, which may be over on this
+                // side before the segment arrives.
                 Retransmission(Phase::Handshake, Direction::Received) => {
                     since_set_up && (span.completed || at_ns <= span.end_ns)
                 }
@@ -134,8 +134,8 @@ impl ConnectionHistories {
         history.map_or_else(NetworkEvidence::default, |history| history.evidence(span))
     }
 
-    /// Drops the events of a handshake that ended then. Later ones remain: they belong to what follows
-    /// on the connection.
+    /// Drops the events of a handshake that ended then. Later ones remain: they belong to what
+    /// follows on the connection.
     pub(super) fn consume(&mut self, connection: &Connection, end_ns: u64) {
         let Some(history) = self.table.peek_mut(connection) else {
             return;

@@ -26,8 +26,8 @@ use crate::{
 /// How long an ended handshake waits for TCP events that happened before its end, nanoseconds.
 pub const SETTLE_NS: u64 = 200_000_000;
 /// How long a handshake that timed out waits for evidence that its peer had answered: what the peer
-/// sent last, and its FIN, may have been lost, too. A little more than the first two retransmissions
-/// of a FIN take.
+/// sent last, and its FIN, may have been lost, too. A little more than the first two
+/// retransmissions of a FIN take.
 pub(super) const TIMEOUT_CONFIRM_NS: u64 = 1_000_000_000;
 /// Timeouts that wait at one time; others are concluded without confirmation.
 const MAX_PENDING_TIMEOUTS: usize = 4_096;

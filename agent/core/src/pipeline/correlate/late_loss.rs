@@ -1,6 +1,6 @@
-//! Packet loss that no running handshake explains: on connections to a TLS service that do not reach
-//! a handshake, and of a handshake's last flight, which its library considers delivered. Bounded: the
-//! least recently used entry is evicted first.
+//! Packet loss that no running handshake explains: on connections to a TLS service that do not
+//! reach a handshake, and of a handshake's last flight, which its library considers delivered.
+//! Bounded: the least recently used entry is evicted first.
 
 use std::{net::SocketAddr, num::NonZeroUsize};
 
@@ -52,7 +52,7 @@ pub(super) struct Detected {
     pub(super) consumed: bool,
 }
 
-/// Detector of late losses.
+/// Late-loss detector.
 #[derive(Debug)]
 pub(super) struct LateLosses {
     services: LruCache<TlsService, ()>,
@@ -127,8 +127,8 @@ impl LateLosses {
         })
     }
 
-    /// A retransmitted SYN or SYN-ACK counts if the service speaks TLS, whether or not the connection
-    /// reaches a handshake.
+    /// A retransmitted SYN or SYN-ACK counts if the service speaks TLS, whether or not the
+    /// connection reaches a handshake.
     fn during_set_up(
         &self,
         connection: &Connection,

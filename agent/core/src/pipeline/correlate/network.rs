@@ -1,5 +1,5 @@
-//! TCP events by connection: evidence for handshakes that are still to be concluded, and late losses
-//! of those that are over.
+//! TCP events by connection: evidence for handshakes that are still to be concluded, and late
+//! losses of those that are over.
 
 use super::{
     connection_history::{ConnectionHistories, Span},

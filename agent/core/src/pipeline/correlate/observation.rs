@@ -92,8 +92,8 @@ impl EndedHandshake {
     }
 }
 
-/// Observation of a handshake that only the wire showed, before it is diagnosed; `None` where its end
-/// was not followed, so that its outcome is not known.
+/// Observation of a handshake that only the wire showed, before it is diagnosed; `None` where its
+/// end was not followed, so that its outcome is not known.
 pub(super) fn from_wire(
     handshake: &WireHandshake,
     network: NetworkEvidence,

@@ -2,8 +2,9 @@
 
 use crate::model::{HelloFacts, LibraryHandshake, Lookup, SessionFacts};
 
-/// Session facts of a library's handshake, with what the wire shows of it: a session released before
-/// the server's answer is one that the server looked up and rejected; a later one is its own.
+/// Session facts of a library's handshake, with what the wire shows of it: a session released
+/// before the server's answer is one that the server looked up and rejected; a later one is its
+/// own.
 pub(super) fn from_library(
     handshake: &LibraryHandshake,
     hello: Option<&HelloFacts>,

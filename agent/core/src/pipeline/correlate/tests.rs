@@ -147,7 +147,7 @@ fn completed_handshake_carries_version_resumption_and_times() {
 }
 
 #[test]
-fn what_was_not_read_is_neither_full_nor_resumed() {
+fn unread_resumption_is_neither_full_nor_resumed() {
     let mut event = handshake(1, 10 * MS, 12 * MS);
     event.hit = HIT_UNKNOWN;
     let seen = run(&[Record::Handshake(event)]);
@@ -227,7 +227,7 @@ fn causes_follow_the_strongest_evidence() {
 }
 
 #[test]
-fn histories_are_bounded_and_evictions_counted() {
+fn histories_are_bounded_and_evictions_are_counted() {
     let mut run = Run::new(Bounds {
         connections: 8,
         ..BOUNDS
@@ -279,7 +279,7 @@ fn any_event() -> impl Strategy<Value = Record> {
 
 proptest! {
     #[test]
-    fn every_handshake_ends_exactly_once(events in prop::collection::vec(any_event(), 0..200)) {
+    fn each_handshake_ends_exactly_once(events in prop::collection::vec(any_event(), 0..200)) {
         let ends = events.iter().filter(|e| matches!(e, Record::Handshake(_))).count();
         let completed = events.iter().filter(
             |e| matches!(e, Record::Handshake(h) if h.outcome == outcome::COMPLETED)
@@ -297,7 +297,7 @@ proptest! {
 
     #[test]
     fn a_retransmission_is_counted_once_at_most(events in prop::collection::vec(any_event(), 0..200)) {
-        let told = events.iter().filter(|event| matches!(
+        let reported = events.iter().filter(|event| matches!(
             event,
             Record::Tcp(t) if !matches!(
                 t.header.kind,
@@ -309,14 +309,14 @@ proptest! {
                     | tcp::RESET_SENT
             )
         ));
-        let told = told.count();
+        let reported = reported.count();
         let (seen, losses) = run_all(&events);
         let joined: u32 = seen.iter().map(|seen| {
             let network = seen.network;
             let all = sum(network.retransmits);
             all - sum(network.counted)
         }).sum();
-        prop_assert!(joined as usize + losses.len() <= told);
+        prop_assert!(joined as usize + losses.len() <= reported);
     }
 }
 

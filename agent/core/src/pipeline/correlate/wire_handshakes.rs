@@ -1,10 +1,10 @@
-//! Handshakes of the `wire` sensor, until the library's record of the same handshake arrives, or until
-//! it is clear that none will.
+//! Handshakes of the `wire` sensor, until the library's record of the same handshake arrives, or
+//! until it is clear that none will.
 //!
-//! A handshake is identified by its role and its client random. A TCP relay on this host shows the same
-//! random on its own sockets: of all sockets that showed a random, the client's is the first if it is a
-//! connecting one, and the server's is the last if it is an accepting one. The sockets between them
-//! only forward bytes.
+//! A handshake is identified by its role and its client random. A TCP relay on this host shows the
+//! same random on its own sockets: of all sockets that showed a random, the client's is the first
+//! if it is a connecting one, and the server's is the last if it is an accepting one. The sockets
+//! between them only forward bytes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,12 +17,13 @@ use crate::model::{
     ClientRandom, Connection, HelloFlags, LibraryEnd, LibraryHandshake, Role, WireHandshake,
 };
 
-/// How long a handshake waits for its library's record, nanoseconds. The library reports at its last
-/// call, which a busy program may make late; a record that arrives later is recognised as counted.
+/// How long a handshake waits for its library's record, nanoseconds. The library reports at its
+/// last call, which a busy program may make late; a record that arrives later is recognised as
+/// counted.
 pub(super) const WAIT_NS: u64 = 3_000_000_000;
-/// How long after a library abandoned a handshake without a ClientHello, one that arrives on the same
-/// connection still belongs to it, nanoseconds: lost packets are retransmitted at growing intervals,
-/// and the same addresses are not reused so soon (`TCP_TIMEWAIT_LEN`).
+/// How long after a library abandoned a handshake without a ClientHello, one that arrives on the
+/// same connection still belongs to it, nanoseconds: lost packets are retransmitted at growing
+/// intervals, and the same addresses are not reused so soon (`TCP_TIMEWAIT_LEN`).
 const LATE_HELLO_NS: u64 = 60_000_000_000;
 /// Handshakes remembered as counted.
 const MAX_COUNTED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
@@ -45,8 +46,8 @@ struct Sightings {
 }
 
 impl Sightings {
-    /// The socket of the endpoint that has this role. Two ends on one host may see the ClientHello at the
-    /// same clock reading: the connecting one is the earlier one then.
+    /// The socket of the endpoint that has this role. Two ends on one host may see the ClientHello
+    /// at the same clock reading: the connecting one is the earlier one then.
     fn endpoint(&self, role: Role) -> Option<&WireHandshake> {
         let order = |handshake: &&WireHandshake| {
             let accepting = handshake.role == Role::Server;
@@ -179,14 +180,15 @@ impl WireHandshakes {
         };
         match (self.counted.put(id, counted), id) {
             (Some(earlier), HandshakeId::Random(..)) if earlier.from_wire => Err(AlreadyCounted),
-            // A reused connection object has the random of its last handshake until the next ClientHello.
+            // A reused connection object has the random of its last handshake until the next
+            // ClientHello.
             (Some(_), HandshakeId::Random(..)) => Ok(None),
             _ => Ok(wire),
         }
     }
 
-    /// The next handshake whose wait is over: those that ended [`WAIT_NS`] before `now_ns`. `None` when
-    /// there is none left; each call removes one.
+    /// The next handshake whose wait is over: those that ended [`WAIT_NS`] before `now_ns`. `None`
+    /// when there is none left; each call removes one.
     pub(super) fn expire(&mut self, now_ns: u64) -> Option<Expired> {
         let oldest = self.queue.front()?;
         if oldest.end_ns.saturating_add(WAIT_NS) > now_ns {

@@ -1,6 +1,6 @@
 //! Clients by address: which processes here issued TLS 1.3 sessions to each. The tickets themselves
-//! are encrypted, so this narrows down where a ticket under an unknown key can be from. Bounded: the
-//! least recently used is evicted.
+//! are encrypted, so this narrows down where a ticket under an unknown key can be from. Bounded:
+//! the least recently used is evicted.
 
 use std::{net::IpAddr, num::NonZeroUsize};
 
@@ -77,7 +77,8 @@ impl Clients {
         }
     }
 
-    /// Issuers of TLS 1.3 sessions to this client since `since_ns`; `None` where some may be missing.
+    /// Issuers of TLS 1.3 sessions to this client since `since_ns`; `None` where some may be
+    /// missing.
     pub(super) fn issuers(
         &self,
         client: IpAddr,

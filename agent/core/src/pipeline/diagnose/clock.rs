@@ -54,8 +54,9 @@ impl ServerClock {
         self.0[0].map(|epoch| epoch.offset_ns)
     }
 
-    /// The true age of a session that the server created at `created_ns` by its own clock, before the
-    /// clock's last observed step; `None` where it was created after the step, or before any reading.
+    /// The true age of a session that the server created at `created_ns` by its own clock, before
+    /// the clock's last observed step; `None` where it was created after the step, or before any
+    /// reading.
     pub(super) fn stepped_age(&self, created_ns: u64, now_ns: u64) -> Option<SteppedAge> {
         let newest = self.0[0]?;
         let previous_end_ns = self.0[1]?.last_ns;

@@ -48,7 +48,8 @@ pub(super) enum TicketKey {
     Unnamed,
     /// Nothing on this host was seen to use it.
     Unseen,
-    /// Unseen, but TLS 1.3 sessions of the client can only be from the processes with this relation.
+    /// Unseen, but TLS 1.3 sessions of the client can only be from the processes with this
+    /// relation.
     Inferred(KeyOwner),
     /// Seen, and used by this owner last.
     Owned(KeyOwner),

@@ -48,8 +48,8 @@ pub(super) fn age(age_ns: Option<u64>, lifetime_ns: Option<u64>) -> Age {
     }
 }
 
-/// Whether a server considers such an offer in the version agreed on: a PSK needs TLS 1.3 and a mode
-/// (RFC 8446, section 4.2.9), and the others need an older version.
+/// Whether a server considers such an offer in the version agreed on: a PSK needs TLS 1.3 and a
+/// mode (RFC 8446, section 4.2.9), and the others need an older version.
 fn is_considered(hello: &HelloFacts, mechanism: Mechanism) -> bool {
     match mechanism {
         Mechanism::Psk => hello.is_tls13() && hello.has(HelloFlags::PSK_DHE_KE),

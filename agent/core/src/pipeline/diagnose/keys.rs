@@ -1,5 +1,5 @@
-//! Ticket keys by service: which processes used each, by issuing a ticket under it or accepting one.
-//! What a client merely offers is not admitted. Bounded: the least recently used is evicted.
+//! Ticket keys by service: which processes used each, by issuing a ticket under it or accepting
+//! one. What a client merely offers is not admitted. Bounded: the least recently used is evicted.
 
 use std::num::NonZeroUsize;
 
@@ -130,8 +130,8 @@ impl Keys {
         self.last_service.peek(&key).copied()
     }
 
-    /// Whether the whole service has stopped using this key, and this process uses a newer one, since
-    /// at least `uses` uses of keys.
+    /// Whether the whole service has stopped using this key, and this process uses a newer one,
+    /// since at least `uses` uses of keys.
     pub(super) fn is_replaced(
         &self,
         service: ServiceId,

@@ -1,5 +1,5 @@
-//! Processes that serve TLS: which of them still live, and which serve at the same time. Bounded: the
-//! least recently used is evicted, and nothing is concluded about it afterwards.
+//! Processes that serve TLS: which of them still live, and which serve at the same time. Bounded:
+//! the least recently used is evicted, and nothing is concluded about it afterwards.
 
 use std::num::NonZeroUsize;
 
@@ -12,8 +12,8 @@ const OVERLAP_NS: u64 = 100_000_000;
 /// Time within which the kernel does not reuse a process ID, nanoseconds.
 const REUSE_NS: u64 = 10_000_000_000;
 
-/// One process, from its start or `execve` to its end. A process ID that is reused, or that executes
-/// a new program, is another process.
+/// One process, from its start or `execve` to its end. A process ID that is reused, or that
+/// executes a new program, is another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ProcessId {
     pub(super) tgid: u32,
@@ -29,7 +29,8 @@ pub(super) enum Relation {
     Ended,
     /// Both live and serve in parallel.
     Parallel,
-    /// Not known: the issuer may be another worker, or an old process that finishes its connections.
+    /// Not known: the issuer may be another worker, or an old process that finishes its
+    /// connections.
     Unclear,
 }
 

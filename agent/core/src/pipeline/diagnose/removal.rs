@@ -90,8 +90,9 @@ const fn removed_elsewhere(event: &SessionRemoved, close: CloseEvidence) -> Remo
     }
 }
 
-/// The side that ended a connection uncleanly: OpenSSL removes a session when it frees a connection on
-/// which this side has not sent `close_notify`, and only a reset or a lost connection excuses that.
+/// The side that ended a connection uncleanly: OpenSSL removes a session when it frees a connection
+/// on which this side has not sent `close_notify`, and only a reset or a lost connection excuses
+/// that.
 const fn unclean_close(event: &SessionRemoved, close: CloseEvidence) -> Removal {
     match event.peer_closed_cleanly {
         _ if close.reset_by_peer => Removal::UncleanCloseByPeer,

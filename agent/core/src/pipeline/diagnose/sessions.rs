@@ -15,8 +15,8 @@ pub(super) struct IssuedSession {
     pub(super) process: Option<ProcessId>,
     pub(super) at_ns: u64,
     pub(super) lifetime_ns: Option<u64>,
-    /// Sessions that the service and the process had issued into a cache when this one was issued or
-    /// last accepted.
+    /// Sessions that the service and the process had issued into a cache when this one was issued
+    /// or last accepted.
     pub(super) serials: Serials,
     /// When and why it was removed from the cache.
     pub(super) removed: Option<(u64, Removal)>,
@@ -66,7 +66,8 @@ impl Table {
 pub(super) struct Sessions {
     /// Seen on the wire: session IDs, and tickets of TLS 1.2 and below.
     wire: Table,
-    /// Reported by the library only: IDs of TLS 1.3 sessions, which some servers send as PSK identity.
+    /// Reported by the library only: IDs of TLS 1.3 sessions, which some servers send as PSK
+    /// identity.
     library_only: Table,
     /// Issued to clients on this host.
     clients: Table,

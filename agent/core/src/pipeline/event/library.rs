@@ -8,10 +8,12 @@ use reprise_ebpf::{
     },
 };
 
-use super::socket::connection;
-use crate::model::{
-    LibraryEnd, LibraryHandshake, ReleasedSession, RemovalContext, Resumption, Role, SessionAge,
-    SessionRemoved, SocketSource, Version,
+use crate::{
+    model::{
+        LibraryEnd, LibraryHandshake, ReleasedSession, RemovalContext, Resumption, Role,
+        SessionAge, SessionRemoved, SocketSource, Version,
+    },
+    pipeline::socket::connection,
 };
 
 /// Session times beyond this are nanoseconds, below it seconds: in seconds it is the year three

@@ -2,8 +2,10 @@
 
 use reprise_ebpf::tcp;
 
-use super::socket::connection;
-use crate::model::{Direction, Phase, TcpEvent, TcpEventKind};
+use crate::{
+    model::{Direction, Phase, TcpEvent, TcpEventKind},
+    pipeline::socket::connection,
+};
 
 /// Decodes a record; `None` where it names no connection.
 pub(super) fn event(record: &tcp::TcpEvent) -> Option<TcpEvent> {

@@ -4,13 +4,15 @@ use std::num::NonZeroU32;
 
 use reprise_ebpf::handshake::role;
 
-use super::socket::connection;
 use crate::{
     model::{
         Alert, Direction, HelloFacts, HelloFlags, KeyName, Role, Token, Version, WireEnd,
         WireHandshake,
     },
-    pipeline::wire::{TokenRecord, WireRecord, end},
+    pipeline::{
+        socket::connection,
+        wire::{TokenRecord, WireRecord, end},
+    },
 };
 
 /// Decodes a record; `None` where it names no role.

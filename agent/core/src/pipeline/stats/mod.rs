@@ -197,7 +197,7 @@ impl Stats {
             None | Some(OfferOutcome::Unknown | OfferOutcome::Failed(..)) => {}
             Some(OfferOutcome::NotOffered) => self.not_offered[role] += 1,
             Some(OfferOutcome::Accepted(mechanism)) => {
-                self.offers[role][mechanism as usize][0] += 1
+                self.offers[role][mechanism as usize][0] += 1;
             }
             Some(OfferOutcome::Missed(mechanism, reason)) => {
                 self.offers[role][mechanism as usize][1] += 1;

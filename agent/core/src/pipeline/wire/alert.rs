@@ -1,6 +1,7 @@
-//! Names of alerts.
+//! Alert names.
 
-/// The name of an alert's description (RFC 8446, appendix B.2, and its predecessors); `None` for one that has none.
+/// Name of an alert description (RFC 8446, appendix B.2, and its predecessors); `None` if
+/// unassigned.
 #[must_use]
 pub const fn name(description: u8) -> Option<&'static str> {
     Some(match description {

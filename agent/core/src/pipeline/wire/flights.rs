@@ -1,4 +1,4 @@
-//! One connection's first flights: what both sides have said so far, and whether that is the end of it.
+//! State of one connection's first flights, and whether they have ended.
 
 use reprise_ebpf::{
     Socket,
@@ -15,27 +15,28 @@ use super::{
 
 /// TLS 1.3 on the wire.
 const TLS13: u16 = 0x0304;
-/// `AlertLevel` fatal, and the two alerts that end no handshake by themselves (RFC 8446, section 6).
+/// `AlertLevel` fatal, and the two alerts that do not end a handshake (RFC 8446, section 6).
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
-/// Longest TLS 1.3 record that can only be an alert: two bytes, their type, a tag of 16. A Finished has 36 bytes and more.
-const SEALED_ALERT: u16 = 24;
+/// Longest TLS 1.3 record that can only be an alert: two bytes, their type, a tag of 16. A Finished
+/// has at least 36 bytes.
+const ENCRYPTED_ALERT: u16 = 24;
 
-/// One direction.
+/// State of one direction.
 #[derive(Debug, Default)]
 struct Side {
     stream: Stream,
     messages: Messages,
-    /// An alert in clear, of which the second byte may come later.
+    /// Bytes of an alert in clear, whose second byte may arrive later.
     alert: Vec<u8>,
-    /// It changed to ciphers, or sent what TLS 1.3 seals.
+    /// It sent ChangeCipherSpec, or an encrypted record of TLS 1.3.
     ciphered: bool,
-    /// Its Finished passed, as far as ciphers let that be seen.
+    /// Its Finished passed, as far as that is visible in encrypted records.
     finished: bool,
 }
 
-/// See the module.
+/// First flights of one connection.
 #[derive(Debug)]
 pub(super) struct Flights {
     event: WireRecord,
@@ -47,7 +48,7 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    /// A connection whose first segment this is.
+    /// A connection that begins with this segment.
     pub(super) fn new(segment: &Segment, client: bool) -> Self {
         let mut event = WireRecord::BLANK;
         event.socket = segment.socket;
@@ -62,7 +63,7 @@ impl Flights {
         }
     }
 
-    /// Notes that it is alive.
+    /// Updates times and counters from a segment.
     pub(super) fn touch(&mut self, segment: &Segment) {
         let silence_ns = segment.header.time_ns.saturating_sub(self.last_ns);
         self.event.silence_ms = (silence_ns / 1_000_000).try_into().unwrap_or(u32::MAX);
@@ -74,23 +75,23 @@ impl Flights {
         self.event.repeats[way] = self.event.repeats[way].max(segment.repeats);
     }
 
-    /// Takes the cookie that the socket has by now.
+    /// Sets the socket, once it has a cookie.
     pub(super) fn adopt(&mut self, socket: &Socket) {
         self.event.socket = *socket;
     }
 
-    /// When it was last heard of.
+    /// Time of its newest segment, nanoseconds.
     pub(super) const fn last_ns(&self) -> u64 {
         self.last_ns
     }
 
-    /// Bytes held.
+    /// Bytes buffered.
     pub(super) fn held(&self) -> usize {
         let side = |side: &Side| side.stream.held() + side.messages.held();
         side(&self.client) + side(&self.server)
     }
 
-    /// Takes a segment; a constant of [`end`] where that ends it.
+    /// Adds a segment; returns a constant of [`end`] if the segment ends the first flights.
     pub(super) fn push(&mut self, segment: &Segment, bytes: &[u8]) -> Option<u8> {
         let incoming = segment.direction == direction::IN;
         match segment.what {
@@ -169,21 +170,21 @@ impl Flights {
         }
     }
 
-    /// A record that cannot be read: its type and length still tell how far the handshake is.
+    /// Adds an encrypted record: its type and length still show the handshake's progress.
     fn record(&mut self, kind: u8, length: u16, from_client: bool, incoming: bool) -> Option<u8> {
         let answered = self.event.has(flag::ANSWER_READ);
-        let sealed_alert = Some(if incoming {
+        let encrypted_alert = Some(if incoming {
             end::ALERT_IN
         } else {
             end::ALERT_OUT
         });
         if self.event.version == TLS13 {
-            // The server's whole flight is sealed. Of the client's, what comes after it is Finished, with a certificate
-            // ahead of it or not; an alert in its place is shorter than any.
+            // The server's whole flight is encrypted. The client answers it with Finished, possibly
+            // after a certificate; an alert in its place is shorter than either.
             match (kind, from_client) {
                 (what::APPLICATION_DATA, true) if self.server.ciphered => {
-                    return if length <= SEALED_ALERT {
-                        sealed_alert
+                    return if length <= ENCRYPTED_ALERT {
+                        encrypted_alert
                     } else {
                         Some(end::COMPLETED)
                     };
@@ -201,7 +202,7 @@ impl Flights {
         match kind {
             what::CHANGE_CIPHER_SPEC => side.ciphered = true,
             what::HANDSHAKE if side.ciphered => side.finished = true,
-            what::ALERT if side.ciphered && answered => return sealed_alert,
+            what::ALERT if side.ciphered && answered => return encrypted_alert,
             _ => {}
         }
         if self.server.ciphered && answered {
@@ -210,7 +211,7 @@ impl Flights {
         (answered && self.client.finished && self.server.finished).then_some(end::COMPLETED)
     }
 
-    /// The event, once it ended so.
+    /// The record of first flights that ended this way.
     pub(super) fn ended(mut self, end: u8) -> WireRecord {
         self.event.header.time_ns = self.last_ns;
         self.event.end = end;

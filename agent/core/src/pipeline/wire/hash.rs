@@ -1,15 +1,17 @@
-//! Short hashes in place of session IDs and tickets: enough to recognise one, useless to resume with.
+//! Short hashes that replace session IDs and tickets: enough to recognise one, useless to resume
+//! with.
 
 use sha2::{Digest as _, Sha256};
 
 use super::record::TokenRecord;
 
-/// A ticket's key name (RFC 5077, section 4), which OpenSSL, nginx, HAProxy, Go and GnuTLS keep to.
+/// Length of a ticket's key name (RFC 5077, section 4), as OpenSSL and GnuTLS issue it.
 const KEY_NAME: usize = 16;
-/// Length of a session ID, and of a PSK identity that is one (OpenSSL without tickets): not encrypted, so it names no key.
+/// Length of a session ID, and of a PSK identity that is one (OpenSSL without tickets): not
+/// encrypted, so it has no key name.
 const STATEFUL: usize = 32;
 
-/// First eight bytes of the SHA-256: what stands in place of an ID or a ticket.
+/// First eight bytes of the SHA-256, which replace an ID or a ticket.
 #[must_use]
 pub fn short(bytes: &[u8]) -> u64 {
     let digest: [u8; 32] = Sha256::digest(bytes).into();
@@ -17,7 +19,7 @@ pub fn short(bytes: &[u8]) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// A session ID.
+/// Token of a session ID.
 pub(super) fn session_id(bytes: &[u8]) -> TokenRecord {
     if bytes.is_empty() {
         return TokenRecord::NONE;
@@ -29,7 +31,7 @@ pub(super) fn session_id(bytes: &[u8]) -> TokenRecord {
     }
 }
 
-/// A ticket, or a PSK identity.
+/// Token of a ticket or a PSK identity.
 pub(super) fn ticket(bytes: &[u8]) -> TokenRecord {
     let key = match bytes.get(..KEY_NAME) {
         Some(name) if bytes.len() != STATEFUL => (short(name) >> 32) as u32,
@@ -46,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_named_by_the_first_eight_digits_of_its_hash() {
+    fn key_name_is_the_first_eight_digits_of_its_hash() {
         let mut bytes = b"NGINX-STEK-NAME!".to_vec();
         bytes.extend([7; 200]);
         // `printf NGINX-STEK-NAME! | sha256sum`
@@ -55,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ticket_names_no_key() {
+    fn other_lengths_have_no_key_name() {
         assert_eq!(ticket(&[1; 32]).key, 0);
         assert_eq!(ticket(&[1; 15]).key, 0);
         assert_eq!(ticket(&[]), TokenRecord::NONE);

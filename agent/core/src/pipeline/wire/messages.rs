@@ -1,10 +1,12 @@
-//! Handshake messages from the bodies of handshake records, whatever the records' and the segments' borders: a message may
-//! span records, a record may hold several (RFC 8446, section 5.1). Keeps only the messages that are read.
+//! Handshake messages from the bodies of handshake records: a message may span records, and a
+//! record may hold several messages (RFC 8446, section 5.1). Buffers only the messages that are
+//! parsed.
 
-/// Longest message kept; ClientHellos with post-quantum shares and big tickets have about 3,000 bytes.
+/// Longest message buffered; ClientHellos with post-quantum shares and large tickets have about
+/// 3,000 bytes.
 const MAX_KEPT: usize = 16 * 1024;
 
-/// Handshake types that matter (RFC 8446, section 4, and RFC 5246, section 7.4).
+/// Handshake message types (RFC 8446, section 4, and RFC 5246, section 7.4).
 pub(super) mod kind {
     pub(crate) const CLIENT_HELLO: u8 = 1;
     pub(crate) const SERVER_HELLO: u8 = 2;
@@ -14,19 +16,20 @@ pub(super) mod kind {
     pub(crate) const SERVER_HELLO_DONE: u8 = 14;
 }
 
-/// Messages of one direction.
+/// Message parser of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     /// Header of the current message: type and length.
     head: Vec<u8>,
-    /// Bytes of its body that are still to come.
+    /// Bytes of its body that have not arrived.
     left: usize,
-    /// Its body so far, where it is kept.
+    /// Its body so far, if it is buffered.
     body: Vec<u8>,
 }
 
 impl Messages {
-    /// Takes the next bytes; `out` gets the type of each message and its body, which is empty for those that are not read.
+    /// Adds the next bytes; `out` receives the type of each message and its body, which is empty
+    /// for messages that are not parsed.
     pub(super) fn push(&mut self, mut bytes: &[u8], out: &mut impl FnMut(u8, &[u8])) {
         loop {
             if self.head.len() < 4 {
@@ -58,7 +61,7 @@ impl Messages {
         }
     }
 
-    /// Bytes held.
+    /// Bytes buffered.
     pub(super) fn held(&self) -> usize {
         self.body.len()
     }
@@ -84,13 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn bodies_of_other_messages_are_not_kept() {
+    fn bodies_of_other_messages_are_not_buffered() {
         let bytes = [message(11, &[9; 5_000]), message(2, b"hello")].concat();
         assert_eq!(read(&[&bytes]), [(11, vec![]), (2, b"hello".to_vec())]);
     }
 
     #[test]
-    fn a_message_too_long_to_be_true_is_not_kept() {
+    fn implausibly_long_message_is_not_buffered() {
         let mut messages = Messages::default();
         messages.push(&[1, 255, 255, 255], &mut |_, _| panic!("complete"));
         messages.push(&[0; 4_000], &mut |_, _| panic!("complete"));

@@ -1,4 +1,4 @@
-//! Reads hello messages into a [`WireRecord`]: what was offered, what was answered. The bytes are not trusted and not kept.
+//! Parser of hello messages into a [`WireRecord`]. The bytes are not trusted and not retained.
 
 use tls_parser::{
     TlsClientHelloContents, TlsExtension, TlsMessageHandshake, parse_tls_client_hello_extension,
@@ -21,7 +21,7 @@ const RETRY_RANDOM: [u8; 32] = [
 const PRE_SHARED_KEY: u16 = 41;
 const SUPPORTED_VERSIONS: u16 = 43;
 
-/// A ClientHello; the second one, after a HelloRetryRequest, replaces the first.
+/// Reads a ClientHello; a second one, after a HelloRetryRequest, replaces the first.
 pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
     let Ok((_, hello)) = parse_tls_handshake_client_hello(body) else {
         return;
@@ -41,8 +41,8 @@ pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
     event.identities = Default::default();
     event.identity_count = 0;
     event.offered_version = version.0;
-    each(ext.unwrap_or_default(), |_, bytes| {
-        // One that cannot be read says nothing; the others still do.
+    for_each_extension(ext.unwrap_or_default(), |_, bytes| {
+        // An extension that cannot be parsed is skipped.
         let Ok((_, extension)) = parse_tls_client_hello_extension(bytes) else {
             return;
         };
@@ -77,7 +77,7 @@ pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
     });
 }
 
-/// `OfferedPsks` (RFC 8446, section 4.2.11): identities with their ages, then binders.
+/// Reads `OfferedPsks` (RFC 8446, section 4.2.11): identities with their ages, then binders.
 fn identities(bytes: &[u8], event: &mut WireRecord) {
     let Some((mut list, _)) = vector(bytes) else {
         return;
@@ -92,13 +92,13 @@ fn identities(bytes: &[u8], event: &mut WireRecord) {
     }
 }
 
-/// Bytes behind their length in two bytes, and what follows them.
+/// Splits off a vector with a two-byte length; returns its content and the rest.
 fn vector(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
 
-/// A ServerHello or HelloRetryRequest.
+/// Reads a ServerHello or HelloRetryRequest.
 pub(super) fn server_hello(body: &[u8], event: &mut WireRecord) {
     let Ok((_, hello)) = parse_tls_handshake_server_hello(body) else {
         return;
@@ -110,7 +110,7 @@ pub(super) fn server_hello(body: &[u8], event: &mut WireRecord) {
     event.flags |= flag::ANSWER_READ;
     event.version = hello.version.0;
     event.given_id = hash::session_id(hello.session_id.unwrap_or_default());
-    each(hello.ext.unwrap_or_default(), |kind, bytes| {
+    for_each_extension(hello.ext.unwrap_or_default(), |kind, bytes| {
         match (kind, parse_tls_server_hello_extension(bytes)) {
             (SUPPORTED_VERSIONS, Ok((_, TlsExtension::SupportedVersions(versions)))) => {
                 if let Some(version) = versions.first() {
@@ -129,20 +129,20 @@ pub(super) fn server_hello(body: &[u8], event: &mut WireRecord) {
     }
 }
 
-/// The NewSessionTicket of TLS 1.2 and below (RFC 5077, section 3.3).
+/// Reads the NewSessionTicket of TLS 1.2 and below (RFC 5077, section 3.3).
 pub(super) fn new_session_ticket(body: &[u8], event: &mut WireRecord) {
     let message = parse_tls_handshake_msg_newsessionticket(body, body.len());
     if let Ok((_, TlsMessageHandshake::NewSessionTicket(content))) = message {
         event.lifetime = content.ticket_lifetime_hint;
-        // Its own length precedes the ticket.
+        // The ticket is preceded by its own length.
         if let Some((ticket, _)) = vector(content.ticket) {
             event.given_ticket = hash::ticket(ticket);
         }
     }
 }
 
-/// Calls `read` with type and bytes of each extension, up to the first one that is cut.
-fn each(mut bytes: &[u8], mut read: impl FnMut(u16, &[u8])) {
+/// Calls `read` with type and bytes of each extension, up to the first truncated one.
+fn for_each_extension(mut bytes: &[u8], mut read: impl FnMut(u16, &[u8])) {
     while let Ok((rest, TlsExtension::Unknown(kind, _))) = parse_tls_extension_unknown(bytes) {
         read(kind.0, &bytes[..bytes.len() - rest.len()]);
         bytes = rest;

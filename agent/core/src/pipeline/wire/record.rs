@@ -1,16 +1,19 @@
-//! What became of one TLS connection's first flights: the event that is correlated and recorded. Plain data like the kernel's
-//! events, but made here, since no session ID and no ticket may reach a file: of those it holds short hashes only.
+//! The record of one TLS connection's first flights. Plain data like the kernel's records, but
+//! written here, since no session ID and no ticket may reach a file: it holds only short hashes of
+//! them.
 
 use reprise_ebpf::{Header, Socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::model::MAX_IDENTITIES;
+
 /// `Header::kind` of [`WireRecord`]; the kernel never sends it.
 pub const WIRE: u32 = 254;
 
-/// PSK identities kept per ClientHello; clients offer one or two.
-pub const IDENTITIES: usize = 4;
+/// PSK identities retained per ClientHello.
+pub const IDENTITIES: usize = MAX_IDENTITIES;
 
-/// A session, ticket or PSK identity that was offered or given.
+/// A session ID, ticket or PSK identity that was offered or issued.
 #[repr(C)]
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -18,18 +21,18 @@ pub const IDENTITIES: usize = 4;
 pub struct TokenRecord {
     /// First eight bytes of its SHA-256.
     pub hash: u64,
-    /// First four bytes of the SHA-256 of its first sixteen, which name the key it is encrypted with; 0 where it is no
-    /// ticket by its length.
+    /// First four bytes of the SHA-256 of its first sixteen bytes, the name of the key that a
+    /// ticket is encrypted with; 0 where its length is not that of a ticket.
     pub key: u32,
-    /// Its length, bytes; 0 where there is none.
+    /// Its length, bytes; 0 if it is absent.
     pub length: u32,
 }
 
-/// See the module.
+/// The first flights of one TLS connection.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct WireRecord {
-    /// `time_ns` is the end.
+    /// `time_ns` is the end of the handshake on the wire.
     pub header: Header,
     /// The connection.
     pub socket: Socket,
@@ -49,33 +52,33 @@ pub struct WireRecord {
     pub given_id: TokenRecord,
     /// Ticket of the NewSessionTicket of TLS 1.2 and below; that of TLS 1.3 is encrypted.
     pub given_ticket: TokenRecord,
-    /// First eight bytes of the SHA-256 of the name asked for (SNI); 0 without one.
+    /// First eight bytes of the SHA-256 of the requested server name (SNI); 0 without one.
     pub server_name: u64,
-    /// Its lifetime hint, seconds.
+    /// Lifetime hint of [`Self::given_ticket`], seconds.
     pub lifetime: u32,
     /// Bits of [`flag`].
     pub flags: u32,
-    /// Packets of each direction that repeated what had been seen: in, out.
+    /// Packets with data that had passed before, by direction: received, sent.
     pub repeats: [u32; 2],
     /// Version agreed on; 0 where no ServerHello was read.
     pub version: u16,
     /// Highest version offered.
     pub offered_version: u16,
-    /// PSK identities offered, more than are kept included.
+    /// PSK identities offered, including those that are not retained.
     pub identity_count: u16,
-    /// Index of the PSK accepted; valid with [`flag::PSK_ACCEPTED`].
+    /// Index of the PSK that the server selected; valid with [`flag::PSK_ACCEPTED`].
     pub accepted: u16,
     /// A constant of [`end`].
     pub end: u8,
     /// A constant of `reprise_ebpf::handshake::role`.
     pub role: u8,
-    /// The alert's description (RFC 8446, section 6) where one ended it in clear.
+    /// Description of the alert (RFC 8446, section 6) that ended it in clear; 0 without one.
     pub alert: u8,
     /// Zero.
     pub reserved: [u8; 5],
     /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
     pub rtt_us: u32,
-    /// How long the connection had been silent when it ended, milliseconds.
+    /// Silence on the connection before the end, milliseconds.
     pub silence_ms: u32,
 }
 
@@ -85,15 +88,16 @@ pub mod flag {
     pub const OFFER_READ: u32 = 1;
     /// The ServerHello was read.
     pub const ANSWER_READ: u32 = 2;
-    /// The server asked for another ClientHello.
+    /// The server sent a HelloRetryRequest.
     pub const RETRY: u32 = 4;
     /// The server selected a PSK.
     pub const PSK_ACCEPTED: u32 = 8;
-    /// The server echoed the session ID that was offered.
+    /// The server echoed the offered session ID.
     pub const ID_ECHOED: u32 = 16;
-    /// A message that only full handshakes have was seen (Certificate, ServerKeyExchange, ServerHelloDone).
+    /// A message that only full handshakes have was seen (Certificate, ServerKeyExchange,
+    /// ServerHelloDone).
     pub const FULL: u32 = 32;
-    /// The server changed to ciphers.
+    /// The server sent ChangeCipherSpec.
     pub const SERVER_CIPHERED: u32 = 64;
     /// The client announced early data.
     pub const EARLY_DATA: u32 = 128;
@@ -121,14 +125,14 @@ pub mod end {
     pub const CLOSED_IN: u8 = 4;
     /// This host closed.
     pub const CLOSED_OUT: u8 = 5;
-    /// A reset passed, either way.
+    /// A reset passed, in either direction.
     pub const RESET: u8 = 6;
-    /// Not followed to its end: the stream was lost, or it took too long, or room was needed.
+    /// Not followed to its end: stream lost, timed out, or evicted.
     pub const UNKNOWN: u8 = 7;
 }
 
 impl WireRecord {
-    /// An event that says nothing yet.
+    /// An empty record.
     pub(super) const BLANK: Self = Self {
         header: Header {
             kind: WIRE,
@@ -173,8 +177,8 @@ impl WireRecord {
         self.flags & flags == flags
     }
 
-    /// Whether the handshake resumed a session by the protocol's own rules; `None` before the server said so. TLS 1.3: a PSK
-    /// was selected. Below: the server went on to ciphers without any message of a full handshake (RFC 5246, section 7.3).
+    /// Whether the handshake resumed a session; see [`crate::model::HelloFacts::resumed`].
+    #[cfg(test)]
     #[must_use]
     pub const fn resumed(&self) -> Option<bool> {
         if !self.has(flag::ANSWER_READ) {
@@ -192,7 +196,7 @@ impl WireRecord {
 }
 
 impl TokenRecord {
-    /// No such thing.
+    /// An absent token.
     pub const NONE: Self = Self {
         hash: 0,
         key: 0,

@@ -1,34 +1,46 @@
-//! One direction of a connection: the kernel's segments in the order of the stream, repetitions and overlaps removed.
+//! One direction of a connection: the kernel's segments in stream order, without duplicates and
+//! overlaps.
 
 use reprise_ebpf::wire::{Segment, what};
 
-/// Segments that may wait for one that should have come before them.
+/// Out-of-order segments buffered at one time.
 const MAX_WAITING: usize = 32;
-/// Length of a record header, which lies between two bodies.
+/// Length of a record header, bytes.
 const HEADER: u32 = 5;
 
-/// What comes next in the stream.
+/// Next item of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
     /// Bytes of handshake records.
     Handshake(Vec<u8>),
     /// Bytes of alert records.
     Alert(Vec<u8>),
-    /// A record of which the header alone is known: type, length of the body.
+    /// A record of which only the header is known: type, length of the body.
     Record(u8, u16),
 }
 
-/// See the module.
+/// An item that arrived before the items that precede it.
+#[derive(Debug)]
+struct Early {
+    /// Sequence number.
+    at: u32,
+    /// Bytes up to the next record header.
+    left: u32,
+    item: Item,
+}
+
+/// Reassembly state of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// Where the next record body, or the rest of one, begins; `None` before the first segment.
+    /// Sequence number of the next record body, or of the rest of one; `None` before the first
+    /// segment.
     next: Option<u32>,
-    /// What came too early: place, bytes up to the next header, item.
-    waiting: Vec<(u32, u32, Item)>,
+    /// Items that arrived early.
+    waiting: Vec<Early>,
 }
 
 impl Stream {
-    /// Takes a segment; `out` gets all that can now be read, in order.
+    /// Adds a segment; `out` receives every item that is complete now, in order.
     pub(super) fn push(&mut self, segment: &Segment, bytes: &[u8], out: &mut impl FnMut(Item)) {
         let (at, left, item) = match segment.what {
             what::HANDSHAKE | what::ALERT if !bytes.is_empty() => {
@@ -37,7 +49,7 @@ impl Stream {
                 } else {
                     Item::Handshake(bytes.to_vec())
                 };
-                // Never less than there is, whatever the event says.
+                // The record's length is not trusted: at least the bytes of this segment.
                 let left = u32::from(segment.record).max(bytes.len() as u32);
                 (segment.seq, left, item)
             }
@@ -50,14 +62,14 @@ impl Stream {
         let next = *self.next.get_or_insert(at);
         if ahead(at, next) > 0 {
             if self.waiting.len() < MAX_WAITING {
-                self.waiting.push((at, left, item));
+                self.waiting.push(Early { at, left, item });
             }
             return;
         }
-        self.take(at, left, item, out);
-        while let Some(index) = self.waiting.iter().position(|(at, ..)| self.is_due(*at)) {
-            let (at, left, item) = self.waiting.swap_remove(index);
-            self.take(at, left, item, out);
+        self.emit(at, left, item, out);
+        while let Some(index) = self.waiting.iter().position(|early| self.is_due(early.at)) {
+            let Early { at, left, item } = self.waiting.swap_remove(index);
+            self.emit(at, left, item, out);
         }
     }
 
@@ -65,8 +77,9 @@ impl Stream {
         self.next.is_some_and(|next| ahead(at, next) <= 0)
     }
 
-    /// Reads what is not read yet of an item that begins here or before.
-    fn take(&mut self, at: u32, left: u32, item: Item, out: &mut impl FnMut(Item)) {
+    /// Emits the part of an item that has not been emitted. `left` is the number of bytes up to the
+    /// next record header.
+    fn emit(&mut self, at: u32, left: u32, item: Item, out: &mut impl FnMut(Item)) {
         let Some(next) = self.next else {
             return;
         };
@@ -95,17 +108,17 @@ impl Stream {
         out(item);
     }
 
-    /// Bytes held.
+    /// Bytes buffered.
     pub(super) fn held(&self) -> usize {
         let length = |item: &Item| match item {
             Item::Handshake(bytes) | Item::Alert(bytes) => bytes.len(),
             Item::Record(..) => 0,
         };
-        self.waiting.iter().map(|(.., item)| length(item)).sum()
+        self.waiting.iter().map(|early| length(&early.item)).sum()
     }
 }
 
-/// How far `at` lies behind `next` in the stream; sequence numbers wrap (RFC 9293, section 3.4).
+/// Distance of `at` beyond `next` in the stream; sequence numbers wrap (RFC 9293, section 3.4).
 const fn ahead(at: u32, next: u32) -> i32 {
     at.wrapping_sub(next) as i32
 }

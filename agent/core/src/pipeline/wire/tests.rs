@@ -1,12 +1,12 @@
-//! Tests of reassembly and reading, on handshakes that OpenSSL 3.0 made (`fixtures/make.py`: both streams of a connection, with keys
-//! that lived for that one run), cut into segments as the kernel side does.
+//! Tests of reassembly and parsing, on handshakes of OpenSSL 3.0 (`fixtures/make.py`: both streams
+//! of a connection, with keys of that one run), cut into segments as the packet programs do.
 
 mod kernel;
 
 use proptest::prelude::*;
 use reprise_ebpf::{handshake::role, wire::direction};
 
-use self::kernel::{Told, fixture, handshake, tell};
+use self::kernel::{Sent, cut, fixture, handshake};
 use super::{Limits, TokenRecord, Tracker, WireRecord, end, flag};
 
 const LIMITS: Limits = Limits {
@@ -14,10 +14,10 @@ const LIMITS: Limits = Limits {
     max_bytes: 1 << 20,
 };
 
-fn run(told: &[Told]) -> Vec<WireRecord> {
+fn run(sent: &[Sent]) -> Vec<WireRecord> {
     let mut tracker = Tracker::new(LIMITS);
     let mut seen = Vec::new();
-    for (segment, bytes) in told {
+    for (segment, bytes) in sent {
         let event = kernel::bytes(segment, bytes);
         tracker.push(&event, &mut |hello| seen.push(hello)).unwrap();
     }
@@ -35,7 +35,7 @@ fn read(name: &str) -> WireRecord {
 }
 
 #[test]
-fn full_handshakes_offer_nothing_that_anybody_could_take() {
+fn full_handshakes_offer_no_session() {
     for (name, version) in [
         ("tls13_full", 0x0304),
         ("tls12_ticket_full", 0x0303),
@@ -54,7 +54,7 @@ fn full_handshakes_offer_nothing_that_anybody_could_take() {
         );
         assert_ne!(hello.client_random, [0; 32], "{name}");
     }
-    // The legacy field of a client that knows TLS 1.3.
+    // The legacy field of a client that supports TLS 1.3.
     assert_eq!(read("tls13_full").session_id.length, 32);
     assert_eq!(read("tls12_id_full").session_id, TokenRecord::NONE);
     assert_eq!(read("tls12_id_full").offered_version, 0x0303);
@@ -62,7 +62,7 @@ fn full_handshakes_offer_nothing_that_anybody_could_take() {
 }
 
 #[test]
-fn tls13_shows_identity_key_and_what_became_of_it() {
+fn tls13_identity_key_and_outcome_are_read() {
     let (accepted, missed) = (read("tls13_psk"), read("tls13_missed"));
     assert_eq!(accepted.resumed(), Some(true));
     assert_eq!(missed.resumed(), Some(false));
@@ -74,7 +74,7 @@ fn tls13_shows_identity_key_and_what_became_of_it() {
 }
 
 #[test]
-fn tls12_tickets_are_the_same_when_given_and_when_offered() {
+fn tls12_issued_and_offered_tickets_are_equal() {
     let given = read("tls12_ticket_full");
     let (accepted, missed) = (read("tls12_ticket"), read("tls12_ticket_missed"));
     assert_eq!(given.given_ticket, accepted.ticket);
@@ -88,7 +88,7 @@ fn tls12_tickets_are_the_same_when_given_and_when_offered() {
 }
 
 #[test]
-fn tls12_session_ids_are_the_same_when_given_and_when_offered() {
+fn tls12_issued_and_offered_session_ids_are_equal() {
     let given = read("tls12_id_full");
     let (accepted, missed) = (read("tls12_id"), read("tls12_id_missed"));
     assert_eq!(given.given_id, accepted.session_id);
@@ -102,8 +102,9 @@ fn tls12_session_ids_are_the_same_when_given_and_when_offered() {
 }
 
 #[test]
-fn failures_name_who_refused_whom() {
-    // The client refuses the certificate: an alert in clear, then a sealed one; the server has no cipher in common.
+fn failures_have_the_direction_of_the_alert() {
+    // The client rejects the certificate: an alert in clear, then an encrypted one; the server has
+    // no cipher in common.
     for (name, at_server, at_client) in [
         ("tls12_refused", end::ALERT_IN, end::ALERT_OUT),
         ("tls13_refused", end::ALERT_IN, end::ALERT_OUT),
@@ -125,28 +126,28 @@ fn a_second_client_hello_replaces_the_first() {
     assert!(hello.has(flag::RETRY | flag::OFFER_READ | flag::ANSWER_READ));
     let mut first = Vec::new();
     let client = fixture("tls13_retry", "client");
-    tell(&client[..600], 1, direction::IN, &[], &mut first);
-    // Up to here the server has said nothing: no end yet.
+    cut(&client[..600], 1, direction::IN, &[], &mut first);
+    // The server has not answered: no end yet.
     assert!(run(&first).is_empty());
 }
 
 #[test]
-fn connections_without_end_are_given_up_and_counted() {
+fn connections_without_end_are_evicted_and_counted() {
     let mut tracker = Tracker::new(Limits {
         max_connections: 4,
         ..LIMITS
     });
     let mut seen = 0;
     for cookie in 1..=10 {
-        let mut told = Vec::new();
-        tell(
+        let mut sent = Vec::new();
+        cut(
             &fixture("tls13_full", "client")[..400],
             1,
             direction::IN,
             &[],
-            &mut told,
+            &mut sent,
         );
-        for (mut segment, bytes) in told {
+        for (mut segment, bytes) in sent {
             segment.socket.cookie = cookie;
             let event = kernel::bytes(&segment, &bytes);
             tracker.push(&event, &mut |_| seen += 1).unwrap();
@@ -166,17 +167,17 @@ fn memory_is_bounded_over_all_connections() {
         max_connections: 1_000,
         max_bytes: 10_000,
     });
-    // 400 bytes of a ClientHello each, the rest never comes.
-    let mut told = Vec::new();
-    tell(
+    // 400 bytes of a ClientHello each, the rest does not arrive.
+    let mut sent = Vec::new();
+    cut(
         &fixture("tls13_full", "client")[..405],
         1,
         direction::IN,
         &[],
-        &mut told,
+        &mut sent,
     );
     for cookie in 1..=100 {
-        for (segment, bytes) in &told {
+        for (segment, bytes) in &sent {
             let mut segment = *segment;
             segment.socket.cookie = cookie;
             let event = kernel::bytes(&segment, bytes);
@@ -189,10 +190,10 @@ fn memory_is_bounded_over_all_connections() {
 }
 
 #[test]
-fn what_a_listener_saw_belongs_to_the_socket_that_came_of_it() {
-    let mut told = handshake("tls12_id", direction::IN, &[]);
-    told[0].0.socket.cookie = 0;
-    let seen = run(&told);
+fn segments_of_the_listener_belong_to_the_accepted_socket() {
+    let mut sent = handshake("tls12_id", direction::IN, &[]);
+    sent[0].0.socket.cookie = 0;
+    let seen = run(&sent);
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].end, end::COMPLETED);
     assert_ne!(seen[0].socket.cookie, 0);
@@ -214,35 +215,35 @@ fn any_name() -> impl Strategy<Value = &'static str> {
 
 proptest! {
     #[test]
-    fn segmentation_repetition_and_order_change_nothing(
+    fn segmentation_duplicates_and_order_do_not_matter(
         name in any_name(),
         sizes in prop::collection::vec(1..300_usize, 0..16),
         repeated in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         swaps in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
         let plain = run(&handshake(name, direction::IN, &[]));
-        let mut told = handshake(name, direction::IN, &sizes);
+        let mut sent = handshake(name, direction::IN, &sizes);
         for index in repeated {
-            let again = index.index(told.len());
-            let copy = told[again].clone();
-            told.insert(again + 1, copy);
+            let again = index.index(sent.len());
+            let copy = sent[again].clone();
+            sent.insert(again + 1, copy);
         }
         for index in swaps {
-            // Neighbours of one direction, pieces both: a record's header is told in its place.
-            let at = index.index(told.len());
-            let pieces = |told: &[Told]| told[0].0.direction == told[1].0.direction
-                && told.iter().all(|(_, bytes)| !bytes.is_empty());
-            let first_of_direction = told.iter()
-                .position(|(segment, _)| segment.direction == told[at].0.direction);
-            if at + 1 < told.len() && first_of_direction != Some(at) && pieces(&told[at..at + 2]) {
-                told.swap(at, at + 1);
+            // Neighbours of one direction, pieces both: a record's header stays in place.
+            let at = index.index(sent.len());
+            let pieces = |sent: &[Sent]| sent[0].0.direction == sent[1].0.direction
+                && sent.iter().all(|(_, bytes)| !bytes.is_empty());
+            let first_of_direction = sent.iter()
+                .position(|(segment, _)| segment.direction == sent[at].0.direction);
+            if at + 1 < sent.len() && first_of_direction != Some(at) && pieces(&sent[at..at + 2]) {
+                sent.swap(at, at + 1);
             }
         }
-        prop_assert_eq!(run(&told), plain);
+        prop_assert_eq!(run(&sent), plain);
     }
 
     #[test]
-    fn no_bytes_do_harm(events in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20)) {
+    fn arbitrary_bytes_do_not_panic(events in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20)) {
         let mut tracker = Tracker::new(LIMITS);
         for event in events {
             let _ = tracker.push(&event, &mut |_| {});
@@ -250,19 +251,19 @@ proptest! {
     }
 
     #[test]
-    fn damaged_hellos_do_no_harm(
+    fn damaged_hellos_do_not_panic(
         name in any_name(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
-        let mut told = handshake(name, direction::IN, &[40, 90, 200]);
+        let mut sent = handshake(name, direction::IN, &[40, 90, 200]);
         for (index, byte) in damage {
-            let at = index.index(told.len());
-            if let Some(last) = told[at].1.last_mut() {
+            let at = index.index(sent.len());
+            if let Some(last) = sent[at].1.last_mut() {
                 *last = byte;
             }
-            told[at].0.seq ^= u32::from(byte);
+            sent[at].0.seq ^= u32::from(byte);
         }
-        let seen = run(&told);
-        prop_assert!(seen.len() <= told.len());
+        let seen = run(&sent);
+        prop_assert!(seen.len() <= sent.len());
     }
 }

@@ -1,4 +1,5 @@
-//! Tests of loss: what counts for which handshake, what counts beside them, and what tells it from a timeout.
+//! Tests of packet loss: which handshake it counts for, late losses, and the distinction from
+//! timeouts.
 
 use reprise_ebpf::{
     ABSENT, Header,
@@ -18,7 +19,8 @@ use crate::{
     },
 };
 
-/// The cause of a handshake from 10 to 600 ms, freed unless `change` says otherwise, with these things on its connection.
+/// The cause of a handshake from 10 to 600 ms, freed unless `change` says otherwise, with these
+/// events on its connection.
 fn fail(change: &dyn Fn(&mut HandshakeEvent), marks: &[(u32, u64)]) -> Cause {
     let mut event = handshake(1, 10 * MS, 600 * MS);
     event.outcome = outcome::FREED;
@@ -34,7 +36,7 @@ fn fail(change: &dyn Fn(&mut HandshakeEvent), marks: &[(u32, u64)]) -> Cause {
 }
 
 #[test]
-fn silence_is_a_timeout_and_loss_is_loss() {
+fn silence_is_a_timeout_unless_there_is_loss() {
     let silent = |event: &mut HandshakeEvent| event.heard_ns = 20 * MS;
     assert_eq!(fail(&silent, &[]), Cause::Timeout);
     assert_eq!(fail(&|_| {}, &[]), Cause::Abandoned);
@@ -48,12 +50,13 @@ fn silence_is_a_timeout_and_loss_is_loss() {
     ] {
         assert_eq!(fail(&silent, &[(kind, 300 * MS)]), Cause::PacketLoss);
     }
-    // What is missing was sent before; what comes again afterwards says nothing of the time before.
+    // Missing data was sent before; a later retransmission is no evidence about the time before.
     assert_eq!(
         fail(&silent, &[(tcp::MISSING, 700 * MS)]),
         Cause::PacketLoss
     );
-    // A program may begin when the first data is there; what comes late afterwards was not its first.
+    // A program may begin only when its first data has arrived; late data after that was not its
+    // first.
     assert_eq!(fail(&silent, &[(tcp::LATE, 5 * MS)]), Cause::PacketLoss);
     assert_eq!(fail(&silent, &[(tcp::LATE, 700 * MS)]), Cause::Timeout);
     let later = 601 * MS + TIMEOUT_CONFIRM_NS;
@@ -64,7 +67,7 @@ fn silence_is_a_timeout_and_loss_is_loss() {
     ] {
         assert_eq!(fail(&silent, &[(kind, at)]), Cause::Timeout);
     }
-    // A process that is killed has lost no patience.
+    // A killed process did not time out.
     let killed = |event: &mut HandshakeEvent| {
         event.heard_ns = 20 * MS;
         event.outcome = outcome::PROCESS_ENDED;
@@ -73,7 +76,7 @@ fn silence_is_a_timeout_and_loss_is_loss() {
 }
 
 #[test]
-fn a_timeout_waits_for_a_sign_of_loss() {
+fn timeout_waits_for_evidence_of_loss() {
     let mut event = handshake(1, 10 * MS, 600 * MS);
     event.outcome = outcome::FREED;
     event.heard_ns = 20 * MS;
@@ -92,7 +95,7 @@ fn a_timeout_waits_for_a_sign_of_loss() {
 }
 
 #[test]
-fn a_socket_that_dies_without_a_reset_timed_out() {
+fn socket_closed_without_a_reset_timed_out() {
     let dies = |event: &mut HandshakeEvent| {
         event.outcome = outcome::FAILED;
         event.flags = library_flag::SOCKET_CLOSED;
@@ -107,24 +110,24 @@ fn a_socket_that_dies_without_a_reset_timed_out() {
 }
 
 #[test]
-fn an_error_that_was_told_is_an_alert_sent() {
+fn error_followed_by_data_is_an_alert_sent() {
     let refuses = |event: &mut HandshakeEvent| {
         event.outcome = outcome::FAILED;
         event.reason = 193;
     };
     assert_eq!(fail(&refuses, &[]), Cause::LocalError);
-    let tells = |event: &mut HandshakeEvent| {
+    let alerts = |event: &mut HandshakeEvent| {
         refuses(event);
         event.flags = library_flag::ALERTED;
     };
     assert_eq!(
-        fail(&tells, &[(tcp::RETRANSMIT, 300 * MS)]),
+        fail(&alerts, &[(tcp::RETRANSMIT, 300 * MS)]),
         Cause::AlertSent
     );
 }
 
 #[test]
-fn phases_and_directions_are_told_apart() {
+fn phases_and_directions_are_distinguished() {
     let marks = [
         (tcp::RETRANSMIT_SYNACK, 1),
         (tcp::SYN_AGAIN, 2),
@@ -144,9 +147,9 @@ fn phases_and_directions_are_told_apart() {
 }
 
 #[test]
-fn a_last_flight_that_is_sent_again_counts_once() {
+fn retransmitted_last_flight_counts_once() {
     let mut events = vec![Record::Handshake(handshake(1, 10 * MS, 20 * MS))];
-    // The first one arrives before the handshake is concluded, the others after it.
+    // The first arrives before the handshake is concluded, the others after it.
     for at in [100, 500, 900] {
         events.push(Record::Tcp(tcp_event(tcp::FLIGHT_AGAIN, 1, at * MS)));
         events.push(Record::Tick(at * MS + SETTLE_NS));
@@ -156,7 +159,7 @@ fn a_last_flight_that_is_sent_again_counts_once() {
     assert_eq!(again.get(Phase::Handshake, Direction::Sent), 1);
     assert_eq!(losses.len(), 2);
     assert!(losses.iter().all(|loss| !loss.first));
-    // Of one that was observed without, the first makes the difference.
+    // For a handshake observed without loss, the first retransmission makes the difference.
     events.remove(1);
     let (_, losses) = run_all(&events);
     let first: Vec<_> = losses.iter().map(|loss| loss.first).collect();
@@ -164,7 +167,7 @@ fn a_last_flight_that_is_sent_again_counts_once() {
 }
 
 #[test]
-fn loss_before_any_handshake_counts_where_tls_is_spoken() {
+fn loss_before_a_handshake_counts_for_tls_services() {
     let again = |kind, port, at| Record::Tcp(tcp_event(kind, port, at * MS));
     let mut events = vec![again(tcp::RETRANSMIT_SYNACK, 9, 1)];
     assert_eq!(run_all(&events).1, []);
@@ -187,7 +190,8 @@ fn loss_before_any_handshake_counts_where_tls_is_spoken() {
         (role, phase, direction, first),
         (Role::Server, Phase::SynAck, Direction::Sent, false)
     );
-    // It comes to a handshake after all, which knows of its loss and does not count it again.
+    // The connection reaches a handshake, which has the loss as evidence and does not count it
+    // again.
     events.push(Record::Handshake(handshake(2, 310 * MS, 320 * MS)));
     let (seen, losses) = run_all(&events);
     let network = seen[1].network;
@@ -197,7 +201,7 @@ fn loss_before_any_handshake_counts_where_tls_is_spoken() {
 }
 
 #[test]
-fn a_handshake_on_the_wire_that_is_given_up_in_silence_timed_out() {
+fn wire_handshake_closed_after_silence_timed_out() {
     let mut shown = hello(role::CLIENT, 1, 1, 10 * MS, 900 * MS);
     shown.end = crate::pipeline::wire::end::CLOSED_OUT;
     shown.silence_ms = 800;
@@ -208,7 +212,7 @@ fn a_handshake_on_the_wire_that_is_given_up_in_silence_timed_out() {
 }
 
 #[test]
-fn a_hello_that_came_late_was_lost_before() {
+fn late_client_hello_was_lost_before() {
     let end = |come| {
         let mut event = handshake(1, 10 * MS, 600 * MS);
         event.outcome = outcome::FAILED;
@@ -222,7 +226,8 @@ fn a_hello_that_came_late_was_lost_before() {
     assert_eq!(end(200 * MS), Outcome::Failed(Cause::Closed));
 }
 
-/// Whether the session of a handshake from 10 to 20 ms, forgotten at 900 ms, is one that loss cost, with a retransmission then.
+/// Whether the session of a handshake from 10 to 20 ms, removed at 900 ms, counts as cut off by
+/// loss, with a retransmission at `retransmit_ns`.
 fn is_lost(retransmit_ns: u64) -> bool {
     let mut session_id = SessionId {
         length: 32,
@@ -233,7 +238,7 @@ fn is_lost(retransmit_ns: u64) -> bool {
     shown.version = 0x0303;
     shown.given_id.hash = 7;
     shown.given_id.length = 32;
-    let forget = ForgetEvent {
+    let removed = ForgetEvent {
         header: Header {
             kind: FORGET,
             size: 0,
@@ -252,7 +257,7 @@ fn is_lost(retransmit_ns: u64) -> bool {
         Record::Wire(shown),
         Record::Handshake(handshake(1, 10 * MS, 20 * MS)),
         Record::Tcp(tcp_event(tcp::RETRANSMIT, 1, retransmit_ns)),
-        Record::SessionRemoved(forget),
+        Record::SessionRemoved(removed),
     ];
     for event in events {
         run.push(&event);
@@ -263,10 +268,10 @@ fn is_lost(retransmit_ns: u64) -> bool {
 }
 
 #[test]
-fn loss_behind_a_handshake_is_remembered_for_its_session() {
+fn loss_after_a_handshake_is_remembered_for_its_session() {
     // Before the handshake is concluded, and after it.
     assert!(is_lost(100 * MS));
     assert!(is_lost(800 * MS));
-    // After the session was forgotten.
+    // After the session was removed.
     assert!(!is_lost(901 * MS));
 }

@@ -1,4 +1,4 @@
-//! Tests of the join: what the wire shows and what the library tells is one handshake, counted once.
+//! Tests of the join: the records of wire and library of one handshake are counted once.
 
 use proptest::prelude::*;
 use reprise_ebpf::{
@@ -18,8 +18,9 @@ use crate::{
             SETTLE_NS,
             wire_handshakes::{WAIT_NS, WireHandshakes},
         },
-        event::{Event, connection},
+        event::Event,
         record::Record,
+        socket::connection,
         wire::{TokenRecord, WireRecord, end, flag},
     },
 };
@@ -89,7 +90,7 @@ fn wire_and_library_are_one_handshake() {
 }
 
 #[test]
-fn disagreement_is_counted_and_the_library_is_believed() {
+fn disagreement_is_counted_and_the_library_wins() {
     let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
     shown.identity_count = 1;
     shown.flags |= flag::PSK_ACCEPTED;
@@ -102,7 +103,7 @@ fn disagreement_is_counted_and_the_library_is_believed() {
 }
 
 #[test]
-fn what_no_library_tells_of_is_observed_from_the_wire_after_a_while() {
+fn unmatched_wire_handshake_is_observed_after_the_wait() {
     let mut run = Run::new(BOUNDS);
     let shown = hello(role::CLIENT, 1, 1, 10 * MS, 12 * MS);
     run.push(&Record::Wire(shown));
@@ -125,7 +126,7 @@ fn what_no_library_tells_of_is_observed_from_the_wire_after_a_while() {
 }
 
 #[test]
-fn the_wire_comes_all_too_late() {
+fn late_wire_record_is_not_counted_again() {
     let mut run = Run::new(BOUNDS);
     let mut push = |record| run.push(&record);
     push(Record::Handshake(library(1, 1, 10 * MS, 12 * MS)));
@@ -137,17 +138,17 @@ fn the_wire_comes_all_too_late() {
 }
 
 #[test]
-fn a_client_hello_that_comes_after_its_server_gave_up_is_no_other_handshake() {
-    let mut given_up = library_event(1, 10 * MS, 2_010 * MS);
-    given_up.outcome = outcome::FREED;
+fn client_hello_after_the_server_abandoned_belongs_to_the_same_handshake() {
+    let mut abandoned = library_event(1, 10 * MS, 2_010 * MS);
+    abandoned.outcome = outcome::FREED;
     let late = |begin| {
         let mut late = hello(role::SERVER, 1, 1, begin, begin + MS);
         late.flags = flag::OFFER_READ;
         late.end = end::CLOSED_OUT;
-        run(&[Record::Handshake(given_up), Record::Wire(late)])
+        run(&[Record::Handshake(abandoned), Record::Wire(late)])
     };
     assert_eq!(late(6_000 * MS).len(), 1);
-    // Another connection by the same name.
+    // Another connection with the same addresses.
     assert_eq!(late(70_000 * MS).len(), 2);
 }
 
@@ -190,7 +191,8 @@ fn failed_and_unread_handshakes_keep_what_is_known_of_their_offer() {
         seen[0].offer_outcome(),
         Some(OfferOutcome::Failed(Mechanism::Psk, Cause::LocalError))
     );
-    // Without the wire's record the offer of a failed handshake is not known, nor is a completed one's.
+    // Without the wire's record the offer of a failed handshake is not known, nor is a completed
+    // one's.
     let unread = library(2, 2, 10 * MS, 12 * MS);
     let seen = run(&[Record::Handshake(failed), Record::Handshake(unread)]);
     assert_eq!(seen[0].offer_outcome(), None);
@@ -198,8 +200,9 @@ fn failed_and_unread_handshakes_keep_what_is_known_of_their_offer() {
 }
 
 #[test]
-fn relays_make_no_handshakes() {
-    // Client on this host, through a relay on this host, to a server on this host: each socket shows the same random.
+fn relays_do_not_count() {
+    // Client on this host, through a relay on this host, to a server on this host: each socket
+    // shows the same random.
     let sockets = [
         hello(role::CLIENT, 1, 1, 10 * MS, 20 * MS),
         hello(role::SERVER, 1, 2, 11 * MS, 19 * MS),
@@ -214,7 +217,7 @@ fn relays_make_no_handshakes() {
     assert_eq!(ports, [(Role::Client, 1), (Role::Server, 4)]);
     // A relay alone: both ends are elsewhere.
     assert!(run(&[sockets[1], sockets[2]].map(Record::Wire)).is_empty());
-    // A library that tells of no socket gets the right one of them.
+    // A library's handshake without a socket is matched to the right one.
     let mut blind = library(1, 1, 10 * MS, 17 * MS);
     blind.socket_source = socket_source::NONE;
     blind.socket = Socket::default();
@@ -230,7 +233,7 @@ fn relays_make_no_handshakes() {
 }
 
 #[test]
-fn without_a_random_the_socket_joins() {
+fn without_a_random_the_socket_is_matched() {
     let blind = library_event(7, 10 * MS, 12 * MS);
     let seen = run(&[
         Record::Wire(hello(role::SERVER, 9, 7, 10 * MS, 12 * MS)),
@@ -238,7 +241,7 @@ fn without_a_random_the_socket_joins() {
     ]);
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].offer, Offer::Nothing);
-    // Not a ClientHello of the same port long after.
+    // A ClientHello on the same port long after does not match.
     let seen = run(&[
         Record::Handshake(blind),
         Record::Tick(500 * MS),
@@ -249,8 +252,8 @@ fn without_a_random_the_socket_joins() {
 }
 
 #[test]
-fn what_a_library_tells_is_never_dropped_for_its_random() {
-    // Servers that fail before a ClientHello have none yet; an object that is used again still has its last one.
+fn library_handshakes_are_never_dropped_for_their_random() {
+    // A server that fails before a ClientHello has no random; a reused object has its last one.
     let mut before_any = library(0, 1, 10 * MS, 12 * MS);
     before_any.outcome = outcome::FAILED;
     let mut again = library(3, 1, 20 * MS, 22 * MS);
@@ -265,7 +268,7 @@ fn what_a_library_tells_is_never_dropped_for_its_random() {
 }
 
 #[test]
-fn failures_on_the_wire_have_their_causes() {
+fn failures_on_the_wire_have_causes() {
     for (how, cause) in [
         (end::ALERT_IN, Cause::AlertReceived),
         (end::ALERT_OUT, Cause::AlertSent),
@@ -286,7 +289,7 @@ fn failures_on_the_wire_have_their_causes() {
 }
 
 #[test]
-fn session_ids_are_offers_where_they_can_be_told_from_random_ones() {
+fn session_ids_are_offers_unless_they_may_be_random() {
     let shown = |version, offered_version, id: TokenRecord, flags| {
         let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
         shown.version = version;
@@ -312,7 +315,7 @@ fn session_ids_are_offers_where_they_can_be_told_from_random_ones() {
         offer(shown(0x0303, 0x0303, TokenRecord::NONE, full)),
         Offer::Nothing
     );
-    // Given on this host before: no random number.
+    // Issued on this host before: not a random number.
     let mut first = shown(0x0303, 0x0304, token(8, 32), full);
     first.given_id = id;
     let mut second = shown(0x0303, 0x0304, id, full);
@@ -328,10 +331,10 @@ fn session_ids_are_offers_where_they_can_be_told_from_random_ones() {
 }
 
 #[test]
-fn handshakes_that_wait_are_bounded_and_evictions_counted() {
-    let mut wires = WireHandshakes::new(4);
+fn waiting_handshakes_are_bounded_and_evictions_are_counted() {
+    let mut waiting = WireHandshakes::new(4);
     for random in 1..=10 {
-        wires.insert(&decoded(hello(
+        waiting.insert(&decoded(hello(
             role::SERVER,
             random,
             u16::from(random),
@@ -339,13 +342,13 @@ fn handshakes_that_wait_are_bounded_and_evictions_counted() {
             2 * MS,
         )));
     }
-    assert_eq!((wires.len(), wires.evicted()), (4, 6));
-    // Ever the same random, as no client has it: followed over so many sockets and no more.
-    let mut wires = WireHandshakes::new(1_000);
+    assert_eq!((waiting.len(), waiting.evicted()), (4, 6));
+    // Always the same random, as no real client sends it: followed on a bounded number of sockets.
+    let mut waiting = WireHandshakes::new(1_000);
     for port in 1..=100 {
-        wires.insert(&decoded(hello(role::SERVER, 1, port, MS, 2 * MS)));
+        waiting.insert(&decoded(hello(role::SERVER, 1, port, MS, 2 * MS)));
     }
-    assert!(wires.len() < 10 && wires.len() as u64 + wires.evicted() == 100);
+    assert!(waiting.len() < 10 && waiting.len() as u64 + waiting.evicted() == 100);
 }
 
 fn any_event() -> impl Strategy<Value = Record> {
@@ -370,10 +373,10 @@ fn any_event() -> impl Strategy<Value = Record> {
 
 proptest! {
     #[test]
-    fn whatever_the_order_each_handshake_is_counted_once(
+    fn each_handshake_is_counted_once_in_any_order(
         events in prop::collection::vec(any_event(), 0..60),
     ) {
-        // One of each kind per name: a random is used once, by each role.
+        // At most one record of each kind per role and random.
         let mut names = std::collections::HashSet::new();
         let events: Vec<_> = events.into_iter().filter(|event| match event {
             Record::Wire(hello) => names.insert((0, hello.role, hello.client_random)),
@@ -388,7 +391,7 @@ proptest! {
                 prop_assert!(counted.insert((one.role, hello.client_random)), "{:?}", one);
             }
         }
-        // What the library tells of is there, by itself or, where it came too late, from the wire.
+        // Each library handshake is there: by itself or, if it was late, from the wire.
         let late = seen.iter().filter(|one| is_wire(one)).count();
         prop_assert!(seen.len() >= by_library && seen.len() - late <= by_library);
     }

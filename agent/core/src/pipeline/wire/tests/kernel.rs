@@ -1,4 +1,4 @@
-//! What the kernel side tells of a stream, in a few lines: the model that the fixtures are cut by.
+//! A model of the packet programs that cuts the fixtures into segments.
 
 use reprise_ebpf::{
     Header, Socket,
@@ -7,7 +7,7 @@ use reprise_ebpf::{
 use zerocopy::IntoBytes as _;
 
 /// A segment and its bytes.
-pub(super) type Told = (Segment, Vec<u8>);
+pub(super) type Sent = (Segment, Vec<u8>);
 
 /// A stream of `fixtures/`.
 pub(super) fn fixture(name: &str, side: &str) -> Vec<u8> {
@@ -18,24 +18,24 @@ pub(super) fn fixture(name: &str, side: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The event's bytes, as they lie in the ring.
+/// The event's bytes, as in the ring buffer.
 pub(super) fn bytes(segment: &Segment, bytes: &[u8]) -> Vec<u8> {
     [segment.as_bytes(), bytes].concat()
 }
 
-/// Both streams of a connection: the ClientHello, the server's side, the rest of the client's. `client_way` is the direction
-/// of the client's bytes; pieces are cut to `sizes` in turn.
-pub(super) fn handshake(name: &str, client_way: u8, sizes: &[usize]) -> Vec<Told> {
+/// Both streams of a connection: the ClientHello, the server's stream, the rest of the client's.
+/// `client_way` is the direction of the client's bytes; segments have `sizes` in turn.
+pub(super) fn handshake(name: &str, client_way: u8, sizes: &[usize]) -> Vec<Sent> {
     let server_way = direction::IN + direction::OUT - client_way;
     let (mut client, mut server) = (Vec::new(), Vec::new());
-    tell(
+    cut(
         &fixture(name, "client"),
         u32::MAX - 100,
         client_way,
         sizes,
         &mut client,
     );
-    tell(&fixture(name, "server"), 7, server_way, sizes, &mut server);
+    cut(&fixture(name, "server"), 7, server_way, sizes, &mut server);
     let rest = client
         .iter()
         .position(|(segment, _)| segment.what != what::HANDSHAKE);
@@ -43,14 +43,14 @@ pub(super) fn handshake(name: &str, client_way: u8, sizes: &[usize]) -> Vec<Told
     [client, server, rest].concat()
 }
 
-/// What is told of one direction, whose first byte has sequence number `seq`.
-pub(super) fn tell(stream: &[u8], seq: u32, way: u8, sizes: &[usize], told: &mut Vec<Told>) {
+/// Cuts one direction, whose first byte has sequence number `seq`, into segments.
+pub(super) fn cut(stream: &[u8], seq: u32, way: u8, sizes: &[usize], sent: &mut Vec<Sent>) {
     let mut sizes = sizes.iter().copied().chain([2_048]).cycle();
     let (mut at, mut ciphered) = (0, false);
     while let Some([kind, 3, _, high, low]) = stream.get(at..at + 5) {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let body = &stream[at + 5..stream.len().min(at + 5 + length)];
-        // A second hello may follow the change to ciphers that nobody changed to (RFC 8446, appendix D.4).
+        // A second hello may follow a compatibility ChangeCipherSpec (RFC 8446, appendix D.4).
         let hello = matches!(body, [1 | 2, 0, ..]);
         if *kind == what::HANDSHAKE && (!ciphered || hello) || *kind == what::ALERT && !ciphered {
             let mut from = 0;
@@ -58,7 +58,7 @@ pub(super) fn tell(stream: &[u8], seq: u32, way: u8, sizes: &[usize], told: &mut
                 let to = body.len().min(from + sizes.next().unwrap_or(usize::MAX));
                 let left = (length - from) as u16;
                 let place = seq.wrapping_add((at + 5 + from) as u32);
-                told.push((
+                sent.push((
                     segment(*kind, place, left, to - from, way),
                     body[from..to].to_vec(),
                 ));
@@ -66,7 +66,7 @@ pub(super) fn tell(stream: &[u8], seq: u32, way: u8, sizes: &[usize], told: &mut
             }
         } else {
             let place = seq.wrapping_add(at as u32);
-            told.push((segment(*kind, place, length as u16, 0, way), Vec::new()));
+            sent.push((segment(*kind, place, length as u16, 0, way), Vec::new()));
             if ciphered && *kind != what::CHANGE_CIPHER_SPEC {
                 return;
             }
