@@ -62,7 +62,7 @@ const fn can_be(mechanism: Mechanism, reason: Reason) -> bool {
         Mechanism::SessionId => !matches!(reason, Reason::ForeignKey | Reason::RetiredKey),
         Mechanism::Ticket => !matches!(
             reason,
-            Reason::ForeignId | Reason::Evicted | Reason::Removed
+            Reason::NotStored | Reason::ForeignId | Reason::Evicted | Reason::Removed
         ),
         Mechanism::Psk => true,
     }
