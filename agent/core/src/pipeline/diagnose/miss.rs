@@ -55,8 +55,7 @@ impl Tables {
             lifetime_ns: offer.lifetime_ns,
             key: offer.key,
             key_used_by: key_used_by.map(|process| process.tgid),
-            per_connection_keys: !entry
-                && self.service(service, hello.begin_ns).per_connection_keys,
+            per_connection_keys: !entry && self.has_key_per_connection(service),
             removal: offer.removed,
             clock_step_ns: offer.step_ns,
         };

@@ -133,9 +133,14 @@ impl Tables {
             skew_ns: state.skew_ns,
             issues_ids: state.issues_ids,
             issues_tickets: state.issues_tickets,
-            per_connection_keys: state.names_keys
-                && self.keys.are_per_connection(self.services.root(service)),
+            per_connection_keys: self.has_key_per_connection(service),
         }
+    }
+
+    /// Whether nearly every ticket of the service has a key of its own.
+    pub(super) fn has_key_per_connection(&self, service: ServiceId) -> bool {
+        let service = self.services.root(service);
+        self.services.get(service).names_keys && self.keys.are_per_connection(service)
     }
 
     pub(super) fn retained(&self) -> Retained {
