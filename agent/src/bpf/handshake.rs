@@ -318,7 +318,7 @@ fn points<'a>(
             points.push(("hs_error", file, *point, cookie));
         }
     }
-    for call in &plan.session.turned_down {
+    for call in &plan.session.rejections {
         points.push(("hs_found", ssl, *call, cookie(place, 0)));
     }
     if let Some(removal) = plan.session.removal {
@@ -409,7 +409,7 @@ fn layout_bytes(plan: &Plan) -> Bytes<Layout> {
         Hook::StateMachine | Hook::MethodTable => 0,
     };
     let session = &plan.session;
-    let lookups = match session.turned_down.first() {
+    let lookups = match session.rejections.first() {
         Some(_) => hook::LOOKUPS,
         None => 0,
     };

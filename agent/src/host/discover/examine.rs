@@ -13,7 +13,7 @@ use super::{
     table::State,
 };
 use crate::status::Reason;
-use reprise_core::plan::{self, Carrier, NoPlan, Plan};
+use reprise_core::plan::{self, Carrier, Plan, PlanError};
 
 /// What a file is.
 enum Judged {
@@ -235,10 +235,10 @@ impl Discovery {
 }
 
 /// What an operator is told of a file without a plan.
-const fn reason(no_plan: &NoPlan) -> Reason {
+const fn reason(no_plan: &PlanError) -> Reason {
     match no_plan {
-        NoPlan::BoringSsl => Reason::Boringssl,
-        NoPlan::Machine(_) => Reason::ForeignMachine,
+        PlanError::BoringSsl => Reason::Boringssl,
+        PlanError::Machine(_) => Reason::ForeignMachine,
         _ => Reason::UnsupportedBuild,
     }
 }

@@ -9,7 +9,7 @@ use super::{
     image::{FileId, Image},
     maps::{Mapped, MappingId},
 };
-use reprise_core::plan::{Images, NoPlan, Plan, plan};
+use reprise_core::plan::{Images, Plan, PlanError, plan};
 
 /// Mapped files remembered; beyond it all are looked at again.
 const MAX_MAPPINGS: usize = 65_536;
@@ -19,7 +19,7 @@ const MAX_UNSEARCHED: usize = 4_096;
 const PLANS: NonZeroUsize = NonZeroUsize::new(64).expect("is not zero");
 
 /// Plans, or why there is none.
-type Planned = Result<Rc<Plan>, Rc<NoPlan>>;
+type Planned = Result<Rc<Plan>, Rc<PlanError>>;
 
 /// A file to look into.
 #[derive(Debug)]
