@@ -1,7 +1,8 @@
-//! How long a plan takes and what it needs, for each file named on the command line: `cargo bench -p reprise --bench planning -- FILE…`
+//! Time and memory of planning, for each file on the command line:
+//! `cargo bench -p reprise --bench planning -- FILE…`
 //!
-//! One line per file: seconds (the median of many plans) and bytes of memory that planning adds at its peak. Without a file it
-//! measures the library of this system.
+//! Prints one line per file: seconds (the median of many plans), and bytes of memory that planning
+//! adds at its peak. Without a file it measures the system's library.
 
 use std::{
     fs,
@@ -13,9 +14,9 @@ use std::{
 use reprise::host::discover::lookup;
 use reprise_core::plan::{Images, plan};
 
-/// Plans made per file.
+/// Plans per file.
 const ROUNDS: usize = 21;
-/// Where distributions keep it on the machines that this project is built on.
+/// Paths of the system's library on Debian and on Fedora, x86-64.
 const SYSTEM: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/libssl.so.3",
     "/usr/lib64/libssl.so.3",
@@ -58,10 +59,10 @@ fn measure(file: &Path) {
     );
 }
 
-/// A line of `/proc/self/status`, bytes.
+/// Returns a size in `/proc/self/status`, bytes.
 fn resident(line: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
     let value = status.lines().find_map(|found| found.strip_prefix(line));
     let kilobytes = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kilobytes.expect("the kernel tells it") * 1024
+    kilobytes.expect("the status has this line") * 1024
 }

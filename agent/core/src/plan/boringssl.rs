@@ -90,8 +90,8 @@ pub(super) fn decode(
     Ok(fields::add_objects(isa, ssl, crypto, found, evidence))
 }
 
-/// The handshake object's state, which `SSL_state_string_long` names: the first number that it reads
-/// in that object, for both roles.
+/// The handshake object's state, which `SSL_state_string_long` names: the first number that it
+/// reads in that object, for both roles.
 fn step(experiment: Experiment<'_, '_>, handshake: Field, server: Field) -> Option<Field> {
     let accepting = Preset {
         field: server,

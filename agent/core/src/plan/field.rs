@@ -16,7 +16,8 @@ pub struct Field {
     pub through: [Option<u32>; MAX_POINTERS],
     /// Offset in the object that the last pointer leads to, bytes.
     pub offset: u32,
-    /// Bits of the four bytes there that are the field; all of them for an int, a pointer or longer.
+    /// Bits of the four bytes there that are the field; all of them for an int, a pointer or
+    /// longer.
     pub mask: u32,
 }
 

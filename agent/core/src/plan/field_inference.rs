@@ -29,7 +29,8 @@ const MAX_FUNCTIONS: usize = 160;
 /// Limit of instructions of a callee: `read_state_machine` and `write_state_machine` are smaller.
 const MAX_CALLEE: usize = 1500;
 
-/// Adds unknown fields to `fields` that the state machine at `body`, with the code in `graph`, shows.
+/// Adds unknown fields to `fields` that the state machine at `body`, with the code in `graph`,
+/// shows.
 pub(super) fn complete(
     isa: &dyn Isa,
     image: &Image<'_>,
@@ -74,8 +75,8 @@ fn places(trace: &Trace, except: Option<Field>) -> Vec<Field> {
     places
 }
 
-/// Finds `version`: a new handshake continues to its buffers if the version is one of TLS, and ends in
-/// an error otherwise.
+/// Finds `version`: a new handshake continues to its buffers if the version is one of TLS, and ends
+/// in an error otherwise.
 fn find_version(isa: &dyn Isa, image: &Image<'_>, body: u64) -> Option<Field> {
     let run = |preset: Option<Preset>| {
         let call = Call {

@@ -12,8 +12,9 @@ use super::isa::{Call, Isa};
 use super::probe_plan::Fields;
 use super::trace::{Access, Place, Trace, Value};
 
-/// `statem.hand_state` minus `statem.state`, from 1.1.0 to 4.0: `OSSL_STATEM` begins with the five ints `state`,
-/// `write_state`, `write_state_work`, `read_state` and `read_state_work` (ssl/statem/statem.h).
+/// `statem.hand_state` minus `statem.state`, from 1.1.0 to 4.0: `OSSL_STATEM` begins with the five
+/// ints `state`, `write_state`, `write_state_work`, `read_state` and `read_state_work`
+/// (ssl/statem/statem.h).
 pub(super) const STATE_TO_HAND_STATE: u32 = 0x14;
 /// Size of `client_random` (SSL3_RANDOM_SIZE, include/openssl/ssl3.h).
 const RANDOM_SIZE: i64 = 32;

@@ -15,7 +15,8 @@ pub trait Bytes {
     /// Returns the size in bytes.
     fn size(&self) -> u64;
 
-    /// Fills `into` from `offset` on. Returns `false` where the file is too short or cannot be read.
+    /// Fills `into` from `offset` on. Returns `false` where the file is too short or cannot be
+    /// read.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> bool;
 }
 
@@ -68,8 +69,8 @@ impl<'f> Pages<'f> {
         self.size
     }
 
-    /// Returns `size` bytes from `offset` on; `None` beyond the end of the file, or at the limit of the
-    /// cache.
+    /// Returns `size` bytes from `offset` on; `None` beyond the end of the file, or at the limit of
+    /// the cache.
     pub(super) fn get(&self, offset: u64, size: usize) -> Option<&[u8]> {
         let end = offset.checked_add(size as u64)?;
         if end > self.size {
@@ -98,8 +99,8 @@ impl<'f> Pages<'f> {
         Some(self.cache.insert((offset, size), bytes))
     }
 
-    /// Calls `look` for `size` bytes from `offset` on, in parts that overlap by `overlap` bytes, with the
-    /// offset of each part, until it returns a value. The bytes are not cached.
+    /// Calls `look` for `size` bytes from `offset` on, in parts that overlap by `overlap` bytes,
+    /// with the offset of each part, until it returns a value. The bytes are not cached.
     pub(super) fn search<T>(
         &self,
         offset: u64,

@@ -9,8 +9,8 @@ use super::isa::Isa;
 use super::probe_plan::{ErrorProbe, Fields, Hook, ProbePoint};
 use super::statem::{self, Entries};
 
-/// The functions that raise errors, and the index of the argument that is the reason. From 3.0 on the
-/// first calls the second (crypto/err/err_blocks.c); earlier versions have the third only
+/// The functions that raise errors, and the index of the argument that is the reason. From 3.0 on
+/// the first calls the second (crypto/err/err_blocks.c); earlier versions have the third only
 /// (crypto/err/err.c).
 const RAISE: [(&str, u8); 3] = [
     ("ERR_set_error", 1),
@@ -18,8 +18,8 @@ const RAISE: [(&str, u8); 3] = [
     ("ERR_put_error", 2),
 ];
 
-/// Chooses the entry points of drives: in each function, or at the jumps to a common body if only those
-/// are cheap.
+/// Chooses the entry points of drives: in each function, or at the jumps to a common body if only
+/// those are cheap.
 pub(super) fn for_entries(
     isa: &dyn Isa,
     image: &Image<'_>,
@@ -124,9 +124,9 @@ pub(super) fn for_call(isa: &dyn Isa, image: &Image<'_>, function: u64) -> Optio
     for_instruction(isa, image, at, depth)
 }
 
-/// Chooses the points at which errors of the TLS library are observed. Best are its calls of the crypto
-/// library: they exclude errors that the crypto library raises and clears internally (eight in a full
-/// handshake of a client).
+/// Chooses the points at which errors of the TLS library are observed. Best are its calls of the
+/// crypto library: they exclude errors that the crypto library raises and clears internally (eight
+/// in a full handshake of a client).
 pub(super) fn for_errors(
     isa: &dyn Isa,
     ssl: &Image<'_>,
@@ -147,8 +147,8 @@ pub(super) fn for_errors(
     Some(probe)
 }
 
-/// Points at the linkage stubs through which the file calls the functions that raise errors, if each
-/// function is reached through one stub only.
+/// Points at the linkage stubs through which the file calls the functions that raise errors, if
+/// each function is reached through one stub only.
 fn for_error_calls(isa: &dyn Isa, ssl: &Image<'_>) -> Option<ErrorProbe> {
     let mut points = Vec::new();
     let mut reasons = Vec::new();

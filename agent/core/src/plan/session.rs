@@ -55,8 +55,8 @@ fn only_read(trace: &Trace, sizes: &[usize]) -> Option<u32> {
     }
 }
 
-/// Offsets of the ID and of its length: `SSL_SESSION_get_id(s, &length)` returns the ID's address and
-/// stores its length.
+/// Offsets of the ID and of its length: `SSL_SESSION_get_id(s, &length)` returns the ID's address
+/// and stores its length.
 fn id_and_length(trace: &Trace) -> Option<(u32, u32)> {
     let Value::Pointer(id) = trace.returned? else {
         return None;

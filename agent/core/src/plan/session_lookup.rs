@@ -24,8 +24,8 @@ const REMOVE: &str = "SSL_CTX_remove_session";
 const ADD: &str = "SSL_CTX_add_session";
 /// Exported by versions with TLS 1.3, which looks sessions up in a function of its own.
 const SINCE_TLS13: &str = "SSL_CTX_set_ciphersuites";
-/// Greatest distance of a call from the called function, bytes: limits the search in a large program
-/// to the library's part.
+/// Greatest distance of a call from the called function, bytes: limits the search in a large
+/// program to the library's part.
 const NEAR: u64 = 2 << 20;
 /// Greatest distance of a linkage stub's jump from its start, bytes.
 const STUB: u64 = 12;
@@ -100,8 +100,8 @@ pub(super) fn find(isa: &dyn Isa, ssl: &Image<'_>, session: u32) -> Vec<ProbePoi
         .unwrap_or_default()
 }
 
-/// Addresses of the functions that the compiler split off from `function`: `SSL_SESSION_free.part.0`,
-/// or `remove_session_lock`, to which `SSL_CTX_remove_session` jumps.
+/// Addresses of the functions that the compiler split off from `function`:
+/// `SSL_SESSION_free.part.0`, or `remove_session_lock`, to which `SSL_CTX_remove_session` jumps.
 fn parts(isa: &dyn Isa, ssl: &Image<'_>, function: u64) -> BTreeSet<u64> {
     let Ok(graph) = Graph::build(isa, ssl, &[function]) else {
         return BTreeSet::new();

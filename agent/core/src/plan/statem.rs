@@ -286,10 +286,10 @@ fn common_body(
     }))
 }
 
-/// Returns the address to probe for the entry of `function`, and the stack depth there: of the first
-/// instruction that the kernel emulates, if those before it run exactly once and do not change the
-/// arguments (and with `same_stack` the stack pointer), else of the first one. Calls are skipped for
-/// the reason given at `min_cut::Problem::solve`.
+/// Returns the address to probe for the entry of `function`, and the stack depth there: of the
+/// first instruction that the kernel emulates, if those before it run exactly once and do not
+/// change the arguments (and with `same_stack` the stack pointer), else of the first one. Calls are
+/// skipped for the reason given at `min_cut::Problem::solve`.
 pub(super) fn entry_point(
     isa: &dyn Isa,
     image: &Image<'_>,

@@ -265,8 +265,8 @@ fn unusable_crypto_image_costs_no_plan() {
     assert_eq!(error.label(), "no_symbol");
 }
 
-/// node links OpenSSL statically with all symbols: the names of the hidden functions are independent
-/// evidence.
+/// node links OpenSSL statically with all symbols: the names of the hidden functions are
+/// independent evidence.
 #[test]
 fn static_library_agrees_with_its_symbols() {
     let Some(file) = ["/usr/bin/node", "/usr/local/bin/node"]

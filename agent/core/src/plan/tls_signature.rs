@@ -64,10 +64,10 @@ impl Signature {
     }
 }
 
-/// A file with both texts of a signature contains the library; one with the first text only searches
-/// for it, as this agent does. OpenSSL and BoringSSL name the source file in each error report (a build
-/// with `no-filenames` does not), Go's function table names each function, Rust's panics name the
-/// file.
+/// A file with both texts of a signature contains the library; one with the first text only
+/// searches for it, as this agent does. OpenSSL and BoringSSL name the source file in each error
+/// report (a build with `no-filenames` does not), Go's function table names each function, Rust's
+/// panics name the file.
 const SIGNATURES: [Signature; 5] = [
     Signature::new("ssl/statem/statem_srvr.c", "srvr", "clnt", Carrier::OpenSsl),
     // 1.0.2.
@@ -95,16 +95,16 @@ static FINDERS: LazyLock<Vec<([Finder<'static>; 2], Carrier)>> = LazyLock::new(|
         .collect()
 });
 
-/// Whether a file defines a TLS library's functions. In a program that uses a shared library they are
-/// undefined.
+/// Whether a file defines a TLS library's functions. In a program that uses a shared library they
+/// are undefined.
 #[must_use]
 pub fn defines_tls(file: &dyn Bytes) -> bool {
     let pages = Pages::new(file);
     Image::parse(&pages, Tables::Symbols).is_ok_and(|image| image.symbol(SYMBOL).is_some())
 }
 
-/// Returns the name of the crypto library that a file links (`DT_NEEDED`). Python wheels rename it, and
-/// some contain two.
+/// Returns the name of the crypto library that a file links (`DT_NEEDED`). Python wheels rename it,
+/// and some contain two.
 #[must_use]
 pub fn needed_crypto(file: &dyn Bytes) -> Option<Vec<u8>> {
     let pages = Pages::new(file);
@@ -114,8 +114,8 @@ pub fn needed_crypto(file: &dyn Bytes) -> Option<Vec<u8>> {
     names.find(|name| name.starts_with(b"libcrypto"))
 }
 
-/// Identifies the TLS library in a file by its texts. OpenSSL precedes the others, since a program with
-/// two libraries is observed through the one that can be.
+/// Identifies the TLS library in a file by its texts. OpenSSL precedes the others, since a program
+/// with two libraries is observed through the one that can be.
 #[must_use]
 pub fn by_text(file: &dyn Bytes) -> Option<Carrier> {
     let pages = Pages::new(file);

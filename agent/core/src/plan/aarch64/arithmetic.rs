@@ -9,7 +9,8 @@ use super::machine::{Flags, Machine, add_with_carry, bytes, logical_flags, sign_
 use crate::plan::trace::Value;
 
 impl Machine<'_, '_> {
-    /// Runs `add`, `sub` and their comparing forms. A pointer plus or minus a number stays a pointer.
+    /// Runs `add`, `sub` and their comparing forms. A pointer plus or minus a number stays a
+    /// pointer.
     pub(super) fn sum(
         &mut self,
         opcode: Opcode,

@@ -28,8 +28,8 @@ pub(super) fn decode(image: &Image<'_>, at: u64) -> Option<Instruction> {
     }
 }
 
-/// Whether the encoding is of SVE or SME, which have no branches (Arm Architecture Reference Manual,
-/// C4.1).
+/// Whether the encoding is of SVE or SME, which have no branches (Arm Architecture Reference
+/// Manual, C4.1).
 fn is_vector(word: u32) -> bool {
     let group = word >> 25 & 0xf;
     group == 0b0010 || (group == 0 && word >> 31 == 1)
@@ -72,8 +72,8 @@ pub(super) fn immediate(operand: &Operand) -> Option<u64> {
     }
 }
 
-/// Returns the address that an `add` completes, or that an `ldr` loads from a word of the image, up to
-/// [`MAX_DISTANCE`] instructions after the `adrp` of its page.
+/// Returns the address that an `add` completes, or that an `ldr` loads from a word of the image, up
+/// to [`MAX_DISTANCE`] instructions after the `adrp` of its page.
 pub(super) fn page_and_offset(image: &Image<'_>, at: u64) -> Option<u64> {
     let second = decode(image, at)?;
     let (base, offset) = match (second.opcode, second.operands[1]) {

@@ -174,7 +174,8 @@ impl Machine<'_, '_> {
         }
     }
 
-    /// Runs loads and stores. Any other instruction sets the registers that it may write to unknown.
+    /// Runs loads and stores. Any other instruction sets the registers that it may write to
+    /// unknown.
     fn access(&mut self, at: u64, instruction: &Instruction) {
         let Some(access) = operands::access(instruction) else {
             for register in operands::written(instruction) {

@@ -54,7 +54,8 @@ pub(super) fn sign_extend(number: u64, bits: u32) -> u64 {
     up.checked_shr(shift).unwrap_or(0).cast_unsigned()
 }
 
-/// Returns sum and flags: `AddWithCarry` of the Arm Architecture Reference Manual, shared pseudocode.
+/// Returns sum and flags: `AddWithCarry` of the Arm Architecture Reference Manual, shared
+/// pseudocode.
 pub(super) fn add_with_carry(a: u64, b: u64, carry: bool, size: usize) -> (u64, Flags) {
     let (a, b) = (truncate(a, size), truncate(b, size));
     let bits = size as u32 * 8;
@@ -150,7 +151,8 @@ impl<'m, 'a> Machine<'m, 'a> {
         }
     }
 
-    /// Sets the registers that a call may change to unknown (Procedure Call Standard, section 6.1.1).
+    /// Sets the registers that a call may change to unknown (Procedure Call Standard, section
+    /// 6.1.1).
     pub(super) fn clobber_for_call(&mut self) {
         for register in (0..=18).chain([30]) {
             self.set(SizeCode::X, register, Value::Unknown);

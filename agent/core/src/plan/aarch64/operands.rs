@@ -1,5 +1,5 @@
-//! Operands of AArch64 instructions: the general registers that they write, and the memory that they
-//! access.
+//! Operands of AArch64 instructions: the general registers that they write, and the memory that
+//! they access.
 
 use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand, SIMDSizeCode, SizeCode};
 
@@ -69,8 +69,8 @@ pub(super) fn is_hint(opcode: Opcode) -> bool {
     )
 }
 
-/// Whether the instruction is an exclusive access: a probe between the two halves of a pair makes the
-/// second one fail each time.
+/// Whether the instruction is an exclusive access: a probe between the two halves of a pair makes
+/// the second one fail each time.
 pub(super) fn is_exclusive(opcode: Opcode) -> bool {
     use Opcode::*;
     matches!(

@@ -5,8 +5,8 @@ use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand};
 
 use super::operands;
 
-/// Whether every supported kernel emulates this instruction under a uprobe: `arm_probe_decode_insn`.
-/// `nop`, which only 6.13 and later emulate, is excluded.
+/// Whether every supported kernel emulates this instruction under a uprobe:
+/// `arm_probe_decode_insn`. `nop`, which only 6.13 and later emulate, is excluded.
 pub(super) fn is_emulated(instruction: &Instruction) -> bool {
     let literal = instruction
         .operands

@@ -33,8 +33,8 @@ fn top_bit(number: u64, size: usize) -> bool {
     sign_extend(number, size).cast_signed() < 0
 }
 
-/// Returns result and flags of a two-operand operation on `size` bytes; `None` for an operation that
-/// is not modelled.
+/// Returns result and flags of a two-operand operation on `size` bytes; `None` for an operation
+/// that is not modelled.
 pub(super) fn evaluate(operation: Mnemonic, a: u64, b: u64, size: usize) -> Option<(u64, Flags)> {
     let (a, b) = (truncate(a, size), truncate(b, size));
     let (sa, sb) = (top_bit(a, size), top_bit(b, size));

@@ -8,9 +8,9 @@ use iced_x86::{
 use super::decode::changes;
 use crate::plan::insn::{Flow, Stack, Write};
 
-/// Whether every supported kernel emulates this instruction under a uprobe: `push_setup_xol_ops` and
-/// `branch_setup_xol_ops` in arch/x86/kernel/uprobes.c. `endbr64` and long `nop`s, which only newer
-/// kernels emulate, and every prefixed form are excluded.
+/// Whether every supported kernel emulates this instruction under a uprobe: `push_setup_xol_ops`
+/// and `branch_setup_xol_ops` in arch/x86/kernel/uprobes.c. `endbr64` and long `nop`s, which only
+/// newer kernels emulate, and every prefixed form are excluded.
 pub(super) fn is_emulated(bytes: &[u8]) -> bool {
     matches!(
         bytes,

@@ -32,7 +32,8 @@ fn accessor_with_one_load_names_its_field() {
 
 #[test]
 fn type_check_leads_to_the_plain_connection() {
-    // SSL_session_reused, 3.2: type 0 is a connection, 1 a QUIC connection with a connection at 0x40.
+    // SSL_session_reused, 3.2: type 0 is a connection, 1 a QUIC connection with a connection at
+    // 0x40.
     let code = [
         0x48, 0x85, 0xff, 0x74, 0x1d, // test rdi, rdi; je
         0x8b, 0x17, 0x85, 0xd2, 0x74, 0x10, // mov edx, [rdi]; test edx, edx; je
