@@ -50,7 +50,7 @@ pub(super) struct Pages<'f> {
     /// Pieces by offset and size.
     cache: FrozenMap<(u64, usize), Box<[u8]>>,
     /// Bytes that may still be cached.
-    left: Cell<usize>,
+    remaining: Cell<usize>,
 }
 
 impl<'f> Pages<'f> {
@@ -60,7 +60,7 @@ impl<'f> Pages<'f> {
             file,
             size: file.size(),
             cache: FrozenMap::new(),
-            left: Cell::new(MAX_CACHED),
+            remaining: Cell::new(MAX_CACHED),
         }
     }
 
@@ -90,12 +90,12 @@ impl<'f> Pages<'f> {
         if let Some(bytes) = self.cache.get(&(offset, size)) {
             return Some(bytes);
         }
-        let left = self.left.get().checked_sub(size)?;
+        let remaining = self.remaining.get().checked_sub(size)?;
         let mut bytes = vec![0; size].into_boxed_slice();
         if !self.file.read_at(offset, &mut bytes) {
             return None;
         }
-        self.left.set(left);
+        self.remaining.set(remaining);
         Some(self.cache.insert((offset, size), bytes))
     }
 

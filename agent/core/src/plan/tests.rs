@@ -3,7 +3,8 @@
 //! Exact numbers are asserted for the build on which they were measured; every other library must
 //! satisfy the general properties.
 
-mod built;
+mod generated;
+mod library_builder;
 pub(super) mod mutation;
 mod walk;
 

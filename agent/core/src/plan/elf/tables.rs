@@ -108,17 +108,17 @@ impl<'a> Image<'a> {
             })
         };
         let dynamic = table(elf::SHT_DYNSYM);
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         for symbols in dynamic.iter().chain(&table(elf::SHT_SYMTAB)) {
-            self.add_symbols(endian, symbols, &mut left);
+            self.add_symbols(endian, symbols, &mut remaining);
         }
         if tables == Tables::Symbols {
             return Ok(());
         }
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         for section in sections.iter() {
             if let Ok(Some((entries, _))) = section.rela(endian, file) {
-                self.add_relocations(endian, entries, dynamic.as_ref(), &mut left);
+                self.add_relocations(endian, entries, dynamic.as_ref(), &mut remaining);
             }
         }
         Ok(())
@@ -166,15 +166,15 @@ impl<'a> Image<'a> {
             at(elf::DT_RELA, elf::DT_RELASZ),
             at(elf::DT_JMPREL, elf::DT_PLTRELSZ),
         ];
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         if let Some(symbols) = &symbols {
-            self.add_symbols(endian, symbols, &mut left);
+            self.add_symbols(endian, symbols, &mut remaining);
         }
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         for bytes in relocations.into_iter().flatten() {
             let count = bytes.len() / size_of::<Rela64<Endianness>>();
             if let Ok((entries, _)) = pod::slice_from_bytes(bytes, count) {
-                self.add_relocations(endian, entries, symbols.as_ref(), &mut left);
+                self.add_relocations(endian, entries, symbols.as_ref(), &mut remaining);
             }
         }
     }
@@ -206,9 +206,9 @@ impl<'a> Image<'a> {
         usize::try_from(word(plain?.checked_add(4)?)?).ok()
     }
 
-    fn add_symbols(&mut self, endian: Endianness, symbols: &Symbols<'a>, left: &mut usize) {
-        for symbol in symbols.entries.iter().take(*left) {
-            *left -= 1;
+    fn add_symbols(&mut self, endian: Endianness, symbols: &Symbols<'a>, remaining: &mut usize) {
+        for symbol in symbols.entries.iter().take(*remaining) {
+            *remaining -= 1;
             if symbol.is_undefined(endian) || symbol.st_type() != elf::STT_FUNC {
                 continue;
             }
@@ -233,10 +233,10 @@ impl<'a> Image<'a> {
         endian: Endianness,
         entries: &[Rela64<Endianness>],
         symbols: Option<&Symbols<'a>>,
-        left: &mut usize,
+        remaining: &mut usize,
     ) {
-        for entry in entries.iter().take(*left) {
-            *left -= 1;
+        for entry in entries.iter().take(*remaining) {
+            *remaining -= 1;
             let addend = entry.r_addend(endian).cast_unsigned();
             let value =
                 match RelocationKind::from_number(self.machine, entry.r_type(endian, false)) {

@@ -1,137 +1,8 @@
-//! Plans of generated files that hold only the code under test.
+//! Plans of generated libraries that hold only the code under test.
 
-use super::super::{Field, Hook, Images, Plan, PlanError, boringssl, fields, machine, plan};
+use super::super::{Field, Hook, boringssl, fields, machine};
+use super::library_builder::LibraryBuilder;
 use super::{CODE, elf_from_code, image_from_file};
-
-/// A file without section headers: code, followed by the tables of the dynamic segment.
-#[derive(Default)]
-struct Built {
-    code: Vec<u8>,
-    functions: Vec<(&'static str, u64)>,
-    pointers: Vec<(u64, u64)>,
-}
-
-impl Built {
-    /// Address of the next byte.
-    fn here(&self) -> u64 {
-        CODE + self.code.len() as u64
-    }
-
-    /// Adds code or data at an address that is a multiple of 16.
-    fn add(&mut self, bytes: &[u8]) -> u64 {
-        self.code.resize(self.code.len().next_multiple_of(16), 0xcc);
-        let at = self.here();
-        self.code.extend(bytes);
-        at
-    }
-
-    /// Adds a function with a name.
-    fn function(&mut self, name: &'static str, bytes: &[u8]) -> u64 {
-        let at = self.add(bytes);
-        self.functions.push((name, at));
-        at
-    }
-
-    /// Adds `mov eax, [rdi + offset]; ret`.
-    fn accessor(&mut self, name: &'static str, offset: u8) {
-        self.function(name, &[0x8b, 0x47, offset, 0xc3]);
-    }
-
-    /// Adds `mov eax, address; ret`.
-    fn constant(&mut self, name: &'static str, address: u64) {
-        let mut code = vec![0xb8];
-        code.extend((address as u32).to_le_bytes());
-        code.push(0xc3);
-        self.function(name, &code);
-    }
-
-    /// Adds `head`, followed by a pointer to each function.
-    fn table(&mut self, head: &[u64], functions: &[u64]) -> u64 {
-        let head: Vec<u8> = head.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let at = self.add(&head);
-        for function in functions {
-            self.pointers.push((self.here(), *function));
-            self.code.extend([0; 8]);
-        }
-        self.code.extend([0; 8]);
-        at
-    }
-
-    /// The file.
-    fn file(&self) -> Vec<u8> {
-        let mut body = self.clone_code();
-        let word = |body: &mut Vec<u8>, value: u64| body.extend(value.to_le_bytes());
-        let mut names = vec![0];
-        let symbols = CODE + body.len() as u64;
-        body.extend([0; 24]);
-        for (name, at) in &self.functions {
-            body.extend((names.len() as u32).to_le_bytes());
-            body.extend([0x12, 0, 1, 0]); // STB_GLOBAL, STT_FUNC; defined
-            word(&mut body, *at);
-            word(&mut body, 1);
-            names.extend(name.as_bytes());
-            names.push(0);
-        }
-        let strings = CODE + body.len() as u64;
-        let size = names.len() as u64;
-        body.extend(names);
-        body.resize(body.len().next_multiple_of(8), 0);
-        let relocations = CODE + body.len() as u64;
-        for (at, value) in &self.pointers {
-            [*at, 8, *value]
-                .iter()
-                .for_each(|value| word(&mut body, *value)); // R_X86_64_RELATIVE
-        }
-        let dynamic = body.len() as u64;
-        let count = self.pointers.len() as u64;
-        for (tag, value) in [
-            (5, strings),
-            (10, size),
-            (6, symbols),
-            (7, relocations),
-            (8, count * 24),
-            (0, 0),
-        ] {
-            word(&mut body, tag);
-            word(&mut body, value);
-        }
-        let mut file = elf_from_code(&body);
-        // The second program header overwrites the first bytes of the code, which `new` reserves.
-        file[56] = 2;
-        let at = 64 + 56;
-        file[at..at + 8].copy_from_slice(&[2, 0, 0, 0, 4, 0, 0, 0]); // PT_DYNAMIC
-        let start = at as u64 + dynamic;
-        for (index, value) in [start, CODE + dynamic, CODE + dynamic, 96, 96, 8]
-            .iter()
-            .enumerate()
-        {
-            let at = at + 8 + index * 8;
-            file[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        file
-    }
-
-    fn clone_code(&self) -> Vec<u8> {
-        let mut code = self.code.clone();
-        code.resize(code.len().next_multiple_of(8), 0);
-        code
-    }
-
-    /// Creates a file with space for the second program header.
-    fn new() -> Self {
-        Self {
-            code: vec![0; 64],
-            ..Self::default()
-        }
-    }
-
-    fn plan(&self) -> Result<Plan, PlanError> {
-        plan(Images {
-            ssl: &self.file(),
-            crypto: None,
-        })
-    }
-}
 
 /// `mov esi, role; jmp body`, after an early return if `state` is 1.
 fn role(at: u64, body: u64, role: u8) -> Vec<u8> {
@@ -161,8 +32,8 @@ fn state_machine(hand_state: u8) -> Vec<u8> {
 }
 
 /// Three method tables, without symbols.
-fn stripped(hand_state: u8) -> Built {
-    let mut built = Built::new();
+fn stripped(hand_state: u8) -> LibraryBuilder {
+    let mut built = LibraryBuilder::new();
     let body = built.add(&state_machine(hand_state));
     let at = built.here().next_multiple_of(16);
     let accept = built.add(&role(at, body, 1));
@@ -200,7 +71,7 @@ fn stripped_library_without_a_certain_state_is_rejected() {
 
 #[test]
 fn tables_are_read_without_section_headers() {
-    let mut built = Built::new();
+    let mut built = LibraryBuilder::new();
     let function = built.function("SSL_free", &[0xc3]);
     let table = built.table(&[7], &[function]);
     let file = built.file();
@@ -212,7 +83,7 @@ fn tables_are_read_without_section_headers() {
 
 #[test]
 fn each_handshake_function_of_an_old_library_is_an_entry() {
-    let mut built = Built::new();
+    let mut built = LibraryBuilder::new();
     let drive = [
         0x53, // push rbx
         0xe8, 0, 0, 0, 0,    // call
@@ -270,8 +141,8 @@ fn each_handshake_function_of_an_old_library_is_an_entry() {
 }
 
 /// OpenSSL with a handshake function that is in no method table.
-fn without_tables() -> Built {
-    let mut built = Built::new();
+fn without_tables() -> LibraryBuilder {
+    let mut built = LibraryBuilder::new();
     let drive = [
         0x53, // push rbx
         0xe8, 0, 0, 0, 0,    // call
@@ -327,8 +198,8 @@ fn exported_functions_are_probed_without_a_state_machine() {
 
 /// Accessors of BoringSSL with the offsets of a real build: the handshake object is behind 0x30 and
 /// 0x110.
-fn boringssl() -> Built {
-    let mut built = Built::new();
+fn boringssl() -> LibraryBuilder {
+    let mut built = LibraryBuilder::new();
     built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
     built.function(
         "SSL_do_handshake",
@@ -404,7 +275,7 @@ fn boringssl_is_planned_at_its_handshake_function() {
 
 #[test]
 fn boringssl_without_a_handshake_object_is_rejected() {
-    let mut built = Built::new();
+    let mut built = LibraryBuilder::new();
     built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
     built.function("SSL_do_handshake", &[0xc3]);
     // It returns 1 for every connection.
@@ -435,7 +306,7 @@ fn client_random_is_found_behind_a_pointer() {
         0x48, 0x8b, 0x87, 0xa8, 0, 0, 0, 0xf3, 0x0f, 0x6f, 0x80, 0xb8, 0, 0, 0, 0xf3, 0x0f, 0x6f,
         0x88, 0xc8, 0, 0, 0, 0xc3,
     ];
-    let mut built = Built::new();
+    let mut built = LibraryBuilder::new();
     built.function("SSL_get_client_random", &code);
     let file = built.file();
     let image = image_from_file(&file);
