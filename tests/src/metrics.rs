@@ -1,4 +1,5 @@
-//! Parser of the metrics page in the Prometheus text format, strict enough to notice a malformed page.
+//! Parser of the metrics page in the Prometheus text format, strict enough to notice a malformed
+//! page.
 
 use std::collections::{BTreeMap, HashSet};
 

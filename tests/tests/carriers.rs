@@ -1,6 +1,8 @@
-//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled here in every series.
+//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled
+//! here in every series.
 //!
-//! What is compared is printed (`cargo test … -- --nocapture`). `cargo xtask test --matrix` compares every series in every variant.
+//! What is compared is printed (`cargo test … -- --nocapture`). `cargo xtask test --matrix`
+//! compares every series in every variant.
 
 use reprise_tests::carriers::build::build;
 use reprise_tests::carriers::code::Code;

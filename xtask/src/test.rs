@@ -23,10 +23,12 @@ pub(crate) struct Args {
     /// Only what needs neither root nor servers: lints and unit tests, without setting up
     #[arg(long)]
     fast: bool,
-    /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of downloads, half an hour
+    /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of
+    /// downloads, half an hour
     #[arg(long, conflicts_with = "fast")]
     matrix: bool,
-    /// The agent as root with all capabilities; otherwise it is a user with those that docs/operating.md names
+    /// The agent as root with all capabilities; otherwise it is a user with those that
+    /// docs/operating.md names
     #[arg(long, conflicts_with = "fast")]
     as_root: bool,
 }

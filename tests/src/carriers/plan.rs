@@ -44,7 +44,7 @@ pub struct Point {
 /// The instructions where errors are seen.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ErrorPoint {
-    /// Of which each error passes one.
+    /// Probe points; each error passes one of them.
     pub points: Vec<Point>,
     /// Whether in the crypto library.
     pub in_crypto: bool,

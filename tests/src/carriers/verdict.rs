@@ -1,4 +1,5 @@
-//! Holds a plan to the truth. What differs is returned in words, so that one run tells all that is wrong with a carrier.
+//! Holds a plan to the truth. What differs is returned in words, so that one run tells all that is
+//! wrong with a carrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,7 +125,8 @@ impl Verdict {
         });
     }
 
-    /// Entries and exits, `SSL_free` and the error function lie in the functions of these names, whose truth is `ssl` and `crypto`.
+    /// Entries and exits, `SSL_free` and the error function lie in the functions of these names,
+    /// whose truth is `ssl` and `crypto`.
     pub fn named(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         for point in &plan.entries {
             self.inside("entry", ssl, *point, &ENTRY);
@@ -190,8 +192,8 @@ impl Verdict {
         });
     }
 
-    /// Every point is the first byte of an instruction in executable code that the file describes, at the stack depth that its call
-    /// frames tell.
+    /// Every point is the first byte of an instruction in executable code that the file describes,
+    /// at the stack depth that its call frames tell.
     pub fn shape(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         let state_machine = plan.entries.iter().chain(&plan.exits);
         let points = state_machine.map(|point| (ssl, *point, true));
@@ -199,7 +201,8 @@ impl Verdict {
         let free = single.map(|point| (ssl, *point, false));
         let error = plan.error.iter().flat_map(|error| {
             let code = if error.in_crypto { crypto } else { ssl };
-            // Stubs, of which the call frames of some linkers say nothing, are held to the disassembler's word.
+            // Stubs, of which the call frames of some linkers say nothing, are held to the
+            // disassembler's word.
             let stubs = code.stubs();
             let stub = |at: u64| stubs.values().any(|stub| stub.contains(&at));
             let points = error.points.iter();

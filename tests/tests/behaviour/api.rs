@@ -34,14 +34,14 @@ fn disagreements(answers: &BTreeMap<String, Value>) -> String {
     stdin.write_all(&text).expect("failed to write the answers");
     drop(stdin);
     let output = check.wait_with_output().expect("failed to wait for Python");
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
         output.status.success(),
-        told.trim().is_empty(),
-        "{told}{stderr}"
+        stdout.trim().is_empty(),
+        "{stdout}{stderr}"
     );
-    told
+    stdout
 }
 
 #[test]

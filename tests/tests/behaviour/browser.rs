@@ -1,5 +1,5 @@
-//! The page at `/` in a real browser: live and right, without foreign assets or console errors, light and dark, by keyboard, on a
-//! phone.
+//! The page at `/` in a real browser: live and right, without foreign assets or console errors,
+//! light and dark, by keyboard, on a phone.
 
 use std::collections::BTreeSet;
 
@@ -94,7 +94,7 @@ fn the_page_shows_what_happens() {
         ),
         ROWS,
     );
-    // An agent that is gone is told of, and the last numbers stay.
+    // The page reports that the agent is gone, and the last numbers stay.
     let _ = agent.terminate();
     browser.wait(
         "document.getElementById('state').className === 'bad'",

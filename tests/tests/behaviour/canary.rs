@@ -1,4 +1,5 @@
-//! What the canary says of probes, held against what probes made without the agent and without BPF do.
+//! What the canary says of probes, held against what probes made without the agent and without BPF
+//! do.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,5 @@
-//! Handshakes that a server refuses or waits for in vain: the cause, the library's reason and the alert's name, as they really were.
+//! Handshakes that a server refuses or waits for without an answer: the cause, the library's reason and the
+//! alert's name, as they really were.
 
 use std::process::Command;
 
@@ -15,8 +16,8 @@ const NO_ARGUMENTS: [&str; 0] = [];
 type Make = fn(Sessions) -> Server;
 const ERRORS: &str = "reprise_handshake_errors_total";
 
-/// A client refused by each server: the server sent `alert` and says `alert_sent`. `completes` tells whether the client's side had
-/// completed by then.
+/// A client refused by each server: the server sent `alert` and says `alert_sent`. `completes`
+/// tells whether the client's side had completed by then.
 fn refused(demand: Demand, sessions: Sessions, alerts: &[&str], completes: bool) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(sessions);
@@ -190,7 +191,8 @@ fn reasons_have_the_librarys_own_names() {
     expected.settle(&agent, &calm, &before);
 }
 
-/// The classic of services that ask for certificates: whoever comes back with a session is refused. The log says what it is.
+/// The classic of services that ask for certificates: whoever comes back with a session is refused.
+/// The log says what it is.
 #[test]
 fn a_reason_that_only_resumption_has() {
     let agent = Agent::start(NO_ARGUMENTS);

@@ -1,4 +1,5 @@
-//! `reprise check`: what it says of this host, and of hosts that lack something, and whether that is true.
+//! `reprise check`: what it says of this host, and of hosts that lack something, and whether that
+//! is true.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -188,10 +188,10 @@ fn who_is_not_observed_is_named_with_the_reason() {
         let process = Process::spawn(Command::new(PYTHON).arg(fixture("mapper.py")).arg(path));
         let pid = process.pid();
         poll_until("the process is named", PATIENCE, || {
-            let Some((told, example, gauge)) = uncovered(&agent, pid) else {
+            let Some((found, example, gauge)) = uncovered(&agent, pid) else {
                 return Err(format!("{reason}: not listed; {}", agent.stderr()));
             };
-            assert_eq!(&told, reason, "{path:?}: {example}");
+            assert_eq!(&found, reason, "{path:?}: {example}");
             assert_eq!(example["file"].as_str(), path.to_str());
             assert!(!example["finding"].as_str().unwrap_or_default().is_empty());
             assert!(gauge >= 1.0, "{reason}: {gauge}");

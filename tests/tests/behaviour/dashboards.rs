@@ -1,5 +1,5 @@
-//! The dashboards: as Grafana reads them, and with every query run by a real Prometheus that has scraped the real agent under real
-//! traffic.
+//! The dashboards: as Grafana reads them, and with every query run by a real Prometheus that has
+//! scraped the real agent under real traffic.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -49,9 +49,9 @@ fn typed(files: &[PathBuf]) -> Output {
 #[test]
 fn grafana_knows_every_field() {
     let output = typed(&files());
-    let told = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}{stderr}");
+    assert!(output.status.success(), "{stdout}{stderr}");
     // The same check finds what is wrong.
     let directory = TempDir::new().expect("failed to create a directory");
     for (pointer, name, value) in [
@@ -65,8 +65,8 @@ fn grafana_knows_every_field() {
         let path = directory.path().join("wrong.json");
         fs::write(&path, dashboard.to_string()).expect("failed to write a dashboard");
         let output = typed(&[path]);
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(1), "{pointer} {name}: {told}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{pointer} {name}: {stdout}");
     }
 }
 
@@ -115,7 +115,8 @@ fn panels_have_units_thresholds_and_their_own_place() {
     }
 }
 
-/// Whoever looks can choose: every query is of the chosen source, and each variable that is offered decides something.
+/// Whoever looks can choose: every query is of the chosen source, and each variable that is offered
+/// decides something.
 #[test]
 fn every_variable_chooses() {
     let (mut offered, node) = (BTreeSet::new(), "instance=~\"$node\"");
@@ -210,10 +211,12 @@ fn recorded() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Series of one node that the rules record, beside those that come per ticket key: docs/fleet.md reckons with them.
+/// Series of one node that the rules record, beside those that come per ticket key: docs/fleet.md
+/// reckons with them.
 const KEPT: f64 = 90.0;
 
-/// That the rules record no more than the fleet's reckoning says, and nothing per peer but the worst.
+/// That the rules record no more than the fleet's reckoning says, and nothing per peer but the
+/// worst.
 fn what_a_fleet_keeps(prometheus: &Prometheus) {
     let count = |selector: &str| {
         let found = prometheus.query(&format!("count({selector})"));

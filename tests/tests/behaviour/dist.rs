@@ -1,4 +1,5 @@
-//! The release as one archive: whole, of the right sum, the same every time, and what it says works.
+//! The release as one archive: whole, of the right sum, the same every time, and what it says
+//! works.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,8 @@ fn the_archive_is_whole_and_always_the_same() {
     assert_eq!(help(&root.join("reprise")), help(&binary()));
 }
 
-/// No engine that could pull a base image is at hand in a test: what the file names is compared with what there is.
+/// No engine that could pull a base image is at hand in a test: what the file names is compared
+/// with what there is.
 #[test]
 fn the_image_is_of_this_version_and_starts_what_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,4 +1,5 @@
-//! What the docs tell people to type or to write into a file: run, or read by the program that it is for.
+//! What the docs tell people to type or to write into a file: run, or read by the program that it
+//! is for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! Handshakes that do not complete: exactly one failure each, with the cause that really was, and no handshake counted.
+//! Handshakes that do not complete: exactly one failure each, with the cause that really was, and
+//! no handshake counted.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -94,7 +95,7 @@ fn plain_http_that_nginx_answers_in_plain() {
 
 #[test]
 fn no_shared_cipher() {
-    // The server finds the error and says so by an alert.
+    // The server finds the error and sends an alert.
     servers_blame("no-shared-cipher", &["alert_sent"], ALL);
 }
 
@@ -219,7 +220,8 @@ fn a_servers_client_killed_in_mid_handshake() {
     agent.assert_sound();
 }
 
-/// A client in the middle of its handshake with a service that never answers; `end` brings that to its end.
+/// A client in the middle of its handshake with a service that never answers; `end` brings that to
+/// its end.
 fn client_ends(causes: &[&str], options: &[(&str, &str)], end: impl FnOnce(&Process, TcpStream)) {
     let server = Server::python(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
@@ -251,7 +253,8 @@ fn a_client_killed_in_mid_handshake() {
 
 #[test]
 fn a_client_that_is_reset() {
-    // The ClientHello was never read: the kernel turns this close into a reset (RFC 2525, section 2.17).
+    // The ClientHello was never read: the kernel turns this close into a reset (RFC 2525, section
+    // 2.17).
     client_ends(&["reset"], &[], |_, stream| drop(stream));
 }
 

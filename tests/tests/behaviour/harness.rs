@@ -1,4 +1,5 @@
-//! The ground truth itself, without an agent: each server and client makes the mix that the other tests rely on.
+//! The ground truth itself, without an agent: each server and client makes the mix that the other
+//! tests rely on.
 //!
 //! When one of these fails, the failures of the other files say nothing about the agent.
 

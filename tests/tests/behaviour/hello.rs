@@ -20,7 +20,7 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 
-/// Everything that a server takes back.
+/// Everything that a server accepts.
 fn offers_are_accepted(make: fn(Sessions) -> Server) {
     for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
         let server = make(sessions);

@@ -1,4 +1,5 @@
-//! Libraries that are not driven by the state machine of today's OpenSSL: 1.0.2, and BoringSSL; and what 1.1.1 keeps behind a pointer.
+//! Libraries that are not driven by the state machine of today's OpenSSL: 1.0.2, and BoringSSL; and
+//! what 1.1.1 keeps behind a pointer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,12 +76,12 @@ fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     let before = agent.metrics();
-    let told = server.process.stdout().lines().count();
+    let earlier = server.process.stdout().lines().count();
     let report = node_client(&node, &server, 60);
     report.assert_mixed(60);
     // Both ends on 1.0.2, each with its own word.
     let mut by_server: BTreeMap<String, Row> = BTreeMap::new();
-    for line in server.process.stdout().lines().skip(told) {
+    for line in server.process.stdout().lines().skip(earlier) {
         let words: Vec<_> = line.split(' ').collect();
         let row = by_server.entry(words[0].to_owned()).or_default();
         match words[1] {
@@ -99,7 +100,8 @@ fn failures_on_openssl_1_0_2() {
     failures(&server);
 }
 
-/// What comes before the first whole ClientHello is not asked for: a program with memory BIOs leaves no trace of whose it is.
+/// What comes before the first whole ClientHello is not asked for: a program with memory BIOs
+/// leaves no trace of whose it is.
 fn failures(server: &Server) {
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, server);
@@ -188,7 +190,8 @@ fn a_client_on_boringssl() {
     let user = Server::boringssl(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &user);
-    // The client hangs up without a word, which takes sessions from a server's cache: tickets it is, in both versions.
+    // The client hangs up without a word, which takes sessions from a server's cache: tickets it
+    // is, in both versions.
     for server in [
         Server::boringssl(Sessions::Ids),
         Server::s_server(Sessions::Tickets),
@@ -249,7 +252,8 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
         Server::boringssl(Sessions::Tickets),
     ] {
         let recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&events));
-        // The client's half is the system's own library. Wire and library tell of both ends: four events carry each random.
+        // The client's half is the system's own library. Wire and library report both ends: four
+        // events carry each random.
         poll_until("both ends of a handshake are recorded", PATIENCE, || {
             let randoms = randoms(&server, &log);
             let recorded = fs::read(&events).unwrap_or_default();

@@ -1,5 +1,6 @@
-//! What the agent does in other ways on older kernels, done on this one: events by perf event arrays, a perf event for each
-//! probe, libraries told apart by copies of the programs. `cargo xtask vm` runs the first of these tests on other kernels.
+//! What the agent does in other ways on older kernels, done on this one: events by perf event
+//! arrays, a perf event for each probe, libraries told apart by copies of the programs. `cargo
+//! xtask vm` runs the first of these tests on other kernels.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use serde_json::Value;
 /// Few enough for an emulated machine.
 const CONNECTIONS: u32 = 24;
 
-/// Sessions by ID and by ticket, of a server that the agent finds running and of one that it sees starting; then a program
-/// that uses another library object, so that two are told apart.
+/// Sessions by ID and by ticket, of a server that the agent finds running and of one that it sees
+/// starting; then a program that uses another library object, so that two are told apart.
 fn both_ends_are_counted(arguments: &[&str]) {
     let running = Server::python(Sessions::Ids);
     let agent = Agent::start(arguments);
@@ -50,8 +51,9 @@ fn perf_event_arrays() {
     both_ends_are_counted(&["--transport", "perf"]);
 }
 
-/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and gives up after a million instructions: of `wire_out` it
-/// walks 657,988 where 6.18 walks 84,128, of `wire_in` 272,260 for 125,893 (tried by hand, 5.4.286).
+/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and gives up after a
+/// million instructions: of `wire_out` it walks 657,988 where 6.18 walks 84,128, of `wire_in`
+/// 272,260 for 125,893 (tried by hand, 5.4.286).
 #[test]
 fn programs_are_simple_enough_for_older_verifiers() {
     let agent = Agent::start(["--transport", "perf"]);
@@ -65,7 +67,8 @@ fn programs_are_simple_enough_for_older_verifiers() {
     }
 }
 
-/// What the programs give up, they say in words where they are asked to: here that they find no room for an event.
+/// What the programs give up, they say in words where they are asked to: here that they find no
+/// room for an event.
 #[test]
 fn what_is_given_up_is_told_on_request() {
     let agent = Agent::start(["--kernel-log"]);
@@ -89,7 +92,8 @@ fn what_is_given_up_is_told_on_request() {
     assert!(lost > 0.0, "told, and not counted");
 }
 
-/// Connections that are refused, each of which is a reset to tell of: the buffers of the CPUs are full long before the last.
+/// Connections that are refused, each of which is a reset to tell of: the buffers of the CPUs are
+/// full long before the last.
 const REFUSED: &str = "
 import socket, sys
 for _ in range(20000):

@@ -1,5 +1,6 @@
-//! An agent that is killed without warning, at whatever moment: nothing of it stays in the kernel, and nobody who is observed
-//! notices. The handshakes are judged by the client and the server that made them.
+//! An agent that is killed without warning, at whatever moment: nothing of it stays in the kernel,
+//! and nobody who is observed notices. The handshakes are judged by the client and the server that
+//! made them.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,7 @@ enum Moment {
     Starting,
     /// It observes.
     Observing,
-    /// It was told to end, and takes its probes away.
+    /// It received a signal to end, and removes its probes.
     Detaching,
 }
 

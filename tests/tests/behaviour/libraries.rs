@@ -1,4 +1,5 @@
-//! Libraries in odd places and states: own copies, deleted, replaced, in another mount namespace, and no libraries at all.
+//! Libraries in odd places and states: own copies, deleted, replaced, in another mount namespace,
+//! and no libraries at all.
 
 use std::fs;
 use std::process::Command;
@@ -87,7 +88,8 @@ fn in_another_mount_namespace() {
     let agent = Agent::start(NO_ARGUMENTS);
     let copy = Copy::new();
     let system = system();
-    // The path is the host's, the file is not: whoever opens the path in the own namespace attaches to the wrong one.
+    // The path is the host's, the file is not: whoever opens the path in the own namespace attaches
+    // to the wrong one.
     let bind = format!(
         "mount --bind {} {} && exec \"$@\"",
         copy.path.display(),
@@ -157,7 +159,8 @@ fn malformed_libraries_do_no_harm() {
     let _early = mapper();
     let agent = Agent::start(NO_ARGUMENTS);
     let _late = mapper();
-    // A good library that appears after the bad ones: once it is observed, they have been looked at.
+    // A good library that appears after the bad ones: once it is observed, they have been looked
+    // at.
     let server = server_with(&Copy::new());
     warm_up(&agent, &server);
     hold_to_the_truth(&agent, &server);

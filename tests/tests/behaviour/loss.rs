@@ -1,4 +1,5 @@
-//! Packets lost in the handshake: retransmissions joined to it, equal to what the kernel and the client count.
+//! Packets lost in the handshake: retransmissions joined to it, equal to what the kernel and the
+//! client count.
 
 use reprise_tests::namespaces::SERVER_IP;
 use reprise_tests::stage::{CONNECTIONS, RETRANSMITS, Stage, WITH_LOSS};
@@ -37,7 +38,8 @@ fn a_lost_client_hello() {
 #[test]
 fn a_lost_finished() {
     let stage = Stage::new();
-    // It begins with a ChangeCipherSpec (type 20), behind 32 bytes of TCP header; the first one of each connection.
+    // It begins with a ChangeCipherSpec (type 20), behind 32 bytes of TCP header; the first one of
+    // each connection.
     let (sets, seen) = (
         "set seen { type ipv4_addr . inet_service; flags dynamic; size 1024; }",
         "ip saddr . tcp sport",
@@ -55,7 +57,8 @@ fn a_lost_finished() {
         kernel >= CONNECTIONS,
         "the kernel retransmitted only {kernel}"
     );
-    // The client's library was done with it when it was lost. Its request arrived from beyond the gap.
+    // The client's library was done with it when it was lost. Its request arrived from beyond the
+    // gap.
     for (role, direction) in [("client", "sent"), ("server", "received")] {
         let labels = [
             ("role", role),
@@ -108,7 +111,8 @@ fn a_lost_syn_ack() {
     let before = stage.resent_by_server();
     let report = stage.complete();
     stage.expect_dropped(&stage.net.client, CONNECTIONS);
-    // Both ends have a timer of one second: the SYN-ACK is repeated by the server's, or because the SYN is.
+    // Both ends have a timer of one second: the SYN-ACK is repeated by the server's, or because the
+    // SYN is.
     let kernel = stage.resent_by_server() - before;
     assert!(
         kernel >= CONNECTIONS,
@@ -138,7 +142,8 @@ fn every_packet_of_the_servers_flight() {
     stage.expect_completed("server", CONNECTIONS);
 }
 
-/// The SYN-ACK is lost twice: the server sends it again, and so the client its SYN, which arrives again.
+/// The SYN-ACK is lost twice: the server sends it again, and so the client its SYN, which arrives
+/// again.
 #[test]
 fn every_syn_ack_twice() {
     let stage = Stage::new();
@@ -181,7 +186,8 @@ fn every_syn_ack_twice() {
     stage.expect("reprise_handshake_failures_total", &[], 0);
 }
 
-/// A port where TLS is spoken cannot be reached any more: no handshake comes about, and the loss shows all the same.
+/// A port where TLS is spoken cannot be reached any more: no handshake comes about, and the loss
+/// shows all the same.
 #[test]
 fn no_syn_ack_arrives() {
     let stage = Stage::new();
@@ -209,7 +215,8 @@ fn no_syn_ack_arrives() {
     stage.expect("reprise_handshake_failures_total", &[], 0);
 }
 
-/// Handshakes without loss, many: none is said to have failed of it. `REPRISE_CONTROL` says how many per process.
+/// Handshakes without loss, many: none is said to have failed of it. `REPRISE_CONTROL` says how
+/// many per process.
 #[test]
 fn many_without_loss() {
     let each = std::env::var("REPRISE_CONTROL").unwrap_or_else(|_| "250".to_owned());

@@ -1,11 +1,13 @@
-//! Random loss, one way or both: every handshake that fails has a cause, and it is `packet_loss` where packets were lost, and there alone.
+//! Random loss, one way or both: every handshake that fails has a cause, and it is `packet_loss`
+//! where packets were lost, and there alone.
 
 use std::collections::BTreeMap;
 
 use reprise_tests::capture::{shows, story};
 use reprise_tests::lossy::{Failed, Lossy};
 
-/// Connections per round; each has an address of its own. All rounds are made `REPRISE_LOSS` times, once where that is not set.
+/// Connections per round; each has an address of its own. All rounds are made `REPRISE_LOSS` times,
+/// once where that is not set.
 const CONNECTIONS: u32 = 120;
 
 /// Percent of the packets lost to the server, and to the client.

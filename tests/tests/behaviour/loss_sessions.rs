@@ -1,4 +1,5 @@
-//! Sessions that loss has cost: given, then forgotten because the connection was cut, then offered in vain; per peer, as a server sees it.
+//! Sessions that loss has cost: given, then forgotten because the connection was cut, then offered
+//! in vain; per peer, as a server sees it.
 
 use std::process::Command;
 
@@ -12,7 +13,7 @@ use reprise_tests::{Agent, Client};
 const NO_ARGUMENTS: [&str; 0] = [];
 const CLIENTS: u32 = 12;
 
-/// Waits until the row of the client says so.
+/// Waits until the row of the client contains it.
 fn expect_row(agent: &Agent, wanted: impl Fn(&serde_json::Value) -> bool) {
     poll_until("the peer's row", PATIENCE, || {
         let body = agent.get("/api/v1/peers")?.body;
@@ -29,7 +30,7 @@ fn expect_row(agent: &Agent, wanted: impl Fn(&serde_json::Value) -> bool) {
     });
 }
 
-/// Sessions forgotten for loss, and offered again in vain; and so many removed in all.
+/// Sessions forgotten for loss, and offered again without success; and so many removed in all.
 fn expect(agent: &Agent, forgotten: u32, missed: u32, removed: u32) {
     expect_row(agent, |lost| {
         lost["forgotten"] == forgotten && lost["missed"] == missed && lost["never_stored"] == 0
@@ -44,7 +45,8 @@ fn expect(agent: &Agent, forgotten: u32, missed: u32, removed: u32) {
     });
 }
 
-/// The server's flight never arrives: no session comes about. Handshakes that offered one would have lost nothing.
+/// The server's flight never arrives: no session comes about. Handshakes that offered one would
+/// have lost nothing.
 #[test]
 fn a_session_is_never_stored() {
     let net = Namespaces::new();
@@ -91,7 +93,8 @@ fn a_session_is_given_cut_off_and_offered_in_vain() {
     expect(&agent, 0, 0, CLIENTS);
     fleet.miss(server.port, "");
     expect(&agent, 0, 0, CLIENTS);
-    // Of each connection the first answer, application data behind 32 bytes of TCP header, is lost once.
+    // Of each connection the first answer, application data behind 32 bytes of TCP header, is lost
+    // once.
     let (sets, seen) = (
         "set seen { type ipv4_addr . inet_service; flags dynamic; size 1024; }",
         "ip daddr . tcp dport",

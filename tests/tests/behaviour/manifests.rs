@@ -1,5 +1,5 @@
-//! The Kubernetes manifests and the Helm chart in `deploy/`: rendered by the real tools, then read as the API's own types, which
-//! must lose nothing of what was written.
+//! The Kubernetes manifests and the Helm chart in `deploy/`: rendered by the real tools, then read
+//! as the API's own types, which must lose nothing of what was written.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Why sessions are missed: each way to lose them set up for real, and the reason held to what was set up.
+//! Why sessions are missed: each way to lose them set up for real, and the reason held to what was
+//! set up.
 
 use std::fs;
 use std::thread::sleep;
@@ -20,7 +21,8 @@ const KEYS: &str = "reprise_ticket_key_offers_total";
 const SERVER: (&str, &str) = ("role", "server");
 const CLIENTS: u32 = 40;
 
-/// A node of its own for sessions of every kind: by ID, by ticket, and by a ticket that is but a name in the cache.
+/// A node of its own for sessions of every kind: by ID, by ticket, and by a ticket that is but a
+/// name in the cache.
 fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
     let bind = format!(
         "{}{}",
@@ -170,7 +172,8 @@ fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
     }
 }
 
-/// Three keys of 48 bytes for HAProxy, which encrypts under the second last; each begins with its name.
+/// Three keys of 48 bytes for HAProxy, which encrypts under the second last; each begins with its
+/// name.
 fn ticket_keys(first: u8) -> String {
     (first..first + 3)
         .map(|number| {
@@ -272,7 +275,8 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
     }
 }
 
-/// Apache binds each session to its virtual host; OpenSSL finds it, and turns it down for its context.
+/// Apache binds each session to its virtual host; OpenSSL finds it, and turns it down for its
+/// context.
 #[test]
 fn sessions_of_another_name() {
     let agent = Agent::start(NO_ARGUMENTS);

@@ -123,7 +123,8 @@ fn slow_and_hostile_clients_hold_up_nobody() {
     let connect = || TcpStream::connect(agent.address).expect("failed to connect to the agent");
     let mut held: Vec<_> = (0..100).map(|_| connect()).collect();
     for (index, stream) in held.iter_mut().enumerate() {
-        // A third says nothing, a third half a request, a third asks without ever reading the answer.
+        // A third says nothing, a third half a request, a third asks without ever reading the
+        // answer.
         let words: &[u8] = match index % 3 {
             0 => b"",
             1 => b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept:",

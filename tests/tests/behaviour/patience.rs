@@ -1,4 +1,5 @@
-//! Handshakes that programs give up in their own ways: by the kernel's timeout, with BIOs in memory, by clearing the object for another.
+//! Handshakes that programs give up in their own ways: by the kernel's timeout, with BIOs in
+//! memory, by clearing the object for another.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -14,7 +15,8 @@ use reprise_tests::{Agent, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// Runs `fixtures/direct.py` against a service that never answers; returns the port of that, and its end of the connection.
+/// Runs `fixtures/direct.py` against a service that never answers; returns the port of that, and
+/// its end of the connection.
 fn direct(mode: &str, other: u16) -> (u16, TcpStream) {
     let mute = Mute::new();
     let mut command = Command::new(PYTHON);
@@ -27,7 +29,8 @@ fn direct(mode: &str, other: u16) -> (u16, TcpStream) {
     (mute.port, stream)
 }
 
-/// One failed client handshake with the mute service, by `cause`, and one that completes with the other server where it `completes`.
+/// One failed client handshake with the mute service, by `cause`, and one that completes with the
+/// other server where it `completes`.
 fn gives_up(mode: &str, cause: &'static str, completes: bool) {
     let server = Server::python(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);

@@ -1,4 +1,5 @@
-//! Handshakes in containers of Kubernetes are told by pod, as the API server names it; observation needs none.
+//! Handshakes in containers of Kubernetes are counted by pod, as the API server names it; observation
+//! needs none.
 
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ fn pods_have_their_names() {
     till.assert_is(&agent, "pod/shop/till-0");
     // Known by its container until its pod is.
     late.assert_is(&agent, "container/6e6e6e6e6e6e");
-    api.tell("ADDED", &pod("shop", "late-0", LATE));
+    api.send("ADDED", &pod("shop", "late-0", LATE));
     // One after the other, each until it is counted.
     poll_until("the pod becomes known", RETRY, || {
         let before = agent.metrics();

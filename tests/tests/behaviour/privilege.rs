@@ -1,5 +1,5 @@
-//! What the agent keeps of what it was given, and that it is enough. All other tests run it as a user with what the documents
-//! name (`tests/src/user.rs`); here it is root.
+//! What the agent keeps of what it was given, and that it is enough. All other tests run it as a
+//! user with what the documents name (`tests/src/user.rs`); here it is root.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +12,8 @@ use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Server, user};
 
-/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN` (include/uapi/linux/capability.h), as `/proc` shows them.
+/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN` (include/uapi/linux/capability.h),
+/// as `/proc` shows them.
 const NEEDED: u64 = 1 << 2 | 1 << 19 | 1 << 21;
 
 /// Root with all capabilities, as by hand.

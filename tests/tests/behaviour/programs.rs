@@ -1,4 +1,5 @@
-//! Real handshakes through each carrier that runs here: full and resumed counts of both roles equal the programs' own word.
+//! Real handshakes through each carrier that runs here: full and resumed counts of both roles equal
+//! the programs' own word.
 //!
 //! nginx, HAProxy, stunnel, Python and curl are in `resumption.rs`.
 
@@ -177,7 +178,8 @@ fn native(client: &Native) {
 fn program_on_musl() {
     let wheel = Wheel {
         project: PSYCOPG,
-        // The last one that the musl of Debian 12 can load: later ones are linked with relative relocations (RELR).
+        // The last one that the musl of Debian 12 can load: later ones are linked with relative
+        // relocations (RELR).
         version: "2.9.9",
         platform: "musllinux_1_1_x86_64",
         python: "311",

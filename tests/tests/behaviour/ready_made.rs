@@ -1,7 +1,9 @@
-//! Plans for carriers that others built are complete and fit their code: Node.js, Python wheels, Debian's suites, two architectures.
+//! Plans for carriers that others built are complete and fit their code: Node.js, Python wheels,
+//! Debian's suites, two architectures.
 //!
-//! Where such a file has symbols, the planned addresses lie in the right functions; all of them describe their call frames, which tell
-//! the stack depth at each point. What is checked is printed (`-- --nocapture`). `cargo xtask test --matrix` checks the whole list.
+//! Where such a file has symbols, the planned addresses lie in the right functions; all of them
+//! describe their call frames, which tell the stack depth at each point. What is checked is printed
+//! (`-- --nocapture`). `cargo xtask test --matrix` checks the whole list.
 
 use std::path::{Path, PathBuf};
 

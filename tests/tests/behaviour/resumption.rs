@@ -1,4 +1,5 @@
-//! Full and resumed handshakes, for both roles and per peer, equal what the clients themselves report.
+//! Full and resumed handshakes, for both roles and per peer, equal what the clients themselves
+//! report.
 
 use std::process::Command;
 
@@ -11,7 +12,8 @@ use reprise_tests::{Agent, Client, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// A server that ran, and was used, before the agent came; then one that starts under the eyes of the agent.
+/// A server that ran, and was used, before the agent came; then one that starts under the eyes of
+/// the agent.
 fn running_then_new(make: fn(Sessions) -> Server, running: Sessions, new: Sessions) {
     let server = make(running);
     Client::new(server.port)
@@ -162,7 +164,8 @@ fn curl() {
         let url = format!("https://localhost:{}/", server.port);
         let resolve = format!("localhost:{}:127.0.0.1", server.port);
         for source in SOURCES {
-            // A new process knows no session: the first of its connections is full, the others are resumed.
+            // A new process knows no session: the first of its connections is full, the others are
+            // resumed.
             let mut command = Command::new("curl");
             command.args([
                 "-sk",

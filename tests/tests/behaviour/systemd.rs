@@ -1,4 +1,5 @@
-//! The systemd unit as it is shipped, run by a systemd: the agent observes from within every restriction of it.
+//! The systemd unit as it is shipped, run by a systemd: the agent observes from within every
+//! restriction of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use reprise_tests::{Agent, Client, Server};
 /// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN (include/uapi/linux/capability.h).
 const NEEDED: [u64; 3] = [2, 19, 21];
 
-/// A directory in the cgroup v2 hierarchy; removed with all below it when dropped, once nothing lives there.
+/// A directory in the cgroup v2 hierarchy; removed with all below it when dropped, once nothing
+/// lives there.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
@@ -38,7 +40,7 @@ fn remove(directory: &Path) {
             remove(&entry.path());
         }
     }
-    // The last process may still be on its way out.
+    // The last process may not have ended yet.
     for _ in 0..200 {
         match fs::remove_dir(directory) {
             Err(error) if error.raw_os_error() == Some(16) => {
@@ -70,8 +72,8 @@ fn bits(numbers: &[u64]) -> String {
     format!("{set:016x}")
 }
 
-/// Observes under the unit, with the drop-in of that name if there is one; the capabilities of `bounding` are left of what the
-/// process might once have had.
+/// Observes under the unit, with the drop-in of that name if there is one; the capabilities of
+/// `bounding` are left of what the process might once have had.
 fn observes(drop_in: Option<&str>, bounding: &[u64]) {
     let deploy = |name: &str| deploy("systemd").join(name).display().to_string();
     let cgroup = Cgroup::new();
@@ -113,7 +115,8 @@ fn the_unit_observes_from_within_its_sandbox() {
     observes(None, &NEEDED);
 }
 
-/// What older kernels ask for is given up, as far as a process without CAP_SETPCAP can: the rest is out of reach by no_new_privs.
+/// What older kernels ask for is given up, as far as a process without CAP_SETPCAP can: the rest is
+/// out of reach by no_new_privs.
 #[test]
 fn the_unit_for_older_kernels_keeps_no_more() {
     let net_admin = 12;

@@ -173,7 +173,8 @@ fn certificates() {
     });
 }
 
-/// Each way to ask clients for certificates, by Go's names: nobody without one, one by the authority, one that nobody vouches for.
+/// Each way to ask clients for certificates, by Go's names: nobody without one, one by the
+/// authority, one that nobody vouches for.
 #[test]
 fn kinds_of_client_authentication() {
     let directory = authority();
@@ -302,14 +303,14 @@ fn a_bad_file_is_refused_with_its_line() {
     ] {
         let config = write(&directory, &text);
         let output = command(["run", "--web-config", &config]);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{text}: {told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(
-            told.contains("--web-config")
-                && told.contains(&format!("line {line}"))
-                && told.contains(about),
-            "{text}: {told}"
+            stderr.contains("--web-config")
+                && stderr.contains(&format!("line {line}"))
+                && stderr.contains(about),
+            "{text}: {stderr}"
         );
     }
 }

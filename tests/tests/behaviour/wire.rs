@@ -1,4 +1,5 @@
-//! Handshakes of programs without OpenSSL, which only the wire shows, equal what the clients themselves report.
+//! Handshakes of programs without OpenSSL, which only the wire shows, equal what the clients
+//! themselves report.
 
 use std::process::{Command, Stdio};
 
@@ -93,7 +94,8 @@ fn rustls_is_seen_on_the_wire() {
     expected.add(FAILURES, &[], 0).hold(&agent, &before);
 }
 
-/// Holds the agent to what a program says of its connections with itself, `FULL RESUMED`. In TLS 1.2 it offers tickets.
+/// Holds the agent to what a program says of its connections with itself, `FULL RESUMED`. In TLS
+/// 1.2 it offers tickets.
 fn both_ends(command: impl Fn(u16, &str) -> Command) {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();

@@ -1,4 +1,5 @@
-//! Handshakes are told by whose process made them: a container, a systemd unit, or the process itself.
+//! Handshakes are counted by the workload of the process: a container, a systemd unit, or the process
+//! itself.
 
 use std::process::Command;
 
@@ -68,7 +69,8 @@ fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expec
 fn containers_of_different_images_have_their_names() {
     let wheel = Wheel {
         project: "psycopg2-binary",
-        // The last one that the musl of Debian 12 can load: later ones are linked with relative relocations (RELR).
+        // The last one that the musl of Debian 12 can load: later ones are linked with relative
+        // relocations (RELR).
         version: "2.9.9",
         platform: "musllinux_1_1_x86_64",
         python: "311",
