@@ -72,7 +72,7 @@ const DOUBT: f64 = 1.0;
 /// A packet that comes so long after another was sent did not cross it on the way, seconds.
 const CROSSED: f64 = 0.02;
 
-/// Whether one end can know by any means that a packet which matters was lost, of those that passed
+/// Whether one end can know in any way that a packet which matters was lost, of those that passed
 /// its own socket or arrived at it: one of its own is sent again, or the peer speaks without having
 /// got it; one of the peer's is followed by another. A SYN that is lost ahead of the first that
 /// arrives shows nowhere at the server, nor does the silence of a peer of which nothing comes any

@@ -1,9 +1,9 @@
 //! Carriers of OpenSSL whose plans are held to the truth: built here from source, and ready-made
 //! ones.
 //!
-//! Called by `tests/carriers.rs`, `behaviour/ready_made.rs` and `behaviour/programs.rs`. What is built or
-//! downloaded stays below `carriers/` in the build directory, so that the next run starts at once;
-//! deleting that directory is always safe.
+//! Called by `tests/carriers.rs`, `behaviour/ready_made.rs` and `behaviour/programs.rs`. What is
+//! built or downloaded stays below `carriers/` in the build directory, so that the next run starts
+//! at once; deleting that directory is always safe.
 //!
 //! Modules: `release` names versions, `build` compiles one, `link` makes files of it; `npm`,
 //! `wheel` and `debian` fetch ready-made ones; `layout` reads debug information, `code` symbols,

@@ -25,7 +25,7 @@ pub type Make = fn(Demand, Sessions) -> Option<Server>;
 /// All kinds.
 pub const ALL: [Make; 5] = [haproxy, nginx, stunnel, python, s_server];
 
-/// Servers that are asked for the same and complete the handshake all the same.
+/// Servers that get the same request and complete the handshake nevertheless.
 ///
 /// nginx answers in HTTP that a certificate was missing; stunnel serves whoever asks for another
 /// name by its first service.

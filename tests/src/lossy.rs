@@ -148,8 +148,8 @@ impl Lossy {
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
-                // Those too that never received anything: since 6.3 the kernel tells which socket
-                // was asked in vain.
+                // Those too that never received anything: since 6.3 the kernel reports which socket
+                // did not answer.
                 let of_server = self::causes(&before, &after, &source, "server");
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));

@@ -27,7 +27,7 @@ const REFRESH: Duration = Duration::from_millis(2200);
 /// Traps of one run: by program.
 type Traps = [f64; TRAPS.len()];
 
-/// See the module.
+/// Counter of traps: an agent and a copy of OpenSSL that it ignores.
 pub(crate) struct Counter {
     agent: Agent,
     /// Copies of OpenSSL's two libraries, which the agent ignores.

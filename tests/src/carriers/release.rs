@@ -208,7 +208,8 @@ fn located(release: Release, options: &[&str]) -> Option<PathBuf> {
         println!("{}", String::from_utf8_lossy(&output.stderr));
         return None;
     }
-    let output: Metadata = serde_json::from_slice(&output.stdout).expect("cargo's metadata are JSON");
+    let output: Metadata =
+        serde_json::from_slice(&output.stdout).expect("cargo's metadata are JSON");
     let mut packages = output.packages.iter();
     let found = packages.find(|package| package.name == "openssl-src")?;
     Some(Path::new(&found.manifest_path).parent()?.join("openssl"))

@@ -1,5 +1,5 @@
-//! Handshakes that a server refuses or waits for without an answer: the cause, the library's reason and the
-//! alert's name, as they really were.
+//! Handshakes that a server refuses or waits for without an answer: the cause, the library's reason
+//! and the alert's name, as they really were.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ type Make = fn(Sessions) -> Server;
 const ERRORS: &str = "reprise_handshake_errors_total";
 
 /// A client refused by each server: the server sent `alert` and says `alert_sent`. `completes`
-/// tells whether the client's side had completed by then.
+/// says whether the client's side had completed by then.
 fn refused(demand: Demand, sessions: Sessions, alerts: &[&str], completes: bool) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(sessions);

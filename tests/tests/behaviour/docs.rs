@@ -1,5 +1,5 @@
-//! What the docs tell people to type or to write into a file: run, or read by the program that it
-//! is for.
+//! Commands and configuration files in the docs: each is run, or read by the program that it is
+//! for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
 //! What the agent does in other ways on older kernels, done on this one: events by perf event
-//! arrays, a perf event for each probe, libraries told apart by copies of the programs. `cargo
+//! arrays, a perf event for each probe, libraries distinguished by copies of the programs. `cargo
 //! xtask vm` runs the first of these tests on other kernels.
 
 use std::process::Command;
@@ -17,7 +17,7 @@ use serde_json::Value;
 const CONNECTIONS: u32 = 24;
 
 /// Sessions by ID and by ticket, of a server that the agent finds running and of one that it sees
-/// starting; then a program that uses another library object, so that two are told apart.
+/// starting; then a program that uses another library object, so that two are distinguished.
 fn both_ends_are_counted(arguments: &[&str]) {
     let running = Server::python(Sessions::Ids);
     let agent = Agent::start(arguments);
@@ -51,7 +51,7 @@ fn perf_event_arrays() {
     both_ends_are_counted(&["--transport", "perf"]);
 }
 
-/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and gives up after a
+/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and stops after a
 /// million instructions: of `wire_out` it walks 657,988 where 6.18 walks 84,128, of `wire_in`
 /// 272,260 for 125,893 (tried by hand, 5.4.286).
 #[test]
@@ -60,7 +60,7 @@ fn programs_are_simple_enough_for_older_verifiers() {
     let status = agent.get("/api/v1/status").expect("no status");
     let status: Value = serde_json::from_str(&status.body).expect("no JSON");
     let verified = status["verified_instructions"].as_object();
-    let verified = verified.expect("no counts: this kernel, older than 5.16, does not tell");
+    let verified = verified.expect("no counts: this kernel, older than 5.16, does not count");
     for (program, most) in [("wire_out", 110_000), ("wire_in", 200_000)] {
         let count = verified.get(program).and_then(Value::as_u64);
         assert!(count.is_some_and(|count| count < most), "{verified:?}");
@@ -68,7 +68,7 @@ fn programs_are_simple_enough_for_older_verifiers() {
 }
 
 /// What the programs give up, they say in words where they are asked to: here that they find no
-/// room for an event.
+/// space for an event.
 #[test]
 fn what_is_given_up_is_told_on_request() {
     let agent = Agent::start(["--kernel-log"]);
@@ -78,7 +78,7 @@ fn what_is_given_up_is_told_on_request() {
     let port = free_port().to_string();
     run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
     agent.signal(Signal::SIGCONT);
-    poll_until("it is told", PATIENCE, || {
+    poll_until("the loss is logged", PATIENCE, || {
         let said = agent.stderr();
         if said.contains(words) {
             Ok(())
@@ -89,10 +89,10 @@ fn what_is_given_up_is_told_on_request() {
     let lost = agent
         .metrics()
         .sum("reprise_events_lost_total", &[("sensor", "tcp")]);
-    assert!(lost > 0.0, "told, and not counted");
+    assert!(lost > 0.0, "logged, and not counted");
 }
 
-/// Connections that are refused, each of which is a reset to tell of: the buffers of the CPUs are
+/// Connections that are refused, each of which causes a reset event: the buffers of the CPUs are
 /// full long before the last.
 const REFUSED: &str = "
 import socket, sys

@@ -172,7 +172,7 @@ fn works_without(directories: &str) {
         &Client::new(server.port).connections(30),
         30,
     );
-    // Each sensor is attached: the hidden files are needed by none.
+    // Each sensor is attached: no sensor needs the hidden files.
     assert!(
         agent
             .metrics()

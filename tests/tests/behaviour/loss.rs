@@ -187,7 +187,7 @@ fn every_syn_ack_twice() {
 }
 
 /// A port where TLS is spoken cannot be reached any more: no handshake comes about, and the loss
-/// shows all the same.
+/// still shows.
 #[test]
 fn no_syn_ack_arrives() {
     let stage = Stage::new();

@@ -1,5 +1,5 @@
 //! Sessions that loss has cost: given, then forgotten because the connection was cut, then offered
-//! in vain; per peer, as a server sees it.
+//! without success; per peer, as a server sees it.
 
 use std::process::Command;
 

@@ -62,7 +62,7 @@ fn the_kernel_gives_up_the_read() {
     gives_up("kernel", "timeout", false);
 }
 
-/// Nothing was ever received for it: whose it was the wire tells.
+/// Nothing was ever received for it: the wire sensor identifies its server.
 #[test]
 fn memory_bios() {
     gives_up("memory", "timeout", false);

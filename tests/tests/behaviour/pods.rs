@@ -1,5 +1,5 @@
-//! Handshakes in containers of Kubernetes are counted by pod, as the API server names it; observation
-//! needs none.
+//! Handshakes in containers of Kubernetes are counted by pod, as the API server names it;
+//! observation needs none.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //! Debian's suites, two architectures.
 //!
 //! Where such a file has symbols, the planned addresses lie in the right functions; all of them
-//! describe their call frames, which tell the stack depth at each point. What is checked is printed
+//! describe their call frames, which give the stack depth at each point. What is checked is printed
 //! (`-- --nocapture`). `cargo xtask test --matrix` checks the whole list.
 
 use std::path::{Path, PathBuf};

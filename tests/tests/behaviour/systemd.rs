@@ -115,8 +115,8 @@ fn the_unit_observes_from_within_its_sandbox() {
     observes(None, &NEEDED);
 }
 
-/// What older kernels ask for is given up, as far as a process without CAP_SETPCAP can: the rest is
-/// out of reach by no_new_privs.
+/// Capabilities for older kernels are dropped, as far as a process without CAP_SETPCAP can: the
+/// rest is out of reach by no_new_privs.
 #[test]
 fn the_unit_for_older_kernels_keeps_no_more() {
     let net_admin = 12;

@@ -51,7 +51,7 @@ fn gnutls_is_seen_on_the_wire() {
     }
     expected.add(HANDSHAKES, &[], 12).add(FAILURES, &[], 0);
     expected.hold(&agent, &before);
-    // The server's certificate is nobody's friend: the client says so in an alert.
+    // The client does not trust the server's certificate and sends an alert.
     let refused = Command::new("gnutls-cli")
         .args(["--port", &port.to_string(), "127.0.0.1"])
         .stdin(Stdio::null())

@@ -1,5 +1,5 @@
-//! Handshakes are counted by the workload of the process: a container, a systemd unit, or the process
-//! itself.
+//! Handshakes are counted by the workload of the process: a container, a systemd unit, or the
+//! process itself.
 
 use std::process::Command;
 

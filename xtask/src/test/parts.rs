@@ -121,7 +121,8 @@ pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
 fn observing(totals: &mut Totals, root: bool) -> Result<()> {
     let mut cargo = with_agent(paths::cargo(), root)?;
     if nextest_works() {
-        cargo.args(["nextest", "run", "--workspace", "--test", OBSERVING]);
+        cargo.args(["nextest", "run", "--color", "never", "--workspace"]);
+        cargo.args(["--test", OBSERVING]);
         return count(&mut cargo, Output::Stderr, totals);
     }
     println!("no cargo-nextest: all behaviour tests run one at a time");
