@@ -21,8 +21,8 @@ use crate::user;
 /// The path of the binary under test.
 ///
 /// # Panics
-/// When the environment does not name it, or the user is not root: a test that cannot run fails with
-/// the reason.
+/// When the environment does not name it, or the user is not root: a test that cannot run fails
+/// with the reason.
 #[must_use]
 pub fn binary() -> PathBuf {
     let path = std::env::var_os("REPRISE_BIN")
