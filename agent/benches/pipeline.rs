@@ -13,7 +13,7 @@ use std::{
 use reprise::{
     observed::{Observed, Shared},
     record::{Frame, Recorder, Recording},
-    status::{Library, Sensor, Status},
+    status::{LibraryId, LibraryStatus, Sensor, Status},
     views::metrics::{Format, Page},
 };
 use reprise_core::pipeline::{
@@ -235,8 +235,8 @@ fn page() -> f64 {
     }
     pipeline.finish();
     let mut status = Status {
-        libraries: vec![Library {
-            key: 1,
+        libraries: vec![LibraryStatus {
+            id: LibraryId(1),
             library: "libssl.so.3".to_owned(),
             version: String::new(),
             entry: String::new(),

@@ -34,7 +34,7 @@ fn main() {
 }
 
 fn measure(file: &Path) {
-    let found = lookup::at(file).expect("a file that can be read");
+    let found = lookup::from_file(file).expect("a file that can be read");
     let images = Images {
         ssl: &found.ssl,
         crypto: found.crypto.as_ref().map(|image| image as _),

@@ -1,11 +1,14 @@
-//! What the programs cost a long transfer: bytes per second through one TCP connection on loopback with them attached ÷ without. It is
-//! no TLS; a TLS connection past its first flights leaves by the same exits. Run by `cargo xtask bench`; by hand
-//! `cargo bench -p reprise --bench transfer -- SECONDS`, as root.
+//! Cost of the programs for a long transfer: throughput of one TCP connection on loopback with the
+//! programs attached, divided by the throughput without them. The connection carries no TLS; a TLS
+//! connection takes the same exit paths after its first flights. Run by `cargo xtask bench`, or as
+//! root by `cargo bench -p reprise --bench transfer -- SECONDS`.
 //!
-//! The programs are attached and detached within one connection, in slices of milliseconds: from one second to the next a machine's rate
-//! varies more than what is measured. A pair of neighbouring slices, one with and one without, gives one ratio; which comes first changes.
-//! Printed as `name value`: `rate`, bytes per second without; `wire`, the ratio with the two programs that see packets, and `all`, with
-//! those at receives and sends as well: medians, each with the bounds of its 95 % confidence interval as `_low` and `_high`.
+//! The programs are attached and detached during one connection, in slices of milliseconds, because
+//! the throughput of a machine varies from one second to the next by more than the cost. Each pair
+//! of neighbouring slices, one with and one without programs in alternating order, gives one ratio.
+//! The output has lines of `name value`: `rate` in bytes per second without programs; `wire`, the
+//! ratio with the two packet programs; `all`, the ratio with the receive and send programs as well.
+//! The values are medians; `_low` and `_high` are the bounds of their 95 % confidence intervals.
 
 use std::{
     env,
@@ -31,16 +34,16 @@ use nix::{
 };
 use reprise::host::cgroup;
 
-/// Bytes written at once.
+/// Size of one write, bytes.
 const BLOCK: usize = 64 << 10;
-/// What is counted at once.
+/// Duration of one measurement.
 const SLICE: Duration = Duration::from_millis(20);
-/// Ahead of it, for what was attached or detached to take effect.
+/// Delay before a measurement, so that attaching or detaching takes effect.
 const SETTLE: Duration = Duration::from_millis(3);
-/// How long the connection has to find its pace.
+/// Duration before the first measurement, until the throughput is stable.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Two sides of a normal distribution that hold 95 %.
-const CONFIDENCE: f64 = 1.96;
+/// Two-sided 95 % quantile of the normal distribution.
+const QUANTILE: f64 = 1.96;
 
 const PACKETS: [(&str, CgroupSkbAttachType); 2] = [
     ("wire_in", CgroupSkbAttachType::Ingress),
@@ -55,8 +58,8 @@ fn main() -> Result<()> {
     let seconds = env::args().find_map(|argument| argument.parse().ok());
     let time = Duration::from_secs(seconds.unwrap_or(10));
     let mut programs = Programs::load()?;
-    let (mut alone, mut wire, mut all) = (Vec::new(), Vec::new(), Vec::new());
-    transferring(|rate| {
+    let (mut baseline, mut wire, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    during_transfer(|rate| {
         let began = Instant::now();
         let mut with_first = false;
         while began.elapsed() < time {
@@ -74,13 +77,13 @@ fn main() -> Result<()> {
                     let without = rate();
                     (with()?, without)
                 };
-                alone.push(without);
+                baseline.push(without);
                 ratios.push(with / without);
             }
         }
         Ok(())
     })?;
-    println!("rate {:.0}", median(&mut alone).0);
+    println!("rate {:.0}", median(&mut baseline).0);
     for (name, mut ratios) in [("wire", wire), ("all", all)] {
         let (middle, low, high) = median(&mut ratios);
         println!("{name} {middle:.4}\n{name}_low {low:.4}\n{name}_high {high:.4}");
@@ -88,18 +91,18 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs `measure` beside a transfer; it gets what counts one slice, bytes per second. Both ends share the last CPU, so that the rate is
-/// that of the work done.
-fn transferring(measure: impl FnOnce(&dyn Fn() -> f64) -> Result<()>) -> Result<()> {
+/// Runs `measure` during a transfer with a function that measures one slice, in bytes per second.
+/// Both ends share the last CPU, so that the throughput depends on the total work.
+fn during_transfer(measure: impl FnOnce(&dyn Fn() -> f64) -> Result<()>) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to listen")?;
     let address = listener.local_addr().context("failed to ask for a port")?;
-    let (over, received) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (finished, received) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let sender = scope.spawn(|| -> Result<()> {
             pin()?;
             let mut stream = TcpStream::connect(address).context("failed to connect")?;
             let block = vec![0; BLOCK];
-            while !over.load(Relaxed) {
+            while !finished.load(Relaxed) {
                 stream.write_all(&block).context("failed to send")?;
             }
             Ok(())
@@ -122,7 +125,7 @@ fn transferring(measure: impl FnOnce(&dyn Fn() -> f64) -> Result<()>) -> Result<
             thread::sleep(SLICE);
             (received.load(Relaxed) - before) as f64 / began.elapsed().as_secs_f64()
         });
-        over.store(true, Relaxed);
+        finished.store(true, Relaxed);
         for end in [sender, receiver] {
             end.join().map_err(|_| anyhow!("an end panicked"))??;
         }
@@ -130,7 +133,7 @@ fn transferring(measure: impl FnOnce(&dyn Fn() -> f64) -> Result<()>) -> Result<
     })
 }
 
-/// Keeps this thread on the last CPU.
+/// Pins this thread to the last CPU.
 fn pin() -> Result<()> {
     let cpus = thread::available_parallelism().context("failed to count the CPUs")?;
     let mut last = CpuSet::new();
@@ -138,20 +141,21 @@ fn pin() -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &last).context("failed to choose a CPU")
 }
 
-/// The median and the bounds of its confidence interval, which are two of the values (binomial, approximated).
+/// The median and the bounds of its confidence interval, which are two of the values (normal
+/// approximation of the binomial distribution).
 fn median(values: &mut [f64]) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     let count = values.len() as f64;
     let at = |rank: f64| values[(rank.max(0.0) as usize).min(values.len() - 1)];
-    let reach = CONFIDENCE * count.sqrt() / 2.0;
+    let half_width = QUANTILE * count.sqrt() / 2.0;
     (
         at(count / 2.0),
-        at(count / 2.0 - reach),
-        at(count / 2.0 + reach),
+        at(count / 2.0 - half_width),
+        at(count / 2.0 + half_width),
     )
 }
 
-/// The programs that a transfer meets, loaded.
+/// The loaded programs that run during a transfer.
 struct Programs {
     wire: Ebpf,
     handshake: Ebpf,

@@ -15,7 +15,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bpf::means::Means,
     commands::{
         check::{Facts, Report},
         cli::{Check, Counting, Inspect, Loading, Observing, Record, Replay, Run, Watch},
@@ -23,10 +22,13 @@ use crate::{
         observer::{ObserveError, Observer, Scope},
         replay as replaying,
     },
-    host::{self, pods::Pods},
+    host::{
+        self,
+        pods::{self, Pods},
+    },
     observed::{Observed, Shared},
     record::{FileRecorder, Recorder, Recording},
-    status::Status,
+    status::{BpfMode, Status},
     views::{
         http::{self, WebConfig},
         watch as watching,
@@ -73,7 +75,7 @@ impl fmt::Display for Failure {
 impl From<ObserveError> for Failure {
     fn from(error: ObserveError) -> Self {
         match error {
-            ObserveError::Lack(lack) => Self::Host(lack.tell()),
+            ObserveError::Missing(missing) => Self::Host(missing.with_remedy()),
             ObserveError::Thread(_) | ObserveError::Record(_) => {
                 Self::Runtime(crate::chain(&error))
             }
@@ -95,12 +97,12 @@ impl From<io::Error> for Failure {
 pub fn run(args: &Run) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
     let web = web_config(args.web_config.as_deref())?;
-    let means = prepare(args.observing.loading)?;
+    let mode = prepare(args.observing.loading)?;
     runtime()?.block_on(async {
         let listener = bind(args.listen).await?;
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = observe(&shared, None, &args.observing, means, &shutdown)?;
+        let observer = observe(&shared, None, &args.observing, mode, &shutdown)?;
         tracing::info!(address = %args.listen, "serving metrics");
         let tasks = TaskTracker::new();
         tasks.spawn(http::serve(listener, shared, web, shutdown.clone()));
@@ -116,7 +118,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
 pub fn watch(args: &Watch) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
     let web = web_config(args.web_config.as_deref())?;
-    let means = prepare(args.observing.loading)?;
+    let mode = prepare(args.observing.loading)?;
     runtime()?.block_on(async {
         let listener = match args.listen {
             Some(address) => Some(bind(address).await?),
@@ -124,7 +126,7 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         };
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = observe(&shared, None, &args.observing, means, &shutdown)?;
+        let observer = observe(&shared, None, &args.observing, mode, &shutdown)?;
         let tasks = TaskTracker::new();
         if let Some(listener) = listener {
             let serving = http::serve(listener, shared.clone(), web, shutdown.clone());
@@ -153,13 +155,13 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
 /// [`Failure`].
 pub fn record(args: &Record) -> Result<(), Failure> {
     let pipeline = pipeline(&args.counting)?;
-    let means = prepare(args.observing.loading)?;
+    let mode = prepare(args.observing.loading)?;
     let recorder = Recorder::create(&args.output)
         .map_err(|error| Failure::Usage(format!("--output: {}", crate::chain(&error))))?;
     runtime()?.block_on(async {
         let shared = share(pipeline);
         let shutdown = signals(&shared, args.counting.peer_file.as_deref())?;
-        let observer = observe(&shared, Some(recorder), &args.observing, means, &shutdown)?;
+        let observer = observe(&shared, Some(recorder), &args.observing, mode, &shutdown)?;
         let timer = shutdown.clone();
         let seconds = args.seconds;
         let limit = async {
@@ -237,16 +239,16 @@ fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
 }
 
 /// Checks the host and decides how the programs are loaded.
-fn prepare(loading: Loading) -> Result<Means, Failure> {
-    host::prepare().map_err(|lack| Failure::Host(lack.tell()))?;
-    let settled = loading.wanted().settle();
-    let means = settled.map_err(|unfit| Failure::Usage(unfit.to_string()))?;
-    let (transport, library_data) = (means.transport(), means.library_data());
-    tracing::info!(transport, library_data, "means chosen");
-    if loading.kernel_log && !means.log {
+fn prepare(loading: Loading) -> Result<BpfMode, Failure> {
+    host::prepare().map_err(|missing| Failure::Host(missing.with_remedy()))?;
+    let settled = loading.wanted().resolve();
+    let mode = settled.map_err(|unfit| Failure::Usage(unfit.to_string()))?;
+    let (transport, library_data) = (mode.transport(), mode.library_data());
+    tracing::info!(transport, library_data, "mode chosen");
+    if loading.kernel_log && !mode.log {
         tracing::warn!("no log of the programs without ring buffers");
     }
-    Ok(means)
+    Ok(mode)
 }
 
 /// One thread: observation is a few short bursts per second, and one address space for all of it keeps it simple.
@@ -294,11 +296,11 @@ fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     Ok(Pipeline::new(limits, bounds, naming))
 }
 
-fn scope(observing: &Observing, means: Means) -> Scope {
+fn scope(observing: &Observing, mode: BpfMode) -> Scope {
     Scope {
         ignored: observing.ignore.clone(),
         cgroup: observing.cgroup.clone(),
-        means,
+        mode,
         hellos: wire::Limits {
             max_connections: observing.max_hellos as usize,
             max_bytes: observing.max_hello_memory as usize * 1024,
@@ -312,15 +314,13 @@ fn observe(
     shared: &Shared,
     recorder: Option<FileRecorder>,
     observing: &Observing,
-    means: Means,
+    mode: BpfMode,
     shutdown: &CancellationToken,
 ) -> Result<Observer, Failure> {
-    let scope = scope(observing, means);
+    let scope = scope(observing, mode);
     let observer = Observer::start(shared.clone(), recorder, &scope)?;
     let node = observing.node_name.as_deref();
-    scope
-        .pods
-        .ask(observing.pod_names, node, shutdown.clone())?;
+    pods::start_watch(&scope.pods, observing.pod_names, node, shutdown.clone())?;
     Ok(observer)
 }
 

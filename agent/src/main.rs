@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser as _, error::ErrorKind};
 use reprise::{
-    bpf::canary::child,
+    bpf::canary,
     commands::{
         self, Failure,
         cli::{Cli, Command, LogFormat},
@@ -13,7 +13,7 @@ use reprise::{
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    reprise::memory::give_back_large_blocks();
+    reprise::memory::return_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect(&args),
         Command::Check(args) => commands::check(&args),
         Command::Canary(args) => {
-            child::sit(args.perch);
+            canary::child_main(args.kind);
             Ok(())
         }
     });

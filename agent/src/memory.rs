@@ -1,15 +1,17 @@
-//! The C library's allocator, told to give large blocks back.
+//! Configures the C library's allocator to return large blocks to the system.
 
-/// Size from which a block is the system's and goes back to it when freed, bytes. glibc starts with this one, but raises it up to
-/// 32 MiB as blocks are freed, and what planning a large program once took would stay with the agent (mallopt(3)).
+/// Size from which blocks are mapped individually and returned to the system when freed, bytes.
+/// This is glibc's initial threshold; glibc raises it up to 32 MiB as blocks are freed, after which
+/// the memory for planning one large program would stay with the agent (mallopt(3)).
 #[cfg(target_env = "gnu")]
-const LARGE: libc::c_int = 128 << 10;
+const MMAP_THRESHOLD: libc::c_int = 128 << 10;
 
-/// Call before any thread is started.
-pub fn give_back_large_blocks() {
+/// Fixes the threshold for individually mapped blocks. Must run before any thread is started.
+pub fn return_large_blocks() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: no other thread runs yet, as the caller sees to; it fails for unknown parameters alone, and then nothing changes.
+    // SAFETY: the caller ensures that no other thread runs. The call fails only for unknown
+    // parameters, and then changes nothing.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     }
 }

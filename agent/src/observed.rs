@@ -1,33 +1,33 @@
-//! What every page is made from, and the lock around it.
+//! The state that all views read, and its lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::status::Status;
 use reprise_core::pipeline::Pipeline;
 
-/// What pages are made from. Written by the observing loop, read by pages.
+/// The observed state. The observing loop writes it, the views read it.
 #[derive(Debug)]
 pub struct Observed {
-    /// Sums and tables.
+    /// Statistics, peers and sessions.
     pub pipeline: Pipeline,
-    /// Sensors and libraries.
+    /// Health of the sensors, libraries and coverage.
     pub status: Status,
 }
 
-/// [`Observed`], shared between the observing loop and the pages.
+/// [`Observed`], shared between the observing loop and the views.
 #[derive(Debug, Clone)]
 pub struct Shared(Arc<Mutex<Observed>>);
 
 impl Shared {
-    /// Shares it.
+    /// Wraps the state for sharing.
     #[must_use]
     pub fn new(observed: Observed) -> Self {
         Self(Arc::new(Mutex::new(observed)))
     }
 
-    /// Locks it. Never held across an await or I/O.
+    /// Locks the state. The guard must not be held across an await or I/O.
     pub fn lock(&self) -> MutexGuard<'_, Observed> {
-        // A panic while holding it would have ended the process: sums are always whole.
+        // A panic while the lock is held ends the process, so that the state is never half updated.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

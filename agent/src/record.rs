@@ -1,4 +1,5 @@
-//! Recordings: the raw event stream in a file, and back. A line of magic, then frames: length (u32, little endian), tag, payload.
+//! Recordings: the raw event stream in a file. The file starts with a magic line, followed by
+//! frames of length (u32, little endian), tag and payload.
 
 use std::{
     fs::File,
@@ -17,14 +18,14 @@ use reprise_core::pipeline::{
 };
 
 const MAGIC: &[u8] = b"reprise recording 3\n";
-/// Payload is one event as the ABI lays it out.
+/// Tag of a frame with one event in the layout of the ABI.
 const TAG_EVENT: u8 = b'E';
-/// Payload is a [`Status`] as JSON.
+/// Tag of a frame with a [`Status`] as JSON.
 const TAG_STATUS: u8 = b'S';
-/// Larger frames are no frames.
+/// Maximum payload size, bytes; a larger frame is invalid.
 const MAX_FRAME: u32 = 16 << 20;
 
-/// What a recording holds, in order.
+/// One frame of a recording.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -33,33 +34,33 @@ const MAX_FRAME: u32 = 16 << 20;
 pub enum Frame {
     /// An event.
     Event(Record),
-    /// What the agent said of itself from here on.
+    /// The agent's status from this frame on.
     Status(Box<Status>),
 }
 
-/// Why a recording could not be read or written.
+/// Failure to read or write a recording.
 #[derive(Debug, Error)]
 pub enum RecordError {
-    /// The system refused.
+    /// The file cannot be opened or created.
     #[error("failed to use recording {}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
-    /// It does not begin as a recording does.
+    /// The file does not start with the magic line.
     #[error("{} is no recording of this version", .0.display())]
     Magic(PathBuf),
-    /// A frame that cannot be.
+    /// A frame is invalid.
     #[error("recording is damaged at byte {at}: {what}")]
     Damaged {
         /// Offset of the frame.
         at: u64,
-        /// What is wrong.
+        /// Description of the fault.
         what: String,
     },
-    /// The file ends inside a frame: what came before is whole.
+    /// The file ends inside a frame; all frames before are complete.
     #[error("recording ends inside a frame at byte {at}")]
     Truncated {
         /// Offset of the frame.
@@ -71,15 +72,15 @@ pub enum RecordError {
 #[derive(Debug)]
 pub struct Recorder<W: Write>(W);
 
-/// One that writes a file.
+/// A recorder that writes a file.
 pub type FileRecorder = Recorder<BufWriter<File>>;
 
 impl FileRecorder {
-    /// Creates the file, over an old one.
+    /// Creates the file, replacing an existing one.
     ///
     /// # Errors
     ///
-    /// [`RecordError::Io`] that names the file.
+    /// [`RecordError::Io`] with the path of the file.
     pub fn create(path: &Path) -> Result<Self, RecordError> {
         File::create(path)
             .and_then(|file| Self::new(BufWriter::new(file)))
@@ -91,30 +92,30 @@ impl FileRecorder {
 }
 
 impl<W: Write> Recorder<W> {
-    /// Begins a recording on `sink`.
+    /// Starts a recording on `sink`.
     ///
     /// # Errors
     ///
-    /// The sink's.
+    /// The error of the sink.
     pub fn new(mut sink: W) -> io::Result<Self> {
         sink.write_all(MAGIC)?;
         Ok(Self(sink))
     }
 
-    /// Appends an event as its bytes.
+    /// Appends an event in the layout of the ABI.
     ///
     /// # Errors
     ///
-    /// The sink's.
+    /// The error of the sink.
     pub fn event(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.frame(TAG_EVENT, bytes)
     }
 
-    /// Appends the passing of time, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Appends a tick at `time_ns`, nanoseconds of `CLOCK_MONOTONIC`.
     ///
     /// # Errors
     ///
-    /// The sink's.
+    /// The error of the sink.
     pub fn tick(&mut self, time_ns: u64) -> io::Result<()> {
         let header = Header {
             kind: TICK,
@@ -124,25 +125,25 @@ impl<W: Write> Recorder<W> {
         self.frame(TAG_EVENT, header.as_bytes())
     }
 
-    /// Appends what the agent says of itself.
+    /// Appends the agent's status.
     ///
     /// # Errors
     ///
-    /// The sink's.
+    /// The error of the sink.
     pub fn status(&mut self, status: &Status) -> io::Result<()> {
         self.frame(TAG_STATUS, &serde_json::to_vec(status)?)
     }
 
-    /// The sink, with all that was appended.
+    /// Returns the sink with everything appended so far.
     pub fn into_inner(self) -> W {
         self.0
     }
 
-    /// Hands all that was appended to the system.
+    /// Writes buffered frames to the system.
     ///
     /// # Errors
     ///
-    /// The sink's.
+    /// The error of the sink.
     pub fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
@@ -167,7 +168,7 @@ impl Recording<BufReader<File>> {
     ///
     /// # Errors
     ///
-    /// [`RecordError`] that names the file.
+    /// [`RecordError`] with the path of the file.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
         let file = File::open(path).map_err(|source| RecordError::Io {
             path: path.to_owned(),
@@ -178,7 +179,7 @@ impl Recording<BufReader<File>> {
 }
 
 impl<R: Read> Recording<R> {
-    /// Reads a recording from `source`; `None` where it does not begin as one.
+    /// Reads a recording from `source`; `None` if it does not start with the magic line.
     pub fn new(mut source: R) -> Option<Self> {
         let mut magic = [0; MAGIC.len()];
         source.read_exact(&mut magic).ok()?;
@@ -193,7 +194,7 @@ impl<R: Read> Recording<R> {
     ///
     /// # Errors
     ///
-    /// [`RecordError::Damaged`] and [`RecordError::Truncated`]; nothing behind either can be read.
+    /// [`RecordError::Damaged`] and [`RecordError::Truncated`]; no frame after either can be read.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, RecordError> {
         let at = self.at;
         let mut head = [0; 5];
@@ -225,7 +226,7 @@ impl<R: Read> Recording<R> {
     }
 }
 
-/// Reads until `buffer` is full or the source ends; returns how much there was.
+/// Reads until `buffer` is full or the source ends; returns the number of bytes read.
 fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_recording_keeps_what_is_whole() {
+    fn complete_frames_of_a_truncated_recording_are_read() {
         let bytes = recording();
         let mut recording = Recording::new(&bytes[..bytes.len() - 3]).unwrap();
         assert!(recording.next_frame().unwrap().is_some());
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_no_recording() {
+    fn a_file_without_the_magic_line_is_rejected() {
         assert!(Recording::new(&b"{\"json\": true, \"and\": 1}"[..]).is_none());
     }
 

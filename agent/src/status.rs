@@ -1,18 +1,23 @@
-//! What the sensors say of themselves: attached or not, what was read and lost, which libraries. Plain data, written by
-//! `sensors`, read by every page.
+//! Health of the sensors, event counts, libraries and coverage. Plain data, written by the sensors
+//! and the observing loop, read by the views.
 
+mod bpf_mode;
 mod coverage;
+mod library_id;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bpf::means::Means;
 use reprise_core::pipeline::reasons::Names;
 
-pub use coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered};
+pub use self::{
+    bpf_mode::{BpfMode, CookieSource},
+    coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered},
+    library_id::LibraryId,
+};
 
-/// A sensor: programs that are loaded together and fail together.
+/// A set of programs that are loaded together and fail together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sensor {
@@ -20,7 +25,7 @@ pub enum Sensor {
     Handshake,
     /// TCP tracepoints.
     Tcp,
-    /// First flights on the wire.
+    /// First packets of TLS connections.
     Wire,
 }
 
@@ -39,17 +44,17 @@ impl Sensor {
     }
 }
 
-/// What became of an attach point.
+/// State of an attach point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It works.
+    /// The program is attached.
     Attached,
-    /// This kernel has no such thing.
+    /// The kernel does not have this attach point.
     Unsupported,
-    /// It should work and does not.
+    /// The program failed to attach.
     Broken,
-    /// Nothing here asks for it.
+    /// The program is not needed on this kernel.
     NotApplicable,
 }
 
@@ -66,83 +71,86 @@ impl Verdict {
     }
 }
 
-/// Health of one sensor.
+/// Health and event counts of one sensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether its programs are loaded and attached.
+    /// The programs are loaded and attached.
     pub attached: bool,
-    /// Why not, in words.
+    /// Error that prevented the sensor from starting.
     pub reason: Option<String>,
-    /// Events read.
+    /// Number of events read.
     pub events: u64,
-    /// Events lost in the kernel or not understood here.
+    /// Number of events lost in the kernel or not decoded.
     pub lost: u64,
 }
 
-/// One TLS library file.
+/// A TLS library file and how it is observed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Library {
-    /// Names it in [`Coverage::users`].
+pub struct LibraryStatus {
+    /// Key in [`Coverage::users`].
     #[serde(skip)]
-    pub key: u64,
+    pub id: LibraryId,
     /// File name.
     pub library: String,
-    /// Version text found in it, or `unknown`.
+    /// Version text found in the file, or `unknown`.
     pub version: String,
-    /// How its handshake is hooked; `none` where it is not.
+    /// Kind of function that is probed; `none` if the library is not observed.
     pub entry: String,
-    /// What that rests on, or why it is not observed.
+    /// Evidence for the plan, or the reason why the library is not observed.
     pub evidence: String,
-    /// Where it was found first.
+    /// Path at which the file was discovered.
     pub path: String,
-    /// GNU build ID.
+    /// GNU build ID, hexadecimal.
     pub build_id: Option<String>,
-    /// Whether it is observed.
+    /// The library is observed.
     pub observed: bool,
 }
 
-/// Everything the agent says of itself.
+/// Status of the agent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Status {
-    /// By [`Sensor`], in its order.
+    /// Health by [`Sensor`], in the order of [`Sensor::ALL`].
     pub sensors: [Health; Sensor::ALL.len()],
-    /// Library files in use or at rest, in order of discovery; at most [`MAX_LIBRARIES`].
-    pub libraries: Vec<Library>,
-    /// Attach points per probe and verdict.
+    /// Library files that are mapped or lie in a standard directory, in order of discovery; at most
+    /// [`MAX_LIBRARIES`].
+    pub libraries: Vec<LibraryStatus>,
+    /// Number of attach points per program and verdict.
     #[serde(skip)]
     pub probes: BTreeMap<(&'static str, Verdict), u64>,
-    /// Runs and nanoseconds per program by the kernel's own accounting; empty where `kernel.bpf_stats_enabled` is off.
+    /// Runs and run time in nanoseconds per program, as counted by the kernel; empty if
+    /// `kernel.bpf_stats_enabled` is off.
     pub programs: BTreeMap<String, (u64, u64)>,
-    /// What the programs were loaded with; `None` before they are.
+    /// Mode of the loaded programs; `None` before they are loaded.
     #[serde(skip)]
-    pub means: Option<Means>,
-    /// Instructions that the verifier walked, per program; empty where the kernel does not say (before 5.16).
+    pub mode: Option<BpfMode>,
+    /// Number of instructions that the verifier processed, per program; empty before kernel 5.16.
     #[serde(skip)]
     pub verified: BTreeMap<String, u32>,
-    /// Handshakes open now.
+    /// Number of handshakes in progress.
     pub open_handshakes: u64,
-    /// Connections in their first flight now, as far as the wire shows.
+    /// Number of connections in their first flight, as seen by the wire sensor.
     #[serde(default)]
     pub first_flights: u64,
-    /// Connections that were given up in their first flight, for want of room or of patience.
+    /// Number of connections that were dropped in their first flight because the table was full or
+    /// the flight timed out.
     #[serde(default)]
     pub evicted_flights: u64,
-    /// Whether every running process has been looked at once.
+    /// Every process that ran at the start has been scanned.
     pub scanned: bool,
-    /// Who is observed and who is not.
+    /// Observed and unobserved processes.
     #[serde(default)]
     pub coverage: Coverage,
-    /// Names of error reasons, of all libraries seen so far.
+    /// Names of error reasons of all discovered libraries.
     #[serde(default)]
     pub reasons: Names,
 }
 
-impl Library {
-    /// What stands for the libraries of handshakes that were counted from the wire alone.
+impl LibraryStatus {
+    /// Entry for handshakes that only the wire sensor observed.
     #[must_use]
     pub fn wire() -> Self {
         Self {
-            key: 0,
+            id: LibraryId::default(),
             library: "wire".to_owned(),
             version: "unknown".to_owned(),
             entry: "cgroup_skb".to_owned(),
@@ -154,7 +162,7 @@ impl Library {
     }
 }
 
-/// Library files listed; the sensor cannot attach more either.
+/// Maximum number of listed library files; the sensor cannot attach more.
 pub const MAX_LIBRARIES: usize = reprise_ebpf::handshake::MAX_LIBRARIES as usize;
 
 impl Status {
@@ -164,24 +172,24 @@ impl Status {
         &self.sensors[sensor as usize]
     }
 
-    /// Health of one sensor, to change.
+    /// Mutable health of one sensor.
     pub const fn sensor_mut(&mut self, sensor: Sensor) -> &mut Health {
         &mut self.sensors[sensor as usize]
     }
 
-    /// Notes what became of an attach point.
+    /// Counts an attach point.
     pub fn probe(&mut self, probe: &'static str, verdict: Verdict) {
         *self.probes.entry((probe, verdict)).or_default() += 1;
     }
 
-    /// Notes that attach points are given up.
+    /// Removes a detached attach point from the count.
     pub fn detached(&mut self, probe: &'static str) {
         if let Some(count) = self.probes.get_mut(&(probe, Verdict::Attached)) {
             *count = count.saturating_sub(1);
         }
     }
 
-    /// Whether handshakes are observed: those of some library, or all that pass on the wire.
+    /// Whether any handshakes are observed, through a library or on the wire.
     #[must_use]
     pub fn observes_handshakes(&self) -> bool {
         self.sensor(Sensor::Wire).attached
@@ -189,7 +197,7 @@ impl Status {
                 && self.libraries.iter().any(|library| library.observed)
     }
 
-    /// Why the agent is not ready; `None` when it is.
+    /// Reason why the agent is not ready; `None` if it is ready.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         let handshake = self.sensor(Sensor::Handshake);

@@ -1,4 +1,4 @@
-//! Reading events: drained by polling, so that a busy host is not woken once per handshake.
+//! Reads events by polling, so that a busy host does not wake the agent once per handshake.
 
 mod perf;
 
@@ -7,50 +7,51 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 
-use self::perf::PerCpu;
-use super::{SensorError, means::Means, take_map};
+use self::perf::PerCpuBuffers;
+use super::{error::SensorError, program::take_map};
+use crate::status::BpfMode;
 
-/// Events taken in one go; what is left waits for the next.
+/// Maximum number of events per call of [`Events::drain`] from a ring buffer.
 const BATCH: usize = 16_384;
 
-/// One sensor's events.
-pub struct Events(Way);
+/// The event stream of one sensor.
+pub(crate) struct Events(Buffers);
 
-enum Way {
+enum Buffers {
     Ring(RingBuf<MapData>),
-    Perf(PerCpu),
+    PerCpu(PerCpuBuffers),
 }
 
 impl Events {
-    /// Takes `map` out of the object. `budget` is the room for all CPUs together where each has a buffer of its own, bytes.
-    pub(super) fn take(
+    /// Takes `map` out of the object. Perf event arrays share `budget` bytes among the CPUs.
+    pub(super) fn open(
         ebpf: &mut Ebpf,
         map: &'static str,
-        means: Means,
+        mode: BpfMode,
         budget: usize,
     ) -> Result<Self, SensorError> {
-        Ok(Self(if means.ring {
-            Way::Ring(take_map(ebpf, map)?)
+        Ok(Self(if mode.ring {
+            Buffers::Ring(take_map(ebpf, map)?)
         } else {
-            Way::Perf(PerCpu::open(take_map(ebpf, map)?, map, budget)?)
+            Buffers::PerCpu(PerCpuBuffers::open(take_map(ebpf, map)?, map, budget)?)
         }))
     }
 
-    /// Hands over the events that are there, at most a batch; `true` where more may be waiting. Of events that come by several
-    /// ways those later than `until` stay, so that each is handed over before those that are younger.
-    pub fn drain(&mut self, until: u64, mut take: impl FnMut(&[u8])) -> bool {
+    /// Passes waiting events to `consume`, at most one batch; returns `true` if more may wait.
+    /// Per-CPU buffers hold back events later than `until`, so that events leave in order of time.
+    pub(crate) fn drain(&mut self, until: u64, mut consume: impl FnMut(&[u8])) -> bool {
         match &mut self.0 {
-            Way::Ring(ring) => {
+            Buffers::Ring(ring) => {
                 for _ in 0..BATCH {
                     match ring.next() {
-                        Some(item) => take(&item),
+                        Some(item) => consume(&item),
                         None => return false,
                     }
                 }
                 true
             }
-            Way::Perf(buffers) => {
-                buffers.drain(until, take);
+            Buffers::PerCpu(buffers) => {
+                buffers.drain(until, consume);
                 false
             }
         }

@@ -1,5 +1,5 @@
-//! What the kernel's BPF can do, asked of the kernel by tiny loads: distributions port features back, and lock them away, so a
-//! version number answers nothing.
+//! Probes the kernel's BPF features by small loads. Distributions backport features and disable
+//! them, so that a version number does not show which ones exist.
 
 use aya::{
     maps::MapType,
@@ -7,18 +7,20 @@ use aya::{
     sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported},
 };
 
-/// Answer to one question.
+use crate::errors::chain;
+
+/// Result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The kernel has it.
+    /// The kernel has the feature.
     Yes,
-    /// It has not.
+    /// The kernel does not have the feature.
     No,
-    /// The kernel did not let us ask.
+    /// The kernel rejected the probe, for this reason.
     Refused(String),
 }
 
-/// See the module.
+/// BPF features of the running kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Features {
     /// The bpf() system call.
@@ -31,7 +33,7 @@ pub struct Features {
     pub cgroup_skb: Answer,
     /// Ring buffers.
     pub ring_buffer: Answer,
-    /// Cookies that tell attach points of one program apart.
+    /// Attach cookies, which identify the attach points of a program.
     pub attach_cookie: Answer,
     /// Links for perf events.
     pub perf_link: Answer,
@@ -39,18 +41,19 @@ pub struct Features {
     pub probe_read_user: Answer,
     /// Socket storage in programs that see packets.
     pub socket_storage: Answer,
-    /// Maps are charged to the memory cgroup rather than to the memory lock limit.
+    /// The kernel charges maps to the memory cgroup instead of the memory lock limit.
     pub charged_to_cgroup: Answer,
 }
 
 impl Features {
-    /// Asks the kernel. The memory lock limit should have been raised before: below 5.11 every load counts against it.
+    /// Probes the kernel. Below 5.11 every load counts against the memory lock limit, so that the
+    /// limit should be raised before.
     #[must_use]
     pub fn probe() -> Self {
         let bpf = map(MapType::Array);
-        // aya asks these once for all, and takes a refusal for a no.
-        let asked_by_aya = |ask: fn() -> bool| match &bpf {
-            Answer::Yes => has(ask()),
+        // aya probes these once and reports a rejected probe as a missing feature.
+        let probed_by_aya = |probe: fn() -> bool| match &bpf {
+            Answer::Yes => has(probe()),
             other => other.clone(),
         };
         Self {
@@ -58,11 +61,11 @@ impl Features {
             tracepoint: program(ProgramType::TracePoint),
             cgroup_skb: program(ProgramType::CgroupSkb),
             ring_buffer: map(MapType::RingBuf),
-            attach_cookie: asked_by_aya(|| aya::features().bpf_cookie()),
-            perf_link: asked_by_aya(|| aya::features().bpf_perf_link()),
+            attach_cookie: probed_by_aya(|| aya::features().bpf_cookie()),
+            perf_link: probed_by_aya(|| aya::features().bpf_perf_link()),
             probe_read_user: helper(ProgramType::KProbe, BpfHelper::BPF_FUNC_probe_read_user),
             socket_storage: helper(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_sk_storage_get),
-            // Came with 5.11 as that did; libbpf asks the same (`probe_memcg_account`).
+            // Both came with 5.11; libbpf uses the same probe (`probe_memcg_account`).
             charged_to_cgroup: helper(
                 ProgramType::SocketFilter,
                 BpfHelper::BPF_FUNC_ktime_get_coarse_ns,
@@ -72,12 +75,12 @@ impl Features {
     }
 }
 
-const fn has(it: bool) -> Answer {
-    if it { Answer::Yes } else { Answer::No }
+const fn has(feature: bool) -> Answer {
+    if feature { Answer::Yes } else { Answer::No }
 }
 
 fn map(kind: MapType) -> Answer {
-    is_map_supported(kind).map_or_else(|error| Answer::Refused(crate::chain(&error)), has)
+    is_map_supported(kind).map_or_else(|error| Answer::Refused(chain(&error)), has)
 }
 
 fn program(kind: ProgramType) -> Answer {
@@ -88,6 +91,6 @@ fn helper(kind: ProgramType, helper: BpfHelper) -> Answer {
     answer(is_helper_supported(kind, helper))
 }
 
-fn answer(asked: Result<bool, ProgramError>) -> Answer {
-    asked.map_or_else(|error| Answer::Refused(crate::chain(&error)), has)
+fn answer(result: Result<bool, ProgramError>) -> Answer {
+    result.map_or_else(|error| Answer::Refused(chain(&error)), has)
 }

@@ -1,31 +1,31 @@
-//! The objects that the build embedded: two of each sensor, of which the kernel gets the one that it can run.
+//! The embedded BPF objects: two builds of each sensor, for kernels with and without ring buffers.
 
 #[cfg(test)]
-mod floor;
+mod min_kernel;
 #[cfg(test)]
 mod stack;
 
 use aya::{EbpfLoader, VerifierLogLevel};
 
-use super::means::Means;
+use crate::status::BpfMode;
 
-/// One sensor's programs, built twice from one source.
+/// The two builds of one sensor's programs.
 pub(super) struct Object {
     /// For kernels with ring buffers.
     pub(super) ring: &'static [u8],
-    /// For kernels without: they need nothing that 5.4 lacks.
+    /// For kernels without ring buffers: needs only what kernel 5.4 has.
     pub(super) perf: &'static [u8],
 }
 
 impl Object {
-    /// The one to load.
-    pub(super) const fn fit(&self, means: Means) -> &'static [u8] {
-        if means.ring { self.ring } else { self.perf }
+    /// The build for this mode.
+    pub(super) const fn for_mode(&self, mode: BpfMode) -> &'static [u8] {
+        if mode.ring { self.ring } else { self.perf }
     }
 }
 
-/// A loader whose verifier says why it refuses a program, and not each step of the way there: of some hundred thousand steps no log
-/// has room for the end, and a program is tried again and again for a log with more room.
+/// A loader whose verifier log holds the reason for a rejection but not every step. A log of some
+/// hundred thousand steps overflows, and aya would retry the load with larger and larger buffers.
 pub(super) fn loader<'a>() -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);

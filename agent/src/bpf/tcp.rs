@@ -4,14 +4,17 @@ use aya::Ebpf;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    SensorError, attach_tracepoint,
-    feed::{Feed, Maps},
-    means::Means,
+    bpf_log::BpfLog,
+    error::SensorError,
     object::{Object, loader, object},
-    told::Told,
+    program::attach_tracepoint,
+    sensor_events::{Maps, SensorEvents},
     tracepoint::Tracepoint,
 };
-use crate::status::{Status, Verdict};
+use crate::{
+    errors::chain,
+    status::{BpfMode, Status, Verdict},
+};
 
 static OBJECT: Object = object!("tcp");
 const MAPS: Maps = Maps {
@@ -61,45 +64,41 @@ pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
 ];
 
 /// The attached `tcp` sensor.
-pub struct TcpSensor {
+pub(crate) struct TcpSensor {
     /// Events and lost-event counters.
-    pub feed: Feed,
+    pub(crate) events: SensorEvents,
     /// Owns programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl TcpSensor {
-    pub(super) fn start(means: Means, status: &mut Status) -> Result<Self, SensorError> {
+    pub(super) fn start(mode: BpfMode, status: &mut Status) -> Result<Self, SensorError> {
         let mut usable = Vec::new();
         for (probe, global, tracepoint) in PROBES {
             match tracepoint.layout() {
                 Ok(layout) => usable.push((probe, global, tracepoint.event, layout)),
                 Err(error) => {
-                    tracing::warn!(
-                        probe,
-                        reason = crate::chain(&error),
-                        "tracepoint not usable"
-                    );
+                    tracing::warn!(probe, reason = chain(&error), "tracepoint not usable");
                     status.probe(probe, Verdict::Unsupported);
                 }
             }
         }
         let mut loader = loader();
-        Told::prepare(&mut loader, means);
+        BpfLog::configure(&mut loader, mode);
         for (_, global, _, layout) in &usable {
             loader.override_global(global, layout.as_bytes(), true);
         }
         let mut ebpf = loader
-            .load(OBJECT.fit(means))
+            .load(OBJECT.for_mode(mode))
             .map_err(|source| SensorError::Load(Box::new(source)))?;
-        let feed = Feed::open(&mut ebpf, means, &MAPS)?;
+        let events = SensorEvents::open(&mut ebpf, mode, &MAPS)?;
         let mut first = None;
         let mut attached = 0;
         for (probe, _, event, _) in &usable {
             match attach_tracepoint(&mut ebpf, probe, event, status) {
                 Ok(()) => attached += 1,
                 Err(error) => {
-                    tracing::warn!(probe, reason = crate::chain(&error), "probe not attached");
+                    tracing::warn!(probe, reason = chain(&error), "probe not attached");
                     first.get_or_insert(error);
                 }
             }
@@ -107,7 +106,7 @@ impl TcpSensor {
         if attached == 0 {
             return Err(first.unwrap_or(SensorError::Missing("usable tracepoint")));
         }
-        Ok(Self { feed, ebpf })
+        Ok(Self { events, ebpf })
     }
 
     /// The loaded object.

@@ -3,7 +3,8 @@
 
 use reprise_ebpf::{ABSENT, TracepointLayout};
 
-use super::{SensorError, tracefs};
+use super::error::SensorError;
+use crate::host::tracefs;
 
 /// Size of `saddr`/`daddr` where they are whole `struct sockaddr_in6`s (`tcp_send_reset` since
 /// 6.10).
@@ -11,7 +12,7 @@ const SOCKADDR_SIZE: u32 = 28;
 
 /// A tracepoint that a sensor uses.
 #[derive(Debug, Clone, Copy)]
-pub struct Tracepoint {
+pub(crate) struct Tracepoint {
     /// `category/name`.
     pub event: &'static str,
     /// Required fields.
@@ -26,7 +27,7 @@ impl Tracepoint {
     /// # Errors
     ///
     /// [`SensorError::Format`] and [`SensorError::Field`].
-    pub fn layout(&self) -> Result<TracepointLayout, SensorError> {
+    pub(crate) fn layout(&self) -> Result<TracepointLayout, SensorError> {
         let event = self.event;
         let text =
             tracefs::format(event).map_err(|source| SensorError::Format { event, source })?;

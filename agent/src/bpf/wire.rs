@@ -10,14 +10,17 @@ use aya::{
 };
 
 use super::{
-    SensorError, cgroup,
-    feed::{Feed, Maps},
-    means::Means,
+    bpf_log::BpfLog,
+    error::SensorError,
     object::{Object, loader, object},
-    program, refused,
-    told::Told,
+    program::{program, program_error},
+    sensor_events::{Maps, SensorEvents},
 };
-use crate::status::{Status, Verdict};
+use crate::{
+    errors::chain,
+    host::cgroup,
+    status::{BpfMode, Status, Verdict},
+};
 
 static OBJECT: Object = object!("wire");
 const MAPS: Maps = Maps {
@@ -36,45 +39,48 @@ const PROBES: [(&str, CgroupSkbAttachType); 2] = [
 ];
 
 /// The attached `wire` sensor.
-pub struct WireSensor {
+pub(crate) struct WireSensor {
     /// Events and lost-event counters.
-    pub feed: Feed,
+    pub(crate) events: SensorEvents,
     /// Owns programs and links; dropping it detaches.
     ebpf: Ebpf,
 }
 
 impl WireSensor {
-    /// Loads and attaches both programs; [`note`] records the result.
-    pub(super) fn start(means: Means, cgroup: Option<&Path>) -> Result<Self, SensorError> {
-        let cgroup = cgroup.map_or_else(cgroup::root, File::open);
+    /// Loads and attaches both programs; [`record_verdicts`] records the result.
+    pub(super) fn start(mode: BpfMode, cgroup: Option<&Path>) -> Result<Self, SensorError> {
+        let cgroup = cgroup.map_or_else(cgroup::open_root, File::open);
         let cgroup = cgroup.map_err(SensorError::Cgroup)?;
-        let (mut ebpf, means) = match loaded(means) {
+        let (mut ebpf, mode) = match loaded(mode) {
             // The object for ring buffers passes sockets to `bpf_sk_storage_get` as 5.10 allows;
             // 5.8, which has ring buffers, does not.
-            Err(refusal) if means.ring => match loaded(means.of_older_kernels()) {
+            Err(error) if mode.ring => match loaded(mode.for_older_kernels()) {
                 Ok(older) => {
-                    let reason = crate::chain(&refusal);
-                    tracing::info!(reason, "wire runs the programs for older kernels");
+                    let reason = chain(&error);
+                    tracing::info!(
+                        reason,
+                        "programs for ring buffers rejected, loading those for older kernels"
+                    );
                     older
                 }
-                Err(_) => return Err(refusal),
+                Err(_) => return Err(error),
             },
             loaded => loaded?,
         };
-        let feed = Feed::open(&mut ebpf, means, &MAPS)?;
+        let events = SensorEvents::open(&mut ebpf, mode, &MAPS)?;
         // Links coexist with other programs anyway, and the kernel refuses AllowMultiple for them.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
-        let mode = if links {
+        let attach_mode = if links {
             CgroupAttachMode::Single
         } else {
             CgroupAttachMode::AllowMultiple
         };
         for (probe, direction) in PROBES {
             program::<&mut CgroupSkb>(&mut ebpf, probe)?
-                .attach(&cgroup, direction, mode)
-                .map_err(|source| refused(probe, source))?;
+                .attach(&cgroup, direction, attach_mode)
+                .map_err(|source| program_error(probe, source))?;
         }
-        Ok(Self { feed, ebpf })
+        Ok(Self { events, ebpf })
     }
 
     /// The loaded object.
@@ -84,14 +90,14 @@ impl WireSensor {
 }
 
 /// Loads the programs; returns them with the mode that they use.
-fn loaded(means: Means) -> Result<(Ebpf, Means), SensorError> {
+fn loaded(mode: BpfMode) -> Result<(Ebpf, BpfMode), SensorError> {
     let mut loader = loader();
-    Told::prepare(&mut loader, means);
+    BpfLog::configure(&mut loader, mode);
     let mut ebpf = loader
-        .load(OBJECT.fit(means))
+        .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;
     load(&mut ebpf)?;
-    Ok((ebpf, means))
+    Ok((ebpf, mode))
 }
 
 /// Loads the programs in parallel: the verifier processes some hundred thousand instructions in
@@ -112,14 +118,14 @@ fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
             let at = loading.iter().position(|(name, _)| *name == probe);
             let (_, thread) = loading.swap_remove(at.ok_or(SensorError::Missing(probe))?);
             let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-            loaded.map_err(|source| refused(probe, source))?;
+            loaded.map_err(|source| program_error(probe, source))?;
         }
         Ok(())
     })
 }
 
 /// Records the state of the programs.
-pub(super) fn note(started: &Result<WireSensor, SensorError>, status: &mut Status) {
+pub(super) fn record_verdicts(started: &Result<WireSensor, SensorError>, status: &mut Status) {
     let verdict = match started {
         Ok(_) => Verdict::Attached,
         Err(SensorError::Cgroup(_)) => Verdict::Unsupported,

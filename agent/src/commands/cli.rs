@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::{
     bpf::{
-        canary::Perch,
-        means::{LibraryData, Transport, Wanted},
+        canary::kind::ProbeKind,
+        mode_request::{LibraryData, ModeRequest, Transport},
     },
     host::pods::PodNames,
 };
@@ -121,8 +121,8 @@ pub struct Loading {
 impl Loading {
     /// What was asked for.
     #[must_use]
-    pub const fn wanted(self) -> Wanted {
-        Wanted {
+    pub const fn wanted(self) -> ModeRequest {
+        ModeRequest {
             transport: self.transport,
             library_data: self.library_data,
             log: self.kernel_log,
@@ -253,7 +253,7 @@ pub struct Check {
 pub struct Canary {
     /// What the probe sits on.
     #[arg(value_enum)]
-    pub perch: Perch,
+    pub kind: ProbeKind,
 }
 
 fn share(text: &str) -> Result<f64, String> {

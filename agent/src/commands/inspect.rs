@@ -32,9 +32,9 @@ struct Inspected {
 /// In words: what could not be read, or that there is no TLS library.
 pub fn inspect(target: &str) -> Result<Report, String> {
     let libraries = match target.parse::<u32>() {
-        Ok(pid) => lookup::of_process(pid)?,
+        Ok(pid) => lookup::from_process(pid)?,
         Err(_) => {
-            vec![lookup::at(Path::new(target)).map_err(|error| crate::chain(&error))?]
+            vec![lookup::from_file(Path::new(target)).map_err(|error| crate::chain(&error))?]
         }
     };
     if libraries.is_empty() {
@@ -46,7 +46,7 @@ pub fn inspect(target: &str) -> Result<Report, String> {
         target: target.to_owned(),
         libraries: libraries
             .into_iter()
-            .map(|lookup::Found { path, ssl, crypto }| {
+            .map(|lookup::LibraryFile { path, ssl, crypto }| {
                 let images = Images {
                     ssl: &ssl,
                     crypto: crypto.as_ref().map(|image| image as _),

@@ -21,16 +21,16 @@ use zerocopy::IntoBytes as _;
 
 use self::sink::Sink;
 use crate::{
-    bpf::{Sensors, means::Means, now_ns, wire::WireSensor},
+    bpf::{Sensors, WireSensor, now_ns},
     host::{
-        self, Lack,
-        discover::{self, Found, Request},
+        self, MissingRequirement,
+        discover::{self, DiscoveryEvent, Request},
         pods::Pods,
         workloads::Lookups,
     },
     observed::{Observed, Shared},
     record::FileRecorder,
-    status::{MAX_LIBRARIES, Sensor, Status},
+    status::{BpfMode, MAX_LIBRARIES, Sensor, Status},
 };
 use reprise_core::pipeline::{
     reasons,
@@ -57,7 +57,7 @@ const FOUND_QUEUE: usize = 16;
 pub enum ObserveError {
     /// The host lacks something.
     #[error(transparent)]
-    Lack(#[from] Lack),
+    Missing(#[from] MissingRequirement),
     /// No thread could be started.
     #[error("failed to start the discovery thread")]
     Thread(#[source] io::Error),
@@ -74,7 +74,7 @@ pub struct Scope {
     /// Packets are read of sockets in this cgroup and those below it; of all where there is none.
     pub cgroup: Option<PathBuf>,
     /// How the programs are loaded.
-    pub means: Means,
+    pub mode: BpfMode,
     /// Bounds of the `hello` sensor.
     pub hellos: wire::Limits,
     /// Pods of this node, as far as they are known.
@@ -88,7 +88,7 @@ pub struct Observer {
     hellos: Tracker,
     recorder: Option<FileRecorder>,
     requests: mpsc::Sender<Request>,
-    found: tokio::sync::mpsc::Receiver<Found>,
+    found: tokio::sync::mpsc::Receiver<DiscoveryEvent>,
     discovery: JoinHandle<()>,
     swept: Instant,
     log: reasons::Log,
@@ -102,14 +102,14 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// [`ObserveError::Lack`] where no handshake can be observed here.
+    /// [`ObserveError::Missing`] where no handshake can be observed here.
     pub fn start(
         shared: Shared,
         recorder: Option<FileRecorder>,
         scope: &Scope,
     ) -> Result<Self, ObserveError> {
         let cgroup = scope.cgroup.as_deref();
-        let sensors = Sensors::start(scope.means, &mut shared.lock().status, cgroup);
+        let sensors = Sensors::start(scope.mode, &mut shared.lock().status, cgroup);
         if sensors.handshake.is_none() {
             let reason = shared
                 .lock()
@@ -117,11 +117,11 @@ impl Observer {
                 .sensor(Sensor::Handshake)
                 .reason
                 .clone();
-            return Err(Lack::Sensor(reason.unwrap_or_default()).into());
+            return Err(MissingRequirement::Sensor(reason.unwrap_or_default()).into());
         }
         // Before the search begins, which is a thread with rights of its own.
-        host::privilege::give_up_the_rest();
-        host::confine::give_up_calls();
+        host::privilege::drop_capabilities();
+        host::confine::install_filter();
         let (requests, asked) = mpsc::channel();
         let (finds, found) = tokio::sync::mpsc::channel(FOUND_QUEUE);
         let discovery =
@@ -212,7 +212,7 @@ impl Observer {
             {
                 tell::failures(&line);
             }
-            self.sensors.account(status);
+            self.sensors.update_status(status);
             tell::alerts(sink.pipeline);
             // What was recorded survives a kill, but for the last second.
             sink.record(FileRecorder::flush);
@@ -222,40 +222,39 @@ impl Observer {
         sink.end().map_err(ObserveError::Record)
     }
 
-    fn found(&mut self, found: Found) -> Result<(), ObserveError> {
+    fn found(&mut self, found: DiscoveryEvent) -> Result<(), ObserveError> {
         let mut observed = self.shared.lock();
         let status = &mut observed.status;
         match found {
-            Found::Scanned { processes, took } => {
+            DiscoveryEvent::Scanned {
+                processes,
+                duration,
+            } => {
                 status.scanned = true;
                 tracing::info!(
                     processes,
-                    took_ms = took.as_millis(),
+                    took_ms = duration.as_millis(),
                     libraries = status.libraries.len(),
                     "first scan done"
                 );
             }
-            Found::Coverage(coverage) => status.coverage = coverage,
-            Found::Gone(key) => {
-                if let Some(at) = status
-                    .libraries
-                    .iter()
-                    .position(|library| library.key == key)
-                {
+            DiscoveryEvent::Coverage(coverage) => status.coverage = coverage,
+            DiscoveryEvent::Unused(id) => {
+                if let Some(at) = status.libraries.iter().position(|library| library.id == id) {
                     let library = status.libraries.remove(at);
                     tracing::info!(path = library.path, "library without users let go");
                 }
                 if let Some(sensor) = &mut self.sensors.handshake {
-                    sensor.detach(key, status);
+                    sensor.detach(id, status);
                 }
             }
-            Found::Library(library) => {
-                let key = library.key;
+            DiscoveryEvent::Library(library) => {
+                let id = library.id;
                 let planned = library.plan.is_ok();
                 let (listed, refused) = libraries::attach(&mut self.sensors, *library, status);
                 if planned {
                     // The receiver lives as long as the thread; its end is seen elsewhere.
-                    let _ = self.requests.send(Request::Settled(key, refused));
+                    let _ = self.requests.send(Request::Attached(id, refused));
                 }
                 if status.libraries.len() < MAX_LIBRARIES {
                     status.libraries.push(listed);
@@ -271,7 +270,7 @@ impl Observer {
     fn conclude(&mut self) -> Result<(), ObserveError> {
         let mut observed = self.shared.lock();
         observed.pipeline.finish();
-        self.sensors.account(&mut observed.status);
+        self.sensors.update_status(&mut observed.status);
         if let Some(recorder) = &mut self.recorder {
             recorder
                 .status(&observed.status)
@@ -294,7 +293,7 @@ fn read_wire(
     let health = status.sensor_mut(Sensor::Wire);
     let mut hellos: Vec<WireRecord> = Vec::new();
     for _ in 0..BATCHES {
-        let more = sensor.feed.events.drain(until, |bytes| {
+        let more = sensor.events.events.drain(until, |bytes| {
             health.events += 1;
             if let Ok(mark @ Record::Tcp(_)) = Record::decode(bytes) {
                 sink.pass(&mark);
@@ -331,13 +330,13 @@ impl Reader<'_, '_> {
             let mut more = false;
             if let Some(sensor) = &mut sensors.tcp {
                 more |= sensor
-                    .feed
+                    .events
                     .events
                     .drain(until, |bytes| self.take(Sensor::Tcp, bytes));
             }
             if let Some(sensor) = &mut sensors.handshake {
                 more |= sensor
-                    .feed
+                    .events
                     .events
                     .drain(until, |bytes| self.take(Sensor::Handshake, bytes));
             }
@@ -354,7 +353,7 @@ impl Reader<'_, '_> {
         };
         let mut lives = HashMap::new();
         self.status.open_handshakes = sensor.sweep(
-            |tgid| *lives.entry(tgid).or_insert_with(|| host::lives(tgid)),
+            |tgid| *lives.entry(tgid).or_insert_with(|| host::is_alive(tgid)),
             |event| self.take(Sensor::Handshake, event.as_bytes()),
         );
     }
@@ -372,12 +371,12 @@ impl Reader<'_, '_> {
         };
         match &event {
             Record::Exec(exec) => {
-                self.lookups.forget(exec.tgid);
+                self.lookups.invalidate(exec.tgid);
                 // The receiver lives as long as the thread; its end is seen elsewhere.
                 let _ = self.requests.send(Request::Exec(exec.tgid));
             }
             Record::Handshake(handshake) => {
-                let name = self.lookups.of(handshake.tgid, &handshake.comm);
+                let name = self.lookups.look_up(handshake.tgid, &handshake.comm);
                 if let Some(name) = name {
                     let workload = WorkloadEvent::new(handshake.tgid, &name, self.now);
                     self.sink.pass(&Record::Workload(workload));

@@ -1,31 +1,31 @@
-//! The capabilities that observation can need, which of them this process has, and whether they count.
+//! The capabilities that the agent can need, those that this process has, and its namespaces.
 
 use std::fmt;
 
 use procfs::process::Process;
 
-/// A capability, by its number (include/uapi/linux/capability.h).
+/// A capability, with its number (include/uapi/linux/capability.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
-    /// Opens other users' library files.
+    /// Allows opening library files of other users.
     DacReadSearch = 2,
-    /// Attaches the programs that see packets, before 6.9.
+    /// Allows attaching the packet programs before 6.9.
     NetAdmin = 12,
-    /// Reads what other users' processes map.
+    /// Allows reading the mappings of other users' processes.
     SysPtrace = 19,
-    /// BPF, perf events, uprobes, mounts.
+    /// Allows BPF, perf events, uprobes and mounts.
     SysAdmin = 21,
-    /// Raises the memory lock limit.
+    /// Allows raising the memory lock limit.
     SysResource = 24,
-    /// A part of `CAP_SYS_ADMIN`.
+    /// The part of `CAP_SYS_ADMIN` for perf events.
     Perfmon = 38,
-    /// A part of `CAP_SYS_ADMIN`.
+    /// The part of `CAP_SYS_ADMIN` for BPF.
     Bpf = 39,
 }
 
 impl Capability {
-    /// Its name.
+    /// Name as in capabilities(7).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Capability {
     }
 }
 
-/// What this process may do.
+/// Credentials of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights {
     /// Effective capabilities, one bit each.
@@ -50,7 +50,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Those of this process.
+    /// Reads the credentials of this process.
     ///
     /// # Errors
     ///
@@ -63,36 +63,36 @@ impl Rights {
         })
     }
 
-    /// Whether it has this one.
+    /// Whether a capability is effective.
     #[must_use]
     pub const fn has(self, capability: Capability) -> bool {
         self.effective >> capability as u8 & 1 == 1
     }
 }
 
-/// A kind of namespace of which the host's own is meant.
+/// A kind of namespace in which the agent needs the host's namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Namespace {
-    /// Capabilities of any other count for nothing that is global.
+pub(crate) enum Namespace {
+    /// Capabilities in other user namespaces do not apply to global operations.
     User,
-    /// Events carry process IDs of the host's.
+    /// Events carry process IDs of the host's PID namespace.
     Pid,
 }
 
-/// Where this process is.
+/// Membership of this process in a namespace of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In the host's own.
+pub enum NamespaceMembership {
+    /// The process is in the host's namespace.
     Host,
-    /// In another one.
-    Own,
-    /// The kernel has no such namespaces, or `/proc` does not say.
+    /// The process is in another namespace.
+    Other,
+    /// The kernel has no such namespaces, or `/proc` does not show them.
     Unknown,
 }
 
 impl Namespace {
-    /// Its file below `/proc/self/ns` and the inode of the host's own (`PROC_USER_INIT_INO`, `PROC_PID_INIT_INO`,
-    /// include/linux/proc_ns.h).
+    /// File below `/proc/self/ns`, and inode of the host's namespace (`PROC_USER_INIT_INO`,
+    /// `PROC_PID_INIT_INO`, include/linux/proc_ns.h).
     const fn file_and_inode(self) -> (&'static str, u64) {
         match self {
             Self::User => ("user", 0xEFFF_FFFD),
@@ -100,29 +100,29 @@ impl Namespace {
         }
     }
 
-    /// Where this process is.
+    /// Membership of this process.
     #[must_use]
-    pub fn place(self) -> Place {
+    pub(crate) fn membership(self) -> NamespaceMembership {
         let (file, inode) = self.file_and_inode();
         let link = std::fs::read_link(format!("/proc/self/ns/{file}"));
-        match link.ok().and_then(|link| number(&link.to_string_lossy())) {
-            Some(found) if found == inode => Place::Host,
-            Some(_) => Place::Own,
-            None => Place::Unknown,
+        match link.ok().and_then(|link| inode_of(&link.to_string_lossy())) {
+            Some(found) if found == inode => NamespaceMembership::Host,
+            Some(_) => NamespaceMembership::Other,
+            None => NamespaceMembership::Unknown,
         }
     }
 }
 
-/// `pid:[4026531836]`.
-fn number(link: &str) -> Option<u64> {
+/// Inode in a link such as `pid:[4026531836]`.
+fn inode_of(link: &str) -> Option<u64> {
     link.split_once('[')?.1.strip_suffix(']')?.parse().ok()
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for NamespaceMembership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Host => "the host's",
-            Self::Own => "not the host's",
+            Self::Other => "not the host's",
             Self::Unknown => "/proc does not say which",
         })
     }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_are_counted_from_zero() {
+    fn capability_bits_start_at_zero() {
         let rights = Rights {
             effective: 1 << 21 | 1 << 39,
             uid: 0,
@@ -143,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_numbered() {
-        assert_eq!(number("pid:[4026531836]"), Some(0xEFFF_FFFC));
-        assert_eq!(number("pid:[x]"), None);
-        assert_eq!(number("rubbish"), None);
+    fn namespace_links_contain_the_inode() {
+        assert_eq!(inode_of("pid:[4026531836]"), Some(0xEFFF_FFFC));
+        assert_eq!(inode_of("pid:[x]"), None);
+        assert_eq!(inode_of("rubbish"), None);
     }
 }

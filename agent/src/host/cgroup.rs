@@ -1,29 +1,37 @@
-//! Whether there is a cgroup v2 hierarchy, whose root sees the packets of every socket.
+//! The cgroup v2 hierarchy. Programs attached to its root see the packets of every socket, because
+//! every process belongs to it, whichever hierarchy the host's service manager uses.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
+use nix::sched::{CloneFlags, setns};
 use procfs::process::{MountInfo, Process};
 
-/// What was found.
+use super::private_mount;
+
+/// The cgroup namespace of the host, visible in its PID namespace (DaemonSets with `hostPID`).
+const HOST_NAMESPACE: &str = "/proc/1/ns/cgroup";
+
+/// State of the hierarchy on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cgroup {
-    /// Its root is mounted there.
+    /// The root is mounted at this path.
     Mounted(PathBuf),
-    /// It is not mounted, and the agent can mount it for itself.
+    /// The hierarchy is not mounted; the agent can mount it privately.
     Mountable,
-    /// The kernel has none.
+    /// The kernel has no cgroup v2.
     Missing,
 }
 
 impl Cgroup {
-    /// What this host has.
+    /// Detects the state on this host.
     #[must_use]
-    pub fn own() -> Self {
-        if let Some(place) = mounted() {
-            return Self::Mounted(place);
+    pub fn detect() -> Self {
+        if let Some(path) = mounted() {
+            return Self::Mounted(path);
         }
         let kinds = fs::read_to_string("/proc/filesystems").unwrap_or_default();
         if kinds.lines().any(|line| line.ends_with("\tcgroup2")) {
@@ -34,20 +42,20 @@ impl Cgroup {
     }
 }
 
-/// Where this process sees the root mounted.
+/// Mount point of the root in this process's mount namespace.
 #[must_use]
 pub fn mounted() -> Option<PathBuf> {
     let mounts = Process::myself().and_then(|me| me.mountinfo());
     mounts.ok()?.into_iter().find_map(root_shown)
 }
 
-/// The place of a mount that shows the root.
+/// Mount point of a mount that shows the root.
 fn root_shown(mount: MountInfo) -> Option<PathBuf> {
-    let place = unescape(mount.mount_point.to_str()?);
-    (mount.fs_type == "cgroup2" && is_root(&place)).then_some(place)
+    let path = unescape(mount.mount_point.to_str()?);
+    (mount.fs_type == "cgroup2" && is_root(&path)).then_some(path)
 }
 
-/// Spaces and the like are written as three octal digits (proc_pid_mountinfo(5)).
+/// Decodes the octal escapes of spaces, tabs, newlines and backslashes (proc_pid_mountinfo(5)).
 fn unescape(text: &str) -> PathBuf {
     let mut parts = text.split('\\');
     let mut path = parts.next().unwrap_or_default().to_owned();
@@ -66,12 +74,42 @@ fn unescape(text: &str) -> PathBuf {
     path.into()
 }
 
-/// Whether a directory is the root, of which a container's cgroup namespace may show a part alone: every cgroup but the root has a type
-/// (Documentation/admin-guide/cgroup-v2.rst, `cgroup.type`). What another mount lies over shows neither file.
-#[must_use]
-pub fn is_root(place: &Path) -> bool {
-    let has = |file| place.join(file).exists();
+/// Whether a directory is the root of the hierarchy. A container's cgroup namespace can show only a
+/// part of it; every cgroup except the root has a type (Documentation/admin-guide/cgroup-v2.rst,
+/// `cgroup.type`). A directory that another mount hides has neither file.
+fn is_root(directory: &Path) -> bool {
+    let has = |file| directory.join(file).exists();
     has("cgroup.controllers") && !has("cgroup.type")
+}
+
+/// Opens the root directory of the hierarchy, through a private mount if it is not mounted.
+///
+/// # Errors
+///
+/// The kernel has no cgroup v2 or rejects the mount, or only part of the hierarchy is visible.
+pub fn open_root() -> io::Result<File> {
+    match mounted() {
+        Some(path) => File::open(path),
+        None => open_private_root(),
+    }
+}
+
+fn open_private_root() -> io::Result<File> {
+    // In another cgroup namespace than the host's, the mount below does not show the root and is
+    // rejected.
+    let join_host = || {
+        if let Ok(host) = File::open(HOST_NAMESPACE) {
+            let _ = setns(host, CloneFlags::CLONE_NEWCGROUP);
+        }
+    };
+    private_mount::open_in("cgroup2", join_host, |path| {
+        if is_root(path) {
+            return File::open(path);
+        }
+        Err(io::Error::other(
+            "only part of it is visible here; remedy: run in the host's cgroup namespace, or with the host's PID namespace",
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -80,7 +118,7 @@ mod tests {
     use tempfile::TempDir;
 
     #[test]
-    fn a_part_of_the_hierarchy_is_not_its_root() {
+    fn a_subtree_is_not_the_root() {
         let directory = TempDir::new().unwrap();
         let place = directory.path().join("my cgroups");
         fs::create_dir(&place).unwrap();

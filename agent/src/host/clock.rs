@@ -1,4 +1,4 @@
-//! Reads the host's clocks for `clock`.
+//! Reads the host's clocks for clock events.
 
 use std::mem::MaybeUninit;
 
@@ -7,9 +7,9 @@ use reprise_ebpf::Header;
 
 use reprise_core::pipeline::clock::{CLOCK, ClockEvent};
 
-/// What the clocks say now; `None` where they cannot be read.
+/// The difference between the host's clocks now; `None` if they cannot be read.
 #[must_use]
-pub fn read() -> Option<ClockEvent> {
+pub(crate) fn read() -> Option<ClockEvent> {
     let before = nanoseconds(ClockId::CLOCK_MONOTONIC)?;
     let wall = nanoseconds(ClockId::CLOCK_REALTIME)?;
     let after = nanoseconds(ClockId::CLOCK_MONOTONIC)?;
@@ -33,10 +33,10 @@ fn nanoseconds(clock: ClockId) -> Option<i64> {
         .checked_add(time.tv_nsec())
 }
 
-/// Whether somebody disciplines the clock (`adjtimex(2)`: `STA_UNSYNC`).
+/// Whether the clock is synchronised (`adjtimex(2)`, `STA_UNSYNC` not set).
 fn synchronized() -> Option<bool> {
     let mut state = MaybeUninit::<libc::timex>::zeroed();
-    // SAFETY: all zeroes is a valid `timex`; with `modes` 0 the call only writes to it.
+    // SAFETY: a zeroed `timex` is valid; with `modes` 0 the call only writes to it.
     let state = unsafe { (libc::adjtimex(state.as_mut_ptr()) >= 0).then(|| state.assume_init()) };
     Some(state?.status & libc::STA_UNSYNC == 0)
 }
@@ -46,8 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_offset_leads_from_one_clock_to_the_other() {
-        let event = read().expect("clocks are there");
+    fn monotonic_time_plus_offset_is_wall_time() {
+        let event = read().expect("the clocks are readable");
         let wall = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .expect("after 1970")

@@ -1,18 +1,21 @@
-//! System calls that this process gives up, for good and for all its threads, once it observes: those by which a process that is
-//! led astray starts programs, looks into or stops other processes, mounts, loads kernel modules, or changes who it is. They are
-//! refused, not punished: an observer that is wrong about itself loses a feature and goes on.
+//! A seccomp filter for all threads of the running agent. It blocks the system calls by which a
+//! compromised process could start programs, inspect or stop other processes, mount file systems,
+//! load kernel modules or change its credentials. Blocked calls return an error instead of killing
+//! the process: if the list is wrong, the agent loses a feature and continues.
 
 use std::collections::BTreeMap;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use thiserror::Error;
 
-/// Refused with `EPERM`.
-const REFUSED: &[libc::c_long] = &[
-    // Starting programs; what starts none after the canaries.
+use crate::errors::chain;
+
+/// System calls that fail with `EPERM`.
+const BLOCKED: &[libc::c_long] = &[
+    // Starting programs; the canary processes have been started before.
     libc::SYS_execve,
     libc::SYS_execveat,
-    // Other processes: their memory, their descriptors, their end.
+    // Memory, descriptors and termination of other processes.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -23,7 +26,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_kcmp,
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
-    // Mounts and namespaces: what is needed of them is had before.
+    // Mounts and namespaces; private mounts have been made before.
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
@@ -41,7 +44,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_quotactl,
     libc::SYS_swapon,
     libc::SYS_swapoff,
-    // The kernel and the machine.
+    // State of the kernel and the machine.
     libc::SYS_init_module,
     libc::SYS_finit_module,
     libc::SYS_delete_module,
@@ -53,7 +56,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
     libc::SYS_vhangup,
-    // Who it is.
+    // Credentials.
     libc::SYS_setuid,
     libc::SYS_setgid,
     libc::SYS_setreuid,
@@ -62,7 +65,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_setresgid,
     libc::SYS_setgroups,
     libc::SYS_personality,
-    // Favourite tools of exploits, of which nothing here makes use.
+    // Calls that exploits often use and the agent does not.
     libc::SYS_userfaultfd,
     libc::SYS_io_uring_setup,
     libc::SYS_keyctl,
@@ -70,14 +73,15 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_request_key,
 ];
 
-/// The same calls by their other doors: the numbers of x32 (arch/x86/entry/syscalls/syscall_64.tbl), which share the
-/// architecture's mark.
+/// The same calls under their x32 numbers (arch/x86/entry/syscalls/syscall_64.tbl), which have the
+/// same audit architecture.
 #[cfg(target_arch = "x86_64")]
 mod machine {
     const X32: libc::c_long = 0x4000_0000;
-    /// `execve`, `ptrace`, `kexec_load`, `process_vm_readv`, `process_vm_writev`, `execveat` have numbers of their own there.
-    const X32_ALONE: [libc::c_long; 6] = [520, 521, 528, 539, 540, 545];
-    const MORE: [libc::c_long; 4] = [
+    /// x32 numbers of `execve`, `ptrace`, `kexec_load`, `process_vm_readv`, `process_vm_writev` and
+    /// `execveat`, which differ from the 64-bit ones.
+    const X32_ONLY: [libc::c_long; 6] = [520, 521, 528, 539, 540, 545];
+    const X86_ONLY: [libc::c_long; 4] = [
         libc::SYS_kexec_file_load,
         libc::SYS_iopl,
         libc::SYS_ioperm,
@@ -85,47 +89,57 @@ mod machine {
     ];
 
     pub(super) fn all() -> impl Iterator<Item = libc::c_long> {
-        let here = super::REFUSED.iter().copied().chain(MORE);
-        let there = super::REFUSED.iter().copied().chain(MORE).chain(X32_ALONE);
-        here.chain(there.map(|call| call | X32))
+        let native = super::BLOCKED.iter().copied().chain(X86_ONLY);
+        let x32 = super::BLOCKED
+            .iter()
+            .copied()
+            .chain(X86_ONLY)
+            .chain(X32_ONLY);
+        native.chain(x32.map(|call| call | X32))
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod machine {
     pub(super) fn all() -> impl Iterator<Item = libc::c_long> {
-        super::REFUSED.iter().copied()
+        super::BLOCKED.iter().copied()
     }
 }
 
-/// Why there is no filter.
+/// Failure to install the filter.
 #[derive(Debug, Error)]
-pub enum NoFilter {
-    /// It could not be made.
-    #[error("failed to make the seccomp filter")]
-    Made(#[source] seccompiler::BackendError),
-    /// The kernel took none.
+enum FilterError {
+    /// The filter cannot be compiled.
+    #[error("failed to build the seccomp filter")]
+    Build(#[source] seccompiler::BackendError),
+    /// The kernel rejected the filter.
     #[error("failed to install the seccomp filter")]
-    Installed(#[source] seccompiler::Error),
+    Install(#[source] seccompiler::Error),
 }
 
-/// Gives them up. Sets `no_new_privs` too. Call once all that needs them is done.
-pub fn give_up_calls() {
+/// Installs the filter for all threads and sets `no_new_privs`. Must run after everything that
+/// needs a blocked call.
+pub(crate) fn install_filter() {
     let installed = filter().and_then(|filter| {
-        seccompiler::apply_filter_all_threads(&filter).map_err(NoFilter::Installed)
+        seccompiler::apply_filter_all_threads(&filter).map_err(FilterError::Install)
     });
     if let Err(error) = installed {
-        tracing::warn!(reason = crate::chain(&error), "system calls not given up");
+        tracing::warn!(
+            reason = chain(&error),
+            "failed to install the seccomp filter"
+        );
     }
 }
 
-fn filter() -> Result<BpfProgram, NoFilter> {
+fn filter() -> Result<BpfProgram, FilterError> {
     let rules: BTreeMap<_, _> = machine::all().map(|call| (call, vec![])).collect();
-    let machine = std::env::consts::ARCH.try_into().map_err(NoFilter::Made)?;
-    let refused = SeccompAction::Errno(libc::EPERM as u32);
-    SeccompFilter::new(rules, SeccompAction::Allow, refused, machine)
+    let machine = std::env::consts::ARCH
+        .try_into()
+        .map_err(FilterError::Build)?;
+    let blocked = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, SeccompAction::Allow, blocked, machine)
         .and_then(TryInto::try_into)
-        .map_err(NoFilter::Made)
+        .map_err(FilterError::Build)
 }
 
 #[cfg(test)]
@@ -141,9 +155,9 @@ mod tests {
 
     use super::*;
 
-    /// On a thread of its own: a filter is for ever.
+    /// Runs on its own thread because a filter cannot be removed.
     #[test]
-    fn what_is_given_up_is_refused_and_all_else_goes_on() {
+    fn blocked_calls_fail_and_all_others_work() {
         let confined = thread::spawn(|| {
             assert!(Command::new("true").status().unwrap().success());
             seccompiler::apply_filter(&filter().unwrap()).unwrap();
@@ -157,12 +171,13 @@ mod tests {
             assert_eq!(apart, Err(Errno::EPERM));
             #[cfg(target_arch = "x86_64")]
             {
-                // SAFETY: refused by the filter, or by a kernel without x32, before its arguments are looked at; they are null.
+                // SAFETY: the filter, or a kernel without x32, rejects the call before it reads its
+                // arguments, which are null.
                 let by_x32 = unsafe { libc::syscall(0x4000_0000 | 520, 0, 0, 0) };
                 let errno = Errno::last();
                 assert!(by_x32 == -1 && errno == Errno::EPERM, "{errno}");
             }
-            // Threads and files are as ever.
+            // Threads and files still work.
             thread::spawn(|| fs::read("/proc/self/maps").unwrap().len())
                 .join()
                 .unwrap()

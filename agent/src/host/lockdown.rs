@@ -1,27 +1,28 @@
-//! The kernel's lockdown (kernel_lockdown(7)): in its stricter form no BPF program may read memory.
+//! The kernel's lockdown mode (kernel_lockdown(7)); under confidentiality no BPF program may read
+//! memory.
 
 use std::fs;
 
-/// How far the kernel is locked.
+/// Lockdown mode of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lockdown {
-    /// Not at all, or the kernel has no lockdown, or securityfs is not mounted and nobody can tell.
+    /// No lockdown; also if the kernel does not have it or securityfs is not mounted.
     None,
-    /// The kernel's integrity is guarded; observation is not affected.
+    /// The kernel protects its integrity; the agent is not affected.
     Integrity,
-    /// Nothing may read the kernel's memory, nor other processes' through it: no uprobe sees an argument's target.
+    /// BPF programs may not read memory, so that uprobes cannot follow pointers.
     Confidentiality,
 }
 
 impl Lockdown {
-    /// What this kernel says.
+    /// Reads the mode of this kernel.
     #[must_use]
-    pub fn own() -> Self {
+    pub fn detect() -> Self {
         let text = fs::read_to_string("/sys/kernel/security/lockdown");
         text.map_or(Self::None, |text| Self::parse(&text))
     }
 
-    /// `none [integrity] confidentiality`.
+    /// Parses a line such as `none [integrity] confidentiality`.
     fn parse(text: &str) -> Self {
         match text.split(['[', ']']).nth(1) {
             Some("integrity") => Self::Integrity,
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bracketed_word_counts() {
+    fn the_bracketed_word_is_the_mode() {
         let parse = Lockdown::parse;
         assert_eq!(parse("[none] integrity confidentiality\n"), Lockdown::None);
         assert_eq!(

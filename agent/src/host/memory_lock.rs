@@ -1,16 +1,16 @@
-//! The memory lock limit, which kernels below 5.11 charge BPF maps to.
+//! The memory lock limit, to which kernels before 5.11 charge BPF maps.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// The limit, bytes; `None` is none.
+/// The memory lock limit in bytes; `None` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLock(pub Option<u64>);
 
 impl MemoryLock {
-    /// Lifts the limit where that is allowed, and says what it is then.
+    /// Raises the limit as far as allowed and returns it.
     #[must_use]
-    pub fn lift() -> Self {
-        // Refused without CAP_SYS_RESOURCE where the hard limit is lower: then as far as that.
+    pub fn raise() -> Self {
+        // Without CAP_SYS_RESOURCE the limit can be raised only to the hard limit.
         let all = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap_or((0, 0));
         if all.is_err() && setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard).is_err() {

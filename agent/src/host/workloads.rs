@@ -1,4 +1,5 @@
-//! Looks up whose process one is, once for each process and again by and by, or when its pod becomes known; bounded.
+//! Looks up the workload of a process and caches the result for a minute, or until the pod of the
+//! process becomes known. Bounded.
 
 use std::{
     fs,
@@ -11,49 +12,51 @@ use lru::LruCache;
 use crate::host::pods::Pods;
 use reprise_core::pipeline::workload;
 
-/// Processes remembered as looked up.
-const MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
-/// A process is looked up again after this: its number may have a new owner that came by no exec.
-const AGE: Duration = Duration::from_secs(60);
+/// Maximum number of cached lookups.
+const MAX_CACHED: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// Lifetime of a cached lookup: a process ID can be reused without an exec event.
+const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// Cached workload lookups.
 #[derive(Debug)]
-pub struct Lookups {
-    made: LruCache<u32, Made>,
+pub(crate) struct Lookups {
+    cached: LruCache<u32, CachedLookup>,
     pods: Pods,
 }
 
-/// A lookup that was made.
+/// A lookup and its validity.
 #[derive(Debug)]
-struct Made {
+struct CachedLookup {
     at: Instant,
-    /// Of a process in a pod that was not known: how far the names of pods were.
-    waits: Option<u64>,
+    /// Generation of the pod table at the lookup, if the pod of the process was unknown then.
+    unknown_pod: Option<u64>,
 }
 
 impl Lookups {
-    /// With pods by their names, as far as these are known.
+    /// Creates an empty cache that resolves pods by `pods`.
     #[must_use]
-    pub fn new(pods: Pods) -> Self {
+    pub(crate) fn new(pods: Pods) -> Self {
         Self {
-            made: LruCache::new(MAX),
+            cached: LruCache::new(MAX_CACHED),
             pods,
         }
     }
 
-    /// The workload of process `tgid`, which calls itself `comm`; `None` where it was told lately. A process that is gone already is
-    /// known by its own name.
-    pub fn of(&mut self, tgid: u32, comm: &[u8]) -> Option<String> {
+    /// Looks up the workload of process `tgid`; `None` if the cached result is still valid. `comm`
+    /// names a process that has already ended.
+    pub(crate) fn look_up(&mut self, tgid: u32, comm: &[u8]) -> Option<String> {
         let pods = self.pods.lock();
-        let holds = |made: &Made| {
-            let news = made.waits.is_some_and(|waits| waits != pods.generation());
-            made.at.elapsed() < AGE && !news
+        let is_valid = |cached: &CachedLookup| {
+            let pod_changed = cached
+                .unknown_pod
+                .is_some_and(|generation| generation != pods.generation());
+            cached.at.elapsed() < MAX_AGE && !pod_changed
         };
-        if self.made.get(&tgid).is_some_and(holds) {
+        if self.cached.get(&tgid).is_some_and(is_valid) {
             return None;
         }
         let text = |file: &str| fs::read_to_string(format!("/proc/{tgid}/{file}"));
-        // The thread that ended the handshake may have a name of its own.
+        // `comm` of the event is the name of a thread, which can differ from the process's name.
         let process = text("comm").unwrap_or_else(|_| {
             let end = comm.iter().position(|byte| *byte == 0);
             String::from_utf8_lossy(&comm[..end.unwrap_or(comm.len())]).into_owned()
@@ -61,19 +64,18 @@ impl Lookups {
         let cgroup = text("cgroup").unwrap_or_default();
         let pod = workload::pod(&cgroup);
         let name = pod.as_ref().and_then(|uid| pods.get(uid));
-        let unknown = pod.is_some() && name.is_none();
-        let waits = unknown.then(|| pods.generation());
+        let unknown_pod = (pod.is_some() && name.is_none()).then(|| pods.generation());
         let at = Instant::now();
-        self.made.put(tgid, Made { at, waits });
+        self.cached.put(tgid, CachedLookup { at, unknown_pod });
         Some(match name {
             Some(name) => name.to_string(),
             None => workload::name(&cgroup, process.trim_end()),
         })
     }
 
-    /// The process runs another program now.
-    pub fn forget(&mut self, tgid: u32) {
-        self.made.pop(&tgid);
+    /// Removes the cached lookup of a process that executed another program.
+    pub(crate) fn invalidate(&mut self, tgid: u32) {
+        self.cached.pop(&tgid);
     }
 }
 
@@ -82,14 +84,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_looked_up_once() {
+    fn a_lookup_is_cached() {
         let mut lookups = Lookups::new(Pods::default());
         let own = std::process::id();
-        assert!(lookups.of(own, b"").is_some_and(|name| !name.is_empty()));
-        assert_eq!(lookups.of(own, b""), None);
-        lookups.forget(own);
-        assert!(lookups.of(own, b"").is_some());
+        assert!(
+            lookups
+                .look_up(own, b"")
+                .is_some_and(|name| !name.is_empty())
+        );
+        assert_eq!(lookups.look_up(own, b""), None);
+        lookups.invalidate(own);
+        assert!(lookups.look_up(own, b"").is_some());
         // No process has this number (PID_MAX_LIMIT, include/linux/threads.h).
-        assert_eq!(lookups.of(1 << 23, b"gone\0xxx"), Some("gone".to_owned()));
+        assert_eq!(
+            lookups.look_up(1 << 23, b"gone\0xxx"),
+            Some("gone".to_owned())
+        );
     }
 }

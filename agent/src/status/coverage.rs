@@ -1,28 +1,30 @@
-//! Who is not observed, and why. Plain data, written by `discover`, read by every page.
+//! Which processes are observed and which are not. Plain data, written by the discovery thread.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a process that maps a TLS library is not observed.
+use super::library_id::LibraryId;
+
+/// Reason why a process that maps a TLS library is not observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The kernel refused the probes.
+    /// The kernel rejected the probes.
     AttachFailed,
     /// BoringSSL without the names of its functions.
     Boringssl,
-    /// Another processor's code, or 32-bit code.
+    /// Code for another architecture, or 32-bit code.
     ForeignMachine,
-    /// Left out by `--ignore`.
+    /// The path is excluded by `--ignore`.
     Ignored,
     /// Neither OpenSSL nor a descendant of it: GnuTLS, NSS, Go, rustls …
     OtherLibrary,
-    /// More library files than can be observed.
+    /// More library files exist than can be observed.
     TooManyLibraries,
     /// The process or its library could not be read.
     Unreadable,
-    /// An OpenSSL in which the handshake or a field that it needs was not found.
+    /// An OpenSSL in which the handshake function or a required field was not found.
     UnsupportedBuild,
 }
 
@@ -54,7 +56,7 @@ impl Reason {
         }
     }
 
-    /// What an operator can do.
+    /// Advice to the operator.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
@@ -80,36 +82,36 @@ impl Reason {
     }
 }
 
-/// One process that is not observed.
+/// A process that is not observed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Example {
-    /// Its ID in the initial PID namespace.
+    /// Process ID in the initial PID namespace.
     pub pid: u32,
-    /// The file that carries its TLS library.
+    /// Path of the file that contains the TLS library.
     pub file: String,
-    /// What was found, in words.
+    /// Description of the finding.
     pub finding: String,
 }
 
-/// The processes of one reason.
+/// The processes that are not observed for one reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uncovered {
-    /// How many.
+    /// Number of processes.
     pub processes: u64,
-    /// Some of them; at most [`MAX_EXAMPLES`].
+    /// Example processes; at most [`MAX_EXAMPLES`].
     pub examples: Vec<Example>,
 }
 
-/// Processes shown per reason.
+/// Maximum number of example processes per reason.
 pub const MAX_EXAMPLES: usize = 5;
 
-/// What a look at all processes gave.
+/// Result of a scan of all processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
-    /// Processes that use an observed library.
+    /// Number of processes that use an observed library.
     pub observed: u64,
-    /// Processes that use TLS libraries of which none is observed.
+    /// Processes that use only libraries that are not observed.
     pub uncovered: BTreeMap<Reason, Uncovered>,
-    /// Processes by the library file that they use.
-    pub users: BTreeMap<u64, u64>,
+    /// Number of processes per library.
+    pub users: BTreeMap<LibraryId, u64>,
 }

@@ -1,5 +1,5 @@
-//! The probes that `canary` puts its sacrificed processes under: placed into the agent's own executable, and into one process
-//! of it at a time.
+//! The probes of the canary, attached to one function of the agent's executable in one canary
+//! process each.
 
 use std::num::NonZeroU32;
 
@@ -14,27 +14,29 @@ use aya::{
 use procfs::process::{MMPermissions, Process};
 use reprise_ebpf::canary;
 
-use crate::bpf::canary::Perch;
+use super::{functions::address, kind::ProbeKind};
 use crate::bpf::{
-    SensorError,
+    error::SensorError,
     object::{Object, loader, object},
-    program, refused, take_map,
+    program::{program, program_error, take_map},
 };
 
-/// It sends nothing: the one for older kernels runs on all.
+/// The object for older kernels runs on all kernels, because its programs send no events.
 static OBJECT: Object = object!("canary");
 
-/// The loaded object; dropping it detaches.
-pub struct Probes {
+/// The loaded probes; dropping it detaches them.
+pub(super) struct CanaryProbes {
     hits: PerCpuArray<MapData, u64>,
     ebpf: Ebpf,
 }
 
-impl Probes {
+impl CanaryProbes {
+    /// Loads the object.
+    ///
     /// # Errors
     ///
-    /// [`SensorError`] where the kernel refuses the object.
-    pub fn load() -> Result<Self, SensorError> {
+    /// [`SensorError`] if the kernel rejects the object.
+    pub(super) fn load() -> Result<Self, SensorError> {
         let mut ebpf = loader()
             .load(OBJECT.perf)
             .map_err(|source| SensorError::Load(Box::new(source)))?;
@@ -42,15 +44,15 @@ impl Probes {
         Ok(Self { hits, ebpf })
     }
 
-    /// Places the probe that sits on `perch` into process `pid`, which runs the agent's executable.
+    /// Attaches the probe of this kind to process `pid`, which runs the agent's executable.
     ///
     /// # Errors
     ///
-    /// [`SensorError`] where the kernel refuses the program or the attach point.
-    pub fn attach(&mut self, perch: Perch, pid: u32) -> Result<(), SensorError> {
-        let (name, _) = probe(perch);
+    /// [`SensorError`] if the kernel rejects the program or the attach point.
+    pub(super) fn attach(&mut self, kind: ProbeKind, pid: u32) -> Result<(), SensorError> {
+        let (name, _) = probe(kind);
         let missing = SensorError::Missing("code in the agent's own executable");
-        let (Some(offset), Some(pid)) = (file_offset(perch.address()), NonZeroU32::new(pid)) else {
+        let (Some(offset), Some(pid)) = (file_offset(address(kind)), NonZeroU32::new(pid)) else {
             return Err(missing);
         };
         let program = program::<&mut UProbe>(&mut self.ebpf, name)?;
@@ -63,29 +65,30 @@ impl Probes {
                     UProbeScope::OneProcess(pid),
                 )
             })
-            .map_err(|source| refused(name, source))?;
+            .map_err(|source| program_error(name, source))?;
         Ok(())
     }
 
-    /// How often the probe on `perch` fired.
+    /// Number of times that the probe of this kind fired.
     #[must_use]
-    pub fn hits(&self, perch: Perch) -> u64 {
-        let (_, slot) = probe(perch);
+    pub(super) fn hits(&self, kind: ProbeKind) -> u64 {
+        let (_, slot) = probe(kind);
         let counts = self.hits.get(&slot, 0);
         counts.map_or(0, |counts| counts.iter().sum())
     }
 }
 
-const fn probe(perch: Perch) -> (&'static str, u32) {
-    match perch {
-        Perch::Emulated => ("cn_emulated", canary::EMULATED),
-        Perch::Stepped => ("cn_stepped", canary::STEPPED),
-        Perch::Nop => ("cn_nop", canary::NOP),
-        Perch::Return => ("cn_return", canary::RETURN),
+/// Name of the program and index of its hit counter.
+const fn probe(kind: ProbeKind) -> (&'static str, u32) {
+    match kind {
+        ProbeKind::Emulated => ("cn_emulated", canary::EMULATED),
+        ProbeKind::Stepped => ("cn_stepped", canary::STEPPED),
+        ProbeKind::Nop => ("cn_nop", canary::NOP),
+        ProbeKind::Return => ("cn_return", canary::RETURN),
     }
 }
 
-/// Where the file of this executable holds what is mapped at `address`: works without symbols and wherever it was loaded.
+/// File offset of the code that is mapped at `address` in this process. Needs no symbols.
 fn file_offset(address: u64) -> Option<u64> {
     let maps = Process::myself().and_then(|me| me.maps()).ok()?;
     maps.into_iter()
@@ -102,8 +105,8 @@ mod tests {
     use std::{fs::File, os::unix::fs::FileExt as _};
 
     #[test]
-    fn the_file_holds_the_code_at_the_offset_that_was_found() {
-        let offset = file_offset(Perch::Nop.address()).unwrap();
+    fn the_file_holds_the_code_at_the_returned_offset() {
+        let offset = file_offset(address(ProbeKind::Nop)).unwrap();
         let mut code = [0; 5];
         let exe = File::open("/proc/self/exe").unwrap();
         exe.read_exact_at(&mut code, offset).unwrap();

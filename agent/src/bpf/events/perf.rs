@@ -1,4 +1,4 @@
-//! Events of kernels without ring buffers: one buffer per CPU, put in order again by the time in each event.
+//! Events of kernels without ring buffers: one buffer per CPU, merged by the timestamps of events.
 
 use std::{mem, ops::ControlFlow};
 
@@ -12,22 +12,24 @@ use aya::{
 use reprise_ebpf::Header;
 use zerocopy::FromBytes as _;
 
-use super::super::SensorError;
+use crate::bpf::error::SensorError;
 
-/// Least and most room per CPU, bytes.
-const ROOM: (usize, usize) = (32 * 1024, 512 * 1024);
+/// Minimum and maximum buffer size per CPU, bytes.
+const BUFFER_SIZE: (usize, usize) = (32 * 1024, 512 * 1024);
 
-/// How long after the time in it an event may still be on its way: the programs take the time first and send last.
-const LATE_NS: u64 = 5_000_000;
+/// Maximum delay between the timestamp of an event and its arrival: the programs read the time
+/// first and send the event last.
+const MAX_DELAY_NS: u64 = 5_000_000;
 
 /// The buffers of one map.
-pub(super) struct PerCpu {
+pub(super) struct PerCpuBuffers {
     buffers: Vec<PerfEventArrayBuffer<MapData>>,
-    line: Line,
+    queue: EventQueue,
 }
 
-impl PerCpu {
-    /// Opens a buffer for each CPU that is online. Events of one that comes later are lost, and counted by the programs.
+impl PerCpuBuffers {
+    /// Opens a buffer for each online CPU. Events of a CPU that comes online later are lost; the
+    /// programs count them.
     pub(super) fn open(
         mut map: PerfEventArray<MapData>,
         name: &'static str,
@@ -40,30 +42,32 @@ impl PerCpu {
         let buffers = cpus.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self {
             buffers,
-            line: Line::default(),
+            queue: EventQueue::default(),
         })
     }
 
-    /// See [`super::Events::drain`]. Reads each buffer to its end: the oldest event could be in any.
-    pub(super) fn drain(&mut self, until: u64, take: impl FnMut(&[u8])) {
-        let Self { buffers, line } = self;
+    /// Passes the events up to `until` to `consume` in order of time. Reads every buffer to its end
+    /// because the oldest event can be in any of them.
+    pub(super) fn drain(&mut self, until: u64, consume: impl FnMut(&[u8])) {
+        let Self { buffers, queue } = self;
         for buffer in buffers {
             let _: ControlFlow<()> = buffer.try_fold((), |(), event| {
-                // Events that found the buffer full are counted by the program that was told so; the record repeats it.
+                // The programs count events that a full buffer rejects; the lost record repeats
+                // that.
                 if let PerfEvent::Sample { head, tail } = event {
-                    line.add([head, tail].concat());
+                    queue.push([head, tail].concat());
                 }
                 ControlFlow::Continue(())
             });
         }
-        line.hand_over(until.saturating_sub(LATE_NS), take);
+        queue.drain_until(until.saturating_sub(MAX_DELAY_NS), consume);
     }
 }
 
 /// Pages of each buffer, a power of two.
 fn pages(budget: usize, cpus: usize) -> usize {
-    let room = (budget / cpus.max(1)).clamp(ROOM.0, ROOM.1);
-    (room / page_size()).next_power_of_two()
+    let size = (budget / cpus.max(1)).clamp(BUFFER_SIZE.0, BUFFER_SIZE.1);
+    (size / page_size()).next_power_of_two()
 }
 
 fn page_size() -> usize {
@@ -71,26 +75,26 @@ fn page_size() -> usize {
     size.ok().flatten().map_or(4096, |size| size as usize)
 }
 
-/// Events in the order of their time.
+/// Events sorted by time.
 #[derive(Default)]
-struct Line(Vec<(u64, Vec<u8>)>);
+struct EventQueue(Vec<(u64, Vec<u8>)>);
 
-impl Line {
-    /// What is too short for an event is nobody's: the kernel pads, it does not cut.
-    fn add(&mut self, mut bytes: Vec<u8>) {
+impl EventQueue {
+    /// Adds an event without its padding; ignores samples shorter than an event header.
+    fn push(&mut self, mut bytes: Vec<u8>) {
         if let Ok((header, _)) = Header::read_from_prefix(&bytes) {
             bytes.truncate(header.size as usize);
             self.0.push((header.time_ns, bytes));
         }
     }
 
-    fn hand_over(&mut self, until: u64, mut take: impl FnMut(&[u8])) {
-        // Stable: events of one CPU with one time stay as they came.
+    fn drain_until(&mut self, until: u64, mut consume: impl FnMut(&[u8])) {
+        // A stable sort keeps the order of events of one CPU that have the same time.
         self.0.sort_by_key(|(time, _)| *time);
         let ready = self.0.partition_point(|(time, _)| *time <= until);
         let later = self.0.split_off(ready);
         for (_, event) in mem::replace(&mut self.0, later) {
-            take(&event);
+            consume(&event);
         }
     }
 }
@@ -111,9 +115,9 @@ mod tests {
         bytes
     }
 
-    fn ready(line: &mut Line, until: u64) -> Vec<u64> {
+    fn ready(queue: &mut EventQueue, until: u64) -> Vec<u64> {
         let mut times = Vec::new();
-        line.hand_over(until, |bytes| {
+        queue.drain_until(until, |bytes| {
             let header = Header::read_from_bytes(bytes).expect("one header, padding cut off");
             times.push(header.time_ns);
         });
@@ -121,34 +125,34 @@ mod tests {
     }
 
     #[test]
-    fn events_of_all_cpus_come_in_the_order_of_their_time() {
-        let mut line = Line::default();
+    fn events_of_all_cpus_are_sorted_by_time() {
+        let mut queue = EventQueue::default();
         for time in [10, 40, 70] {
-            line.add(event(time, 4));
+            queue.push(event(time, 4));
         }
         for time in [20, 30, 80] {
-            line.add(event(time, 0));
+            queue.push(event(time, 0));
         }
-        assert_eq!(ready(&mut line, 40), [10, 20, 30, 40]);
-        line.add(event(60, 4));
-        assert_eq!(ready(&mut line, 75), [60, 70]);
-        assert_eq!(ready(&mut line, u64::MAX), [80]);
-        assert!(line.0.is_empty());
+        assert_eq!(ready(&mut queue, 40), [10, 20, 30, 40]);
+        queue.push(event(60, 4));
+        assert_eq!(ready(&mut queue, 75), [60, 70]);
+        assert_eq!(ready(&mut queue, u64::MAX), [80]);
+        assert!(queue.0.is_empty());
     }
 
     #[test]
-    fn what_is_no_event_is_left_out() {
-        let mut line = Line::default();
-        line.add(vec![0; size_of::<Header>() - 1]);
-        assert!(ready(&mut line, u64::MAX).is_empty());
+    fn samples_shorter_than_a_header_are_ignored() {
+        let mut queue = EventQueue::default();
+        queue.push(vec![0; size_of::<Header>() - 1]);
+        assert!(ready(&mut queue, u64::MAX).is_empty());
     }
 
     #[test]
-    fn room_is_shared_by_the_cpus_within_bounds() {
+    fn cpus_share_the_buffer_budget_within_bounds() {
         let page = page_size();
-        assert_eq!(pages(8 << 20, 2) * page, ROOM.1);
+        assert_eq!(pages(8 << 20, 2) * page, BUFFER_SIZE.1);
         assert_eq!(pages(8 << 20, 32) * page, 256 * 1024);
-        assert_eq!(pages(8 << 20, 10_000) * page, ROOM.0);
+        assert_eq!(pages(8 << 20, 10_000) * page, BUFFER_SIZE.0);
         assert!(pages(3 << 20, 7).is_power_of_two());
     }
 }

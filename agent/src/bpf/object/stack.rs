@@ -1,6 +1,6 @@
-//! How much stack the embedded programs take on the deepest way through their calls, by the rule of kernels before 6.12 or so, which
-//! round each frame up to 32 bytes (`check_max_stack_depth`, kernel/bpf/verifier.c of 5.4). The verifier of the kernel that tests run
-//! on is more generous.
+//! Tests the stack size of the embedded programs along their deepest call chain, by the rule of
+//! kernels before about 6.12, which round each frame up to 32 bytes (`check_max_stack_depth`,
+//! kernel/bpf/verifier.c of 5.4). The verifier of the test host's kernel is less strict.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,9 +10,9 @@ use super::{Object, object};
 
 /// `MAX_BPF_STACK`, bytes.
 const MAX: u32 = 512;
-/// Frames are multiples of it, bytes.
+/// Frame sizes are rounded up to a multiple of this, bytes.
 const FRAME: u32 = 32;
-/// The frame pointer.
+/// Number of the frame pointer register.
 const R10: u8 = 10;
 
 const OBJECTS: [(&str, Object); 4] = [
@@ -22,14 +22,14 @@ const OBJECTS: [(&str, Object); 4] = [
     ("wire", object!("wire")),
 ];
 
-/// Where the function called by the instruction at `at` begins, if it is a call of a function of the program.
+/// Start of the function that the instruction at `at` calls, if it calls a function of the program.
 fn callee(insns: &[bpf_insn], at: usize) -> Option<usize> {
     let insn = &insns[at];
     let calls = insn.code == 0x85 && insn.src_reg() == 1;
     calls.then(|| (at as i64 + i64::from(insn.imm) + 1) as usize)
 }
 
-/// Bytes below the frame pointer that a function reaches: by loads and stores, and by addresses that it makes.
+/// Number of bytes below the frame pointer that a function accesses or takes the address of.
 fn reach(insns: &[bpf_insn]) -> u32 {
     let mut copies: HashSet<u8> = HashSet::new();
     let mut lowest = 0;
@@ -54,7 +54,7 @@ fn reach(insns: &[bpf_insn]) -> u32 {
     lowest.unsigned_abs()
 }
 
-/// The most that the function at `start` and those it calls take.
+/// Maximum stack size of the function at `start` and the functions it calls.
 fn deepest(insns: &[bpf_insn], starts: &BTreeSet<usize>, start: usize) -> u32 {
     let end = starts.range(start + 1..).next();
     let end = end.copied().unwrap_or(insns.len());
@@ -64,9 +64,9 @@ fn deepest(insns: &[bpf_insn], starts: &BTreeSet<usize>, start: usize) -> u32 {
     own + below.max().unwrap_or(0)
 }
 
-/// By program.
+/// Maximum stack size by program.
 fn depths(bytes: &[u8]) -> BTreeMap<String, u32> {
-    let mut object = BpfObject::parse(bytes).expect("an object that aya takes");
+    let mut object = BpfObject::parse(bytes).expect("an object that aya parses");
     let text: HashSet<usize> = object
         .functions
         .keys()
@@ -74,7 +74,7 @@ fn depths(bytes: &[u8]) -> BTreeMap<String, u32> {
         .collect();
     object
         .relocate_calls(&text)
-        .expect("calls that lead somewhere");
+        .expect("calls of known functions");
     let programs = object.programs.iter().map(|(name, program)| {
         let insns = &object.functions[&program.function_key()].instructions;
         let starts = (0..insns.len()).filter_map(|at| callee(insns, at));
@@ -85,7 +85,7 @@ fn depths(bytes: &[u8]) -> BTreeMap<String, u32> {
 }
 
 #[test]
-fn no_program_takes_more_stack_than_older_kernels_give() {
+fn no_program_exceeds_the_stack_limit_of_older_kernels() {
     for (name, object) in &OBJECTS {
         for bytes in [object.ring, object.perf] {
             let depths = depths(bytes);
@@ -98,9 +98,9 @@ fn no_program_takes_more_stack_than_older_kernels_give() {
     }
 }
 
-/// That the test above can fail: the programs with the deepest calls are seen to have some depth.
+/// Shows that the test above can fail: the program with the deepest calls has a large stack.
 #[test]
-fn calls_add_up() {
+fn stack_sizes_of_called_functions_are_added() {
     let wire = depths(OBJECTS[3].1.ring);
     assert!(wire["wire_in"] > 256, "{wire:?}");
 }

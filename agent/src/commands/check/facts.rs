@@ -12,19 +12,19 @@ use tracing::subscriber::NoSubscriber;
 use crate::{
     bpf::{
         self,
-        canary::{Canary, Effect, Perch},
+        canary::{Canary, effect::Effect, kind::ProbeKind},
         features::Features,
-        means::{Means, Unfit, Wanted},
-        tracefs,
+        mode_request::{IncompatibleFlags, ModeRequest},
     },
     host::{
         self,
-        capability::{Namespace, Place, Rights},
+        capability::{Namespace, NamespaceMembership, Rights},
         cgroup::Cgroup,
         lockdown::Lockdown,
         memory_lock::MemoryLock,
+        tracefs,
     },
-    status::{Sensor, Status},
+    status::{BpfMode, Sensor, Status},
 };
 
 /// See the module.
@@ -37,9 +37,9 @@ pub struct Facts {
     /// What this process may do; `None` without `/proc`.
     pub rights: Option<Rights>,
     /// Whether that counts.
-    pub user_namespace: Place,
+    pub user_namespace: NamespaceMembership,
     /// Whether its process IDs are the host's.
-    pub pid_namespace: Place,
+    pub pid_namespace: NamespaceMembership,
     /// The kernel's lockdown.
     pub lockdown: Lockdown,
     /// The memory lock limit, lifted as far as allowed.
@@ -49,9 +49,9 @@ pub struct Facts {
     /// What BPF can do.
     pub features: Features,
     /// What the flags ask for.
-    pub wanted: Wanted,
+    pub wanted: ModeRequest,
     /// What is used.
-    pub means: Means,
+    pub means: BpfMode,
     /// Whether the kernel has a uprobe PMU, and so probes that need no entry in tracefs.
     pub uprobe_pmu: bool,
     /// Whether the kernel describes its types.
@@ -73,8 +73,8 @@ pub struct Facts {
 /// Trying is the best probe.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// What probes do to a process under seccomp, per [`Perch::ALL`].
-    pub canary: Vec<(Perch, Effect)>,
+    /// What probes do to a process under seccomp, per `ProbeKind::ALL`.
+    pub canary: Vec<(ProbeKind, Effect)>,
     /// Whether each sensor starts here, per [`Sensor::ALL`].
     pub sensors: Vec<(Sensor, Result<(), String>)>,
     /// The program of which the verifier walked the most instructions, and how many; `None` where the kernel does not say.
@@ -86,11 +86,11 @@ impl Facts {
     ///
     /// # Errors
     ///
-    /// [`Unfit`].
-    pub fn gather(wanted: Wanted) -> Result<Self, Unfit> {
-        let memory_lock = MemoryLock::lift();
-        let means = wanted.settle()?;
-        let permitted = host::permitted();
+    /// `IncompatibleFlags`.
+    pub fn gather(wanted: ModeRequest) -> Result<Self, IncompatibleFlags> {
+        let memory_lock = MemoryLock::raise();
+        let means = wanted.resolve()?;
+        let permitted = host::check_permission();
         let tracefs = tracefs::ensure()
             .map(PathBuf::from)
             .map_err(|error| crate::chain(&error));
@@ -99,9 +99,9 @@ impl Facts {
             release: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
             machine: std::env::consts::ARCH,
             rights: Rights::own().ok(),
-            user_namespace: Namespace::User.place(),
-            pid_namespace: Namespace::Pid.place(),
-            lockdown: Lockdown::own(),
+            user_namespace: Namespace::User.membership(),
+            pid_namespace: Namespace::Pid.membership(),
+            lockdown: Lockdown::detect(),
             memory_lock,
             paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
             features: Features::probe(),
@@ -118,7 +118,7 @@ impl Facts {
                     (sensor, tracepoint.event, tracepoint.vital, found)
                 })
                 .collect(),
-            cgroup: Cgroup::own(),
+            cgroup: Cgroup::detect(),
             map_files: map_files().map_err(|error| error.to_string()),
             trial,
         })
@@ -126,11 +126,11 @@ impl Facts {
 }
 
 impl Trial {
-    fn run(means: Means) -> Self {
+    fn run(means: BpfMode) -> Self {
         // What fails is told as a fact; a log beside it would tell it twice.
         let _quiet = tracing::subscriber::set_default(NoSubscriber::new());
-        let canary = Canary::send(&Perch::ALL).effects;
-        let status = bpf::rehearse(means);
+        let canary = Canary::run(&ProbeKind::ALL).effects;
+        let status = bpf::dry_run(means);
         let most_verified = status.verified.iter().max_by_key(|(_, count)| **count);
         Self {
             canary,

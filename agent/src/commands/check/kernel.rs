@@ -3,7 +3,7 @@
 use super::{Facts, Item};
 use crate::bpf::{
     features::Answer,
-    means::{LibraryData, Transport},
+    mode_request::{LibraryData, Transport},
 };
 
 const REMEDY_BPF: &str =

@@ -4,8 +4,8 @@ use super::{Facts, Item};
 use crate::{
     bpf::features::Answer,
     host::{
-        Lack,
-        capability::{Capability, Place},
+        MissingRequirement,
+        capability::{Capability, NamespaceMembership},
         lockdown::Lockdown,
         memory_lock::MemoryLock,
     },
@@ -37,26 +37,30 @@ fn has(facts: &Facts, capability: Capability) -> bool {
     facts.rights.is_some_and(|rights| rights.has(capability))
 }
 
-fn lack(name: &str, lack: &Lack) -> Item {
+fn lack(name: &str, lack: &MissingRequirement) -> Item {
     Item::missing(name, lack.to_string(), lack.remedy())
 }
 
-fn user_namespace(place: Place) -> Item {
+fn user_namespace(place: NamespaceMembership) -> Item {
     match place {
-        Place::Own => lack("user_namespace", &Lack::UserNamespace),
-        Place::Host | Place::Unknown => Item::ok("user_namespace", place.to_string()),
+        NamespaceMembership::Other => lack("user_namespace", &MissingRequirement::UserNamespace),
+        NamespaceMembership::Host | NamespaceMembership::Unknown => {
+            Item::ok("user_namespace", place.to_string())
+        }
     }
 }
 
-fn pid_namespace(place: Place) -> Item {
+fn pid_namespace(place: NamespaceMembership) -> Item {
     match place {
-        Place::Own => Item::degraded(
+        NamespaceMembership::Other => Item::degraded(
             "pid_namespace",
             "not the host's: processes outside of it are not looked at, and handshakes \
              that take longer than a second are counted as abandoned",
             "run on the host, or with its PID namespace (hostPID: true, --pid=host)",
         ),
-        Place::Host | Place::Unknown => Item::ok("pid_namespace", place.to_string()),
+        NamespaceMembership::Host | NamespaceMembership::Unknown => {
+            Item::ok("pid_namespace", place.to_string())
+        }
     }
 }
 
@@ -75,7 +79,7 @@ fn admin(facts: &Facts) -> Item {
             "there: BPF, uprobes, tracepoints, a tracefs of our own",
         )
     } else {
-        lack(&name, &Lack::Capability)
+        lack(&name, &MissingRequirement::Capability)
     }
 }
 
@@ -182,6 +186,6 @@ fn lockdown(lockdown: Lockdown) -> Item {
     match lockdown {
         Lockdown::None => Item::ok("lockdown", "none"),
         Lockdown::Integrity => Item::ok("lockdown", "integrity, which does not matter"),
-        Lockdown::Confidentiality => lack("lockdown", &Lack::Lockdown),
+        Lockdown::Confidentiality => lack("lockdown", &MissingRequirement::Lockdown),
     }
 }

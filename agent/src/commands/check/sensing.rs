@@ -3,11 +3,8 @@
 
 use super::{Facts, Item};
 use crate::{
-    bpf::{
-        canary::{Effect, Perch},
-        tracefs,
-    },
-    host::{cgroup::Cgroup, lockdown::Lockdown},
+    bpf::canary::{effect::Effect, kind::ProbeKind},
+    host::{cgroup::Cgroup, lockdown::Lockdown, tracefs},
     status::Sensor,
 };
 
@@ -30,7 +27,7 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
         ),
     });
     let trial = facts.trial.as_ref();
-    for (at, perch) in Perch::ALL.into_iter().enumerate() {
+    for (at, perch) in ProbeKind::ALL.into_iter().enumerate() {
         let name = format!("canary:{}", perch.name());
         let effect = trial.and_then(|trial| trial.canary.get(at));
         items.push(match effect {
@@ -93,8 +90,8 @@ fn cgroup(cgroup: &Cgroup) -> Item {
 }
 
 /// Return probes are looked at and never used: whatever is found about them stops nothing.
-fn canary(name: String, perch: Perch, effect: &Effect) -> Item {
-    if perch == Perch::Return {
+fn canary(name: String, perch: ProbeKind, effect: &Effect) -> Item {
+    if perch == ProbeKind::Return {
         return Item::not_applicable(name, format!("return probes: {effect}; not used"));
     }
     let found = format!("probes {}: {effect}", perch.describe());
@@ -105,7 +102,9 @@ fn canary(name: String, perch: Perch, effect: &Effect) -> Item {
             format!("{found}; nothing is placed into any process"),
             "another kernel, and please report this one",
         ),
-        Effect::Untold(_) => Item::degraded(name, found, "what the message says, then check again"),
+        Effect::Inconclusive(_) => {
+            Item::degraded(name, found, "what the message says, then check again")
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 use super::{Facts, Item, Report, Verdict, facts::Trial};
 use crate::{
     bpf::{
-        canary::{Effect, Harm, Perch},
+        canary::{
+            effect::{Effect, Harm},
+            kind::ProbeKind,
+        },
         features::{Answer, Features},
-        means::{Library, LibraryData, Means, Transport, Wanted},
+        mode_request::{LibraryData, ModeRequest, Transport},
     },
     host::{
-        capability::{Place, Rights},
+        capability::{NamespaceMembership, Rights},
         cgroup::Cgroup,
         lockdown::Lockdown,
         memory_lock::MemoryLock,
     },
-    status::Sensor,
+    status::{BpfMode, CookieSource, Sensor},
 };
 
 /// A host where everything is as it should be.
@@ -23,16 +26,16 @@ fn good() -> Facts {
             effective: u64::MAX,
             uid: 0,
         }),
-        user_namespace: Place::Host,
-        pid_namespace: Place::Host,
+        user_namespace: NamespaceMembership::Host,
+        pid_namespace: NamespaceMembership::Host,
         lockdown: Lockdown::None,
         memory_lock: MemoryLock(None),
         paranoid: Some(2),
         features: features(&Answer::Yes),
-        wanted: Wanted::default(),
-        means: Means {
+        wanted: ModeRequest::default(),
+        means: BpfMode {
             ring: true,
-            library: Library::Cookies,
+            cookie_source: CookieSource::PerfEvent,
             log: false,
         },
         uprobe_pmu: true,
@@ -46,7 +49,9 @@ fn good() -> Facts {
         cgroup: Cgroup::Mounted("/sys/fs/cgroup".into()),
         map_files: Ok(()),
         trial: Some(Trial {
-            canary: Perch::ALL.map(|perch| (perch, Effect::Harmless)).to_vec(),
+            canary: ProbeKind::ALL
+                .map(|perch| (perch, Effect::Harmless))
+                .to_vec(),
             sensors: Sensor::ALL.map(|sensor| (sensor, Ok(()))).to_vec(),
             most_verified: Some(("wire_in".to_owned(), 4_321)),
         }),
@@ -76,16 +81,16 @@ fn lesser() -> Facts {
         effective: 1 << 21,
         uid: 0,
     });
-    facts.pid_namespace = Place::Own;
+    facts.pid_namespace = NamespaceMembership::Other;
     facts.lockdown = Lockdown::Integrity;
     facts.memory_lock = MemoryLock(Some(65_536));
     facts.features.charged_to_cgroup = Answer::No;
     facts.features.perf_link = Answer::No;
     facts.features.ring_buffer = Answer::No;
     facts.features.attach_cookie = Answer::No;
-    facts.means = Means {
+    facts.means = BpfMode {
         ring: false,
-        library: Library::Copies,
+        cookie_source: CookieSource::ProgramCopies,
         log: false,
     };
     facts.wanted.transport = Transport::Perf;
@@ -99,7 +104,7 @@ fn lesser() -> Facts {
     facts.map_files = Err("Operation not permitted".to_owned());
     let trial = facts.trial.as_mut().unwrap();
     trial.most_verified = None;
-    trial.canary[2].1 = Effect::Untold("the process did not end in time".to_owned());
+    trial.canary[2].1 = Effect::Inconclusive("the process did not end in time".to_owned());
     trial.canary[3].1 = Effect::Harmful(Harm::Killed(31));
     trial.sensors[1].1 = Err("usable tracepoint".to_owned());
     facts
@@ -112,7 +117,7 @@ fn useless() -> Facts {
         effective: 0,
         uid: 65_534,
     });
-    facts.user_namespace = Place::Own;
+    facts.user_namespace = NamespaceMembership::Other;
     facts.lockdown = Lockdown::Confidentiality;
     facts.memory_lock = MemoryLock(Some(8 << 20));
     facts.paranoid = None;
@@ -187,7 +192,9 @@ fn one_thing_missing_is_enough() {
     let breaks: [(&str, Break); 9] = [
         ("bpf", |facts| facts.features.bpf = Answer::No),
         ("bpf_uprobe", |facts| facts.features.uprobe = Answer::No),
-        ("user_namespace", |facts| facts.user_namespace = Place::Own),
+        ("user_namespace", |facts| {
+            facts.user_namespace = NamespaceMembership::Other;
+        }),
         ("cap_sys_admin", |facts| facts.rights = None),
         ("lockdown", |facts| {
             facts.lockdown = Lockdown::Confidentiality;

@@ -15,11 +15,11 @@ const MAX_NAMES: usize = 4096;
 /// Attaches a library, or says why not.
 pub(super) fn attach(
     sensors: &mut Sensors,
-    found: discover::Library,
+    found: discover::DiscoveredLibrary,
     status: &mut Status,
-) -> (status::Library, Option<(Reason, String)>) {
-    let mut listed = status::Library {
-        key: found.key,
+) -> (status::LibraryStatus, Option<(Reason, String)>) {
+    let mut listed = status::LibraryStatus {
+        id: found.id,
         library: found
             .path
             .trim_end_matches(" (deleted)")
@@ -58,10 +58,10 @@ pub(super) fn attach(
                 "the sensor is not attached".to_owned(),
             ));
         };
-        let attached = sensor.attach(found.key, &plan, &found.ssl, found.crypto.as_ref(), status);
+        let attached = sensor.attach(found.id, &plan, &found.ssl, found.crypto.as_ref(), status);
         attached.map(|()| (plan.hook, plan.basis)).map_err(|error| {
             let reason = match error {
-                SensorError::TooMany(_) => Reason::TooManyLibraries,
+                SensorError::TooManyLibraries(_) => Reason::TooManyLibraries,
                 _ => Reason::AttachFailed,
             };
             (reason, crate::chain(&error))

@@ -1,23 +1,25 @@
-//! Is a file, under the name by which a process maps it, one that has probes already under another name?
+//! Detects that a mapped file already has probes under another name.
 //!
-//! Containers of one image share the file behind their overlay mounts, each under a name and a number of its own, and the kernel
-//! plants probes into the file behind. A second set would run every program twice, a hundredth a hundred times. No number tells,
-//! so the process itself is looked at: where all the planned instructions are the kernel's breakpoints already, they are ours.
+//! Containers of one image share the file below their overlay mounts, each under its own path and
+//! inode number, and the kernel places probes into the shared file. A second set of probes would
+//! run every program twice. Inode numbers do not identify the shared file, so that the check reads
+//! the memory of the process: if every planned instruction already is a breakpoint, the agent has
+//! placed it.
 
 use std::{fs::File, os::unix::fs::FileExt as _};
 
-use super::maps::Mapped;
+use super::process_maps::MappedFile;
 use reprise_core::plan::{Bytes, Plan};
 
-/// What the kernel puts in the place of a probed instruction: `int3` (arch/x86/include/asm/uprobes.h), `brk #5`
+/// The instruction that replaces a probed one: `int3` (arch/x86/include/asm/uprobes.h), `brk #5`
 /// (`UPROBES_BRK_IMM`, arch/arm64/include/asm/brk-imm.h).
 #[cfg(target_arch = "x86_64")]
 const BREAKPOINT: [u8; 1] = [0xcc];
 #[cfg(target_arch = "aarch64")]
 const BREAKPOINT: [u8; 4] = 0xd420_00a0_u32.to_le_bytes();
 
-/// Every planned point of `plan` in the code of that process is a breakpoint, which it is not in the file.
-pub(super) fn is_probed(mapped: &Mapped, file: &dyn Bytes, plan: &Plan) -> bool {
+/// Whether every point of `plan` is a breakpoint in the memory of the process but not in the file.
+pub(super) fn is_probed(mapped: &MappedFile, file: &dyn Bytes, plan: &Plan) -> bool {
     let Ok(memory) = File::open(format!("/proc/{}/mem", mapped.pid)) else {
         return false;
     };
@@ -25,10 +27,10 @@ pub(super) fn is_probed(mapped: &Mapped, file: &dyn Bytes, plan: &Plan) -> bool 
     let some = points.peek().is_some();
     some && points.all(|point| {
         let mut bytes = BREAKPOINT;
-        let planted = mapped
+        let is_breakpoint = mapped
             .address(point.offset)
             .is_some_and(|address| memory.read_exact_at(&mut bytes, address).is_ok())
             && bytes == BREAKPOINT;
-        planted && file.read_at(point.offset, &mut bytes) && bytes != BREAKPOINT
+        is_breakpoint && file.read_at(point.offset, &mut bytes) && bytes != BREAKPOINT
     })
 }

@@ -1,121 +1,176 @@
-//! What is done with a process, and with a file that may be a library.
+//! Examines a process, or a file that may be a library.
 
-use std::{collections::HashSet, path::Path, rc::Rc, time::Instant};
+use std::{
+    collections::HashSet,
+    mem,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Instant,
+};
+
+use tokio::sync::mpsc::Sender;
 
 use super::{
-    Found, Library, alias,
+    alias,
     families::{self, Family},
+    files::Files,
     image::{self, FileId, Image},
     lookup::crypto_of,
-    maps::{self, Mapped},
-    rest,
-    schedule::{Discovery, Gone},
-    table::State,
+    messages::{Disconnected, DiscoveredLibrary, DiscoveryEvent},
+    process_maps::{self, MappedFile},
+    standard_dirs,
+    table::{FileState, Table},
 };
-use crate::status::Reason;
+use crate::{errors::chain, status::Reason};
 use reprise_core::plan::{self, Carrier, NoPlan, Plan};
 
-/// What a file is.
-enum Judged {
-    /// A library.
+/// Classification of a file.
+enum FileClass {
+    /// The file is a library.
     Library(FileId),
-    /// None, as far as is known now.
-    None,
-    /// Cannot be told before probes that are on their way are in place.
-    Later,
+    /// The file is no library as far as is known.
+    NotLibrary,
+    /// Unknown until pending probes are attached.
+    Undecided,
 }
 
-impl Discovery {
-    /// Libraries in the usual directories.
-    pub(super) fn look_at_rest(&mut self) -> Result<(), Gone> {
-        let mut resting = HashSet::new();
-        for (path, shown) in rest::libraries() {
+/// Processes that must be examined again.
+#[derive(Default)]
+pub(super) struct Retries {
+    pub(super) processes: Vec<u32>,
+    /// All processes must be examined again.
+    pub(super) all: bool,
+}
+
+/// Examines processes and files, and sends the libraries that it discovers.
+pub(super) struct Examiner {
+    events: Sender<DiscoveryEvent>,
+    /// Paths below which no library is probed.
+    ignored: Vec<PathBuf>,
+    pub(super) files: Files,
+    pub(super) table: Table,
+    retries: Retries,
+}
+
+impl Examiner {
+    pub(super) fn new(events: Sender<DiscoveryEvent>, ignored: Vec<PathBuf>) -> Self {
+        Self {
+            events,
+            ignored,
+            files: Files::new(),
+            table: Table::new(standard_dirs::root_device()),
+            retries: Retries::default(),
+        }
+    }
+
+    /// Sends an event to the observing loop.
+    pub(super) fn send(&self, event: DiscoveryEvent) -> Result<(), Disconnected> {
+        self.events.blocking_send(event).map_err(|_| Disconnected)
+    }
+
+    /// Returns and clears the processes that must be examined again.
+    pub(super) fn take_retries(&mut self) -> Retries {
+        mem::take(&mut self.retries)
+    }
+
+    /// Examines the libraries in the standard directories.
+    pub(super) fn examine_standard_dirs(&mut self) -> Result<(), Disconnected> {
+        let mut present = HashSet::new();
+        for (path, shown) in standard_dirs::libraries() {
             let Ok(image) = image::open(&path) else {
                 continue;
             };
-            resting.insert(image.id);
-            self.judge(image, &shown, |ssl| rest::crypto_beside(&path, ssl), None)?;
+            present.insert(image.id);
+            let crypto = |ssl: &Image| standard_dirs::crypto_beside(&path, ssl);
+            self.classify(image, &shown, crypto, None)?;
         }
-        self.table.rest(&resting);
+        self.table.set_standard_dirs(&present);
         Ok(())
     }
 
-    /// Libraries that a process maps, if its code changed since the last look.
-    pub(super) fn look_at(&mut self, pid: u32) -> Result<(), Gone> {
-        let Some(code) = maps::code_size(pid) else {
-            self.table.forget(pid);
+    /// Examines the libraries that a process maps, if its code has changed.
+    pub(super) fn examine_process(&mut self, pid: u32) -> Result<(), Disconnected> {
+        let Some(code) = process_maps::code_size(pid) else {
+            self.table.remove_process(pid);
             return Ok(());
         };
         if self.table.code_of(pid) == Some(code) {
             return Ok(());
         }
-        let mapped = match maps::mapped(pid) {
+        let mapped = match process_maps::mapped(pid) {
             Ok(mapped) => mapped,
             Err(error) => {
                 let finding = format!("failed to read what it maps: {error}");
-                self.table.saw(pid, code, Vec::new(), Some(finding));
+                self.table
+                    .record_process(pid, code, Vec::new(), Some(finding));
                 return Ok(());
             }
         };
         let mut files = Vec::new();
-        let mut judged_all = true;
+        let mut complete = true;
         for file in &mapped {
-            match self.look_at_file(file, &mapped)? {
-                Judged::Library(id) if !files.contains(&id) => files.push(id),
-                Judged::Library(_) | Judged::None => {}
-                Judged::Later => judged_all = false,
+            match self.examine_file(file, &mapped)? {
+                FileClass::Library(id) if !files.contains(&id) => files.push(id),
+                FileClass::Library(_) | FileClass::NotLibrary => {}
+                FileClass::Undecided => complete = false,
             }
         }
-        let code = if judged_all { code } else { 0 };
-        self.table.saw(pid, code, files, None);
-        if !judged_all {
-            self.again(pid);
+        let code = if complete { code } else { 0 };
+        self.table.record_process(pid, code, files, None);
+        if !complete {
+            self.retries.processes.push(pid);
         }
         Ok(())
     }
 
-    fn look_at_file(&mut self, file: &Mapped, all: &[Mapped]) -> Result<Judged, Gone> {
+    fn examine_file(
+        &mut self,
+        file: &MappedFile,
+        all: &[MappedFile],
+    ) -> Result<FileClass, Disconnected> {
         if let Some(known) = self.files.known(file.id) {
-            return Ok(known.map_or(Judged::None, Judged::Library));
+            return Ok(known.map_or(FileClass::NotLibrary, FileClass::Library));
         }
-        // One that went away between the look and the opening comes back with its next user.
+        // A file that is gone by now is examined again when another process maps it.
         let Ok(image) = image::open_first(&file.names()) else {
-            return Ok(Judged::None);
+            return Ok(FileClass::NotLibrary);
         };
         let shown = file.path.display().to_string();
-        let judged = match families::of(&file.path) {
+        let class = match families::from_path(&file.path) {
             Some(Family::Other(name)) => {
                 let finding = format!("{name} has nothing of OpenSSL");
-                self.refuse(image.id, shown, Reason::OtherLibrary, finding)
+                self.reject(image.id, shown, Reason::OtherLibrary, finding)
             }
             Some(Family::OpenSsl) => {
                 let crypto = |ssl: &Image| crypto_of(all, &file.path, ssl);
-                self.judge(image, &shown, crypto, Some(file))?
+                self.classify(image, &shown, crypto, Some(file))?
             }
-            None if plan::defines_tls(&image) => self.judge(image, &shown, |_| None, Some(file))?,
+            None if plan::defines_tls(&image) => {
+                self.classify(image, &shown, |_| None, Some(file))?
+            }
             None => {
-                self.files.learn(file.id, None);
-                self.files.look_into(file);
-                return Ok(Judged::None);
+                self.files.insert(file.id, None);
+                self.files.queue_search(file);
+                return Ok(FileClass::NotLibrary);
             }
         };
-        if let Judged::Library(id) = judged {
-            self.files.learn(file.id, Some(id));
+        if let FileClass::Library(id) = class {
+            self.files.insert(file.id, Some(id));
         }
-        Ok(judged)
+        Ok(class)
     }
 
-    /// Looks into one file for a library that has no names.
-    pub(super) fn look_inside(&mut self) -> Result<(), Gone> {
+    /// Searches one queued file for a library without symbols.
+    pub(super) fn search_next_file(&mut self) -> Result<(), Disconnected> {
         let Some(next) = self.files.next_unsearched() else {
             return Ok(());
         };
-        let mapped = maps::mapped(next.pid).unwrap_or_default();
+        let mapped = process_maps::mapped(next.pid).unwrap_or_default();
         let found = mapped.iter().find(|file| file.id == next.id);
         let opened = found.and_then(|file| Some((file, image::open_first(&file.names()).ok()?)));
         let Some((file, image)) = opened else {
-            // The next process that maps it brings it back.
-            self.files.unlearn(next.id);
+            // The file is queued again when another process maps it.
+            self.files.remove(next.id);
             return Ok(());
         };
         let shown = file.path.display().to_string();
@@ -129,113 +184,114 @@ impl Discovery {
             Some(Carrier::Go) => (Some(Reason::OtherLibrary), "has Go's crypto/tls inside"),
             Some(Carrier::Rustls) => (Some(Reason::OtherLibrary), "has rustls inside"),
         };
-        let judged = match reason {
-            None => self.judge(image, &shown, |_| None, Some(file))?,
-            Some(reason) => self.refuse(image.id, shown, reason, finding.to_owned()),
+        let class = match reason {
+            None => self.classify(image, &shown, |_| None, Some(file))?,
+            Some(reason) => self.reject(image.id, shown, reason, finding.to_owned()),
         };
-        match judged {
-            Judged::Library(id) => {
-                self.files.learn(next.id, Some(id));
-                self.all_again();
-                self.look_at(next.pid)?;
+        match class {
+            FileClass::Library(id) => {
+                self.files.insert(next.id, Some(id));
+                self.table.invalidate();
+                self.retries.all = true;
+                self.examine_process(next.pid)?;
             }
-            Judged::None => {}
-            Judged::Later => self.files.unlearn(next.id),
+            FileClass::NotLibrary => {}
+            FileClass::Undecided => self.files.remove(next.id),
         }
         Ok(())
     }
 
-    /// Plans a library that was not known before and hands it over.
-    fn judge(
+    /// Plans an unknown library and sends it to the observing loop.
+    fn classify(
         &mut self,
         ssl: Image,
         shown: &str,
         crypto: impl FnOnce(&Image) -> Option<Image>,
-        mapped: Option<&Mapped>,
-    ) -> Result<Judged, Gone> {
+        mapped: Option<&MappedFile>,
+    ) -> Result<FileClass, Disconnected> {
         let id = ssl.id;
-        if self.table.knows(id) {
-            return Ok(Judged::Library(id));
+        if self.table.contains(id) {
+            return Ok(FileClass::Library(id));
         }
         let path = Path::new(shown);
         if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
             let finding = "lies below a path that is ignored".to_owned();
-            return Ok(self.refuse(id, shown.to_owned(), Reason::Ignored, finding));
+            return Ok(self.reject(id, shown.to_owned(), Reason::Ignored, finding));
         }
         let crypto = crypto(&ssl);
         let planned = match self.files.plan(&ssl, crypto.as_ref()) {
             Ok(plan) => plan,
             Err(no_plan) => {
-                let finding = crate::chain(no_plan.as_ref());
-                let reason = reason(&no_plan);
-                return self.hand_over(ssl, crypto, shown, Err((reason, finding)));
+                let finding = chain(no_plan.as_ref());
+                let reason = reason_for(&no_plan);
+                return self.send_library(ssl, crypto, shown, Err((reason, finding)));
             }
         };
         if planned.machine != std::env::consts::ARCH {
             let finding = format!("is code for {}", planned.machine);
-            return self.hand_over(ssl, crypto, shown, Err((Reason::ForeignMachine, finding)));
+            return self.send_library(ssl, crypto, shown, Err((Reason::ForeignMachine, finding)));
         }
         if let Some(mapped) = mapped {
-            match self.table.twin(id, &planned) {
-                Some((_, State::Waiting)) => return Ok(Judged::Later),
-                Some((twin, _)) if alias::is_probed(mapped, &ssl, &planned) => {
-                    let state = State::Same(twin);
+            match self.table.same_file_candidate(id, &planned) {
+                Some((_, FileState::Pending)) => return Ok(FileClass::Undecided),
+                Some((other, _)) if alias::is_probed(mapped, &ssl, &planned) => {
+                    let state = FileState::SameAs(other);
                     self.table
                         .add(id, shown.to_owned(), state, None, Instant::now());
-                    return Ok(Judged::Library(id));
+                    return Ok(FileClass::Library(id));
                 }
                 _ => {}
             }
         }
-        self.hand_over(ssl, crypto, shown, Ok(planned))
+        self.send_library(ssl, crypto, shown, Ok(planned))
     }
 
-    /// Enters a file that was judged and tells the observing loop.
-    fn hand_over(
+    /// Adds a library to the table and sends it to the observing loop.
+    fn send_library(
         &mut self,
         ssl: Image,
         crypto: Option<Image>,
         shown: &str,
-        judged: Result<Rc<Plan>, (Reason, String)>,
-    ) -> Result<Judged, Gone> {
+        planned: Result<Rc<Plan>, (Reason, String)>,
+    ) -> Result<FileClass, Disconnected> {
         if self.table.is_full() {
-            return Ok(Judged::None);
+            return Ok(FileClass::NotLibrary);
         }
-        let (state, plan) = match &judged {
-            Ok(plan) => (State::Waiting, Some(Rc::clone(plan))),
-            Err((reason, finding)) => (State::Refused(*reason, finding.clone()), None),
+        let (state, plan) = match &planned {
+            Ok(plan) => (FileState::Pending, Some(Rc::clone(plan))),
+            Err((reason, finding)) => (FileState::Rejected(*reason, finding.clone()), None),
         };
-        let id = ssl.id;
-        let key = self
+        let file = ssl.id;
+        let id = self
             .table
-            .add(id, shown.to_owned(), state, plan, Instant::now());
-        self.tell(Found::Library(Box::new(Library {
-            key,
+            .add(file, shown.to_owned(), state, plan, Instant::now());
+        self.send(DiscoveryEvent::Library(Box::new(DiscoveredLibrary {
+            id,
             path: shown.to_owned(),
             ssl: ssl.file,
             crypto: crypto.map(|image| image.file),
-            plan: judged
+            plan: planned
                 .map(|plan| plan.as_ref().clone())
                 .map_err(|(_, finding)| finding),
         })))?;
-        Ok(Judged::Library(id))
+        Ok(FileClass::Library(file))
     }
 
-    /// Enters a file that is a library of another kind, or not to be touched.
-    fn refuse(&mut self, id: FileId, shown: String, reason: Reason, finding: String) -> Judged {
-        if !self.table.knows(id) {
+    /// Adds a file that cannot or must not be observed to the table.
+    fn reject(&mut self, id: FileId, shown: String, reason: Reason, finding: String) -> FileClass {
+        if !self.table.contains(id) {
             if self.table.is_full() {
-                return Judged::None;
+                return FileClass::NotLibrary;
             }
-            let state = State::Refused(reason, finding);
+            let state = FileState::Rejected(reason, finding);
             self.table.add(id, shown, state, None, Instant::now());
         }
-        Judged::Library(id)
+        FileClass::Library(id)
     }
 }
 
-/// What an operator is told of a file without a plan.
-const fn reason(no_plan: &NoPlan) -> Reason {
+/// The reason that is reported for a file without a plan.
+const fn reason_for(no_plan: &NoPlan) -> Reason {
     match no_plan {
         NoPlan::BoringSsl => Reason::Boringssl,
         NoPlan::Machine(_) => Reason::ForeignMachine,

@@ -1,20 +1,20 @@
-//! Which TLS library a file is, by its name.
+//! Classifies files as TLS libraries by their names.
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
-/// What a file name tells.
+/// TLS library family of a file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    /// OpenSSL or a descendant of it.
+    /// OpenSSL or a fork of it.
     OpenSsl,
     /// Another TLS library.
     Other(&'static str),
 }
 
-/// File names of TLS libraries that have nothing of OpenSSL, up to a dot or a hyphen.
+/// File names of TLS libraries that do not derive from OpenSSL, up to the first dot or hyphen.
 const OTHERS: [(&str, &str); 8] = [
     ("libgnutls", "GnuTLS"),
-    // NSS' half for TLS; the number is a part of its name.
+    // The TLS library of NSS; the digit is part of its name.
     ("libssl3", "NSS"),
     ("libmbedtls", "Mbed TLS"),
     ("libwolfssl", "wolfSSL"),
@@ -24,8 +24,8 @@ const OTHERS: [(&str, &str); 8] = [
     ("libmatrixssl", "MatrixSSL"),
 ];
 
-/// The library that a file is named after.
-pub(super) fn of(path: &Path) -> Option<Family> {
+/// Family of a file, if its name is that of a TLS library.
+pub(super) fn from_path(path: &Path) -> Option<Family> {
     let name = path.file_name()?.as_bytes();
     let end = name
         .iter()
@@ -35,11 +35,11 @@ pub(super) fn of(path: &Path) -> Option<Family> {
     if let Some((_, library)) = OTHERS.iter().find(|(other, _)| other.as_bytes() == stem) {
         return Some(Family::Other(library));
     }
-    // Vendors add to the name: `libssl-8bd944e8.so.3`, `libssl_vendor.so`.
+    // Vendors add suffixes: `libssl-8bd944e8.so.3`, `libssl_vendor.so`.
     stem.starts_with(b"libssl").then_some(Family::OpenSsl)
 }
 
-/// The file is named after OpenSSL's other half.
+/// Whether a file is named like OpenSSL's crypto library.
 pub(super) fn is_crypto(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.as_bytes().starts_with(b"libcrypto"))
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_libraries() {
+    fn file_names_identify_libraries() {
         let cases = [
             ("/usr/lib/libssl.so.3", Some(Family::OpenSsl)),
             ("/x/libssl-8bd944e8.so.3", Some(Family::OpenSsl)),
@@ -66,7 +66,7 @@ mod tests {
             ("/", None),
         ];
         for (path, family) in cases {
-            assert_eq!(of(Path::new(path)), family, "{path}");
+            assert_eq!(from_path(Path::new(path)), family, "{path}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What is known of files, so that none is read twice: which mapped files carry a TLS library, what they hold for a later look
-//! inside, and the plans that were made.
+//! Caches results per file, so that none is read twice: which mapped files contain a TLS library,
+//! which still have to be searched, and the plans.
 
 use std::{collections::HashMap, num::NonZeroUsize, rc::Rc};
 
@@ -7,31 +7,31 @@ use lru::LruCache;
 
 use super::{
     image::{FileId, Image},
-    maps::{Mapped, MappingId},
+    process_maps::{MappedFile, MappingId},
 };
 use reprise_core::plan::{Images, NoPlan, Plan, plan};
 
-/// Mapped files remembered; beyond it all are looked at again.
+/// Maximum number of cached mapped files; beyond it the cache is cleared.
 const MAX_MAPPINGS: usize = 65_536;
-/// Files that wait for a look inside; what is beyond waits until it is mapped again.
+/// Maximum number of files that wait for a search; further files wait until they are mapped again.
 const MAX_UNSEARCHED: usize = 4_096;
-/// Plans remembered.
-const PLANS: NonZeroUsize = NonZeroUsize::new(64).expect("is not zero");
+/// Maximum number of cached plans.
+const MAX_PLANS: NonZeroUsize = NonZeroUsize::new(64).expect("is not zero");
 
-/// Plans, or why there is none.
+/// A plan, or the reason why there is none.
 type Planned = Result<Rc<Plan>, Rc<NoPlan>>;
 
-/// A file to look into.
+/// A file that has to be searched.
 #[derive(Debug)]
 pub(super) struct Unsearched {
     pub(super) id: MappingId,
-    /// A process that maps it.
+    /// A process that maps the file.
     pub(super) pid: u32,
 }
 
-/// See the module.
+/// The caches.
 pub(super) struct Files {
-    /// The library that a mapped file is; `None` where it is none.
+    /// Library of each mapped file; `None` if the file is no library.
     mappings: HashMap<MappingId, Option<FileId>>,
     unsearched: Vec<Unsearched>,
     plans: LruCache<(FileId, (i64, i64)), Planned>,
@@ -42,25 +42,25 @@ impl Files {
         Self {
             mappings: HashMap::new(),
             unsearched: Vec::new(),
-            plans: LruCache::new(PLANS),
+            plans: LruCache::new(MAX_PLANS),
         }
     }
 
-    /// What is known of a mapped file.
+    /// Cached result for a mapped file: `None` if there is none, `Some(None)` if it is no library.
     pub(super) fn known(&self, id: MappingId) -> Option<Option<FileId>> {
         self.mappings.get(&id).copied()
     }
 
-    /// A mapped file is a library, or none as far as its name and symbols tell.
-    pub(super) fn learn(&mut self, id: MappingId, library: Option<FileId>) {
+    /// Caches that a mapped file is a library, or none according to its name and symbols.
+    pub(super) fn insert(&mut self, id: MappingId, library: Option<FileId>) {
         if self.mappings.len() >= MAX_MAPPINGS {
             self.mappings.clear();
         }
         self.mappings.insert(id, library);
     }
 
-    /// A mapped file has yet to be looked into.
-    pub(super) fn look_into(&mut self, mapped: &Mapped) {
+    /// Queues a mapped file for a search.
+    pub(super) fn queue_search(&mut self, mapped: &MappedFile) {
         if self.unsearched.len() < MAX_UNSEARCHED {
             self.unsearched.push(Unsearched {
                 id: mapped.id,
@@ -71,42 +71,42 @@ impl Files {
         }
     }
 
-    /// The next file to look into: the one mapped last, since its program has just begun.
+    /// Takes the next file to search: the one queued last, because its program has just started.
     pub(super) fn next_unsearched(&mut self) -> Option<Unsearched> {
         self.unsearched.pop()
     }
 
-    /// Whether files wait for a look inside.
+    /// Whether files wait for a search.
     pub(super) fn has_unsearched(&self) -> bool {
         !self.unsearched.is_empty()
     }
 
-    /// A file is not known any more.
-    pub(super) fn unlearn(&mut self, id: MappingId) {
+    /// Removes the cached result of a mapped file.
+    pub(super) fn remove(&mut self, id: MappingId) {
         self.mappings.remove(&id);
     }
 
-    /// Files for which `forgotten` holds are not known any more.
-    pub(super) fn unlearn_files(&mut self, forgotten: impl Fn(FileId) -> bool) {
+    /// Removes the cached results of library files that match.
+    pub(super) fn remove_files(&mut self, matches: impl Fn(FileId) -> bool) {
         self.mappings
-            .retain(|_, library| !library.is_some_and(&forgotten));
+            .retain(|_, library| !library.is_some_and(&matches));
     }
 
-    /// Nothing is known of any file: a number can come back as another one.
-    pub(super) fn unlearn_all(&mut self) {
+    /// Clears all cached results, because an inode number can be reused by another file.
+    pub(super) fn clear(&mut self) {
         self.mappings.clear();
         self.unsearched.clear();
     }
 
-    /// The plan for a file, as it was made before if nobody has written to the file since.
+    /// The plan for a file, cached as long as the file is not modified.
     pub(super) fn plan(&mut self, ssl: &Image, crypto: Option<&Image>) -> Planned {
-        let made = self.plans.get_or_insert((ssl.id, ssl.modified), || {
+        let planned = self.plans.get_or_insert((ssl.id, ssl.modified), || {
             let images = Images {
                 ssl,
                 crypto: crypto.map(|image| image as _),
             };
             plan(images).map(Rc::new).map_err(Rc::new)
         });
-        made.clone()
+        planned.clone()
     }
 }

@@ -1,4 +1,4 @@
-//! A file to plan from, open: the descriptor that is read is the one that the probes are attached through.
+//! Opens files for planning. The probes are attached through the same descriptor that is read.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,7 +11,8 @@ use thiserror::Error;
 
 use reprise_core::plan::Bytes;
 
-/// Largest file that is read. The largest carriers of a TLS library (statically linked runtimes) are about 130 MiB.
+/// Maximum size of a file that is read, bytes. The largest known files that contain a TLS library
+/// (statically linked runtimes) have about 130 MiB.
 const MAX_SIZE: u64 = 512 << 20;
 
 /// Identity of a file.
@@ -22,62 +23,64 @@ pub(super) struct FileId {
 }
 
 impl FileId {
-    /// The file system that it is in.
+    /// Device of the file system.
     pub(super) const fn device(self) -> u64 {
         self.device
     }
 
-    /// Its number there; on an overlay, that of the file behind it, whose upper bits may tell layers apart (`xino`).
-    pub(super) const fn number_behind(self) -> u64 {
+    /// Inode number of the underlying file. On an overlay file system the upper bits can identify
+    /// the layer (`xino`).
+    pub(super) const fn underlying_inode(self) -> u64 {
         self.inode & (u64::MAX >> 16)
     }
 
     #[cfg(test)]
-    pub(super) const fn of(device: u64, inode: u64) -> Self {
+    pub(super) const fn new(device: u64, inode: u64) -> Self {
         Self { device, inode }
     }
 }
 
-/// An open file. It is read where it is looked at, never mapped: a file truncated under a mapping would kill the agent.
+/// An open file. It is never mapped into memory, because truncating a mapped file would kill the
+/// agent.
 #[derive(Debug)]
 pub struct Image {
     /// The open file.
     pub file: File,
     pub(super) id: FileId,
     size: u64,
-    /// Of its content, for what is remembered of it.
+    /// Modification time, which validates cached plans.
     pub(super) modified: (i64, i64),
 }
 
-/// Why a file could not be read.
+/// Failure to open a file for planning.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// The system refused.
+    /// The system returned an error.
     #[error("failed to read {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A device, directory or pipe.
+    /// The path leads to a device, directory or pipe.
     #[error("{} is not a regular file", .0.display())]
     NotRegular(PathBuf),
-    /// Beyond what a library can be.
+    /// The file is larger than any library.
     #[error("{} has {size} bytes, more than the {MAX_SIZE} that are read", path.display())]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its size.
+        /// Size of the file, bytes.
         size: u64,
     },
 }
 
-/// Opens a file by the first of its names that works.
+/// Opens a file by the first of its names that succeeds.
 ///
 /// # Errors
 ///
-/// [`ImageError`] that names the file by its last name.
+/// [`ImageError`] for the last name.
 pub(super) fn open_first(names: &[PathBuf]) -> Result<Image, ImageError> {
     let mut last = Err(ImageError::NotRegular(PathBuf::new()));
     for name in names {
@@ -89,11 +92,11 @@ pub(super) fn open_first(names: &[PathBuf]) -> Result<Image, ImageError> {
     last
 }
 
-/// Opens a file by path. What it is is known then, before a byte of it is read.
+/// Opens a regular file by path, without reading from it.
 ///
 /// # Errors
 ///
-/// [`ImageError`] that names the file.
+/// [`ImageError`] with the path of the file.
 pub(super) fn open(path: &Path) -> Result<Image, ImageError> {
     let read = |source| ImageError::Read {
         path: path.to_owned(),
@@ -101,7 +104,7 @@ pub(super) fn open(path: &Path) -> Result<Image, ImageError> {
     };
     let file = OpenOptions::new()
         .read(true)
-        // A pipe or device under a library's name must not stop the thread.
+        // A pipe or device under the name of a library must not block the thread.
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(read)?;
@@ -133,7 +136,7 @@ impl Bytes for Image {
         self.size
     }
 
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> bool {
-        self.file.read_exact_at(into, offset).is_ok()
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        self.file.read_exact_at(buffer, offset).is_ok()
     }
 }

@@ -1,45 +1,46 @@
-//! The libraries of one process or one file, for `reprise inspect`: found as the running agent finds them.
+//! Finds the libraries of one process or file for `reprise inspect`, in the same way as the running
+//! agent.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::{
     families::{self, Family},
     image::{self, Image, ImageError},
-    maps::{self, Mapped},
-    rest,
+    process_maps::{self, MappedFile},
+    standard_dirs,
 };
 use reprise_core::plan;
 
-/// One library file, and the crypto library that goes with it.
+/// A library file and its crypto library.
 #[derive(Debug)]
-pub struct Found {
-    /// Its path.
+pub struct LibraryFile {
+    /// Path of the library.
     pub path: String,
-    /// The library.
+    /// The open library.
     pub ssl: Image,
-    /// The other half, where that is another file.
+    /// The open crypto library, if it is a separate file.
     pub crypto: Option<Image>,
 }
 
-/// The files that a process maps and that carry a TLS library, or may.
+/// The files that a process maps and that may contain a TLS library.
 ///
 /// # Errors
 ///
-/// In words, where there is no such process, or it cannot be read.
-pub fn of_process(pid: u32) -> Result<Vec<Found>, String> {
-    if !maps::exists(pid) {
+/// A description if the process does not exist or cannot be read.
+pub fn from_process(pid: u32) -> Result<Vec<LibraryFile>, String> {
+    if !process_maps::exists(pid) {
         return Err(format!("there is no process {pid}"));
     }
-    let mapped = maps::mapped(pid)
+    let mapped = process_maps::mapped(pid)
         .map_err(|error| format!("failed to read what process {pid} maps: {error}"))?;
     let mut found = Vec::new();
     for file in &mapped {
         let Ok(ssl) = image::open_first(&file.names()) else {
             continue;
         };
-        let named = families::of(&file.path) == Some(Family::OpenSsl);
+        let named = families::from_path(&file.path) == Some(Family::OpenSsl);
         if named || plan::defines_tls(&ssl) || plan::by_text(&ssl).is_some() {
-            found.push(Found {
+            found.push(LibraryFile {
                 path: file.path.display().to_string(),
                 crypto: named
                     .then(|| crypto_of(&mapped, &file.path, &ssl))
@@ -51,15 +52,15 @@ pub fn of_process(pid: u32) -> Result<Vec<Found>, String> {
     Ok(found)
 }
 
-/// The other half of the library `ssl`, mapped from `path`, among what its process maps: the one it asks for, or one beside it.
-/// Anything that carries the library under another name has both halves inside.
-pub(super) fn crypto_of(mapped: &[Mapped], path: &Path, ssl: &Image) -> Option<Image> {
+/// The crypto library of `ssl`, which is mapped from `path`, among the mapped files: the one that
+/// it depends on, or one in the same directory. Files with other names contain both libraries.
+pub(super) fn crypto_of(mapped: &[MappedFile], path: &Path, ssl: &Image) -> Option<Image> {
     let needed = plan::needed_crypto(ssl);
-    let rank = |file: &Mapped| {
+    let rank = |file: &MappedFile| {
         let name = file.path.file_name().map(OsStr::as_bytes);
-        let asked = needed.as_deref().zip(name);
-        let asked = asked.is_some_and(|(needed, name)| name.starts_with(needed));
-        (!asked, file.path.parent() != path.parent())
+        let required = needed.as_deref().zip(name);
+        let required = required.is_some_and(|(needed, name)| name.starts_with(needed));
+        (!required, file.path.parent() != path.parent())
     };
     let crypto = mapped
         .iter()
@@ -68,16 +69,16 @@ pub(super) fn crypto_of(mapped: &[Mapped], path: &Path, ssl: &Image) -> Option<I
     image::open_first(&crypto.names()).ok()
 }
 
-/// The TLS library in a file, with the crypto library beside it.
+/// The TLS library in a file, with the crypto library of the same directory.
 ///
 /// # Errors
 ///
-/// [`ImageError`] that names the file.
-pub fn at(path: &Path) -> Result<Found, ImageError> {
+/// The file cannot be opened, is no regular file or is too large.
+pub fn from_file(path: &Path) -> Result<LibraryFile, ImageError> {
     let ssl = image::open(path)?;
-    Ok(Found {
+    Ok(LibraryFile {
         path: path.display().to_string(),
-        crypto: rest::crypto_beside(path, &ssl),
+        crypto: standard_dirs::crypto_beside(path, &ssl),
         ssl,
     })
 }

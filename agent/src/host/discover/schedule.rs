@@ -1,4 +1,4 @@
-//! The thread: what is looked at, and when.
+//! The main loop of the discovery thread: decides when processes and files are examined.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -9,10 +9,15 @@ use std::{
 
 use tokio::sync::mpsc::Sender;
 
-use super::{Found, Request, files::Files, maps, rest, table::Table};
+use super::{
+    examine::Examiner,
+    messages::{Disconnected, DiscoveryEvent, Request},
+    process_maps,
+};
 use crate::status::Coverage;
 
-/// When a process that executed a program is looked at: its libraries are mapped a little later, some by `dlopen` much later.
+/// Delays after an exec at which the process is examined: its libraries are mapped a little later,
+/// and some by `dlopen` much later.
 const AFTER_EXEC: [Duration; 5] = [
     Duration::from_millis(2),
     Duration::from_millis(20),
@@ -20,177 +25,179 @@ const AFTER_EXEC: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(10),
 ];
-/// How often everything is looked at again, at most.
-const RESCAN: Duration = Duration::from_secs(5);
-/// A look at everything is followed by a rest this many times as long.
-const RESCAN_RESTS: u32 = 100;
-/// How often files are examined anew: an inode number can come back as another file.
-const FORGET: Duration = Duration::from_secs(3600);
-/// How often files without users are let go, and coverage is told when it changed.
-const TICK: Duration = Duration::from_secs(1);
-/// When a process is looked at again whose library could not be judged yet.
-const AGAIN: Duration = Duration::from_millis(100);
-/// Looks that may be due at one time; an exec storm beyond it waits for the next rescan.
-const MAX_DUE: usize = 65_536;
+/// Minimum interval between scans of all processes.
+const SCAN_INTERVAL: Duration = Duration::from_secs(5);
+/// A scan is followed by a pause of this many times its duration.
+const SCAN_PAUSE_FACTOR: u32 = 100;
+/// Interval after which all cached results are dropped: an inode number can be reused.
+const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
+/// Interval at which unused files are released and a changed coverage is sent.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
+/// Delay before a process is examined again because a library could not be classified yet.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Maximum number of scheduled examinations; after more execs the next scan finds the processes.
+const MAX_SCHEDULED: usize = 65_536;
+/// A search of a file is followed by a pause of this many times its duration.
+const SEARCH_PAUSE_FACTOR: u32 = 20;
+/// Minimum pause between searches.
+const MIN_SEARCH_PAUSE: Duration = Duration::from_millis(10);
 
-/// A look inside files is followed by a rest this many times as long: it is for a quiet moment.
-const RESTS: u32 = 20;
-/// The shortest such rest.
-const REST: Duration = Duration::from_millis(10);
-
-/// The observing loop is gone.
-pub(super) struct Gone;
-
-/// See the module.
+/// State of the discovery thread.
 pub(super) struct Discovery {
-    pub(super) found: Sender<Found>,
-    /// Paths below which nothing is probed.
-    pub(super) ignored: Vec<PathBuf>,
-    pub(super) files: Files,
-    pub(super) table: Table,
-    due: BTreeSet<(Instant, u32)>,
-    rescan: Instant,
-    /// As told last.
+    examiner: Examiner,
+    /// Times at which processes are examined.
+    scheduled: BTreeSet<(Instant, u32)>,
+    next_scan: Instant,
+    /// The coverage that was sent last.
     coverage: Coverage,
 }
 
 impl Discovery {
-    pub(super) fn new(found: Sender<Found>, ignored: Vec<PathBuf>) -> Self {
+    pub(super) fn new(events: Sender<DiscoveryEvent>, ignored: Vec<PathBuf>) -> Self {
         Self {
-            found,
-            ignored,
-            files: Files::new(),
-            table: Table::new(rest::root_device()),
-            due: BTreeSet::new(),
-            rescan: Instant::now(),
+            examiner: Examiner::new(events, ignored),
+            scheduled: BTreeSet::new(),
+            next_scan: Instant::now(),
             coverage: Coverage::default(),
         }
     }
 
-    pub(super) fn run(&mut self, requests: &Receiver<Request>) -> Result<(), Gone> {
+    /// Runs until the observing loop has ended.
+    pub(super) fn run(&mut self, requests: &Receiver<Request>) -> Result<(), Disconnected> {
         let begin = Instant::now();
         let processes = self.scan()?;
-        self.tell_coverage()?;
-        self.tell(Found::Scanned {
+        self.send_coverage()?;
+        self.examiner.send(DiscoveryEvent::Scanned {
             processes,
-            took: begin.elapsed(),
+            duration: begin.elapsed(),
         })?;
-        let mut forget = begin + FORGET;
-        let mut tick = Instant::now() + TICK;
-        let mut search = Instant::now() + REST;
+        let mut next_clear = begin + CACHE_LIFETIME;
+        let mut next_release = Instant::now() + RELEASE_INTERVAL;
+        let mut next_search = Instant::now() + MIN_SEARCH_PAUSE;
         loop {
-            let mut next = self.rescan.min(tick);
-            if self.files.has_unsearched() {
-                next = next.min(search);
+            self.schedule_retries();
+            let mut next = self.next_scan.min(next_release);
+            if self.examiner.files.has_unsearched() {
+                next = next.min(next_search);
             }
-            if let Some((due, _)) = self.due.first() {
-                next = next.min(*due);
+            if let Some((at, _)) = self.scheduled.first() {
+                next = next.min(*at);
             }
             match requests.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Request::Exec(pid)) => self.expect(pid),
-                Ok(Request::Settled(key, refused)) => self.table.settle(key, refused),
+                Ok(Request::Exec(pid)) => self.schedule_after_exec(pid),
+                Ok(Request::Attached(id, rejected)) => {
+                    self.examiner.table.record_attach(id, rejected);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Gone),
+                Err(RecvTimeoutError::Disconnected) => return Err(Disconnected),
             }
             let now = Instant::now();
-            while let Some((at, pid)) = self.due.first().copied()
-                && at <= now
-            {
-                self.due.pop_first();
-                self.look_at(pid)?;
-            }
-            if self.rescan <= now {
-                if forget <= now {
-                    self.files.unlearn_all();
-                    self.table.doubt();
-                    forget = now + FORGET;
+            self.examine_scheduled(now)?;
+            if self.next_scan <= now {
+                if next_clear <= now {
+                    self.examiner.files.clear();
+                    self.examiner.table.invalidate();
+                    next_clear = now + CACHE_LIFETIME;
                 }
                 self.scan()?;
             }
-            if tick <= now {
+            if next_release <= now {
                 self.release()?;
-                self.tell_coverage()?;
-                tick = Instant::now() + TICK;
+                self.send_coverage()?;
+                next_release = Instant::now() + RELEASE_INTERVAL;
             }
-            if search <= now && self.files.has_unsearched() {
+            if next_search <= now && self.examiner.files.has_unsearched() {
                 let begin = Instant::now();
-                self.look_inside()?;
-                search = Instant::now() + (begin.elapsed() * RESTS).max(REST);
+                self.examiner.search_next_file()?;
+                let pause = (begin.elapsed() * SEARCH_PAUSE_FACTOR).max(MIN_SEARCH_PAUSE);
+                next_search = Instant::now() + pause;
             }
         }
     }
 
-    /// A process runs another program from now on.
-    fn expect(&mut self, pid: u32) {
-        self.table.forget(pid);
+    /// Examines the processes that are scheduled up to now.
+    fn examine_scheduled(&mut self, now: Instant) -> Result<(), Disconnected> {
+        while let Some((at, pid)) = self.scheduled.first().copied()
+            && at <= now
+        {
+            self.scheduled.pop_first();
+            self.examiner.examine_process(pid)?;
+        }
+        Ok(())
+    }
+
+    /// Schedules a process that has executed another program.
+    fn schedule_after_exec(&mut self, pid: u32) {
+        self.examiner.table.remove_process(pid);
         let now = Instant::now();
-        if self.due.len() + AFTER_EXEC.len() <= MAX_DUE {
-            self.due.extend(AFTER_EXEC.map(|delay| (now + delay, pid)));
+        if self.scheduled.len() + AFTER_EXEC.len() <= MAX_SCHEDULED {
+            self.scheduled
+                .extend(AFTER_EXEC.map(|delay| (now + delay, pid)));
         }
     }
 
-    /// A process is to be looked at once more, soon.
-    pub(super) fn again(&mut self, pid: u32) {
-        if self.due.len() < MAX_DUE {
-            self.due.insert((Instant::now() + AGAIN, pid));
+    /// Schedules the processes that the examiner could not complete.
+    fn schedule_retries(&mut self) {
+        let now = Instant::now();
+        let retries = self.examiner.take_retries();
+        for pid in retries.processes {
+            if self.scheduled.len() < MAX_SCHEDULED {
+                self.scheduled.insert((now + RETRY_DELAY, pid));
+            }
+        }
+        if retries.all {
+            self.next_scan = self.next_scan.min(now + RELEASE_INTERVAL);
         }
     }
 
-    /// All processes are to be looked at soon.
-    pub(super) fn all_again(&mut self) {
-        self.table.doubt();
-        self.rescan = self.rescan.min(Instant::now() + TICK);
-    }
-
-    /// Looks at the usual directories and at every process; tells how many there are.
-    fn scan(&mut self) -> Result<usize, Gone> {
+    /// Examines the standard directories and every process; returns the number of processes.
+    fn scan(&mut self) -> Result<usize, Disconnected> {
         let begin = Instant::now();
-        self.look_at_rest()?;
-        let pids = maps::pids();
+        self.examiner.examine_standard_dirs()?;
+        let pids = process_maps::pids();
         for pid in &pids {
-            self.look_at(*pid)?;
+            self.examiner.examine_process(*pid)?;
         }
         let live: HashSet<u32> = pids.iter().copied().collect();
-        self.table.keep(|pid| live.contains(&pid));
+        self.examiner
+            .table
+            .retain_processes(|pid| live.contains(&pid));
         let end = Instant::now();
-        self.rescan = end + RESCAN.max((end - begin) * RESCAN_RESTS);
+        self.next_scan = end + SCAN_INTERVAL.max((end - begin) * SCAN_PAUSE_FACTOR);
         Ok(pids.len())
     }
 
-    /// Lets go of files without users.
-    fn release(&mut self) -> Result<(), Gone> {
-        for pid in self.table.holders() {
-            // A process that ended and was not waited for is there, but has no code.
-            if maps::code_size(pid).is_none() {
-                self.table.forget(pid);
+    /// Releases files without users.
+    fn release(&mut self) -> Result<(), Disconnected> {
+        let Examiner { table, files, .. } = &mut self.examiner;
+        for pid in table.holders() {
+            // A zombie still exists but maps no code.
+            if process_maps::code_size(pid).is_none() {
+                table.remove_process(pid);
             }
         }
-        let released = self.table.release(Instant::now());
+        let released = table.release(Instant::now());
         if released.files.is_empty() {
             return Ok(());
         }
-        self.files
-            .unlearn_files(|file| released.files.contains(&file));
-        // Probes under the other name first, so that no handshake falls between.
-        for pid in released.bereft {
-            self.look_at(pid)?;
+        files.remove_files(|file| released.files.contains(&file));
+        // Probes under the other name are attached before those of the released file are detached,
+        // so that no handshake is missed.
+        for pid in released.uncovered {
+            self.examiner.examine_process(pid)?;
         }
-        for key in released.keys {
-            self.tell(Found::Gone(key))?;
+        for id in released.libraries {
+            self.examiner.send(DiscoveryEvent::Unused(id))?;
         }
         Ok(())
     }
 
-    fn tell_coverage(&mut self) -> Result<(), Gone> {
-        let coverage = self.table.coverage();
+    fn send_coverage(&mut self) -> Result<(), Disconnected> {
+        let coverage = self.examiner.table.coverage();
         if coverage != self.coverage {
             self.coverage = coverage.clone();
-            self.tell(Found::Coverage(coverage))?;
+            self.examiner.send(DiscoveryEvent::Coverage(coverage))?;
         }
         Ok(())
-    }
-
-    pub(super) fn tell(&self, found: Found) -> Result<(), Gone> {
-        self.found.blocking_send(found).map_err(|_| Gone)
     }
 }

@@ -1,7 +1,8 @@
-//! Who uses which library file, and what that makes of coverage. Pure: told what was seen, asked what follows.
+//! Tracks which process uses which library file, and derives the coverage. Pure.
 //!
-//! An entry for a file lives as long as some process maps it or it lies at rest in a usual directory. Probes hold on to a file and
-//! to the mount that it was opened through, so that they must not outlive its last user by long.
+//! The entry of a file exists as long as a process maps it or it lies in a standard directory.
+//! Probes hold a reference to the file and to its mount, so that they must be removed soon after
+//! the last user has ended.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,88 +11,91 @@ use std::{
 };
 
 use super::image::FileId;
-use crate::status::{Coverage, Example, MAX_EXAMPLES, Reason};
+use crate::status::{Coverage, Example, LibraryId, MAX_EXAMPLES, Reason};
 use reprise_core::plan::Plan;
 
-/// How long a file without users is remembered: a program that is started time and again is observed from its first handshake.
-/// Where probes would keep a file system mounted, a container's say, no longer than it takes to be sure.
+/// Time for which a file without users stays probed, so that a program that is started repeatedly
+/// is observed from its first handshake.
 const GRACE: Duration = Duration::from_secs(60);
+/// The same if the probes keep a file system other than the root mounted, such as a container's.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
-/// Files and processes kept at most; what is beyond is not looked at.
+/// Maximum number of files; further files are ignored.
 const MAX_FILES: usize = 4_096;
+/// Maximum number of processes; further processes are ignored.
 const MAX_PROCESSES: usize = 262_144;
 
-/// What became of a library file.
+/// Observation state of a library file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
-    /// Handed over to be attached.
-    Waiting,
-    /// Its probes are in place.
+pub(super) enum FileState {
+    /// The observing loop has not attached the probes yet.
+    Pending,
+    /// The probes are attached.
     Observed,
-    /// The kernel takes it for the same file as this one (overlay file systems): the probes there are its probes.
-    Same(FileId),
-    /// Not observed.
-    Refused(Reason, String),
+    /// The kernel treats the file as this other one (overlay file systems), whose probes cover
+    /// both.
+    SameAs(FileId),
+    /// Not observed, for a reason with a description.
+    Rejected(Reason, String),
 }
 
 /// A library file.
 #[derive(Debug)]
-pub(super) struct Library {
-    /// Where it was found first, as its user sees it.
+pub(super) struct LibraryEntry {
+    /// Path at which the file was discovered, as its user sees it.
     pub(super) path: String,
-    pub(super) state: State,
-    /// How it is probed; `None` where it is not.
+    pub(super) state: FileState,
+    /// The plan; `None` if the file is not observed.
     pub(super) plan: Option<Rc<Plan>>,
-    at_rest: bool,
-    /// Its file system is the host's root.
+    in_standard_dir: bool,
+    /// The file is on the host's root file system.
     on_root: bool,
-    used: Instant,
-    key: u64,
+    last_used: Instant,
+    id: LibraryId,
 }
 
-impl Library {
+impl LibraryEntry {
     fn is_probed(&self) -> bool {
-        matches!(self.state, State::Waiting | State::Observed)
+        matches!(self.state, FileState::Pending | FileState::Observed)
     }
 
-    /// Nobody used it for so long that it is let go.
+    /// Whether the file has had no user for the grace time.
     fn is_idle(&self, now: Instant) -> bool {
         let grace = if self.is_probed() && !self.on_root {
             SHORT_GRACE
         } else {
             GRACE
         };
-        now.saturating_duration_since(self.used) >= grace
+        now.saturating_duration_since(self.last_used) >= grace
     }
 }
 
 #[derive(Debug)]
 struct Process {
-    /// As [`super::maps::code_size`] tells.
+    /// Result of `process_maps::code_size`; 0 if the mappings must be read again.
     code: u64,
     files: Vec<FileId>,
-    /// Why its mappings could not be read.
+    /// Error of reading the mappings.
     unreadable: Option<String>,
 }
 
-/// What nobody uses any more.
+/// Entries that were released because no process uses them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Released {
-    /// Keys of the libraries to detach.
-    pub(super) keys: Vec<u64>,
+    /// Libraries to detach.
+    pub(super) libraries: Vec<LibraryId>,
     pub(super) files: HashSet<FileId>,
-    /// Processes that relied on the probes of a file that is released, through another name of it.
-    pub(super) bereft: Vec<u32>,
+    /// Processes that used a released file under another name, and so lose its probes.
+    pub(super) uncovered: Vec<u32>,
 }
 
-/// See the module.
+/// The table of files and processes.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Device of the host's root.
+    /// Device of the host's root file system.
     root: u64,
-    files: HashMap<FileId, Library>,
+    files: HashMap<FileId, LibraryEntry>,
     processes: HashMap<u32, Process>,
-    keys: u64,
+    last_id: u64,
 }
 
 impl Table {
@@ -100,11 +104,11 @@ impl Table {
             root,
             files: HashMap::new(),
             processes: HashMap::new(),
-            keys: 0,
+            last_id: 0,
         }
     }
 
-    pub(super) fn knows(&self, file: FileId) -> bool {
+    pub(super) fn contains(&self, file: FileId) -> bool {
         self.files.contains_key(&file)
     }
 
@@ -112,67 +116,73 @@ impl Table {
         self.files.len() >= MAX_FILES
     }
 
-    /// Adds a file; returns its key.
+    /// Adds a file and returns its ID.
     pub(super) fn add(
         &mut self,
         file: FileId,
         path: String,
-        state: State,
+        state: FileState,
         plan: Option<Rc<Plan>>,
         now: Instant,
-    ) -> u64 {
-        self.keys += 1;
-        let library = Library {
+    ) -> LibraryId {
+        self.last_id += 1;
+        let id = LibraryId(self.last_id);
+        let library = LibraryEntry {
             path,
             state,
             plan,
-            at_rest: false,
+            in_standard_dir: false,
             on_root: file.device() == self.root,
-            used: now,
-            key: self.keys,
+            last_used: now,
+            id,
         };
         self.files.insert(file, library);
-        self.keys
+        id
     }
 
-    /// The file that `file` may be another name of: probed as `plan` says, with the same number, which an overlay takes over from
-    /// the file behind it (Documentation/filesystems/overlayfs.rst, "Inode properties").
-    pub(super) fn twin(&self, file: FileId, plan: &Plan) -> Option<(FileId, State)> {
+    /// A probed file that `file` may be another name of: it has the same plan and the same inode
+    /// number, which an overlay takes from the underlying file
+    /// (Documentation/filesystems/overlayfs.rst, "Inode properties").
+    pub(super) fn same_file_candidate(
+        &self,
+        file: FileId,
+        plan: &Plan,
+    ) -> Option<(FileId, FileState)> {
         self.files
             .iter()
             .find(|(other, library)| {
-                other.number_behind() == file.number_behind()
+                other.underlying_inode() == file.underlying_inode()
                     && library.is_probed()
                     && library.plan.as_deref() == Some(plan)
             })
             .map(|(other, library)| (*other, library.state.clone()))
     }
 
-    /// What became of the attempt to attach.
-    pub(super) fn settle(&mut self, key: u64, refused: Option<(Reason, String)>) {
-        // Gone meanwhile: nothing to settle.
-        if let Some(library) = self.files.values_mut().find(|library| library.key == key) {
-            library.state = match refused {
-                None => State::Observed,
-                Some((reason, finding)) => State::Refused(reason, finding),
+    /// Records the result of attaching a library.
+    pub(super) fn record_attach(&mut self, id: LibraryId, rejected: Option<(Reason, String)>) {
+        // The entry may have been released meanwhile.
+        if let Some(library) = self.files.values_mut().find(|library| library.id == id) {
+            library.state = match rejected {
+                None => FileState::Observed,
+                Some((reason, finding)) => FileState::Rejected(reason, finding),
             };
         }
     }
 
-    /// Which files lie at rest now.
-    pub(super) fn rest(&mut self, files: &HashSet<FileId>) {
+    /// Sets the files that lie in a standard directory.
+    pub(super) fn set_standard_dirs(&mut self, files: &HashSet<FileId>) {
         for (file, library) in &mut self.files {
-            library.at_rest = files.contains(file);
+            library.in_standard_dir = files.contains(file);
         }
     }
 
-    /// The size of the code of a process when it was looked at last.
+    /// Code size of a process when it was last examined.
     pub(super) fn code_of(&self, pid: u32) -> Option<u64> {
         self.processes.get(&pid).map(|process| process.code)
     }
 
-    /// What a process maps.
-    pub(super) fn saw(
+    /// Records the libraries that a process maps.
+    pub(super) fn record_process(
         &mut self,
         pid: u32,
         code: u64,
@@ -189,28 +199,28 @@ impl Table {
         }
     }
 
-    /// A process is gone, or has another program.
-    pub(super) fn forget(&mut self, pid: u32) {
+    /// Removes a process that ended or executed another program.
+    pub(super) fn remove_process(&mut self, pid: u32) {
         self.processes.remove(&pid);
     }
 
-    /// All processes are to be read again.
-    pub(super) fn doubt(&mut self) {
+    /// Marks all processes to be examined again.
+    pub(super) fn invalidate(&mut self) {
         self.processes
             .values_mut()
             .for_each(|process| process.code = 0);
     }
 
-    /// Keeps the processes that live.
-    pub(super) fn keep(&mut self, lives: impl Fn(u32) -> bool) {
-        self.processes.retain(|pid, _| lives(*pid));
+    /// Removes the processes that are not alive.
+    pub(super) fn retain_processes(&mut self, is_alive: impl Fn(u32) -> bool) {
+        self.processes.retain(|pid, _| is_alive(*pid));
     }
 
-    /// Processes whose end would release a file.
+    /// Processes that map an observed file outside the standard directories.
     pub(super) fn holders(&self) -> Vec<u32> {
         let held = |file: &FileId| {
             self.files.get(file).is_some_and(|library| {
-                !library.at_rest && !matches!(library.state, State::Refused(..))
+                !library.in_standard_dir && !matches!(library.state, FileState::Rejected(..))
             })
         };
         self.processes
@@ -220,7 +230,7 @@ impl Table {
             .collect()
     }
 
-    /// Drops the files that nobody uses any more.
+    /// Removes the files that no process has used for the grace time.
     pub(super) fn release(&mut self, now: Instant) -> Released {
         let used: HashSet<FileId> = self
             .processes
@@ -230,70 +240,71 @@ impl Table {
             .collect();
         let mut released = Released::default();
         self.files.retain(|file, library| {
-            let in_use = library.at_rest || used.contains(file);
+            let in_use = library.in_standard_dir || used.contains(file);
             if in_use {
-                library.used = now;
+                library.last_used = now;
             }
             let keep = in_use || !library.is_idle(now);
             if !keep {
                 released.files.insert(*file);
-                released.keys.push(library.key);
+                released.libraries.push(library.id);
             }
             keep
         });
-        // Other names of a released file are found anew: they need probes of their own.
+        // Other names of a released file are removed too: they need their own probes from now on.
         let mut orphans = HashSet::new();
         self.files.retain(|file, library| {
             let orphan =
-                matches!(library.state, State::Same(other) if released.files.contains(&other));
+                matches!(library.state, FileState::SameAs(other) if released.files.contains(&other));
             if orphan {
                 orphans.insert(*file);
             }
             !orphan
         });
-        let bereft = self
+        let affected = self
             .processes
             .iter_mut()
             .filter(|(_, process)| process.files.iter().any(|file| orphans.contains(file)));
-        for (pid, process) in bereft {
+        for (pid, process) in affected {
             process.code = 0;
-            released.bereft.push(*pid);
+            released.uncovered.push(*pid);
         }
         released.files.extend(orphans);
         released
     }
 
-    /// The entry whose state counts for a file.
-    fn effective(&self, file: FileId) -> Option<&Library> {
+    /// The entry with the probes of a file.
+    fn effective(&self, file: FileId) -> Option<&LibraryEntry> {
         let library = self.files.get(&file)?;
         match library.state {
-            State::Same(other) => self.files.get(&other),
+            FileState::SameAs(other) => self.files.get(&other),
             _ => Some(library),
         }
     }
 
+    /// Derives which processes are observed and which are not.
     pub(super) fn coverage(&self) -> Coverage {
         let mut coverage = Coverage::default();
         for (pid, process) in &self.processes {
-            let libraries: Vec<&Library> = process
+            let libraries: Vec<&LibraryEntry> = process
                 .files
                 .iter()
                 .filter_map(|file| self.effective(*file))
                 .collect();
             for library in &libraries {
-                *coverage.users.entry(library.key).or_default() += 1;
+                *coverage.users.entry(library.id).or_default() += 1;
             }
             if libraries.iter().any(|library| library.is_probed()) {
                 coverage.observed += 1;
                 continue;
             }
-            let refused = libraries.iter().filter_map(|library| match &library.state {
-                State::Refused(reason, finding) => Some((*reason, &library.path, finding)),
+            let rejected = libraries.iter().filter_map(|library| match &library.state {
+                FileState::Rejected(reason, finding) => Some((*reason, &library.path, finding)),
                 _ => None,
             });
-            // A library that could have been observed says more than one that never can.
-            let told = refused.min_by_key(|(reason, ..)| *reason == Reason::OtherLibrary);
-            let (reason, file, finding) = match (told, &process.unreadable) {
+            // A library that could be observed in principle is reported before one that cannot.
+            let reported = rejected.min_by_key(|(reason, ..)| *reason == Reason::OtherLibrary);
+            let (reason, file, finding) = match (reported, &process.unreadable) {
                 (Some((reason, file, finding)), _) => (reason, file.clone(), finding),
                 (None, Some(finding)) => (Reason::Unreadable, String::new(), finding),
                 (None, None) => continue,

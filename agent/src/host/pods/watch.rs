@@ -1,7 +1,8 @@
-//! Lists the pods of a node and watches them, for ever: patient, with time limits, and slower after each failure. Of a pod its
-//! metadata alone is asked for, so that no environment and no command line ever arrives.
+//! Lists the pods of a node and watches them, with timeouts and exponential backoff. Requests only
+//! the metadata of pods, so that no environment variables or command lines are transferred.
 
 use std::{
+    convert::Infallible,
     hash::{BuildHasher as _, RandomState},
     time::{Duration, Instant},
 };
@@ -14,107 +15,116 @@ use kube::{
     config::InClusterError,
 };
 
-use super::{Pod, Pods};
+use super::table::{Pod, Pods};
+use crate::errors::chain;
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long an answer may be silent: longer than the server keeps a watch.
-const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 10);
-/// How long the server keeps a watch, seconds; at the most 295.
-const WATCH: u32 = 240;
-/// Pods in one answer.
-const PAGE: u32 = 100;
-/// Answers to one list: nobody runs more pods on a node than these hold.
+/// Timeout of connecting and of writing.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of reading, longer than the server keeps a watch open.
+const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
+/// Requested duration of a watch, seconds; the maximum is 295.
+const WATCH_SECONDS: u32 = 240;
+/// Number of pods per page of a list.
+const PAGE_SIZE: u32 = 100;
+/// Maximum number of pages of a list, far more than a node has pods.
 const MAX_PAGES: usize = 64;
-/// The wait after a first failure, and the longest.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// A watch that held for as long was no failure.
-const HELD: Duration = Duration::from_secs(60);
-/// Of a pod from a file on the node: the hash that stands for it in cgroups (`ConfigHashAnnotationKey`,
-/// pkg/kubelet/types/pod_update.go).
+/// Delay after the first failure.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// Maximum delay after repeated failures.
+const MAX_DELAY: Duration = Duration::from_secs(300);
+/// A watch that lasted this long resets the delay.
+const STABLE: Duration = Duration::from_secs(60);
+/// Annotation of a static pod with the hash that its cgroup path contains
+/// (`ConfigHashAnnotationKey`, pkg/kubelet/types/pod_update.go).
 const FILE_HASH: &str = "kubernetes.io/config.hash";
-/// The resource version is too old.
+/// HTTP status for a resource version that is too old.
 const GONE: u16 = 410;
 
 type Metadata = PartialObjectMeta<v1::Pod>;
 
-/// Of the service account of the pod that this process is in.
+/// Client configuration from the service account of the agent's pod.
 pub(super) fn config() -> Result<Config, InClusterError> {
     let mut config = Config::incluster()?;
-    config.connect_timeout = Some(CONNECT);
-    config.read_timeout = Some(SILENCE);
-    config.write_timeout = Some(CONNECT);
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.write_timeout = Some(CONNECT_TIMEOUT);
     Ok(config)
 }
 
-/// Keeps `pods` what the API server says.
-pub(super) async fn forever(config: Config, node: &str, pods: &Pods) {
+/// Keeps `pods` up to date.
+pub(super) async fn watch_forever(config: Config, node: &str, pods: &Pods) {
     let client = match Client::try_from(config) {
         Ok(client) => client,
         Err(error) => {
-            tracing::warn!(reason = crate::chain(&error), "pods have no names");
+            tracing::warn!(
+                reason = chain(&error),
+                "failed to create the Kubernetes client, pod names not available"
+            );
             return;
         }
     };
     let api: Api<v1::Pod> = Api::all(client);
     let of_node = format!("spec.nodeName={node}");
-    let mut wait = FIRST_WAIT;
+    let mut delay = FIRST_DELAY;
     loop {
         let began = Instant::now();
-        let Err(error) = follow(&api, &of_node, pods).await;
-        if began.elapsed() >= HELD || too_old(&error) {
-            wait = FIRST_WAIT;
+        let Err(error) = list_and_watch(&api, &of_node, pods).await;
+        if began.elapsed() >= STABLE || is_too_old(&error) {
+            delay = FIRST_DELAY;
         }
-        let seconds = wait.as_secs();
+        let seconds = delay.as_secs();
         tracing::warn!(
-            reason = crate::chain(&error),
+            reason = chain(&error),
             seconds,
-            "pods not told, asking again"
+            "pod watch failed, retrying"
         );
-        // Agents of a whole fleet lose the API server in the same moment, and must not come back in one.
-        tokio::time::sleep(wait.mul_f64(0.5 + share())).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        // The agents of a cluster lose the API server at the same time and must not reconnect at
+        // the same time.
+        tokio::time::sleep(delay.mul_f64(0.5 + random_fraction())).await;
+        delay = (delay * 2).min(MAX_DELAY);
     }
 }
 
-/// Lists, then watches for as long as that goes well.
-async fn follow(api: &Api<v1::Pod>, of_node: &str, pods: &Pods) -> Result<Never, Error> {
+/// Lists the pods, then watches them until an error occurs.
+async fn list_and_watch(
+    api: &Api<v1::Pod>,
+    of_node: &str,
+    pods: &Pods,
+) -> Result<Infallible, Error> {
     let mut version = list(api, of_node, pods).await?;
-    let wanted = WatchParams::default().fields(of_node).timeout(WATCH);
+    let wanted = WatchParams::default()
+        .fields(of_node)
+        .timeout(WATCH_SECONDS);
     loop {
         let mut events = std::pin::pin!(api.watch_metadata(&wanted, &version).await?);
         while let Some(event) = events.try_next().await? {
             match event {
                 WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                    keep_version(&mut version, &pod);
-                    take(pods, pod);
+                    update_version(&mut version, &pod);
+                    add(pods, pod);
                 }
                 WatchEvent::Deleted(pod) => {
-                    keep_version(&mut version, &pod);
-                    if let Some(pod) = read(pod) {
+                    update_version(&mut version, &pod);
+                    if let Some(pod) = parse(pod) {
                         pods.lock().remove(&pod.uid);
                     }
                 }
-                WatchEvent::Bookmark(mark) => version = mark.metadata.resource_version,
+                WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
                 WatchEvent::Error(status) => return Err(Error::Api(status)),
             }
         }
     }
 }
 
-/// Nothing returns it.
-enum Never {}
-
-/// All pods of the node, page by page; returns the version from which to watch.
+/// Lists all pods of the node and returns the resource version to watch from.
 async fn list(api: &Api<v1::Pod>, of_node: &str, pods: &Pods) -> Result<String, Error> {
-    let mut wanted = ListParams::default().fields(of_node).limit(PAGE);
+    let mut wanted = ListParams::default().fields(of_node).limit(PAGE_SIZE);
     let mut found = Vec::new();
     let mut version = String::new();
     for _ in 0..MAX_PAGES {
         let page = api.list_metadata(&wanted).await?;
         version = page.metadata.resource_version.unwrap_or_default();
-        found.extend(page.items.into_iter().filter_map(read));
+        found.extend(page.items.into_iter().filter_map(parse));
         match page.metadata.continue_.filter(|next| !next.is_empty()) {
             Some(next) => wanted = wanted.continue_token(&next),
             None => break,
@@ -122,25 +132,25 @@ async fn list(api: &Api<v1::Pod>, of_node: &str, pods: &Pods) -> Result<String, 
     }
     let mut names = pods.lock();
     names.replace(found);
-    tracing::info!(pods = names.len(), "pods of this node named");
+    tracing::info!(pods = names.len(), "pod names loaded");
     Ok(version)
 }
 
-fn take(pods: &Pods, pod: Metadata) {
-    if let Some(pod) = read(pod)
+fn add(pods: &Pods, pod: Metadata) {
+    if let Some(pod) = parse(pod)
         && !pods.lock().add(pod)
     {
-        tracing::debug!("more pods than are remembered");
+        tracing::debug!("pod table full, pod ignored");
     }
 }
 
-fn keep_version(version: &mut String, pod: &Metadata) {
+fn update_version(version: &mut String, pod: &Metadata) {
     if let Some(newer) = &pod.metadata.resource_version {
         version.clone_from(newer);
     }
 }
 
-fn read(pod: Metadata) -> Option<Pod> {
+fn parse(pod: Metadata) -> Option<Pod> {
     let metadata = pod.metadata;
     let annotations = metadata.annotations.unwrap_or_default();
     let from_file = annotations.get(FILE_HASH).cloned();
@@ -151,11 +161,11 @@ fn read(pod: Metadata) -> Option<Pod> {
     })
 }
 
-fn too_old(error: &Error) -> bool {
+fn is_too_old(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == GONE)
 }
 
-/// By chance between 0 and 1: of this process and moment.
-fn share() -> f64 {
+/// A random number between 0 and 1.
+fn random_fraction() -> f64 {
     f64::from(RandomState::new().hash_one(0) as u32) / f64::from(u32::MAX)
 }

@@ -5,9 +5,8 @@ use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 use serde::Serialize;
 
 use crate::{
-    bpf::means::Means,
     observed::Observed,
-    status::{self, Library, Sensor, Status, Uncovered},
+    status::{self, BpfMode, LibraryStatus, Sensor, Status, Uncovered},
 };
 use reprise_core::model::{FailureCause as Cause, Mechanism, MissReason as Reason, Resumption};
 use reprise_core::pipeline::{advice::advice, stats::SessionsLost};
@@ -138,8 +137,8 @@ pub(super) fn status(observed: &Observed) -> AgentStatus {
             .filter(|library| library.observed)
             .count(),
         open_handshakes: status.open_handshakes,
-        transport: status.means.map(Means::transport),
-        library_data: status.means.map(Means::library_data),
+        transport: status.mode.map(BpfMode::transport),
+        library_data: status.mode.map(BpfMode::library_data),
         verified_instructions: status.verified.clone(),
     }
 }
@@ -158,7 +157,7 @@ pub(super) struct Libraries<'a> {
 #[derive(Debug, Serialize)]
 struct LibraryRow<'a> {
     #[serde(flatten)]
-    library: Cow<'a, Library>,
+    library: Cow<'a, LibraryStatus>,
     processes: u64,
 }
 
@@ -174,11 +173,11 @@ pub(super) fn libraries(observed: &Observed) -> Libraries<'_> {
     let status = &observed.status;
     let coverage = &status.coverage;
     // What stands for the libraries of handshakes that only the wire showed.
-    let wire = (observed.pipeline.stats.wire > 0).then(Library::wire);
+    let wire = (observed.pipeline.stats.wire > 0).then(LibraryStatus::wire);
     let libraries = status.libraries.iter().map(Cow::Borrowed);
     let libraries = libraries.chain(wire.map(Cow::Owned));
     let libraries = libraries.map(|library| LibraryRow {
-        processes: coverage.users.get(&library.key).copied().unwrap_or(0),
+        processes: coverage.users.get(&library.id).copied().unwrap_or(0),
         library,
     });
     let uncovered = coverage.uncovered.iter();

@@ -7,7 +7,7 @@ use zerocopy::FromZeros as _;
 use super::{Format, Page};
 use crate::{
     observed::{Observed, Shared},
-    status::{Coverage, Library, Reason, Sensor, Status, Uncovered, Verdict},
+    status::{Coverage, LibraryId, LibraryStatus, Reason, Sensor, Status, Uncovered, Verdict},
 };
 use reprise_core::model::{
     Connection, Direction, FailureCause as Cause, LibraryFacts, Mechanism, Miss, MissReason,
@@ -106,8 +106,8 @@ fn observed() -> Observed {
     let _ = pipeline.stats.peers.judge(10_000 * MS);
     let mut status = Status {
         scanned: true,
-        libraries: vec![Library {
-            key: 1,
+        libraries: vec![LibraryStatus {
+            id: LibraryId(1),
             library: "libssl.so.3".to_owned(),
             version: "3.0.19".to_owned(),
             entry: "state_machine".to_owned(),

@@ -11,7 +11,7 @@ use prometheus_client::{
 use super::{count, counter, gauge, seconds, set};
 use crate::{
     observed::Observed,
-    status::{Library, Reason, Sensor},
+    status::{LibraryStatus, Reason, Sensor},
 };
 
 pub(super) fn agent(
@@ -25,7 +25,7 @@ pub(super) fn agent(
         None,
         MetricType::Info,
     )?;
-    let wire = (observed.pipeline.stats.wire > 0).then(Library::wire);
+    let wire = (observed.pipeline.stats.wire > 0).then(LibraryStatus::wire);
     let mut builds: Vec<_> = status
         .libraries
         .iter()

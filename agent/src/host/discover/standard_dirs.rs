@@ -1,4 +1,5 @@
-//! Libraries at rest: in the directories where distributions keep them, so that a short-lived first user is not missed.
+//! Finds libraries in the standard directories of distributions, so that a short-lived first user
+//! is not missed.
 
 use std::{
     ffi::OsStr,
@@ -13,12 +14,13 @@ use super::{
 };
 use reprise_core::plan;
 
-/// Directories where distributions keep shared libraries; architecture directories below `lib` and `usr/lib` are looked into too.
+/// Library directories of distributions. Their subdirectories, such as architecture directories,
+/// are also searched.
 const DIRECTORIES: [&str; 5] = ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"];
-/// The host's root, seen from a container that shares the host's PID namespace; else its own.
+/// The host's root as seen from a container in the host's PID namespace, or the own root.
 const ROOTS: [&str; 2] = ["/proc/1/root", "/"];
 
-/// The library files in the usual directories, and their paths as the host sees them.
+/// The library files in the standard directories, with their paths on the host.
 pub(super) fn libraries() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let Some(root) = root() else {
@@ -34,25 +36,25 @@ pub(super) fn libraries() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The first root that can be read.
+/// The first readable root.
 fn root() -> Option<&'static Path> {
     let mut roots = ROOTS.into_iter().map(Path::new);
     roots.find(|root| fs::read_dir(root).is_ok())
 }
 
-/// The device of the host's root file system; 0 where nothing can be read.
+/// Device of the host's root file system; 0 if no root is readable.
 pub(super) fn root_device() -> u64 {
     let metadata = root().and_then(|root| fs::metadata(root).ok());
     metadata.map_or(0, |metadata| metadata.dev())
 }
 
 fn collect(directory: &Path, root: &Path, found: &mut Vec<(PathBuf, String)>) {
-    // Links lead to files that are found by their own name.
+    // Symbolic links are skipped because their targets are found by name.
     for path in entries(directory, FileType::is_file) {
         let named = path
             .file_name()
             .is_some_and(|name| name.as_bytes().starts_with(b"libssl.so"));
-        if named && families::of(&path) == Some(Family::OpenSsl) {
+        if named && families::from_path(&path) == Some(Family::OpenSsl) {
             let shown = Path::new("/").join(path.strip_prefix(root).unwrap_or(&path));
             found.push((path, shown.display().to_string()));
         }
@@ -70,7 +72,8 @@ fn entries(directory: &Path, wanted: fn(&FileType) -> bool) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The crypto library beside a library: the one it asks for, else libssl.so.3 goes with libcrypto.so.3.
+/// The crypto library in the directory of a library: the one that it depends on, or else the one
+/// with the same version suffix.
 pub(super) fn crypto_beside(path: &Path, ssl: &Image) -> Option<Image> {
     let names = [plan::needed_crypto(ssl), counterpart(path)];
     let beside = names
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_have_names_alike() {
+    fn the_crypto_library_has_the_same_version_suffix() {
         let name = counterpart(Path::new("/usr/lib/libssl.so.1.1"));
         assert_eq!(name.as_deref(), Some(b"libcrypto.so.1.1".as_slice()));
         assert_eq!(counterpart(Path::new("/usr/bin/node")), None);

@@ -1,5 +1,6 @@
-//! What the embedded objects ask of a kernel, read from their instructions and maps: nothing newer than those that they are
-//! chosen for. What stands in no table here is refused until its first version has been looked up.
+//! Tests that the embedded objects need nothing newer than the kernels they are built for, by their
+//! instructions, helpers and maps. A helper or map type that is in no table here fails the test
+//! until its first kernel version has been added.
 
 use object::{Object as _, ObjectSection as _, SectionKind};
 
@@ -7,12 +8,12 @@ use super::{Object, object};
 
 type Version = (u32, u32);
 
-/// Floor of the objects for kernels without ring buffers.
+/// Oldest kernel of the objects for perf event arrays.
 const PERF: Version = (5, 4);
-/// Floor of the others.
+/// Oldest kernel of the objects for ring buffers.
 const RING: Version = (5, 8);
 
-/// What kind of programs an object has: helpers reach them at different times.
+/// Program type of an object: each type received a helper in a different version.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Uprobes and tracepoints (`bpf_tracing_func_proto`, kernel/trace/bpf_trace.c).
@@ -22,8 +23,8 @@ enum Kind {
 }
 use Kind::{Packets, Tracing};
 
-/// Helper, the kernel that has it for that kind of program, and the commit that brought it (as iovisor/bcc lists them in
-/// docs/kernel-versions.md, and the commits say themselves).
+/// Program type, helper number, first kernel version, name and commit (docs/kernel-versions.md of
+/// iovisor/bcc, and the commits).
 const HELPERS: &[(Kind, u32, Version, &str)] = &[
     (Tracing, 1, (3, 19), "map_lookup_elem d0003ec01c66"),
     (Tracing, 2, (3, 19), "map_update_elem d0003ec01c66"),
@@ -32,14 +33,16 @@ const HELPERS: &[(Kind, u32, Version, &str)] = &[
     (Tracing, 14, (4, 2), "get_current_pid_tgid ffeedafbf023"),
     (Tracing, 16, (4, 2), "get_current_comm ffeedafbf023"),
     (Tracing, 25, (4, 4), "perf_event_output a43eec304259"),
-    // 5.5 (6ae08ae3dea2), before which aya makes them the probe_read of 4.1 (2541517c32be).
+    // 5.5 (6ae08ae3dea2); on older kernels aya replaces them by the probe_read of 4.1
+    // (2541517c32be).
     (Tracing, 112, (4, 1), "probe_read_user"),
     (Tracing, 113, (4, 1), "probe_read_kernel"),
     (Tracing, 130, (5, 8), "ringbuf_output 457f44363a88"),
     (Tracing, 131, (5, 8), "ringbuf_reserve 457f44363a88"),
     (Tracing, 132, (5, 8), "ringbuf_submit 457f44363a88"),
     (Tracing, 133, (5, 8), "ringbuf_discard 457f44363a88"),
-    // 5.15 (7adfc6c9b315), behind a constant: kernels with ring buffers do not look at what a constant rules out.
+    // 5.15 (7adfc6c9b315), behind a constant: kernels with ring buffers do not verify code that a
+    // constant excludes.
     (Tracing, 174, (5, 8), "get_attach_cookie"),
     (Packets, 1, (4, 10), "map_lookup_elem 0e33661de493"),
     (Packets, 2, (4, 10), "map_update_elem 0e33661de493"),
@@ -56,7 +59,7 @@ const HELPERS: &[(Kind, u32, Version, &str)] = &[
     (Packets, 133, (5, 8), "ringbuf_discard 457f44363a88"),
 ];
 
-/// Map type, the kernel that has it, name and commit.
+/// Map type, first kernel version, name and commit.
 const MAPS: &[(u32, Version, &str)] = &[
     (1, (3, 19), "hash 0f8e4bd8a1fc"),
     (2, (3, 19), "array 28fbcfa08d8e"),
@@ -67,16 +70,16 @@ const MAPS: &[(u32, Version, &str)] = &[
     (27, (5, 8), "ringbuf 457f44363a88"),
 ];
 
-/// What is newer than `floor`, in words.
-fn beyond(bytes: &[u8], kind: Kind, floor: Version) -> Vec<String> {
+/// Descriptions of everything that is newer than `oldest`.
+fn requirements_after(bytes: &[u8], kind: Kind, oldest: Version) -> Vec<String> {
     let file = object::File::parse(bytes).expect("an ELF file");
-    let mut beyond = Vec::new();
+    let mut newer = Vec::new();
     let mut seen = 0;
     for section in file
         .sections()
         .filter(|section| section.kind() == SectionKind::Text)
     {
-        let place = section.name().unwrap_or("?").to_owned();
+        let section_name = section.name().unwrap_or("?").to_owned();
         let code = section.data().expect("code");
         let mut rest = code.chunks_exact(8);
         while let Some(word) = rest.next() {
@@ -86,25 +89,25 @@ fn beyond(bytes: &[u8], kind: Kind, floor: Version) -> Vec<String> {
                 // `BPF_LD | BPF_IMM | BPF_DW` is the only one of 16 bytes.
                 rest.next();
             }
-            if let Some(what) = instruction.newer(kind, floor) {
-                beyond.push(format!("{place}: {what}"));
+            if let Some(what) = instruction.requirement_after(kind, oldest) {
+                newer.push(format!("{section_name}: {what}"));
             }
         }
     }
     assert!(seen > 0, "no instruction");
     let maps = aya_obj::Object::parse(bytes)
-        .expect("an object that aya takes")
+        .expect("an object that aya parses")
         .maps;
     assert!(!maps.is_empty(), "no map");
     for (name, map) in &maps {
         let kind = map.map_type();
         match MAPS.iter().find(|(known, ..)| *known == kind) {
-            Some((_, since, _)) if *since <= floor => {}
-            Some((_, since, what)) => beyond.push(format!("map {name}: {what} of {since:?}")),
-            None => beyond.push(format!("map {name}: type {kind} is in no table")),
+            Some((_, since, _)) if *since <= oldest => {}
+            Some((_, since, what)) => newer.push(format!("map {name}: {what} of {since:?}")),
+            None => newer.push(format!("map {name}: type {kind} is in no table")),
         }
     }
-    beyond
+    newer
 }
 
 struct Instruction {
@@ -125,11 +128,12 @@ impl Instruction {
         }
     }
 
-    /// Documentation/bpf/standardization/instruction-set.rst has the encodings.
-    fn newer(&self, kind: Kind, floor: Version) -> Option<String> {
+    /// Description of the instruction if it is newer than `oldest`. The encodings are in
+    /// Documentation/bpf/standardization/instruction-set.rst.
+    fn requirement_after(&self, kind: Kind, oldest: Version) -> Option<String> {
         let (class, operation) = (self.opcode & 7, self.opcode & 0xf0);
         let since = |version: Version, what: &str| {
-            (version > floor).then(|| format!("{what} of {version:?}"))
+            (version > oldest).then(|| format!("{what} of {version:?}"))
         };
         match (class, self.opcode) {
             (_, 0x85) if self.source == 0 => {
@@ -167,20 +171,20 @@ const OBJECTS: [(&str, Kind, Object); 4] = [
 ];
 
 #[test]
-fn objects_need_nothing_newer_than_the_kernels_they_are_for() {
+fn objects_need_nothing_newer_than_their_oldest_kernel() {
     for (name, kind, object) in &OBJECTS {
-        for (bytes, floor) in [(object.perf, PERF), (object.ring, RING)] {
-            let beyond = beyond(bytes, *kind, floor);
-            assert!(beyond.is_empty(), "{name} for {floor:?}: {beyond:#?}");
+        for (bytes, oldest) in [(object.perf, PERF), (object.ring, RING)] {
+            let newer = requirements_after(bytes, *kind, oldest);
+            assert!(newer.is_empty(), "{name} for {oldest:?}: {newer:#?}");
         }
     }
 }
 
-/// That the test above can fail: what is known to be in the objects is found.
+/// Shows that the test above can fail: known requirements of the objects are found.
 #[test]
-fn what_is_newer_is_found() {
+fn newer_requirements_are_found() {
     for (name, kind, object) in OBJECTS.iter().filter(|(name, ..)| *name != "canary") {
-        let found = beyond(object.ring, *kind, PERF).join("\n");
+        let found = requirements_after(object.ring, *kind, PERF).join("\n");
         assert!(
             found.contains("map ") && found.contains("ringbuf 457f44363a88 of (5, 8)"),
             "{name}: {found}"
@@ -192,8 +196,8 @@ fn what_is_newer_is_found() {
             "{found}"
         );
     }
-    assert!(!beyond(OBJECTS[3].2.perf, Packets, (5, 3)).is_empty());
-    let asked = |word: [u8; 8]| Instruction::read(&word).newer(Tracing, PERF);
+    assert!(!requirements_after(OBJECTS[3].2.perf, Packets, (5, 3)).is_empty());
+    let requirement = |word: [u8; 8]| Instruction::read(&word).requirement_after(Tracing, PERF);
     for (word, what) in [
         ([0x85, 0, 0, 0, 181, 0, 0, 0], "in no table"),
         ([0x85, 0x20, 0, 0, 1, 0, 0, 0], "kernel function"),
@@ -204,7 +208,7 @@ fn what_is_newer_is_found() {
         ([0xd7, 0, 0, 0, 16, 0, 0, 0], "swap"),
         ([0x3f, 0x10, 1, 0, 0, 0, 0, 0], "signed"),
     ] {
-        let found = asked(word).unwrap_or_default();
+        let found = requirement(word).unwrap_or_default();
         assert!(found.contains(what), "{word:02x?}: {found:?}");
     }
     // A plain addition, a plain load, a jump on 32 bits.
@@ -213,6 +217,6 @@ fn what_is_newer_is_found() {
         [0x79, 0x10, 0, 0, 0, 0, 0, 0],
         [0x66, 0, 0, 0, 0, 0, 0, 0],
     ] {
-        assert_eq!(asked(word), None, "{word:02x?}");
+        assert_eq!(requirement(word), None, "{word:02x?}");
     }
 }

@@ -1,8 +1,8 @@
-//! Uprobe-multi links (kernel 6.6): one link holds all points that a program has in one file. They end in one wait for the kernel; perf
-//! events take it a tenth of a second each, one after the other, in which the agent cannot exit.
+//! Uprobe-multi links (kernel 6.6): one link holds all points of a program in one file. Closing one
+//! waits for the kernel once, whereas perf events wait a tenth of a second each, in sequence.
 //!
-//! Called by `probes`. aya 0.14 cannot load programs for them: this room has aya-obj link them with the maps of the object that
-//! aya loaded, and makes the two system calls itself.
+//! aya 0.14 cannot load programs for these links. This module links the programs with the maps of
+//! the object that aya loaded (by aya-obj) and makes the two system calls itself.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -22,32 +22,33 @@ use aya_obj::{
 };
 use zerocopy::{Immutable, IntoBytes};
 
-use super::SensorError;
+use super::error::SensorError;
 
-/// Length of a program's name with its NUL, bytes (`BPF_OBJ_NAME_LEN`).
-const NAME: usize = 16;
+/// Size of a program name including its NUL, bytes (`BPF_OBJ_NAME_LEN`).
+const NAME_SIZE: usize = 16;
 
-/// The programs, loaded for such links.
-pub(super) struct Multi(BTreeMap<&'static str, OwnedFd>);
+/// Programs loaded for uprobe-multi links, by name.
+pub(super) struct MultiPrograms(BTreeMap<&'static str, OwnedFd>);
 
-/// One point: offset in the file, cookie.
+/// File offset and cookie of an attach point.
 pub(super) type Point = (u64, u64);
 
-/// What the kernel has accounted of a program.
+/// The kernel's statistics of a program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Account {
+pub(super) struct ProgramStats {
     pub(super) runs: u64,
     pub(super) run_ns: u64,
-    /// Instructions that the verifier walked.
+    /// Number of instructions that the verifier processed; `None` before 5.16.
     pub(super) verified: Option<u32>,
 }
 
-impl Multi {
-    /// Loads these programs of `object`, which use the maps of `first`.
+impl MultiPrograms {
+    /// Loads the named programs of `object` with the maps of `first`.
     ///
     /// # Errors
     ///
-    /// [`SensorError::Link`] where the object cannot be linked, [`SensorError::Verifier`] where the kernel refuses it.
+    /// [`SensorError::Link`] if the object cannot be linked, [`SensorError::Verifier`] if the
+    /// kernel rejects a program.
     pub(super) fn load(
         object: &[u8],
         first: &Ebpf,
@@ -82,11 +83,11 @@ impl Multi {
         Ok(Self(loaded))
     }
 
-    /// Places a program at these points of a file.
+    /// Attaches a program to points of a file.
     ///
     /// # Errors
     ///
-    /// [`SensorError::Place`]; none of the points is attached then.
+    /// [`SensorError::UprobeMulti`]; none of the points is attached then.
     pub(super) fn attach(
         &self,
         probe: &'static str,
@@ -97,29 +98,29 @@ impl Multi {
         let path = CString::new(file.as_os_str().as_bytes());
         path.map_err(io::Error::from)
             .and_then(|path| link(program.as_fd(), &path, points))
-            .map_err(|source| SensorError::Place { probe, source })
+            .map_err(|source| SensorError::UprobeMulti { probe, source })
     }
 
-    /// What the kernel has accounted, by program.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = (&'static str, Account)> {
+    /// The kernel's statistics, by program.
+    pub(super) fn stats(&self) -> impl Iterator<Item = (&'static str, ProgramStats)> {
         self.0.iter().filter_map(|(probe, fd)| {
             let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-            Some((*probe, account(&text.ok()?)))
+            Some((*probe, parse_stats(&text.ok()?)))
         })
     }
 }
 
-/// The kernel has such links: it comes to look at the path, and says that a directory is no file to probe (libbpf asks in the same way,
-/// `probe_uprobe_multi_link`).
+/// Whether the kernel has uprobe-multi links: such a kernel rejects a directory with `EBADF`
+/// (libbpf probes in the same way, `probe_uprobe_multi_link`).
 pub(super) fn is_supported() -> bool {
     // mov64 r0, 0; exit
     let code = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0_u8];
-    let asked = load_code("rp_ask_multi", &code, c"Dual MIT/GPL")
+    let created = load_code("rp_ask_multi", &code, c"Dual MIT/GPL")
         .and_then(|program| link(program.as_fd(), c"/", &[(1, 0)]));
-    asked.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
+    created.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
 }
 
-/// The descriptor of a map of any kind that the programs have.
+/// File descriptor of a map of a type that the programs use.
 fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
         Map::Array(map)
@@ -146,7 +147,8 @@ fn load(name: &str, function: &Function, license: &CStr) -> io::Result<OwnedFd> 
     load_code(name, &code, license)
 }
 
-/// `BPF_PROG_LOAD`'s part of `union bpf_attr` (include/uapi/linux/bpf.h), as far as it is used: the kernel takes what follows for zeroes.
+/// Attributes of `BPF_PROG_LOAD` in `union bpf_attr` (include/uapi/linux/bpf.h), up to the last one
+/// used here: the kernel treats the rest as zero.
 #[repr(C)]
 #[derive(Default, IntoBytes, Immutable)]
 struct Load {
@@ -159,12 +161,12 @@ struct Load {
     log_buf: u64,
     kern_version: u32,
     prog_flags: u32,
-    prog_name: [u8; NAME],
+    prog_name: [u8; NAME_SIZE],
     prog_ifindex: u32,
     expected_attach_type: u32,
 }
 
-/// Loads machine code, eight bytes an instruction.
+/// Loads a program from its encoded instructions, eight bytes each.
 fn load_code(name: &str, code: &[u8], license: &CStr) -> io::Result<OwnedFd> {
     let mut load = Load {
         prog_type: bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32,
@@ -174,13 +176,13 @@ fn load_code(name: &str, code: &[u8], license: &CStr) -> io::Result<OwnedFd> {
         expected_attach_type: bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
         ..Load::default()
     };
-    for (to, from) in load.prog_name[..NAME - 1].iter_mut().zip(name.bytes()) {
+    for (to, from) in load.prog_name[..NAME_SIZE - 1].iter_mut().zip(name.bytes()) {
         *to = from;
     }
     bpf(bpf_cmd::BPF_PROG_LOAD, &load)
 }
 
-/// `BPF_LINK_CREATE`'s part, with `uprobe_multi` of its union.
+/// Attributes of `BPF_LINK_CREATE` with the `uprobe_multi` member of its union.
 #[repr(C)]
 #[derive(Default, IntoBytes, Immutable)]
 struct LinkCreate {
@@ -212,10 +214,11 @@ fn link(program: BorrowedFd<'_>, path: &CStr, points: &[Point]) -> io::Result<Ow
     bpf(bpf_cmd::BPF_LINK_CREATE, &create)
 }
 
-/// A bpf() command that returns a descriptor.
+/// Runs a bpf() command that returns a file descriptor.
 fn bpf<T: IntoBytes + Immutable>(command: bpf_cmd, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads `size_of::<T>()` bytes there, and what they point to; `load_code` and `link` keep that alive until
-    // the call returns, and both commands write nothing without a log.
+    // SAFETY: the kernel reads `size_of::<T>()` bytes of `attributes` and the memory they point to,
+    // which `load_code` and `link` keep alive until the call returns. Without a log buffer neither
+    // command writes to user memory.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -227,12 +230,12 @@ fn bpf<T: IntoBytes + Immutable>(command: bpf_cmd, attributes: &T) -> io::Result
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a descriptor that the kernel made just now; nobody else has it.
+    // SAFETY: the kernel has just created this descriptor; nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Reads `/proc/self/fdinfo` of a program (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c).
-fn account(text: &str) -> Account {
+/// Parses `/proc/self/fdinfo` of a program (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c).
+fn parse_stats(text: &str) -> ProgramStats {
     let value = |name: &str| {
         text.lines().find_map(|line| {
             line.strip_prefix(name)?
@@ -242,7 +245,7 @@ fn account(text: &str) -> Account {
                 .ok()
         })
     };
-    Account {
+    ProgramStats {
         runs: value("run_cnt").unwrap_or(0),
         run_ns: value("run_time_ns").unwrap_or(0),
         verified: value("verified_insns").and_then(|count: u64| u32::try_from(count).ok()),
@@ -254,21 +257,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_laid_out_as_the_kernels() {
+    fn attributes_have_the_layout_of_the_kernel() {
         assert_eq!(std::mem::offset_of!(Load, expected_attach_type), 68);
         assert_eq!(std::mem::offset_of!(LinkCreate, path), 16);
         assert_eq!(std::mem::offset_of!(LinkCreate, pid), 56);
     }
 
     #[test]
-    fn accounts_are_read_by_name() {
+    fn statistics_are_parsed_by_name() {
         let text = "pos:\t0\nprog_type:\t2\nrun_time_ns:\t1200\nrun_cnt:\t3\nverified_insns:\t57\n";
-        let expected = Account {
+        let expected = ProgramStats {
             runs: 3,
             run_ns: 1200,
             verified: Some(57),
         };
-        assert_eq!(account(text), expected);
-        assert_eq!(account("pos:\t0\n"), Account::default());
+        assert_eq!(parse_stats(text), expected);
+        assert_eq!(parse_stats("pos:\t0\n"), ProgramStats::default());
     }
 }

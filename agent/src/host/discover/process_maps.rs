@@ -1,4 +1,4 @@
-//! What code a process has mapped, and whether that changed.
+//! Reads the code mappings of processes and detects changes of them.
 
 use std::{
     collections::HashMap,
@@ -12,30 +12,42 @@ use procfs::{
     process::{MMPermissions, MMapPath, Process},
 };
 
-/// Identity of a mapped file as `/proc/PID/maps` shows it, which on overlay file systems is another one than `stat` shows.
+/// Identity of a mapped file in `/proc/PID/maps`, which differs from that of `stat` on overlay file
+/// systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct MappingId {
     device: (i32, i32),
     inode: u64,
 }
 
-/// A file of which a process maps code.
+/// A file from which a process maps code.
 #[derive(Debug)]
-pub(super) struct Mapped {
+pub(super) struct MappedFile {
     pub(super) pid: u32,
     pub(super) id: MappingId,
     /// Path as the process sees it.
     pub(super) path: PathBuf,
-    /// Its executable parts: addresses from and to, and where that is in the file.
-    pub(super) parts: Vec<(u64, u64, u64)>,
+    /// Executable mappings of the file.
+    pub(super) segments: Vec<Segment>,
 }
 
-impl Mapped {
-    /// Names to open it by: the mapping itself first, which is the very inode even when the path is gone or leads elsewhere; then
-    /// the path in the process's root.
+/// An executable mapping of a part of a file.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// First address.
+    pub(super) start: u64,
+    /// Address after the last one.
+    pub(super) end: u64,
+    /// File offset of the first address.
+    pub(super) offset: u64,
+}
+
+impl MappedFile {
+    /// Paths to open the file by: first the mapping, which leads to the mapped inode even if the
+    /// path was deleted or replaced, then the path in the root directory of the process.
     pub(super) fn names(&self) -> Vec<PathBuf> {
         let relative = self.path.strip_prefix("/").unwrap_or(&self.path);
-        let mapping = self.parts.first().map(|(start, end, _)| {
+        let mapping = self.segments.first().map(|Segment { start, end, .. }| {
             PathBuf::from(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid))
         });
         mapping
@@ -44,21 +56,21 @@ impl Mapped {
             .collect()
     }
 
-    /// The address at which a byte of the file is mapped as code.
+    /// Address at which a file offset is mapped as code.
     pub(super) fn address(&self, offset: u64) -> Option<u64> {
-        self.parts.iter().find_map(|(start, end, from)| {
-            let inside = offset.checked_sub(*from)?;
-            (inside < end - start).then(|| start + inside)
+        self.segments.iter().find_map(|segment| {
+            let inside = offset.checked_sub(segment.offset)?;
+            (inside < segment.end - segment.start).then(|| segment.start + inside)
         })
     }
 }
 
-/// The files of which a process maps code. A process that is gone, or that is the kernel's, has none.
+/// The files from which a process maps code; none for an ended process or a kernel thread.
 ///
 /// # Errors
 ///
-/// Where the system refuses.
-pub(super) fn mapped(pid: u32) -> Result<Vec<Mapped>, ProcError> {
+/// The mappings of a running process cannot be read.
+pub(super) fn mapped(pid: u32) -> Result<Vec<MappedFile>, ProcError> {
     let maps = Process::new(pid.cast_signed()).and_then(|process| process.maps());
     let maps = match maps {
         Ok(maps) => maps,
@@ -71,7 +83,7 @@ pub(super) fn mapped(pid: u32) -> Result<Vec<Mapped>, ProcError> {
             };
         }
     };
-    let mut files: Vec<Mapped> = Vec::new();
+    let mut files: Vec<MappedFile> = Vec::new();
     let mut index = HashMap::new();
     for map in maps {
         let MMapPath::Path(path) = map.pathname else {
@@ -85,11 +97,11 @@ pub(super) fn mapped(pid: u32) -> Result<Vec<Mapped>, ProcError> {
             inode: map.inode,
         };
         let at = *index.entry(id).or_insert_with(|| {
-            files.push(Mapped {
+            files.push(MappedFile {
                 pid,
                 id,
                 path,
-                parts: Vec::new(),
+                segments: Vec::new(),
             });
             files.len() - 1
         });
@@ -97,19 +109,24 @@ pub(super) fn mapped(pid: u32) -> Result<Vec<Mapped>, ProcError> {
         if let Some(file) = files.get_mut(at)
             && start < end
         {
-            file.parts.push((start, end, map.offset));
+            file.segments.push(Segment {
+                start,
+                end,
+                offset: map.offset,
+            });
         }
     }
     Ok(files)
 }
 
-/// How much code a process has mapped, KiB: when that is what it was, so are its libraries. Costs the process nothing, whereas
-/// reading the mappings takes its lock. `None` for a process that is gone, and for the kernel's own.
+/// Size of the code that a process maps, KiB. If it has not changed, neither have the libraries.
+/// Reading it does not lock the address space of the process, as reading the mappings does. `None`
+/// for an ended process and a kernel thread.
 pub(super) fn code_size(pid: u32) -> Option<u64> {
     let mut status = [0; 4096];
     let mut file = fs::File::open(format!("/proc/{pid}/status")).ok()?;
     let mut size = 0;
-    // As a rule there is one read, and no end of file until asked for.
+    // Usually one read returns everything.
     while let Some(rest) = status.get_mut(size..).filter(|rest| !rest.is_empty()) {
         match file.read(rest) {
             Ok(0) => break,
@@ -121,7 +138,7 @@ pub(super) fn code_size(pid: u32) -> Option<u64> {
     sum_code(status.get(..size)?)
 }
 
-/// `VmExe` and `VmLib` (proc_pid_status(5)): together all executable mappings of files and of none.
+/// Sum of `VmExe` and `VmLib` (proc_pid_status(5)), which cover all executable mappings.
 fn sum_code(status: &[u8]) -> Option<u64> {
     let size = |key: &[u8]| -> Option<u64> {
         let line = status
@@ -133,12 +150,12 @@ fn sum_code(status: &[u8]) -> Option<u64> {
     Some(size(b"VmExe:")? + size(b"VmLib:")?)
 }
 
-/// There is such a process.
+/// Whether a process exists.
 pub(super) fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Every process there is.
+/// IDs of all processes.
 pub(super) fn pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -153,25 +170,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_code_is_mapped_where_it_is() {
+    fn own_code_is_found_at_its_address() {
         let pid = std::process::id();
         let own = fs::read_link("/proc/self/exe").unwrap();
         let files = mapped(pid).unwrap();
         let file = files.iter().find(|file| file.path == own).unwrap();
-        let at = own_code_is_mapped_where_it_is as *const () as u64;
-        let (start, _, offset) = file
-            .parts
+        let at = own_code_is_found_at_its_address as *const () as u64;
+        let segment = file
+            .segments
             .iter()
-            .find(|(start, end, _)| (*start..*end).contains(&at))
+            .find(|segment| (segment.start..segment.end).contains(&at))
             .unwrap();
-        assert_eq!(file.address(at - start + offset), Some(at));
+        let offset = at - segment.start + segment.offset;
+        assert_eq!(file.address(offset), Some(at));
         assert_eq!(file.address(u64::MAX), None);
         assert!(file.names().iter().all(|name| name.exists()));
         assert!(code_size(pid).unwrap() > 0);
     }
 
     #[test]
-    fn nobody_maps_nothing() {
+    fn a_missing_process_maps_nothing() {
         assert!(mapped(u32::MAX >> 1).unwrap().is_empty());
         assert_eq!(code_size(u32::MAX >> 1), None);
         let kernel = b"Name:\tkthreadd\nThreads:\t1\n";

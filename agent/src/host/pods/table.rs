@@ -1,34 +1,49 @@
-//! Pods by the identifier that their cgroups carry. Pure and bounded.
+//! Pod names by the identifier in the paths of their cgroups. Bounded.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use reprise_core::pipeline::workload::MAX_NAME;
 
-/// Pods remembered; the kubelet runs 110 on a node unless told otherwise.
-const MAX: usize = 4_096;
-/// Bytes at the end of a name that is too long, which are kept.
+/// Maximum number of pods; the kubelet's default limit is 110 per node.
+const MAX_PODS: usize = 4_096;
+/// Number of bytes at the end of a long name that are preserved.
 const TAIL: usize = 17;
 
-/// What is known of a pod.
+/// Identity and name of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pod {
-    /// As its cgroup has it: the API's own, or of a pod from a file on the node the hash of that file.
+pub(super) struct Pod {
+    /// Identifier in the path of the pod's cgroup: the API object's UID, or the hash of the
+    /// manifest file for a static pod.
     pub uid: String,
-    /// Its namespace.
+    /// Kubernetes namespace.
     pub namespace: String,
-    /// Its name.
+    /// Pod name.
     pub name: String,
 }
 
-/// See the module.
+/// The table, shared: the watching thread writes it, the observer reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Pods(Arc<Mutex<PodTable>>);
+
+impl Pods {
+    /// Locks the table. The guard must not be held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, PodTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names of known pods.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct PodTable {
     by_uid: HashMap<String, Arc<str>>,
     generation: u64,
 }
 
-impl Names {
-    /// Takes in all pods that there are, in place of those known.
+impl PodTable {
+    /// Replaces all pods.
     pub(super) fn replace(&mut self, pods: impl IntoIterator<Item = Pod>) {
         self.by_uid.clear();
         for pod in pods {
@@ -36,35 +51,35 @@ impl Names {
         }
     }
 
-    /// Takes in a pod; returns whether there was room.
+    /// Adds or updates a pod; returns `false` if the table is full.
     pub(super) fn add(&mut self, pod: Pod) -> bool {
         let Pod {
             uid,
             namespace,
             name,
         } = pod;
-        if self.by_uid.len() >= MAX && !self.by_uid.contains_key(&uid) {
+        if self.by_uid.len() >= MAX_PODS && !self.by_uid.contains_key(&uid) {
             return false;
         }
-        let name = fit(format!("pod/{namespace}/{name}")).into();
+        let name = shorten(format!("pod/{namespace}/{name}")).into();
         if self.by_uid.insert(uid, name).is_none() {
             self.generation += 1;
         }
         true
     }
 
-    /// The pod is gone.
+    /// Removes a deleted pod.
     pub(super) fn remove(&mut self, uid: &str) {
         self.by_uid.remove(uid);
     }
 
-    /// `pod/NAMESPACE/NAME`.
+    /// Name of a pod, `pod/NAMESPACE/NAME`.
     #[must_use]
     pub fn get(&self, uid: &str) -> Option<&Arc<str>> {
         self.by_uid.get(uid)
     }
 
-    /// Rises whenever a pod became known.
+    /// Counter that increases whenever a pod is added.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
@@ -75,8 +90,9 @@ impl Names {
     }
 }
 
-/// Longer than a workload's name may be, a pod's keeps its end, which tells it from its siblings.
-fn fit(name: String) -> String {
+/// Shortens a name to the limit for workload names. Preserves the end, which distinguishes the pods
+/// of one deployment.
+fn shorten(name: String) -> String {
     let tail = name.len().checked_sub(TAIL).and_then(|at| name.get(at..));
     match (name.get(..MAX_NAME - TAIL - 1), tail) {
         (Some(head), Some(tail)) if name.len() > MAX_NAME => format!("{head}~{tail}"),
@@ -97,8 +113,8 @@ mod tests {
     }
 
     #[test]
-    fn pods_come_and_go() {
-        let mut names = Names::default();
+    fn pods_are_added_replaced_and_removed() {
+        let mut names = PodTable::default();
         names.replace([pod("a"), pod("b")]);
         assert_eq!(names.get("a").map(|name| &**name), Some("pod/shop/till-a"));
         let before = names.generation();
@@ -113,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn long_names_keep_their_ends() {
-        let mut names = Names::default();
+    fn long_names_preserve_their_ends() {
+        let mut names = PodTable::default();
         let (one, other) = ("7d9f8b6c5d-x2x9z", "7d9f8b6c5d-k4k2q");
         for end in [one, other] {
             names.add(Pod {
@@ -134,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end() {
-        let mut names = Names::default();
-        for number in 0..MAX {
+    fn a_full_table_rejects_new_pods() {
+        let mut names = PodTable::default();
+        for number in 0..MAX_PODS {
             assert!(names.add(pod(&number.to_string())));
         }
         assert!(!names.add(pod("one more")));
-        // Those that are known may still change.
+        // Known pods can still be updated.
         assert!(names.add(pod("0")));
-        assert_eq!(names.len(), MAX);
+        assert_eq!(names.len(), MAX_PODS);
     }
 }

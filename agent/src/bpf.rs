@@ -1,0 +1,28 @@
+//! Everything that uses aya: loads the BPF objects, attaches them, reads their events. A sensor
+//! that fails does not stop the others; [`Status`](crate::status::Status) holds its reason.
+
+mod bpf_log;
+pub mod canary;
+mod clock;
+mod error;
+mod events;
+pub(crate) mod features;
+mod handshake;
+pub(crate) mod mode_request;
+mod object;
+mod program;
+mod program_copies;
+mod sensor_events;
+mod sensors;
+mod tcp;
+mod tracepoint;
+mod uprobe_multi;
+mod uprobes;
+mod wire;
+
+pub(crate) use self::{
+    clock::now_ns,
+    error::SensorError,
+    sensors::{Sensors, dry_run, tracepoints},
+    wire::WireSensor,
+};

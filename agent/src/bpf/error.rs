@@ -1,0 +1,101 @@
+//! Errors of loading, attaching and reading BPF programs.
+
+use std::io;
+
+use aya::{
+    maps::{MapError, perf::PerfBufferError},
+    programs::ProgramError,
+};
+use thiserror::Error;
+
+use super::canary::{effect::Effect, kind::ProbeKind};
+
+/// Failure of a sensor or of a part of one.
+#[derive(Debug, Error)]
+pub(crate) enum SensorError {
+    /// The kernel rejected the object.
+    #[error("failed to load the BPF object")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// The kernel rejected a program or its attach point.
+    #[error("failed to attach {probe}")]
+    Attach {
+        /// Name of the program.
+        probe: &'static str,
+        /// aya's error.
+        source: Box<ProgramError>,
+    },
+    /// The verifier rejected a program; its log is written at debug level.
+    #[error("the kernel's verifier refused {probe}")]
+    Verifier {
+        /// Name of the program.
+        probe: &'static str,
+        /// Error of the system call.
+        source: io::Error,
+    },
+    /// A map has an unexpected type or cannot be accessed.
+    #[error("failed to use map {map}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// aya's error.
+        source: Box<MapError>,
+    },
+    /// The per-CPU buffers of a perf event array cannot be opened.
+    #[error("failed to open the buffers of {map}")]
+    Buffers {
+        /// Name of the map.
+        map: &'static str,
+        /// aya's error.
+        source: PerfBufferError,
+    },
+    /// The programs cannot be linked with the maps.
+    #[error("failed to link the BPF object")]
+    Link(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The kernel rejected a uprobe-multi link.
+    #[error("failed to attach {probe}")]
+    UprobeMulti {
+        /// Name of the program.
+        probe: &'static str,
+        /// Error of the system call.
+        source: io::Error,
+    },
+    /// Copies of the programs cannot share the maps of the first object.
+    #[error("failed to share maps through a BPF file system")]
+    ShareMaps(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The log buffer of the programs cannot be opened.
+    #[error("failed to read the log of the programs")]
+    Log(#[source] aya_log::Error),
+    /// The object has no such program or map: it was built from other sources.
+    #[error("the BPF object has no {0}")]
+    Missing(&'static str),
+    /// The description of a tracepoint cannot be read.
+    #[error("failed to read the format of tracepoint {event}")]
+    Format {
+        /// `category/name`.
+        event: &'static str,
+        /// Error of the read.
+        source: io::Error,
+    },
+    /// A tracepoint has no such field, which the program needs.
+    #[error("tracepoint {event} has no field {field}")]
+    Field {
+        /// `category/name`.
+        event: &'static str,
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// The root of the cgroup v2 hierarchy cannot be opened.
+    #[error("failed to open the root of the cgroup v2 hierarchy")]
+    Cgroup(#[source] io::Error),
+    /// A probe of this kind harmed the canary process.
+    #[error("a probe {} is {effect}; nothing is placed into any process", kind.describe())]
+    Harmful {
+        /// Kind of the probe.
+        kind: ProbeKind,
+        /// Effect on the canary process.
+        effect: Effect,
+    },
+    /// No layout slot is free.
+    #[error("{0} libraries are attached already")]
+    TooManyLibraries(u32),
+}

@@ -1,0 +1,53 @@
+//! Discovers TLS libraries in running processes, in processes that start later, and in standard
+//! directories, so that a short-lived first user is not missed. Tracks which processes use which
+//! library and which cannot be observed. Runs on its own thread, because it reads files that can be
+//! slow; planning also happens there.
+//!
+//! `process_maps` reads a process, `standard_dirs` the directories, `families` classifies file
+//! names, `image` opens files. `files` caches results per file, `table` tracks users. `schedule` is
+//! the main loop of the thread and `examine` the work on one process or file. `alias` detects one
+//! file under two names. `lookup` serves `reprise inspect`.
+
+mod alias;
+mod examine;
+mod families;
+mod files;
+mod image;
+pub mod lookup;
+mod messages;
+mod process_maps;
+mod schedule;
+mod standard_dirs;
+mod table;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::mpsc::Receiver,
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::mpsc::Sender;
+
+use self::schedule::Discovery;
+
+pub(crate) use self::messages::{DiscoveredLibrary, DiscoveryEvent, Request};
+
+/// Starts the discovery thread, which ignores files below the `ignored` paths. It ends when the
+/// sender of `requests` or the receiver of `events` is dropped.
+///
+/// # Errors
+///
+/// No thread could be started.
+pub(crate) fn spawn(
+    requests: Receiver<Request>,
+    events: Sender<DiscoveryEvent>,
+    ignored: Vec<PathBuf>,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name("discover".to_owned())
+        .spawn(move || {
+            // `run` fails only after the observing loop has ended.
+            let _ = Discovery::new(events, ignored).run(&requests);
+        })
+}

@@ -1,0 +1,52 @@
+//! Messages between the observing loop and the discovery thread.
+
+use std::{fs::File, time::Duration};
+
+use reprise_core::plan::Plan;
+
+use crate::status::{Coverage, LibraryId, Reason};
+
+/// Message to the discovery thread.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// This process executed a program.
+    Exec(u32),
+    /// This library was attached, or rejected for a reason with a description.
+    Attached(LibraryId, Option<(Reason, String)>),
+}
+
+/// Message from the discovery thread.
+#[derive(Debug)]
+pub(crate) enum DiscoveryEvent {
+    /// A library file was discovered.
+    Library(Box<DiscoveredLibrary>),
+    /// No process uses this library any more.
+    Unused(LibraryId),
+    /// The coverage changed.
+    Coverage(Coverage),
+    /// Every process that ran at the start has been scanned.
+    Scanned {
+        /// Number of processes.
+        processes: usize,
+        /// Duration of the scan.
+        duration: Duration,
+    },
+}
+
+/// A library file and its plan.
+#[derive(Debug)]
+pub(crate) struct DiscoveredLibrary {
+    /// Identity in all messages about the library.
+    pub id: LibraryId,
+    /// Path at which the file was discovered, for display only.
+    pub path: String,
+    /// The open library.
+    pub ssl: File,
+    /// The open crypto library of the same process or directory.
+    pub crypto: Option<File>,
+    /// The plan, or the reason why there is none.
+    pub plan: Result<Plan, String>,
+}
+
+/// The observing loop has ended.
+pub(super) struct Disconnected;

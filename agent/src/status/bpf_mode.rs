@@ -1,0 +1,54 @@
+//! How BPF programs send events and identify the library they run in.
+
+/// How an uprobe program learns which library it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieSource {
+    /// Attach cookies of uprobe-multi links (kernel 6.6).
+    UprobeMulti,
+    /// Attach cookies of one perf event per attach point (kernel 5.15).
+    PerfEvent,
+    /// A constant in a copy of the programs; one copy per cookie.
+    ProgramCopies,
+}
+
+/// The kernel features that the loaded programs use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BpfMode {
+    /// Events arrive through ring buffers instead of perf event arrays.
+    pub ring: bool,
+    /// Where uprobe programs read their cookie.
+    pub cookie_source: CookieSource,
+    /// The programs write log messages for failures inside the kernel.
+    pub log: bool,
+}
+
+impl BpfMode {
+    /// This mode restricted to what kernel 5.4 has.
+    pub(crate) const fn for_older_kernels(self) -> Self {
+        Self {
+            ring: false,
+            log: false,
+            ..self
+        }
+    }
+
+    /// Description of the event transport.
+    #[must_use]
+    pub const fn transport(self) -> &'static str {
+        if self.ring {
+            "ring buffers"
+        } else {
+            "perf event arrays"
+        }
+    }
+
+    /// Description of the cookie source.
+    #[must_use]
+    pub const fn library_data(self) -> &'static str {
+        match self.cookie_source {
+            CookieSource::UprobeMulti => "attach cookies in uprobe-multi links",
+            CookieSource::PerfEvent => "attach cookies",
+            CookieSource::ProgramCopies => "copies of the programs per library",
+        }
+    }
+}
