@@ -102,8 +102,8 @@ impl Pipeline {
 
 fn count(stats: &mut Stats, naming: &Naming, finding: &Finding) {
     match finding {
-        Finding::Handshake(observation) => stats.observe(observation, naming),
-        Finding::Loss(loss) => stats.lose(loss, naming),
-        Finding::SessionCut(connection) => stats.cut(connection, naming),
+        Finding::Handshake(observation) => stats.record(observation, naming),
+        Finding::Loss(loss) => stats.record_loss(loss, naming),
+        Finding::SessionCut(connection) => stats.record_cut_session(connection, naming),
     }
 }

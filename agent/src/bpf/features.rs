@@ -11,7 +11,7 @@ use crate::errors::chain;
 
 /// Result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The kernel has the feature.
     Yes,
     /// The kernel does not have the feature.
@@ -22,7 +22,7 @@ pub enum Answer {
 
 /// BPF features of the running kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Features {
+pub(crate) struct Features {
     /// The bpf() system call.
     pub bpf: Answer,
     /// Programs for uprobes.
@@ -49,7 +49,7 @@ impl Features {
     /// Probes the kernel. Below 5.11 every load counts against the memory lock limit, so that the
     /// limit should be raised before.
     #[must_use]
-    pub fn probe() -> Self {
+    pub(crate) fn probe() -> Self {
         let bpf = map(MapType::Array);
         // aya probes these once and reports a rejected probe as a missing feature.
         let probed_by_aya = |probe: fn() -> bool| match &bpf {

@@ -40,11 +40,11 @@ pub enum LibraryData {
 #[error(
     "--library-data: the programs for perf event arrays, made for older kernels, have no cookies"
 )]
-pub struct IncompatibleFlags;
+pub(crate) struct IncompatibleFlags;
 
 /// The mode that the command line asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ModeRequest {
+pub(crate) struct ModeRequest {
     /// Value of `--transport`.
     pub transport: Transport,
     /// Value of `--library-data`.
@@ -59,7 +59,7 @@ impl ModeRequest {
     /// # Errors
     ///
     /// [`IncompatibleFlags`].
-    pub fn resolve(self) -> Result<BpfMode, IncompatibleFlags> {
+    pub(crate) fn resolve(self) -> Result<BpfMode, IncompatibleFlags> {
         // A kernel that refuses to answer also refuses the load later, which reports the error.
         self.resolve_with(
             || is_map_supported(MapType::RingBuf).unwrap_or(true),

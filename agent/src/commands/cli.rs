@@ -1,4 +1,4 @@
-//! The command line: what each command takes, its defaults and bounds.
+//! The command line: commands, flags, defaults and bounds.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -13,25 +13,25 @@ use crate::{
 };
 use reprise_core::pipeline::peers::{PREFIX_V4, PREFIX_V6};
 
-/// Observes TLS handshakes and session resumption on this host, without touching the programs that make them.
+/// Observes TLS handshakes and session resumption on this host, without changes to the programs.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// How log lines look.
+    /// Format of log messages.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// Which log lines are written: error, warn, info, debug, or a tracing filter.
+    /// Level of log messages (error, warn, info, debug), or a tracing filter.
     #[arg(long, global = true, default_value = "info", env = "REPRISE_LOG")]
     pub log: String,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// How log lines look.
+/// Format of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object per line.
     Json,
@@ -42,52 +42,54 @@ pub enum LogFormat {
 pub enum Command {
     /// Observe this host and serve metrics.
     Run(Run),
-    /// The same observation as a live table; lines where stdout is no terminal.
+    /// Observe this host and show a live table, or lines if stdout is not a terminal.
     Watch(Watch),
-    /// Write the raw event stream to a file.
+    /// Observe this host and write the event stream to a file.
     Record(Record),
-    /// Run a recorded stream through the same correlation.
+    /// Evaluate a recorded event stream as if it were live.
     Replay(Replay),
-    /// Which TLS library, which probes would be placed where, which fields were found, or why none.
+    /// Show the TLS libraries of a process or file and where probes would be attached.
     Inspect(Inspect),
-    /// Is this host ready? One line for each thing that observation needs, with the remedy.
+    /// Check whether this host meets the requirements, with a remedy for each that it does not.
     Check(Check),
-    /// The agent itself starts this, to try a probe on a process of its own before it touches others.
+    /// Internal: the agent starts it to try a probe on a child process of its own.
     #[command(hide = true)]
     Canary(Canary),
 }
 
-/// Flags of every command that turns events into sums.
+/// Flags of every command that counts handshakes.
 #[derive(Debug, Clone, Args)]
 pub struct Counting {
-    /// TOML file that names networks: `[groups]`, `name = ["10.1.0.0/16"]`. Read again on SIGHUP.
+    /// TOML file that names networks: `[groups]`, `name = ["10.1.0.0/16"]`. Reloaded on SIGHUP.
     #[arg(long, value_name = "FILE")]
     pub peer_file: Option<PathBuf>,
-    /// Bits that IPv4 clients are cut to.
+    /// Prefix length to which the addresses of IPv4 clients are truncated.
     #[arg(long, value_name = "BITS", default_value_t = PREFIX_V4, value_parser = value_parser!(u8).range(..=32))]
     pub peer_prefix_v4: u8,
-    /// Bits that IPv6 clients are cut to.
+    /// Prefix length to which the addresses of IPv6 clients are truncated.
     #[arg(long, value_name = "BITS", default_value_t = PREFIX_V6, value_parser = value_parser!(u8).range(..=128))]
     pub peer_prefix_v6: u8,
-    /// Peers shown by name, the most recently active ones; the others are summed as `other`.
+    /// Maximum number of peers with series of their own, the most recently active ones; the others
+    /// are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_peers: u32,
-    /// Workloads and ports shown by name, the most recently active ones; the others are summed as `other`.
+    /// Maximum number of workloads and ports with series of their own, the most recently active
+    /// ones; the others are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_workloads: u32,
-    /// Connections whose retransmissions are remembered until a handshake claims them.
+    /// Maximum number of connections whose retransmissions are retained for their handshake.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// Sessions and tickets remembered, of each kind, to tell why one was missed.
+    /// Maximum number of sessions and of tickets retained to explain misses.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub max_sessions: u32,
-    /// Missed share of a peer's offers beyond which it is an alert, 0 to 1.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.9, value_parser = share)]
+    /// Missed share of a peer's offers above which an alert begins, 0 to 1.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.9, value_parser = parse_ratio)]
     pub alert_miss_ratio: f64,
-    /// Offers in the window, below which there is no alert.
+    /// Minimum number of offers in the window for an alert.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
     pub alert_min_offers: u32,
-    /// Window behind ratios and alerts, seconds.
+    /// Length of the window of ratios and alerts, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(10..=86_400))]
     pub window: u64,
 }
@@ -95,7 +97,7 @@ pub struct Counting {
 /// Flags of every command that loads programs.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Loading {
-    /// What events reach the agent by.
+    /// Transport of events from the kernel to the agent.
     #[arg(
         long,
         value_enum,
@@ -104,7 +106,7 @@ pub struct Loading {
         hide_env_values = true
     )]
     pub transport: Transport,
-    /// How programs know which library they run in.
+    /// Method by which BPF programs identify the library that they run in.
     #[arg(
         long,
         value_enum,
@@ -113,15 +115,15 @@ pub struct Loading {
         hide_env_values = true
     )]
     pub library_data: LibraryData,
-    /// Log in words what the programs in the kernel give up; needs ring buffers.
+    /// Log what the BPF programs discard; requires ring buffers.
     #[arg(long)]
     pub kernel_log: bool,
 }
 
 impl Loading {
-    /// What was asked for.
+    /// The requested mode.
     #[must_use]
-    pub const fn wanted(self) -> ModeRequest {
+    pub(crate) const fn request(self) -> ModeRequest {
         ModeRequest {
             transport: self.transport,
             library_data: self.library_data,
@@ -133,26 +135,26 @@ impl Loading {
 /// Flags of every command that attaches probes.
 #[derive(Debug, Clone, Args)]
 pub struct Observing {
-    /// Loading.
+    /// Flags that load programs.
     #[command(flatten)]
     pub loading: Loading,
-    /// Leave library files below this path alone; may be given more than once.
+    /// Do not observe library files below this path; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub ignore: Vec<PathBuf>,
-    /// Read the packets of sockets in this cgroup (v2) and those below it alone, instead of all; a directory.
+    /// Directory of a cgroup (v2): observe packets of the sockets in it and below it only.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Whether workloads in containers get the names of their pods: asked of the API server where there is a token of a service
-    /// account.
+    /// Whether workloads in containers are named by their pods, which the agent queries from the API
+    /// server with the token of its service account.
     #[arg(long, value_enum, default_value_t)]
     pub pod_names: PodNames,
-    /// Name of the node whose pods are asked for.
+    /// Name of the node whose pods are queried.
     #[arg(long, value_name = "NAME", env = "NODE_NAME", hide_env_values = true)]
     pub node_name: Option<String>,
-    /// Connections whose TLS hellos are followed at one time.
+    /// Maximum number of connections whose TLS hello messages are read at one time.
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_hellos: u32,
-    /// Memory for hellos that are not complete, in KiB over all connections.
+    /// Maximum memory for incomplete TLS hello messages of all connections, KiB.
     #[arg(long, value_name = "KIB", default_value_t = 16_384, value_parser = value_parser!(u32).range(64..=1_048_576))]
     pub max_hello_memory: u32,
 }
@@ -160,17 +162,17 @@ pub struct Observing {
 /// `reprise run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Address of the metrics page.
+    /// Address at which metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9797")]
     pub listen: SocketAddr,
-    /// Who may read the pages, and how: TLS, client certificates, passwords, in the web configuration format of Prometheus'
-    /// exporters. Read again when it changes.
+    /// File with access rules (TLS, client certificates, passwords) in the web configuration format
+    /// of Prometheus exporters. Reloaded when it changes.
     #[arg(long, value_name = "FILE")]
     pub web_config: Option<PathBuf>,
-    /// Observing.
+    /// Flags that attach probes.
     #[command(flatten)]
     pub observing: Observing,
-    /// Counting.
+    /// Flags that count handshakes.
     #[command(flatten)]
     pub counting: Counting,
 }
@@ -178,20 +180,20 @@ pub struct Run {
 /// `reprise watch`.
 #[derive(Debug, Args)]
 pub struct Watch {
-    /// Serve the metrics page there as well.
+    /// Address at which metrics are served, too.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Who may read the pages, and how: TLS, client certificates, passwords, in the web configuration format of Prometheus'
-    /// exporters. Read again when it changes.
+    /// File with access rules (TLS, client certificates, passwords) in the web configuration format
+    /// of Prometheus exporters. Reloaded when it changes.
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub web_config: Option<PathBuf>,
-    /// Seconds between two pictures.
+    /// Interval between two updates of the table, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = value_parser!(u64).range(1..=3_600))]
     pub interval: u64,
-    /// Observing.
+    /// Flags that attach probes.
     #[command(flatten)]
     pub observing: Observing,
-    /// Counting.
+    /// Flags that count handshakes.
     #[command(flatten)]
     pub counting: Counting,
 }
@@ -199,16 +201,16 @@ pub struct Watch {
 /// `reprise record`.
 #[derive(Debug, Args)]
 pub struct Record {
-    /// The recording; an old one is overwritten.
+    /// File for the recording; an existing one is overwritten.
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-    /// Stop after this many seconds; without it, on a signal.
+    /// Stop after this time, seconds; otherwise on a signal.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
-    /// Observing.
+    /// Flags that attach probes.
     #[command(flatten)]
     pub observing: Observing,
-    /// Counting, for the summary at the end.
+    /// Flags that count handshakes, for the summary at the end.
     #[command(flatten)]
     pub counting: Counting,
 }
@@ -216,12 +218,12 @@ pub struct Record {
 /// `reprise replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The recording.
+    /// File with the recording.
     pub file: PathBuf,
     /// Print the metrics page instead of the table.
     #[arg(long)]
     pub metrics: bool,
-    /// Counting.
+    /// Flags that count handshakes.
     #[command(flatten)]
     pub counting: Counting,
 }
@@ -229,7 +231,7 @@ pub struct Replay {
 /// `reprise inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A process ID, or the path of a library.
+    /// Process ID, or path of a library file.
     #[arg(value_name = "PID|FILE")]
     pub target: String,
     /// Print JSON.
@@ -240,7 +242,7 @@ pub struct Inspect {
 /// `reprise check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Loading.
+    /// Flags that load programs.
     #[command(flatten)]
     pub loading: Loading,
     /// Print JSON.
@@ -251,15 +253,15 @@ pub struct Check {
 /// `reprise canary`.
 #[derive(Debug, Args)]
 pub struct Canary {
-    /// What the probe sits on.
+    /// Kind of the probe.
     #[arg(value_enum)]
     pub kind: ProbeKind,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=1.0).contains(&share) {
-        Ok(share)
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&ratio) {
+        Ok(ratio)
     } else {
         Err("not between 0 and 1".to_owned())
     }
@@ -271,7 +273,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn definition_is_sound() {
+    fn definition_is_valid() {
         Cli::command().debug_assert();
     }
 
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_kept() {
+    fn bounds_are_enforced() {
         assert!(Cli::try_parse_from(["reprise", "run", "--peer-prefix-v4", "33"]).is_err());
         assert!(Cli::try_parse_from(["reprise", "run", "--window", "0"]).is_err());
         assert!(Cli::try_parse_from(["reprise", "run", "--colour"]).is_err());

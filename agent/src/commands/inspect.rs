@@ -1,18 +1,19 @@
-//! `reprise inspect`: the plan for a process or a file, in words or as JSON. Attaches nothing.
+//! `reprise inspect`: the probe plan of a process or a file, as text or JSON. Attaches nothing.
 
 use std::{fmt, path::Path};
 
 use serde::Serialize;
 
-use crate::host::discover::lookup;
+use super::{cli::Inspect, failure::Failure, output};
+use crate::host::discover::lookup::{self, LibraryFile};
 use reprise_core::plan::{self, Images, Plan};
 
-/// What was found.
+/// Plans of the libraries of a process or a file.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// What was asked for.
+struct Report {
+    /// The argument.
     target: String,
-    /// Every library file in it.
+    /// Every library file of the target.
     libraries: Vec<Inspected>,
 }
 
@@ -21,16 +22,36 @@ pub struct Report {
 struct Inspected {
     path: String,
     plan: Option<Plan>,
-    /// Why there is no plan.
+    /// Error without a plan.
     reason: Option<String>,
 }
 
-/// Inspects a process (a number) or a file (anything else).
+impl Inspected {
+    fn from_file(file: LibraryFile) -> Self {
+        let LibraryFile { path, ssl, crypto } = file;
+        let images = Images {
+            ssl: &ssl,
+            crypto: crypto.as_ref().map(|image| image as _),
+        };
+        let (plan, reason) = match plan::plan(images) {
+            Ok(plan) => (Some(plan), None),
+            Err(error) => (None, Some(crate::chain(&error))),
+        };
+        Self { path, plan, reason }
+    }
+}
+
+/// Prints the plans of a process (a number) or a file (anything else).
 ///
 /// # Errors
 ///
-/// In words: what could not be read, or that there is no TLS library.
-pub fn inspect(target: &str) -> Result<Report, String> {
+/// [`Failure::Runtime`] if the target cannot be read or has no TLS library.
+pub fn inspect(args: &Inspect) -> Result<(), Failure> {
+    let report = report(&args.target).map_err(Failure::Runtime)?;
+    output::print(&report, args.json)
+}
+
+fn report(target: &str) -> Result<Report, String> {
     let libraries = match target.parse::<u32>() {
         Ok(pid) => lookup::from_process(pid)?,
         Err(_) => {
@@ -39,32 +60,12 @@ pub fn inspect(target: &str) -> Result<Report, String> {
     };
     if libraries.is_empty() {
         return Err(format!(
-            "process {target} maps no libssl: it speaks no TLS through a shared OpenSSL, or has one built in"
+            "process {target} maps no libssl: it does not use TLS, or its TLS library is built in"
         ));
     }
     Ok(Report {
         target: target.to_owned(),
-        libraries: libraries
-            .into_iter()
-            .map(|lookup::LibraryFile { path, ssl, crypto }| {
-                let images = Images {
-                    ssl: &ssl,
-                    crypto: crypto.as_ref().map(|image| image as _),
-                };
-                match plan::plan(images) {
-                    Ok(plan) => Inspected {
-                        path,
-                        plan: Some(plan),
-                        reason: None,
-                    },
-                    Err(reason) => Inspected {
-                        path,
-                        plan: None,
-                        reason: Some(crate::chain(&reason)),
-                    },
-                }
-            })
-            .collect(),
+        libraries: libraries.into_iter().map(Inspected::from_file).collect(),
     })
 }
 

@@ -1,5 +1,8 @@
-//! `reprise replay`: a recorded stream through the very pipeline that runs live.
+//! `reprise replay`: a recorded stream through the pipeline that runs in production.
 
+use std::io::Read;
+
+use super::{cli::Replay, config, failure::Failure};
 use crate::{
     observed::{Observed, Shared},
     record::{Frame, RecordError, Recording},
@@ -11,12 +14,24 @@ use crate::{
 };
 use reprise_core::pipeline::Pipeline;
 
-/// Replays a recording; the result can be rendered as any live observation can.
+/// Replays a recording and prints the table or the metrics page.
 ///
 /// # Errors
 ///
-/// [`RecordError`] where nothing can be read. A recording that was cut short is replayed as far as it goes, with a warning.
-pub fn replay<R: std::io::Read>(
+/// [`Failure`].
+pub fn replay(args: &Replay) -> Result<(), Failure> {
+    let pipeline = config::pipeline(&args.counting)?;
+    let mut recording =
+        Recording::open(&args.file).map_err(|error| Failure::Usage(crate::chain(&error)))?;
+    let observed = observe(&mut recording, pipeline).map_err(|error| {
+        Failure::Runtime(format!("{}: {}", args.file.display(), crate::chain(&error)))
+    })?;
+    print!("{}", render(observed, args.metrics));
+    Ok(())
+}
+
+/// Replays a recording. One that is cut short is replayed up to that point, with a warning.
+fn observe<R: Read>(
     recording: &mut Recording<R>,
     mut pipeline: Pipeline,
 ) -> Result<Observed, RecordError> {
@@ -27,7 +42,7 @@ pub fn replay<R: std::io::Read>(
             Ok(Some(Frame::Status(newer))) => status = *newer,
             Ok(None) => break,
             Err(error @ RecordError::Truncated { .. }) => {
-                tracing::warn!(reason = %error, "replaying what came before");
+                tracing::warn!(reason = %error, "recording cut short, replaying its beginning");
                 break;
             }
             Err(error) => return Err(error),
@@ -37,9 +52,7 @@ pub fn replay<R: std::io::Read>(
     Ok(Observed { pipeline, status })
 }
 
-/// The table, or the metrics page.
-#[must_use]
-pub fn render(observed: Observed, metrics: bool) -> String {
+fn render(observed: Observed, metrics: bool) -> String {
     if metrics {
         Page::new(Shared::new(observed), false)
             .render(Format::Prometheus)

@@ -7,7 +7,7 @@ use procfs::process::Process;
 /// A capability, with its number (include/uapi/linux/capability.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Capability {
+pub(crate) enum Capability {
     /// Allows opening library files of other users.
     DacReadSearch = 2,
     /// Allows attaching the packet programs before 6.9.
@@ -27,7 +27,7 @@ pub enum Capability {
 impl Capability {
     /// Name as in capabilities(7).
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
             Self::NetAdmin => "CAP_NET_ADMIN",
@@ -42,7 +42,7 @@ impl Capability {
 
 /// Credentials of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rights {
+pub(crate) struct Rights {
     /// Effective capabilities, one bit each.
     pub effective: u64,
     /// Effective user ID.
@@ -55,7 +55,7 @@ impl Rights {
     /// # Errors
     ///
     /// `/proc/self/status` cannot be read.
-    pub fn own() -> procfs::ProcResult<Self> {
+    pub(crate) fn own() -> procfs::ProcResult<Self> {
         let status = Process::myself()?.status()?;
         Ok(Self {
             effective: status.capeff,
@@ -65,7 +65,7 @@ impl Rights {
 
     /// Whether a capability is effective.
     #[must_use]
-    pub const fn has(self, capability: Capability) -> bool {
+    pub(crate) const fn has(self, capability: Capability) -> bool {
         self.effective >> capability as u8 & 1 == 1
     }
 }
@@ -81,7 +81,7 @@ pub(crate) enum Namespace {
 
 /// Membership of this process in a namespace of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamespaceMembership {
+pub(crate) enum NamespaceMembership {
     /// The process is in the host's namespace.
     Host,
     /// The process is in another namespace.

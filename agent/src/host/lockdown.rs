@@ -5,7 +5,7 @@ use std::fs;
 
 /// Lockdown mode of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lockdown {
+pub(crate) enum Lockdown {
     /// No lockdown; also if the kernel does not have it or securityfs is not mounted.
     None,
     /// The kernel protects its integrity; the agent is not affected.
@@ -17,7 +17,7 @@ pub enum Lockdown {
 impl Lockdown {
     /// Reads the mode of this kernel.
     #[must_use]
-    pub fn detect() -> Self {
+    pub(crate) fn detect() -> Self {
         let text = fs::read_to_string("/sys/kernel/security/lockdown");
         text.map_or(Self::None, |text| Self::parse(&text))
     }

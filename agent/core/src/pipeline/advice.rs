@@ -1,153 +1,209 @@
-//! What to do about missed sessions, in words: for log lines and pages. Pure.
+//! Advice about missed sessions, in one sentence, for log lines and pages. Pure.
 
 use std::fmt::Write as _;
 
-use crate::model::{Miss, MissReason as Reason, Role, ServiceFacts};
-use crate::pipeline::{
-    Pipeline,
-    clock::Clock,
-    stats::{PeerKey, PeerStats, Topic},
+use crate::{
+    model::{KeyName, Miss, MissReason, Removal, Role, ServiceFacts},
+    pipeline::{
+        Pipeline,
+        clock::Clock,
+        stats::{AlertReason, PeerKey, PeerStats},
+    },
 };
 
-/// Clocks that differ by less than this are equal, nanoseconds.
-const SKEW_NS: u64 = 5_000_000_000;
+/// Clocks that differ by less than this count as equal, nanoseconds.
+const MAX_SKEW_NS: u64 = 5_000_000_000;
 
-/// Reason and remedy of the alert that stands for a peer; `None` where none stands.
+/// Cause and remedy of the standing alert of a peer; `None` if there is no alert.
 #[must_use]
 pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<String> {
-    let topic = sums.alert?;
+    let reason = sums.alert?;
     let last = sums.offers.last_miss;
-    let miss = last.map(|(miss, _)| miss);
+    let miss = last.map(|last| last.miss);
     let service = miss.and_then(|miss| Some(pipeline.service(miss.service?)));
     Some(text(&Case {
-        topic,
+        reason,
         role: key.role,
         miss,
-        ticket_key: last.and_then(|(_, key)| key),
+        ticket_key: last.and_then(|last| last.key),
         service: service.unwrap_or_default(),
         clock: pipeline.clock,
     }))
 }
 
-/// All that the words depend on.
+/// Facts that the text depends on.
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    topic: Topic,
+    reason: AlertReason,
     role: Role,
+    /// The newest miss, if any.
     miss: Option<Miss>,
-    ticket_key: Option<u32>,
+    ticket_key: Option<KeyName>,
     service: ServiceFacts,
     clock: Clock,
 }
 
 fn text(case: &Case) -> String {
-    let reason = match case.topic {
-        Topic::Missed(reason) => reason,
-        Topic::NeverOffered => return never_offered(case.role).to_owned(),
-    };
-    let mut text = String::new();
-    let lifetime_ns = case.miss.and_then(|miss| miss.lifetime_ns);
-    let lifetime = lifetime_ns.or(case.service.lifetime_ns).map(seconds);
-    match reason {
-        Reason::Evicted => {
-            text.push_str("the server's cache is too small: sessions are gone before their lifetime ends");
-            if let Some(lifetime) = &lifetime {
-                let _ = write!(
-                    text,
-                    "; within one lifetime of {lifetime} it gave {} sessions, and the cache must hold as many",
-                    case.service.sessions
-                );
-            }
-            text.push_str(
-                " (HAProxy tune.ssl.cachesize, nginx ssl_session_cache, Apache SSLSessionCache), or issue tickets",
-            );
-        }
-        Reason::NotStored => text.push_str(
-            "the server issues sessions that it does not store: enable its session cache in the default server block (nginx ssl_session_cache, HAProxy tune.ssl.cachesize, Apache SSLSessionCache), give the application a session store, or issue tickets",
-        ),
-        Reason::OtherProcess => text.push_str(
-            "another live process of the service issued the sessions: processes have session caches or ticket keys of their own; share the cache or the ticket keys between them",
-        ),
-        Reason::Restarted => text.push_str(
-            "the process that issued the sessions has ended, and its session cache or ticket keys with it: load the ticket keys from a file, or use a cache that survives a restart",
-        ),
-        Reason::Clock => text.push_str(
-            "the server's clock was stepped after it issued the sessions: keep the clock synchronised, and start the server once it is",
-        ),
-        Reason::Expired => expired(case, lifetime.as_deref(), &mut text),
-        Reason::ForeignKey => {
-            text.push_str("the tickets are encrypted under a key that this server has never used");
-            name_key(case, &mut text);
-            text.push_str(
-                ": another node gave them, or the server was restarted; give all nodes the same ticket keys (HAProxy tls-ticket-keys, nginx ssl_session_ticket_key, Apache SSLSessionTicketKeyFile)",
-            );
-        }
-        Reason::RetiredKey => {
-            text.push_str("the tickets are encrypted under a key that this server no longer accepts");
-            name_key(case, &mut text);
-            text.push_str("; keep retired ticket keys for decryption as long as tickets live, and let a restart not replace them");
-        }
-        Reason::ForeignId => text.push_str(
-            "the session IDs were given elsewhere: another node answers these clients in turn; share the cache between nodes, send a client to one node, or use tickets with shared keys",
-        ),
-        Reason::Removed => text.push_str(
-            "the sessions were dropped from the cache since their connections ended without close_notify (reset, or closed in haste); let clients shut TLS down before they close, or use tickets",
-        ),
-        Reason::Refused => text.push_str(
-            "the server knows the sessions and turns them down: another server name, version, cipher or session ID context; give virtual hosts that share clients one session ID context, and the same versions",
-        ),
-        Reason::Unknown => text.push_str("there is not enough evidence for a reason yet"),
+    match case.reason {
+        AlertReason::NeverOffered => never_offered(case.role).to_owned(),
+        AlertReason::Missed(reason) => missed(case, reason),
     }
-    text
 }
 
-fn expired(case: &Case, lifetime: Option<&str>, text: &mut String) {
-    text.push_str("sessions are offered after their lifetime");
-    if let Some(lifetime) = lifetime {
+fn missed(case: &Case, reason: MissReason) -> String {
+    match reason {
+        MissReason::Evicted => return evicted(case),
+        MissReason::Expired => return expired(case),
+        MissReason::ForeignKey => return foreign_key(case),
+        MissReason::RetiredKey => return retired_key(case),
+        MissReason::Removed => return removed(case).to_owned(),
+        MissReason::NotStored => {
+            "the server issues sessions that it does not store: enable its session cache in the \
+             default server block (nginx ssl_session_cache, HAProxy tune.ssl.cachesize, Apache \
+             SSLSessionCache), give the application a session store, or issue tickets"
+        }
+        MissReason::OtherProcess => {
+            "another live process of the service issued the sessions: share the session cache or \
+             the ticket keys between all processes"
+        }
+        MissReason::Restarted => {
+            "the process that issued the sessions has ended, and its session cache or ticket keys \
+             with it: load the ticket keys from a file, or use a cache that survives a restart"
+        }
+        MissReason::Clock => {
+            "the server's clock was stepped after it issued the sessions: keep the clock \
+             synchronised, and start the server after the first synchronisation"
+        }
+        MissReason::ForeignId => {
+            "another node issued the session IDs: share the cache between nodes, route each client \
+             to one node, or use tickets with shared keys"
+        }
+        MissReason::Refused => {
+            "the server found the sessions and rejected them for their server name, version, \
+             cipher or session ID context: give virtual hosts that share clients the same session \
+             ID context and the same versions"
+        }
+        MissReason::Unknown => "the evidence is not sufficient for a reason yet",
+    }
+    .to_owned()
+}
+
+fn evicted(case: &Case) -> String {
+    let size = lifetime(case).map_or_else(
+        || "sessions are evicted before their lifetime ends".to_owned(),
+        |lifetime| {
+            let sessions = case.service.sessions;
+            format!("within one lifetime of {lifetime} it gave {sessions} sessions")
+        },
+    );
+    format!(
+        "the server's cache is too small: {size}, and the cache must hold all of them (HAProxy \
+         tune.ssl.cachesize, nginx ssl_session_cache, Apache SSLSessionCache), or the server must \
+         issue tickets"
+    )
+}
+
+fn expired(case: &Case) -> String {
+    let mut text = "sessions are offered after their lifetime".to_owned();
+    if let Some(lifetime) = lifetime(case) {
         let _ = write!(text, " of {lifetime}");
     }
     if let Some(age) = case.miss.and_then(|miss| miss.age_ns) {
         let _ = write!(text, "; the last one was {} old", seconds(age));
     }
     text.push_str(
-        ": raise it beyond the clients' reconnect interval (HAProxy tune.ssl.lifetime, nginx ssl_session_timeout, Apache SSLSessionCacheTimeout, SSL_CTX_set_timeout)",
+        ": raise the lifetime above the clients' reconnect interval (HAProxy tune.ssl.lifetime, \
+         nginx ssl_session_timeout, Apache SSLSessionCacheTimeout, SSL_CTX_set_timeout)",
     );
-    // Clocks make sessions die early, too.
+    // A wrong clock makes sessions expire early, too.
     if let Some(skew) = case.service.skew_ns
-        && skew.unsigned_abs() >= SKEW_NS
+        && skew.unsigned_abs() >= MAX_SKEW_NS
     {
-        let way = if skew > 0 { "ahead of" } else { "behind" };
-        let by = seconds(skew.unsigned_abs());
-        let _ = write!(text, "; the server's clock is {by} {way} this host's");
+        let direction = if skew > 0 { "ahead of" } else { "behind" };
+        let amount = seconds(skew.unsigned_abs());
+        let _ = write!(
+            text,
+            "; the server's clock is {amount} {direction} this host's"
+        );
     }
     if let Some((step, _)) = case.clock.last_step {
-        let way = if step > 0 { "forward" } else { "back" };
-        let by = seconds(step.unsigned_abs());
-        let _ = write!(text, "; this host's clock was stepped {way} by {by}");
+        let direction = if step > 0 { "forward" } else { "back" };
+        let amount = seconds(step.unsigned_abs());
+        let _ = write!(
+            text,
+            "; this host's clock was stepped {direction} by {amount}"
+        );
     }
     if case.clock.synchronized() == Some(false) {
         text.push_str("; this host's clock is not synchronised");
+    }
+    text
+}
+
+fn foreign_key(case: &Case) -> String {
+    format!(
+        "the tickets are encrypted under a key that this server has never used{}: give all nodes \
+         the same ticket keys, and keep them over restarts (HAProxy tls-ticket-keys, nginx \
+         ssl_session_ticket_key, Apache SSLSessionTicketKeyFile)",
+        ticket_key(case)
+    )
+}
+
+fn retired_key(case: &Case) -> String {
+    format!(
+        "the tickets are encrypted under a key that this server no longer accepts{}: keep retired \
+         ticket keys for decryption for the lifetime of a ticket, and over restarts",
+        ticket_key(case)
+    )
+}
+
+fn removed(case: &Case) -> &'static str {
+    match case.miss.and_then(|miss| miss.evidence.removal) {
+        Some(Removal::UncleanCloseByServer) => {
+            "the server removed the sessions because it closed their connections without sending \
+             close_notify: let the server call SSL_shutdown before it frees a connection, or use \
+             tickets"
+        }
+        Some(Removal::UncleanCloseByPeer) => {
+            "the server removed the sessions because the client reset their connections, or lost \
+             packets ended them: let clients send close_notify before they close, or use tickets"
+        }
+        Some(Removal::Application) => {
+            "the application removed the sessions from the cache: check where it calls \
+             SSL_CTX_remove_session, or use tickets"
+        }
+        Some(Removal::Expired | Removal::Unknown) | None => {
+            "the server removed the sessions from its cache before their lifetime ended, as it \
+             does when a connection ends without close_notify: let both sides send close_notify, \
+             or use tickets"
+        }
     }
 }
 
 const fn never_offered(role: Role) -> &'static str {
     match role {
         Role::Server => {
-            "the clients never offer a session: they keep none between connections, or get none (tickets and cache both off; TLS 1.3 clients that never read)"
+            "the clients never offer a session: they do not store sessions, or the server issues \
+             none because tickets and cache are off, or they never read the tickets of TLS 1.3"
         }
         Role::Client => {
-            "the client never offers a session to this server: let it keep sessions between connections, and check that the server gives any"
+            "the client never offers a session to this server: let it store sessions between \
+             connections, and check that the server issues any"
         }
     }
 }
 
-fn name_key(case: &Case, text: &mut String) {
-    if let Some(key) = case.ticket_key {
-        let _ = write!(text, " (key {key:08x})");
-    }
+fn ticket_key(case: &Case) -> String {
+    case.ticket_key
+        .map_or_else(String::new, |key| format!(" (key {:08x})", key.get()))
 }
 
-/// Whole seconds, or milliseconds where that says more.
+fn lifetime(case: &Case) -> Option<String> {
+    let of_miss = case.miss.and_then(|miss| miss.lifetime_ns);
+    of_miss.or(case.service.lifetime_ns).map(seconds)
+}
+
+/// Whole seconds, or milliseconds below one second.
 fn seconds(ns: u64) -> String {
     match ns / 1_000_000_000 {
         0 => format!("{} ms", ns / 1_000_000),
@@ -164,9 +220,9 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn case(reason: Reason) -> Case {
+    fn case(reason: MissReason) -> Case {
         Case {
-            topic: Topic::Missed(reason),
+            reason: AlertReason::Missed(reason),
             role: Role::Server,
             miss: Some(Miss {
                 reason,
@@ -176,7 +232,7 @@ mod tests {
                 service: None,
                 lossy: false,
             }),
-            ticket_key: Some(0xdead_beef),
+            ticket_key: KeyName::new(0xdead_beef),
             service: ServiceFacts {
                 sessions: 50_000,
                 lifetime_ns: Some(300 * SECOND),
@@ -188,50 +244,50 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_in_the_words() {
-        let evicted = text(&case(Reason::Evicted));
+    fn texts_contain_the_figures() {
+        let evicted = text(&case(MissReason::Evicted));
         assert!(
             evicted.contains("300 s it gave 50000 sessions"),
             "{evicted}"
         );
-        let expired = text(&case(Reason::Expired));
+        let expired = text(&case(MissReason::Expired));
         assert!(
             expired.contains("lifetime of 300 s; the last one was 900 s old"),
             "{expired}"
         );
         assert!(!expired.contains("clock"), "{expired}");
-        let foreign = text(&case(Reason::ForeignKey));
+        let foreign = text(&case(MissReason::ForeignKey));
         assert!(foreign.contains("key deadbeef"), "{foreign}");
     }
 
     #[test]
-    fn clocks_are_named_where_sessions_die_early() {
+    fn expired_names_the_clocks() {
         let mut clock = Clock::default();
         let mut event = ClockEvent::new_zeroed();
         clock.record(&event);
         event.offset_ns = -60_000_000_000;
         clock.record(&event);
-        let mut case = case(Reason::Expired);
+        let mut case = case(MissReason::Expired);
         case.clock = clock;
         case.service.skew_ns = Some(7_200_000_000_000);
         let expired = text(&case);
-        for words in [
+        for phrase in [
             "server's clock is 7200 s ahead of",
             "stepped back by 60 s",
             "not synchronised",
         ] {
-            assert!(expired.contains(words), "{words}: {expired}");
+            assert!(expired.contains(phrase), "{phrase}: {expired}");
         }
     }
 
     #[test]
-    fn every_topic_has_words() {
-        for reason in Reason::ALL {
+    fn every_reason_has_a_text() {
+        for reason in MissReason::ALL {
             assert!(text(&case(reason)).len() > 20, "{reason:?}");
         }
         let never = Case {
-            topic: Topic::NeverOffered,
-            ..case(Reason::Unknown)
+            reason: AlertReason::NeverOffered,
+            ..case(MissReason::Unknown)
         };
         assert!(text(&never).contains("never offer"));
     }

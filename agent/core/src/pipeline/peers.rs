@@ -1,4 +1,5 @@
-//! Who the peer is: groups of the peer file, prefixes, and the name that metrics show. Pure but for [`Groups::load`].
+//! Names of peers: groups of the peer file, networks, and addresses. Pure except for
+//! [`Groups::load`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,16 +15,16 @@ use thiserror::Error;
 
 use crate::model::Role;
 
-/// A peer as metrics show it.
+/// A peer, as the metrics name it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Peer {
     /// A group of the peer file.
     Group(Arc<str>),
-    /// An address, cut to the configured prefix.
+    /// Network of a client: its address, truncated to the configured prefix.
     Network(IpNet),
-    /// Server seen from a client.
+    /// Server of a client.
     Service(SocketAddr),
-    /// The handshake's socket was not found.
+    /// The connection was not found.
     Unknown,
 }
 
@@ -39,37 +40,37 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Why a peer file was refused.
+/// Error in a peer file.
 #[derive(Debug, Error)]
 pub enum PeerFileError {
-    /// It could not be read.
+    /// The file could not be read.
     #[error("failed to read peer file {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
-    /// It is not TOML of the expected form.
+    /// The file is not TOML of the expected form.
     #[error("peer file {}, line {line}: {message}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line, counted from 1.
         line: usize,
-        /// What is wrong, one line.
+        /// Error in one line.
         message: String,
     },
-    /// The same network is in two groups.
+    /// A network is in two groups.
     #[error("peer file {}: {network} is in group {first} and in group {second}", path.display())]
-    Twice {
+    DuplicateNetwork {
         /// The file.
         path: PathBuf,
         /// The network.
         network: IpNet,
-        /// First group in the order of names.
+        /// First group, in the order of names.
         first: Arc<str>,
-        /// The other.
+        /// Second group.
         second: Arc<str>,
     },
 }
@@ -81,7 +82,7 @@ struct PeerFile {
     groups: BTreeMap<String, Vec<IpNet>>,
 }
 
-/// Names for networks, longest prefix first.
+/// Groups of networks.
 #[derive(Debug, Clone, Default)]
 pub struct Groups {
     by_length: BTreeMap<u8, HashMap<IpNet, Arc<str>>>,
@@ -92,7 +93,7 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// [`PeerFileError`] that names the file and, for bad content, the line or the network.
+    /// [`PeerFileError`], with the file and, for invalid content, the line or the network.
     pub fn load(path: &Path) -> Result<Self, PeerFileError> {
         let text = fs::read_to_string(path).map_err(|source| PeerFileError::Read {
             path: path.to_owned(),
@@ -117,7 +118,7 @@ impl Groups {
                 let network = network.trunc();
                 let slot = groups.by_length.entry(network.prefix_len()).or_default();
                 if let Some(first) = slot.insert(network, Arc::clone(&name)) {
-                    return Err(PeerFileError::Twice {
+                    return Err(PeerFileError::DuplicateNetwork {
                         path: path.to_owned(),
                         network,
                         first,
@@ -137,19 +138,19 @@ impl Groups {
     }
 }
 
-/// What IPv4 addresses are cut to where nothing else is asked for: nothing.
+/// Default prefix length of IPv4 clients: the address itself.
 pub const PREFIX_V4: u8 = 32;
-/// What IPv6 addresses are cut to where nothing else is asked for: the network of one host.
+/// Default prefix length of IPv6 clients: the network of one host.
 pub const PREFIX_V6: u8 = 64;
 
-/// How peers are named.
+/// Rules that name peers.
 #[derive(Debug, Clone)]
 pub struct Naming {
-    /// Names for networks.
+    /// Groups of networks.
     pub groups: Groups,
-    /// IPv4 addresses are cut to this many bits.
+    /// Prefix length of IPv4 clients, bits.
     pub prefix_v4: u8,
-    /// IPv6 addresses are cut to this many bits.
+    /// Prefix length of IPv6 clients, bits.
     pub prefix_v6: u8,
 }
 
@@ -164,8 +165,8 @@ impl Default for Naming {
 }
 
 impl Naming {
-    /// The peer of a handshake in `role` whose other end is `remote`: the client's network for a server, the service for a
-    /// client.
+    /// The peer of a handshake in `role` with `remote`: the longest matching group, else the
+    /// client's network for a server and the address with port for a client.
     #[must_use]
     pub fn name(&self, role: Role, remote: Option<SocketAddr>) -> Peer {
         let Some(remote) = remote else {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn longest_prefix_wins_then_the_address_is_cut() {
+    fn the_longest_prefix_is_preferred_and_addresses_are_truncated() {
         let naming =
             naming("[groups]\nplant = ['10.0.0.0/8']\nhall = ['10.1.0.0/16', 'fd00::/8']\n");
         assert_eq!(named(&naming, Role::Server, "10.1.2.3:5"), "hall");
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_prefix_shows_the_plain_address() {
+    fn a_host_prefix_is_shown_as_the_plain_address() {
         let naming = Naming {
             prefix_v6: 128,
             ..Naming::default()
@@ -233,17 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn bad_files_name_file_and_line() {
+    fn errors_contain_file_and_line() {
         let error = |text: &str| Groups::parse(text, Path::new("peers.toml")).unwrap_err();
-        let shown = error("[groups]\na = ['10.0.0.0/33']").to_string();
+        let message = error("[groups]\na = ['10.0.0.0/33']").to_string();
         assert!(
-            shown.starts_with("peer file peers.toml, line 2: "),
-            "{shown}"
+            message.starts_with("peer file peers.toml, line 2: "),
+            "{message}"
         );
         assert!(matches!(error("[group]"), PeerFileError::Parse { .. }));
         assert!(matches!(
             error("[groups]\na = ['10.0.0.0/8']\nb = ['10.9.9.9/8']"),
-            PeerFileError::Twice { .. }
+            PeerFileError::DuplicateNetwork { .. }
         ));
     }
 }

@@ -1,4 +1,5 @@
-//! Error reasons in words: their names, and what to do about those that only handshakes meet that try to resume. Pure.
+//! Error reasons of libraries: their names, and advice for those that only handshakes with an offer
+//! have. Pure.
 
 use std::{
     borrow::Cow,
@@ -7,13 +8,13 @@ use std::{
 
 use crate::{model::Role, pipeline::stats::Errors};
 
-/// How long the log is silent of a reason that it has named, nanoseconds.
-const SILENCE_NS: u64 = 600_000_000_000;
+/// Minimum time between two log entries about one reason, nanoseconds.
+const MIN_INTERVAL_NS: u64 = 600_000_000_000;
 
-/// Names of error reasons by number, as libraries of this host have them.
+/// Names of error reasons by number, from the libraries of this host.
 pub type Names = BTreeMap<u32, String>;
 
-/// The name of a reason; its number where no library of this host names it.
+/// The name of a reason; its number if no library of this host names it.
 #[must_use]
 pub fn name(names: &Names, reason: u32) -> Cow<'_, str> {
     match names.get(&reason) {
@@ -22,85 +23,103 @@ pub fn name(names: &Names, reason: u32) -> Cow<'_, str> {
     }
 }
 
-/// What lies behind a reason that only a handshake meets that tries to resume a session: a client without one gets through.
+/// Advice for a reason that only handshakes with an offer have: clients without a session succeed.
 #[must_use]
 pub fn advice(name: &str) -> Option<&'static str> {
     Some(match name {
         "session_id_context_uninitialized" => {
-            "the server asks for client certificates and has no session ID context: \
-             it refuses every client that offers a session; SSL_CTX_set_session_id_context sets one"
+            "the server requests client certificates but has no session ID context, so that it \
+             refuses every client that offers a session: set one with \
+             SSL_CTX_set_session_id_context"
         }
         "attempt_to_reuse_session_in_different_context" => {
-            "sessions of one service are offered to another; give both one session ID context, or clients a cache each"
+            "clients offer sessions of one service to another: give both services the same session \
+             ID context, or give the clients a cache per service"
         }
         "ssl_session_id_conflict" | "ssl_session_id_callback_failed" => {
-            "the application's own session IDs are not unique"
+            "the application generates session IDs that are not unique"
         }
         "ssl_session_id_has_bad_length" | "ssl3_session_id_too_long" => {
-            "a cache or a proxy in between damages session IDs"
+            "a cache or a proxy on the path damages session IDs"
         }
         "ssl_session_version_mismatch" => {
-            "a session is offered to a server that speaks another version by now"
+            "clients offer sessions to a server that now speaks another version"
         }
         "old_session_cipher_not_returned" | "required_cipher_missing" => {
-            "a session's cipher is not allowed any more on one of both sides; sessions must be dropped when ciphers change"
+            "one side no longer allows the session's cipher: drop all sessions when the ciphers \
+             change"
         }
         "old_session_compression_algorithm_not_returned"
         | "required_compression_algorithm_missing" => {
-            "a session's compression is not allowed any more on one of both sides"
+            "one side no longer allows the session's compression"
         }
         "inconsistent_extms" => {
-            "the extended master secret is offered on only one of a session's handshakes; upgrade the older library"
+            "only one of the session's handshakes offered the extended master secret: upgrade the \
+             older library"
         }
         "inconsistent_early_data_alpn" | "inconsistent_early_data_sni" => {
-            "early data is offered for another protocol or name than the session's"
+            "clients offer early data for another protocol or server name than the session's"
         }
         "binder_does_not_verify" | "bad_psk" | "bad_psk_identity" => {
-            "a TLS 1.3 session's secret differs between both sides; a shared cache or ticket key may be mixed up"
+            "the two sides have different secrets for one TLS 1.3 session: check for a shared cache \
+             or ticket key that mixes up sessions"
         }
-        "ticket_expired" => "a ticket outlives the session that the server keeps for it",
+        "ticket_expired" => "tickets outlive the session that the server stores for them",
         _ => return None,
     })
 }
 
-/// A line for the log.
+/// A log entry about failed handshakes with one error reason.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Side of the observed process.
+pub struct FailureEntry {
+    /// Role of the observed process.
     pub role: Role,
-    /// The reason's name.
+    /// Name of the reason.
     pub reason: String,
-    /// Failures since the last line about it, or since the start.
+    /// Failures since the last entry about it, or since the start.
     pub failures: u64,
-    /// What to do, for a reason that only resumption has.
+    /// Advice, for a reason that only handshakes with an offer have.
     pub advice: Option<&'static str>,
 }
 
-/// What the log has said of reasons; bounded as [`Errors`] is.
-#[derive(Debug, Default)]
-pub struct Log(HashMap<(u32, Role), (u64, u64)>);
+/// The last entry about a reason.
+#[derive(Debug, Clone, Copy, Default)]
+struct Logged {
+    failures: u64,
+    time_ns: u64,
+}
 
-impl Log {
-    /// The lines that are due: the first failure for a reason, and later ones after [`SILENCE_NS`].
-    pub fn due(&mut self, errors: &Errors, names: &Names, now_ns: u64) -> Vec<Line> {
-        let risen = errors.iter().filter_map(|(reason, role, sum)| {
-            let said = self.0.get(&(reason, role)).copied();
-            let (before, at_ns) = said.unwrap_or((0, 0));
-            let due = said.is_none() || at_ns.saturating_add(SILENCE_NS) <= now_ns;
-            (sum > before && due).then_some((reason, role, sum, sum - before))
-        });
-        let risen: Vec<_> = risen.collect();
-        let lines = risen.into_iter().map(|(reason, role, sum, failures)| {
-            self.0.insert((reason, role), (sum, now_ns));
-            let name = name(names, reason).into_owned();
-            Line {
-                role,
-                advice: advice(&name),
-                reason: name,
-                failures,
+/// Rate limit of the log entries about error reasons; bounded as [`Errors`] is.
+#[derive(Debug, Default)]
+pub struct FailureLog(HashMap<(u32, Role), Logged>);
+
+impl FailureLog {
+    /// The entries that are due: the first failure with a reason, and later ones after
+    /// [`MIN_INTERVAL_NS`].
+    pub fn due(&mut self, errors: &Errors, names: &Names, now_ns: u64) -> Vec<FailureEntry> {
+        let mut entries = Vec::new();
+        for sum in errors.iter() {
+            let logged = self.0.get(&(sum.reason, sum.role)).copied();
+            let before = logged.unwrap_or_default();
+            let is_due =
+                logged.is_none() || before.time_ns.saturating_add(MIN_INTERVAL_NS) <= now_ns;
+            if sum.failures <= before.failures || !is_due {
+                continue;
             }
-        });
-        lines.collect()
+            let newest = Logged {
+                failures: sum.failures,
+                time_ns: now_ns,
+            };
+            self.0.insert((sum.reason, sum.role), newest);
+            let reason = name(names, sum.reason).into_owned();
+            entries.push(FailureEntry {
+                role: sum.role,
+                advice: advice(&reason),
+                reason,
+                failures: sum.failures - before.failures,
+            });
+        }
+        entries
     }
 }
 
@@ -110,23 +129,23 @@ mod tests {
     use crate::model::Role;
 
     #[test]
-    fn a_reason_is_named_once_and_again_after_a_while() {
+    fn a_reason_is_logged_once_and_again_after_the_interval() {
         let names = Names::from([(277, "session_id_context_uninitialized".to_owned())]);
         let mut errors = Errors::default();
-        let mut log = Log::default();
+        let mut log = FailureLog::default();
         errors.add(Role::Server, 277);
         errors.add(Role::Server, 9);
-        let lines = log.due(&errors, &names, 5);
-        assert_eq!(lines.len(), 2);
+        let entries = log.due(&errors, &names, 5);
+        assert_eq!(entries.len(), 2);
         assert_eq!(
-            (lines[0].reason.as_str(), lines[0].advice),
+            (entries[0].reason.as_str(), entries[0].advice),
             ("reason_9", None)
         );
-        assert!(lines[1].advice.unwrap().contains("session_id_context"));
+        assert!(entries[1].advice.unwrap().contains("session_id_context"));
         errors.add(Role::Server, 277);
         assert_eq!(log.due(&errors, &names, 6), []);
-        let lines = log.due(&errors, &names, 5 + SILENCE_NS);
-        assert_eq!((lines.len(), lines[0].failures), (1, 1));
-        assert_eq!(log.due(&errors, &names, 5 + 3 * SILENCE_NS), []);
+        let entries = log.due(&errors, &names, 5 + MIN_INTERVAL_NS);
+        assert_eq!((entries.len(), entries[0].failures), (1, 1));
+        assert_eq!(log.due(&errors, &names, 5 + 3 * MIN_INTERVAL_NS), []);
     }
 }

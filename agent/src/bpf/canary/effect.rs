@@ -8,7 +8,7 @@ use super::{child::CALLS, process::ChildOutcome};
 
 /// Effect of a kind of probe on a process with a seccomp filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// The probe fired and the process ended normally.
     Harmless,
     /// The process ran normally without the probe and failed with it.
@@ -19,7 +19,7 @@ pub enum Effect {
 
 /// Failure of the canary process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Harm {
+pub(crate) enum Harm {
     /// This signal killed the process.
     Killed(i32),
     /// The probed function returned a wrong result.

@@ -1,5 +1,5 @@
-//! What is asked of the host. Changes nothing that outlives the process; attaches the sensors for a moment, and one probe each
-//! to processes of its own.
+//! Facts about the host. Gathering them changes nothing that outlives the process: it attaches the
+//! sensors for a moment, and one probe of each kind to child processes of its own.
 
 use std::{
     fs::{self, File},
@@ -27,74 +27,89 @@ use crate::{
     status::{BpfMode, Sensor, Status},
 };
 
-/// See the module.
+/// Facts about the host.
 #[derive(Debug, Clone)]
-pub struct Facts {
-    /// Kernel release, as `uname -r` prints it.
-    pub release: String,
-    /// Machine that this executable was built for.
-    pub machine: &'static str,
-    /// What this process may do; `None` without `/proc`.
-    pub rights: Option<Rights>,
-    /// Whether that counts.
-    pub user_namespace: NamespaceMembership,
-    /// Whether its process IDs are the host's.
-    pub pid_namespace: NamespaceMembership,
-    /// The kernel's lockdown.
-    pub lockdown: Lockdown,
-    /// The memory lock limit, lifted as far as allowed.
-    pub memory_lock: MemoryLock,
+pub(super) struct Facts {
+    /// Kernel release, as in `uname -r`.
+    pub(super) release: String,
+    /// Architecture of this executable.
+    pub(super) machine: &'static str,
+    /// Credentials of this process; `None` without `/proc`.
+    pub(super) rights: Option<Rights>,
+    /// Whether they apply to the host.
+    pub(super) user_namespace: NamespaceMembership,
+    /// Whether process IDs are those of the host.
+    pub(super) pid_namespace: NamespaceMembership,
+    /// Lockdown mode of the kernel.
+    pub(super) lockdown: Lockdown,
+    /// The memory lock limit, raised as far as permitted.
+    pub(super) memory_lock: MemoryLock,
     /// `kernel.perf_event_paranoid`.
-    pub paranoid: Option<i32>,
-    /// What BPF can do.
-    pub features: Features,
-    /// What the flags ask for.
-    pub wanted: ModeRequest,
-    /// What is used.
-    pub means: BpfMode,
-    /// Whether the kernel has a uprobe PMU, and so probes that need no entry in tracefs.
-    pub uprobe_pmu: bool,
-    /// Whether the kernel describes its types.
-    pub btf: bool,
-    /// `kernel.bpf_stats_enabled`; `None` where the kernel has no such accounting.
-    pub statistics: Option<bool>,
-    /// Where tracefs is, or why there is none.
-    pub tracefs: Result<PathBuf, String>,
-    /// Per tracepoint: whose it is, its name, whether that sensor needs it, and what is wrong with it.
-    pub tracepoints: Vec<(Sensor, &'static str, bool, Result<(), String>)>,
+    pub(super) paranoid: Option<i32>,
+    /// BPF features of the kernel.
+    pub(super) features: Features,
+    /// Mode that the flags request.
+    pub(super) requested: ModeRequest,
+    /// Mode that is used.
+    pub(super) mode: BpfMode,
+    /// Whether the kernel has a uprobe PMU, so that uprobes need no entry in tracefs.
+    pub(super) uprobe_pmu: bool,
+    /// Whether the kernel provides BTF.
+    pub(super) btf: bool,
+    /// `kernel.bpf_stats_enabled`; `None` if the kernel does not have it.
+    pub(super) statistics: Option<bool>,
+    /// Mount point of tracefs, or the error.
+    pub(super) tracefs: Result<PathBuf, String>,
+    /// Tracepoints of all sensors.
+    pub(super) tracepoints: Vec<TracepointFact>,
     /// The cgroup v2 hierarchy.
-    pub cgroup: Cgroup,
-    /// Whether files that processes map can be opened through `/proc`, whatever became of their paths.
-    pub map_files: Result<(), String>,
-    /// What came of trying; `None` where this process may not observe anyway.
-    pub trial: Option<Trial>,
+    pub(super) cgroup: Cgroup,
+    /// Whether mapped files can be opened through `/proc`, even if their paths are gone.
+    pub(super) map_files: Result<(), String>,
+    /// Result of the trial; `None` if this process may not observe.
+    pub(super) trial: Option<Trial>,
 }
 
-/// Trying is the best probe.
+/// A tracepoint of a sensor.
 #[derive(Debug, Clone)]
-pub struct Trial {
-    /// What probes do to a process under seccomp, per `ProbeKind::ALL`.
-    pub canary: Vec<(ProbeKind, Effect)>,
-    /// Whether each sensor starts here, per [`Sensor::ALL`].
-    pub sensors: Vec<(Sensor, Result<(), String>)>,
-    /// The program of which the verifier walked the most instructions, and how many; `None` where the kernel does not say.
-    pub most_verified: Option<(String, u32)>,
+pub(super) struct TracepointFact {
+    /// The sensor.
+    pub(super) sensor: Sensor,
+    /// `category/name`.
+    pub(super) event: &'static str,
+    /// Whether the sensor requires it.
+    pub(super) vital: bool,
+    /// Whether it exists with all fields.
+    pub(super) usable: Result<(), String>,
+}
+
+/// Result of a trial of probes and sensors.
+#[derive(Debug, Clone)]
+pub(super) struct Trial {
+    /// Effects of probes on a process under seccomp, in the order of `ProbeKind::ALL`.
+    pub(super) canary: Vec<(ProbeKind, Effect)>,
+    /// Whether each sensor starts, in the order of [`Sensor::ALL`].
+    pub(super) sensors: Vec<(Sensor, Result<(), String>)>,
+    /// The program for which the verifier processed the most instructions, and their number; `None`
+    /// before kernel 5.16.
+    pub(super) most_verified: Option<(String, u32)>,
 }
 
 impl Facts {
-    /// Asks. Call before any thread is started: it may mount tracefs for this process alone.
+    /// Queries the host. Call it before any thread is started, because it may mount tracefs for this
+    /// process alone.
     ///
     /// # Errors
     ///
-    /// `IncompatibleFlags`.
-    pub fn gather(wanted: ModeRequest) -> Result<Self, IncompatibleFlags> {
+    /// `IncompatibleFlags`, if the requested mode is not possible.
+    pub(super) fn gather(requested: ModeRequest) -> Result<Self, IncompatibleFlags> {
         let memory_lock = MemoryLock::raise();
-        let means = wanted.resolve()?;
+        let mode = requested.resolve()?;
         let permitted = host::check_permission();
         let tracefs = tracefs::ensure()
             .map(PathBuf::from)
             .map_err(|error| crate::chain(&error));
-        let trial = permitted.is_ok().then(|| Trial::run(means));
+        let trial = permitted.is_ok().then(|| Trial::run(mode));
         Ok(Self {
             release: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
             machine: std::env::consts::ARCH,
@@ -105,8 +120,8 @@ impl Facts {
             memory_lock,
             paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
             features: Features::probe(),
-            wanted,
-            means,
+            requested,
+            mode,
             uprobe_pmu: fs::exists("/sys/bus/event_source/devices/uprobe/type").unwrap_or(false),
             btf: fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false),
             statistics: number("/proc/sys/kernel/bpf_stats_enabled").map(|value| value == 1),
@@ -114,8 +129,12 @@ impl Facts {
             tracepoints: bpf::tracepoints()
                 .map(|(sensor, tracepoint)| {
                     let layout = tracepoint.layout().map(|_| ());
-                    let found = layout.map_err(|error| crate::chain(&error));
-                    (sensor, tracepoint.event, tracepoint.vital, found)
+                    TracepointFact {
+                        sensor,
+                        event: tracepoint.event,
+                        vital: tracepoint.vital,
+                        usable: layout.map_err(|error| crate::chain(&error)),
+                    }
                 })
                 .collect(),
             cgroup: Cgroup::detect(),
@@ -126,21 +145,21 @@ impl Facts {
 }
 
 impl Trial {
-    fn run(means: BpfMode) -> Self {
-        // What fails is told as a fact; a log beside it would tell it twice.
+    fn run(mode: BpfMode) -> Self {
+        // Failures become facts; log messages would repeat them.
         let _quiet = tracing::subscriber::set_default(NoSubscriber::new());
         let canary = Canary::run(&ProbeKind::ALL).effects;
-        let status = bpf::dry_run(means);
+        let status = bpf::dry_run(mode);
         let most_verified = status.verified.iter().max_by_key(|(_, count)| **count);
         Self {
             canary,
-            sensors: outcomes(&status),
+            sensors: start_results(&status),
             most_verified: most_verified.map(|(name, count)| (name.clone(), *count)),
         }
     }
 }
 
-fn outcomes(status: &Status) -> Vec<(Sensor, Result<(), String>)> {
+fn start_results(status: &Status) -> Vec<(Sensor, Result<(), String>)> {
     let outcome = |sensor| {
         let health = status.sensor(sensor);
         match &health.reason {
@@ -161,7 +180,8 @@ fn number(path: &str) -> Option<i32> {
     read(path)?.parse().ok()
 }
 
-/// Opens the first file that this process maps, by its `map_files` entry: what `discover` does with libraries.
+/// Opens the first file that this process maps by its `map_files` entry, as `discover` opens
+/// libraries.
 fn map_files() -> io::Result<()> {
     let mut entries = fs::read_dir("/proc/self/map_files")?;
     let entry = entries.next().ok_or(io::ErrorKind::NotFound)??;

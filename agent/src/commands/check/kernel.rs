@@ -1,44 +1,48 @@
-//! Lines about the kernel: which one, and what its BPF can do.
+//! Requirements on the kernel: its release and its BPF features.
 
-use super::{Facts, Item};
+use super::{facts::Facts, item::Item};
 use crate::bpf::{
     features::Answer,
     mode_request::{LibraryData, Transport},
 };
 
 const REMEDY_BPF: &str =
-    "a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_UPROBE_EVENTS";
-const REMEDY_CGROUP: &str = "a kernel with CONFIG_CGROUP_BPF";
+    "use a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_UPROBE_EVENTS";
+const REMEDY_CGROUP: &str = "use a kernel with CONFIG_CGROUP_BPF";
 
 pub(super) fn items(facts: &Facts) -> Vec<Item> {
     let features = &facts.features;
-    let has = "the kernel has it";
+    let has = "available";
     vec![
         machine(facts),
         bpf(&features.bpf),
         feature("bpf_uprobe", &features.uprobe, has, |name| {
-            Item::missing(name, "no programs for uprobes", REMEDY_BPF)
+            Item::missing(name, "no BPF programs for uprobes", REMEDY_BPF)
         }),
         feature("bpf_tracepoint", &features.tracepoint, has, |name| {
-            Item::missing(name, "no programs for tracepoints", REMEDY_BPF)
+            Item::missing(name, "no BPF programs for tracepoints", REMEDY_BPF)
         }),
         feature("bpf_ring_buffer", &features.ring_buffer, has, |name| {
-            Item::ok(name, "no; perf event arrays are used")
+            Item::ok(name, "not available; perf event arrays are used")
         }),
         feature("bpf_attach_cookie", &features.attach_cookie, has, |name| {
-            Item::ok(name, "no; each library has copies of the programs")
+            Item::ok(
+                name,
+                "not available; each library gets copies of the programs",
+            )
         }),
         feature("bpf_perf_link", &features.perf_link, has, |name| {
-            Item::ok(name, "no; the older way to attach is used")
+            Item::ok(name, "not available; ioctl is used to attach")
         }),
         feature(
             "bpf_probe_read_user",
             &features.probe_read_user,
             has,
-            |name| Item::ok(name, "no; bpf_probe_read is used"),
+            |name| Item::ok(name, "not available; bpf_probe_read is used"),
         ),
         feature("bpf_cgroup_skb", &features.cgroup_skb, has, |name| {
-            let found = "no packets are seen: what clients offer stays unknown";
+            let found =
+                "not available: packets are not observed, and offers of clients remain unknown";
             Item::degraded(name, found, REMEDY_CGROUP)
         }),
         feature(
@@ -46,55 +50,63 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
             &features.socket_storage,
             has,
             |name| {
-                let found = "no state per socket: what clients offer stays unknown";
-                Item::degraded(name, found, "a kernel of 5.2 or later")
+                let found = "not available: offers of clients remain unknown";
+                Item::degraded(name, found, "use kernel 5.2 or later")
             },
         ),
         Item::ok(
             "transport",
             chosen(
-                facts.means.transport(),
-                facts.wanted.transport != Transport::Auto,
+                facts.mode.transport(),
+                facts.requested.transport != Transport::Auto,
             ),
         ),
         Item::ok(
             "library_data",
             chosen(
-                facts.means.library_data(),
-                facts.wanted.library_data != LibraryData::Auto,
+                facts.mode.library_data(),
+                facts.requested.library_data != LibraryData::Auto,
             ),
         ),
         verified(facts),
-        match facts.statistics {
-            Some(true) => Item::ok(
-                "bpf_statistics",
-                "on: run times of the programs are exported",
-            ),
-            Some(false) => Item::not_applicable(
-                "bpf_statistics",
-                "off: they cost time; sysctl kernel.bpf_stats_enabled=1 has run times exported",
-            ),
-            None => Item::not_applicable("bpf_statistics", "the kernel keeps none"),
-        },
+        statistics(facts.statistics),
         match facts.btf {
-            true => Item::ok("btf", "there, and not needed"),
-            false => Item::not_applicable("btf", "none, and none is needed"),
+            true => Item::ok("btf", "available, not required"),
+            false => Item::not_applicable("btf", "not available, not required"),
         },
         match facts.uprobe_pmu {
-            true => Item::ok("uprobe_pmu", "uprobes are made without tracefs"),
-            false => Item::ok("uprobe_pmu", "none; uprobes are made through tracefs"),
+            true => Item::ok(
+                "uprobe_pmu",
+                "available: uprobes are created without tracefs",
+            ),
+            false => Item::ok(
+                "uprobe_pmu",
+                "not available; uprobes are created through tracefs",
+            ),
         },
     ]
 }
 
-fn chosen(means: &str, by_flag: bool) -> String {
-    match by_flag {
-        true => format!("{means}, as the flag asks"),
-        false => means.to_owned(),
+fn statistics(enabled: Option<bool>) -> Item {
+    let name = "bpf_statistics";
+    match enabled {
+        Some(true) => Item::ok(name, "on: run times of the programs are exported"),
+        Some(false) => Item::not_applicable(
+            name,
+            "off: run times are not exported; sysctl kernel.bpf_stats_enabled=1 enables them",
+        ),
+        None => Item::not_applicable(name, "not available"),
     }
 }
 
-/// The verifier gives up at a million (`BPF_COMPLEXITY_LIMIT_INSNS`, include/linux/bpf.h, 5.2).
+fn chosen(mode: &str, by_flag: bool) -> String {
+    match by_flag {
+        true => format!("{mode}, set by a flag"),
+        false => mode.to_owned(),
+    }
+}
+
+/// The limit of the verifier is a million (`BPF_COMPLEXITY_LIMIT_INSNS`, include/linux/bpf.h, 5.2).
 fn verified(facts: &Facts) -> Item {
     let name = "bpf_verified_instructions";
     match facts
@@ -105,7 +117,7 @@ fn verified(facts: &Facts) -> Item {
         Some((program, count)) => {
             Item::ok(name, format!("at most {count} of 1000000, by {program}"))
         }
-        None => Item::not_applicable(name, "not told (before 5.16), or not tried"),
+        None => Item::not_applicable(name, "not known before kernel 5.16 or without a trial"),
     }
 }
 
@@ -115,8 +127,8 @@ fn machine(facts: &Facts) -> Item {
         "x86_64" => Item::ok("kernel", found),
         _ => Item::degraded(
             "kernel",
-            format!("{found}, where no test has run"),
-            "report what works",
+            format!("{found}, which is not tested"),
+            "report your results",
         ),
     }
 }
@@ -128,7 +140,7 @@ fn bpf(answer: &Answer) -> Item {
         Answer::Refused(reason) => Item::missing(
             "bpf",
             reason,
-            "CAP_SYS_ADMIN, and no seccomp filter that refuses bpf()",
+            "grant CAP_SYS_ADMIN, and remove a seccomp filter that refuses bpf()",
         ),
     }
 }
@@ -142,6 +154,6 @@ fn feature(
     match answer {
         Answer::Yes => Item::ok(name, has),
         Answer::No => without(name),
-        Answer::Refused(reason) => Item::not_applicable(name, format!("no telling: {reason}")),
+        Answer::Refused(reason) => Item::not_applicable(name, format!("not known: {reason}")),
     }
 }

@@ -1,6 +1,6 @@
-//! Lines about what this process may do: capabilities, namespaces, limits, lockdown.
+//! Requirements on this process: capabilities, namespaces, limits, lockdown.
 
-use super::{Facts, Item};
+use super::{facts::Facts, item::Item};
 use crate::{
     bpf::features::Answer,
     host::{
@@ -17,49 +17,49 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
         user_namespace(facts.user_namespace),
         pid_namespace(facts.pid_namespace),
         admin(facts),
-        needed(facts, Capability::SysPtrace, PTRACE),
-        needed(facts, Capability::DacReadSearch, DAC),
+        needed(facts, Capability::SysPtrace, WITHOUT_PTRACE),
+        needed(facts, Capability::DacReadSearch, WITHOUT_DAC),
         net_admin(facts),
         resource(facts),
-        contained(facts, Capability::Bpf),
-        contained(facts, Capability::Perfmon),
+        included(facts, Capability::Bpf),
+        included(facts, Capability::Perfmon),
         memory_lock(facts),
         paranoid(facts),
         lockdown(facts.lockdown),
     ]
 }
 
-const PTRACE: &str = "what other users' processes map is not seen, nor their libraries observed";
-const DAC: &str = "files that only other users may read are not opened";
-const NO_PROC: &str = "/proc does not say";
+const WITHOUT_PTRACE: &str = "missing: libraries of other users' processes are not observed";
+const WITHOUT_DAC: &str = "missing: files that only other users may read are not opened";
+const NO_PROC: &str = "/proc is not readable";
 
 fn has(facts: &Facts, capability: Capability) -> bool {
     facts.rights.is_some_and(|rights| rights.has(capability))
 }
 
-fn lack(name: &str, lack: &MissingRequirement) -> Item {
-    Item::missing(name, lack.to_string(), lack.remedy())
+fn missing(name: &str, requirement: &MissingRequirement) -> Item {
+    Item::missing(name, requirement.to_string(), requirement.remedy())
 }
 
-fn user_namespace(place: NamespaceMembership) -> Item {
-    match place {
-        NamespaceMembership::Other => lack("user_namespace", &MissingRequirement::UserNamespace),
+fn user_namespace(membership: NamespaceMembership) -> Item {
+    match membership {
+        NamespaceMembership::Other => missing("user_namespace", &MissingRequirement::UserNamespace),
         NamespaceMembership::Host | NamespaceMembership::Unknown => {
-            Item::ok("user_namespace", place.to_string())
+            Item::ok("user_namespace", membership.to_string())
         }
     }
 }
 
-fn pid_namespace(place: NamespaceMembership) -> Item {
-    match place {
+fn pid_namespace(membership: NamespaceMembership) -> Item {
+    match membership {
         NamespaceMembership::Other => Item::degraded(
             "pid_namespace",
-            "not the host's: processes outside of it are not looked at, and handshakes \
-             that take longer than a second are counted as abandoned",
+            "not the host's: processes outside of it are not observed, and handshakes that \
+             take longer than a second are counted as abandoned",
             "run on the host, or with its PID namespace (hostPID: true, --pid=host)",
         ),
         NamespaceMembership::Host | NamespaceMembership::Unknown => {
-            Item::ok("pid_namespace", place.to_string())
+            Item::ok("pid_namespace", membership.to_string())
         }
     }
 }
@@ -76,24 +76,24 @@ fn admin(facts: &Facts) -> Item {
     if has(facts, Capability::SysAdmin) {
         Item::ok(
             name,
-            "there: BPF, uprobes, tracepoints, a tracefs of our own",
+            "granted: for BPF, uprobes, tracepoints and a private tracefs",
         )
     } else {
-        lack(&name, &MissingRequirement::Capability)
+        missing(&name, &MissingRequirement::Capability)
     }
 }
 
 fn needed(facts: &Facts, capability: Capability, without: &str) -> Item {
     let name = name(capability);
     if has(facts, capability) {
-        return Item::ok(name, "there");
+        return Item::ok(name, "granted");
     }
     let user = facts.rights.map_or(0, |rights| rights.uid);
-    // tracefs belongs to root and shows nothing to others.
+    // Only root may read tracefs.
     if capability == Capability::DacReadSearch && user != 0 {
         return Item::missing(
             name,
-            format!("user {user} may not read tracefs without it"),
+            format!("missing: user {user} may not read tracefs"),
             "grant CAP_DAC_READ_SEARCH",
         );
     }
@@ -101,8 +101,8 @@ fn needed(facts: &Facts, capability: Capability, without: &str) -> Item {
     Item::degraded(name, without, &remedy)
 }
 
-/// `bpf_prog_attach_check_attach_type` (kernel/bpf/syscall.c) asks for it alone; since 6.9 (`bpf_token_capable`) CAP_SYS_ADMIN
-/// includes it.
+/// `bpf_prog_attach_check_attach_type` (kernel/bpf/syscall.c) requires this capability; since 6.9
+/// (`bpf_token_capable`) CAP_SYS_ADMIN includes it.
 fn net_admin(facts: &Facts) -> Item {
     let name = name(Capability::NetAdmin);
     let mut sensors = facts.trial.iter().flat_map(|trial| &trial.sensors);
@@ -110,15 +110,15 @@ fn net_admin(facts: &Facts) -> Item {
     if has(facts, Capability::NetAdmin) {
         Item::ok(
             name,
-            "there: reads packets before 6.9; given up after the start",
+            "granted: for packets before kernel 6.9, dropped after the start",
         )
     } else if reads_packets || facts.trial.is_none() {
         Item::not_applicable(
             name,
-            "not there: only kernels before 6.9 ask for it, to read packets",
+            "not granted: only kernels before 6.9 require it, for packets",
         )
     } else {
-        let found = "not there, and the wire sensor does not start: kernels before 6.9 ask for it";
+        let found = "missing: the wire sensor does not start, kernels before 6.9 require it";
         Item::degraded(name, found, "grant CAP_NET_ADMIN on kernels before 6.9")
     }
 }
@@ -126,20 +126,23 @@ fn net_admin(facts: &Facts) -> Item {
 fn resource(facts: &Facts) -> Item {
     let name = name(Capability::SysResource);
     if has(facts, Capability::SysResource) {
-        Item::ok(name, "there: lifts the memory lock limit below 5.11")
+        Item::ok(
+            name,
+            "granted: raises the memory lock limit before kernel 5.11",
+        )
     } else {
         Item::not_applicable(
             name,
-            "not there: only lifts the memory lock limit, see memory_lock",
+            "not granted: only required to raise the memory lock limit, see memory_lock",
         )
     }
 }
 
-fn contained(facts: &Facts, capability: Capability) -> Item {
+fn included(facts: &Facts, capability: Capability) -> Item {
     let found = match (has(facts, Capability::SysAdmin), has(facts, capability)) {
         (true, _) => "CAP_SYS_ADMIN includes it",
-        (false, true) => "there, and not enough: uprobes need CAP_SYS_ADMIN (CVE-2025-38466)",
-        (false, false) => "not needed where CAP_SYS_ADMIN is there",
+        (false, true) => "granted, but not sufficient: uprobes need CAP_SYS_ADMIN (CVE-2025-38466)",
+        (false, false) => "not required with CAP_SYS_ADMIN",
     };
     Item::not_applicable(name(capability), found)
 }
@@ -160,11 +163,11 @@ fn memory_lock(facts: &Facts) -> Item {
         (Answer::No, Some(_)) => Item::degraded(
             name,
             format!("{shown}, which this kernel charges BPF maps to"),
-            "ulimit -l unlimited, LimitMEMLOCK=infinity, or CAP_SYS_RESOURCE",
+            "set ulimit -l unlimited or LimitMEMLOCK=infinity, or grant CAP_SYS_RESOURCE",
         ),
         (Answer::Refused(_), Some(_)) => Item::not_applicable(
             name,
-            format!("{shown}; no telling whether that matters before bpf works"),
+            format!("{shown}; not known whether it applies before bpf works"),
         ),
     }
 }
@@ -173,7 +176,7 @@ fn paranoid(facts: &Facts) -> Item {
     let name = "perf_event_paranoid";
     match facts.paranoid {
         Some(level) if has(facts, Capability::SysAdmin) => {
-            Item::ok(name, format!("{level}; CAP_SYS_ADMIN is above it"))
+            Item::ok(name, format!("{level}; CAP_SYS_ADMIN overrides it"))
         }
         Some(level) => {
             Item::not_applicable(name, format!("{level}; no level replaces CAP_SYS_ADMIN"))
@@ -185,7 +188,7 @@ fn paranoid(facts: &Facts) -> Item {
 fn lockdown(lockdown: Lockdown) -> Item {
     match lockdown {
         Lockdown::None => Item::ok("lockdown", "none"),
-        Lockdown::Integrity => Item::ok("lockdown", "integrity, which does not matter"),
-        Lockdown::Confidentiality => lack("lockdown", &MissingRequirement::Lockdown),
+        Lockdown::Integrity => Item::ok("lockdown", "integrity, which allows observation"),
+        Lockdown::Confidentiality => missing("lockdown", &MissingRequirement::Lockdown),
     }
 }

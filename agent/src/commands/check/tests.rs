@@ -1,4 +1,10 @@
-use super::{Facts, Item, Report, Verdict, facts::Trial};
+//! Reports of made-up hosts against golden files.
+
+use super::{
+    facts::{Facts, TracepointFact, Trial},
+    item::{Item, NAME_WIDTH, Verdict},
+    report::Report,
+};
 use crate::{
     bpf::{
         canary::{
@@ -17,7 +23,7 @@ use crate::{
     status::{BpfMode, CookieSource, Sensor},
 };
 
-/// A host where everything is as it should be.
+/// A host that meets every requirement.
 fn good() -> Facts {
     Facts {
         release: "6.12.1-made-up".to_owned(),
@@ -32,8 +38,8 @@ fn good() -> Facts {
         memory_lock: MemoryLock(None),
         paranoid: Some(2),
         features: features(&Answer::Yes),
-        wanted: ModeRequest::default(),
-        means: BpfMode {
+        requested: ModeRequest::default(),
+        mode: BpfMode {
             ring: true,
             cookie_source: CookieSource::PerfEvent,
             log: false,
@@ -43,15 +49,23 @@ fn good() -> Facts {
         statistics: Some(true),
         tracefs: Ok("/sys/kernel/tracing".into()),
         tracepoints: vec![
-            (Sensor::Handshake, "tcp/vital", true, Ok(())),
-            (Sensor::Tcp, "tcp/optional", false, Ok(())),
+            TracepointFact {
+                sensor: Sensor::Handshake,
+                event: "tcp/vital",
+                vital: true,
+                usable: Ok(()),
+            },
+            TracepointFact {
+                sensor: Sensor::Tcp,
+                event: "tcp/optional",
+                vital: false,
+                usable: Ok(()),
+            },
         ],
         cgroup: Cgroup::Mounted("/sys/fs/cgroup".into()),
         map_files: Ok(()),
         trial: Some(Trial {
-            canary: ProbeKind::ALL
-                .map(|perch| (perch, Effect::Harmless))
-                .to_vec(),
+            canary: ProbeKind::ALL.map(|kind| (kind, Effect::Harmless)).to_vec(),
             sensors: Sensor::ALL.map(|sensor| (sensor, Ok(()))).to_vec(),
             most_verified: Some(("wire_in".to_owned(), 4_321)),
         }),
@@ -73,7 +87,7 @@ fn features(all: &Answer) -> Features {
     }
 }
 
-/// Works, with less of everything: the kernels 6.11 to 6.13, a small container, no cgroup v2.
+/// A host with fewer features: a kernel of 6.11 to 6.13, a small container, no cgroup v2.
 fn lesser() -> Facts {
     let mut facts = good();
     facts.machine = "aarch64";
@@ -88,18 +102,18 @@ fn lesser() -> Facts {
     facts.features.perf_link = Answer::No;
     facts.features.ring_buffer = Answer::No;
     facts.features.attach_cookie = Answer::No;
-    facts.means = BpfMode {
+    facts.mode = BpfMode {
         ring: false,
         cookie_source: CookieSource::ProgramCopies,
         log: false,
     };
-    facts.wanted.transport = Transport::Perf;
-    facts.wanted.library_data = LibraryData::Copy;
+    facts.requested.transport = Transport::Perf;
+    facts.requested.library_data = LibraryData::Copy;
     facts.features.probe_read_user = Answer::No;
     facts.features.cgroup_skb = Answer::No;
     facts.features.socket_storage = Answer::No;
     (facts.btf, facts.uprobe_pmu, facts.statistics) = (false, false, Some(false));
-    facts.tracepoints[1].3 = Err("tracepoint tcp/optional has no field saddr".to_owned());
+    facts.tracepoints[1].usable = Err("tracepoint tcp/optional has no field saddr".to_owned());
     facts.cgroup = Cgroup::Missing;
     facts.map_files = Err("Operation not permitted".to_owned());
     let trial = facts.trial.as_mut().unwrap();
@@ -110,7 +124,7 @@ fn lesser() -> Facts {
     facts
 }
 
-/// Refuses everything.
+/// A host that refuses everything.
 fn useless() -> Facts {
     let mut facts = good();
     facts.rights = Some(Rights {
@@ -125,7 +139,7 @@ fn useless() -> Facts {
     facts.statistics = None;
     facts.tracefs = Err("no tracefs".to_owned());
     for tracepoint in &mut facts.tracepoints {
-        tracepoint.3 = Err("entity not found".to_owned());
+        tracepoint.usable = Err("entity not found".to_owned());
     }
     facts.cgroup = Cgroup::Mountable;
     facts.trial = None;
@@ -154,9 +168,12 @@ fn reports_match_the_golden_files() {
         ("lesser", lesser()),
         ("useless", useless()),
     ] {
-        golden(&format!("{name}.txt"), &Report::of(&facts).to_string());
+        golden(
+            &format!("{name}.txt"),
+            &Report::from_facts(&facts).to_string(),
+        );
     }
-    let mut json = serde_json::to_string_pretty(&Report::of(&lesser())).unwrap();
+    let mut json = serde_json::to_string_pretty(&Report::from_facts(&lesser())).unwrap();
     json.push('\n');
     golden("lesser.json", &json);
 }
@@ -164,30 +181,30 @@ fn reports_match_the_golden_files() {
 fn item<'a>(report: &'a Report, name: &str) -> &'a Item {
     let mut found = report.items.iter().filter(|item| item.name == name);
     let item = found.next().unwrap_or_else(|| panic!("no item {name}"));
-    assert!(found.next().is_none(), "{name} is there twice");
+    assert!(found.next().is_none(), "{name} is duplicate");
     item
 }
 
 #[test]
-fn every_host_has_the_same_items_and_what_is_wrong_has_a_remedy() {
+fn every_host_has_the_same_items_and_unmet_ones_have_a_remedy() {
     let names = |facts: &Facts| -> Vec<String> {
-        let items = Report::of(facts).items;
+        let items = Report::from_facts(facts).items;
         items.into_iter().map(|item| item.name).collect()
     };
     let all = names(&good());
     assert_eq!((names(&lesser()), names(&useless())), (all.clone(), all));
     for facts in [good(), lesser(), useless()] {
-        let report = Report::of(&facts);
+        let report = Report::from_facts(&facts);
         for item in &report.items {
-            let wrong = matches!(item.verdict, Verdict::Missing | Verdict::Degraded);
-            assert_eq!(item.remedy.is_some(), wrong, "{item:?}");
-            assert!(item.name.len() <= super::NAME, "{item:?}");
+            let unmet = matches!(item.verdict, Verdict::Missing | Verdict::Degraded);
+            assert_eq!(item.remedy.is_some(), unmet, "{item:?}");
+            assert!(item.name.len() <= NAME_WIDTH, "{item:?}");
         }
     }
 }
 
 #[test]
-fn one_thing_missing_is_enough() {
+fn one_missing_requirement_is_enough() {
     type Break = fn(&mut Facts);
     let breaks: [(&str, Break); 9] = [
         ("bpf", |facts| facts.features.bpf = Answer::No),
@@ -201,7 +218,7 @@ fn one_thing_missing_is_enough() {
         }),
         ("tracefs", |facts| facts.tracefs = Err("none".to_owned())),
         ("tracepoint:tcp/vital", |facts| {
-            facts.tracepoints[0].3 = Err("no".to_owned());
+            facts.tracepoints[0].usable = Err("no".to_owned());
         }),
         ("canary:stepped", |facts| {
             facts.trial.as_mut().unwrap().canary[1].1 = Effect::Harmful(Harm::Killed(9));
@@ -210,19 +227,19 @@ fn one_thing_missing_is_enough() {
             facts.trial.as_mut().unwrap().sensors[0].1 = Err("no".to_owned());
         }),
     ];
-    assert!(Report::of(&good()).ready && Report::of(&lesser()).ready);
+    assert!(Report::from_facts(&good()).ready && Report::from_facts(&lesser()).ready);
     for (name, damage) in breaks {
         let mut facts = good();
         damage(&mut facts);
-        let report = Report::of(&facts);
+        let report = Report::from_facts(&facts);
         assert_eq!(item(&report, name).verdict, Verdict::Missing, "{name}");
         assert!(!report.ready && report.missing() == [name], "{name}");
     }
 }
 
 #[test]
-fn harm_of_return_probes_stops_nothing() {
-    let report = Report::of(&lesser());
+fn harmful_return_probes_are_not_a_missing_requirement() {
+    let report = Report::from_facts(&lesser());
     let canary = item(&report, "canary:return");
     assert_eq!(canary.verdict, Verdict::NotApplicable);
     assert_eq!(
@@ -232,13 +249,13 @@ fn harm_of_return_probes_stops_nothing() {
 }
 
 #[test]
-fn only_where_packets_are_refused_another_capability_is_asked_for() {
-    let verdict = |facts: &Facts| item(&Report::of(facts), "cap_net_admin").verdict;
+fn cap_net_admin_is_required_only_if_the_wire_sensor_fails() {
+    let verdict = |facts: &Facts| item(&Report::from_facts(facts), "cap_net_admin").verdict;
     let mut facts = good();
     assert_eq!(verdict(&facts), Verdict::Ok);
     facts.rights.as_mut().unwrap().effective &= !(1 << 12);
     assert_eq!(verdict(&facts), Verdict::NotApplicable);
     facts.trial.as_mut().unwrap().sensors[2].1 = Err("not permitted".to_owned());
     assert_eq!(verdict(&facts), Verdict::Degraded);
-    assert!(Report::of(&facts).ready);
+    assert!(Report::from_facts(&facts).ready);
 }

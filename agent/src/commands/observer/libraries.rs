@@ -1,83 +1,34 @@
-//! From a library that was found to probes in it, and to what is listed of it.
-//!
-//! Called by the loop in `observer`.
+//! Attaches discovered libraries, and lists them.
 
 use crate::{
     bpf::{SensorError, Sensors},
-    host::discover,
-    status::{self, Reason, Status},
+    host::discover::DiscoveredLibrary,
+    status::{LibraryStatus, Reason, Status},
 };
 use reprise_core::plan::{Hook, Plan};
 
-/// Names of error reasons kept; OpenSSL 3.5 has about 400.
+/// Maximum number of error reason names retained; OpenSSL 3.5 has about 400.
 const MAX_NAMES: usize = 4096;
 
-/// Attaches a library, or says why not.
+/// Attaches a library; returns its entry in the list, and the reason if it is not observed.
 pub(super) fn attach(
     sensors: &mut Sensors,
-    found: discover::DiscoveredLibrary,
+    library: DiscoveredLibrary,
     status: &mut Status,
-) -> (status::LibraryStatus, Option<(Reason, String)>) {
-    let mut listed = status::LibraryStatus {
-        id: found.id,
-        library: found
-            .path
-            .trim_end_matches(" (deleted)")
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+) -> (LibraryStatus, Option<(Reason, String)>) {
+    let mut listed = LibraryStatus {
+        id: library.id,
+        library: file_name(&library.path),
         version: "unknown".to_owned(),
         entry: "none".to_owned(),
         evidence: String::new(),
-        path: found.path,
+        path: library.path.clone(),
         build_id: None,
         observed: false,
     };
-    let attached = found
-        .plan
-        .map_err(|finding| (Reason::UnsupportedBuild, finding));
-    let attached = attached.and_then(|plan| {
-        listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
-        listed.build_id.clone_from(&plan.build_id);
-        for (number, name) in &plan.reasons {
-            // Numbers keep their meaning from version to version; what was told first stays.
-            let names = &mut status.reasons;
-            if names.len() < MAX_NAMES {
-                names.entry(*number).or_insert_with(|| name.clone());
-            }
-        }
-        if let Some(field) = missing(&plan) {
-            let finding =
-                format!("the handshake was found, but not where the library keeps {field}");
-            return Err((Reason::UnsupportedBuild, finding));
-        }
-        let Some(sensor) = &mut sensors.handshake else {
-            return Err((
-                Reason::AttachFailed,
-                "the sensor is not attached".to_owned(),
-            ));
-        };
-        let attached = sensor.attach(found.id, &plan, &found.ssl, found.crypto.as_ref(), status);
-        attached.map(|()| (plan.hook, plan.basis)).map_err(|error| {
-            let reason = match error {
-                SensorError::TooManyLibraries(_) => Reason::TooManyLibraries,
-                _ => Reason::AttachFailed,
-            };
-            (reason, crate::chain(&error))
-        })
-    });
-    let path = &listed.path;
-    match attached {
-        Ok((hook, basis)) => {
-            listed.observed = true;
-            listed.entry = match hook {
-                Hook::StateMachine => "state_machine",
-                Hook::MethodTable => "method_table",
-                Hook::DoHandshake => "do_handshake",
-            }
-            .to_owned();
-            listed.evidence = basis.label().to_owned();
+    let path = &library.path;
+    match attach_plan(sensors, &library, &mut listed, status) {
+        Ok(()) => {
             let (version, entry) = (&listed.version, &listed.entry);
             tracing::info!(path, version, entry, "library observed");
             (listed, None)
@@ -90,17 +41,75 @@ pub(super) fn attach(
     }
 }
 
-/// What is not known of a library, without which its handshakes would be counted wrongly rather than not at all. What else is
-/// not known is counted as such.
+fn file_name(path: &str) -> String {
+    let path = path.trim_end_matches(" (deleted)");
+    path.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+fn attach_plan(
+    sensors: &mut Sensors,
+    library: &DiscoveredLibrary,
+    listed: &mut LibraryStatus,
+    status: &mut Status,
+) -> Result<(), (Reason, String)> {
+    let unsupported = |finding| (Reason::UnsupportedBuild, finding);
+    let failed = |finding| (Reason::AttachFailed, finding);
+    let plan = library.plan.as_ref();
+    let plan = plan.map_err(|finding| unsupported(finding.clone()))?;
+    listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
+    listed.build_id.clone_from(&plan.build_id);
+    add_names(plan, status);
+    if let Some(field) = missing(plan) {
+        return Err(unsupported(format!(
+            "handshake function found, but not the field for {field}"
+        )));
+    }
+    let Some(sensor) = &mut sensors.handshake else {
+        return Err(failed("the handshake sensor is not attached".to_owned()));
+    };
+    let crypto = library.crypto.as_ref();
+    sensor
+        .attach(library.id, plan, &library.ssl, crypto, status)
+        .map_err(|error| match error {
+            SensorError::TooManyLibraries(_) => (Reason::TooManyLibraries, crate::chain(&error)),
+            _ => failed(crate::chain(&error)),
+        })?;
+    listed.observed = true;
+    listed.entry = entry(plan.hook).to_owned();
+    listed.evidence = plan.basis.label().to_owned();
+    Ok(())
+}
+
+/// Adds the names of the library's error reasons. A number has the same name in all versions, so the
+/// first name remains.
+fn add_names(plan: &Plan, status: &mut Status) {
+    let names = &mut status.reasons;
+    for (number, name) in &plan.reasons {
+        if names.len() < MAX_NAMES {
+            names.entry(*number).or_insert_with(|| name.clone());
+        }
+    }
+}
+
+const fn entry(hook: Hook) -> &'static str {
+    match hook {
+        Hook::StateMachine => "state_machine",
+        Hook::MethodTable => "method_table",
+        Hook::DoHandshake => "do_handshake",
+    }
+}
+
+/// A missing field without which handshakes would be counted wrongly. Without any other field, a
+/// part of the facts is counted as unknown.
 fn missing(plan: &Plan) -> Option<&'static str> {
     let fields = &plan.fields;
     let phase = fields.state.and(fields.hand_state);
     let phase = phase.or(fields.legacy_state);
     let phase = phase.or(fields.handshake.and(fields.step));
     if phase.is_none() {
-        return Some("how far a handshake is");
+        return Some("the handshake state");
     }
-    (fields.server.is_none() && !plan.role_in_argument).then_some("its role")
+    (fields.server.is_none() && !plan.role_in_argument).then_some("the role")
 }
 
 #[cfg(test)]
@@ -109,7 +118,7 @@ mod tests {
     use reprise_core::plan::{self, Basis, Field, Fields};
 
     #[test]
-    fn a_plan_needs_phase_and_role() {
+    fn a_plan_requires_state_and_role() {
         let at = Some(Field::direct(8));
         let plan = |fields: Fields, role_in_argument| Plan {
             version: None,
@@ -133,15 +142,12 @@ mod tests {
             ..Fields::default()
         };
         assert_eq!(missing(&plan(fields, true)), None);
-        assert_eq!(missing(&plan(fields, false)), Some("its role"));
+        assert_eq!(missing(&plan(fields, false)), Some("the role"));
         let server = Fields {
             server: at,
             ..Fields::default()
         };
-        assert_eq!(
-            missing(&plan(server, false)),
-            Some("how far a handshake is")
-        );
+        assert_eq!(missing(&plan(server, false)), Some("the handshake state"));
         let one = Fields {
             legacy_state: at,
             ..server
@@ -151,9 +157,6 @@ mod tests {
             handshake: at,
             ..server
         };
-        assert_eq!(
-            missing(&plan(object, false)),
-            Some("how far a handshake is")
-        );
+        assert_eq!(missing(&plan(object, false)), Some("the handshake state"));
     }
 }

@@ -1,16 +1,16 @@
-//! Where events go: to the pipeline and, as they are, to the recording.
+//! Destination of records: the pipeline, and the recording if there is one.
 
 use std::io;
 
 use crate::record::FileRecorder;
 use reprise_core::pipeline::{Pipeline, record::Record};
 
-/// See the module.
+/// Destination of records.
 pub(super) struct Sink<'a> {
     pub(super) pipeline: &'a mut Pipeline,
-    pub(super) recording: &'a mut Option<FileRecorder>,
-    /// The first error of the recording.
-    failed: Option<io::Error>,
+    recording: &'a mut Option<FileRecorder>,
+    /// First error of the recording.
+    error: Option<io::Error>,
 }
 
 impl<'a> Sink<'a> {
@@ -21,27 +21,30 @@ impl<'a> Sink<'a> {
         Self {
             pipeline,
             recording,
-            failed: None,
+            error: None,
         }
     }
 
-    /// Takes an event.
-    pub(super) fn pass(&mut self, event: &Record) {
-        self.pipeline.push(event);
-        self.record(|recording| recording.event(event.bytes()));
+    /// Adds a record.
+    pub(super) fn add(&mut self, record: &Record) {
+        self.pipeline.push(record);
+        self.with_recording(|recording| recording.event(record.bytes()));
     }
 
-    /// Does something with the recording, if there is one.
-    pub(super) fn record(&mut self, act: impl FnOnce(&mut FileRecorder) -> io::Result<()>) {
+    /// Calls `write` with the recording, if there is one.
+    pub(super) fn with_recording(
+        &mut self,
+        write: impl FnOnce(&mut FileRecorder) -> io::Result<()>,
+    ) {
         if let Some(recording) = self.recording
-            && let Err(error) = act(recording)
+            && let Err(error) = write(recording)
         {
-            self.failed.get_or_insert(error);
+            self.error.get_or_insert(error);
         }
     }
 
-    /// What became of the recording.
-    pub(super) fn end(self) -> io::Result<()> {
-        self.failed.map_or(Ok(()), Err)
+    /// Result of the recording.
+    pub(super) fn finish(self) -> io::Result<()> {
+        self.error.map_or(Ok(()), Err)
     }
 }

@@ -26,18 +26,18 @@ pub(super) struct Pod {
 
 /// The table, shared: the watching thread writes it, the observer reads it.
 #[derive(Debug, Clone, Default)]
-pub struct Pods(Arc<Mutex<PodTable>>);
+pub(crate) struct Pods(Arc<Mutex<PodTable>>);
 
 impl Pods {
     /// Locks the table. The guard must not be held across an await.
-    pub fn lock(&self) -> MutexGuard<'_, PodTable> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PodTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Names of known pods.
 #[derive(Debug, Default)]
-pub struct PodTable {
+pub(crate) struct PodTable {
     by_uid: HashMap<String, Arc<str>>,
     generation: u64,
 }
@@ -75,13 +75,13 @@ impl PodTable {
 
     /// Name of a pod, `pod/NAMESPACE/NAME`.
     #[must_use]
-    pub fn get(&self, uid: &str) -> Option<&Arc<str>> {
+    pub(crate) fn get(&self, uid: &str) -> Option<&Arc<str>> {
         self.by_uid.get(uid)
     }
 
     /// Counter that increases whenever a pod is added.
     #[must_use]
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 

@@ -1,14 +1,16 @@
-//! The failed handshakes of late, as `/api/v1/failures` lists them, the latest first.
+//! Body of `/api/v1/failures`: the most recent failed handshakes, the latest first.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
 use crate::observed::Observed;
-use reprise_core::model::{Direction, NetworkEvidence as Trouble, Phase};
-use reprise_core::pipeline::{reasons, stats::Failure, wire::alert};
+use reprise_core::{
+    model::{self, Direction, Phase},
+    pipeline::{reasons, stats::Failure, wire::alert},
+};
 
-/// One of them.
+/// One failed handshake.
 #[derive(Debug, Serialize)]
 pub(super) struct FailureRow<'a> {
     seconds_ago: f64,
@@ -17,19 +19,21 @@ pub(super) struct FailureRow<'a> {
     cause: &'static str,
     version: &'static str,
     duration_seconds: f64,
-    /// The library's error reason; null where it raised none.
+    /// Error reason of the library; null without one.
     reason: Option<Cow<'a, str>>,
     alert: Option<Alert>,
     retransmits: [Retransmits; Phase::ALL.len()],
-    /// Segments that arrived from beyond data that had not arrived, or without acknowledging what was sent long before.
+    /// Segments that arrived beyond a gap in the stream, or that did not acknowledge data sent long
+    /// before.
     missing: u32,
-    /// Records that went on, and ClientHellos that came, after at least one retransmission timeout of silence.
+    /// Records that continued, and ClientHellos that arrived, after at least one retransmission
+    /// timeout of silence.
     stalls: u32,
     resets_received: u32,
     resets_sent: u32,
-    /// Smoothed; null where TCP had not measured it or nobody saw.
+    /// Smoothed round-trip time; null if it was not measured.
     rtt_seconds: Option<f64>,
-    /// Null where the wire alone tells of it.
+    /// Process; null for a handshake that only the wire showed.
     process: Option<u32>,
 }
 
@@ -38,6 +42,16 @@ struct Alert {
     description: u8,
     name: Option<&'static str>,
     direction: &'static str,
+}
+
+impl From<model::Alert> for Alert {
+    fn from(alert: model::Alert) -> Self {
+        Self {
+            description: alert.description,
+            name: alert::name(alert.description),
+            direction: alert.direction.label(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -49,22 +63,14 @@ struct Retransmits {
 
 pub(super) fn failures(observed: &Observed) -> Vec<FailureRow<'_>> {
     let now_ns = observed.pipeline.now_ns();
-    let recent = observed.pipeline.stats.lately.iter();
+    let recent = observed.pipeline.stats.recent_failures.iter();
     recent
         .map(|failure| row(failure, &observed.status.reasons, now_ns))
         .collect()
 }
 
 fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> FailureRow<'a> {
-    let Trouble {
-        retransmits,
-        missing,
-        stalls,
-        resets_received,
-        resets_sent,
-        rtt_us,
-        ..
-    } = failure.trouble;
+    let network = &failure.network;
     let seconds = |ns: u64| ns as f64 / 1e9;
     FailureRow {
         seconds_ago: seconds(now_ns.saturating_sub(failure.time_ns)),
@@ -73,22 +79,18 @@ fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> Failure
         cause: failure.cause.label(),
         version: failure.version.label(),
         duration_seconds: seconds(failure.duration_ns),
-        reason: (failure.reason != 0).then(|| reasons::name(names, failure.reason)),
-        alert: failure.alert.map(|(description, arrived)| Alert {
-            description,
-            name: alert::name(description),
-            direction: if arrived { "received" } else { "sent" },
-        }),
+        reason: failure.reason.map(|reason| reasons::name(names, reason)),
+        alert: failure.alert.map(Alert::from),
         retransmits: Phase::ALL.map(|phase| Retransmits {
             phase: phase.label(),
-            sent: retransmits.get(phase, Direction::Sent),
-            received: retransmits.get(phase, Direction::Received),
+            sent: network.retransmits.get(phase, Direction::Sent),
+            received: network.retransmits.get(phase, Direction::Received),
         }),
-        missing,
-        stalls,
-        resets_received,
-        resets_sent,
-        rtt_seconds: rtt_us.map(|rtt_us| f64::from(rtt_us) / 1e6),
-        process: (failure.tgid != 0).then_some(failure.tgid),
+        missing: network.missing,
+        stalls: network.stalls,
+        resets_received: network.resets_received,
+        resets_sent: network.resets_sent,
+        rtt_seconds: network.rtt_us.map(|rtt_us| f64::from(rtt_us) / 1e6),
+        process: failure.tgid,
     }
 }

@@ -1,19 +1,21 @@
-//! Body of `/api/v1/overview`: what the page draws, in one answer of bounded size.
+//! Body of `/api/v1/overview`: the data of the page, in one response of bounded size.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::observed::Observed;
-use reprise_core::model::{FailureCause as Cause, Resumption, Role};
-use reprise_core::pipeline::stats::SLOT_NS;
+use reprise_core::{
+    model::{Resumption, Role},
+    pipeline::stats::{SLOT_NS, Stats},
+};
 
 /// Sums since the start and the last hour, by role.
 #[derive(Debug, Serialize)]
 pub(super) struct Overview {
-    /// Seconds of one value in `history`.
+    /// Length of a slot of `history`, seconds.
     slot_seconds: u64,
-    /// Peers known by name, over both roles.
+    /// Peers with sums of their own, over both roles.
     peers: usize,
     roles: BTreeMap<&'static str, RoleSums>,
 }
@@ -22,13 +24,13 @@ pub(super) struct Overview {
 struct RoleSums {
     full: u64,
     resumed: u64,
-    /// Completed, and not known which of both.
+    /// Completed handshakes whose resumption is not known.
     unknown: u64,
-    /// By cause; those that did not happen are left out.
+    /// Failed handshakes by cause, without zeroes.
     failures: BTreeMap<&'static str, u64>,
-    /// Handshakes that met at least one retransmission.
+    /// Handshakes with at least one retransmission.
     with_loss: WithLoss,
-    /// Oldest first; begins with the first handshake.
+    /// Slots of the last hour, oldest first.
     history: Series,
 }
 
@@ -49,41 +51,45 @@ struct Series {
 
 pub(super) fn overview(observed: &Observed) -> Overview {
     let stats = &observed.pipeline.stats;
-    let roles = Role::ALL.into_iter().map(|role| {
-        let at = role as usize;
-        let sum = |resumption: Resumption| {
-            let versions = stats.handshakes[at].iter();
-            versions.map(|sums| sums[resumption as usize]).sum()
-        };
-        let causes = Cause::ALL.into_iter();
-        let failures = causes.map(|cause| (cause.label(), stats.failures[at][cause as usize]));
-        let mut history = Series::default();
-        for slot in stats.history[at].until(observed.pipeline.now_ns()) {
-            history.full.push(slot.completed[Resumption::Full as usize]);
-            history
-                .resumed
-                .push(slot.completed[Resumption::Resumed as usize]);
-            history
-                .unknown
-                .push(slot.completed[Resumption::Unknown as usize]);
-            history.failed.push(slot.failed);
-        }
-        let sums = RoleSums {
-            full: sum(Resumption::Full),
-            resumed: sum(Resumption::Resumed),
-            unknown: sum(Resumption::Unknown),
-            failures: failures.filter(|(_, count)| *count > 0).collect(),
-            with_loss: WithLoss {
-                completed: stats.with_loss[at][0],
-                failed: stats.with_loss[at][1],
-            },
-            history,
-        };
-        (role.label(), sums)
-    });
+    let now_ns = observed.pipeline.now_ns();
+    let roles = Role::ALL.into_iter();
     Overview {
         slot_seconds: SLOT_NS / 1_000_000_000,
         peers: stats.peers.len(),
-        roles: roles.collect(),
+        roles: roles
+            .map(|role| (role.label(), sums(stats, role, now_ns)))
+            .collect(),
     }
+}
+
+fn sums(stats: &Stats, role: Role, now_ns: u64) -> RoleSums {
+    let versions = &stats.handshakes[role];
+    let sum = |resumption| versions.values().map(|sums| sums[resumption]).sum();
+    let failures = stats.failures[role].into_iter();
+    let failures = failures.filter(|(_, count)| *count > 0);
+    let with_loss = stats.with_loss[role];
+    RoleSums {
+        full: sum(Resumption::Full),
+        resumed: sum(Resumption::Resumed),
+        unknown: sum(Resumption::Unknown),
+        failures: failures
+            .map(|(cause, count)| (cause.label(), count))
+            .collect(),
+        with_loss: WithLoss {
+            completed: with_loss.completed,
+            failed: with_loss.failed,
+        },
+        history: history(stats, role, now_ns),
+    }
+}
+
+fn history(stats: &Stats, role: Role, now_ns: u64) -> Series {
+    let mut series = Series::default();
+    for slot in stats.history[role].until(now_ns) {
+        series.full.push(slot.completed[Resumption::Full]);
+        series.resumed.push(slot.completed[Resumption::Resumed]);
+        series.unknown.push(slot.completed[Resumption::Unknown]);
+        series.failed.push(slot.failed);
+    }
+    series
 }

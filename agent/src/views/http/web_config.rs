@@ -1,93 +1,47 @@
-//! `--web-config`: TLS, client certificates and passwords for the pages, in the file format of Prometheus' exporter-toolkit
-//! (`docs/web-configuration.md` there). Read again when a file of it changes; a bad one keeps the last good one.
-//!
-//! Never on the observing loop: a password's hash takes tens of milliseconds, and is compared on a thread of its own, one at a time.
+//! `--web-config`: TLS, client certificates and passwords, in the file format of Prometheus'
+//! exporter-toolkit (`docs/web-configuration.md` there). The file is read again when it or a file
+//! that it names changes; an invalid file leaves the last valid configuration in force.
 
+mod error;
 mod file;
+mod terms;
 mod tls;
 mod users;
 
 use std::{
-    fs, io,
+    fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use hyper::header::{HeaderName, HeaderValue};
-use thiserror::Error;
-use tokio_rustls::TlsAcceptor;
-
+pub use self::error::WebConfigError;
 use self::users::Users;
+pub(super) use self::{terms::Terms, tls::subject_names};
 
-/// How often files are looked at, at most.
-const LOOK: Duration = Duration::from_secs(1);
+/// Minimum interval between two checks of the files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a file is refused.
-#[derive(Debug, Error)]
-pub enum WebConfigError {
-    /// It cannot be read.
-    #[error("failed to read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// It is no such file; the text names the line.
-    #[error("{}: {reason}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// With line and column.
-        reason: String,
-    },
-    /// A value makes no sense, or what it names cannot be used.
-    #[error("{}: line {line}: {key}: {reason}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// Counted from one.
-        line: usize,
-        /// The key in question.
-        key: String,
-        /// In words.
-        reason: String,
-    },
-}
-
-/// What a file says, ready for use.
-pub(super) struct Terms {
-    /// How connections are encrypted; plain where there is none.
-    pub(super) tls: Option<TlsAcceptor>,
-    /// Names that a client's certificate may carry; any where empty.
-    pub(super) sans: Vec<String>,
-    /// Who may ask; anybody where there are none.
-    pub(super) users: Users,
-    /// More headers of every answer.
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl std::fmt::Debug for Terms {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let tls = self.tls.is_some();
-        f.debug_struct("Terms")
-            .field("tls", &tls)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The file and what it said when it was last good.
+/// A web configuration file and its last valid content.
 #[derive(Debug)]
 pub struct WebConfig {
     path: PathBuf,
     terms: Arc<Terms>,
-    /// The file itself and those that it names, as they were when they were read.
-    seen: Seen,
-    looked: Instant,
+    /// The file itself and the files that it names, when they were read.
+    read: Vec<ReadFile>,
+    checked: Instant,
 }
 
-/// What changes when a file does.
+/// A file, with its state when it was read.
+#[derive(Debug)]
+struct ReadFile {
+    path: PathBuf,
+    /// `None` if there was no such file.
+    stamp: Option<Stamp>,
+}
+
+/// Properties of a file that change with its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
@@ -95,66 +49,77 @@ struct Stamp {
     inode: u64,
 }
 
-/// Files with what they were like; none where there is no such file.
-type Seen = Vec<(PathBuf, Option<Stamp>)>;
+impl Stamp {
+    fn of_file(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+            inode: metadata.ino(),
+        })
+    }
+}
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = fs::metadata(path).ok()?;
-    Some(Stamp {
-        modified: metadata.modified().ok(),
-        length: metadata.len(),
-        inode: metadata.ino(),
-    })
+impl ReadFile {
+    fn new(path: PathBuf) -> Self {
+        let stamp = Stamp::of_file(&path);
+        Self { path, stamp }
+    }
+
+    fn has_changed(&self) -> bool {
+        Stamp::of_file(&self.path) != self.stamp
+    }
 }
 
 impl WebConfig {
-    /// Reads the file and what it names.
+    /// Reads the file and the files that it names.
     ///
     /// # Errors
     ///
-    /// [`WebConfigError`], with the line in question.
+    /// [`WebConfigError`], with the line if a value is invalid.
     pub fn load(path: &Path) -> Result<Self, WebConfigError> {
-        let (terms, seen) = read(path);
+        let (terms, read) = read(path);
         Ok(Self {
             path: path.to_owned(),
             terms: Arc::new(terms?),
-            seen,
-            looked: Instant::now(),
+            read,
+            checked: Instant::now(),
         })
     }
 
-    /// What the file says now, or said when it was last good.
+    /// The last valid access rules.
     pub(super) fn terms(&mut self) -> Arc<Terms> {
-        if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
-            if self.seen.iter().any(|(path, was)| stamp(path) != *was) {
-                let (terms, seen) = read(&self.path);
-                self.seen = seen;
-                match terms {
-                    Ok(terms) => {
-                        self.terms = Arc::new(terms);
-                        tracing::info!(path = %self.path.display(), "web configuration read again");
-                    }
-                    Err(error) => tracing::error!(
-                        reason = crate::chain(&error),
-                        "web configuration refused, keeping the old one"
-                    ),
-                }
+        if self.checked.elapsed() >= CHECK_INTERVAL {
+            self.checked = Instant::now();
+            if self.read.iter().any(ReadFile::has_changed) {
+                self.reload();
             }
         }
         Arc::clone(&self.terms)
     }
+
+    fn reload(&mut self) {
+        let (terms, read) = read(&self.path);
+        self.read = read;
+        match terms {
+            Ok(terms) => {
+                self.terms = Arc::new(terms);
+                tracing::info!(path = %self.path.display(), "web configuration reloaded");
+            }
+            Err(error) => tracing::error!(
+                reason = crate::chain(&error),
+                "web configuration invalid, previous one remains in force"
+            ),
+        }
+    }
 }
 
-/// Reads it all. Stamps are taken before what they stand for is read: a change in between is noticed the next time.
-fn read(path: &Path) -> (Result<Terms, WebConfigError>, Seen) {
-    let mut seen = vec![(path.to_owned(), stamp(path))];
+/// Reads all files. Their stamps are taken first, so that a change in between is noticed at the next
+/// check.
+fn read(path: &Path) -> (Result<Terms, WebConfigError>, Vec<ReadFile>) {
+    let mut read = vec![ReadFile::new(path.to_owned())];
     let terms = file::read(path).and_then(|file| {
-        seen.extend(file.names().map(|path| {
-            let stamp = stamp(&path);
-            (path, stamp)
-        }));
+        read.extend(file.named_files().map(ReadFile::new));
         Ok(Terms {
             tls: tls::acceptor(&file)?,
             sans: file.sans(),
@@ -162,7 +127,5 @@ fn read(path: &Path) -> (Result<Terms, WebConfigError>, Seen) {
             headers: file.headers()?,
         })
     });
-    (terms, seen)
+    (terms, read)
 }
-
-pub(super) use tls::names_of;

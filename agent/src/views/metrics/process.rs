@@ -1,4 +1,4 @@
-//! The agent's own `process_*` families, as Prometheus client libraries name them.
+//! The agent's own `process_*` families, named as in the Prometheus client libraries.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::families::counter;
+use super::families::encode::counter;
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -27,7 +27,7 @@ impl Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        // Absent rather than wrong where /proc does not answer.
+        // Absent rather than wrong if /proc is not readable.
         let Ok(me) = process::Process::myself() else {
             return Ok(());
         };
@@ -36,21 +36,21 @@ impl Collector for Process {
             let mut family = counter(
                 &mut encoder,
                 "process_cpu",
-                "User and system CPU time.",
+                "User and system CPU time of the agent.",
                 Some(&Unit::Seconds),
             )?;
             family.encode_counter::<NoLabelSet, _, f64>(&cpu, None)?;
             gauge(
                 &mut encoder,
                 "process_resident_memory",
-                "Resident memory.",
+                "Resident memory of the agent.",
                 &Unit::Bytes,
                 stat.rss_bytes().get(),
             )?;
             gauge(
                 &mut encoder,
                 "process_virtual_memory",
-                "Virtual memory.",
+                "Virtual memory of the agent.",
                 &Unit::Bytes,
                 stat.vsize,
             )?;
@@ -59,7 +59,7 @@ impl Collector for Process {
                 gauge(
                     &mut encoder,
                     "process_start_time",
-                    "Start of the process since the Unix epoch.",
+                    "Start time of the agent since the Unix epoch.",
                     &Unit::Seconds,
                     start,
                 )?;
@@ -69,7 +69,7 @@ impl Collector for Process {
             encoder
                 .encode_descriptor(
                     "process_open_fds",
-                    "Open file descriptors.",
+                    "Open file descriptors of the agent.",
                     None,
                     MetricType::Gauge,
                 )?

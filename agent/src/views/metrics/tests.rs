@@ -1,4 +1,4 @@
-//! The page against its golden file, and what must be absent.
+//! The page against its golden file, and absent families.
 
 use std::fs;
 
@@ -10,9 +10,9 @@ use crate::{
     status::{Coverage, LibraryId, LibraryStatus, Reason, Sensor, Status, Uncovered, Verdict},
 };
 use reprise_core::model::{
-    Connection, Direction, FailureCause as Cause, LibraryFacts, Mechanism, Miss, MissReason,
-    NetworkEvidence as Trouble, Observation, Offer, Outcome as End, Phase, Resumption, Retransmits,
-    Role, Source, Version,
+    Connection, Direction, FailureCause, KeyName, LibraryFacts, Mechanism, Miss, MissReason,
+    NetworkEvidence, Observation, Offer, Outcome, Phase, Resumption, Retransmits, Role, Source,
+    Version,
 };
 use reprise_core::pipeline::{
     Pipeline,
@@ -25,7 +25,7 @@ use reprise_core::pipeline::{
 
 const MS: u64 = 1_000_000;
 
-fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
+fn seen(client: &str, end: Outcome, retransmits: Retransmits) -> Observation {
     Observation {
         time_ns: 10_000 * MS,
         role: Role::Server,
@@ -36,15 +36,15 @@ fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
         }),
-        network: Trouble {
+        network: NetworkEvidence {
             retransmits,
-            ..Trouble::default()
+            ..NetworkEvidence::default()
         },
         source: Source::Library(LibraryFacts {
             library_ns: MS,
             reason: match end {
-                End::Failed(_) => Some(277),
-                End::Completed(_) => None,
+                Outcome::Failed(_) => Some(277),
+                Outcome::Completed(_) => None,
             },
             ..LibraryFacts::default()
         }),
@@ -53,7 +53,7 @@ fn seen(client: &str, end: End, retransmits: Retransmits) -> Observation {
         hello: None,
         conflict: false,
         alert: None,
-        miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+        miss: (end == Outcome::Completed(Resumption::Full)).then_some(Miss {
             evidence: reprise_core::model::Evidence::default(),
             reason: MissReason::Evicted,
             age_ns: None,
@@ -89,21 +89,28 @@ fn observed() -> Observed {
     for one in [
         seen(
             "127.0.0.2:1",
-            End::Completed(Resumption::Full),
+            Outcome::Completed(Resumption::Full),
             Retransmits::default(),
         ),
-        seen("127.0.0.2:2", End::Completed(Resumption::Resumed), lost),
-        seen("[2001:db8::7]:3", End::Failed(Cause::PacketLoss), lost),
+        seen("127.0.0.2:2", Outcome::Completed(Resumption::Resumed), lost),
+        seen(
+            "[2001:db8::7]:3",
+            Outcome::Failed(FailureCause::PacketLoss),
+            lost,
+        ),
         seen(
             "127.0.0.4:4",
-            End::Completed(Resumption::Full),
+            Outcome::Completed(Resumption::Full),
             Retransmits::default(),
         ),
     ] {
-        pipeline.stats.observe(&one, &naming);
+        pipeline.stats.record(&one, &naming);
     }
-    pipeline.stats.ticket_keys.add(0x00ab_cdef, true);
-    let _ = pipeline.stats.peers.judge(10_000 * MS);
+    pipeline
+        .stats
+        .ticket_keys
+        .add(KeyName::new(0x00ab_cdef).unwrap(), true);
+    let _ = pipeline.stats.peers.update_alerts(10_000 * MS);
     let mut status = Status {
         scanned: true,
         libraries: vec![LibraryStatus {
@@ -156,7 +163,7 @@ fn page_matches_the_golden_file() {
 }
 
 #[test]
-fn a_sensor_that_is_not_attached_has_no_zeroes() {
+fn families_of_a_detached_sensor_are_absent() {
     let mut observed = observed();
     *observed.status.sensor_mut(Sensor::Tcp) = Default::default();
     let page = |observed| {
@@ -193,14 +200,14 @@ fn sums_over_peers_equal_the_totals() {
     );
 }
 
-/// What `docs/fleet.md` reckons with.
+/// `docs/fleet.md` calculates with this number.
 #[test]
 fn a_peer_costs_three_series() {
     let mut observed = observed();
     let Pipeline { stats, naming, .. } = &mut observed.pipeline;
-    let resumed = End::Completed(Resumption::Resumed);
+    let resumed = Outcome::Completed(Resumption::Resumed);
     for _ in 0..3 {
-        stats.observe(
+        stats.record(
             &seen("127.0.0.9:1", resumed, Retransmits::default()),
             naming,
         );
@@ -215,7 +222,7 @@ fn a_peer_costs_three_series() {
 }
 
 #[test]
-fn open_metrics_only_where_asked_for_by_name() {
+fn open_metrics_is_chosen_only_by_name() {
     assert_eq!(Format::negotiate(None), Format::Prometheus);
     assert_eq!(Format::negotiate(Some("*/*")), Format::Prometheus);
     assert_eq!(

@@ -1,17 +1,18 @@
-//! Keys to rows and to pictures, without a terminal.
+//! From keys to rows and to screens, without a terminal.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
-    state::{Column, Row, State, Wish},
+    detail,
+    row::Row,
+    state::{Column, Request, State},
     view,
 };
 use crate::{observed::Observed, status::Status};
 use reprise_core::model::{
-    Connection, FailureCause as Cause, LibraryFacts, Mechanism, Miss, MissReason as Reason,
-    NetworkEvidence as Trouble, Observation, Offer, Outcome as End, Resumption, Role, Source,
-    Version,
+    Connection, FailureCause, LibraryFacts, Mechanism, Miss, MissReason, NetworkEvidence,
+    Observation, Offer, Outcome, Resumption, Role, Source, Version,
 };
 use reprise_core::pipeline::{
     Pipeline,
@@ -47,16 +48,16 @@ fn observed() -> Observed {
                 local: "127.0.0.1:443".parse().unwrap(),
                 remote: client.parse().unwrap(),
             }),
-            network: Trouble::default(),
+            network: NetworkEvidence::default(),
             source: Source::Library(LibraryFacts {
                 library_ns: 1,
                 ..LibraryFacts::default()
             }),
             tgid: Some(1),
             offer: Offer::Session(Mechanism::Psk),
-            miss: (end == End::Completed(Resumption::Full)).then_some(Miss {
+            miss: (end == Outcome::Completed(Resumption::Full)).then_some(Miss {
                 evidence: reprise_core::model::Evidence::default(),
-                reason: Reason::Evicted,
+                reason: MissReason::Evicted,
                 age_ns: None,
                 lifetime_ns: None,
                 service: None,
@@ -66,15 +67,15 @@ fn observed() -> Observed {
             conflict: false,
             alert: None,
         };
-        pipeline.stats.observe(&seen, &naming);
+        pipeline.stats.record(&seen, &naming);
     };
     for _ in 0..3 {
-        see("192.0.2.1:1", End::Completed(Resumption::Full));
+        see("192.0.2.1:1", Outcome::Completed(Resumption::Full));
     }
-    see("192.0.2.1:1", End::Completed(Resumption::Resumed));
-    see("192.0.2.2:1", End::Completed(Resumption::Resumed));
-    see("192.0.2.3:1", End::Failed(Cause::PacketLoss));
-    let changes = pipeline.stats.peers.judge(0);
+    see("192.0.2.1:1", Outcome::Completed(Resumption::Resumed));
+    see("192.0.2.2:1", Outcome::Completed(Resumption::Resumed));
+    see("192.0.2.3:1", Outcome::Failed(FailureCause::PacketLoss));
+    let changes = pipeline.stats.peers.update_alerts(0);
     assert_eq!(changes.len(), 1);
     Observed {
         pipeline,
@@ -89,8 +90,8 @@ fn names(state: &State, observed: &Observed) -> Vec<String> {
         .collect()
 }
 
-fn press(state: &mut State, observed: &Observed, keys: &str) -> Wish {
-    let mut wish = Wish::Picture;
+fn press(state: &mut State, observed: &Observed, keys: &str) -> Request {
+    let mut request = Request::Redraw;
     for key in keys.chars() {
         let code = match key {
             '\n' => KeyCode::Enter,
@@ -99,22 +100,22 @@ fn press(state: &mut State, observed: &Observed, keys: &str) -> Wish {
             other => KeyCode::Char(other),
         };
         let rows = state.rows(observed);
-        wish = state.press(KeyEvent::new(code, KeyModifiers::NONE), &rows);
+        request = state.press(KeyEvent::new(code, KeyModifiers::NONE), &rows);
     }
-    wish
+    request
 }
 
-fn picture(state: &mut State, observed: &Observed, columns: u16) -> String {
+fn screen(state: &mut State, observed: &Observed, columns: u16) -> String {
     let rows = state.rows(observed);
-    picture_of(state, observed, columns, &rows)
+    screen_with(state, observed, columns, &rows)
 }
 
-fn picture_of(state: &mut State, observed: &Observed, columns: u16, rows: &[Row]) -> String {
+fn screen_with(state: &mut State, observed: &Observed, columns: u16, rows: &[Row]) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
-    let head = view::head(observed);
-    let lately = view::lately(observed, state);
+    let header = view::header(observed);
+    let failures = detail::recent_failures(observed, state.detail.as_ref());
     terminal
-        .draw(|frame| view::draw(frame, state, &head, rows, &lately))
+        .draw(|frame| view::draw(frame, state, &header, rows, &failures))
         .unwrap();
     terminal.backend().to_string()
 }
@@ -127,7 +128,7 @@ fn keys_sort_and_filter() {
     press(&mut state, &observed, "ss");
     assert_eq!(state.sort, Column::Resumed);
     press(&mut state, &observed, "s");
-    // The lowest share first, nothing recent last; last the other way round too.
+    // The lowest share first; a peer without a recent handshake is last in either direction.
     assert_eq!(names(&state, &observed), ["1", "2", "3"]);
     press(&mut state, &observed, "r");
     assert_eq!(names(&state, &observed), ["2", "1", "3"]);
@@ -141,14 +142,14 @@ fn keys_sort_and_filter() {
     assert_eq!(names(&state, &observed).len(), 3);
     press(&mut state, &observed, "t");
     assert!(names(&state, &observed).is_empty());
-    assert_eq!(press(&mut state, &observed, "q"), Wish::End);
+    assert_eq!(press(&mut state, &observed, "q"), Request::Quit);
 }
 
 #[test]
-fn eighty_columns_hold_everything() {
+fn eighty_columns_are_enough() {
     let observed = observed();
     let mut state = State::default();
-    let text = picture(&mut state, &observed, 80);
+    let text = screen(&mut state, &observed, 80);
     for wanted in [
         "PEER",
         "ROLE",
@@ -156,7 +157,7 @@ fn eighty_columns_hold_everything() {
         "RESUMED",
         "RECENT",
         "FAILED",
-        "TROUBLE",
+        "PROBLEM",
         "192.0.2.1",
         "25%",
         "packet_loss",
@@ -166,7 +167,7 @@ fn eighty_columns_hold_everything() {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     press(&mut state, &observed, "\n");
-    let text = picture(&mut state, &observed, 80);
+    let text = screen(&mut state, &observed, 80);
     for wanted in [
         "192.0.2.1 (server here)",
         "psk",
@@ -177,37 +178,37 @@ fn eighty_columns_hold_everything() {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     press(&mut state, &observed, "\u{1b}↓↓↓↓\n");
-    let text = picture(&mut state, &observed, 80);
+    let text = screen(&mut state, &observed, 80);
     assert!(
         text.contains("192.0.2.3 (server here)")
             && text.contains("0 s ago: packet_loss")
             && text.contains("Esc back"),
         "{text}"
     );
-    // Far too small is no reason to fail.
+    // A terminal that is much too small is not an error.
     for columns in [1, 10, 40] {
-        picture(&mut state, &observed, columns);
+        screen(&mut state, &observed, columns);
     }
 }
 
 #[test]
-fn what_loss_has_cost_a_peer_is_in_its_detail() {
+fn details_show_the_sessions_lost_with_packets() {
     let observed = observed();
     let mut state = State::default();
     let mut rows = state.rows(&observed);
     press(&mut state, &observed, "\n");
-    let text = picture_of(&mut state, &observed, 80, &rows);
-    assert!(!text.contains("met packet loss"), "{text}");
+    let text = screen_with(&mut state, &observed, 80, &rows);
+    assert!(!text.contains("with packet loss"), "{text}");
     rows[0].sums.with_loss = 7;
-    let text = picture_of(&mut state, &observed, 80, &rows);
-    assert!(text.contains("met packet loss        7"), "{text}");
+    let text = screen_with(&mut state, &observed, 80, &rows);
+    assert!(text.contains("with packet loss       7"), "{text}");
     assert!(!text.contains("sessions lost"), "{text}");
     rows[0].sums.sessions_lost = SessionsLost {
         never_stored: 1,
         forgotten: 5,
         missed: 4,
     };
-    let text = picture_of(&mut state, &observed, 80, &rows);
-    let line = "  sessions lost by it  5 forgotten, 1 never stored; 4 offered again in vain";
+    let text = screen_with(&mut state, &observed, 80, &rows);
+    let line = "  sessions lost by it  5 removed, 1 never stored; 4 offered again and missed";
     assert!(text.contains(line), "{text}");
 }

@@ -1,48 +1,71 @@
-//! Error reasons of failed handshakes by their number: the first ones by themselves, all others as one.
+//! Failed handshakes by error reason. A bounded number of reasons have sums of their own; those that
+//! occur later are summed as `other`, so that no exported counter ever decreases.
 
-use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use reprise_ebpf::handshake::REASON_OTHER;
 
-use super::ByRole;
+use super::{
+    by_role::ByRole,
+    recent_table::{RecentTable, Single},
+};
 use crate::model::Role;
 
-/// Reasons told apart.
-const MAX_REASONS: usize = 64;
+/// Reasons with sums of their own.
+const MAX_REASONS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
-/// Sums by reason.
-#[derive(Debug, Default)]
-pub struct Errors {
-    by_reason: BTreeMap<u32, ByRole<u64>>,
-    other: ByRole<u64>,
+/// Number of failed handshakes with one error reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorSum {
+    /// Error reason of the library.
+    pub reason: u32,
+    /// Role of the observed process.
+    pub role: Role,
+    /// Failed handshakes; never 0.
+    pub failures: u64,
+}
+
+/// Sums by error reason.
+#[derive(Debug)]
+pub struct Errors(RecentTable<u32, ByRole<u64>, Single<ByRole<u64>>>);
+
+impl Default for Errors {
+    fn default() -> Self {
+        Self(RecentTable::new(MAX_REASONS))
+    }
 }
 
 impl Errors {
-    /// Adds one.
+    /// Adds one failed handshake.
     pub(crate) fn add(&mut self, role: Role, reason: u32) {
-        let room = self.by_reason.len() < MAX_REASONS || self.by_reason.contains_key(&reason);
-        let sums = if room && reason != REASON_OTHER {
-            self.by_reason.entry(reason).or_default()
+        let sums = if reason == REASON_OTHER {
+            &mut self.0.other_mut().0
         } else {
-            &mut self.other
+            match self.0.existing_or_free(reason) {
+                Ok(sums) => sums,
+                Err(other) => &mut other.0,
+            }
         };
-        sums[role as usize] += 1;
+        sums[role] += 1;
     }
 
-    /// Reason, role and sum of each that happened.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, Role, u64)> {
-        let all = self.by_reason.iter().flat_map(|(reason, sums)| {
-            Role::ALL
-                .into_iter()
-                .map(|role| (*reason, role, sums[role as usize]))
+    /// Sums of the reasons that have occurred, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = ErrorSum> {
+        let by_reason = self.0.sorted().into_iter();
+        let all = by_reason.flat_map(|(reason, sums)| {
+            sums.iter().map(|(role, failures)| ErrorSum {
+                reason: *reason,
+                role,
+                failures: *failures,
+            })
         });
-        all.filter(|(.., sum)| *sum > 0)
+        all.filter(|sum| sum.failures > 0)
     }
 
-    /// The sum of all that are not told apart, by role.
+    /// Sum of all other reasons, by role.
     #[must_use]
     pub const fn other(&self) -> &ByRole<u64> {
-        &self.other
+        &self.0.other().0
     }
 }
 
@@ -51,15 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_room_or_no_number_is_other() {
+    fn reasons_beyond_the_limit_and_without_a_number_are_other() {
         let mut errors = Errors::default();
-        for reason in 1..=MAX_REASONS as u32 + 3 {
+        for reason in 1..=MAX_REASONS.get() as u32 + 3 {
             errors.add(Role::Server, reason);
         }
         errors.add(Role::Client, 1);
         errors.add(Role::Client, REASON_OTHER);
-        assert_eq!(errors.other(), &[3, 1]);
-        assert_eq!(errors.iter().count(), MAX_REASONS + 1);
-        assert_eq!(errors.iter().map(|(.., sum)| sum).sum::<u64>(), 65);
+        assert_eq!(errors.other().into_array(), [3, 1]);
+        assert_eq!(errors.iter().count(), MAX_REASONS.get() + 1);
+        assert_eq!(errors.iter().map(|sum| sum.failures).sum::<u64>(), 65);
     }
 }

@@ -1,11 +1,11 @@
-//! The failed handshakes of late, each with what is known of it: for people who ask why. Bounded: the oldest goes first.
+//! The most recent failed handshakes, with what is known about each.
 
 use std::collections::VecDeque;
 
-use super::PeerKey;
-use crate::model::{Direction, FailureCause as Cause, NetworkEvidence, Observation, Version};
+use super::peer_key::PeerKey;
+use crate::model::{Alert, FailureCause, NetworkEvidence, Observation, Version};
 
-/// Failed handshakes kept.
+/// Failed handshakes retained.
 const MAX_FAILURES: usize = 256;
 
 /// One failed handshake.
@@ -13,30 +13,30 @@ const MAX_FAILURES: usize = 256;
 pub struct Failure {
     /// End, nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
-    /// Whose it was.
+    /// The peer.
     pub peer: PeerKey,
-    /// Why it failed.
-    pub cause: Cause,
+    /// Failure cause.
+    pub cause: FailureCause,
     /// Version agreed on.
     pub version: Version,
-    /// First drive to end, nanoseconds.
+    /// Time from its beginning to its end, nanoseconds.
     pub duration_ns: u64,
-    /// Library error reason, 0 for none.
-    pub reason: u32,
-    /// Alert that ended it, where one is known, and whether it arrived.
-    pub alert: Option<(u8, bool)>,
-    /// What speaks for loss, and what TCP did otherwise.
-    pub trouble: NetworkEvidence,
-    /// Process; 0 where it was seen on the wire alone.
-    pub tgid: u32,
+    /// Library error reason.
+    pub reason: Option<u32>,
+    /// The alert that ended it, where its description is known.
+    pub alert: Option<Alert>,
+    /// What TCP did on the connection.
+    pub network: NetworkEvidence,
+    /// Process; `None` where no library reported it.
+    pub tgid: Option<u32>,
 }
 
-/// See the module.
+/// The most recent failed handshakes; the oldest is removed first.
 #[derive(Debug, Default)]
 pub struct Failures(VecDeque<Failure>);
 
 impl Failures {
-    pub(super) fn add(&mut self, seen: &Observation, cause: Cause, peer: PeerKey) {
+    pub(super) fn add(&mut self, seen: &Observation, cause: FailureCause, peer: PeerKey) {
         if self.0.len() == MAX_FAILURES {
             self.0.pop_front();
         }
@@ -46,16 +46,14 @@ impl Failures {
             cause,
             version: seen.version,
             duration_ns: seen.duration_ns,
-            reason: seen.library().and_then(|facts| facts.reason).unwrap_or(0),
-            alert: seen
-                .alert
-                .map(|alert| (alert.description, alert.direction == Direction::Received)),
-            trouble: seen.network,
-            tgid: seen.tgid.unwrap_or(0),
+            reason: seen.library().and_then(|facts| facts.reason),
+            alert: seen.alert,
+            network: seen.network,
+            tgid: seen.tgid,
         });
     }
 
-    /// The latest first.
+    /// The failed handshakes, the latest first.
     pub fn iter(&self) -> impl Iterator<Item = &Failure> {
         self.0.iter().rev()
     }

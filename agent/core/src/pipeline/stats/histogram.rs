@@ -1,22 +1,22 @@
-//! A fixed-bucket histogram of durations.
+//! A histogram of durations with fixed buckets.
 
-/// Upper bounds of the buckets, seconds: from a resumption on loopback to a handshake that outlived several retransmission
-/// timeouts.
+/// Upper bounds of the buckets, seconds: from a resumed handshake on loopback to a handshake with
+/// several retransmission timeouts.
 pub const BOUNDS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// Counts per bucket, the last one unbounded.
+/// Durations per bucket; the last bucket is unbounded.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Histogram {
-    /// Observations per bucket, not cumulated.
+    /// Durations per bucket, not cumulative.
     pub counts: [u64; BOUNDS.len() + 1],
-    /// Sum of observations, nanoseconds.
+    /// Sum of the durations, nanoseconds.
     pub sum_ns: u64,
 }
 
 impl Histogram {
-    /// Adds one duration, nanoseconds.
+    /// Adds a duration, nanoseconds.
     pub fn observe(&mut self, ns: u64) {
         let seconds = ns as f64 / 1e9;
         let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
@@ -24,7 +24,7 @@ impl Histogram {
         self.sum_ns = self.sum_ns.saturating_add(ns);
     }
 
-    /// Number of observations.
+    /// Number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

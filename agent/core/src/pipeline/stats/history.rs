@@ -1,35 +1,37 @@
-//! The last hour in slots of ten seconds, for the page that draws it: constant memory, no timers.
+//! The last hour in slots of ten seconds, for the chart of the page: constant memory, no timers.
 
 use std::collections::VecDeque;
+
+use enum_map::EnumMap;
 
 use crate::model::{Outcome, Resumption};
 
 /// Length of a slot, nanoseconds.
 pub const SLOT_NS: u64 = 10_000_000_000;
-/// Slots kept: an hour.
+/// Slots retained: an hour.
 const SLOTS: usize = 360;
 
 /// Handshakes that ended within one slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slot {
-    /// Completed, by resumption.
-    pub completed: [u32; Resumption::ALL.len()],
-    /// Failed.
+    /// Completed handshakes.
+    pub completed: EnumMap<Resumption, u32>,
+    /// Failed handshakes.
     pub failed: u32,
 }
 
-/// See the module. Written by the pipeline, read by the page.
+/// Handshakes of the last hour, by slot.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// Oldest first; begins with the first handshake.
+    /// Oldest first; the first one holds the first handshake of the hour.
     slots: VecDeque<Slot>,
-    /// Number of the last slot since time zero.
+    /// Number of the newest slot since time zero.
     newest: u64,
 }
 
 impl History {
-    /// Adds one handshake that ended at `time_ns`; one that is older than all slots is left out.
-    pub fn add(&mut self, end: Outcome, time_ns: u64) {
+    /// Adds a handshake that ended at `time_ns`; one older than all slots is ignored.
+    pub(super) fn add(&mut self, end: Outcome, time_ns: u64) {
         let slot = time_ns / SLOT_NS;
         self.advance(slot);
         let back = usize::try_from(self.newest - slot).unwrap_or(usize::MAX);
@@ -38,12 +40,12 @@ impl History {
         };
         let slot = &mut self.slots[index];
         match end {
-            Outcome::Completed(resumption) => slot.completed[resumption as usize] += 1,
+            Outcome::Completed(resumption) => slot.completed[resumption] += 1,
             Outcome::Failed(_) => slot.failed += 1,
         }
     }
 
-    /// The slots up to the one of `now_ns`, oldest first.
+    /// Slots up to the one at `now_ns`, oldest first.
     #[must_use]
     pub fn until(&self, now_ns: u64) -> VecDeque<Slot> {
         let mut view = self.clone();
@@ -76,7 +78,7 @@ mod tests {
     const FULL: Outcome = Outcome::Completed(Resumption::Full);
 
     #[test]
-    fn each_ends_in_its_own_slot() {
+    fn handshakes_count_in_the_slot_of_their_end() {
         let mut history = History::default();
         assert!(history.until(5 * SLOT_NS).is_empty());
         history.add(FULL, 5 * SLOT_NS);
@@ -85,23 +87,30 @@ mod tests {
         let slots = history.until(8 * SLOT_NS);
         let sums: Vec<_> = slots
             .iter()
-            .map(|slot| (slot.completed[0], slot.completed[1], slot.failed))
+            .map(|slot| {
+                let full = slot.completed[Resumption::Full];
+                (full, slot.completed[Resumption::Resumed], slot.failed)
+            })
             .collect();
         assert_eq!(sums, [(1, 0, 0), (0, 0, 1), (0, 1, 0), (0, 0, 0)]);
     }
 
     #[test]
-    fn an_hour_is_kept() {
+    fn one_hour_is_retained() {
         let mut history = History::default();
         for slot in 0..1_000 {
             history.add(FULL, slot * SLOT_NS);
         }
-        // Too old for any slot.
+        // Older than all slots.
         history.add(FULL, 0);
         let slots = history.until(999 * SLOT_NS);
         assert_eq!(slots.len(), SLOTS);
-        assert!(slots.iter().all(|slot| slot.completed[0] == 1));
-        // Silence of a year costs no more than an hour's.
+        assert!(
+            slots
+                .iter()
+                .all(|slot| slot.completed[Resumption::Full] == 1)
+        );
+        // A year without handshakes costs no more than an hour.
         let later = history.until(4_000_000 * SLOT_NS);
         assert_eq!(later.len(), SLOTS);
         assert!(later.iter().all(|slot| *slot == Slot::default()));

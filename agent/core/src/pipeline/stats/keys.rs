@@ -1,52 +1,45 @@
-//! Offered tickets by the key that they are encrypted under: the most recently offered ones, the others as one sum.
+//! Offered tickets by the key that encrypts them.
 
 use std::num::NonZeroUsize;
 
-use lru::LruCache;
+use super::{
+    outcomes::Outcomes,
+    recent_table::{RecentTable, Single},
+};
+use crate::model::KeyName;
 
-/// Keys shown by name.
+/// Keys with sums of their own.
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
-/// See the module. Sums are: accepted, missed.
+/// Sums of the most recently offered keys; those of the others are added up.
 #[derive(Debug)]
-pub struct TicketKeys {
-    named: LruCache<u32, [u64; 2]>,
-    other: [u64; 2],
-}
+pub struct TicketKeys(RecentTable<KeyName, Outcomes, Single<Outcomes>>);
 
 impl TicketKeys {
     pub(super) fn new() -> Self {
-        Self {
-            named: LruCache::new(MAX_KEYS),
-            other: [0; 2],
+        Self(RecentTable::new(MAX_KEYS))
+    }
+
+    /// Adds an offered ticket.
+    pub fn add(&mut self, key: KeyName, accepted: bool) {
+        let sums = self.0.entry(key);
+        if accepted {
+            sums.accepted += 1;
+        } else {
+            sums.missed += 1;
         }
     }
 
-    /// A ticket under this key was offered.
-    pub fn add(&mut self, key: u32, accepted: bool) {
-        if !self.named.contains(&key)
-            && self.named.len() == MAX_KEYS.get()
-            && let Some((_, sums)) = self.named.pop_lru()
-        {
-            for (mine, theirs) in self.other.iter_mut().zip(sums) {
-                *mine += theirs;
-            }
-        }
-        self.named.get_or_insert_mut(key, Default::default)[usize::from(!accepted)] += 1;
+    /// Keys with sums of their own, in order.
+    #[must_use]
+    pub fn named(&self) -> Vec<(&KeyName, &Outcomes)> {
+        self.0.sorted()
     }
 
-    /// Keys by name, least first.
+    /// Sums of the other keys.
     #[must_use]
-    pub fn named(&self) -> Vec<(u32, [u64; 2])> {
-        let mut keys: Vec<_> = self.named.iter().map(|(key, sums)| (*key, *sums)).collect();
-        keys.sort_unstable();
-        keys
-    }
-
-    /// Sums of the others.
-    #[must_use]
-    pub const fn other(&self) -> [u64; 2] {
-        self.other
+    pub const fn other(&self) -> Outcomes {
+        self.0.other().0
     }
 }
 
@@ -54,17 +47,25 @@ impl TicketKeys {
 mod tests {
     use super::*;
 
+    fn key(number: u32) -> KeyName {
+        KeyName::new(number + 1).unwrap()
+    }
+
     #[test]
-    fn the_key_unused_for_longest_goes_to_other() {
+    fn the_key_unused_for_longest_is_summed_as_other() {
         let mut keys = TicketKeys::new();
-        for key in 0..32 {
-            keys.add(key, true);
+        for number in 0..32 {
+            keys.add(key(number), true);
         }
-        keys.add(0, false);
-        keys.add(99, false);
-        assert_eq!(keys.other(), [1, 0]);
+        keys.add(key(0), false);
+        keys.add(key(99), false);
+        let one_each = Outcomes {
+            accepted: 1,
+            missed: 1,
+        };
+        assert_eq!((keys.other().accepted, keys.other().missed), (1, 0));
         let named = keys.named();
-        assert_eq!((named.len(), named[0]), (32, (0, [1, 1])));
-        assert!(!named.iter().any(|(key, _)| *key == 1));
+        assert_eq!((named.len(), named[0]), (32, (&key(0), &one_each)));
+        assert!(!named.iter().any(|(name, _)| **name == key(1)));
     }
 }

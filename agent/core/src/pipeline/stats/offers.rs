@@ -1,106 +1,118 @@
-//! What became of the sessions that one peer's clients offered, or that clients here offered to one peer.
+//! Offers of one peer: of its clients to servers here, or of clients here to it.
 
-use super::Window;
-use crate::model::{Mechanism, Miss, MissReason as Reason, Observation, OfferOutcome};
+use enum_map::{Enum, EnumMap};
 
-/// What the window counts: accepted offers, missed ones by reason, and handshakes without an offer.
-const ACCEPTED: usize = 0;
-const MISSED: usize = 1;
-const NOT_OFFERED: usize = MISSED + Reason::ALL.len();
-const THINGS: usize = NOT_OFFERED + 1;
-/// Alerts need no finer view, and there is one window for every peer.
-const SLOTS: usize = 5;
+use super::{merge::Merge, outcomes::Outcomes, window::Window};
+use crate::model::{KeyName, Mechanism, Miss, MissReason, Observation, OfferOutcome};
 
-/// Sums of one peer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Offers {
-    /// By mechanism: accepted, missed.
-    pub offered: [[u64; 2]; Mechanism::ALL.len()],
-    /// Missed, by reason.
-    pub misses: [u64; Reason::ALL.len()],
-    /// Completed handshakes without an offer.
-    pub not_offered: u64,
-    /// The newest miss, and the key of its ticket.
-    pub last_miss: Option<(Miss, Option<u32>)>,
-    window: Window<THINGS, SLOTS>,
+/// What the window counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+enum Counted {
+    Accepted,
+    Missed(MissReason),
+    NotOffered,
 }
 
-/// The recent part.
+/// Slots of the window. There is one window per peer, and alerts need no finer resolution.
+const SLOTS: usize = 5;
+
+/// A missed session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recent {
-    /// Accepted.
+pub struct LastMiss {
+    /// The miss.
+    pub miss: Miss,
+    /// Name of its ticket's key.
+    pub key: Option<KeyName>,
+}
+
+/// Offer sums of one peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Offers by mechanism and outcome.
+    pub offered: EnumMap<Mechanism, Outcomes>,
+    /// Missed offers by reason.
+    pub misses: EnumMap<MissReason, u64>,
+    /// Completed handshakes without an offer.
+    pub not_offered: u64,
+    /// The newest miss.
+    pub last_miss: Option<LastMiss>,
+    window: Window<{ Counted::LENGTH }, SLOTS>,
+}
+
+/// Offers within the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecentOffers {
+    /// Accepted offers.
     pub accepted: u64,
-    /// Missed, by reason.
-    pub misses: [u64; Reason::ALL.len()],
-    /// Without an offer.
+    /// Missed offers by reason.
+    pub misses: EnumMap<MissReason, u64>,
+    /// Completed handshakes without an offer.
     pub not_offered: u64,
 }
 
 impl Offers {
     /// Adds a completed handshake.
-    pub(super) fn add(&mut self, seen: &Observation, window_ns: u64) {
-        let Some(outcome) = seen.offer_outcome() else {
-            return;
-        };
-        let which = match outcome {
+    pub(super) fn record(&mut self, seen: &Observation, outcome: OfferOutcome, window_ns: u64) {
+        let counted = match outcome {
             OfferOutcome::Unknown | OfferOutcome::Failed(..) => return,
             OfferOutcome::NotOffered => {
                 self.not_offered += 1;
-                NOT_OFFERED
+                Counted::NotOffered
             }
             OfferOutcome::Accepted(mechanism) => {
-                self.offered[mechanism as usize][0] += 1;
-                ACCEPTED
+                self.offered[mechanism].accepted += 1;
+                Counted::Accepted
             }
             OfferOutcome::Missed(mechanism, reason) => {
-                self.offered[mechanism as usize][1] += 1;
-                self.misses[reason as usize] += 1;
-                let key = seen.ticket_key().map(|(key, _)| key.get());
-                self.last_miss = seen.miss.map(|miss| (miss, key)).or(self.last_miss);
-                MISSED + reason as usize
+                self.offered[mechanism].missed += 1;
+                self.misses[reason] += 1;
+                if let Some(miss) = seen.miss {
+                    let key = seen.ticket_key().map(|(key, _)| key);
+                    self.last_miss = Some(LastMiss { miss, key });
+                }
+                Counted::Missed(reason)
             }
         };
-        self.window.add(which, seen.time_ns, window_ns);
+        self.window
+            .add(counted.into_usize(), seen.time_ns, window_ns);
     }
 
-    /// The part within the window that ends at `now_ns`.
+    /// Offers in the window that ends at `now_ns`.
     #[must_use]
-    pub fn recent(&self, now_ns: u64, window_ns: u64) -> Recent {
+    pub(super) fn recent(&self, now_ns: u64, window_ns: u64) -> RecentOffers {
         let sums = self.window.sums(now_ns, window_ns);
-        Recent {
-            accepted: sums[ACCEPTED],
-            misses: std::array::from_fn(|reason| sums[MISSED + reason]),
-            not_offered: sums[NOT_OFFERED],
+        let sum = |counted: Counted| sums[counted.into_usize()];
+        RecentOffers {
+            accepted: sum(Counted::Accepted),
+            misses: EnumMap::from_fn(|reason| sum(Counted::Missed(reason))),
+            not_offered: sum(Counted::NotOffered),
         }
     }
+}
 
-    pub(super) fn merge(&mut self, other: &Self) {
-        let pairs = self.offered.as_flattened_mut().iter_mut();
-        for (mine, theirs) in pairs.zip(other.offered.as_flattened()) {
-            *mine += theirs;
-        }
-        for (mine, theirs) in self.misses.iter_mut().zip(other.misses) {
-            *mine += theirs;
-        }
+impl Merge for Offers {
+    fn merge(&mut self, other: &Self) {
+        self.offered.merge(&other.offered);
+        self.misses.merge(&other.misses);
         self.not_offered += other.not_offered;
         self.last_miss = other.last_miss.or(self.last_miss);
         self.window.merge(&other.window);
     }
 }
 
-impl Recent {
-    /// Offers missed.
+impl RecentOffers {
+    /// Number of missed offers.
     #[must_use]
     pub fn missed(&self) -> u64 {
-        self.misses.iter().sum()
+        self.misses.values().sum()
     }
 
-    /// The commonest reason.
+    /// The commonest reason of the misses; of two equally common ones, the more specific one, which
+    /// is declared first.
     #[must_use]
-    pub fn commonest(&self) -> Option<Reason> {
-        // Of two that are equal, the one that says more.
-        let reasons = Reason::ALL.into_iter().rev();
-        let commonest = reasons.max_by_key(|reason| self.misses[*reason as usize])?;
-        (self.misses[commonest as usize] > 0).then_some(commonest)
+    pub fn commonest_miss(&self) -> Option<MissReason> {
+        let reasons = MissReason::ALL.into_iter().rev();
+        let commonest = reasons.max_by_key(|reason| self.misses[*reason])?;
+        (self.misses[commonest] > 0).then_some(commonest)
     }
 }

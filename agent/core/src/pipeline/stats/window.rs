@@ -1,8 +1,9 @@
-//! Counts of a few things over a sliding window, in slots: constant memory, no timers.
+//! Counts over a sliding window, in slots: constant memory, no timers.
 
-/// Counts of `N` things in a window that is cut into `SLOTS`, of which the oldest leaves as a whole.
+/// Counts of `N` kinds of events in a window of `SLOTS` slots, of which the oldest is dropped as a
+/// whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window<const N: usize, const SLOTS: usize> {
+pub(super) struct Window<const N: usize, const SLOTS: usize> {
     slots: [[u32; N]; SLOTS],
     /// Number of the newest slot since time zero.
     newest: u64,
@@ -18,22 +19,22 @@ impl<const N: usize, const SLOTS: usize> Default for Window<N, SLOTS> {
 }
 
 impl<const N: usize, const SLOTS: usize> Window<N, SLOTS> {
-    /// Counts thing `which` at `time_ns`; one older than the window is ignored.
-    pub fn add(&mut self, which: usize, time_ns: u64, window_ns: u64) {
-        let slot = Self::slot_of(time_ns, window_ns);
+    /// Adds an event of the kind with index `kind` at `time_ns`; one older than the window is
+    /// ignored.
+    pub(super) fn add(&mut self, kind: usize, time_ns: u64, window_ns: u64) {
+        let slot = Self::slot_at(time_ns, window_ns);
         self.advance(slot);
         if slot + SLOTS as u64 > self.newest
-            && let Some(count) = self.slots[(slot % SLOTS as u64) as usize].get_mut(which)
+            && let Some(count) = self.slots[(slot % SLOTS as u64) as usize].get_mut(kind)
         {
             *count = count.saturating_add(1);
         }
     }
 
     /// Sums of the window that ends at `now_ns`.
-    #[must_use]
-    pub fn sums(&self, now_ns: u64, window_ns: u64) -> [u64; N] {
+    pub(super) fn sums(&self, now_ns: u64, window_ns: u64) -> [u64; N] {
         let mut view = *self;
-        view.advance(Self::slot_of(now_ns, window_ns));
+        view.advance(Self::slot_at(now_ns, window_ns));
         let mut sums = [0; N];
         for slot in view.slots {
             for (sum, count) in sums.iter_mut().zip(slot) {
@@ -43,16 +44,15 @@ impl<const N: usize, const SLOTS: usize> Window<N, SLOTS> {
         sums
     }
 
-    /// Adds another window's counts, as of the newer of both.
-    pub fn merge(&mut self, other: &Self) {
+    /// Adds the counts of another window, as of the newer one's end.
+    pub(super) fn merge(&mut self, other: &Self) {
         let mut other = *other;
         let newest = self.newest.max(other.newest);
         self.advance(newest);
         other.advance(newest);
-        for (mine, theirs) in self.slots.iter_mut().zip(other.slots) {
-            for (mine, theirs) in mine.iter_mut().zip(theirs) {
-                *mine = mine.saturating_add(theirs);
-            }
+        let counts = self.slots.as_flattened_mut().iter_mut();
+        for (count, addend) in counts.zip(other.slots.as_flattened()) {
+            *count = count.saturating_add(*addend);
         }
     }
 
@@ -60,14 +60,14 @@ impl<const N: usize, const SLOTS: usize> Window<N, SLOTS> {
         if newest <= self.newest {
             return;
         }
-        let passed = (newest - self.newest).min(SLOTS as u64);
-        for slot in (newest + 1 - passed)..=newest {
+        let expired = (newest - self.newest).min(SLOTS as u64);
+        for slot in (newest + 1 - expired)..=newest {
             self.slots[(slot % SLOTS as u64) as usize] = [0; N];
         }
         self.newest = newest;
     }
 
-    fn slot_of(time_ns: u64, window_ns: u64) -> u64 {
+    fn slot_at(time_ns: u64, window_ns: u64) -> u64 {
         time_ns / (window_ns / SLOTS as u64).max(1)
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     const WINDOW: u64 = 1_000;
 
     #[test]
-    fn counts_leave_with_their_slot() {
+    fn counts_expire_with_their_slot() {
         let mut window = Window::<2, 10>::default();
         window.add(0, 50, WINDOW);
         window.add(1, 950, WINDOW);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn late_ones_count_while_in_the_window() {
+    fn late_events_count_while_in_the_window() {
         let mut window = Window::<2, 10>::default();
         window.add(0, 1_500, WINDOW);
         window.add(0, 700, WINDOW);
@@ -101,15 +101,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merging_is_adding(times in prop::collection::vec((0..5_000_u64, any::<bool>(), any::<bool>()), 0..100)) {
-            let (mut left, mut right, mut all) = (Window::<2, 10>::default(), Window::<2, 10>::default(), Window::<2, 10>::default());
+        fn merging_adds_the_counts(
+            times in prop::collection::vec((0..5_000_u64, any::<bool>(), any::<bool>()), 0..100),
+        ) {
+            let mut left = Window::<2, 10>::default();
+            let (mut right, mut all) = (left, left);
             let end = times.iter().map(|t| t.0).max().unwrap_or(0);
             let mut times = times;
             times.sort_unstable();
             for (time, resumed, side) in times {
-                let which = usize::from(resumed);
-                all.add(which, time, WINDOW);
-                if side { left.add(which, time, WINDOW) } else { right.add(which, time, WINDOW) }
+                let kind = usize::from(resumed);
+                all.add(kind, time, WINDOW);
+                if side { left.add(kind, time, WINDOW) } else { right.add(kind, time, WINDOW) }
             }
             left.merge(&right);
             prop_assert_eq!(left.sums(end, WINDOW), all.sums(end, WINDOW));

@@ -1,116 +1,111 @@
-//! Completed handshakes per workload and port: the most recently active ones by name, the others as one sum.
+//! Completed handshakes per workload and port.
 
 use std::{num::NonZeroUsize, sync::Arc};
 
+use enum_map::EnumMap;
 use lru::LruCache;
 
-use super::ByRole;
+use super::{
+    by_role::ByRole,
+    recent_table::{HasRole, RecentTable},
+};
 use crate::model::{Resumption, Role};
 
-/// Processes whose workload is remembered.
+/// Processes with a known workload.
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
-/// Who is not known: handshakes that only the wire showed.
-const NOBODY: &str = "unknown";
+/// Name shown for handshakes whose process is not known.
+const UNKNOWN: &str = "unknown";
 
-/// A workload's service, in one role.
+/// A workload and the port of the server, in one role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadKey {
-    /// Its name.
+    /// Name of the workload.
     pub workload: Arc<str>,
-    /// Port of the server, wherever that is.
+    /// Port of the server, on this host or on another.
     pub port: u16,
     /// Role of the observed process.
     pub role: Role,
 }
 
-/// Completed handshakes by resumption.
-pub type WorkloadSums = [u64; Resumption::ALL.len()];
+impl HasRole for WorkloadKey {
+    fn role(&self) -> Role {
+        self.role
+    }
+}
 
-/// See the module.
+/// Completed handshakes by resumption.
+pub type WorkloadSums = EnumMap<Resumption, u64>;
+
+/// Sums of the most recently active workloads; those of the others are added up.
 #[derive(Debug)]
 pub struct Workloads {
     processes: LruCache<u32, Arc<str>>,
-    named: LruCache<WorkloadKey, WorkloadSums>,
-    other: ByRole<WorkloadSums>,
-    evicted: u64,
-    nobody: Arc<str>,
+    table: RecentTable<WorkloadKey, WorkloadSums, ByRole<WorkloadSums>>,
+    unknown: Arc<str>,
 }
 
 impl Workloads {
     pub(super) fn new(max: usize) -> Self {
         Self {
             processes: LruCache::new(MAX_PROCESSES),
-            named: LruCache::new(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN)),
-            other: Default::default(),
-            evicted: 0,
-            nobody: NOBODY.into(),
+            table: RecentTable::new(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN)),
+            unknown: UNKNOWN.into(),
         }
     }
 
-    /// Process `tgid` belongs to this workload.
+    /// Records the workload of a process.
     pub fn assign(&mut self, tgid: u32, workload: &str) {
-        if self
-            .processes
-            .get(&tgid)
-            .is_none_or(|name| **name != *workload)
-        {
+        let known = self.processes.get(&tgid);
+        if known.is_none_or(|name| **name != *workload) {
             self.processes.put(tgid, workload.into());
         }
     }
 
-    pub(super) fn completed(&mut self, tgid: u32, port: u16, role: Role, resumption: Resumption) {
-        let workload = self.processes.get(&tgid).unwrap_or(&self.nobody).clone();
+    /// Adds a completed handshake.
+    pub(super) fn record_completed(
+        &mut self,
+        tgid: Option<u32>,
+        port: u16,
+        role: Role,
+        resumption: Resumption,
+    ) {
+        let workload = tgid.and_then(|tgid| self.processes.get(&tgid));
         let key = WorkloadKey {
-            workload,
+            workload: Arc::clone(workload.unwrap_or(&self.unknown)),
             port,
             role,
         };
-        if let Some(sums) = self.named.get_mut(&key) {
-            sums[resumption as usize] += 1;
-            return;
-        }
-        let mut sums = WorkloadSums::default();
-        sums[resumption as usize] = 1;
-        // What is not told apart any more is still counted.
-        if let Some((oldest, sums)) = self.named.push(key, sums) {
-            let other = &mut self.other[oldest.role as usize];
-            for (mine, theirs) in other.iter_mut().zip(sums) {
-                *mine += theirs;
-            }
-            self.evicted += 1;
-        }
+        self.table.entry(key)[resumption] += 1;
     }
 
-    /// Those with a name of their own, in order.
+    /// Workloads with sums of their own, in order.
     #[must_use]
     pub fn named(&self) -> Vec<(&WorkloadKey, &WorkloadSums)> {
-        let mut named: Vec<_> = self.named.iter().collect();
-        named.sort_unstable();
-        named
+        self.table.sorted()
     }
 
-    /// Sums of the others, by role.
+    /// Sums of the other workloads, by role.
     #[must_use]
     pub const fn other(&self) -> &ByRole<WorkloadSums> {
-        &self.other
+        self.table.other()
     }
 
-    /// Those that went to the others for room.
+    /// Workloads evicted because the table was full.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
-        self.evicted
+        self.table.evicted()
     }
 
-    /// Those with a name of their own.
+    /// Number of workloads with sums of their own.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.named.len()
+        self.table.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.named.is_empty()
+        self.len() == 0
     }
 }
 
@@ -119,25 +114,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handshakes_go_to_the_workload_of_their_process_and_sums_stay() {
+    fn handshakes_count_for_the_workload_of_their_process_and_the_total_remains() {
         let mut workloads = Workloads::new(2);
         workloads.assign(1, "nginx.service");
         workloads.assign(2, "container/0123456789ab");
-        workloads.completed(1, 443, Role::Server, Resumption::Full);
-        workloads.completed(2, 443, Role::Client, Resumption::Resumed);
-        workloads.completed(1, 443, Role::Server, Resumption::Resumed);
-        workloads.completed(0, 8443, Role::Server, Resumption::Full);
+        workloads.record_completed(Some(1), 443, Role::Server, Resumption::Full);
+        workloads.record_completed(Some(2), 443, Role::Client, Resumption::Resumed);
+        workloads.record_completed(Some(1), 443, Role::Server, Resumption::Resumed);
+        workloads.record_completed(None, 8443, Role::Server, Resumption::Full);
         let named: Vec<_> = workloads
             .named()
             .into_iter()
-            .map(|(key, sums)| (key.workload.to_string(), key.port, *sums))
+            .map(|(key, sums)| (key.workload.to_string(), key.port, sums.into_array()))
             .collect();
         let expected = [
             ("nginx.service".to_owned(), 443, [1, 1, 0]),
             ("unknown".to_owned(), 8443, [1, 0, 0]),
         ];
         assert_eq!(named, expected);
-        assert_eq!(workloads.other()[Role::Client as usize], [0, 1, 0]);
+        let other = workloads.other()[Role::Client];
+        assert_eq!(other.into_array(), [0, 1, 0]);
         assert_eq!((workloads.evicted(), workloads.len()), (1, 2));
     }
 }

@@ -1,5 +1,5 @@
-//! The file's keys, and where each stands. `http2` and `prefer_server_cipher_suites` are taken and change nothing: only HTTP/1.1 is
-//! spoken, and rustls decides by itself.
+//! Keys of the file, and their lines. `http2` and `prefer_server_cipher_suites` are accepted without
+//! an effect: only HTTP/1.1 is supported, and rustls chooses the cipher suite.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +10,9 @@ use std::{
 use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use super::WebConfigError;
+use super::error::WebConfigError;
 
-/// Headers that the format allows to be set.
+/// Headers that the format allows.
 const HEADERS: &[&str] = &[
     "Content-Security-Policy",
     "Strict-Transport-Security",
@@ -55,7 +55,7 @@ struct Http {
     headers: BTreeMap<String, String>,
 }
 
-/// A file that was read.
+/// A parsed file.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
@@ -68,7 +68,7 @@ pub(super) fn read(path: &Path) -> Result<File, WebConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    // An empty file asks for nothing.
+    // An empty file sets nothing.
     let keys: Option<Keys> =
         serde_yaml_ng::from_str(&text).map_err(|error| WebConfigError::Parse {
             path: path.to_owned(),
@@ -96,8 +96,8 @@ impl File {
             .unwrap_or_default()
     }
 
-    /// The files that it names.
-    pub(super) fn names(&self) -> impl Iterator<Item = PathBuf> {
+    /// Files that it names.
+    pub(super) fn named_files(&self) -> impl Iterator<Item = PathBuf> {
         let named = self
             .tls()
             .map(|tls| [&tls.cert_file, &tls.key_file, &tls.client_ca_file]);
@@ -105,7 +105,7 @@ impl File {
         named.map(|path| self.resolve(path))
     }
 
-    /// Relative paths start at the file's own directory.
+    /// Resolves a path relative to the directory of the file.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
@@ -116,35 +116,35 @@ impl File {
             .map(|(name, value)| {
                 if !HEADERS.contains(&name.as_str()) {
                     let known = HEADERS.join(", ");
-                    return Err(self.wrong(name, format!("not one of {known}")));
+                    return Err(self.invalid(name, format!("not one of {known}")));
                 }
                 let value = HeaderValue::from_str(value);
-                let value = value.map_err(|error| self.wrong(name, error.to_string()))?;
+                let value = value.map_err(|error| self.invalid(name, error.to_string()))?;
                 let name = HeaderName::from_bytes(name.as_bytes())
-                    .map_err(|error| self.wrong(name, error.to_string()))?;
+                    .map_err(|error| self.invalid(name, error.to_string()))?;
                 Ok((name, value))
             })
             .collect()
     }
 
-    /// That the value of a key makes no sense.
-    pub(super) fn wrong(&self, key: &str, reason: impl Into<String>) -> WebConfigError {
+    /// The error for an invalid value of `key`.
+    pub(super) fn invalid(&self, key: &str, reason: impl Into<String>) -> WebConfigError {
         WebConfigError::Value {
             path: self.path.clone(),
-            line: line_of(&self.text, key),
+            line: find_line(&self.text, key),
             key: key.to_owned(),
             reason: reason.into(),
         }
     }
 }
 
-/// The line on which a key stands, counted from one. No two keys of the format have one name.
-fn line_of(text: &str, key: &str) -> usize {
-    let stands = |line: &str| {
+/// Line of a key, counted from 1. All keys of the format have different names.
+fn find_line(text: &str, key: &str) -> usize {
+    let has_key = |line: &str| {
         let words = line.split([',', '{']);
         words
             .filter_map(|word| word.split_once(':'))
             .any(|(name, _)| name.trim().trim_matches(['"', '\'']) == key)
     };
-    text.lines().position(stands).map_or(1, |index| index + 1)
+    text.lines().position(has_key).map_or(1, |index| index + 1)
 }

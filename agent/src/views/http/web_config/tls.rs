@@ -1,4 +1,4 @@
-//! The TLS half: rustls as the file asks for it. Versions 1.2 and 1.3 only; rustls has no others.
+//! TLS configuration of a file, for rustls, which supports versions 1.2 and 1.3.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -17,11 +17,11 @@ use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{
-    WebConfigError,
+    error::WebConfigError,
     file::{File, Tls},
 };
 
-/// How connections are encrypted; `None` where the file does not say.
+/// TLS configuration; `None` if the file has none.
 pub(super) fn acceptor(file: &File) -> Result<Option<TlsAcceptor>, WebConfigError> {
     let Some(tls) = file.tls() else {
         return Ok(None);
@@ -29,7 +29,7 @@ pub(super) fn acceptor(file: &File) -> Result<Option<TlsAcceptor>, WebConfigErro
     let provider = Arc::new(provider(file, tls)?);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(file, tls)?)
-        .map_err(|error| file.wrong("cipher_suites", error.to_string()))?;
+        .map_err(|error| file.invalid("cipher_suites", error.to_string()))?;
     let builder = match verifier(file, tls, provider)? {
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -38,15 +38,15 @@ pub(super) fn acceptor(file: &File) -> Result<Option<TlsAcceptor>, WebConfigErro
     let chain = certificates(file, at, &text)?;
     let (at, text) = pem(file, "key", &tls.key, "key_file", &tls.key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&text);
-    let key = key.map_err(|error| file.wrong(at, format!("no private key: {error}")))?;
+    let key = key.map_err(|error| file.invalid(at, format!("no private key: {error}")))?;
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| file.wrong(at, error.to_string()))?;
+        .map_err(|error| file.invalid(at, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-/// Text in the file itself, or of a file that it names, with the key by which it was found.
+/// PEM text in the file itself or in a file that it names, with the key that gives it.
 fn pem(
     file: &File,
     inline: &'static str,
@@ -59,11 +59,11 @@ fn pem(
         (None, Some(path)) => {
             let path = file.resolve(path);
             let text = fs::read(&path)
-                .map_err(|error| file.wrong(named, format!("{}: {error}", path.display())))?;
+                .map_err(|error| file.invalid(named, format!("{}: {error}", path.display())))?;
             Ok((named, text))
         }
-        (Some(_), Some(_)) => Err(file.wrong(named, format!("given twice, by {inline} too"))),
-        (None, None) => Err(file.wrong("tls_server_config", format!("{named} is missing"))),
+        (Some(_), Some(_)) => Err(file.invalid(named, format!("{inline} is set, too"))),
+        (None, None) => Err(file.invalid("tls_server_config", format!("{named} is missing"))),
     }
 }
 
@@ -73,9 +73,9 @@ fn certificates(
     text: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, WebConfigError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let chain = chain.map_err(|error| file.wrong(key, format!("no certificate: {error}")))?;
+    let chain = chain.map_err(|error| file.invalid(key, format!("no certificate: {error}")))?;
     if chain.is_empty() {
-        return Err(file.wrong(key, "no certificate in it"));
+        return Err(file.invalid(key, "no certificate in the file"));
     }
     Ok(chain)
 }
@@ -84,24 +84,27 @@ fn versions(
     file: &File,
     tls: &Tls,
 ) -> Result<Vec<&'static SupportedProtocolVersion>, WebConfigError> {
-    let number = |key: &str, value: &Option<String>, unless: u8| match value.as_deref() {
-        None => Ok(unless),
+    let number = |key: &str, value: &Option<String>, default: u8| match value.as_deref() {
+        None => Ok(default),
         Some("TLS12") => Ok(2),
         Some("TLS13") => Ok(3),
-        Some(other) => Err(file.wrong(key, format!("{other}: only TLS12 and TLS13 are spoken"))),
+        Some(other) => Err(file.invalid(
+            key,
+            format!("{other} is not supported, only TLS12 and TLS13"),
+        )),
     };
-    let least = number("min_version", &tls.min_version, 2)?;
-    let most = number("max_version", &tls.max_version, 3)?;
+    let minimum = number("min_version", &tls.min_version, 2)?;
+    let maximum = number("max_version", &tls.max_version, 3)?;
     let known = [(2, &TLS12), (3, &TLS13)].into_iter();
-    let chosen = known.filter(|(version, _)| (least..=most).contains(version));
+    let chosen = known.filter(|(version, _)| (minimum..=maximum).contains(version));
     let chosen: Vec<_> = chosen.map(|(_, version)| version).collect();
     if chosen.is_empty() {
-        return Err(file.wrong("max_version", "lower than min_version"));
+        return Err(file.invalid("max_version", "lower than min_version"));
     }
     Ok(chosen)
 }
 
-/// Cipher suites and curves by the names that Go gives them.
+/// Cipher suites and curves, by their names in Go.
 fn provider(file: &File, tls: &Tls) -> Result<CryptoProvider, WebConfigError> {
     let mut provider = ring::default_provider();
     if !tls.cipher_suites.is_empty() {
@@ -114,10 +117,10 @@ fn provider(file: &File, tls: &Tls) -> Result<CryptoProvider, WebConfigError> {
                 .iter()
                 .any(|suite| name(suite) == *wanted)
             {
-                return Err(file.wrong("cipher_suites", format!("{wanted} is not spoken")));
+                return Err(file.invalid("cipher_suites", format!("{wanted} is not supported")));
             }
         }
-        // As in Go, the list is for TLS 1.2: all of TLS 1.3 stay.
+        // As in Go, the list is for TLS 1.2; all suites of TLS 1.3 remain.
         provider
             .cipher_suites
             .retain(|suite| suite.tls13().is_some() || tls.cipher_suites.contains(&name(suite)));
@@ -137,7 +140,9 @@ fn provider(file: &File, tls: &Tls) -> Result<CryptoProvider, WebConfigError> {
             match known {
                 Some(group) => groups.push(*group),
                 None => {
-                    return Err(file.wrong("curve_preferences", format!("{wanted} is not spoken")));
+                    return Err(
+                        file.invalid("curve_preferences", format!("{wanted} is not supported"))
+                    );
                 }
             }
         }
@@ -146,36 +151,36 @@ fn provider(file: &File, tls: &Tls) -> Result<CryptoProvider, WebConfigError> {
     Ok(provider)
 }
 
-/// What is asked of clients, by Go's names for it.
+/// Client certificate requirements, by their names in Go.
 fn verifier(
     file: &File,
     tls: &Tls,
     provider: Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, WebConfigError> {
     let wanted = tls.client_auth_type.as_deref().unwrap_or_default();
-    let given = tls.client_ca.is_some() || tls.client_ca_file.is_some();
+    let has_ca = tls.client_ca.is_some() || tls.client_ca_file.is_some();
     let mandatory = match wanted {
         "" | "NoClientCert" => {
-            if given {
+            if has_ca {
                 let key = if tls.client_ca.is_some() {
                     "client_ca"
                 } else {
                     "client_ca_file"
                 };
-                return Err(file.wrong(key, "of no use without client_auth_type"));
+                return Err(file.invalid(key, "has no effect without client_auth_type"));
             }
             return Ok(None);
         }
         "RequestClientCert" | "RequireAnyClientCert" => {
             let mandatory = wanted == "RequireAnyClientCert";
-            return Ok(Some(Arc::new(Anybody {
+            return Ok(Some(Arc::new(AnyCertificate {
                 mandatory,
                 provider,
             })));
         }
         "VerifyClientCertIfGiven" => false,
         "RequireAndVerifyClientCert" => true,
-        other => return Err(file.wrong("client_auth_type", format!("{other} is unknown"))),
+        other => return Err(file.invalid("client_auth_type", format!("{other} is unknown"))),
     };
     let ca = pem(
         file,
@@ -189,7 +194,7 @@ fn verifier(
     for certificate in certificates(file, at, &text)? {
         roots
             .add(certificate)
-            .map_err(|error| file.wrong(at, error.to_string()))?;
+            .map_err(|error| file.invalid(at, error.to_string()))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = if mandatory {
@@ -199,18 +204,18 @@ fn verifier(
     };
     let verifier = builder
         .build()
-        .map_err(|error| file.wrong(at, error.to_string()))?;
+        .map_err(|error| file.invalid(at, error.to_string()))?;
     Ok(Some(verifier))
 }
 
-/// Takes any certificate whose key the client has.
+/// Accepts any certificate whose private key the client has.
 #[derive(Debug)]
-struct Anybody {
+struct AnyCertificate {
     mandatory: bool,
     provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for Anybody {
+impl ClientCertVerifier for AnyCertificate {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }
@@ -255,7 +260,7 @@ impl ClientCertVerifier for Anybody {
 }
 
 /// Subject alternative names of a certificate, as text.
-pub(in crate::views::http) fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+pub(in crate::views::http) fn subject_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
         return Vec::new();
     };

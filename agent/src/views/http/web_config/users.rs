@@ -1,5 +1,6 @@
-//! Passwords: bcrypt hashes, compared on a thread of their own. One that was right is remembered by its SHA-256, so that each scrape
-//! does not cost tens of milliseconds.
+//! Passwords. Their bcrypt hashes are compared on another thread, because a comparison takes tens of
+//! milliseconds; the SHA-256 of a correct password is cached, so that not every scrape takes that
+//! long.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,37 +11,39 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{WebConfigError, file::File};
+use super::{error::WebConfigError, file::File};
 
-/// Compared for users that do not exist: how long it takes must not tell who does. Of no password that anybody knows.
-const NOBODY: &str = "$2y$10$abcdefghijklmnopqrstuuHxVYkBXvfXp9i9m3dXQHOU3ROBPHGAW";
-/// Right passwords remembered; there are as many as users, and old ones go with the file.
-const REMEMBERED: usize = 256;
+/// Hash compared for users that do not exist, so that the response time does not show which users
+/// exist. Its password is not known.
+const DUMMY_HASH: &str = "$2y$10$abcdefghijklmnopqrstuuHxVYkBXvfXp9i9m3dXQHOU3ROBPHGAW";
+/// Correct passwords cached; the cache is replaced with the file.
+const MAX_CACHED: usize = 256;
 
-/// Who may ask.
+/// Users with access.
 #[derive(Debug)]
 pub(in crate::views::http) struct Users {
     hashes: BTreeMap<String, String>,
-    right: Mutex<HashSet<[u8; 32]>>,
-    /// One comparison at a time, whoever asks how often.
-    turn: Semaphore,
+    /// SHA-256 of users with their correct passwords.
+    cached: Mutex<HashSet<[u8; 32]>>,
+    /// Limits comparisons to one at a time.
+    comparison: Semaphore,
 }
 
 impl Users {
     pub(super) fn new(file: &File) -> Result<Self, WebConfigError> {
         for (user, hash) in file.users() {
             if let Err(error) = hash.parse::<bcrypt::HashParts>() {
-                return Err(file.wrong(user, format!("no bcrypt hash: {error}")));
+                return Err(file.invalid(user, format!("no bcrypt hash: {error}")));
             }
         }
         Ok(Self {
             hashes: file.users().clone(),
-            right: Mutex::default(),
-            turn: Semaphore::new(1),
+            cached: Mutex::default(),
+            comparison: Semaphore::new(1),
         })
     }
 
-    /// Whether an `Authorization` header is that of a user.
+    /// Whether an `Authorization` header is valid; always without users.
     pub(in crate::views::http) async fn admit(&self, header: Option<&str>) -> bool {
         if self.hashes.is_empty() {
             return true;
@@ -54,23 +57,24 @@ impl Users {
             digest.update(part);
         }
         let digest: [u8; 32] = digest.finalize().into();
-        let right = || self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        if right().contains(&digest) {
+        let cached = || self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached().contains(&digest) {
             return true;
         }
-        let Ok(_turn) = self.turn.acquire().await else {
+        let Ok(_permit) = self.comparison.acquire().await else {
             return false;
         };
         let known = self.hashes.get(&user).cloned();
         let exists = known.is_some();
         let compared = tokio::task::spawn_blocking(move || {
-            bcrypt::verify(password, &known.unwrap_or_else(|| NOBODY.to_owned())).unwrap_or(false)
+            bcrypt::verify(password, &known.unwrap_or_else(|| DUMMY_HASH.to_owned()))
+                .unwrap_or(false)
         });
         let admitted = compared.await.unwrap_or(false) && exists;
         if admitted {
-            let mut right = right();
-            if right.len() < REMEMBERED {
-                right.insert(digest);
+            let mut cached = cached();
+            if cached.len() < MAX_CACHED {
+                cached.insert(digest);
             }
         }
         admitted
@@ -93,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_of_every_kind() {
+    fn credentials_are_read_from_basic_headers_only() {
         let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
         assert_eq!(
             credentials("Basic cHJvbTpzZWNyZXQ="),
@@ -110,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_as_long_as_anybody() {
-        let parts: bcrypt::HashParts = NOBODY.parse().unwrap();
+    fn the_dummy_hash_costs_as_much_as_others_and_matches_nothing() {
+        let parts: bcrypt::HashParts = DUMMY_HASH.parse().unwrap();
         assert_eq!(parts.get_cost(), 10);
-        assert!(!bcrypt::verify("", NOBODY).unwrap());
+        assert!(!bcrypt::verify("", DUMMY_HASH).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Families about the agent itself: libraries, probes, events, tables.
+//! Families of the agent itself: libraries, probes, events, tables.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::{count, counter, gauge, seconds, set};
+use super::encode::{count, counter, gauge, seconds, set};
 use crate::{
     observed::Observed,
     status::{LibraryStatus, Reason, Sensor},
@@ -21,7 +21,7 @@ pub(super) fn agent(
     let status = &observed.status;
     let mut family = encoder.encode_descriptor(
         "reprise_library",
-        "One per distinct observed library build.",
+        "One series per observed library build.",
         None,
         MetricType::Info,
     )?;
@@ -45,12 +45,12 @@ pub(super) fn agent(
     for labels in &builds {
         family.encode_info(labels)?;
     }
-    // Absent before the first look at all processes: nothing is known then.
+    // Absent before the first scan of all processes.
     if status.scanned && status.sensor(Sensor::Handshake).attached {
         let mut family = gauge(
             encoder,
             "reprise_uncovered_processes",
-            "Processes that use a TLS library and are not observed, by reason.",
+            "Processes that use a TLS library but are not observed, by reason.",
         )?;
         for reason in Reason::ALL {
             let uncovered = status.coverage.uncovered.get(&reason);
@@ -61,7 +61,7 @@ pub(super) fn agent(
     let mut family = gauge(
         encoder,
         "reprise_probe_attached",
-        "Attach points per probe and verdict.",
+        "Attach points by probe and verdict.",
     )?;
     for ((probe, verdict), sum) in &status.probes {
         set(
@@ -91,16 +91,16 @@ pub(super) fn agent(
     let mut family = counter(
         encoder,
         "reprise_events_lost",
-        "Events lost, in the kernel or here.",
+        "Events lost in the kernel or not decoded by the agent.",
         None,
     )?;
     for sensor in attached() {
-        // A handshake of unknown role is read, and counted in no other family.
-        let unplaced = match sensor {
+        // A handshake of unknown role is counted in no other family.
+        let unknown_role = match sensor {
             Sensor::Handshake => observed.pipeline.tracked().unknown_role,
             Sensor::Tcp | Sensor::Wire => 0,
         };
-        let lost = status.sensor(sensor).lost + unplaced;
+        let lost = status.sensor(sensor).lost + unknown_role;
         count(&mut family, &[("sensor", sensor.label())], lost)?;
     }
     if status.programs.is_empty() {
@@ -109,7 +109,7 @@ pub(super) fn agent(
     let mut family = counter(
         encoder,
         "reprise_bpf_runs",
-        "Runs of each BPF program, by the kernel's accounting.",
+        "Runs of each BPF program, as counted by the kernel.",
         None,
     )?;
     for (program, (runs, _)) in &status.programs {
@@ -118,7 +118,7 @@ pub(super) fn agent(
     let mut family = counter(
         encoder,
         "reprise_bpf_run",
-        "Time inside each BPF program, by the kernel's accounting.",
+        "Time inside each BPF program, as measured by the kernel.",
         Some(&Unit::Seconds),
     )?;
     for (program, (_, ns)) in &status.programs {
@@ -134,11 +134,7 @@ pub(super) fn tables(
     let Observed { pipeline, status } = observed;
     let tracked = pipeline.tracked();
     let peers = &pipeline.stats.peers;
-    let mut family = gauge(
-        encoder,
-        "reprise_tracked",
-        "Live entries per bounded table.",
-    )?;
+    let mut family = gauge(encoder, "reprise_tracked", "Entries in each bounded table.")?;
     for (table, entries) in [
         ("connections", tracked.connections as u64),
         ("first_flights", status.first_flights),
@@ -156,7 +152,7 @@ pub(super) fn tables(
     let mut family = counter(
         encoder,
         "reprise_evictions",
-        "Entries dropped from a bounded table for room.",
+        "Entries evicted from a bounded table because it was full.",
         None,
     )?;
     for (table, evicted) in [
@@ -173,13 +169,13 @@ pub(super) fn tables(
         gauge(
             encoder,
             "reprise_clock_synchronized",
-            "Whether the host's clock is disciplined: sessions die by it.",
+            "1 if the host's clock is synchronised; session lifetimes depend on it.",
         )?
         .encode_gauge(&u64::from(synchronized))?;
         counter(
             encoder,
             "reprise_clock_steps",
-            "Jumps of the host's wall clock since the agent began.",
+            "Steps of the host's wall clock since the agent started.",
             None,
         )?
         .encode_counter::<NoLabelSet, _, f64>(&pipeline.clock.steps, None)?;

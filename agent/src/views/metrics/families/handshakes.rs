@@ -1,4 +1,4 @@
-//! Families of completed and failed handshakes and of the loss they met.
+//! Families of completed and failed handshakes, and of packet loss.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -8,13 +8,13 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::{count, counter, seconds};
-use reprise_core::model::{
-    Direction, FailureCause as Cause, Mechanism, Phase, Resumption, Role, Version,
-};
-use reprise_core::pipeline::{
-    reasons::{self, Names},
-    stats::{BOUNDS, Histogram, Stats},
+use super::encode::{count, counter, seconds};
+use reprise_core::{
+    model::{Direction, FailureCause, Phase, Resumption, Role, Version},
+    pipeline::{
+        reasons::{self, Names},
+        stats::{BOUNDS, Histogram, Stats},
+    },
 };
 
 pub(super) fn handshakes(
@@ -35,7 +35,7 @@ pub(super) fn handshakes(
                     ("version", version.label()),
                     ("resumption", resumption.label()),
                 ];
-                let value = stats.handshakes[role as usize][version as usize][resumption as usize];
+                let value = stats.handshakes[role][version][resumption];
                 if resumption.shows(value) {
                     count(&mut family, &labels, value)?;
                 }
@@ -45,38 +45,35 @@ pub(super) fn handshakes(
     let mut family = counter(
         encoder,
         "reprise_handshake_failures",
-        "TLS handshakes that did not complete, one cause each.",
+        "TLS handshakes that did not complete, by cause.",
         None,
     )?;
     for role in Role::ALL {
-        for cause in Cause::ALL {
+        for cause in FailureCause::ALL {
             let labels = [("role", role.label()), ("cause", cause.label())];
-            count(
-                &mut family,
-                &labels,
-                stats.failures[role as usize][cause as usize],
-            )?;
+            count(&mut family, &labels, stats.failures[role][cause])?;
         }
     }
     let mut family = encoder.encode_descriptor(
         "reprise_handshake_duration",
-        "Completed handshakes from their first call to completion.",
+        "Time of completed handshakes from the first call to completion.",
         Some(&Unit::Seconds),
         MetricType::Histogram,
     )?;
-    for (labels, role, resumption) in by_resumption(stats) {
-        histogram(&mut family, &labels, &stats.duration[role][resumption])?;
+    for (role, resumption) in by_resumption(stats) {
+        let durations = &stats.duration[role][resumption];
+        histogram(&mut family, &labels(role, resumption), durations)?;
     }
     let mut family = counter(
         encoder,
         "reprise_handshake_library",
-        "Time inside the library's handshake code, completed handshakes.",
+        "Time of completed handshakes inside the library's handshake code.",
         Some(&Unit::Seconds),
     )?;
-    for (labels, role, resumption) in by_resumption(stats) {
+    for (role, resumption) in by_resumption(stats) {
         count(
             &mut family,
-            &labels,
+            &labels(role, resumption),
             seconds(stats.library_ns[role][resumption]),
         )?;
     }
@@ -91,18 +88,17 @@ pub(super) fn errors(
     let mut family = counter(
         encoder,
         "reprise_handshake_errors",
-        "Failed TLS handshakes in which the library raised an error, by its reason.",
+        "Failed TLS handshakes with a library error, by error reason.",
         None,
     )?;
-    // Two numbers may have one name.
+    // Two reasons may have the same name.
     let mut sums: BTreeMap<(Role, Cow<'_, str>), u64> = BTreeMap::new();
-    for (reason, role, sum) in stats.errors.iter() {
-        *sums
-            .entry((role, reasons::name(names, reason)))
-            .or_default() += sum;
+    for sum in stats.errors.iter() {
+        let name = reasons::name(names, sum.reason);
+        *sums.entry((sum.role, name)).or_default() += sum.failures;
     }
     for role in Role::ALL {
-        let other = stats.errors.other()[role as usize];
+        let other = stats.errors.other()[role];
         if other > 0 {
             *sums.entry((role, Cow::Borrowed("other"))).or_default() += other;
         }
@@ -117,27 +113,23 @@ pub(super) fn errors(
     Ok(())
 }
 
-fn by_resumption(
-    stats: &Stats,
-) -> impl Iterator<Item = ([(&'static str, &'static str); 2], usize, usize)> {
+/// Labels of the families by role and resumption, in order.
+fn by_resumption(stats: &Stats) -> impl Iterator<Item = (Role, Resumption)> {
     Role::ALL.into_iter().flat_map(move |role| {
-        let completed = move |resumption: Resumption| -> u64 {
-            let versions = &stats.handshakes[role as usize];
-            versions.iter().map(|sums| sums[resumption as usize]).sum()
-        };
-        let shown = Resumption::ALL.into_iter();
-        let shown = shown.filter(move |resumption| resumption.shows(completed(*resumption)));
-        shown.map(move |resumption| {
-            (
-                [("role", role.label()), ("resumption", resumption.label())],
-                role as usize,
-                resumption as usize,
-            )
+        let versions = &stats.handshakes[role];
+        let all = Resumption::ALL.into_iter();
+        all.filter(move |resumption| {
+            resumption.shows(versions.values().map(|sums| sums[*resumption]).sum())
         })
+        .map(move |resumption| (role, resumption))
     })
 }
 
-/// `received`: whether what the peer sent again is seen.
+fn labels(role: Role, resumption: Resumption) -> [(&'static str, &'static str); 2] {
+    [("role", role.label()), ("resumption", resumption.label())]
+}
+
+/// Encodes the families of packet loss; `received` includes the segments that peers retransmitted.
 pub(super) fn loss(
     stats: &Stats,
     received: bool,
@@ -146,7 +138,7 @@ pub(super) fn loss(
     let mut family = counter(
         encoder,
         "reprise_handshake_retransmits",
-        "TCP retransmissions that fell into connection set-up or handshake.",
+        "TCP retransmissions during connection set-up or handshake.",
         None,
     )?;
     for role in Role::ALL {
@@ -160,7 +152,7 @@ pub(super) fn loss(
                     ("phase", phase.label()),
                     ("direction", direction.label()),
                 ];
-                let sum = stats.retransmits[role as usize][phase as usize][direction as usize];
+                let sum = stats.retransmits[role][phase][direction];
                 count(&mut family, &labels, sum)?;
             }
         }
@@ -168,14 +160,12 @@ pub(super) fn loss(
     let mut family = counter(
         encoder,
         "reprise_handshakes_with_loss",
-        "Handshakes that met at least one retransmission; of failed ones, a gap or a stall counts, too.",
+        "Handshakes with at least one retransmission; failed ones with a gap or a stall count, too.",
         None,
     )?;
     for role in Role::ALL {
-        for (outcome, sum) in ["completed", "failed"]
-            .into_iter()
-            .zip(stats.with_loss[role as usize])
-        {
+        let sums = stats.with_loss[role];
+        for (outcome, sum) in [("completed", sums.completed), ("failed", sums.failed)] {
             count(
                 &mut family,
                 &[("role", role.label()), ("outcome", outcome)],
@@ -184,48 +174,6 @@ pub(super) fn loss(
         }
     }
     Ok(())
-}
-
-pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let mut family = counter(
-        encoder,
-        "reprise_resumption_offers",
-        "Completed handshakes whose ClientHello offered a session.",
-        None,
-    )?;
-    for role in Role::ALL {
-        for mechanism in Mechanism::ALL {
-            let sums = stats.offers[role as usize][mechanism as usize];
-            for (outcome, sum) in ["accepted", "missed"].into_iter().zip(sums) {
-                let labels = [
-                    ("role", role.label()),
-                    ("mechanism", mechanism.label()),
-                    ("outcome", outcome),
-                ];
-                count(&mut family, &labels, sum)?;
-            }
-        }
-    }
-    let mut family = counter(
-        encoder,
-        "reprise_resumption_not_offered",
-        "Completed handshakes whose ClientHello offered no session.",
-        None,
-    )?;
-    for role in Role::ALL {
-        count(
-            &mut family,
-            &[("role", role.label())],
-            stats.not_offered[role as usize],
-        )?;
-    }
-    let mut family = counter(
-        encoder,
-        "reprise_evidence_conflicts",
-        "Handshakes of which wire and library disagree whether a session was resumed.",
-        None,
-    )?;
-    family.encode_counter::<NoLabelSet, _, f64>(&stats.conflicts, None)
 }
 
 fn histogram(

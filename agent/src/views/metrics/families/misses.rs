@@ -4,11 +4,16 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{count, counter, gauge, peers::Rows, set};
-use reprise_core::model::{Mechanism, MissReason as Reason, Removal, Role};
-use reprise_core::pipeline::{
-    Pipeline,
-    stats::{Stats, Topic},
+use super::{
+    encode::{count, counter, gauge, set},
+    peers::Row,
+};
+use reprise_core::{
+    model::{Mechanism, MissReason, Role},
+    pipeline::{
+        Pipeline,
+        stats::{AlertReason, Outcomes, Stats, TicketKeys},
+    },
 };
 
 pub(super) fn misses(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -20,9 +25,8 @@ pub(super) fn misses(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
     )?;
     for role in Role::ALL {
         for mechanism in Mechanism::ALL {
-            for reason in Reason::ALL {
-                let sum = stats.misses[role as usize][mechanism as usize][reason as usize];
-                if sum > 0 || can_be(mechanism, reason) {
+            for (reason, sum) in stats.misses[role][mechanism] {
+                if sum > 0 || is_possible(mechanism, reason) {
                     let labels = [
                         ("role", role.label()),
                         ("mechanism", mechanism.label()),
@@ -33,31 +37,30 @@ pub(super) fn misses(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
             }
         }
     }
+    ticket_keys(&stats.ticket_keys, encoder)
+}
+
+fn ticket_keys(keys: &TicketKeys, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let mut family = counter(
         encoder,
         "reprise_ticket_key_offers",
-        "Tickets offered to servers here, by the key that they are encrypted under.",
+        "Tickets offered to servers here, by the key that encrypts them.",
         None,
     )?;
-    let named = stats.ticket_keys.named();
-    let mut keys: Vec<_> = named
-        .into_iter()
-        .map(|(key, sums)| (format!("{key:08x}"), sums))
-        .collect();
-    let other = stats.ticket_keys.other();
-    if other != [0, 0] {
-        keys.push(("other".to_owned(), other));
-    }
-    for (key, sums) in &keys {
-        for (outcome, sum) in ["accepted", "missed"].into_iter().zip(sums) {
-            count(&mut family, &[("key", key), ("outcome", outcome)], *sum)?;
+    let named = keys.named().into_iter();
+    let named = named.map(|(key, sums)| (format!("{:08x}", key.get()), *sums));
+    let other = Some(keys.other()).filter(|other| *other != Outcomes::default());
+    for (key, sums) in named.chain(other.map(|other| ("other".to_owned(), other))) {
+        for (outcome, sum) in [("accepted", sums.accepted), ("missed", sums.missed)] {
+            count(&mut family, &[("key", &key), ("outcome", outcome)], sum)?;
         }
     }
     Ok(())
 }
 
-/// Combinations that exist: only tickets have keys.
-const fn can_be(mechanism: Mechanism, reason: Reason) -> bool {
+/// Whether the mechanism can miss for this reason: only tickets have keys.
+const fn is_possible(mechanism: Mechanism, reason: MissReason) -> bool {
+    use MissReason as Reason;
     match mechanism {
         Mechanism::SessionId => !matches!(reason, Reason::ForeignKey | Reason::RetiredKey),
         Mechanism::Ticket => !matches!(
@@ -75,18 +78,17 @@ pub(super) fn removals(
     let mut family = counter(
         encoder,
         "reprise_sessions_removed",
-        "Sessions dropped from a server's cache before their time.",
+        "Sessions removed from a server's cache before their lifetime ended.",
         None,
     )?;
-    for removal in Removal::ALL {
-        let sum = pipeline.removed()[removal];
-        count(&mut family, &[("cause", removal.label())], sum)?;
+    for (removal, sum) in pipeline.removed() {
+        count(&mut family, &[("cause", removal.label())], *sum)?;
     }
     Ok(())
 }
 
 pub(super) fn peers(
-    rows: &Rows<'_>,
+    rows: &[Row<'_>],
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
     let mut family = counter(
@@ -95,18 +97,15 @@ pub(super) fn peers(
         "Offered sessions that were not resumed, per peer, by diagnosed reason.",
         None,
     )?;
-    for (peer, role, sums) in rows {
-        for reason in Reason::ALL {
-            // Sparse, as failures are.
-            let sum = sums.offers.misses[reason as usize];
-            if sum > 0 {
-                let labels = [
-                    ("peer", peer.as_str()),
-                    ("role", role.label()),
-                    ("reason", reason.label()),
-                ];
-                count(&mut family, &labels, sum)?;
-            }
+    for Row { peer, role, sums } in rows {
+        // Zeroes are left out: most peers have no misses.
+        for (reason, sum) in sums.offers.misses.into_iter().filter(|(_, sum)| *sum > 0) {
+            let labels = [
+                ("peer", peer.as_str()),
+                ("role", role.label()),
+                ("reason", reason.label()),
+            ];
+            count(&mut family, &labels, sum)?;
         }
     }
     let mut family = gauge(
@@ -114,8 +113,8 @@ pub(super) fn peers(
         "reprise_cache_miss_alert",
         "1 while most of a peer's recent offers are missed, with the commonest reason.",
     )?;
-    for (peer, role, sums) in rows {
-        if let Some(Topic::Missed(reason)) = sums.alert {
+    for Row { peer, role, sums } in rows {
+        if let Some(AlertReason::Missed(reason)) = sums.alert {
             let labels = [
                 ("peer", peer.as_str()),
                 ("role", role.label()),

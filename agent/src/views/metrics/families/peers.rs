@@ -4,34 +4,46 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{count, counter, gauge, set};
-use reprise_core::model::{FailureCause as Cause, Resumption, Role};
-use reprise_core::pipeline::stats::{PeerKey, PeerStats, Stats};
+use super::encode::{count, counter, gauge, set};
+use reprise_core::{
+    model::Role,
+    pipeline::stats::{PeerKey, PeerStats, Stats},
+};
 
-/// Name shown for the peers that are not named.
+/// Name shown for the peers without sums of their own.
 const OTHER: &str = "other";
 
-/// Peers by name, then role, with their sums; those that are not named last.
-pub(super) type Rows<'s> = [(String, Role, &'s PeerStats)];
+/// The sums of one peer.
+pub(super) struct Row<'s> {
+    pub(super) peer: String,
+    pub(super) role: Role,
+    pub(super) sums: &'s PeerStats,
+}
 
-pub(super) fn rows(stats: &Stats) -> Vec<(String, Role, &PeerStats)> {
-    let mut rows: Vec<(String, Role, &PeerStats)> = stats
-        .peers
-        .iter()
-        .map(|(PeerKey { role, peer }, sums)| (peer.to_string(), *role, sums))
-        .collect();
-    rows.sort_unstable_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
-    for role in Role::ALL {
-        let other = &stats.peers.other()[role as usize];
-        if *other != PeerStats::default() {
-            rows.push((OTHER.to_owned(), role, other));
+/// Peers ordered by name, then role; those without sums of their own are last.
+pub(super) fn rows(stats: &Stats) -> Vec<Row<'_>> {
+    let named = stats.peers.iter();
+    let named = named.map(|(PeerKey { role, peer }, sums)| Row {
+        peer: peer.to_string(),
+        role: *role,
+        sums,
+    });
+    let mut rows: Vec<_> = named.collect();
+    rows.sort_unstable_by(|left, right| (&left.peer, left.role).cmp(&(&right.peer, right.role)));
+    for (role, sums) in stats.peers.other() {
+        if *sums != PeerStats::default() {
+            rows.push(Row {
+                peer: OTHER.to_owned(),
+                role,
+                sums,
+            });
         }
     }
     rows
 }
 
 pub(super) fn peers(
-    rows: &Rows<'_>,
+    rows: &[Row<'_>],
     stats: &Stats,
     now_ns: u64,
     encoder: &mut DescriptorEncoder<'_>,
@@ -42,14 +54,13 @@ pub(super) fn peers(
         "Completed TLS handshakes per peer.",
         None,
     )?;
-    for (peer, role, sums) in rows {
-        for resumption in Resumption::ALL {
+    for Row { peer, role, sums } in rows {
+        for (resumption, sum) in sums.completed {
             let labels = [
                 ("peer", peer.as_str()),
                 ("role", role.label()),
                 ("resumption", resumption.label()),
             ];
-            let sum = sums.completed[resumption as usize];
             if resumption.shows(sum) {
                 count(&mut family, &labels, sum)?;
             }
@@ -61,17 +72,15 @@ pub(super) fn peers(
         "TLS handshakes that did not complete, per peer.",
         None,
     )?;
-    for (peer, role, sums) in rows {
-        for cause in Cause::ALL {
-            // Sparse: eight causes for every peer would be mostly zeroes.
-            if sums.failures[cause as usize] > 0 {
-                let labels = [
-                    ("peer", peer.as_str()),
-                    ("role", role.label()),
-                    ("cause", cause.label()),
-                ];
-                count(&mut family, &labels, sums.failures[cause as usize])?;
-            }
+    for Row { peer, role, sums } in rows {
+        // Zeroes are left out: eight causes for every peer would be mostly zeroes.
+        for (cause, sum) in sums.failures.into_iter().filter(|(_, sum)| *sum > 0) {
+            let labels = [
+                ("peer", peer.as_str()),
+                ("role", role.label()),
+                ("cause", cause.label()),
+            ];
+            count(&mut family, &labels, sum)?;
         }
     }
     let mut family = gauge(
@@ -79,7 +88,7 @@ pub(super) fn peers(
         "reprise_peer_resume_ratio",
         "Resumed share of completed handshakes over the window, 0 to 1.",
     )?;
-    for (peer, role, sums) in rows {
+    for Row { peer, role, sums } in rows {
         if let Some(ratio) = stats.peers.ratio(sums, now_ns) {
             set(
                 &mut family,

@@ -4,11 +4,13 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{count, counter};
-use reprise_core::model::{Resumption, Role};
-use reprise_core::pipeline::stats::{Stats, WorkloadSums};
+use super::encode::{count, counter};
+use reprise_core::{
+    model::Role,
+    pipeline::stats::{Stats, WorkloadSums},
+};
 
-/// Name and port shown for the workloads that are not named.
+/// Name and port shown for the workloads without sums of their own.
 const OTHER: &str = "other";
 
 pub(super) fn workloads(
@@ -21,28 +23,26 @@ pub(super) fn workloads(
         "Completed TLS handshakes per container, systemd unit or process, and the server's port.",
         None,
     )?;
-    let mut show = |workload: &str, port: &str, role: Role, sums: &WorkloadSums| {
-        for resumption in Resumption::ALL {
+    let mut encode = |workload: &str, port: &str, role: Role, sums: &WorkloadSums| {
+        for (resumption, sum) in sums {
             let labels = [
                 ("workload", workload),
                 ("port", port),
                 ("role", role.label()),
                 ("resumption", resumption.label()),
             ];
-            let sum = sums[resumption as usize];
-            if resumption.shows(sum) {
-                count(&mut family, &labels, sum)?;
+            if resumption.shows(*sum) {
+                count(&mut family, &labels, *sum)?;
             }
         }
         Ok(())
     };
     for (key, sums) in stats.workloads.named() {
-        show(&key.workload, &key.port.to_string(), key.role, sums)?;
+        encode(&key.workload, &key.port.to_string(), key.role, sums)?;
     }
-    for role in Role::ALL {
-        let sums = &stats.workloads.other()[role as usize];
-        if *sums != WorkloadSums::default() {
-            show(OTHER, OTHER, role, sums)?;
+    for (role, sums) in stats.workloads.other() {
+        if sums.values().any(|sum| *sum > 0) {
+            encode(OTHER, OTHER, role, sums)?;
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! The `/metrics` page: read from the sums at scrape time, in a fixed order. A family whose sensor is not attached is absent.
+//! The `/metrics` page, rendered from the sums at scrape time in a fixed order. A family is absent if
+//! its sensor is not attached.
 
 mod families;
 mod process;
@@ -14,7 +15,7 @@ use prometheus_client::{
 
 use crate::observed::Shared;
 
-/// Text formats of the page.
+/// Text format of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0.
@@ -24,7 +25,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an `Accept` header asks for: OpenMetrics only by name.
+    /// The format for an `Accept` header: OpenMetrics only if the header names it.
     #[must_use]
     pub fn negotiate(accept: Option<&str>) -> Self {
         match accept {
@@ -33,7 +34,7 @@ impl Format {
         }
     }
 
-    /// `Content-Type` of the answer.
+    /// `Content-Type` of the response.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -43,12 +44,12 @@ impl Format {
     }
 }
 
-/// Renders the page.
+/// Renderer of the page.
 #[derive(Debug)]
 pub struct Page(Registry);
 
 impl Page {
-    /// A page over `shared`; with `process`, the agent's own `process_*` families too.
+    /// A page of `shared`, and with `process` of the agent's own `process_*` families.
     #[must_use]
     pub fn new(shared: Shared, process: bool) -> Self {
         let mut registry = Registry::default();
@@ -59,11 +60,11 @@ impl Page {
         Self(registry)
     }
 
-    /// The page as text.
+    /// Renders the page as text.
     ///
     /// # Errors
     ///
-    /// Never in practice: writing to a string does not fail.
+    /// None in practice: writing to a string does not fail.
     pub fn render(&self, format: Format) -> Result<String, fmt::Error> {
         let mut page = String::new();
         text::encode(&mut page, &self.0)?;

@@ -1,0 +1,39 @@
+//! Sums over observations, which `/metrics`, `watch` and the API show. Pure; every table is bounded,
+//! by [`Limits`] or by a constant of its own.
+
+mod alerts;
+mod by_role;
+mod errors;
+mod failures;
+mod histogram;
+mod history;
+mod keys;
+mod limits;
+mod merge;
+mod offers;
+mod outcomes;
+mod peer_key;
+mod peer_stats;
+mod peer_table;
+mod recent_table;
+mod sums;
+mod window;
+mod workloads;
+
+pub use self::{
+    alerts::AlertReason,
+    by_role::ByRole,
+    errors::{ErrorSum, Errors},
+    failures::{Failure, Failures},
+    histogram::{BOUNDS, Histogram},
+    history::{History, SLOT_NS, Slot},
+    keys::TicketKeys,
+    limits::{Limits, Thresholds},
+    offers::{LastMiss, Offers, RecentOffers},
+    outcomes::Outcomes,
+    peer_key::PeerKey,
+    peer_stats::{PeerStats, SessionsLost},
+    peer_table::{AlertChange, PeerTable},
+    sums::{Stats, WithLoss},
+    workloads::{WorkloadKey, WorkloadSums, Workloads},
+};

@@ -1,0 +1,110 @@
+//! Alerts about a peer's misses. An alert begins above a share of the peer's recent offers and ends
+//! well below it, so that a share near the threshold does not start and stop it repeatedly.
+
+use super::{limits::Thresholds, offers::RecentOffers};
+use crate::model::MissReason;
+
+/// An alert ends below this part of the threshold at which it begins.
+const END_FACTOR: f64 = 0.8;
+
+/// Reason of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertReason {
+    /// Sessions were offered and missed, mostly for this reason.
+    Missed(MissReason),
+    /// No session is ever offered.
+    NeverOffered,
+}
+
+impl AlertReason {
+    /// Name of the reason.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Missed(reason) => reason.label(),
+            Self::NeverOffered => "never_offered",
+        }
+    }
+}
+
+/// The alert that a peer's recent offers require, given the one that stands.
+pub(super) fn evaluate_alert(
+    recent: &RecentOffers,
+    standing: Option<AlertReason>,
+    thresholds: Thresholds,
+) -> Option<AlertReason> {
+    let missed = recent.missed();
+    let offers = missed + recent.accepted;
+    let (ratio, minimum) = match standing {
+        Some(_) => (
+            thresholds.miss_ratio * END_FACTOR,
+            thresholds.min_offers.div_ceil(2),
+        ),
+        None => (thresholds.miss_ratio, thresholds.min_offers),
+    };
+    let minimum = minimum.max(1);
+    if offers >= minimum && missed as f64 > ratio * offers as f64 {
+        // The first reason remains while it explains half of the misses.
+        let unchanged = match standing {
+            Some(AlertReason::Missed(reason)) if recent.misses[reason] * 2 >= missed => {
+                Some(reason)
+            }
+            _ => recent.commonest_miss(),
+        };
+        return unchanged.map(AlertReason::Missed);
+    }
+    (offers == 0 && recent.not_offered >= minimum).then_some(AlertReason::NeverOffered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLDS: Thresholds = Thresholds {
+        miss_ratio: 0.9,
+        min_offers: 20,
+    };
+    const EVICTED: Option<AlertReason> = Some(AlertReason::Missed(MissReason::Evicted));
+
+    fn evaluate(recent: RecentOffers, standing: Option<AlertReason>) -> Option<AlertReason> {
+        evaluate_alert(&recent, standing, THRESHOLDS)
+    }
+
+    fn recent(accepted: u64, evicted: u64, expired: u64, not_offered: u64) -> RecentOffers {
+        let mut recent = RecentOffers {
+            accepted,
+            not_offered,
+            ..RecentOffers::default()
+        };
+        recent.misses[MissReason::Evicted] = evicted;
+        recent.misses[MissReason::Expired] = expired;
+        recent
+    }
+
+    #[test]
+    fn begins_above_the_threshold_and_ends_below_it() {
+        assert_eq!(evaluate(recent(0, 19, 0, 0), None), None);
+        assert_eq!(evaluate(recent(1, 19, 0, 0), None), EVICTED);
+        assert_eq!(evaluate(recent(2, 18, 0, 0), None), None);
+        assert_eq!(evaluate(recent(3, 17, 0, 0), EVICTED), EVICTED);
+        assert_eq!(evaluate(recent(6, 14, 0, 0), EVICTED), None);
+        assert_eq!(evaluate(recent(0, 10, 0, 0), EVICTED), EVICTED);
+        assert_eq!(evaluate(recent(0, 9, 0, 0), EVICTED), None);
+    }
+
+    #[test]
+    fn the_reason_is_the_commonest_one_and_remains_while_it_explains_half() {
+        let expired = Some(AlertReason::Missed(MissReason::Expired));
+        assert_eq!(evaluate(recent(0, 12, 13, 0), None), expired);
+        assert_eq!(evaluate(recent(0, 13, 13, 0), EVICTED), EVICTED);
+        assert_eq!(evaluate(recent(0, 5, 15, 0), EVICTED), expired);
+    }
+
+    #[test]
+    fn clients_that_never_offer_have_an_alert_of_their_own() {
+        let never = Some(AlertReason::NeverOffered);
+        assert_eq!(evaluate(recent(0, 0, 0, 20), None), never);
+        assert_eq!(evaluate(recent(0, 0, 0, 10), never), never);
+        assert_eq!(evaluate(recent(1, 0, 0, 20), never), None);
+    }
+}

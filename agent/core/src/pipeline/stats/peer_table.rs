@@ -1,0 +1,208 @@
+//! Table of peers.
+
+use std::num::NonZeroUsize;
+
+use super::{
+    alerts::{self, AlertReason},
+    by_role::ByRole,
+    limits::{Limits, Thresholds},
+    offers::RecentOffers,
+    peer_key::PeerKey,
+    peer_stats::PeerStats,
+    recent_table::RecentTable,
+};
+use crate::model::{FailureCause, Resumption};
+
+/// An alert that began, ended or changed its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertChange {
+    /// The peer.
+    pub key: PeerKey,
+    /// Reason before the change.
+    pub before: Option<AlertReason>,
+    /// Reason after the change.
+    pub after: Option<AlertReason>,
+}
+
+/// Sums of the most recently active peers; those of the others are added up.
+#[derive(Debug)]
+pub struct PeerTable {
+    table: RecentTable<PeerKey, PeerStats, ByRole<PeerStats>>,
+    window_ns: u64,
+    thresholds: Thresholds,
+}
+
+impl PeerTable {
+    pub(super) fn new(limits: Limits) -> Self {
+        let capacity = NonZeroUsize::new(limits.max_peers).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            table: RecentTable::new(capacity),
+            window_ns: limits.window_ns,
+            thresholds: limits.thresholds,
+        }
+    }
+
+    /// Adds a completed handshake.
+    pub(super) fn record_completed(
+        &mut self,
+        key: PeerKey,
+        resumption: Resumption,
+        time_ns: u64,
+    ) -> &mut PeerStats {
+        let stats = self.table.entry(key);
+        stats.complete(resumption, time_ns, self.window_ns);
+        stats
+    }
+
+    /// Adds a failed handshake.
+    pub(super) fn record_failed(&mut self, key: PeerKey, cause: FailureCause) -> &mut PeerStats {
+        let stats = self.table.entry(key);
+        stats.failures[cause] += 1;
+        stats
+    }
+
+    /// Adds a session that a server removed because of packet loss.
+    pub(super) fn record_cut_session(&mut self, key: PeerKey) {
+        self.table.entry(key).sessions_lost.forgotten += 1;
+    }
+
+    /// Adds packet loss to the handshake that was recorded last for this peer.
+    pub(super) fn record_loss(&mut self, key: PeerKey) {
+        let stats = self.table.entry(key);
+        stats.with_loss += 1;
+        stats.last_had_loss = true;
+    }
+
+    /// Peers with sums of their own, most recently active first.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerKey, &PeerStats)> {
+        self.table.iter()
+    }
+
+    /// Sums of the other peers, by role.
+    #[must_use]
+    pub const fn other(&self) -> &ByRole<PeerStats> {
+        self.table.other()
+    }
+
+    /// Resumed share of one peer in the window that ends at `now_ns`, 0 to 1.
+    #[must_use]
+    pub fn ratio(&self, stats: &PeerStats, now_ns: u64) -> Option<f64> {
+        stats.ratio(now_ns, self.window_ns)
+    }
+
+    /// Offers of one peer in the window that ends at `now_ns`.
+    #[must_use]
+    pub fn recent_offers(&self, stats: &PeerStats, now_ns: u64) -> RecentOffers {
+        stats.offers.recent(now_ns, self.window_ns)
+    }
+
+    /// Begins and ends the alerts of the peers with sums of their own, as of `now_ns`; returns the
+    /// changes.
+    pub fn update_alerts(&mut self, now_ns: u64) -> Vec<AlertChange> {
+        let mut changes = Vec::new();
+        for (key, stats) in self.table.iter_mut() {
+            let recent = stats.offers.recent(now_ns, self.window_ns);
+            let before = stats.alert;
+            let after = alerts::evaluate_alert(&recent, before, self.thresholds);
+            if before != after {
+                stats.alert = after;
+                changes.push(AlertChange {
+                    key: key.clone(),
+                    before,
+                    after,
+                });
+            }
+        }
+        changes
+    }
+
+    /// Sums of one peer.
+    #[must_use]
+    pub fn get(&self, key: &PeerKey) -> Option<&PeerStats> {
+        self.table.get(key)
+    }
+
+    /// Number of peers with sums of their own.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Peers evicted because the table was full.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.table.evicted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Role, pipeline::peers::Peer};
+
+    fn key(last: u8) -> PeerKey {
+        PeerKey {
+            role: Role::Server,
+            peer: Peer::Network(format!("127.0.0.{last}/32").parse().unwrap()),
+        }
+    }
+
+    fn table() -> PeerTable {
+        PeerTable::new(Limits {
+            max_peers: 2,
+            max_workloads: 2,
+            window_ns: 1_000,
+            thresholds: Thresholds {
+                miss_ratio: 1.0,
+                min_offers: 1,
+            },
+        })
+    }
+
+    #[test]
+    fn the_least_recent_peer_is_summed_as_other_and_the_total_remains() {
+        let mut table = table();
+        table.record_completed(key(1), Resumption::Full, 10);
+        table.record_completed(key(2), Resumption::Resumed, 11);
+        table.record_failed(key(1), FailureCause::Reset);
+        table.record_completed(key(3), Resumption::Full, 12);
+        let names: Vec<_> = table.iter().map(|(key, _)| key.peer.to_string()).collect();
+        assert_eq!(names, ["127.0.0.3", "127.0.0.1"]);
+        let other = &table.other()[Role::Server];
+        assert_eq!(other.completed.into_array(), [0, 1, 0]);
+        assert_eq!(table.ratio(other, 12), Some(1.0));
+        assert_eq!(table.evicted(), 1);
+        let full = table
+            .iter()
+            .map(|(_, stats)| stats.completed[Resumption::Full]);
+        assert_eq!(full.sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn a_full_handshake_after_loss_counts_for_peers_that_resume() {
+        let mut table = table();
+        let sums = |table: &PeerTable| {
+            let stats = table.get(&key(1)).unwrap();
+            (stats.with_loss, stats.full_after_loss)
+        };
+        table.record_loss(key(1));
+        table.record_completed(key(1), Resumption::Full, 10);
+        assert_eq!(
+            sums(&table),
+            (1, 0),
+            "no evidence that it would have resumed"
+        );
+        table.record_completed(key(1), Resumption::Resumed, 11);
+        table.record_completed(key(1), Resumption::Full, 12);
+        table.record_loss(key(1));
+        table.record_completed(key(1), Resumption::Full, 13);
+        table.record_completed(key(1), Resumption::Full, 14);
+        assert_eq!(sums(&table), (2, 1));
+    }
+}

@@ -1,0 +1,106 @@
+//! From the flags to the configuration of the application.
+
+use std::{io, path::Path};
+
+use tokio::runtime::{self, Runtime};
+
+use super::{
+    app::Config,
+    cli::{Counting, Loading, Observing},
+    failure::Failure,
+    observer::Scope,
+};
+use crate::{
+    host::{self, pods::Pods},
+    status::BpfMode,
+    views::http::WebConfig,
+};
+use reprise_core::pipeline::{
+    Pipeline,
+    correlate::Bounds,
+    peers::{Groups, Naming},
+    stats::{Limits, Thresholds},
+    wire,
+};
+
+/// The configuration of an application without an HTTP server and a recording. Checks the files
+/// first, then the host.
+pub(super) fn config(counting: &Counting, observing: &Observing) -> Result<Config, Failure> {
+    let pipeline = pipeline(counting)?;
+    let mode = prepare(observing.loading)?;
+    Ok(Config {
+        pipeline,
+        scope: scope(observing, mode),
+        pod_names: observing.pod_names,
+        node_name: observing.node_name.clone(),
+        peer_file: counting.peer_file.clone(),
+        http: None,
+        recorder: None,
+    })
+}
+
+/// A runtime of one thread: observation is a few short bursts per second, and all of it shares one
+/// address space.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Access rules of the HTTP server.
+pub(super) fn access(path: Option<&Path>) -> Result<Option<WebConfig>, Failure> {
+    let loaded = path.map(WebConfig::load).transpose();
+    loaded.map_err(|error| Failure::Usage(format!("--web-config: {}", crate::chain(&error))))
+}
+
+/// An empty pipeline.
+pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
+    let groups = match &counting.peer_file {
+        Some(path) => Groups::load(path)
+            .map_err(|error| Failure::Usage(format!("--peer-file: {}", crate::chain(&error))))?,
+        None => Groups::default(),
+    };
+    let limits = Limits {
+        max_peers: counting.max_peers as usize,
+        max_workloads: counting.max_workloads as usize,
+        window_ns: counting.window * 1_000_000_000,
+        thresholds: Thresholds {
+            miss_ratio: counting.alert_miss_ratio,
+            min_offers: u64::from(counting.alert_min_offers),
+        },
+    };
+    let bounds = Bounds {
+        connections: counting.max_connections as usize,
+        sessions: counting.max_sessions as usize,
+    };
+    let naming = Naming {
+        groups,
+        prefix_v4: counting.peer_prefix_v4,
+        prefix_v6: counting.peer_prefix_v6,
+    };
+    Ok(Pipeline::new(limits, bounds, naming))
+}
+
+/// Checks the host and resolves the mode of the programs.
+fn prepare(loading: Loading) -> Result<BpfMode, Failure> {
+    host::prepare().map_err(|missing| Failure::Host(missing.with_remedy()))?;
+    let resolved = loading.request().resolve();
+    let mode = resolved.map_err(|incompatible| Failure::Usage(incompatible.to_string()))?;
+    let (transport, library_data) = (mode.transport(), mode.library_data());
+    tracing::info!(transport, library_data, "mode chosen");
+    if loading.kernel_log && !mode.log {
+        tracing::warn!("kernel log not available without ring buffers");
+    }
+    Ok(mode)
+}
+
+fn scope(observing: &Observing, mode: BpfMode) -> Scope {
+    Scope {
+        ignored: observing.ignore.clone(),
+        cgroup: observing.cgroup.clone(),
+        mode,
+        first_flights: wire::Limits {
+            max_connections: observing.max_hellos as usize,
+            max_bytes: observing.max_hello_memory as usize * 1024,
+        },
+        pods: Pods::default(),
+    }
+}

@@ -1,0 +1,52 @@
+//! Failure of a command.
+
+use std::{fmt, io, process::ExitCode};
+
+use super::observer::ObserveError;
+
+/// Failure of a command, by exit status.
+#[derive(Debug)]
+pub enum Failure {
+    /// Exit status 1: the command failed at run time.
+    Runtime(String),
+    /// Exit status 2: the command line, or a file that it names, is invalid.
+    Usage(String),
+    /// Exit status 77: this host does not meet a requirement.
+    Host(String),
+}
+
+impl Failure {
+    /// Exit status of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Runtime(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Host(_) => 77,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Runtime(message) | Self::Usage(message) | Self::Host(message)) = self;
+        f.write_str(message)
+    }
+}
+
+impl From<ObserveError> for Failure {
+    fn from(error: ObserveError) -> Self {
+        match error {
+            ObserveError::Missing(missing) => Self::Host(missing.with_remedy()),
+            ObserveError::Thread(_) | ObserveError::Record(_) => {
+                Self::Runtime(crate::chain(&error))
+            }
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Runtime(error.to_string())
+    }
+}

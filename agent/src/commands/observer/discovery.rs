@@ -1,0 +1,123 @@
+//! The discovery thread, and its results.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::mpsc as async_mpsc, time::sleep};
+
+use super::libraries;
+use crate::{
+    bpf::Sensors,
+    host::discover::{self, DiscoveredLibrary, DiscoveryEvent, Request},
+    status::{LibraryId, MAX_LIBRARIES, Status},
+};
+
+/// Time limit for the end of the thread.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
+/// Interval at which the end of the thread is polled.
+const JOIN_INTERVAL: Duration = Duration::from_millis(5);
+/// Maximum number of discovered libraries that wait to be attached.
+const MAX_WAITING: usize = 16;
+
+/// The discovery thread.
+#[derive(Debug)]
+pub(super) struct Discovery {
+    pub(super) requests: mpsc::Sender<Request>,
+    events: async_mpsc::Receiver<DiscoveryEvent>,
+    thread: JoinHandle<()>,
+}
+
+impl Discovery {
+    pub(super) fn start(ignored: Vec<PathBuf>) -> io::Result<Self> {
+        let (requests, received) = mpsc::channel();
+        let (sender, events) = async_mpsc::channel(MAX_WAITING);
+        let thread = discover::spawn(received, sender, ignored)?;
+        Ok(Self {
+            requests,
+            events,
+            thread,
+        })
+    }
+
+    /// The next event; `None` after the thread has ended.
+    pub(super) async fn next(&mut self) -> Option<DiscoveryEvent> {
+        self.events.recv().await
+    }
+
+    /// Updates sensors and status with an event; returns whether the list of libraries has changed
+    /// in a way that recordings contain.
+    pub(super) fn apply(
+        &self,
+        event: DiscoveryEvent,
+        sensors: &mut Sensors,
+        status: &mut Status,
+    ) -> bool {
+        match event {
+            DiscoveryEvent::Scanned {
+                processes,
+                duration,
+            } => {
+                status.scanned = true;
+                tracing::info!(
+                    processes,
+                    took_ms = duration.as_millis(),
+                    libraries = status.libraries.len(),
+                    "first scan done"
+                );
+            }
+            DiscoveryEvent::Coverage(coverage) => status.coverage = coverage,
+            DiscoveryEvent::Unused(id) => remove(id, sensors, status),
+            DiscoveryEvent::Library(library) => {
+                self.add(*library, sensors, status);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn add(&self, library: DiscoveredLibrary, sensors: &mut Sensors, status: &mut Status) {
+        let id = library.id;
+        let has_plan = library.plan.is_ok();
+        let (listed, refused) = libraries::attach(sensors, library, status);
+        if has_plan {
+            // A closed channel shows that the thread has ended, which is handled elsewhere.
+            let _ = self.requests.send(Request::Attached(id, refused));
+        }
+        if status.libraries.len() < MAX_LIBRARIES {
+            status.libraries.push(listed);
+        }
+    }
+
+    /// Ends the thread. A thread that a slow file blocks is left behind.
+    pub(super) async fn stop(self) {
+        let Self {
+            requests,
+            events,
+            thread,
+        } = self;
+        drop((requests, events));
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        while !thread.is_finished() && Instant::now() < deadline {
+            sleep(JOIN_INTERVAL).await;
+        }
+        if !thread.is_finished() {
+            tracing::warn!("discovery thread blocked by a slow file, not joined");
+        }
+    }
+}
+
+fn remove(id: LibraryId, sensors: &mut Sensors, status: &mut Status) {
+    let at = status.libraries.iter().position(|library| library.id == id);
+    if let Some(at) = at {
+        let library = status.libraries.remove(at);
+        tracing::info!(path = library.path, "library without users detached");
+    }
+    if let Some(sensor) = &mut sensors.handshake {
+        sensor.detach(id, status);
+    }
+}

@@ -1,0 +1,124 @@
+//! Reads the event buffers of the sensors.
+
+use std::{collections::HashMap, sync::mpsc};
+
+use zerocopy::IntoBytes as _;
+
+use super::sink::Sink;
+use crate::{
+    bpf::{Sensors, WireSensor},
+    host::{self, discover::Request, workloads::Lookups},
+    status::{Sensor, Status},
+};
+use reprise_core::pipeline::{
+    record::Record,
+    wire::{Tracker, WireRecord},
+    workload::WorkloadEvent,
+};
+
+/// Batches read from one sensor before the others are served.
+const MAX_BATCHES: usize = 4;
+
+/// Reads the events of the `handshake` and `tcp` sensors.
+pub(super) struct Reader<'a, 'sink> {
+    pub(super) now_ns: u64,
+    pub(super) lookups: &'a mut Lookups,
+    pub(super) requests: &'a mpsc::Sender<Request>,
+    pub(super) status: &'a mut Status,
+    pub(super) sink: &'a mut Sink<'sink>,
+}
+
+impl Reader<'_, '_> {
+    /// Reads the events up to `until_ns`.
+    pub(super) fn read(&mut self, sensors: &mut Sensors, until_ns: u64) {
+        for _ in 0..MAX_BATCHES {
+            let mut more = false;
+            if let Some(sensor) = &mut sensors.tcp {
+                let events = &mut sensor.events.events;
+                more |= events.drain(until_ns, |bytes| self.handle(Sensor::Tcp, bytes));
+            }
+            if let Some(sensor) = &mut sensors.handshake {
+                let events = &mut sensor.events.events;
+                more |= events.drain(until_ns, |bytes| self.handle(Sensor::Handshake, bytes));
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+
+    /// Ends the open handshakes of processes that have ended.
+    pub(super) fn sweep(&mut self, sensors: &mut Sensors) {
+        let Some(sensor) = &mut sensors.handshake else {
+            return;
+        };
+        let mut alive = HashMap::new();
+        self.status.open_handshakes = sensor.sweep(
+            |tgid| *alive.entry(tgid).or_insert_with(|| host::is_alive(tgid)),
+            |event| self.handle(Sensor::Handshake, event.as_bytes()),
+        );
+    }
+
+    fn handle(&mut self, sensor: Sensor, bytes: &[u8]) {
+        let health = self.status.sensor_mut(sensor);
+        health.events += 1;
+        let record = match Record::decode(bytes) {
+            Ok(record) => record.sealed(),
+            Err(error) => {
+                tracing::debug!(reason = %error, "event not decoded");
+                health.lost += 1;
+                return;
+            }
+        };
+        match &record {
+            Record::Exec(exec) => {
+                self.lookups.invalidate(exec.tgid);
+                // A closed channel shows that the thread has ended, which is handled elsewhere.
+                let _ = self.requests.send(Request::Exec(exec.tgid));
+            }
+            Record::Handshake(handshake) => {
+                let name = self.lookups.look_up(handshake.tgid, &handshake.comm);
+                if let Some(name) = name {
+                    let workload = WorkloadEvent::new(handshake.tgid, &name, self.now_ns);
+                    self.sink.add(&Record::Workload(workload));
+                }
+            }
+            _ => {}
+        }
+        self.sink.add(&record);
+    }
+}
+
+/// Reads the events of the `wire` sensor up to `until_ns`. Raw bytes of the connections go no
+/// further than this function: only the records made from them are recorded.
+pub(super) fn read_wire(
+    sensor: &mut WireSensor,
+    tracker: &mut Tracker,
+    until_ns: u64,
+    now_ns: u64,
+    status: &mut Status,
+    sink: &mut Sink<'_>,
+) {
+    let health = status.sensor_mut(Sensor::Wire);
+    let mut records: Vec<WireRecord> = Vec::new();
+    for _ in 0..MAX_BATCHES {
+        let more = sensor.events.events.drain(until_ns, |bytes| {
+            health.events += 1;
+            if let Ok(event @ Record::Tcp(_)) = Record::decode(bytes) {
+                sink.add(&event);
+            } else if let Err(error) = tracker.push(bytes, &mut |record| records.push(record)) {
+                tracing::debug!(reason = %error, "segment not decoded");
+                health.lost += 1;
+            }
+        });
+        if !more {
+            break;
+        }
+    }
+    tracker.expire(now_ns, &mut |record| records.push(record));
+    status.first_flights = tracker.len() as u64;
+    status.evicted_flights = tracker.evicted();
+    for record in records {
+        sink.add(&Record::Wire(record));
+    }
+}

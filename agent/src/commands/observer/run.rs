@@ -1,0 +1,189 @@
+//! The observing loop.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    discovery::Discovery,
+    error::ObserveError,
+    log,
+    reader::{self, Reader},
+    scope::Scope,
+    sink::Sink,
+};
+use crate::{
+    bpf::{Sensors, now_ns},
+    host::{self, MissingRequirement, discover::DiscoveryEvent, workloads::Lookups},
+    observed::{Observed, Shared},
+    record::FileRecorder,
+    status::Sensor,
+};
+use reprise_core::pipeline::{reasons::FailureLog, record::Record, wire::Tracker};
+
+/// Interval at which the event buffers are read.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// Interval at which handshakes of ended processes, loss counters and alerts are checked.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which the clocks are read.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The observer of this host.
+pub(in crate::commands) struct Observer {
+    shared: Shared,
+    sensors: Sensors,
+    tracker: Tracker,
+    recorder: Option<FileRecorder>,
+    discovery: Discovery,
+    last_sweep: Instant,
+    failures: FailureLog,
+    clock_read: Option<Instant>,
+    lookups: Lookups,
+}
+
+impl Observer {
+    /// Starts the sensors and the discovery of libraries, and drops all privileges that are not
+    /// required afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ObserveError::Missing`] if no handshake can be observed on this host.
+    pub(in crate::commands) fn start(
+        shared: Shared,
+        recorder: Option<FileRecorder>,
+        scope: &Scope,
+    ) -> Result<Self, ObserveError> {
+        let cgroup = scope.cgroup.as_deref();
+        let sensors = Sensors::start(scope.mode, &mut shared.lock().status, cgroup);
+        if sensors.handshake.is_none() {
+            let observed = shared.lock();
+            let reason = observed.status.sensor(Sensor::Handshake).reason.clone();
+            return Err(MissingRequirement::Sensor(reason.unwrap_or_default()).into());
+        }
+        // Before the discovery thread starts, because capabilities belong to a thread.
+        host::privilege::drop_capabilities();
+        host::confine::install_filter();
+        let discovery = Discovery::start(scope.ignored.clone()).map_err(ObserveError::Thread)?;
+        Ok(Self {
+            shared,
+            sensors,
+            tracker: Tracker::new(scope.first_flights),
+            recorder,
+            discovery,
+            last_sweep: Instant::now(),
+            failures: FailureLog::default(),
+            clock_read: None,
+            lookups: Lookups::new(scope.pods.clone()),
+        })
+    }
+
+    /// Observes until `shutdown`, then detaches all probes.
+    ///
+    /// # Errors
+    ///
+    /// [`ObserveError::Record`] if the recording cannot be continued.
+    pub(in crate::commands) async fn run(
+        mut self,
+        shutdown: CancellationToken,
+    ) -> Result<(), ObserveError> {
+        let result = self.observe(&shutdown).await;
+        let result = result.and(self.conclude());
+        let Self {
+            sensors, discovery, ..
+        } = self;
+        drop(sensors);
+        discovery.stop().await;
+        result.map_err(ObserveError::Record)
+    }
+
+    async fn observe(&mut self, shutdown: &CancellationToken) -> io::Result<()> {
+        let mut ticks = interval(POLL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return self.poll(true),
+                _ = ticks.tick() => self.poll(false)?,
+                Some(event) = self.discovery.next() => self.discovered(event)?,
+            }
+        }
+    }
+
+    /// Reads the events up to now; the `last` time, all events.
+    fn poll(&mut self, last: bool) -> io::Result<()> {
+        // The time is read first: earlier events are in the buffers by now.
+        let now_ns = now_ns();
+        let until_ns = if last { u64::MAX } else { now_ns };
+        let mut observed = self.shared.lock();
+        let Observed { pipeline, status } = &mut *observed;
+        let mut sink = Sink::new(pipeline, &mut self.recorder);
+        if let Some(sensor) = &mut self.sensors.wire {
+            reader::read_wire(
+                sensor,
+                &mut self.tracker,
+                until_ns,
+                now_ns,
+                status,
+                &mut sink,
+            );
+        }
+        if is_due(self.clock_read, CLOCK_INTERVAL)
+            && let Some(clock) = host::clock::read()
+        {
+            self.clock_read = Some(Instant::now());
+            sink.add(&Record::Clock(clock));
+        }
+        let mut reader = Reader {
+            now_ns,
+            lookups: &mut self.lookups,
+            requests: &self.discovery.requests,
+            status,
+            sink: &mut sink,
+        };
+        reader.read(&mut self.sensors, until_ns);
+        if is_due(Some(self.last_sweep), SWEEP_INTERVAL) {
+            self.last_sweep = Instant::now();
+            reader.sweep(&mut self.sensors);
+            let errors = &sink.pipeline.stats.errors;
+            for entry in self.failures.due(errors, &status.reasons, now_ns) {
+                log::failures(&entry);
+            }
+            self.sensors.update_status(status);
+            log::alerts(sink.pipeline);
+            // If the agent is killed, the recording lacks the last second only.
+            sink.with_recording(FileRecorder::flush);
+        }
+        sink.pipeline.push(&Record::Tick(now_ns));
+        sink.with_recording(|recording| recording.tick(now_ns));
+        sink.finish()
+    }
+
+    fn discovered(&mut self, event: DiscoveryEvent) -> io::Result<()> {
+        let status = &mut self.shared.lock().status;
+        let changed = self.discovery.apply(event, &mut self.sensors, status);
+        if changed && let Some(recorder) = &mut self.recorder {
+            recorder.status(status)?;
+        }
+        Ok(())
+    }
+
+    /// Concludes all handshakes and completes the recording.
+    fn conclude(&mut self) -> io::Result<()> {
+        let mut observed = self.shared.lock();
+        observed.pipeline.finish();
+        self.sensors.update_status(&mut observed.status);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.status(&observed.status)?;
+            recorder.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn is_due(last: Option<Instant>, interval: Duration) -> bool {
+    last.is_none_or(|last| last.elapsed() >= interval)
+}

@@ -1,0 +1,36 @@
+//! `reprise record`: write the event stream to a file.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{app::App, cli::Record, config, failure::Failure};
+use crate::{record::Recorder, views::watch};
+
+/// Observes this host and records the event stream until a signal arrives or the time is over.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn record(args: &Record) -> Result<(), Failure> {
+    let mut config = config::config(&args.counting, &args.observing)?;
+    let recorder = Recorder::create(&args.output)
+        .map_err(|error| Failure::Usage(format!("--output: {}", crate::chain(&error))))?;
+    config.recorder = Some(recorder);
+    config::runtime()?.block_on(async {
+        let running = App::start(config).await?;
+        let (shared, shutdown) = (running.shared.clone(), running.shutdown.clone());
+        let wait = async {
+            match args.seconds {
+                Some(seconds) => {
+                    let limit = sleep(Duration::from_secs(seconds));
+                    shutdown.run_until_cancelled(limit).await;
+                }
+                None => shutdown.cancelled().await,
+            }
+        };
+        running.run(wait).await?;
+        print!("{}", watch::table(&shared.lock(), usize::MAX));
+        Ok(())
+    })
+}

@@ -1,0 +1,29 @@
+//! `reprise run`: observe and serve metrics.
+
+use super::{
+    app::{App, HttpConfig},
+    cli::Run,
+    config,
+    failure::Failure,
+};
+
+/// Observes this host and serves metrics until a signal arrives.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn run(args: &Run) -> Result<(), Failure> {
+    let access = config::access(args.web_config.as_deref())?;
+    let mut config = config::config(&args.counting, &args.observing)?;
+    config.http = Some(HttpConfig {
+        address: args.listen,
+        access,
+    });
+    config::runtime()?.block_on(async {
+        let running = App::start(config).await?;
+        tracing::info!(address = %args.listen, "serving metrics");
+        let shutdown = running.shutdown.clone();
+        running.run(shutdown.cancelled_owned()).await?;
+        Ok(())
+    })
+}

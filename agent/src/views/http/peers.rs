@@ -1,0 +1,112 @@
+//! Body of `/api/v1/peers`.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use serde::Serialize;
+
+use crate::observed::Observed;
+use reprise_core::{
+    model::Resumption,
+    pipeline::{
+        advice::advice,
+        stats::{Outcomes, PeerKey, PeerStats, SessionsLost},
+    },
+};
+
+/// One peer.
+#[derive(Debug, Serialize)]
+pub(super) struct PeerRow {
+    peer: String,
+    role: &'static str,
+    full: u64,
+    resumed: u64,
+    /// Completed handshakes whose resumption is not known.
+    unknown: u64,
+    /// Resumed share over the window; null without a handshake whose resumption is known.
+    resume_ratio: Option<f64>,
+    failures: BTreeMap<&'static str, u64>,
+    /// Handshakes with packet loss.
+    with_loss: u64,
+    /// Full handshakes right after one with packet loss, of a peer that had resumed before.
+    full_after_loss: u64,
+    /// Sessions that packet loss has cost.
+    sessions_lost: SessionsLost,
+    /// Offered sessions by mechanism.
+    offers: BTreeMap<&'static str, Offered>,
+    /// Completed handshakes without an offer.
+    not_offered: u64,
+    /// Missed offers by diagnosed reason.
+    misses: BTreeMap<&'static str, u64>,
+    /// The standing alert.
+    alert: Option<Alert>,
+}
+
+#[derive(Debug, Serialize)]
+struct Offered {
+    accepted: u64,
+    missed: u64,
+}
+
+impl From<Outcomes> for Offered {
+    fn from(outcomes: Outcomes) -> Self {
+        Self {
+            accepted: outcomes.accepted,
+            missed: outcomes.missed,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Alert {
+    /// A miss reason, or `never_offered`.
+    reason: &'static str,
+    /// Cause and remedy.
+    advice: String,
+}
+
+/// At most `limit` peers, those with the most handshakes that were not resumed.
+pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
+    let mut peers: Vec<_> = observed.pipeline.stats.peers.iter().collect();
+    if peers.len() > limit {
+        peers.sort_by_cached_key(|(_, sums)| {
+            Reverse(sums.completed[Resumption::Full] + sums.failed())
+        });
+        peers.truncate(limit);
+    }
+    let peers = peers.into_iter();
+    peers.map(|(key, sums)| row(observed, key, sums)).collect()
+}
+
+fn row(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> PeerRow {
+    let pipeline = &observed.pipeline;
+    let failures = sums.failures.into_iter().filter(|(_, count)| *count > 0);
+    let offers = sums.offers.offered.into_iter();
+    let offers = offers.filter(|(_, outcomes)| outcomes.total() > 0);
+    let misses = sums.offers.misses.into_iter();
+    let misses = misses.filter(|(_, count)| *count > 0);
+    PeerRow {
+        peer: key.peer.to_string(),
+        role: key.role.label(),
+        full: sums.completed[Resumption::Full],
+        resumed: sums.completed[Resumption::Resumed],
+        unknown: sums.completed[Resumption::Unknown],
+        resume_ratio: pipeline.stats.peers.ratio(sums, pipeline.now_ns()),
+        failures: failures
+            .map(|(cause, count)| (cause.label(), count))
+            .collect(),
+        with_loss: sums.with_loss,
+        full_after_loss: sums.full_after_loss,
+        sessions_lost: sums.sessions_lost,
+        offers: offers
+            .map(|(mechanism, outcomes)| (mechanism.label(), outcomes.into()))
+            .collect(),
+        not_offered: sums.offers.not_offered,
+        misses: misses
+            .map(|(reason, count)| (reason.label(), count))
+            .collect(),
+        alert: sums.alert.map(|reason| Alert {
+            reason: reason.label(),
+            advice: advice(pipeline, key, sums).unwrap_or_default(),
+        }),
+    }
+}

@@ -1,0 +1,98 @@
+//! Paths and their responses.
+
+use hyper::{Method, Request, StatusCode, body::Incoming, header::ACCEPT};
+
+use super::{
+    failures, overview, peers,
+    response::{self, Answer, file, json, text},
+    status,
+};
+use crate::{
+    observed::{Observed, Shared},
+    views::metrics::{Format, Page},
+};
+
+/// Schema of the JSON endpoints.
+const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
+
+/// Sources of the responses.
+#[derive(Debug)]
+pub(super) struct Site {
+    shared: Shared,
+    page: Page,
+}
+
+impl Site {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self {
+            page: Page::new(shared.clone(), true),
+            shared,
+        }
+    }
+}
+
+/// Answers a request.
+pub(super) fn answer(site: &Site, request: &Request<Incoming>) -> Answer {
+    let respond: fn(&Site, &Request<Incoming>) -> Answer = match request.uri().path() {
+        "/metrics" => metrics,
+        "/healthz" => |_, _| text(StatusCode::OK, "alive\n"),
+        "/readyz" => |site, _| ready(&site.shared.lock()),
+        "/api/v1/overview" => |site, _| json(&overview::overview(&site.shared.lock())),
+        "/api/v1/peers" => limited_peers,
+        "/api/v1/libraries" => |site, _| json(&status::libraries(&site.shared.lock())),
+        "/api/v1/failures" => |site, _| json(&failures::failures(&site.shared.lock())),
+        "/api/v1/status" => |site, _| json(&status::status(&site.shared.lock())),
+        "/api/v1/openapi.json" => |_, _| file("application/json", OPENAPI),
+        "/" => |_, _| file("text/html; charset=utf-8", include_str!("page/index.html")),
+        "/page.css" => |_, _| file("text/css; charset=utf-8", include_str!("page/page.css")),
+        "/page.js" => |_, _| {
+            file(
+                "text/javascript; charset=utf-8",
+                include_str!("page/page.js"),
+            )
+        },
+        _ => return text(StatusCode::NOT_FOUND, "no such page\n"),
+    };
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        respond(site, request)
+    } else {
+        response::method_not_allowed()
+    }
+}
+
+fn metrics(site: &Site, request: &Request<Incoming>) -> Answer {
+    let accept = request.headers().get(ACCEPT);
+    let format = Format::negotiate(accept.and_then(|accept| accept.to_str().ok()));
+    match site.page.render(format) {
+        Ok(page) => response::reply(StatusCode::OK, format.content_type(), page),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// All peers, or with `?limit=N` the N peers with the most handshakes that were not resumed.
+fn limited_peers(site: &Site, request: &Request<Incoming>) -> Answer {
+    let query = request.uri().query().unwrap_or_default();
+    let limit = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("limit="))
+        .map(str::parse);
+    match limit {
+        Some(Err(_)) => text(StatusCode::BAD_REQUEST, "limit: not a number\n"),
+        limit => {
+            let limit = limit.and_then(Result::ok).unwrap_or(usize::MAX);
+            json(&peers::peers(&site.shared.lock(), limit))
+        }
+    }
+}
+
+fn ready(observed: &Observed) -> Answer {
+    if let Some(reason) = observed.status.not_ready() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"));
+    }
+    let libraries = observed.status.libraries.iter();
+    let libraries = libraries.filter(|library| library.observed).count();
+    text(
+        StatusCode::OK,
+        format!("ready, libraries observed: {libraries}\n"),
+    )
+}

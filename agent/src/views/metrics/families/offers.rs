@@ -1,0 +1,53 @@
+//! Families of offered sessions.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+
+use super::encode::{count, counter};
+use reprise_core::{
+    model::{Mechanism, Role},
+    pipeline::stats::Stats,
+};
+
+pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_resumption_offers",
+        "Completed handshakes whose ClientHello offered a session.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for mechanism in Mechanism::ALL {
+            let sums = stats.offers[role][mechanism];
+            for (outcome, sum) in [("accepted", sums.accepted), ("missed", sums.missed)] {
+                let labels = [
+                    ("role", role.label()),
+                    ("mechanism", mechanism.label()),
+                    ("outcome", outcome),
+                ];
+                count(&mut family, &labels, sum)?;
+            }
+        }
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_resumption_not_offered",
+        "Completed handshakes whose ClientHello offered no session.",
+        None,
+    )?;
+    for role in Role::ALL {
+        count(
+            &mut family,
+            &[("role", role.label())],
+            stats.not_offered[role],
+        )?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_evidence_conflicts",
+        "Handshakes for which wire and library disagree on whether a session was resumed.",
+        None,
+    )?;
+    family.encode_counter::<NoLabelSet, _, f64>(&stats.conflicts, None)
+}

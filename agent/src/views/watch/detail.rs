@@ -1,0 +1,116 @@
+//! The details of one peer.
+
+use ratatui::{style::Modifier, text::Line};
+
+use super::{row::Row, text::percent};
+use crate::observed::Observed;
+use reprise_core::{
+    model::Resumption,
+    pipeline::{
+        reasons,
+        stats::{PeerKey, SessionsLost},
+    },
+};
+
+/// Maximum number of failures shown.
+const MAX_FAILURES: usize = 5;
+
+/// The most recent failures of a peer, one line each, copied so that the lock can be released.
+pub(super) fn recent_failures(observed: &Observed, peer: Option<&PeerKey>) -> Vec<String> {
+    let Some(key) = peer else {
+        return Vec::new();
+    };
+    let now_ns = observed.pipeline.now_ns();
+    let failures = observed.pipeline.stats.recent_failures.iter();
+    let failures = failures.filter(|failure| failure.peer == *key);
+    let lines = failures.take(MAX_FAILURES).map(|failure| {
+        let seconds = now_ns.saturating_sub(failure.time_ns) / 1_000_000_000;
+        let reason = failure.reason.map_or_else(String::new, |reason| {
+            format!(", {}", reasons::name(&observed.status.reasons, reason))
+        });
+        format!("{seconds} s ago: {}{reason}", failure.cause.label())
+    });
+    lines.collect()
+}
+
+/// Lines of name and value.
+#[derive(Default)]
+struct Lines(Vec<Line<'static>>);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl ToString) {
+        let value = value.to_string();
+        self.0.push(Line::raw(format!("  {name:<22} {value}")));
+    }
+
+    /// Adds a count that is not 0.
+    fn add_count(&mut self, name: &str, count: u64) {
+        if count > 0 {
+            self.add(name, count);
+        }
+    }
+}
+
+/// All that is known about one peer.
+pub(super) fn detail(row: &Row, failures: &[String]) -> Vec<Line<'static>> {
+    let mut lines = Lines::default();
+    let title = format!("{} ({} here)", row.name, row.key.role.label());
+    lines.0 = vec![
+        Line::raw(""),
+        Line::styled(title, Modifier::BOLD),
+        Line::raw(""),
+    ];
+    lines.add("full handshakes", row.full());
+    lines.add("resumed handshakes", row.resumed());
+    lines.add_count(
+        "resumption unknown",
+        row.sums.completed[Resumption::Unknown],
+    );
+    lines.add("recent resumed share", percent(row.recent));
+    offers(row, &mut lines);
+    loss(row, &mut lines);
+    lines.add("failed handshakes", row.sums.failed());
+    for (cause, count) in row.sums.failures {
+        lines.add_count(&format!("  {}", cause.label()), count);
+    }
+    let failures = failures.iter();
+    lines
+        .0
+        .extend(failures.map(|failure| Line::raw(format!("    {failure}"))));
+    if let Some(advice) = &row.advice {
+        lines
+            .0
+            .extend([Line::raw(""), Line::styled(advice.clone(), Modifier::BOLD)]);
+    }
+    lines.0
+}
+
+fn offers(row: &Row, lines: &mut Lines) {
+    let offers = &row.sums.offers;
+    for (mechanism, outcomes) in offers.offered {
+        if outcomes.total() > 0 {
+            let name = format!("offers by {}", mechanism.label());
+            let (accepted, missed) = (outcomes.accepted, outcomes.missed);
+            lines.add(&name, format!("{accepted} accepted, {missed} missed"));
+        }
+    }
+    lines.add("without an offer", offers.not_offered);
+    for (reason, count) in offers.misses {
+        lines.add_count(&format!("  {}", reason.label()), count);
+    }
+}
+
+fn loss(row: &Row, lines: &mut Lines) {
+    if row.sums.with_loss == 0 {
+        return;
+    }
+    lines.add("with packet loss", row.sums.with_loss);
+    let lost = row.sums.sessions_lost;
+    if lost != SessionsLost::default() {
+        let text = format!(
+            "{} removed, {} never stored; {} offered again and missed",
+            lost.forgotten, lost.never_stored, lost.missed
+        );
+        lines.add("  sessions lost by it", text);
+    }
+}

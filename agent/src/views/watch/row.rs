@@ -1,0 +1,58 @@
+//! One peer of the table.
+
+use crate::observed::Observed;
+use reprise_core::{
+    model::{FailureCause, MissReason, Resumption},
+    pipeline::{
+        advice::advice,
+        stats::{PeerKey, PeerStats},
+    },
+};
+
+/// One peer, copied so that the lock can be released.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) key: PeerKey,
+    pub(super) name: String,
+    pub(super) sums: PeerStats,
+    /// Resumed share over the window, 0 to 1.
+    pub(super) recent: Option<f64>,
+    /// Cause and remedy, if there is an alert.
+    pub(super) advice: Option<String>,
+}
+
+impl Row {
+    pub(super) fn new(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> Self {
+        let pipeline = &observed.pipeline;
+        Self {
+            key: key.clone(),
+            name: key.peer.to_string(),
+            sums: *sums,
+            recent: pipeline.stats.peers.ratio(sums, pipeline.now_ns()),
+            advice: advice(pipeline, key, sums),
+        }
+    }
+
+    pub(super) fn full(&self) -> u64 {
+        self.sums.completed[Resumption::Full]
+    }
+
+    pub(super) fn resumed(&self) -> u64 {
+        self.sums.completed[Resumption::Resumed]
+    }
+
+    /// Reason of the alert, else the commonest miss reason or failure cause.
+    pub(super) fn problem(&self) -> &'static str {
+        if let Some(reason) = self.sums.alert {
+            return reason.label();
+        }
+        let misses = self.sums.offers.misses.into_iter();
+        let misses = misses.map(|(reason, count)| (count, MissReason::label(reason)));
+        let failures = self.sums.failures.into_iter();
+        let failures = failures.map(|(cause, count)| (count, FailureCause::label(cause)));
+        let commonest = misses.chain(failures).max_by_key(|(count, _)| *count);
+        commonest
+            .filter(|(count, _)| *count > 0)
+            .map_or("", |(_, label)| label)
+    }
+}
