@@ -1,8 +1,9 @@
-//! Benchmarks of the pure pipeline, one figure per line as `name value`. Run by `cargo xtask bench`; each in a process of its own,
-//! so that memory figures are not mixed.
+//! Benchmarks of the pure pipeline, one line of `name value` each. `cargo xtask bench` runs each in a
+//! process of its own, so that one does not affect the memory of another.
 //!
-//! `throughput`: a recorded stream through decoding, correlation and statistics, events per second. `memory`: resident memory of the
-//! whole process with 50,000 peers tracked, bytes. `page`: rendering a metrics page of 10,000 peer series, seconds.
+//! - `throughput`: decoding, correlation and statistics of a recorded stream, events per second.
+//! - `memory`: resident memory of the process with 50,000 tracked peers, bytes.
+//! - `page`: rendering of a metrics page with 10,000 series of peers, seconds.
 
 use std::{
     hint::black_box,
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use enum_map::EnumMap;
 use reprise::{
     observed::{Observed, Shared},
     record::{Frame, Recorder, Recording},
@@ -52,9 +54,9 @@ fn main() {
     }
 }
 
-/// A stream as a busy server sees it: every twentieth event a retransmission, time passing between.
+/// The stream of a busy server, with a retransmission as every twentieth event.
 fn recording(events: u32) -> Vec<u8> {
-    let mut recorder = Recorder::new(Vec::new()).expect("memory does not refuse");
+    let mut recorder = Recorder::new(Vec::new()).expect("writing to memory succeeds");
     for index in 0..events {
         let now = u64::from(index) * 100_000;
         let event = handshake(index, now);
@@ -73,7 +75,7 @@ fn recording(events: u32) -> Vec<u8> {
         } else {
             recorder.event(event.as_bytes())
         };
-        written.expect("memory does not refuse");
+        written.expect("writing to memory succeeds");
     }
     recorder.into_inner()
 }
@@ -181,10 +183,11 @@ fn throughput() -> f64 {
             let start = Instant::now();
             feed(&mut pipeline, &recorded);
             let took = start.elapsed();
-            // Every event did its work: a fast wrong answer is no figure.
+            // A wrong result would make the time meaningless.
             let stats = &black_box(&pipeline).stats;
-            let completed: u64 = stats.handshakes.as_flattened().as_flattened().iter().sum();
-            let failed: u64 = stats.failures.as_flattened().iter().sum();
+            let versions = stats.handshakes.values().flat_map(EnumMap::values);
+            let completed: u64 = versions.flat_map(EnumMap::values).sum();
+            let failed: u64 = stats.failures.values().flat_map(EnumMap::values).sum();
             assert_eq!(completed + failed, u64::from(EVENTS - EVENTS / 20));
             took
         })
@@ -196,7 +199,7 @@ fn throughput() -> f64 {
 fn memory() -> u64 {
     let mut pipeline = pipeline(PEERS);
     for index in 0..PEERS * 4 {
-        // 2,000 a second. Each client offers the session of its last visit, which is lost, and gets another one.
+        // 2,000 per second. Each client offers its last session, misses, and gets a new one.
         let now = u64::from(index) * 500_000;
         let mut event = handshake(index, now);
         event.hit = 0;
@@ -209,13 +212,8 @@ fn memory() -> u64 {
     }
     pipeline.finish();
     assert_eq!(pipeline.stats.peers.len(), PEERS as usize);
-    let missed: u64 = pipeline
-        .stats
-        .misses
-        .as_flattened()
-        .as_flattened()
-        .iter()
-        .sum();
+    let misses = pipeline.stats.misses.values().flat_map(EnumMap::values);
+    let missed: u64 = misses.flat_map(EnumMap::values).sum();
     assert_eq!(missed, u64::from(PEERS * 3));
     let pages = procfs::process::Process::myself()
         .and_then(|me| me.statm())
@@ -225,7 +223,7 @@ fn memory() -> u64 {
 }
 
 fn page() -> f64 {
-    // Three series a peer: full, resumed, ratio.
+    // Three series per peer: full, resumed, ratio.
     let peers = 10_000 / 3 + 1;
     let mut pipeline = pipeline(peers);
     for index in 0..peers {
@@ -254,7 +252,7 @@ fn page() -> f64 {
         let start = Instant::now();
         let text = page
             .render(Format::OpenMetrics)
-            .expect("strings do not refuse");
+            .expect("writing to a string succeeds");
         assert!(
             text.lines()
                 .filter(|line| line.starts_with("reprise_peer_"))

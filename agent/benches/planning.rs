@@ -1,7 +1,8 @@
-//! How long a plan takes and what it needs, for each file named on the command line: `cargo bench -p reprise --bench planning -- FILE…`
+//! Time and memory of planning, for each file on the command line:
+//! `cargo bench -p reprise --bench planning -- FILE…`
 //!
-//! One line per file: seconds (the median of many plans) and bytes of memory that planning adds at its peak. Without a file it
-//! measures the library of this system.
+//! One line per file: the median time of a plan, seconds, and the peak of additional memory, bytes.
+//! Without a file it measures the library of this system.
 
 use std::{
     fs,
@@ -13,9 +14,9 @@ use std::{
 use reprise::host::discover::lookup;
 use reprise_core::plan::{Images, plan};
 
-/// Plans made per file.
+/// Plans per file.
 const ROUNDS: usize = 21;
-/// Where distributions keep it on the machines that this project is built on.
+/// Paths of the library on the supported distributions.
 const SYSTEM: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/libssl.so.3",
     "/usr/lib64/libssl.so.3",
@@ -63,5 +64,5 @@ fn resident(line: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
     let value = status.lines().find_map(|found| found.strip_prefix(line));
     let kilobytes = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kilobytes.expect("the kernel tells it") * 1024
+    kilobytes.expect("a line of /proc/self/status") * 1024
 }

@@ -49,8 +49,8 @@ fn the_page_shows_what_happens() {
         "document.getElementById('failures').innerText",
     );
     browser.wait(
-        "document.querySelectorAll('#lately li').length === 3 && document.querySelector('#lately').textContent.includes('reset')",
-        "document.getElementById('lately').innerText",
+        "document.querySelectorAll('#recent li').length === 3 && document.querySelector('#recent').textContent.includes('reset')",
+        "document.getElementById('recent').innerText",
     );
     let share = format!(
         "{} %",

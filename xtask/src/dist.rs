@@ -18,9 +18,13 @@ use crate::{paths, steps::shown};
 /// What goes in besides the binary, as it lies in the repository.
 const CONTENT: &[&str] = &[
     "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE-APACHE",
+    "LICENSE-GPL-2.0",
     "LICENSE-MIT",
     "README.md",
+    "SECURITY.md",
     "SPECIFICATION.md",
     "dashboards",
     "deploy",

@@ -1,7 +1,8 @@
-//! `cargo xtask generate`: writes what is derived from something else in this repository, and is committed so that nobody needs
-//! Rust to use it: the Grafana dashboards, the rules as Kubernetes objects, the metrics reference.
+//! `cargo xtask generate`: writes the files that are derived from others in this repository: the
+//! Grafana dashboards, the rules as Kubernetes objects, and the metrics reference.
 //!
-//! A unit test fails where a committed file differs from what would be written.
+//! They are committed, so that using them does not need Rust. A unit test fails when a committed
+//! file differs from the generated one.
 
 mod dashboards;
 mod grafana;
@@ -23,7 +24,8 @@ use crate::paths;
 /// Flags of `cargo xtask generate`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where docs/runbooks is published, up to the slash before `docs`: alerts link there. Without it they name the path
+    /// Base URL under which this repository's files are published, with a slash at its end: alerts
+    /// link to their runbooks there; by default they name the path
     #[arg(long, value_name = "URL", default_value = rules::RUNBOOK_BASE, hide_default_value = true)]
     runbook_base: String,
 }
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let base = &args.runbook_base;
     ensure!(
         base.is_empty() || (base.contains("://") && base.ends_with('/')),
-        "--runbook-base {base}: a URL that ends in a slash is wanted"
+        "--runbook-base {base}: expected a URL that ends with a slash"
     );
     for (path, text) in files(&paths::workspace(), base)? {
         if let Some(directory) = path.parent() {
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Every generated file with its text.
+/// Returns the path and text of every generated file.
 fn files(workspace: &Path, runbook_base: &str) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for dashboard in dashboards::all() {

@@ -1,4 +1,4 @@
-//! The four dashboards. Queries are in the shorthand of [`super::grafana::query`].
+//! The four dashboards. Their queries use the shorthand of [`super::grafana::query`].
 
 mod agent;
 mod loss;
@@ -7,7 +7,7 @@ mod peers;
 
 use super::grafana::Dashboard;
 
-/// Every dashboard.
+/// Returns every dashboard.
 pub(super) fn all() -> [Dashboard; 4] {
     [
         overview::dashboard(),

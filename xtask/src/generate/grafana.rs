@@ -1,4 +1,6 @@
-//! Dashboards as Grafana 10.1 and later read them: panels flow from left to right, 24 columns wide.
+//! Builder of dashboards in the JSON format of Grafana 10.1 and later.
+//!
+//! Panels flow from left to right on a grid of 24 columns.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -15,14 +17,15 @@ pub(super) struct Dashboard {
     panels: Vec<Panel>,
 }
 
-/// One panel, before it has a place.
+/// One panel without its position.
 pub(super) struct Panel {
     json: Value,
     width: u64,
     height: u64,
 }
 
-/// Expands the shorthand of the queries in `dashboards/`: `%s` selects by cluster and node, `%r` by role too, `%i` is the interval.
+/// Expands the shorthand of the queries in `dashboards/`: `%s` selects cluster and node, `%r` also
+/// the role, `%i` is the interval.
 pub(super) fn query(text: &str) -> String {
     let selected = r#"cluster=~"$cluster",instance=~"$node""#;
     text.replace("%r", &format!(r#"{selected},role="$role""#))
@@ -30,7 +33,7 @@ pub(super) fn query(text: &str) -> String {
         .replace("%i", "$__rate_interval")
 }
 
-/// Colours of a resumed share: below 10 % nothing works, 40 % to 75 % is what returning clients give.
+/// Colours of a resumed share: below 10 % resumption is broken, 40 % to 75 % is healthy.
 fn share_steps() -> Value {
     json!([
         { "color": "red", "value": null },
@@ -63,7 +66,7 @@ impl Panel {
         }
     }
 
-    /// One number.
+    /// Creates a panel with one number.
     pub(super) fn stat(title: &str, description: &str, unit: &str, expr: &str) -> Self {
         let mut panel = Self::new("stat", title, description, unit);
         panel.json["options"] = json!({
@@ -79,7 +82,7 @@ impl Panel {
         panel.target(expr, "")
     }
 
-    /// Lines over time.
+    /// Creates a graph over time.
     pub(super) fn graph(title: &str, description: &str, unit: &str) -> Self {
         let mut panel = Self::new("timeseries", title, description, unit);
         panel.json["options"] = json!({
@@ -96,7 +99,8 @@ impl Panel {
         panel
     }
 
-    /// Rows of the newest values, one column per label in `columns` and the value as `value`.
+    /// Creates a table of current values, with one column per label in `columns` and the value in
+    /// the column `value`.
     pub(super) fn table(
         title: &str,
         description: &str,
@@ -132,7 +136,7 @@ impl Panel {
         self
     }
 
-    /// Coloured as a resumed share, 0 to 1.
+    /// Colours the values as a resumed share, 0 to 1.
     pub(super) fn share(mut self) -> Self {
         let defaults = &mut self.json["fieldConfig"]["defaults"];
         defaults["min"] = json!(0);
@@ -149,7 +153,7 @@ impl Panel {
         self
     }
 
-    /// Coloured where it is over `limit`, where it should not be.
+    /// Colours values of at least `limit` red.
     pub(super) fn alarm(mut self, limit: f64) -> Self {
         self.json["fieldConfig"]["defaults"]["thresholds"] = json!({
             "mode": "absolute",
@@ -158,7 +162,7 @@ impl Panel {
         self
     }
 
-    /// Areas on top of each other: the parts of a sum.
+    /// Stacks the series, which are parts of a sum.
     pub(super) fn stacked(mut self) -> Self {
         let custom = &mut self.json["fieldConfig"]["defaults"]["custom"];
         custom["stacking"] = json!({ "mode": "normal", "group": "A" });
@@ -166,14 +170,14 @@ impl Panel {
         self
     }
 
-    /// Another size than the usual one.
+    /// Sets the size in columns and rows.
     pub(super) const fn sized(mut self, width: u64, height: u64) -> Self {
         self.width = width;
         self.height = height;
         self
     }
 
-    /// A heading over the panels that follow.
+    /// Creates a heading for the panels that follow.
     pub(super) fn row(title: &str) -> Self {
         Self {
             json: json!({ "type": "row", "title": title, "collapsed": false, "panels": [] }),
@@ -183,19 +187,19 @@ impl Panel {
     }
 }
 
-/// What every dashboard can be narrowed by.
+/// Variables of every dashboard: data source, cluster and node.
 fn selectors() -> Vec<Value> {
     vec![
         json!({
             "type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus",
             "hide": 0, "multi": false, "includeAll": false,
         }),
-        asked(
+        query_variable(
             "cluster",
             "Cluster",
             "label_values(reprise_build_info, cluster)",
         ),
-        asked(
+        query_variable(
             "node",
             "Node",
             r#"label_values(reprise_build_info{cluster=~"$cluster"}, instance)"#,
@@ -203,18 +207,19 @@ fn selectors() -> Vec<Value> {
     ]
 }
 
-/// A variable whose values the data source is asked for; `All` matches targets without the label too.
-pub(super) fn asked(name: &str, label: &str, ask: &str) -> Value {
+/// Variable whose values come from a query; `All` also matches targets without the label.
+pub(super) fn query_variable(name: &str, label: &str, expr: &str) -> Value {
     json!({
-        "type": "query", "name": name, "label": label, "query": ask, "hide": 0,
+        "type": "query", "name": name, "label": label, "query": expr, "hide": 0,
         "datasource": { "type": "prometheus", "uid": "${datasource}" },
         "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": ".*",
         "current": { "text": "All", "value": "$__all" },
     })
 }
 
-/// The role of the observed processes: both would count a connection within the fleet twice.
-pub(super) fn role() -> Value {
+/// Variable for the role of the observed processes; both roles together would count a connection
+/// within the fleet twice.
+pub(super) fn role_variable() -> Value {
     json!({
         "type": "custom", "name": "role", "label": "Role", "query": "server,client", "hide": 0,
         "multi": false, "includeAll": false,
@@ -227,7 +232,7 @@ pub(super) fn role() -> Value {
 }
 
 impl Dashboard {
-    /// A dashboard that can be narrowed by cluster and node, and by `variables`.
+    /// Creates a dashboard with the common variables and `variables`.
     pub(super) fn new(
         uid: &'static str,
         title: &'static str,
@@ -244,12 +249,12 @@ impl Dashboard {
         }
     }
 
-    /// Its stable name, of which its file's name is made too.
+    /// Stable identifier of the dashboard, also used as its file name.
     pub(super) const fn uid(&self) -> &'static str {
         self.uid
     }
 
-    /// The file's text.
+    /// Returns the dashboard as JSON text.
     pub(super) fn json(self) -> Result<String> {
         let variables: Vec<_> = selectors().into_iter().chain(self.variables).collect();
         let dashboard = json!({
@@ -269,28 +274,28 @@ impl Dashboard {
             "annotations": { "list": [] },
             "links": [{
                 "type": "dashboards", "title": "Reprise", "tags": ["reprise"], "icon": "external link",
-                "tooltip": "The other dashboards, same selection and time", "asDropdown": false,
+                "tooltip": "Other dashboards with the same selection and time", "asDropdown": false,
                 "targetBlank": false, "includeVars": true, "keepTime": true,
             }],
-            "panels": placed(self.panels),
+            "panels": lay_out(self.panels),
         });
         Ok(format!("{}\n", serde_json::to_string_pretty(&dashboard)?))
     }
 }
 
-/// Gives every panel its place and number.
-fn placed(panels: Vec<Panel>) -> Vec<Value> {
-    let (mut x, mut y, mut line) = (0, 0, 0);
-    let mut placed = Vec::new();
+/// Assigns each panel its position and ID.
+fn lay_out(panels: Vec<Panel>) -> Vec<Value> {
+    let (mut x, mut y, mut row_height) = (0, 0, 0);
+    let mut laid_out = Vec::new();
     for (index, mut panel) in panels.into_iter().enumerate() {
         if x + panel.width > COLUMNS {
-            (x, y, line) = (0, y + line, 0);
+            (x, y, row_height) = (0, y + row_height, 0);
         }
         panel.json["id"] = json!(index + 1);
         panel.json["gridPos"] = json!({ "x": x, "y": y, "w": panel.width, "h": panel.height });
         x += panel.width;
-        line = line.max(panel.height);
-        placed.push(panel.json);
+        row_height = row_height.max(panel.height);
+        laid_out.push(panel.json);
     }
-    placed
+    laid_out
 }

@@ -1,4 +1,4 @@
-//! What is generated is fresh, and every name that dashboards, rules and docs use exists.
+//! Generated files are up to date, and every name in dashboards, rules and docs exists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{reference, rules};
 use crate::paths;
 
-/// Words that look like a family and are none.
+/// Words that look like a metric family but are not.
 const NO_FAMILIES: &[&str] = &["reprise_ebpf", "reprise_tests"];
 
 fn read(path: &Path) -> String {
@@ -19,22 +19,32 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn generated_files_are_fresh() {
+fn generated_files_are_up_to_date() {
     let mut stale = Vec::new();
     for (path, text) in super::files(&paths::workspace(), rules::RUNBOOK_BASE).unwrap() {
         if fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
             stale.push(path);
         }
     }
-    assert!(stale.is_empty(), "`cargo xtask generate` writes {stale:?}");
+    assert!(
+        stale.is_empty(),
+        "run `cargo xtask generate`; outdated: {stale:?}"
+    );
 }
 
-/// Every file of dashboards, rules and docs.
+/// Returns every file of dashboards, rules, deployment and docs.
 fn texts() -> Vec<PathBuf> {
     let root = paths::workspace();
-    let mut found: Vec<_> = ["README.md", "ARCHITECTURE.md", "SPECIFICATION.md"]
-        .map(|name| root.join(name))
-        .into();
+    let mut found: Vec<_> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "SPECIFICATION.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(|name| root.join(name))
+    .into();
     let mut directories = vec![
         root.join("dashboards"),
         root.join("docs"),
@@ -57,7 +67,7 @@ fn texts() -> Vec<PathBuf> {
     found
 }
 
-/// Names as a query may use them: families, their samples, and what the rules record.
+/// Returns the metric names that a query can use: families and their samples.
 fn known() -> BTreeSet<String> {
     let families = reference::families(&paths::workspace()).unwrap();
     families
@@ -80,16 +90,16 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_metric_that_is_named_exists() {
+fn every_metric_name_exists() {
     let known = known();
-    let recorded: BTreeSet<_> = groups()
+    let recorded: BTreeSet<_> = all_rules()
         .iter()
         .filter_map(|rule| rule["record"].as_str().map(str::to_owned))
         .collect();
-    // A regular expression may end where the names that it stands for go on.
-    let begins =
+    // A regular expression may contain only the beginning of names.
+    let is_prefix =
         |word: &str| word.ends_with('_') && known.iter().any(|name| name.starts_with(word));
-    let exists = |word: &str| known.contains(word) || recorded.contains(word) || begins(word);
+    let exists = |word: &str| known.contains(word) || recorded.contains(word) || is_prefix(word);
     let mut unknown = BTreeMap::new();
     for path in texts() {
         for word in words(&read(&path)) {
@@ -102,7 +112,7 @@ fn every_metric_that_is_named_exists() {
 }
 
 #[test]
-fn links_of_the_docs_lead_somewhere() {
+fn every_link_in_the_docs_resolves() {
     let root = paths::workspace();
     for path in texts()
         .iter()
@@ -143,8 +153,29 @@ fn links_of_the_docs_lead_somewhere() {
     }
 }
 
+/// Every name in backquotes of a link text in SPECIFICATION.md occurs in the file that it links to.
 #[test]
-fn every_family_is_on_a_dashboard_or_in_a_rule() {
+fn every_promise_names_an_existing_test() {
+    let root = paths::workspace();
+    let text = read(&root.join("SPECIFICATION.md"));
+    let mut names = 0;
+    for (before, after) in text.match_indices("](").map(|(at, _)| text.split_at(at)) {
+        let label = before.rsplit('[').next().unwrap_or_default();
+        let target = after[2..].split(')').next().unwrap_or_default();
+        let path = root.join(target);
+        // Odd parts of a split at backquotes are the quoted ones.
+        for name in label.split('`').skip(1).step_by(2) {
+            if path.is_file() && !name.contains(['.', '/', '-']) {
+                assert!(read(&path).contains(name), "{target} has no {name}");
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 50, "{names}");
+}
+
+#[test]
+fn every_family_is_used_in_a_dashboard_or_a_rule() {
     let shown: String = texts()
         .iter()
         .filter(|path| {
@@ -160,11 +191,14 @@ fn every_family_is_on_a_dashboard_or_in_a_rule() {
         .keys()
         .filter(|name| !shown.iter().any(|word| word.starts_with(name.as_str())))
         .collect();
-    assert!(unused.is_empty(), "nobody looks at {unused:?}");
+    assert!(
+        unused.is_empty(),
+        "not used in a dashboard or rule: {unused:?}"
+    );
 }
 
-/// Every rule.
-fn groups() -> Vec<Value> {
+/// Returns every rule of every group.
+fn all_rules() -> Vec<Value> {
     let mut found = Vec::new();
     for name in rules::FILES {
         let path = paths::workspace().join("dashboards/rules").join(name);
@@ -177,10 +211,10 @@ fn groups() -> Vec<Value> {
 }
 
 #[test]
-fn every_alert_says_what_to_do() {
+fn every_alert_has_texts_and_a_runbook() {
     let root = paths::workspace();
     let text = read(&root.join("dashboards/rules/alerts.yaml"));
-    let alerts: Vec<_> = groups()
+    let alerts: Vec<_> = all_rules()
         .into_iter()
         .filter(|rule| rule["alert"].is_string())
         .collect();
@@ -212,11 +246,11 @@ fn every_alert_says_what_to_do() {
             runbook.starts_with(&format!("# {name}\n")),
             "{name}: {runbook}"
         );
-        for heading in ["## What it means", "## Look", "## Do"] {
+        for heading in ["## Meaning", "## Diagnosis", "## Remedy"] {
             assert!(runbook.contains(heading), "{name} has no {heading:?}");
         }
     }
-    // Each waits for a reason.
+    // Each `for` has a comment with its reason.
     let waits: Vec<_> = text
         .lines()
         .filter(|line| line.trim_start().starts_with("for:"))
@@ -229,7 +263,7 @@ fn every_alert_says_what_to_do() {
             "{line}"
         );
     }
-    // And every runbook has its alert.
+    // Every runbook belongs to an alert.
     let runbooks = fs::read_dir(root.join("docs/runbooks")).unwrap().count();
     assert_eq!(runbooks, alerts.len());
 }
@@ -251,7 +285,7 @@ fn published_alerts_link_to_their_runbooks() {
         links += 1;
     }
     assert!(links > 10, "{links}");
-    // The chart's own default is the same.
+    // The chart has the same default.
     let values = read(&paths::workspace().join("deploy/helm/reprise/values.yaml"));
     let values: Value = serde_yaml_ng::from_str(&values).unwrap();
     let base = &values["prometheusRule"]["runbookBase"];
@@ -259,7 +293,7 @@ fn published_alerts_link_to_their_runbooks() {
 }
 
 #[test]
-fn every_alert_is_tested_firing_and_quiet() {
+fn every_alert_has_a_firing_and_a_silent_test() {
     let mut fires = BTreeSet::new();
     let mut quiet = BTreeSet::new();
     let tests = paths::workspace().join("dashboards/rules/tests");
@@ -275,7 +309,7 @@ fn every_alert_is_tested_firing_and_quiet() {
             }
         }
     }
-    let alerts: BTreeSet<_> = groups()
+    let alerts: BTreeSet<_> = all_rules()
         .iter()
         .filter_map(|rule| rule["alert"].as_str().map(str::to_owned))
         .collect();

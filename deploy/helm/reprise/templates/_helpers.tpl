@@ -6,7 +6,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Cluster roles have no namespace: two releases of one name must not share them. */ -}}
+{{- /* Cluster roles have no namespace, so the name contains the namespace of the release. */ -}}
 {{- define "reprise.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "reprise.name" .) | trunc 63 | trimSuffix "-" -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-//! *Agent*: what is observed and what is not, what was lost, and what observation costs.
+//! Dashboard *Agent*: coverage, lost events, bounded tables and cost of the agents.
 
 use crate::generate::grafana::{Dashboard, Panel};
 
@@ -6,14 +6,14 @@ pub(super) fn dashboard() -> Dashboard {
     Dashboard::new(
         "reprise-agent",
         "Reprise / Agent",
-        "The observers themselves: coverage, probes, lost events, bounded tables and cost.",
+        "Coverage, probes, lost events, bounded tables and cost of the agents.",
         Vec::new(),
         panels(),
     )
 }
 
 fn panels() -> Vec<Panel> {
-    let mut panels = numbers();
+    let mut panels = key_figures();
     panels.push(Panel::row("Coverage"));
     panels.extend(coverage());
     panels.push(Panel::row("Events and tables"));
@@ -23,44 +23,44 @@ fn panels() -> Vec<Panel> {
     panels
 }
 
-fn numbers() -> Vec<Panel> {
+fn key_figures() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Agents",
-            "Agents that answer.",
+            "Number of agents that answer.",
             "none",
             "count(reprise_build_info{%s})",
         ),
         Panel::stat(
             "Blind agents",
-            "Agents that answer and observe no handshakes at all.",
+            "Agents that answer but observe no handshakes.",
             "none",
             "count(reprise_build_info{%s} unless on (cluster, instance) reprise_handshakes_total{%s}) or vector(0)",
         )
         .alarm(1.0),
         Panel::stat(
             "Broken probes",
-            "Attach points that should work and do not.",
+            "Attach points that the kernel should support but rejected.",
             "none",
             r#"sum(reprise_probe_attached{%s,verdict="broken"}) or vector(0)"#,
         )
         .alarm(1.0),
         Panel::stat(
             "Events lost",
-            "Share of events that were lost, in the kernel or in the agent.",
+            "Share of events lost in the kernel or in the agent.",
             "percentunit",
             "sum(rate(reprise_events_lost_total{%s}[%i])) / (sum(rate(reprise_events_total{%s}[%i])) > 0)",
         )
         .alarm(0.001),
         Panel::stat(
             "Not observed",
-            "Processes that speak TLS and are not observed.",
+            "Processes that use TLS and are not observed.",
             "none",
             "sum(reprise_uncovered_processes{%s})",
         ),
         Panel::stat(
-            "Evidence at odds",
-            "Handshakes of the last hour of which wire and library disagree.",
+            "Contradicting evidence",
+            "Handshakes of the last hour for which packets and library disagree.",
             "none",
             "sum(increase(reprise_evidence_conflicts_total{%s}[1h]))",
         )
@@ -72,7 +72,7 @@ fn coverage() -> Vec<Panel> {
     vec![
         Panel::table(
             "Observed libraries",
-            "Distinct builds, and on how many nodes. wire: handshakes that only the wire shows.",
+            "Number of nodes per library build; wire stands for handshakes seen in packets only.",
             "none",
             "sort_desc(count by (library, version, entry, evidence) (reprise_library_info{%s}))",
             &["library", "version", "entry", "evidence"],
@@ -81,7 +81,7 @@ fn coverage() -> Vec<Panel> {
         .sized(12, 9),
         Panel::table(
             "Processes that are not observed",
-            "By node and reason. /api/v1/libraries on the node names them and the remedy.",
+            "Processes by node and reason; /api/v1/libraries on the node lists them with a remedy.",
             "none",
             "sort_desc(sum by (instance, reason) (reprise_uncovered_processes{%s}) > 0)",
             &["instance", "reason"],
@@ -90,7 +90,7 @@ fn coverage() -> Vec<Panel> {
         .sized(12, 9),
         Panel::table(
             "Probes",
-            "Attach points per probe and verdict.",
+            "Attach points by probe and verdict.",
             "none",
             "sort_desc(sum by (probe, verdict) (reprise_probe_attached{%s}))",
             &["probe", "verdict"],
@@ -99,7 +99,7 @@ fn coverage() -> Vec<Panel> {
         .sized(12, 9),
         Panel::table(
             "Versions",
-            "Agents by version.",
+            "Number of agents by version.",
             "none",
             "count by (version) (reprise_build_info{%s})",
             &["version"],
@@ -111,17 +111,17 @@ fn coverage() -> Vec<Panel> {
 
 fn tables() -> Vec<Panel> {
     vec![
-        Panel::graph("Events read", "By sensor.", "ops").target(
+        Panel::graph("Events read", "Events read per sensor.", "ops").target(
             "sum by (sensor) (rate(reprise_events_total{%s}[%i]))",
             "{{sensor}}",
         ),
-        Panel::graph("Events lost", "By sensor; it should be nothing.", "ops").target(
+        Panel::graph("Events lost", "Events lost per sensor; should be zero.", "ops").target(
             "sum by (sensor) (rate(reprise_events_lost_total{%s}[%i]))",
             "{{sensor}}",
         ),
         Panel::graph(
-            "Entries dropped for room",
-            "From bounded tables: peers go to other, connections lose their loss evidence.",
+            "Evicted table entries",
+            "Evictions from bounded tables: evicted peers are counted as other, evicted connections lose their loss evidence.",
             "ops",
         )
         .target(
@@ -130,35 +130,35 @@ fn tables() -> Vec<Panel> {
         ),
         Panel::graph(
             "Table entries",
-            "The largest of each table over the nodes.",
+            "Largest number of entries of each table over all nodes.",
             "short",
         )
         .target("max by (table) (reprise_tracked{%s})", "{{table}}")
         .sized(12, 8),
         Panel::graph(
             "Clocks",
-            "Nodes whose clock is not disciplined, and clocks set by hand within an hour: sessions die by the clock of the node that is asked.",
+            "Nodes whose clock is not synchronized, and clock steps within an hour; sessions expire by the clock of the node that receives them.",
             "none",
         )
         .target("sum(reprise_clock_synchronized{%s} == bool 0)", "not synchronized")
-        .target("sum(increase(reprise_clock_steps_total{%s}[1h]))", "jumps")
+        .target("sum(increase(reprise_clock_steps_total{%s}[1h]))", "steps")
         .sized(12, 8),
     ]
 }
 
 fn cost() -> Vec<Panel> {
     vec![
-        Panel::graph("Processor time of the agent", "Processors kept busy, per node.", "none").target(
+        Panel::graph("CPU time of the agent", "CPU seconds per second, by node.", "none").target(
             "rate(process_cpu_seconds_total{%s}[%i]) and on (cluster, instance) reprise_build_info{%s}",
             "{{instance}}",
         ),
-        Panel::graph("Memory of the agent", "Resident, per node.", "bytes").target(
+        Panel::graph("Memory of the agent", "Resident memory by node.", "bytes").target(
             "process_resident_memory_bytes{%s} and on (cluster, instance) reprise_build_info{%s}",
             "{{instance}}",
         ),
         Panel::graph(
             "Time in BPF programs",
-            "Processors kept busy by each program; only where kernel.bpf_stats_enabled is 1, which itself costs time.",
+            "CPU seconds per second by program; needs kernel.bpf_stats_enabled=1, which itself costs CPU time.",
             "none",
         )
         .target(
@@ -167,7 +167,7 @@ fn cost() -> Vec<Panel> {
         ),
         Panel::graph(
             "Time of one BPF run",
-            "Mean, by program; only where kernel.bpf_stats_enabled is 1.",
+            "Mean run time by program; needs kernel.bpf_stats_enabled=1.",
             "s",
         )
         .target(

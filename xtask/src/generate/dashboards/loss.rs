@@ -1,18 +1,18 @@
-//! *Loss and failures*: which handshakes do not complete, of what, and what the network did meanwhile.
+//! Dashboard *Loss and failures*: failed handshakes by cause, and packet loss during handshakes.
 
-use crate::generate::grafana::{Dashboard, Panel, role};
+use crate::generate::grafana::{Dashboard, Panel, role_variable};
 
-/// Failed share.
+/// Failed share of all handshakes.
 const FAILED: &str = "sum(rate(reprise_handshake_failures_total{%r}[%i])) / (sum(rate(reprise_handshake_failures_total{%r}[%i])) + sum(rate(reprise_handshakes_total{%r}[%i])))";
-/// Share of handshakes that met a retransmission.
+/// Share of handshakes with at least one retransmission.
 const WITH_LOSS: &str = "sum(rate(reprise_handshakes_with_loss_total{%r}[%i])) / (sum(rate(reprise_handshake_failures_total{%r}[%i])) + sum(rate(reprise_handshakes_total{%r}[%i])))";
 
 pub(super) fn dashboard() -> Dashboard {
     Dashboard::new(
         "reprise-loss",
         "Reprise / Loss and failures",
-        "Handshakes that did not complete, by cause, and the retransmissions that fell into connection set-up and handshake. Loss is said to have co-occurred with a failure, not to have caused it.",
-        vec![role()],
+        "Failed handshakes by cause, and retransmissions during connection set-up and handshake. Loss co-occurred with a failure; it is not claimed to be the cause.",
+        vec![role_variable()],
         panels(),
     )
 }
@@ -28,38 +28,38 @@ fn panels() -> Vec<Panel> {
         .alarm(0.05),
         Panel::stat(
             "Failed with loss",
-            "Failures with packet loss on their connection, per second.",
+            "Failures per second with packet loss on their connection.",
             "reqps",
             r#"sum(rate(reprise_handshake_failures_total{%r,cause="packet_loss"}[%i]))"#,
         ),
         Panel::stat(
-            "Refused by alert",
-            "Failures by an alert, sent or received, per second.",
+            "Failed with an alert",
+            "Failures per second that end with a TLS alert, sent or received.",
             "reqps",
             r#"sum(rate(reprise_handshake_failures_total{%r,cause=~"alert_sent|alert_received"}[%i]))"#,
         ),
         Panel::stat(
-            "Met loss",
-            "Share of all handshakes that met at least one retransmission.",
+            "With loss",
+            "Share of all handshakes with at least one retransmission.",
             "percentunit",
             WITH_LOSS,
         )
         .alarm(0.05),
         Panel::stat(
-            "Survived loss",
-            "Share of the handshakes with loss that completed all the same.",
+            "Completed with loss",
+            "Share of the handshakes with loss that completed.",
             "percentunit",
             r#"sum(increase(reprise_handshakes_with_loss_total{%r,outcome="completed"}[1h])) / (sum(increase(reprise_handshakes_with_loss_total{%r}[1h])) > 0)"#,
         ),
         Panel::stat(
             "Retransmissions",
-            "In connection set-up and handshake, per second.",
+            "Retransmissions per second during connection set-up and handshake.",
             "pps",
             "sum(rate(reprise_handshake_retransmits_total{%r}[%i]))",
         ),
         Panel::graph(
             "Failures by cause",
-            "Exactly one cause each; an alert beats loss.",
+            "Failed handshakes by cause; an alert takes precedence over packet loss.",
             "reqps",
         )
         .target(
@@ -70,7 +70,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 9),
         Panel::graph(
             "Error reasons of the library",
-            "The fifteen commonest, as OpenSSL names them.",
+            "The fifteen most frequent error reasons, with OpenSSL's names.",
             "reqps",
         )
         .target(
@@ -80,7 +80,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 9),
         Panel::graph(
             "Retransmissions by phase",
-            "syn and synack: while the connection was set up. received: those of the peer.",
+            "syn and synack are retransmissions during connection set-up; received ones come from the peer.",
             "pps",
         )
         .target(
@@ -90,8 +90,8 @@ fn panels() -> Vec<Panel> {
         .stacked()
         .sized(12, 9),
         Panel::graph(
-            "Handshakes that met loss",
-            "By how they ended.",
+            "Handshakes with loss",
+            "Handshakes with at least one retransmission, by outcome.",
             "reqps",
         )
         .target(
@@ -111,7 +111,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 9),
         Panel::table(
             "Failed share by node",
-            "A node that stands out has its own network or certificate.",
+            "Failed share of each node; compare network and certificate of a node that differs.",
             "percentunit",
             "sort_desc(sum by (cluster, instance) (rate(reprise_handshake_failures_total{%r}[5m])) / (sum by (cluster, instance) (rate(reprise_handshake_failures_total{%r}[5m])) + sum by (cluster, instance) (rate(reprise_handshakes_total{%r}[5m]))))",
             &["cluster", "instance"],
@@ -120,7 +120,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 9),
         Panel::graph(
             "Slow handshakes",
-            "Share of completed handshakes that took longer than a second: a retransmission timeout, at the least.",
+            "Share of completed handshakes that took longer than one second, the usual first retransmission timeout.",
             "percentunit",
         )
         .target(

@@ -1,18 +1,19 @@
-//! *Resumption overview*: the fleet's ratio, who offers what, why it is missed, and what that costs.
+//! Dashboard *Resumption overview*: resumed share, offers, miss reasons and the cost of misses.
 
-use crate::generate::grafana::{Dashboard, Panel, asked, role};
+use crate::generate::grafana::{Dashboard, Panel, query_variable, role_variable};
 
-/// Resumed share of the handshakes of which it is known.
+/// Resumed share of the handshakes whose resumption is known.
 const RESUMED: &str = r#"sum(rate(reprise_handshakes_total{%r,resumption="resumed"}[%i])) / sum(rate(reprise_handshakes_total{%r,resumption=~"full|resumed"}[%i]))"#;
-/// Accepted share of the offers: the ratio of clients that return with a session.
+/// Accepted share of the offers: the ratio for clients that return with a session.
 const ACCEPTED: &str = r#"sum(rate(reprise_resumption_offers_total{%r,outcome="accepted"}[%i])) / sum(rate(reprise_resumption_offers_total{%r}[%i]))"#;
 /// Share of clients that offer a session at all.
 const OFFERING: &str = r#"sum(rate(reprise_resumption_offers_total{%r}[%i])) / (sum(rate(reprise_resumption_offers_total{%r}[%i])) + sum(rate(reprise_resumption_not_offered_total{%r}[%i])))"#;
-/// What one full handshake costs more than a resumed one, times the offers missed: CPU seconds per second.
+/// CPU seconds per second spent on missed offers: the additional cost of a full handshake times
+/// the missed offers per second.
 const COST: &str = r#"sum(rate(reprise_resumption_offers_total{%r,outcome="missed"}[%i])) * clamp_min(sum(rate(reprise_handshake_library_seconds_total{%r,resumption="full"}[%i])) / sum(rate(reprise_handshakes_total{%r,resumption="full"}[%i])) - sum(rate(reprise_handshake_library_seconds_total{%r,resumption="resumed"}[%i])) / sum(rate(reprise_handshakes_total{%r,resumption="resumed"}[%i])), 0)"#;
 
 pub(super) fn dashboard() -> Dashboard {
-    let workload = asked(
+    let workload = query_variable(
         "workload",
         "Workload",
         r#"label_values(reprise_workload_handshakes_total{cluster=~"$cluster",instance=~"$node"}, workload)"#,
@@ -20,42 +21,42 @@ pub(super) fn dashboard() -> Dashboard {
     Dashboard::new(
         "reprise-overview",
         "Reprise / Resumption overview",
-        "How many TLS handshakes resume a session, which offers are missed and why, and what that costs. A healthy share for returning clients is 40 % to 75 %.",
-        vec![role(), workload],
+        "How many TLS handshakes resume a session, why offers are missed, and what misses cost. For returning clients 40 % to 75 % is healthy.",
+        vec![role_variable(), workload],
         panels(),
     )
 }
 
 fn panels() -> Vec<Panel> {
-    let mut panels = numbers();
+    let mut panels = key_figures();
     panels.extend(resumption());
-    panels.push(Panel::row("Why offers are missed"));
+    panels.push(Panel::row("Missed offers"));
     panels.extend(misses());
-    panels.push(Panel::row("What it costs"));
+    panels.push(Panel::row("Cost"));
     panels.extend(cost());
-    panels.push(Panel::row("Where"));
-    panels.extend(places());
+    panels.push(Panel::row("By node and workload"));
+    panels.extend(shares());
     panels
 }
 
-fn numbers() -> Vec<Panel> {
+fn key_figures() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Resumed share",
-            "Resumed share of all completed handshakes. Low here and high beside it means that clients offer nothing.",
+            "Resumed share of all completed handshakes; if it is low while Offers accepted is high, clients offer nothing.",
             "percentunit",
             RESUMED,
         )
         .share(),
         Panel::stat(
             "Offers accepted",
-            "Share of offered sessions that the server took: the ratio for returning clients.",
+            "Share of offered sessions that the server accepted: the ratio for returning clients.",
             "percentunit",
             ACCEPTED,
         )
         .share(),
         Panel::stat(
-            "Clients that offer",
+            "Clients with an offer",
             "Share of completed handshakes whose ClientHello offered a session.",
             "percentunit",
             OFFERING,
@@ -69,14 +70,14 @@ fn numbers() -> Vec<Panel> {
         ),
         Panel::stat(
             "Failed share",
-            "Share of handshakes that did not complete. The dashboard Loss and failures says of what.",
+            "Share of handshakes that did not complete; the dashboard Loss and failures shows the causes.",
             "percentunit",
             "sum(rate(reprise_handshake_failures_total{%r}[%i])) / (sum(rate(reprise_handshake_failures_total{%r}[%i])) + sum(rate(reprise_handshakes_total{%r}[%i])))",
         )
         .alarm(0.05),
         Panel::stat(
             "Not observed",
-            "Processes that speak TLS and are not observed. The dashboard Agent says why.",
+            "Processes that use TLS and are not observed; the dashboard Agent shows the reasons.",
             "none",
             "sum(reprise_uncovered_processes{%s})",
         ),
@@ -87,7 +88,7 @@ fn resumption() -> Vec<Panel> {
     vec![
         Panel::graph(
             "Resumed share over time",
-            "Dashed lines: 10 %, 40 %, 75 %.",
+            "Resumed share; dashed lines mark 10 %, 40 % and 75 %.",
             "percentunit",
         )
         .target(RESUMED, "of all handshakes")
@@ -96,7 +97,7 @@ fn resumption() -> Vec<Panel> {
         .sized(12, 8),
         Panel::graph(
             "Completed handshakes",
-            "unknown: the library does not tell which of both.",
+            "Completed handshakes; unknown if the library does not expose whether a session was resumed.",
             "reqps",
         )
         .target(
@@ -107,7 +108,7 @@ fn resumption() -> Vec<Panel> {
         .sized(12, 8),
         Panel::graph(
             "Offers by mechanism",
-            "What clients offered, and whether the server took it.",
+            "Offers by mechanism and outcome.",
             "reqps",
         )
         .target(
@@ -134,7 +135,7 @@ fn misses() -> Vec<Panel> {
     vec![
         Panel::graph(
             "Missed offers by reason",
-            "docs/operating.md has the remedy of each reason. unknown: not enough evidence, for instance right after a start.",
+            "Missed offers; docs/operating.md has the remedy of each reason, and unknown stands for insufficient evidence.",
             "reqps",
         )
         .target(
@@ -144,8 +145,8 @@ fn misses() -> Vec<Panel> {
         .stacked()
         .sized(12, 8),
         Panel::graph(
-            "Sessions removed before their time",
-            "unclean_close: the connection ended without close_notify, and OpenSSL dropped the session.",
+            "Sessions removed early",
+            "Sessions removed from a cache before their lifetime ended; unclean_close stands for a connection without close_notify.",
             "ops",
         )
         .target(
@@ -155,7 +156,7 @@ fn misses() -> Vec<Panel> {
         .stacked(),
         Panel::stat(
             "Peers that miss",
-            "Peers whose missed share of offers is over --alert-miss-ratio.",
+            "Peers whose missed share of offers exceeds --alert-miss-ratio.",
             "none",
             "sum(reprise_cache_miss_alert{%r}) or vector(0)",
         )
@@ -163,7 +164,7 @@ fn misses() -> Vec<Panel> {
         .sized(4, 8),
         Panel::table(
             "Ticket keys",
-            "Offered tickets per ticket key over the last hour. One key that some nodes take and others miss is a key that is not shared.",
+            "Offered tickets by ticket key over the last hour; a key that some nodes accept and others miss is not shared.",
             "short",
             r"sum by (instance, key, outcome) (increase(reprise_ticket_key_offers_total{%s}[1h]))",
             &["instance", "key", "outcome"],
@@ -177,14 +178,14 @@ fn cost() -> Vec<Panel> {
     vec![
         Panel::stat(
             "CPU spent on missed offers",
-            "Processors kept busy by full handshakes that could have been resumed: missed offers per second, times what a full handshake costs more than a resumed one. Needs handshakes of both kinds.",
+            "CPU seconds per second spent on missed offers: missed offers per second times the additional CPU time of a full handshake. Needs full and resumed handshakes.",
             "none",
             COST,
         )
         .sized(8, 8),
         Panel::graph(
             "Library time of one handshake",
-            "Mean time inside the library's handshake code.",
+            "Mean time in the library's handshake code.",
             "s",
         )
         .target(
@@ -193,7 +194,7 @@ fn cost() -> Vec<Panel> {
         ),
         Panel::graph(
             "Duration of one handshake",
-            "From its first call to its completion; the network is in it.",
+            "Time from the first call to completion, including network time.",
             "s",
         )
         .target(
@@ -207,11 +208,11 @@ fn cost() -> Vec<Panel> {
     ]
 }
 
-fn places() -> Vec<Panel> {
+fn shares() -> Vec<Panel> {
     vec![
         Panel::table(
             "Resumed share by node",
-            "The odd one out has its own ticket key, a smaller cache, or other clients.",
+            "Resumed share of each node; a node that differs may have other ticket keys, a smaller cache or other clients.",
             "percentunit",
             r#"sort(sum by (cluster, instance) (rate(reprise_handshakes_total{%r,resumption="resumed"}[5m])) / sum by (cluster, instance) (rate(reprise_handshakes_total{%r,resumption=~"full|resumed"}[5m]) > 0))"#,
             &["cluster", "instance"],
@@ -221,7 +222,7 @@ fn places() -> Vec<Panel> {
         .sized(12, 8),
         Panel::table(
             "Resumed share by workload",
-            "Pod, systemd unit or process, and the port of its service.",
+            "Resumed share by pod, systemd unit or process, and service port.",
             "percentunit",
             r#"sort(sum by (workload, port) (rate(reprise_workload_handshakes_total{%r,workload=~"$workload",resumption="resumed"}[5m])) / sum by (workload, port) (rate(reprise_workload_handshakes_total{%r,workload=~"$workload",resumption=~"full|resumed"}[5m]) > 0))"#,
             &["workload", "port"],

@@ -1,8 +1,8 @@
-//! *Peers*: the worst of them, and what is wrong with each.
+//! Dashboard *Peers*: the worst peers and their problems.
 
 use serde_json::json;
 
-use crate::generate::grafana::{Dashboard, Panel, role};
+use crate::generate::grafana::{Dashboard, Panel, role_variable};
 
 pub(super) fn dashboard() -> Dashboard {
     let peer = json!({
@@ -12,8 +12,8 @@ pub(super) fn dashboard() -> Dashboard {
     Dashboard::new(
         "reprise-peers",
         "Reprise / Peers",
-        "Which peers return and do not resume, how often, and why.",
-        vec![role(), peer],
+        "Which peers return without resuming, how often, and why.",
+        vec![role_variable(), peer],
         panels(),
     )
 }
@@ -22,46 +22,46 @@ fn panels() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Peers below 10 %",
-            "Peers with handshakes in the agent's window that hardly ever resume.",
+            "Peers whose resumed share in the agent's window is below 10 %.",
             "none",
             r#"sum(reprise_peer_resume_ratio{%r,peer=~"$peer"} < bool 0.1)"#,
         )
         .alarm(1.0),
         Panel::stat(
             "Peers from 10 % to 40 %",
-            "Peers below what returning clients give.",
+            "Peers whose resumed share is below the usual one of returning clients.",
             "none",
             r#"sum((reprise_peer_resume_ratio{%r,peer=~"$peer"} < bool 0.4) * (reprise_peer_resume_ratio{%r,peer=~"$peer"} >= bool 0.1))"#,
         ),
         Panel::stat(
             "Peers over 40 %",
-            "Peers that resume as returning clients do.",
+            "Peers whose resumed share is usual for returning clients.",
             "none",
             r#"sum(reprise_peer_resume_ratio{%r,peer=~"$peer"} >= bool 0.4)"#,
         ),
         Panel::stat(
-            "Peers by name",
-            "Peers in the agents' tables, both roles. The others are summed as other: see --max-peers.",
+            "Peers with own series",
+            "Peers in the agents' tables, both roles; all others are counted as other (--max-peers).",
             "none",
             r#"sum(reprise_tracked{%s,table="peers"})"#,
         ),
         Panel::stat(
-            "Summed as other",
-            "Share of handshakes whose peer has lost its name for want of room.",
+            "Counted as other",
+            "Share of handshakes whose peer was evicted from the table of peers.",
             "percentunit",
             r#"(sum(rate(reprise_peer_handshakes_total{%r,peer="other"}[%i])) or vector(0)) / sum(rate(reprise_peer_handshakes_total{%r}[%i]))"#,
         )
         .alarm(0.5),
         Panel::stat(
             "Peers that miss",
-            "Peers whose missed share of offers is over --alert-miss-ratio.",
+            "Peers whose missed share of offers exceeds --alert-miss-ratio.",
             "none",
             r#"sum(reprise_cache_miss_alert{%r,peer=~"$peer"}) or vector(0)"#,
         )
         .alarm(1.0),
         Panel::table(
             "Worst peers",
-            "The lowest resumed share over the agent's window.",
+            "Peers with the lowest resumed share in the agent's window.",
             "percentunit",
             r#"sort(bottomk(50, reprise_peer_resume_ratio{%r,peer=~"$peer"}))"#,
             &["instance", "peer"],
@@ -71,7 +71,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 12),
         Panel::table(
             "Most full handshakes",
-            "Full handshakes of the last hour: where resumption would save most.",
+            "Peers with the most full handshakes in the last hour, where resumption would save most.",
             "short",
             r#"sort_desc(topk(50, sum by (peer) (increase(reprise_peer_handshakes_total{%r,peer=~"$peer",resumption="full"}[1h]))))"#,
             &["peer"],
@@ -80,7 +80,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 12),
         Panel::table(
             "Missed offers by reason",
-            "Of the last hour, per peer. docs/operating.md has the remedy of each reason.",
+            "Missed offers of the last hour by peer; docs/operating.md has the remedy of each reason.",
             "short",
             r#"sort_desc(topk(50, sum by (peer, reason) (increase(reprise_peer_cache_misses_total{%r,peer=~"$peer"}[1h]))))"#,
             &["peer", "reason"],
@@ -89,7 +89,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 10),
         Panel::table(
             "Failures by cause",
-            "Of the last hour, per peer.",
+            "Failures of the last hour by peer.",
             "short",
             r#"sort_desc(topk(50, sum by (peer, cause) (increase(reprise_peer_handshake_failures_total{%r,peer=~"$peer"}[1h]))))"#,
             &["peer", "cause"],
@@ -98,7 +98,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 10),
         Panel::graph(
             "Resumed share of the ten busiest peers",
-            "Dashed lines: 10 %, 40 %, 75 %.",
+            "Resumed share; dashed lines mark 10 %, 40 % and 75 %.",
             "percentunit",
         )
         .target(
@@ -109,7 +109,7 @@ fn panels() -> Vec<Panel> {
         .sized(12, 9),
         Panel::graph(
             "Handshakes of the ten busiest peers",
-            "Completed ones.",
+            "Completed handshakes of the ten busiest peers.",
             "reqps",
         )
         .target(

@@ -1,4 +1,4 @@
-//! What a ClientHello offered to resume, as CONTRACT.md counts it.
+//! What a ClientHello offered to resume, as docs/contract.md counts it.
 //!
 //! - A PSK identity: `psk`.
 //! - A session ticket with content: `ticket`. The session ID beside it only shows the client

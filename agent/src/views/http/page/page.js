@@ -1,32 +1,40 @@
-// The page for people: asks the JSON API every two seconds and draws. Writes text only, never markup.
+// The page: queries the JSON API every two seconds and draws the answers. It writes text only, never
+// markup.
 "use strict";
 
 const EVERY = 2000;
 const PEERS = 200;
 const FAILURES = 8;
 
-// What a reason calls for, where the agent gives no advice of its own.
+// Cause and remedy of a reason, for peers without advice from the agent.
 const REMEDY = {
-  foreign_key: "its tickets are of another node or of before a restart: share ticket keys, keep them over restarts",
-  retired_key: "its tickets are older than the ticket keys: keep more old keys, or rotate less often",
-  foreign_id: "its session was never given here: use tickets, or send a client to the same node",
-  evicted: "its session was pushed out of the cache: enlarge the cache, or use tickets",
-  expired: "it returns after its session's lifetime: raise the lifetime",
-  removed: "its session was dropped after an unclean close: let connections end with close_notify",
-  refused: "the server refuses the session by policy: same version, name and context as when it was given?",
-  unknown: "not enough evidence yet",
-  packet_loss: "handshakes fail on lossy connections: look at the network between",
-  timeout: "it stalls and gives up: processor time, or a firewall",
-  reset: "its connections are reset in the handshake",
-  closed: "it closes in the handshake: a health check or a scan?",
-  alert_received: "it refuses the handshake by an alert: certificate, version or name",
-  alert_sent: "its handshakes are refused by an alert: certificate, version or cipher",
-  local_error: "what it sends is no valid handshake",
+  not_stored: "the server does not store the sessions that it issues: enable its session cache",
+  other_process: "another process of the service issued the session: share cache or ticket keys",
+  restarted: "the process that issued the session has ended: keep its ticket keys over restarts",
+  foreign_key: "another node issued the ticket: share the ticket keys and keep them over restarts",
+  retired_key: "the ticket is older than the ticket keys: keep more old keys or rotate less often",
+  foreign_id: "another node issued the session: use tickets, or route the client to one node",
+  evicted: "the session was evicted from the cache: enlarge the cache, or use tickets",
+  expired: "the session was older than its lifetime: raise the lifetime",
+  removed: "the session was removed after an unclean close: let both sides send close_notify",
+  refused: "the server rejected the session: use the same version, server name and context",
+  clock: "the server's clock was stepped: keep it synchronised",
+  unknown: "the evidence is not sufficient for a reason yet",
+  packet_loss: "handshakes fail on lossy connections: check the network",
+  timeout: "handshakes stall until one side abandons them: check CPU load and firewalls",
+  reset: "connections are reset during the handshake",
+  closed: "connections are closed during the handshake: check for health checks or scans",
+  alert_received: "the peer rejects the handshake: check certificate, version and server name",
+  alert_sent: "the observed program rejects the handshake: check certificate, version and cipher",
+  local_error: "the peer sends no valid handshake",
   abandoned: "the observed program drops its handshakes",
 };
 
 const by = (id) => document.getElementById(id);
-const state = { role: "server", sort: "gain", down: true, paused: false, filter: "", peers: [], failures: [], overview: null };
+const state = {
+  role: "server", sort: "gain", down: true, paused: false, filter: "",
+  peers: [], failures: [], overview: null,
+};
 
 function element(name, text, type) {
   const made = document.createElement(name);
@@ -43,23 +51,26 @@ function shape(name, attributes) {
 
 const sum = (object) => Object.values(object || {}).reduce((all, one) => all + one, 0);
 const percent = (ratio) => (ratio === null ? "–" : Math.round(ratio * 100) + " %");
-const grade = (ratio) => (ratio === null ? "" : ratio < 0.1 ? "low" : ratio < 0.4 ? "fair" : ratio < 0.75 ? "good" : "high");
+const grade = (ratio) => (ratio === null ? ""
+  : ratio < 0.1 ? "low" : ratio < 0.4 ? "fair" : ratio < 0.75 ? "good" : "high");
 const share = (part, whole) => (whole > 0 ? part / whole : null);
 const commonest = (counts) => Object.entries(counts || {}).sort((a, b) => b[1] - a[1])[0];
 
-// Reason and remedy of one peer, in words.
+// Cause and remedy for one peer.
 function advice(peer) {
   if (peer.alert) return peer.alert.reason + ": " + peer.alert.advice;
-  const said = [];
+  const parts = [];
   const miss = commonest(peer.misses);
-  if (miss) said.push(miss[1] + " × " + miss[0] + ": " + (REMEDY[miss[0]] || ""));
+  if (miss) parts.push(miss[1] + " × " + miss[0] + ": " + (REMEDY[miss[0]] || ""));
   const failure = commonest(peer.failures);
-  if (failure) said.push(failure[1] + " × " + failure[0] + ": " + (REMEDY[failure[0]] || ""));
-  if (said.length === 0 && peer.resume_ratio !== null && peer.resume_ratio < 0.1 && peer.full > 4) {
-    const offered = sum(Object.fromEntries(Object.entries(peer.offers || {}).map(([k, v]) => [k, v.accepted + v.missed])));
-    said.push(offered > 0 ? "offers sessions that are not taken" : "offers no session: does it keep what it is given?");
+  if (failure) parts.push(failure[1] + " × " + failure[0] + ": " + (REMEDY[failure[0]] || ""));
+  if (parts.length === 0 && peer.resume_ratio !== null && peer.resume_ratio < 0.1 && peer.full > 4) {
+    const offers = Object.values(peer.offers || {});
+    const offered = offers.reduce((all, one) => all + one.accepted + one.missed, 0);
+    parts.push(offered > 0 ? "offered sessions are not resumed"
+      : "no session is offered: check that the client stores sessions");
   }
-  return said.join("; ");
+  return parts.join("; ");
 }
 
 function numbers() {
@@ -72,7 +83,7 @@ function numbers() {
     [percent(ratio), "resumed", grade(ratio)],
     [completed.toLocaleString(), "completed"],
     [failed.toLocaleString(), "failed", failed ? "fair" : ""],
-    [(sums.with_loss.completed + sums.with_loss.failed).toLocaleString(), "met packet loss"],
+    [(sums.with_loss.completed + sums.with_loss.failed).toLocaleString(), "with packet loss"],
     [state.overview.peers.toLocaleString(), "peers"],
   ];
   by("numbers").replaceChildren(...tiles.map(([value, name, type]) => {
@@ -81,20 +92,24 @@ function numbers() {
     return tile;
   }));
   const causes = Object.entries(sums.failures).sort((a, b) => b[1] - a[1]);
-  by("failures").replaceChildren(...(causes.length ? causes : [["none", ""]]).flatMap(([cause, count]) =>
-    [element("dt", cause), element("dd", count === "" ? "" : count.toLocaleString() + (REMEDY[cause] ? " – " + REMEDY[cause] : ""))]));
+  const text = (cause, count) => (count === "" ? ""
+    : count.toLocaleString() + (REMEDY[cause] ? " – " + REMEDY[cause] : ""));
+  const shown = causes.length ? causes : [["none", ""]];
+  by("failures").replaceChildren(...shown.flatMap(([cause, count]) =>
+    [element("dt", cause), element("dd", text(cause, count))]));
 }
 
-// The latest failures, each in a line.
-function lately() {
+// The most recent failures, one line each.
+function recentFailures() {
   const shown = state.failures.filter((failure) => failure.role === state.role).slice(0, FAILURES);
-  by("lately").replaceChildren(...shown.map((one) => {
-    const said = [Math.round(one.seconds_ago) + " s ago", one.peer, one.cause];
-    if (one.alert) said.push("alert " + (one.alert.name || one.alert.description) + " " + one.alert.direction);
-    if (one.reason) said.push(one.reason);
-    const again = one.retransmits.reduce((all, phase) => all + phase.sent + phase.received, 0);
-    if (again) said.push(again + " retransmissions");
-    return element("li", said.join(", "));
+  by("recent").replaceChildren(...shown.map((one) => {
+    const parts = [Math.round(one.seconds_ago) + " s ago", one.peer, one.cause];
+    const alert = one.alert;
+    if (alert) parts.push("alert " + (alert.name || alert.description) + " " + alert.direction);
+    if (one.reason) parts.push(one.reason);
+    const sent = one.retransmits.reduce((all, phase) => all + phase.sent + phase.received, 0);
+    if (sent) parts.push(sent + " retransmissions");
+    return element("li", parts.join(", "));
   }));
 }
 
@@ -104,9 +119,11 @@ function chart() {
   const count = drawn.full.length;
   const slots = Math.max(count, 30);
   const width = 720 / slots;
-  const all = drawn.full.map((full, i) => full + drawn.resumed[i] + drawn.unknown[i] + drawn.failed[i]);
+  const all = drawn.full.map((full, i) =>
+    full + drawn.resumed[i] + drawn.unknown[i] + drawn.failed[i]);
   const most = Math.max(1, ...all);
-  const parts = [0.1, 0.4, 0.75].map((y) => shape("line", { class: "mark", x1: 0, x2: 720, y1: 195 - y * 190, y2: 195 - y * 190 }));
+  const mark = (y) => shape("line", { class: "mark", x1: 0, x2: 720, y1: y, y2: y });
+  const parts = [0.1, 0.4, 0.75].map((ratio) => mark(195 - ratio * 190));
   let path = "";
   let last = null;
   for (let i = 0; i < count; i++) {
@@ -122,8 +139,9 @@ function chart() {
     const full = drawn.full.slice(from, i + 1).reduce((a, b) => a + b, 0);
     const ratio = share(resumed, resumed + full);
     if (ratio !== null) {
-      path += (last === null ? "M" : "L") + (x + width / 2).toFixed(1) + " " + (195 - ratio * 190).toFixed(1);
-      // A single point is drawn too.
+      const [middle, height] = [x + width / 2, 195 - ratio * 190];
+      path += (last === null ? "M" : "L") + middle.toFixed(1) + " " + height.toFixed(1);
+      // Draws a single point, too.
       if (last === null) path += "h2";
     }
     last = ratio;
@@ -134,7 +152,8 @@ function chart() {
   chart.replaceChildren(...parts);
   const minutes = Math.round((count * state.overview.slot_seconds) / 60);
   chart.setAttribute("aria-label", count
-    ? "over " + minutes + " minutes; resumed share now " + percent(last) + "; lines at 10, 40 and 75 %"
+    ? "over " + minutes + " minutes; resumed share now " + percent(last)
+      + "; lines at 10, 40 and 75 %"
     : "no handshakes yet");
 }
 
@@ -176,20 +195,26 @@ function table() {
   by("shown").textContent = rows.length + " shown, of " + state.overview.peers + " in both roles";
   for (const head of document.querySelectorAll("th")) {
     const button = head.querySelector("button");
-    if (button) head.setAttribute("aria-sort", button.dataset.sort !== state.sort ? "none" : state.down ? "descending" : "ascending");
+    if (!button) continue;
+    const order = state.down ? "descending" : "ascending";
+    head.setAttribute("aria-sort", button.dataset.sort === state.sort ? order : "none");
   }
 }
 
 function coverage(libraries, status) {
   const seen = libraries.libraries.filter((library) => library.observed);
-  by("coverage").textContent = libraries.observed_processes + " processes observed, " + seen.length + " libraries; "
-    + Object.entries(status.sensors).map(([name, health]) => name + (health.attached ? "" : " not attached (" + (health.reason || "starting") + ")")
-      + (health.lost ? ", " + health.lost + " events lost" : "")).join("; ");
+  const sensors = Object.entries(status.sensors).map(([name, health]) =>
+    name + (health.attached ? "" : " not attached (" + (health.reason || "starting") + ")")
+      + (health.lost ? ", " + health.lost + " events lost" : ""));
+  by("coverage").textContent = libraries.observed_processes + " processes observed, "
+    + seen.length + " libraries; " + sensors.join("; ");
   by("uncovered").replaceChildren(...libraries.uncovered.map((one) =>
     element("li", one.processes + " processes not observed, " + one.reason + ": " + one.remedy)));
   by("libraries").replaceChildren(...seen.map((one) =>
-    element("li", one.library + " " + one.version + " (" + one.entry + "), " + one.processes + " processes")));
-  by("state").textContent = status.ready ? "observing, version " + status.version : "not ready: " + status.not_ready_reason;
+    element("li", one.library + " " + one.version + " (" + one.entry + "), "
+      + one.processes + " processes")));
+  by("state").textContent = status.ready ? "observing, version " + status.version
+    : "not ready: " + status.not_ready_reason;
   by("state").className = status.ready ? "" : "bad";
 }
 
@@ -198,10 +223,10 @@ function draw() {
   numbers();
   chart();
   table();
-  lately();
+  recentFailures();
 }
 
-async function ask(path) {
+async function query(path) {
   const answer = await fetch("api/v1/" + path, { signal: AbortSignal.timeout(10000) });
   if (!answer.ok) throw new Error(path + ": " + answer.status);
   return answer.json();
@@ -211,7 +236,7 @@ async function refresh() {
   try {
     if (!state.paused && !document.hidden) {
       const [overview, peers, failures, libraries, status] =
-        await Promise.all(["overview", "peers?limit=" + PEERS, "failures", "libraries", "status"].map(ask));
+        await Promise.all(["overview", "peers?limit=" + PEERS, "failures", "libraries", "status"].map(query));
       Object.assign(state, { overview, peers, failures });
       coverage(libraries, status);
       draw();
@@ -228,15 +253,19 @@ for (const radio of document.querySelectorAll("input[name=role]")) {
 }
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
-    state.down = state.sort === button.dataset.sort ? !state.down : button.dataset.sort !== "peer" && button.dataset.sort !== "ratio";
-    state.sort = button.dataset.sort;
+    const sort = button.dataset.sort;
+    state.down = state.sort === sort ? !state.down : sort !== "peer" && sort !== "ratio";
+    state.sort = sort;
     draw();
   });
 }
-by("filter").addEventListener("input", (event) => { state.filter = event.target.value; draw(); });
+by("filter").addEventListener("input", (event) => {
+  state.filter = event.target.value;
+  draw();
+});
 by("pause").addEventListener("click", (event) => {
   state.paused = !state.paused;
   event.target.setAttribute("aria-pressed", state.paused);
-  event.target.textContent = state.paused ? "Go on" : "Pause";
+  event.target.textContent = state.paused ? "Resume" : "Pause";
 });
 refresh();
