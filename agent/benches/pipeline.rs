@@ -1,5 +1,5 @@
-//! Benchmarks of the pure pipeline, one line of `name value` each. `cargo xtask bench` runs each in a
-//! process of its own, so that one does not affect the memory of another.
+//! Benchmarks of the pure pipeline, one line of `name value` each. `cargo xtask bench` runs each in
+//! a process of its own, so that one does not affect the memory of another.
 //!
 //! - `throughput`: decoding, correlation and statistics of a recorded stream, events per second.
 //! - `memory`: resident memory of the process with 50,000 tracked peers, bytes.

@@ -12,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn init(cli: &Cli) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&cli.log)
         .map_err(|error| Failure::Usage(format!("--log {}: {error}", cli.log)))?;
-    // The interactive table occupies the terminal, and shows detached sensors and lost events itself.
+    // The interactive table occupies the terminal, and shows detached sensors and lost events
+    // itself.
     let is_interactive = matches!(cli.command, Command::Watch(_))
         && io::stdout().is_terminal()
         && io::stderr().is_terminal();

@@ -27,7 +27,8 @@ impl Shared {
 
     /// Locks the state. The guard must not be held across an await or I/O.
     pub fn lock(&self) -> MutexGuard<'_, Observed> {
-        // A panic while the lock is held ends the process, so that the state is never half updated.
+        // Only the main task changes the state, and its panic ends the process. A panic in an HTTP
+        // task poisons the lock but leaves the state as it was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

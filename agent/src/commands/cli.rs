@@ -144,8 +144,8 @@ pub struct Observing {
     /// Directory of a cgroup (v2): observe packets of the sockets in it and below it only.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Whether workloads in containers are named by their pods, which the agent queries from the API
-    /// server with the token of its service account.
+    /// Whether workloads in containers are named by their pods, which the agent queries from the
+    /// API server with the token of its service account.
     #[arg(long, value_enum, default_value_t)]
     pub pod_names: PodNames,
     /// Name of the node whose pods are queried.

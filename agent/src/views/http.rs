@@ -1,6 +1,6 @@
-//! The HTTP server: metrics, health, JSON and a page. It shares the thread of the observing loop, so
-//! every response is short, and connections are bounded in number and time: a slow or hostile client
-//! costs one of them and never delays observation.
+//! The HTTP server: metrics, health, JSON and a page. It shares the thread of the observing loop,
+//! so every response is short, and connections are bounded in number and time: a slow or hostile
+//! client costs one of them and never delays observation.
 
 mod connections;
 mod failures;

@@ -1,5 +1,5 @@
-//! The `/metrics` page, rendered from the sums at scrape time in a fixed order. A family is absent if
-//! its sensor is not attached.
+//! The `/metrics` page, rendered from the sums at scrape time in a fixed order. A family is absent
+//! if its sensor is not attached.
 
 mod families;
 mod process;

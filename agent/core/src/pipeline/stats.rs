@@ -1,5 +1,5 @@
-//! Sums over observations, which `/metrics`, `watch` and the API show. Pure; every table is bounded,
-//! by [`Limits`] or by a constant of its own.
+//! Sums over observations, which `/metrics`, `watch` and the API show. Pure; every table is
+//! bounded, by [`Limits`] or by a constant of its own.
 
 mod alerts;
 mod by_role;

@@ -96,8 +96,8 @@ pub(super) struct Trial {
 }
 
 impl Facts {
-    /// Queries the host. Call it before any thread is started, because it may mount tracefs for this
-    /// process alone.
+    /// Queries the host. Call it before any thread is started, because it may mount tracefs for
+    /// this process alone.
     ///
     /// # Errors
     ///

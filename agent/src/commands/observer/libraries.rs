@@ -80,8 +80,8 @@ fn attach_plan(
     Ok(())
 }
 
-/// Adds the names of the library's error reasons. A number has the same name in all versions, so the
-/// first name remains.
+/// Adds the names of the library's error reasons. A number has the same name in all versions, so
+/// the first name remains.
 fn add_names(plan: &Plan, status: &mut Status) {
     let names = &mut status.reasons;
     for (number, name) in &plan.reasons {

@@ -46,8 +46,8 @@ impl Connections {
         });
     }
 
-    /// Waits until a task ends, and reports a panic of the task; `None` if there is no task. A panic
-    /// closes its connection only: requests read the state and do not change it.
+    /// Waits until a task ends, and reports a panic of the task; `None` if there is no task. A
+    /// panic closes its connection only: requests read the state and do not change it.
     pub(super) async fn ended(&mut self) -> Option<Result<(), JoinError>> {
         let result = self.tasks.join_next().await?;
         if let Err(error) = &result {

@@ -114,8 +114,8 @@ impl WebConfig {
     }
 }
 
-/// Reads all files. Their stamps are taken first, so that a change in between is noticed at the next
-/// check.
+/// Reads all files. Their stamps are taken first, so that a change in between is noticed at the
+/// next check.
 fn read(path: &Path) -> (Result<Terms, WebConfigError>, Vec<ReadFile>) {
     let mut read = vec![ReadFile::new(path.to_owned())];
     let terms = file::read(path).and_then(|file| {

@@ -1,5 +1,6 @@
-//! Conversion of OpenMetrics text to Prometheus text 0.0.4. The samples are the same; the metadata of
-//! a counter has the name of its samples, and there are no units and no end mark. Sources: OpenMetrics
+//! Conversion of OpenMetrics text to Prometheus text 0.0.4. The samples are the same; the metadata
+//! of a counter has the name of its samples, and there are no units and no end mark. Sources:
+//! OpenMetrics
 //! 1.0 "Overall structure", Prometheus "Exposition formats".
 
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! Failed handshakes by error reason. A bounded number of reasons have sums of their own; those that
-//! occur later are summed as `other`, so that no exported counter ever decreases.
+//! Failed handshakes by error reason. A bounded number of reasons have sums of their own; those
+//! that occur later are summed as `other`, so that no exported counter ever decreases.
 
 use std::num::NonZeroUsize;
 

@@ -1,5 +1,5 @@
-//! Keys of the file, and their lines. `http2` and `prefer_server_cipher_suites` are accepted without
-//! an effect: only HTTP/1.1 is supported, and rustls chooses the cipher suite.
+//! Keys of the file, and their lines. `http2` and `prefer_server_cipher_suites` are accepted
+//! without an effect: only HTTP/1.1 is supported, and rustls chooses the cipher suite.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
-//! Passwords. Their bcrypt hashes are compared on another thread, because a comparison takes tens of
-//! milliseconds; the SHA-256 of a correct password is cached, so that not every scrape takes that
-//! long.
+//! Passwords. Their bcrypt hashes are compared on another thread, because a comparison takes tens
+//! of milliseconds; the SHA-256 of a correct password is cached, so that not every scrape takes
+//! that long.
 
 use std::{
     collections::{BTreeMap, HashSet},

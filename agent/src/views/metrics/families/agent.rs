@@ -11,14 +11,29 @@ use prometheus_client::{
 use super::encode::{count, counter, gauge, seconds, set};
 use crate::{
     observed::Observed,
-    status::{LibraryStatus, Reason, Sensor},
+    status::{LibraryStatus, Reason, Sensor, Status},
 };
+use reprise_core::pipeline::Pipeline;
 
 pub(super) fn agent(
     observed: &Observed,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
     let status = &observed.status;
+    libraries(observed, encoder)?;
+    // Absent before the first scan of all processes.
+    if status.scanned && status.sensor(Sensor::Handshake).attached {
+        uncovered(status, encoder)?;
+    }
+    probes(status, encoder)?;
+    events(observed, encoder)?;
+    if status.programs.is_empty() {
+        return Ok(());
+    }
+    programs(status, encoder)
+}
+
+fn libraries(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let mut family = encoder.encode_descriptor(
         "reprise_library",
         "One series per observed library build.",
@@ -26,11 +41,9 @@ pub(super) fn agent(
         MetricType::Info,
     )?;
     let wire = (observed.pipeline.stats.wire > 0).then(LibraryStatus::wire);
-    let mut builds: Vec<_> = status
-        .libraries
-        .iter()
-        .chain(&wire)
-        .filter(|library| library.observed)
+    let libraries = observed.status.libraries.iter().chain(&wire);
+    let libraries = libraries.filter(|library| library.observed);
+    let mut builds: Vec<_> = libraries
         .map(|library| {
             [
                 ("library", library.library.as_str()),
@@ -45,35 +58,41 @@ pub(super) fn agent(
     for labels in &builds {
         family.encode_info(labels)?;
     }
-    // Absent before the first scan of all processes.
-    if status.scanned && status.sensor(Sensor::Handshake).attached {
-        let mut family = gauge(
-            encoder,
-            "reprise_uncovered_processes",
-            "Processes that use a TLS library but are not observed, by reason.",
-        )?;
-        for reason in Reason::ALL {
-            let uncovered = status.coverage.uncovered.get(&reason);
-            let processes = uncovered.map_or(0, |uncovered| uncovered.processes);
-            set(&mut family, &[("reason", reason.label())], processes)?;
-        }
+    Ok(())
+}
+
+fn uncovered(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = gauge(
+        encoder,
+        "reprise_uncovered_processes",
+        "Processes that use a TLS library but are not observed, by reason.",
+    )?;
+    for reason in Reason::ALL {
+        let uncovered = status.coverage.uncovered.get(&reason);
+        let processes = uncovered.map_or(0, |uncovered| uncovered.processes);
+        set(&mut family, &[("reason", reason.label())], processes)?;
     }
+    Ok(())
+}
+
+fn probes(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let mut family = gauge(
         encoder,
         "reprise_probe_attached",
         "Attach points by probe and verdict.",
     )?;
     for ((probe, verdict), sum) in &status.probes {
-        set(
-            &mut family,
-            &[("probe", *probe), ("verdict", verdict.label())],
-            *sum,
-        )?;
+        let labels = [("probe", *probe), ("verdict", verdict.label())];
+        set(&mut family, &labels, *sum)?;
     }
+    Ok(())
+}
+
+fn events(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let status = &observed.status;
     let attached = || {
-        Sensor::ALL
-            .into_iter()
-            .filter(|sensor| status.sensor(*sensor).attached)
+        let sensors = Sensor::ALL.into_iter();
+        sensors.filter(|sensor| status.sensor(*sensor).attached)
     };
     let mut family = counter(
         encoder,
@@ -82,11 +101,8 @@ pub(super) fn agent(
         None,
     )?;
     for sensor in attached() {
-        count(
-            &mut family,
-            &[("sensor", sensor.label())],
-            status.sensor(sensor).events,
-        )?;
+        let events = status.sensor(sensor).events;
+        count(&mut family, &[("sensor", sensor.label())], events)?;
     }
     let mut family = counter(
         encoder,
@@ -103,9 +119,10 @@ pub(super) fn agent(
         let lost = status.sensor(sensor).lost + unknown_role;
         count(&mut family, &[("sensor", sensor.label())], lost)?;
     }
-    if status.programs.is_empty() {
-        return Ok(());
-    }
+    Ok(())
+}
+
+fn programs(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let mut family = counter(
         encoder,
         "reprise_bpf_runs",
@@ -165,21 +182,7 @@ pub(super) fn tables(
     ] {
         count(&mut family, &[("table", table)], evicted)?;
     }
-    if let Some(synchronized) = pipeline.clock.synchronized() {
-        gauge(
-            encoder,
-            "reprise_clock_synchronized",
-            "1 if the host's clock is synchronised; session lifetimes depend on it.",
-        )?
-        .encode_gauge(&u64::from(synchronized))?;
-        counter(
-            encoder,
-            "reprise_clock_steps",
-            "Steps of the host's wall clock since the agent started.",
-            None,
-        )?
-        .encode_counter::<NoLabelSet, _, f64>(&pipeline.clock.steps, None)?;
-    }
+    clock(pipeline, encoder)?;
     let mut family = encoder.encode_descriptor(
         "reprise_build",
         "Version of this agent.",
@@ -187,4 +190,23 @@ pub(super) fn tables(
         MetricType::Info,
     )?;
     family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+}
+
+fn clock(pipeline: &Pipeline, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let Some(synchronized) = pipeline.clock.synchronized() else {
+        return Ok(());
+    };
+    gauge(
+        encoder,
+        "reprise_clock_synchronized",
+        "1 if the host's clock is synchronised; session lifetimes depend on it.",
+    )?
+    .encode_gauge(&u64::from(synchronized))?;
+    counter(
+        encoder,
+        "reprise_clock_steps",
+        "Steps of the host's wall clock since the agent started.",
+        None,
+    )?
+    .encode_counter::<NoLabelSet, _, f64>(&pipeline.clock.steps, None)
 }
