@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::Role;
+
 /// Both ends of a TCP connection, as seen from this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Connection {
@@ -9,4 +11,15 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
+}
+
+impl Connection {
+    /// The server's end, given the role of this host.
+    #[must_use]
+    pub const fn server(&self, role: Role) -> SocketAddr {
+        match role {
+            Role::Server => self.local,
+            Role::Client => self.remote,
+        }
+    }
 }

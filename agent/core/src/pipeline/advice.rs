@@ -3,32 +3,52 @@
 use std::fmt::Write as _;
 
 use crate::{
-    model::{KeyName, Miss, MissReason, Removal, Role, ServiceFacts},
+    model::{Evidence, KeyName, Miss, MissReason, Removal, Role, ServiceFacts},
     pipeline::{
         Pipeline,
         clock::Clock,
-        stats::{AlertReason, PeerKey, PeerStats},
+        stats::{AlertReason, Given, Outcomes, PeerKey, PeerStats},
     },
 };
 
 /// Clocks that differ by less than this count as equal, nanoseconds.
 const MAX_SKEW_NS: u64 = 5_000_000_000;
 
-/// Cause and remedy of the standing alert of a peer; `None` if there is no alert.
+/// Advice about the misses of one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// Reason of the alert, or the commonest reason.
+    pub reason: AlertReason,
+    /// Cause and remedy.
+    pub text: String,
+    /// Evidence of the newest miss, if it has this reason.
+    pub evidence: Option<Evidence>,
+}
+
+/// Advice for a peer with an alert, or with about twenty misses for one reason; `None` for others.
 #[must_use]
-pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<String> {
-    let reason = sums.alert?;
+pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<Advice> {
+    let peers = &pipeline.stats.peers;
+    let reason = peers.advice_reason(key, sums, pipeline.now_ns())?;
     let last = sums.offers.last_miss;
-    let miss = last.map(|last| last.miss);
-    let service = miss.and_then(|miss| Some(pipeline.service(miss.service?)));
-    Some(text(&Case {
+    let service = last.and_then(|last| Some(pipeline.service(last.miss.service?)));
+    // Details of a miss with another reason would mislead.
+    let last = last.filter(|last| reason == AlertReason::Missed(last.miss.reason));
+    let case = Case {
         reason,
         role: key.role,
-        miss,
+        miss: last.map(|last| last.miss),
         ticket_key: last.and_then(|last| last.key),
+        offers: sums.offers.sums.total(),
+        given_before: sums.offers.given_before,
         service: service.unwrap_or_default(),
         clock: pipeline.clock,
-    }))
+    };
+    Some(Advice {
+        reason,
+        text: text(&case),
+        evidence: case.miss.map(|miss| miss.evidence),
+    })
 }
 
 /// Facts that the text depends on.
@@ -36,21 +56,32 @@ pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<St
 struct Case {
     reason: AlertReason,
     role: Role,
-    /// The newest miss, if any.
+    /// The newest miss, if it has this reason.
     miss: Option<Miss>,
     ticket_key: Option<KeyName>,
+    /// Offers of all mechanisms.
+    offers: Outcomes,
+    /// What the server had given clients that returned without an offer.
+    given_before: Option<Given>,
     service: ServiceFacts,
     clock: Clock,
 }
 
 fn text(case: &Case) -> String {
     match case.reason {
-        AlertReason::NeverOffered => never_offered(case.role).to_owned(),
+        AlertReason::NeverOffered => never_offered(case.role, case.given_before).to_owned(),
         AlertReason::Missed(reason) => missed(case, reason),
     }
 }
 
 fn missed(case: &Case, reason: MissReason) -> String {
+    let by_key = matches!(
+        reason,
+        MissReason::OtherProcess | MissReason::ForeignKey | MissReason::RetiredKey
+    );
+    if by_key && case.service.per_connection_keys {
+        return PER_CONNECTION_KEYS.to_owned();
+    }
     match reason {
         MissReason::Evicted => return evicted(case),
         MissReason::Expired => return expired(case),
@@ -83,9 +114,25 @@ fn missed(case: &Case, reason: MissReason) -> String {
              cipher or session ID context: give virtual hosts that share clients the same session \
              ID context and the same versions"
         }
+        MissReason::Unknown if case.role == Role::Client => return unknown_to_client(case),
         MissReason::Unknown => "the evidence is not sufficient for a reason yet",
     }
     .to_owned()
+}
+
+const PER_CONNECTION_KEYS: &str = "the server creates a new TLS context, and with it a new ticket \
+                                   key, for nearly every connection: let it share one context \
+                                   between all connections";
+
+fn unknown_to_client(case: &Case) -> String {
+    let Outcomes {
+        accepted, missed, ..
+    } = case.offers;
+    format!(
+        "the server missed {missed} of {} sessions that this client offered, and only the server's \
+         host shows why: observe it there",
+        accepted + missed
+    )
 }
 
 fn evicted(case: &Case) -> String {
@@ -180,15 +227,23 @@ fn removed(case: &Case) -> &'static str {
     }
 }
 
-const fn never_offered(role: Role) -> &'static str {
-    match role {
-        Role::Server => {
-            "the clients never offer a session: they do not store sessions, or the server issues \
-             none because tickets and cache are off, or they never read the tickets of TLS 1.3"
+const fn never_offered(role: Role, given_before: Option<Given>) -> &'static str {
+    match (role, given_before) {
+        (Role::Server, Some(Given::Nothing)) => {
+            "the clients never offer a session because the server gives none: enable session \
+             tickets or a session cache"
         }
-        Role::Client => {
-            "the client never offers a session to this server: let it store sessions between \
-             connections, and check that the server issues any"
+        (Role::Server, _) => {
+            "the clients never offer a session although they were given one before: let them store \
+             sessions between connections, and read the tickets of TLS 1.3"
+        }
+        (Role::Client, Some(Given::Nothing)) => {
+            "the client never offers a session because the server gives none: enable session \
+             tickets or a session cache on the server"
+        }
+        (Role::Client, _) => {
+            "the client never offers a session although it was given one before: let it store \
+             sessions between connections, and read the tickets of TLS 1.3"
         }
     }
 }
@@ -233,6 +288,12 @@ mod tests {
                 lossy: false,
             }),
             ticket_key: KeyName::new(0xdead_beef),
+            offers: Outcomes {
+                accepted: 1,
+                missed: 41,
+                failed: 0,
+            },
+            given_before: Some(Given::Session),
             service: ServiceFacts {
                 sessions: 50_000,
                 lifetime_ns: Some(300 * SECOND),
@@ -290,5 +351,47 @@ mod tests {
             ..case(MissReason::Unknown)
         };
         assert!(text(&never).contains("never offer"));
+        let none = Case {
+            given_before: Some(Given::Nothing),
+            ..never
+        };
+        assert!(text(&none).contains("the server gives none"));
+    }
+
+    #[test]
+    fn removed_names_the_side_that_closed_uncleanly() {
+        let mut case = case(MissReason::Removed);
+        for (removal, phrase) in [
+            (
+                Removal::UncleanCloseByServer,
+                "the server call SSL_shutdown",
+            ),
+            (Removal::UncleanCloseByPeer, "the client reset"),
+            (Removal::Application, "SSL_CTX_remove_session"),
+            (Removal::Unknown, "both sides"),
+        ] {
+            if let Some(miss) = &mut case.miss {
+                miss.evidence.removal = Some(removal);
+            }
+            let removed = text(&case);
+            assert!(removed.contains(phrase), "{phrase}: {removed}");
+        }
+    }
+
+    #[test]
+    fn clients_learn_how_much_was_missed_and_where_to_look() {
+        let client = Case {
+            role: Role::Client,
+            ..case(MissReason::Unknown)
+        };
+        let unknown = text(&client);
+        assert!(unknown.contains("missed 41 of 42 sessions"), "{unknown}");
+    }
+
+    #[test]
+    fn a_key_per_connection_is_named() {
+        let mut case = case(MissReason::OtherProcess);
+        case.service.per_connection_keys = true;
+        assert!(text(&case).contains("a new TLS context"));
     }
 }

@@ -24,6 +24,8 @@ pub enum Peer {
     Network(IpNet),
     /// Server of a client.
     Service(SocketAddr),
+    /// Ephemeral ports of a server of clients here, folded.
+    Ephemeral(IpAddr),
     /// The connection was not found.
     Unknown,
 }
@@ -35,6 +37,8 @@ impl fmt::Display for Peer {
             Self::Network(net) if net.prefix_len() == net.max_prefix_len() => net.addr().fmt(f),
             Self::Network(net) => net.trunc().fmt(f),
             Self::Service(address) => address.fmt(f),
+            Self::Ephemeral(IpAddr::V4(address)) => write!(f, "{address}:ephemeral"),
+            Self::Ephemeral(IpAddr::V6(address)) => write!(f, "[{address}]:ephemeral"),
             Self::Unknown => f.write_str("unknown"),
         }
     }

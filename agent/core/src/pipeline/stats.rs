@@ -3,6 +3,7 @@
 
 mod alerts;
 mod by_role;
+mod ephemeral;
 mod errors;
 mod failures;
 mod histogram;
@@ -17,6 +18,7 @@ mod peer_stats;
 mod peer_table;
 mod recent_table;
 mod sums;
+mod visitors;
 mod window;
 mod workloads;
 
@@ -30,10 +32,11 @@ pub use self::{
     keys::TicketKeys,
     limits::{Limits, Thresholds},
     offers::{LastMiss, Offers, RecentOffers},
-    outcomes::Outcomes,
+    outcomes::{OfferSums, Outcomes},
     peer_key::PeerKey,
     peer_stats::{PeerStats, SessionsLost},
     peer_table::{AlertChange, PeerTable},
     sums::{Stats, WithLoss},
-    workloads::{WorkloadKey, WorkloadSums, Workloads},
+    visitors::Given,
+    workloads::{ServicePort, WorkloadKey, WorkloadSums, Workloads},
 };

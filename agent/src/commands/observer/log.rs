@@ -42,7 +42,8 @@ pub(super) fn alerts(pipeline: &mut Pipeline) {
         if let Some(reason) = after {
             let sums = pipeline.stats.peers.get(&key);
             let advice = sums.and_then(|sums| advice(pipeline, &key, sums));
-            let (reason, advice) = (reason.label(), advice.unwrap_or_default());
+            let advice = advice.map_or_else(String::new, |advice| advice.text);
+            let reason = reason.label();
             tracing::warn!(%peer, role, reason, advice, "sessions are not resumed");
         } else {
             let reason = before.map_or("", AlertReason::label);

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::observed::Observed;
 use reprise_core::{
-    model::{self, Direction, Phase},
+    model::{self, Direction, Mechanism, Offer, Phase},
     pipeline::{reasons, stats::Failure, wire::alert},
 };
 
@@ -19,6 +19,10 @@ pub(super) struct FailureRow<'a> {
     cause: &'static str,
     version: &'static str,
     duration_seconds: f64,
+    /// Whether the client offered a session; null if its ClientHello was not read.
+    offered: Option<bool>,
+    /// Mechanism of the offer; null without one.
+    mechanism: Option<&'static str>,
     /// Error reason of the library; null without one.
     reason: Option<Cow<'a, str>>,
     alert: Option<Alert>,
@@ -63,7 +67,8 @@ struct Retransmits {
 
 pub(super) fn failures(observed: &Observed) -> Vec<FailureRow<'_>> {
     let now_ns = observed.pipeline.now_ns();
-    let recent = observed.pipeline.stats.recent_failures.iter();
+    let recent = observed.pipeline.stats.recent_failures.latest_first();
+    let recent = recent.into_iter();
     recent
         .map(|failure| row(failure, &observed.status.reasons, now_ns))
         .collect()
@@ -71,6 +76,11 @@ pub(super) fn failures(observed: &Observed) -> Vec<FailureRow<'_>> {
 
 fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> FailureRow<'a> {
     let network = &failure.network;
+    let (offered, mechanism) = match failure.offer {
+        Offer::Unknown => (None, None),
+        Offer::Nothing => (Some(false), None),
+        Offer::Session(mechanism) => (Some(true), Some(mechanism)),
+    };
     let seconds = |ns: u64| ns as f64 / 1e9;
     FailureRow {
         seconds_ago: seconds(now_ns.saturating_sub(failure.time_ns)),
@@ -79,6 +89,8 @@ fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> Failure
         cause: failure.cause.label(),
         version: failure.version.label(),
         duration_seconds: seconds(failure.duration_ns),
+        offered,
+        mechanism: mechanism.map(Mechanism::label),
         reason: failure.reason.map(|reason| reasons::name(names, reason)),
         alert: failure.alert.map(Alert::from),
         retransmits: Phase::ALL.map(|phase| Retransmits {

@@ -8,7 +8,7 @@ use crate::observed::Observed;
 use reprise_core::{
     model::Resumption,
     pipeline::{
-        advice::advice,
+        advice::{Advice, advice},
         stats::{Outcomes, PeerKey, PeerStats, SessionsLost},
     },
 };
@@ -39,12 +39,15 @@ pub(super) struct PeerRow {
     misses: BTreeMap<&'static str, u64>,
     /// The standing alert.
     alert: Option<Alert>,
+    /// Advice, with an alert or from about twenty misses with one reason on.
+    advice: Option<AdviceRow>,
 }
 
 #[derive(Debug, Serialize)]
 struct Offered {
     accepted: u64,
     missed: u64,
+    failed: u64,
 }
 
 impl From<Outcomes> for Offered {
@@ -52,6 +55,7 @@ impl From<Outcomes> for Offered {
         Self {
             accepted: outcomes.accepted,
             missed: outcomes.missed,
+            failed: outcomes.failed,
         }
     }
 }
@@ -62,6 +66,26 @@ struct Alert {
     reason: &'static str,
     /// Cause and remedy.
     advice: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AdviceRow {
+    /// A miss reason, or `never_offered`.
+    reason: &'static str,
+    /// Cause and remedy.
+    text: String,
+    /// Rule and facts behind the newest miss, if it has this reason.
+    evidence: Option<String>,
+}
+
+impl From<Advice> for AdviceRow {
+    fn from(advice: Advice) -> Self {
+        Self {
+            reason: advice.reason.label(),
+            text: advice.text,
+            evidence: advice.evidence.map(|evidence| evidence.to_string()),
+        }
+    }
 }
 
 /// At most `limit` peers, those with the most handshakes that were not resumed.
@@ -80,7 +104,8 @@ pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
 fn row(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> PeerRow {
     let pipeline = &observed.pipeline;
     let failures = sums.failures.into_iter().filter(|(_, count)| *count > 0);
-    let offers = sums.offers.offered.into_iter();
+    let advice = advice(pipeline, key, sums);
+    let offers = sums.offers.sums.offered.into_iter();
     let offers = offers.filter(|(_, outcomes)| outcomes.total() > 0);
     let misses = sums.offers.misses.into_iter();
     let misses = misses.filter(|(_, count)| *count > 0);
@@ -100,13 +125,16 @@ fn row(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> PeerRow {
         offers: offers
             .map(|(mechanism, outcomes)| (mechanism.label(), outcomes.into()))
             .collect(),
-        not_offered: sums.offers.not_offered,
+        not_offered: sums.offers.sums.not_offered,
         misses: misses
             .map(|(reason, count)| (reason.label(), count))
             .collect(),
         alert: sums.alert.map(|reason| Alert {
             reason: reason.label(),
-            advice: advice(pipeline, key, sums).unwrap_or_default(),
+            advice: advice
+                .as_ref()
+                .map_or_else(String::new, |advice| advice.text.clone()),
         }),
+        advice: advice.map(AdviceRow::from),
     }
 }

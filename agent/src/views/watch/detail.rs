@@ -21,8 +21,8 @@ pub(super) fn recent_failures(observed: &Observed, peer: Option<&PeerKey>) -> Ve
         return Vec::new();
     };
     let now_ns = observed.pipeline.now_ns();
-    let failures = observed.pipeline.stats.recent_failures.iter();
-    let failures = failures.filter(|failure| failure.peer == *key);
+    let failures = observed.pipeline.stats.recent_failures.latest_first();
+    let failures = failures.into_iter().filter(|failure| failure.peer == *key);
     let lines = failures.take(MAX_FAILURES).map(|failure| {
         let seconds = now_ns.saturating_sub(failure.time_ns) / 1_000_000_000;
         let reason = failure.reason.map_or_else(String::new, |reason| {
@@ -78,23 +78,28 @@ pub(super) fn detail(row: &Row, failures: &[String]) -> Vec<Line<'static>> {
         .0
         .extend(failures.map(|failure| Line::raw(format!("    {failure}"))));
     if let Some(advice) = &row.advice {
-        lines
-            .0
-            .extend([Line::raw(""), Line::styled(advice.clone(), Modifier::BOLD)]);
+        let text = Line::styled(advice.text.clone(), Modifier::BOLD);
+        lines.0.extend([Line::raw(""), text]);
+        if let Some(evidence) = &advice.evidence {
+            lines.0.push(Line::raw(evidence.to_string()));
+        }
     }
     lines.0
 }
 
 fn offers(row: &Row, lines: &mut Lines) {
     let offers = &row.sums.offers;
-    for (mechanism, outcomes) in offers.offered {
+    for (mechanism, outcomes) in offers.sums.offered {
         if outcomes.total() > 0 {
             let name = format!("offers by {}", mechanism.label());
-            let (accepted, missed) = (outcomes.accepted, outcomes.missed);
-            lines.add(&name, format!("{accepted} accepted, {missed} missed"));
+            let mut text = format!("{} accepted, {} missed", outcomes.accepted, outcomes.missed);
+            if outcomes.failed > 0 {
+                text.push_str(&format!(", {} failed", outcomes.failed));
+            }
+            lines.add(&name, text);
         }
     }
-    lines.add("without an offer", offers.not_offered);
+    lines.add("without an offer", offers.sums.not_offered);
     for (reason, count) in offers.misses {
         lines.add_count(&format!("  {}", reason.label()), count);
     }

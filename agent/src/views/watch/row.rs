@@ -4,7 +4,7 @@ use crate::observed::Observed;
 use reprise_core::{
     model::{FailureCause, MissReason, Resumption},
     pipeline::{
-        advice::advice,
+        advice::{Advice, advice},
         stats::{PeerKey, PeerStats},
     },
 };
@@ -17,8 +17,8 @@ pub(super) struct Row {
     pub(super) sums: PeerStats,
     /// Resumed share over the window, 0 to 1.
     pub(super) recent: Option<f64>,
-    /// Cause and remedy, if there is an alert.
-    pub(super) advice: Option<String>,
+    /// Advice about its misses.
+    pub(super) advice: Option<Advice>,
 }
 
 impl Row {

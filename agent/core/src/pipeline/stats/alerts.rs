@@ -1,8 +1,11 @@
 //! Alerts about a peer's misses. An alert begins above a share of the peer's recent offers and ends
 //! well below it, so that a share near the threshold does not start and stop it repeatedly.
 
-use super::{limits::Thresholds, offers::RecentOffers};
-use crate::model::MissReason;
+use super::{
+    limits::Thresholds,
+    offers::{Offers, RecentOffers},
+};
+use crate::model::{MissReason, Role};
 
 /// An alert ends below this part of the threshold at which it begins.
 const END_FACTOR: f64 = 0.8;
@@ -12,7 +15,7 @@ const END_FACTOR: f64 = 0.8;
 pub enum AlertReason {
     /// Sessions were offered and missed, mostly for this reason.
     Missed(MissReason),
-    /// No session is ever offered.
+    /// Clients return without an offer, and no session is ever offered.
     NeverOffered,
 }
 
@@ -53,12 +56,39 @@ pub(super) fn evaluate_alert(
         };
         return unchanged.map(AlertReason::Missed);
     }
-    (offers == 0 && recent.not_offered >= minimum).then_some(AlertReason::NeverOffered)
+    let never = offers == 0 && recent.returned_without_offer >= minimum;
+    never.then_some(AlertReason::NeverOffered)
+}
+
+/// Misses with one reason from which on there is advice, whatever the ratio.
+const MIN_MISSES: u64 = 20;
+/// How long there is advice after the last miss, nanoseconds.
+const ADVICE_NS: u64 = 3_600_000_000_000;
+
+/// The reason for which there is advice without an alert: the commonest one that is known, or on the
+/// client's side, where only the server shows most reasons, the commonest one.
+pub(super) fn commonest_reason(offers: &Offers, role: Role, now_ns: u64) -> Option<AlertReason> {
+    let last = offers.last_miss?;
+    if last.time_ns.saturating_add(ADVICE_NS) < now_ns {
+        return None;
+    }
+    let misses = offers.misses.into_iter();
+    let misses = misses
+        .filter(|(reason, count)| {
+            *count >= MIN_MISSES && (role == Role::Client || *reason != MissReason::Unknown)
+        })
+        .rev();
+    let (reason, _) = misses.max_by_key(|(_, count)| *count)?;
+    Some(AlertReason::Missed(reason))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        model::{Evidence, Miss},
+        pipeline::stats::offers::LastMiss,
+    };
 
     const THRESHOLDS: Thresholds = Thresholds {
         miss_ratio: 0.9,
@@ -70,10 +100,15 @@ mod tests {
         evaluate_alert(&recent, standing, THRESHOLDS)
     }
 
-    fn recent(accepted: u64, evicted: u64, expired: u64, not_offered: u64) -> RecentOffers {
+    fn recent(
+        accepted: u64,
+        evicted: u64,
+        expired: u64,
+        returned_without_offer: u64,
+    ) -> RecentOffers {
         let mut recent = RecentOffers {
             accepted,
-            not_offered,
+            returned_without_offer,
             ..RecentOffers::default()
         };
         recent.misses[MissReason::Evicted] = evicted;
@@ -106,5 +141,38 @@ mod tests {
         assert_eq!(evaluate(recent(0, 0, 0, 20), None), never);
         assert_eq!(evaluate(recent(0, 0, 0, 10), never), never);
         assert_eq!(evaluate(recent(1, 0, 0, 20), never), None);
+    }
+
+    #[test]
+    fn advice_needs_twenty_recent_misses_with_one_known_reason() {
+        let mut offers = Offers::default();
+        offers.misses[MissReason::Unknown] = 100;
+        offers.misses[MissReason::OtherProcess] = 19;
+        let advised = |offers: &Offers, role| commonest_reason(offers, role, ADVICE_NS + 1);
+        assert_eq!(advised(&offers, Role::Server), None, "no miss is known");
+        offers.last_miss = Some(LastMiss {
+            miss: Miss {
+                reason: MissReason::Unknown,
+                evidence: Evidence::default(),
+                age_ns: None,
+                lifetime_ns: None,
+                service: None,
+                lossy: false,
+            },
+            key: None,
+            time_ns: 1,
+        });
+        assert_eq!(advised(&offers, Role::Server), None, "19 misses");
+        let unknown = Some(AlertReason::Missed(MissReason::Unknown));
+        assert_eq!(advised(&offers, Role::Client), unknown);
+        offers.misses[MissReason::OtherProcess] += 1;
+        offers.misses[MissReason::Restarted] = 20;
+        let other = Some(AlertReason::Missed(MissReason::OtherProcess));
+        assert_eq!(advised(&offers, Role::Server), other);
+        assert_eq!(
+            commonest_reason(&offers, Role::Server, ADVICE_NS + 2),
+            None,
+            "the last miss is old"
+        );
     }
 }

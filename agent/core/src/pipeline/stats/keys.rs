@@ -1,4 +1,5 @@
-//! Offered tickets by the key that encrypts them.
+//! Offered tickets by the key that encrypts them. A key has sums of its own after a server here has
+//! accepted a ticket under it, so that invented key names cannot evict real ones.
 
 use std::num::NonZeroUsize;
 
@@ -11,7 +12,7 @@ use crate::model::KeyName;
 /// Keys with sums of their own.
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
-/// Sums of the most recently offered keys; those of the others are added up.
+/// Sums of the most recently offered accepted keys; those of the others are added up.
 #[derive(Debug)]
 pub struct TicketKeys(RecentTable<KeyName, Outcomes, Single<Outcomes>>);
 
@@ -22,11 +23,12 @@ impl TicketKeys {
 
     /// Adds an offered ticket.
     pub fn add(&mut self, key: KeyName, accepted: bool) {
-        let sums = self.0.entry(key);
         if accepted {
-            sums.accepted += 1;
+            self.0.entry(key).accepted += 1;
+        } else if self.0.get(&key).is_some() {
+            self.0.entry(key).missed += 1;
         } else {
-            sums.missed += 1;
+            self.0.other_mut().0.missed += 1;
         }
     }
 
@@ -58,14 +60,25 @@ mod tests {
             keys.add(key(number), true);
         }
         keys.add(key(0), false);
-        keys.add(key(99), false);
+        keys.add(key(99), true);
         let one_each = Outcomes {
             accepted: 1,
             missed: 1,
+            failed: 0,
         };
         assert_eq!((keys.other().accepted, keys.other().missed), (1, 0));
         let named = keys.named();
         assert_eq!((named.len(), named[0]), (32, (&key(0), &one_each)));
         assert!(!named.iter().any(|(name, _)| **name == key(1)));
+    }
+
+    #[test]
+    fn keys_without_an_accepted_ticket_are_summed_as_other() {
+        let mut keys = TicketKeys::new();
+        keys.add(key(0), true);
+        for number in 1..1_000 {
+            keys.add(key(number), false);
+        }
+        assert_eq!((keys.named().len(), keys.other().missed), (1, 999));
     }
 }

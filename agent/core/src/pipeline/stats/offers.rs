@@ -2,15 +2,16 @@
 
 use enum_map::{Enum, EnumMap};
 
-use super::{merge::Merge, outcomes::Outcomes, window::Window};
-use crate::model::{KeyName, Mechanism, Miss, MissReason, Observation, OfferOutcome};
+use super::{merge::Merge, outcomes::OfferSums, visitors::Given, window::Window};
+use crate::model::{KeyName, Miss, MissReason, Observation, OfferOutcome};
 
 /// What the window counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 enum Counted {
     Accepted,
     Missed(MissReason),
-    NotOffered,
+    /// No offer of a client that had completed a handshake before.
+    ReturnedWithoutOffer,
 }
 
 /// Slots of the window. There is one window per peer, and alerts need no finer resolution.
@@ -23,19 +24,21 @@ pub struct LastMiss {
     pub miss: Miss,
     /// Name of its ticket's key.
     pub key: Option<KeyName>,
+    /// End of the handshake, nanoseconds of `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
 }
 
 /// Offer sums of one peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offers {
-    /// Offers by mechanism and outcome.
-    pub offered: EnumMap<Mechanism, Outcomes>,
+    /// Handshakes by offer.
+    pub sums: OfferSums,
     /// Missed offers by reason.
     pub misses: EnumMap<MissReason, u64>,
-    /// Completed handshakes without an offer.
-    pub not_offered: u64,
     /// The newest miss.
     pub last_miss: Option<LastMiss>,
+    /// What the server had given the last client that returned without an offer.
+    pub given_before: Option<Given>,
     window: Window<{ Counted::LENGTH }, SLOTS>,
 }
 
@@ -46,29 +49,36 @@ pub struct RecentOffers {
     pub accepted: u64,
     /// Missed offers by reason.
     pub misses: EnumMap<MissReason, u64>,
-    /// Completed handshakes without an offer.
-    pub not_offered: u64,
+    /// Completed handshakes without an offer, of clients that had completed one before.
+    pub returned_without_offer: u64,
 }
 
 impl Offers {
-    /// Adds a completed handshake.
-    pub(super) fn record(&mut self, seen: &Observation, outcome: OfferOutcome, window_ns: u64) {
+    /// Adds a handshake; `given` is what the server gave the client before.
+    pub(super) fn record(
+        &mut self,
+        seen: &Observation,
+        outcome: OfferOutcome,
+        given: Option<Given>,
+        window_ns: u64,
+    ) {
+        self.sums.add(outcome);
         let counted = match outcome {
             OfferOutcome::Unknown | OfferOutcome::Failed(..) => return,
+            OfferOutcome::NotOffered if given.is_none() => return,
             OfferOutcome::NotOffered => {
-                self.not_offered += 1;
-                Counted::NotOffered
+                self.given_before = given;
+                Counted::ReturnedWithoutOffer
             }
-            OfferOutcome::Accepted(mechanism) => {
-                self.offered[mechanism].accepted += 1;
-                Counted::Accepted
-            }
-            OfferOutcome::Missed(mechanism, reason) => {
-                self.offered[mechanism].missed += 1;
+            OfferOutcome::Accepted(_) => Counted::Accepted,
+            OfferOutcome::Missed(_, reason) => {
                 self.misses[reason] += 1;
                 if let Some(miss) = seen.miss {
-                    let key = seen.ticket_key().map(|(key, _)| key);
-                    self.last_miss = Some(LastMiss { miss, key });
+                    self.last_miss = Some(LastMiss {
+                        miss,
+                        key: seen.ticket_key().map(|(key, _)| key),
+                        time_ns: seen.time_ns,
+                    });
                 }
                 Counted::Missed(reason)
             }
@@ -85,17 +95,17 @@ impl Offers {
         RecentOffers {
             accepted: sum(Counted::Accepted),
             misses: EnumMap::from_fn(|reason| sum(Counted::Missed(reason))),
-            not_offered: sum(Counted::NotOffered),
+            returned_without_offer: sum(Counted::ReturnedWithoutOffer),
         }
     }
 }
 
 impl Merge for Offers {
     fn merge(&mut self, other: &Self) {
-        self.offered.merge(&other.offered);
+        self.sums.merge(&other.sums);
         self.misses.merge(&other.misses);
-        self.not_offered += other.not_offered;
         self.last_miss = other.last_miss.or(self.last_miss);
+        self.given_before = other.given_before.or(self.given_before);
         self.window.merge(&other.window);
     }
 }

@@ -96,6 +96,19 @@ impl PeerTable {
         stats.offers.recent(now_ns, self.window_ns)
     }
 
+    /// The reason for which there is advice: that of the alert, else the commonest one of about
+    /// twenty misses or more, whatever the ratio.
+    #[must_use]
+    pub fn advice_reason(
+        &self,
+        key: &PeerKey,
+        stats: &PeerStats,
+        now_ns: u64,
+    ) -> Option<AlertReason> {
+        let commonest = || alerts::commonest_reason(&stats.offers, key.role, now_ns);
+        stats.alert.or_else(commonest)
+    }
+
     /// Begins and ends the alerts of the peers with sums of their own, as of `now_ns`; returns the
     /// changes.
     pub fn update_alerts(&mut self, now_ns: u64) -> Vec<AlertChange> {

@@ -3,16 +3,29 @@
 use enum_map::EnumMap;
 
 use super::{
-    by_role::ByRole, errors::Errors, failures::Failures, histogram::Histogram, history::History,
-    keys::TicketKeys, limits::Limits, outcomes::Outcomes, peer_key::PeerKey, peer_table::PeerTable,
-    workloads::Workloads,
+    by_role::ByRole,
+    ephemeral::EphemeralPorts,
+    errors::Errors,
+    failures::Failures,
+    histogram::Histogram,
+    history::History,
+    keys::TicketKeys,
+    limits::Limits,
+    outcomes::OfferSums,
+    peer_key::PeerKey,
+    peer_table::PeerTable,
+    visitors::Visitors,
+    workloads::{ServicePort, Workloads},
 };
 use crate::{
     model::{
         Connection, Direction, FailureCause, Mechanism, MissReason, NetworkEvidence, Observation,
         Offer, OfferOutcome, Outcome, Phase, Resumption, Role, Source, Version,
     },
-    pipeline::{correlate::LateLoss, peers::Naming},
+    pipeline::{
+        correlate::LateLoss,
+        peers::{Naming, Peer},
+    },
 };
 
 /// Handshakes with packet loss, by how they ended.
@@ -39,14 +52,12 @@ pub struct Stats {
     pub retransmits: ByRole<EnumMap<Phase, EnumMap<Direction, u64>>>,
     /// Handshakes with packet loss.
     pub with_loss: ByRole<WithLoss>,
-    /// Offers of completed handshakes.
-    pub offers: ByRole<EnumMap<Mechanism, Outcomes>>,
+    /// Handshakes by offer.
+    pub offers: ByRole<OfferSums>,
     /// Missed offers.
     pub misses: ByRole<EnumMap<Mechanism, EnumMap<MissReason, u64>>>,
     /// Tickets offered to servers here, by key.
     pub ticket_keys: TicketKeys,
-    /// Completed handshakes without an offer.
-    pub not_offered: ByRole<u64>,
     /// Failed handshakes by library error reason.
     pub errors: Errors,
     /// The most recent failed handshakes.
@@ -61,6 +72,8 @@ pub struct Stats {
     pub history: ByRole<History>,
     /// Sums per peer.
     pub peers: PeerTable,
+    ephemeral_ports: EphemeralPorts,
+    visitors: Visitors,
     window_ns: u64,
 }
 
@@ -78,7 +91,6 @@ impl Stats {
             offers: ByRole::default(),
             misses: ByRole::default(),
             ticket_keys: TicketKeys::new(),
-            not_offered: ByRole::default(),
             errors: Errors::default(),
             recent_failures: Failures::default(),
             conflicts: 0,
@@ -86,19 +98,15 @@ impl Stats {
             workloads: Workloads::new(limits.max_workloads),
             history: ByRole::default(),
             peers: PeerTable::new(limits),
+            ephemeral_ports: EphemeralPorts::new(),
+            visitors: Visitors::new(),
             window_ns: limits.window_ns,
         }
     }
 
     /// Adds an ended handshake.
     pub fn record(&mut self, seen: &Observation, naming: &Naming) {
-        let peer = PeerKey {
-            role: seen.role,
-            peer: naming.name(
-                seen.role,
-                seen.connection.map(|connection| connection.remote),
-            ),
-        };
+        let peer = self.peer(seen.role, seen.connection.as_ref(), naming);
         self.history[seen.role].add(seen.outcome, seen.time_ns);
         match seen.outcome {
             Outcome::Completed(resumption) => {
@@ -132,13 +140,20 @@ impl Stats {
         let sums = self.peers.record_completed(peer, resumption, seen.time_ns);
         sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
         if let Some(outcome) = outcome {
-            sums.offers.record(seen, outcome, self.window_ns);
+            let given = self.visitors.record(seen);
+            sums.offers.record(seen, outcome, given, self.window_ns);
             self.record_offer(seen, outcome);
         }
-        let port = seen.connection.map_or(0, |connection| match seen.role {
-            Role::Server => connection.local.port(),
-            Role::Client => connection.remote.port(),
-        });
+        let port = seen
+            .connection
+            .map_or(ServicePort::Number(0), |connection| {
+                let server = connection.server(seen.role);
+                if self.ephemeral_ports.is_folded(server) {
+                    ServicePort::Ephemeral
+                } else {
+                    ServicePort::Number(server.port())
+                }
+            });
         self.workloads
             .record_completed(seen.tgid, port, seen.role, resumption);
     }
@@ -150,6 +165,10 @@ impl Stats {
         }
         self.recent_failures.add(seen, cause, peer.clone());
         let sums = self.peers.record_failed(peer, cause);
+        if let Some(outcome) = seen.offer_outcome() {
+            sums.offers.record(seen, outcome, None, self.window_ns);
+            self.offers[seen.role].add(outcome);
+        }
         let is_new = seen.role == Role::Server && seen.offer == Offer::Nothing;
         if is_new && cause == FailureCause::PacketLoss {
             sums.sessions_lost.never_stored += 1;
@@ -157,16 +176,9 @@ impl Stats {
     }
 
     fn record_offer(&mut self, seen: &Observation, outcome: OfferOutcome) {
-        match outcome {
-            OfferOutcome::Unknown | OfferOutcome::Failed(..) => {}
-            OfferOutcome::NotOffered => self.not_offered[seen.role] += 1,
-            OfferOutcome::Accepted(mechanism) => {
-                self.offers[seen.role][mechanism].accepted += 1;
-            }
-            OfferOutcome::Missed(mechanism, reason) => {
-                self.offers[seen.role][mechanism].missed += 1;
-                self.misses[seen.role][mechanism][reason] += 1;
-            }
+        self.offers[seen.role].add(outcome);
+        if let OfferOutcome::Missed(mechanism, reason) = outcome {
+            self.misses[seen.role][mechanism][reason] += 1;
         }
         if seen.role == Role::Server
             && let Some((key, accepted)) = seen.ticket_key()
@@ -191,19 +203,149 @@ impl Stats {
         self.retransmits[loss.role][loss.phase][loss.direction] += 1;
         if loss.first {
             self.with_loss[loss.role].completed += 1;
-            let peer = naming.name(loss.role, Some(loss.connection.remote));
-            self.peers.record_loss(PeerKey {
-                role: loss.role,
-                peer,
-            });
+            let peer = self.peer(loss.role, Some(&loss.connection), naming);
+            self.peers.record_loss(peer);
         }
     }
 
     /// Adds a session that a server removed at the unclean end of this connection, which had packet
     /// loss.
     pub fn record_cut_session(&mut self, connection: &Connection, naming: &Naming) {
-        let role = Role::Server;
-        let peer = naming.name(role, Some(connection.remote));
-        self.peers.record_cut_session(PeerKey { role, peer });
+        let peer = self.peer(Role::Server, Some(connection), naming);
+        self.peers.record_cut_session(peer);
+    }
+
+    /// The peer of a connection. Ephemeral ports of a server of clients here may be folded.
+    fn peer(&mut self, role: Role, connection: Option<&Connection>, naming: &Naming) -> PeerKey {
+        let named = naming.name(role, connection.map(|connection| connection.remote));
+        let peer = match named {
+            Peer::Service(server) if self.ephemeral_ports.is_folded(server) => {
+                Peer::Ephemeral(server.ip())
+            }
+            named => named,
+        };
+        PeerKey { role, peer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{HelloFacts, Token},
+        pipeline::stats::{AlertReason, Thresholds},
+    };
+
+    const FULL: Outcome = Outcome::Completed(Resumption::Full);
+
+    fn stats() -> Stats {
+        Stats::new(Limits {
+            max_peers: 100,
+            max_workloads: 100,
+            window_ns: 1_000,
+            thresholds: Thresholds {
+                miss_ratio: 0.9,
+                min_offers: 3,
+            },
+        })
+    }
+
+    fn seen(role: Role, remote: &str, outcome: Outcome, offer: Offer) -> Observation {
+        Observation {
+            time_ns: 1,
+            duration_ns: 1,
+            role,
+            tgid: None,
+            version: Version::V12,
+            outcome,
+            connection: Some(Connection {
+                local: "192.0.2.1:443".parse().unwrap(),
+                remote: remote.parse().unwrap(),
+            }),
+            network: NetworkEvidence::default(),
+            source: Source::Wire,
+            offer,
+            hello: Some(HelloFacts::default()),
+            alert: None,
+            conflict: false,
+            miss: None,
+        }
+    }
+
+    #[test]
+    fn offers_of_every_outcome_add_up() {
+        let mut stats = stats();
+        let psk = Offer::Session(Mechanism::Psk);
+        let resumed = Outcome::Completed(Resumption::Resumed);
+        let failed = Outcome::Failed(FailureCause::AlertSent);
+        for (outcome, offer) in [
+            (FULL, Offer::Unknown),
+            (FULL, Offer::Nothing),
+            (FULL, psk),
+            (resumed, psk),
+            (failed, psk),
+            (failed, Offer::Nothing),
+        ] {
+            let seen = seen(Role::Server, "192.0.2.9:1", outcome, offer);
+            stats.record(&seen, &Naming::default());
+        }
+        let sums = &stats.offers[Role::Server];
+        let total = sums.total();
+        assert_eq!((total.accepted, total.missed, total.failed), (1, 1, 1));
+        let completed = total.accepted + total.missed + sums.not_offered + sums.unknown;
+        assert_eq!(completed, 4);
+        assert_eq!(sums.unknown, 1);
+        assert_eq!(stats.recent_failures.latest_first()[1].offer, psk);
+    }
+
+    #[test]
+    fn ephemeral_ports_of_a_server_are_one_peer_and_one_workload() {
+        let mut stats = stats();
+        for port in 40_000..40_050 {
+            let remote = format!("198.51.100.1:{port}");
+            let seen = seen(Role::Client, &remote, FULL, Offer::Nothing);
+            stats.record(&seen, &Naming::default());
+        }
+        assert_eq!((stats.peers.len(), stats.workloads.len()), (9, 9));
+        let folded = stats.peers.iter().map(|(key, _)| key.peer.to_string());
+        assert!(
+            folded
+                .into_iter()
+                .any(|name| name == "198.51.100.1:ephemeral")
+        );
+        let completed = stats.peers.iter().map(|(_, sums)| sums.ended());
+        assert_eq!(completed.sum::<u64>(), 50);
+    }
+
+    #[test]
+    fn first_visits_without_an_offer_are_no_alert() {
+        let mut stats = stats();
+        let naming = Naming {
+            prefix_v4: 24,
+            ..Naming::default()
+        };
+        let visit = |stats: &mut Stats, last: u8, issues: bool| {
+            let remote = format!("192.0.2.{last}:1");
+            let mut seen = seen(Role::Server, &remote, FULL, Offer::Nothing);
+            if let Some(hello) = &mut seen.hello
+                && issues
+            {
+                hello.issued_id = Some(Token {
+                    hash: 1,
+                    key: None,
+                    length: 32,
+                });
+            }
+            stats.record(&seen, &naming);
+        };
+        for last in 0..50 {
+            visit(&mut stats, last, true);
+        }
+        assert_eq!(stats.peers.update_alerts(1), []);
+        for last in 0..3 {
+            visit(&mut stats, last, true);
+        }
+        let changes = stats.peers.update_alerts(1);
+        assert_eq!(changes[0].after, Some(AlertReason::NeverOffered));
     }
 }

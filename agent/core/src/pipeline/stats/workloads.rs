@@ -1,6 +1,6 @@
 //! Completed handshakes per workload and port.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use enum_map::EnumMap;
 use lru::LruCache;
@@ -16,13 +16,31 @@ const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// Name shown for handshakes whose process is not known.
 const UNKNOWN: &str = "unknown";
 
+/// Port of a server, on this host or on another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ServicePort {
+    /// A port with a name of its own.
+    Number(u16),
+    /// Ephemeral ports, folded.
+    Ephemeral,
+}
+
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(port) => port.fmt(f),
+            Self::Ephemeral => f.write_str("ephemeral"),
+        }
+    }
+}
+
 /// A workload and the port of the server, in one role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadKey {
     /// Name of the workload.
     pub workload: Arc<str>,
-    /// Port of the server, on this host or on another.
-    pub port: u16,
+    /// Port of the server.
+    pub port: ServicePort,
     /// Role of the observed process.
     pub role: Role,
 }
@@ -65,7 +83,7 @@ impl Workloads {
     pub(super) fn record_completed(
         &mut self,
         tgid: Option<u32>,
-        port: u16,
+        port: ServicePort,
         role: Role,
         resumption: Resumption,
     ) {
@@ -113,23 +131,36 @@ impl Workloads {
 mod tests {
     use super::*;
 
+    const HTTPS: ServicePort = ServicePort::Number(443);
+
     #[test]
     fn handshakes_count_for_the_workload_of_their_process_and_the_total_remains() {
         let mut workloads = Workloads::new(2);
         workloads.assign(1, "nginx.service");
         workloads.assign(2, "container/0123456789ab");
-        workloads.record_completed(Some(1), 443, Role::Server, Resumption::Full);
-        workloads.record_completed(Some(2), 443, Role::Client, Resumption::Resumed);
-        workloads.record_completed(Some(1), 443, Role::Server, Resumption::Resumed);
-        workloads.record_completed(None, 8443, Role::Server, Resumption::Full);
+        workloads.record_completed(Some(1), HTTPS, Role::Server, Resumption::Full);
+        workloads.record_completed(Some(2), HTTPS, Role::Client, Resumption::Resumed);
+        workloads.record_completed(Some(1), HTTPS, Role::Server, Resumption::Resumed);
+        workloads.record_completed(
+            None,
+            ServicePort::Number(8443),
+            Role::Server,
+            Resumption::Full,
+        );
         let named: Vec<_> = workloads
             .named()
             .into_iter()
-            .map(|(key, sums)| (key.workload.to_string(), key.port, sums.into_array()))
+            .map(|(key, sums)| {
+                (
+                    key.workload.to_string(),
+                    key.port.to_string(),
+                    sums.into_array(),
+                )
+            })
             .collect();
         let expected = [
-            ("nginx.service".to_owned(), 443, [1, 1, 0]),
-            ("unknown".to_owned(), 8443, [1, 0, 0]),
+            ("nginx.service".to_owned(), "443".to_owned(), [1, 1, 0]),
+            ("unknown".to_owned(), "8443".to_owned(), [1, 0, 0]),
         ];
         assert_eq!(named, expected);
         let other = workloads.other()[Role::Client];

@@ -58,7 +58,7 @@ const commonest = (counts) => Object.entries(counts || {}).sort((a, b) => b[1] -
 
 // Cause and remedy for one peer.
 function advice(peer) {
-  if (peer.alert) return peer.alert.reason + ": " + peer.alert.advice;
+  if (peer.advice) return peer.advice.reason + ": " + peer.advice.text;
   const parts = [];
   const miss = commonest(peer.misses);
   if (miss) parts.push(miss[1] + " × " + miss[0] + ": " + (REMEDY[miss[0]] || ""));
@@ -107,6 +107,7 @@ function recentFailures() {
     const alert = one.alert;
     if (alert) parts.push("alert " + (alert.name || alert.description) + " " + alert.direction);
     if (one.reason) parts.push(one.reason);
+    if (one.offered) parts.push("offered a session (" + one.mechanism + ")");
     const sent = one.retransmits.reduce((all, phase) => all + phase.sent + phase.received, 0);
     if (sent) parts.push(sent + " retransmissions");
     return element("li", parts.join(", "));

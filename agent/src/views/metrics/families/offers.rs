@@ -14,13 +14,17 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
     let mut family = counter(
         encoder,
         "reprise_resumption_offers",
-        "Completed handshakes whose ClientHello offered a session.",
+        "Handshakes whose ClientHello offered a session, by outcome.",
         None,
     )?;
     for role in Role::ALL {
         for mechanism in Mechanism::ALL {
-            let sums = stats.offers[role][mechanism];
-            for (outcome, sum) in [("accepted", sums.accepted), ("missed", sums.missed)] {
+            let sums = stats.offers[role].offered[mechanism];
+            for (outcome, sum) in [
+                ("accepted", sums.accepted),
+                ("missed", sums.missed),
+                ("failed", sums.failed),
+            ] {
                 let labels = [
                     ("role", role.label()),
                     ("mechanism", mechanism.label()),
@@ -40,7 +44,20 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
         count(
             &mut family,
             &[("role", role.label())],
-            stats.not_offered[role],
+            stats.offers[role].not_offered,
+        )?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_resumption_offer_unknown",
+        "Completed handshakes whose ClientHello, or whose resumption, was not read.",
+        None,
+    )?;
+    for role in Role::ALL {
+        count(
+            &mut family,
+            &[("role", role.label())],
+            stats.offers[role].unknown,
         )?;
     }
     let mut family = counter(
