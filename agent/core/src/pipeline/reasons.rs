@@ -95,7 +95,7 @@ pub struct FailureLog(HashMap<(u32, Role), Logged>);
 
 impl FailureLog {
     /// The entries that are due: the first failure with a reason, and later ones after
-    /// [`MIN_INTERVAL_NS`].
+    /// `MIN_INTERVAL_NS`.
     pub fn due(&mut self, errors: &Errors, names: &Names, now_ns: u64) -> Vec<FailureEntry> {
         let mut entries = Vec::new();
         for sum in errors.iter() {

@@ -108,12 +108,16 @@ fn resumption() -> Vec<Panel> {
         .sized(12, 8),
         Panel::graph(
             "Offers by mechanism",
-            "Offers by mechanism and outcome.",
+            "Offers by mechanism and outcome, and handshakes whose offer is unknown.",
             "reqps",
         )
         .target(
             "sum by (mechanism, outcome) (rate(reprise_resumption_offers_total{%r}[%i]))",
             "{{mechanism}} {{outcome}}",
+        )
+        .target(
+            "sum(rate(reprise_resumption_offer_unknown_total{%r}[%i]))",
+            "offer unknown",
         )
         .stacked()
         .sized(12, 8),
