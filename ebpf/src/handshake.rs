@@ -271,8 +271,8 @@ pub struct ForgetEvent {
     /// Bits of [`shutdown`] at that time; [`crate::ABSENT`] where not read.
     pub shutdown: u32,
     /// Error reason that the library raised just before; 0 for none. OpenSSL 3 removes the session
-    /// after `SSL_R_UNEXPECTED_EOF_WHILE_READING` (294), and every version after an alert (1000 plus
-    /// its number).
+    /// after `SSL_R_UNEXPECTED_EOF_WHILE_READING` (294), and every version after an alert (1000
+    /// plus its number).
     pub reason: u32,
 }
 
@@ -285,8 +285,8 @@ pub mod shutdown {
     pub const RECEIVED: u32 = 2;
 }
 
-/// A fatal alert arrived within a second after a handshake of TLS 1.3 completed: the peer refused what
-/// this side had sent last, usually a client certificate.
+/// A fatal alert arrived within a second after a handshake of TLS 1.3 completed: the peer refused
+/// what this side had sent last, usually a client certificate.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct AlertEvent {
@@ -330,8 +330,9 @@ pub struct ExecEvent {
     pub reserved: u32,
 }
 
-/// A process that had driven a handshake ended. Before Linux 6.16 this is the end of its thread-group
-/// leader, after which other threads may continue; a later handshake of the process shows that.
+/// A process that had driven a handshake ended. Before Linux 6.16 this is the end of its
+/// thread-group leader, after which other threads may continue; a later handshake of the process
+/// shows that.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ExitEvent {

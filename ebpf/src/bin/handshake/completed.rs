@@ -1,5 +1,6 @@
-//! Handshakes that completed within the last second: in TLS 1.3 a client completes before the server
-//! has verified the client's certificate, and the server's refusal is an alert after completion.
+//! Handshakes that completed within the last second: in TLS 1.3 a client completes before the
+//! server has verified the client's certificate, and the server's refusal is an alert after
+//! completion.
 
 use crate::{
     maps::{Completed, HS_COMPLETED, HS_EVENTS},

@@ -118,9 +118,9 @@ pub(crate) static HS_RECEIVED: LruHashMap<u64, Received> = LruHashMap::with_max_
 /// `hs_send_call`.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);
-/// Number of processes in [`HS_TASKS`], by process ID modulo [`DRIVERS`]. An array, since the kernel
-/// inlines its lookup and the tracepoints that use it fire for each receive and send on the host. A
-/// collision, or a count that stayed after an eviction from [`HS_TASKS`], costs only time.
+/// Number of processes in [`HS_TASKS`], by process ID modulo [`DRIVERS`]. An array, since the
+/// kernel inlines its lookup and the tracepoints that use it fire for each receive and send on the
+/// host. A collision, or a count that stayed after an eviction from [`HS_TASKS`], costs only time.
 #[map]
 static HS_DRIVERS: Array<u32> = Array::with_max_entries(DRIVERS, 0);
 const DRIVERS: u32 = 1 << 15;
@@ -129,8 +129,8 @@ const DRIVERS: u32 = 1 << 15;
 pub(crate) fn record_driver(tgid: u32) -> Result<(), Fault> {
     let count = HS_DRIVERS.get_ptr_mut(tgid % DRIVERS);
     let count = count.ok_or(Fault::MapFull)?;
-    // SAFETY: a live array slot. Processes with colliding IDs on two CPUs can lose an increment; then
-    // the end of one hides the other until that drives its next handshake.
+    // SAFETY: a live array slot. Processes with colliding IDs on two CPUs can lose an increment;
+    // then the end of one hides the other until that drives its next handshake.
     unsafe { *count += 1 };
     Ok(())
 }
