@@ -59,7 +59,7 @@ fn measure(file: &Path) {
     );
 }
 
-/// A line of `/proc/self/status`, bytes.
+/// Returns a size in `/proc/self/status`, bytes.
 fn resident(line: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
     let value = status.lines().find_map(|found| found.strip_prefix(line));

@@ -1,7 +1,8 @@
-//! The planner under libFuzzer: whatever the bytes, it must return, soon.
+//! The planner under libFuzzer: it returns within bounded time for any bytes.
 //!
-//! The first byte chooses what the rest is: a file; code of one of two machines, in a file whose exported functions all begin
-//! in it; or changes to a real library, named by `REPRISE_FUZZ_LIBRARY` or found where Debian has it.
+//! The first byte selects the meaning of the rest: a file; code of one of two machines, in a file
+//! with exported functions that begin in it; or changes to a real library, named by
+//! `REPRISE_FUZZ_LIBRARY` or found in Debian's directory.
 
 #![no_main]
 
@@ -10,7 +11,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use reprise_core::plan::{self, Images, ProbePoint};
 
-/// The functions that a plan asks for.
+/// Functions that a plan looks up.
 const NAMES: [&str; 20] = [
     "SSL_set_accept_state",
     "SSL_set_connect_state",
@@ -33,7 +34,7 @@ const NAMES: [&str; 20] = [
     "ERR_put_error",
     "OpenSSL_version",
 ];
-/// Where the code is, in the file and in memory.
+/// Offset and address of the code.
 const CODE: u64 = 0x1000;
 
 static LIBRARY: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
@@ -48,8 +49,8 @@ fuzz_target!(|input: &[u8]| {
     };
     match kind % 4 {
         0 => run(rest),
-        1 => run(&exporting(62, rest)),
-        2 => run(&exporting(183, rest)),
+        1 => run(&library_with_code(62, rest)),
+        2 => run(&library_with_code(183, rest)),
         _ => {
             if let Some(library) = LIBRARY.as_ref() {
                 run(&changed(library.clone(), rest));
@@ -69,8 +70,8 @@ fn run(file: &[u8]) {
     }
 }
 
-/// A library with `input` as its code. Each function begins where two bytes of the input say.
-fn exporting(machine: u16, input: &[u8]) -> Vec<u8> {
+/// A library with `input` as its code. Two bytes of the input are the start of each function.
+fn library_with_code(machine: u16, input: &[u8]) -> Vec<u8> {
     let starts = input.get(..NAMES.len() * 2).unwrap_or_default();
     let code = input.get(starts.len()..).unwrap_or_default();
     let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -118,7 +119,8 @@ fn exporting(machine: u16, input: &[u8]) -> Vec<u8> {
     file
 }
 
-/// A library in which each four bytes of `input` change one byte: three say which, one what it becomes.
+/// A library in which each four bytes of `input` change one byte: three bytes are its offset, one
+/// is the new value.
 fn changed(mut library: Vec<u8>, input: &[u8]) -> Vec<u8> {
     for change in input.chunks_exact(4) {
         let place = u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize;

@@ -1,4 +1,5 @@
-//! Fuzzing of what reads other people's packets: bytes as they lie in the ring, in events of any size, to the tracker.
+//! The wire tracker under libFuzzer: it accepts segment events of any size and content, and reports
+//! at most one handshake for each.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +15,7 @@ fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, Vec<u8>)>| {
         max_connections: 8,
         max_bytes: 64 * 1024,
     });
-    let mut told = 0;
+    let mut reported = 0;
     for (cookie, what, direction, record, seq, bytes) in &events {
         let segment = Segment {
             header: Header {
@@ -36,8 +37,8 @@ fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, Vec<u8>)>| {
             reserved: 0,
         };
         let event = [segment.as_bytes(), bytes].concat();
-        assert!(tracker.push(&event, &mut |_| told += 1).is_ok());
+        assert!(tracker.push(&event, &mut |_| reported += 1).is_ok());
     }
-    tracker.expire(u64::MAX, &mut |_| told += 1);
-    assert!(tracker.is_empty() && told <= events.len());
+    tracker.expire(u64::MAX, &mut |_| reported += 1);
+    assert!(tracker.is_empty() && reported <= events.len());
 });

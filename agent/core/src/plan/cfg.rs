@@ -1,80 +1,109 @@
-//! The control flow of one function and all it jumps to: instructions, their successors, and the ways out.
+//! The control-flow graph of functions and of all code that they jump to.
 //!
-//! Built for `statem` (where do two functions meet?) and `exits` (what runs on every way out?). Calls are stepped over,
-//! jumps are followed, switches are read from their tables. At most [`MAX_INSNS`] instructions.
+//! Calls are stepped over, jumps are followed, switches are read from their tables. At most
+//! [`MAX_INSNS`] instructions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::NoPlan;
-use super::elf::Image;
-use super::isa::{Flow, Insn, Isa, Stack};
+use super::elf::{Image, NO_RETURN};
+use super::error::PlanError;
+use super::insn::{Flow, Insn, Stack};
+use super::isa::Isa;
 
-/// Instructions followed from one set of entries, at most. `state_machine` has 700.
+/// Limit of instructions in one graph. `state_machine` has 700.
 const MAX_INSNS: usize = 8192;
-/// Ways from one instruction to another, at most.
+/// Limit of edges in one graph.
 const MAX_EDGES: usize = 4 * MAX_INSNS;
-/// Instructions before a computed jump in which its table is looked for.
+/// Limit of instructions before a computed jump in which its table is searched.
 const MAX_PATH: usize = 1024;
-/// Instructions of a called function that are looked at to see that it does not come back.
+/// Limit of instructions of a called function that is checked for a return.
 const MAX_CALLEE: usize = 16;
-/// Functions that do not come back, by the names the C library and OpenSSL give them.
-pub(super) const NO_RETURN: [&[u8]; 8] = [
-    b"__stack_chk_fail",
-    b"abort",
-    b"exit",
-    b"_exit",
-    b"__assert_fail",
-    b"__chk_fail",
-    b"__fortify_fail",
-    b"OPENSSL_die",
-];
+/// Limit of instructions of a linkage stub. On x86-64 at most `endbr64` and one more instruction
+/// precede the jump, on AArch64 `bti` and four that compute the address.
+const MAX_STUB: usize = 6;
 
 /// One instruction in the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Node {
     /// The instruction.
     pub(super) insn: Insn,
-    /// Addresses control may go to next. Empty where it leaves, or where a call does not come back.
+    /// Addresses of the possible successors. Empty at an exit, and at a call that does not return.
     pub(super) next: Vec<u64>,
-    /// Control leaves the function here: a return, or a jump out of the image.
-    pub(super) leaves: bool,
+    /// Control leaves the function here, by a return or a jump out of the image.
+    pub(super) is_exit: bool,
 }
 
-/// Everything that control can reach from the entries.
+/// All instructions that control can reach from the entries.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    /// By address.
+    /// Instructions by address.
     pub(super) nodes: BTreeMap<u64, Node>,
-    /// Computed jumps that no table explains.
+    /// Computed jumps without a known table.
     pub(super) unresolved: BTreeSet<u64>,
 }
 
+/// Stack pointer and frame pointer relative to the stack pointer at entry, where known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StackState {
+    stack: Option<i64>,
+    frame: Option<i64>,
+}
+
+impl StackState {
+    /// The state at a function's entry.
+    const ENTRY: Self = Self {
+        stack: Some(0),
+        frame: None,
+    };
+
+    /// Returns what holds on both of two paths.
+    fn meet(self, other: Self) -> Self {
+        Self {
+            stack: self.stack.filter(|_| self.stack == other.stack),
+            frame: self.frame.filter(|_| self.frame == other.frame),
+        }
+    }
+
+    /// Returns the state after an instruction.
+    fn after(self, effect: Stack) -> Self {
+        let Self { stack, frame } = self;
+        let add = |register: Option<i64>, bytes| register.and_then(|at| at.checked_add(bytes));
+        let (stack, frame) = match effect {
+            Stack::Keep => (stack, frame),
+            Stack::Move(bytes) => (add(stack, bytes), frame),
+            Stack::MoveFrameLost(bytes) => (add(stack, bytes), None),
+            Stack::Frame(bytes) => (stack, add(stack, bytes)),
+            Stack::Restore(bytes) => (add(frame, bytes), frame),
+            Stack::Leave => (add(frame, 8), None),
+            Stack::FrameLost => (stack, None),
+            Stack::Lost => (None, frame),
+        };
+        Self { stack, frame }
+    }
+}
+
 impl Graph {
-    /// Follows control from `entries`.
-    pub(super) fn walk(isa: &dyn Isa, image: &Image<'_>, entries: &[u64]) -> Result<Self, NoPlan> {
+    /// Builds the graph of all code that control reaches from `entries`.
+    pub(super) fn build(
+        isa: &dyn Isa,
+        image: &Image<'_>,
+        entries: &[u64],
+    ) -> Result<Self, PlanError> {
         let mut graph = Self::default();
-        // How each address was first reached: the way back is a path that was really taken.
+        // The first predecessor of each address: following it back gives an executable path.
         let mut reached_from: HashMap<u64, u64> = HashMap::new();
         let mut seen: HashSet<u64> = entries.iter().copied().collect();
         let mut todo = entries.to_vec();
         let mut edges = 0;
         while let Some(at) = todo.pop() {
             if graph.nodes.len() >= MAX_INSNS || edges > MAX_EDGES {
-                return Err(NoPlan::TooLarge { limit: MAX_INSNS });
+                return Err(PlanError::TooLarge { limit: MAX_INSNS });
             }
-            let insn = isa.lift(image, at).ok_or(NoPlan::Undecodable { at })?;
-            let (next, leaves) = match insn.flow {
+            let insn = isa.lift(image, at).ok_or(PlanError::Undecodable { at })?;
+            let (next, is_exit) = match insn.flow {
                 Flow::JumpIndirect(None) => {
-                    let mut path = vec![at];
-                    let mut step = at;
-                    while let Some(earlier) = reached_from.get(&step)
-                        && path.len() < MAX_PATH
-                    {
-                        path.push(*earlier);
-                        step = *earlier;
-                    }
-                    path.reverse();
-                    let targets = isa.switch(image, &path).unwrap_or_default();
+                    let path = path_to(at, &reached_from);
+                    let targets = isa.jump_table_targets(image, &path).unwrap_or_default();
                     if targets.is_empty() {
                         graph.unresolved.insert(at);
                     }
@@ -89,13 +118,29 @@ impl Graph {
                     todo.push(*target);
                 }
             }
-            graph.nodes.insert(at, Node { insn, next, leaves });
+            let node = Node {
+                insn,
+                next,
+                is_exit,
+            };
+            graph.nodes.insert(at, node);
         }
         Ok(graph)
     }
 
-    /// The addresses reachable from `starts`, stepping from a node only where `through` allows it.
-    pub(super) fn closure(&self, starts: &[u64], through: impl Fn(&Node) -> bool) -> BTreeSet<u64> {
+    /// Returns the addresses of the instructions that satisfy `wanted`.
+    pub(super) fn addresses(&self, wanted: impl Fn(&Node) -> bool) -> BTreeSet<u64> {
+        let nodes = self.nodes.values().filter(|node| wanted(node));
+        nodes.map(|node| node.insn.at).collect()
+    }
+
+    /// Returns the addresses reachable from `starts`, without the successors of nodes that
+    /// `through` rejects.
+    pub(super) fn reachable(
+        &self,
+        starts: &[u64],
+        through: impl Fn(&Node) -> bool,
+    ) -> BTreeSet<u64> {
         let mut reached = BTreeSet::new();
         let mut todo = starts.to_vec();
         while let Some(at) = todo.pop() {
@@ -109,9 +154,8 @@ impl Graph {
         reached
     }
 
-    /// Those of `within` that run before any loop: instructions are taken away while nothing left leads to them, which stops
-    /// at loops.
-    pub(super) fn before_loops(&self, within: &BTreeSet<u64>) -> BTreeSet<u64> {
+    /// Returns those of `within` that no loop precedes: the longest prefix of a topological order.
+    pub(super) fn acyclic_prefix(&self, within: &BTreeSet<u64>) -> BTreeSet<u64> {
         let next = |at: u64| {
             self.nodes
                 .get(&at)
@@ -129,9 +173,9 @@ impl Graph {
             .filter(|(_, count)| **count == 0)
             .map(|(at, _)| *at)
             .collect();
-        let mut taken = BTreeSet::new();
+        let mut prefix = BTreeSet::new();
         while let Some(at) = todo.pop() {
-            taken.insert(at);
+            prefix.insert(at);
             for at in next(at) {
                 if let Some(count) = arrivals.get_mut(&at) {
                     *count -= 1;
@@ -141,72 +185,66 @@ impl Graph {
                 }
             }
         }
-        taken
+        prefix
     }
 
-    /// Stack depth before each instruction: stack pointer there minus stack pointer at entry; absent where it is not one
-    /// known constant.
+    /// Returns the stack depth before each instruction: stack pointer there minus stack pointer at
+    /// entry. Absent where it is not one known constant.
     pub(super) fn depths(&self, entries: &[u64]) -> HashMap<u64, i64> {
-        // Known stack and frame pointer; the meet of two different values is unknown, so this ends.
-        type State = (Option<i64>, Option<i64>);
-        let mut states: HashMap<u64, State> = HashMap::new();
-        let mut todo: Vec<(u64, State)> = entries.iter().map(|at| (*at, (Some(0), None))).collect();
+        // Terminates since the meet of two different values is unknown.
+        let mut states: HashMap<u64, StackState> = HashMap::new();
+        let mut todo: Vec<(u64, StackState)> =
+            entries.iter().map(|at| (*at, StackState::ENTRY)).collect();
         while let Some((at, arriving)) = todo.pop() {
             let Some(node) = self.nodes.get(&at) else {
                 continue;
             };
-            let state = match states.get(&at) {
-                Some(known) => {
-                    let met = (
-                        known.0.filter(|_| known.0 == arriving.0),
-                        known.1.filter(|_| known.1 == arriving.1),
-                    );
-                    if met == *known {
-                        continue;
-                    }
-                    met
-                }
-                None => arriving,
-            };
+            let known = states.get(&at).copied();
+            let state = known.map_or(arriving, |known| known.meet(arriving));
+            if known == Some(state) {
+                continue;
+            }
             states.insert(at, state);
-            let (stack, frame) = state;
-            let after = match node.insn.stack {
-                Stack::Keep => state,
-                Stack::Move(bytes) => (stack.and_then(|stack| stack.checked_add(bytes)), frame),
-                Stack::MoveFrameLost(bytes) => {
-                    (stack.and_then(|stack| stack.checked_add(bytes)), None)
-                }
-                Stack::Frame(bytes) => (stack, stack.and_then(|stack| stack.checked_add(bytes))),
-                Stack::Restore(bytes) => (frame.and_then(|frame| frame.checked_add(bytes)), frame),
-                Stack::Leave => (frame.and_then(|frame| frame.checked_add(8)), None),
-                Stack::FrameLost => (stack, None),
-                Stack::Lost => (None, frame),
-            };
+            let after = state.after(node.insn.stack);
             todo.extend(node.next.iter().map(|next| (*next, after)));
         }
         states
             .into_iter()
-            .filter_map(|(at, (stack, _))| Some((at, stack?)))
+            .filter_map(|(at, state)| Some((at, state.stack?)))
             .collect()
     }
 }
 
-/// Where control goes after an instruction, and whether it leaves there.
+/// The path that led to `at`, oldest address first.
+fn path_to(at: u64, reached_from: &HashMap<u64, u64>) -> Vec<u64> {
+    let mut path = vec![at];
+    let mut step = at;
+    while let Some(earlier) = reached_from.get(&step)
+        && path.len() < MAX_PATH
+    {
+        path.push(*earlier);
+        step = *earlier;
+    }
+    path.reverse();
+    path
+}
+
+/// The successors of an instruction, and whether control leaves the function there.
 fn successors(isa: &dyn Isa, image: &Image<'_>, insn: &Insn) -> (Vec<u64>, bool) {
-    // Compilers let no function run into the next one: code "after" a call that ends there is not reached.
+    // No function continues in the next one: code after a call at a function's end is not reached.
     let after = (!image.is_function_start(insn.next)).then_some(insn.next);
     match insn.flow {
         Flow::Next => (after.into_iter().collect(), false),
-        Flow::Jump(target) => match outside(isa, image, target) {
+        Flow::Jump(target) => match imported_function(isa, image, target) {
             Some(_) => (Vec::new(), true),
             None => (vec![target], false),
         },
         Flow::Branch(target) => (after.into_iter().chain([target]).collect(), false),
-        Flow::Call(target) => match outside(isa, image, target) {
+        Flow::Call(target) => match imported_function(isa, image, target) {
             Some(name) if NO_RETURN.contains(&name) => (Vec::new(), false),
             _ if NO_RETURN.iter().any(|name| is_symbol(image, name, target)) => (Vec::new(), false),
-            // Without names and unwind tables, as in a static program, only its code tells.
-            _ if !image.knows_functions() && never_returns(isa, image, target, 1) => {
+            // A static program without symbols and unwind tables has only its code to go by.
+            _ if !image.has_unwind_table() && never_returns(isa, image, target, 1) => {
                 (Vec::new(), false)
             }
             _ => (after.into_iter().collect(), false),
@@ -231,8 +269,8 @@ fn is_symbol(image: &Image<'_>, name: &[u8], at: u64) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| image.symbol(name) == Some(at))
 }
 
-/// No return can be reached in the function at `function`, which is short: `__stack_chk_fail` of a static program. Functions that it
-/// calls are looked at in the same way, `levels` deep.
+/// Whether the function at `function` is short and reaches no return, as `__stack_chk_fail` of a
+/// static program. The functions that it calls are checked in the same way, `levels` deep.
 fn never_returns(isa: &dyn Isa, image: &Image<'_>, function: u64, levels: usize) -> bool {
     let mut seen = BTreeSet::from([function]);
     let mut todo = vec![function];
@@ -260,10 +298,9 @@ fn never_returns(isa: &dyn Isa, image: &Image<'_>, function: u64, levels: usize)
 }
 
 /// Name of the function of another image that a linkage stub (PLT) at `target` jumps to.
-fn outside<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]> {
+fn imported_function<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]> {
     let mut at = target;
-    // On x86-64 at most `endbr64` and one more instruction come first, on AArch64 `bti` and four that compute the address.
-    for _ in 0..6 {
+    for _ in 0..MAX_STUB {
         let insn = isa.lift(image, at)?;
         match insn.flow {
             Flow::JumpIndirect(Some(word)) => return image.import(word),
@@ -276,19 +313,19 @@ fn outside<'a>(isa: &dyn Isa, image: &Image<'a>, target: u64) -> Option<&'a [u8]
 
 #[cfg(test)]
 mod tests {
-    use super::super::isa;
-    use super::super::tests::{CODE, elf_of, image_of};
+    use super::super::machine;
+    use super::super::tests::{CODE, elf_from_code, image_from_file};
     use super::*;
 
     #[test]
-    fn only_code_without_a_way_back_never_returns() {
+    fn function_without_a_reachable_return_never_returns() {
         let never = |code: &[u8]| {
-            let bytes = elf_of(code);
-            let image = image_of(&bytes);
-            let isa = isa::for_machine(image.machine).expect("x86-64");
+            let bytes = elf_from_code(code);
+            let image = image_from_file(&bytes);
+            let isa = machine::isa_for(image.machine).expect("x86-64");
             never_returns(isa.as_ref(), &image, CODE, 1)
         };
-        // __stack_chk_fail and __fortify_fail of a static glibc, in short.
+        // __stack_chk_fail and __fortify_fail of a static glibc, shortened.
         assert!(never(&[
             0x48, 0x83, 0xec, 0x08, // sub rsp, 8
             0xe8, 0x01, 0, 0, 0,    // call a

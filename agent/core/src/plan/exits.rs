@@ -1,175 +1,209 @@
-//! Which instructions to probe for the end of a drive: exactly one runs on every way out, and cheap ones where they exist.
+//! The instructions to probe for the end of a drive: exactly one runs on every exit path, and cheap
+//! ones where they exist.
 //!
-//! Called by `plan`. The plain answer is the `ret`s. The kernel single-steps those, at ten times the cost of an instruction
-//! that it emulates, so `cut` is asked for a set of such instructions first. `state_machine` (ssl/statem/statem.c) ends in
-//! `BUF_MEM_free(buf); if (cb) cb(...); return ret;`: that yields the stack protector's branch where there is one, else the
-//! branch around the callback with that of the early failure.
+//! The simple choice is the `ret`s, which the kernel single-steps at ten times the cost of an
+//! instruction that it emulates. So `min_cut` searches for a set of such instructions first.
+//! `state_machine` (ssl/statem/statem.c) ends in `BUF_MEM_free(buf); if (cb) cb(...); return ret;`:
+//! that yields the stack protector's branch where there is one, else the branch around the callback
+//! and that of the early failure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::cfg::{Graph, Node};
-use super::cut::Problem;
-use super::isa::Flow;
-use super::{NoPlan, ProbePoint};
+use super::error::PlanError;
+use super::insn::Flow;
+use super::min_cut::{Cut, Problem};
+use super::probe_plan::ProbePoint;
 
-/// Exit points by address (offsets are filled in by the caller), and what they rest on.
+/// Exit points, and the evidence for them.
 pub(super) struct Exits {
-    /// `offset` is the virtual address here.
+    /// Points with the virtual address as `offset`; the caller converts it.
     pub(super) points: Vec<ProbePoint>,
-    /// For people.
+    /// Evidence, for people.
     pub(super) evidence: String,
 }
 
-/// What becomes of a drive where a function leaves by a computed jump, its stack as at entry.
+/// Meaning of a computed jump that leaves a function with its stack as at entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TailCall {
-    /// It ends there.
+    /// The drive ends there.
     Ends,
-    /// It goes on in another function that is probed: `return ssl->method->ssl_accept(ssl)` (ssl/tls13_legacy.c of LibreSSL).
-    GoesOn,
+    /// The drive continues in another function that is probed:
+    /// `return ssl->method->ssl_accept(ssl)` (ssl/tls13_legacy.c of LibreSSL).
+    Continues,
 }
 
-/// Chooses the exits of what `graph` holds, entered at `entries`. A write at one of the `state` displacements may change
-/// what is read at an exit, so none may follow one.
+/// The part of a function that drives a handshake.
+struct Driven {
+    /// First instructions after the first calls.
+    starts: Vec<u64>,
+    /// Instructions reachable from there.
+    instructions: BTreeSet<u64>,
+    /// Exits among them.
+    exits: Vec<u64>,
+}
+
+/// Chooses the exits of the code in `graph`, entered at `entries`. A write at one of the `state`
+/// displacements may change what is read at an exit, so none may follow one.
 pub(super) fn choose(
     graph: &Graph,
     entries: &[u64],
     state: &[i64],
     tail_call: TailCall,
-) -> Result<Exits, NoPlan> {
+) -> Result<Exits, PlanError> {
     let depths = graph.depths(entries);
-    let mut ways_out: BTreeSet<u64> = graph
-        .nodes
-        .values()
-        .filter(|node| node.leaves)
-        .map(|node| node.insn.at)
-        .collect();
-    for at in &graph.unresolved {
-        // A computed jump with the stack as at entry is a tail call; any other hides part of the function.
-        match (depths.get(at), tail_call) {
-            (Some(0), TailCall::Ends) => ways_out.insert(*at),
-            (Some(0), TailCall::GoesOn) => continue,
-            _ => return Err(NoPlan::UnresolvedJump { at: *at }),
-        };
-    }
-    if let Some(at) = ways_out
-        .iter()
-        .find(|at| depths.get(at).is_some_and(|depth| *depth != 0))
-    {
-        return Err(NoPlan::UnbalancedStack { at: *at });
-    }
+    let exits = all_exits(graph, &depths, tail_call)?;
     let writes_state = |node: &Node| {
         node.insn
             .writes
             .is_some_and(|write| state.iter().any(|field| write.changes(*field)))
     };
-
-    // A path that leaves before the first call has driven nothing: the early return of a failed connection.
-    let idle = graph.closure(entries, |node| !node.insn.is_call());
-    let idle_nodes = || idle.iter().filter_map(|at| graph.nodes.get(at));
-    let mut starts: Vec<u64> = idle_nodes()
-        .filter(|node| node.insn.is_call())
-        .flat_map(|node| node.next.iter().copied())
-        .collect();
-    if starts.is_empty() || idle_nodes().any(writes_state) {
-        starts = entries.to_vec();
+    let driven = Driven::find(graph, entries, &exits, &writes_state);
+    if driven.exits.is_empty() {
+        return Err(PlanError::NoExit);
     }
-    let driven = graph.closure(&starts, |_| true);
-    let kept: Vec<u64> = ways_out.intersection(&driven).copied().collect();
-    if kept.is_empty() {
-        return Err(NoPlan::NoExit);
-    }
-    let idle_exits = ways_out.len() - kept.len();
-
-    // Neither a loop nor a write has changed anything on the way to these.
-    let writers: Vec<u64> = graph
-        .nodes
-        .values()
-        .filter(|node| writes_state(node))
-        .map(|node| node.insn.at)
-        .collect();
-    let written = graph.closure(&writers, |_| true);
-    let untouched = &graph.before_loops(&graph.nodes.keys().copied().collect()) - &written;
+    // On the way to these, no loop has run and no write has changed the state.
+    let writers: Vec<u64> = graph.addresses(writes_state).into_iter().collect();
+    let written = graph.reachable(&writers, |_| true);
+    let untouched = &graph.acyclic_prefix(&graph.addresses(|_| true)) - &written;
     let problem = Problem {
         graph,
         depths: &depths,
-        driven: &driven,
-        starts: &starts,
-        kept: &kept,
+        driven: &driven.instructions,
+        starts: &driven.starts,
+        exits: &driven.exits,
         untouched: &untouched,
         writes_state: &writes_state,
     };
-    // No instruction before the parting of the ways knows whether the drive goes on elsewhere.
-    let goes_on = tail_call == TailCall::GoesOn && !graph.unresolved.is_empty();
-    let (at, kind) = match problem.solve().filter(|_| !goes_on) {
-        Some(found) => found,
-        None => (kept.iter().copied().collect(), "the return instructions"),
+    // Before a tail call no instruction shows whether the drive continues in another function.
+    let continues = tail_call == TailCall::Continues && !graph.unresolved.is_empty();
+    let Cut { points, kind } = match problem.solve().filter(|_| !continues) {
+        Some(cut) => cut,
+        None => Cut {
+            points: driven.exits.iter().copied().collect(),
+            kind: "the return instructions",
+        },
     };
-    let mut points = Vec::new();
-    for at in at {
-        let node = graph.nodes.get(&at).ok_or(NoPlan::NoExit)?;
-        if node.insn.refused {
-            return Err(NoPlan::NoExit);
-        }
-        let depth = if node.leaves || graph.unresolved.contains(&at) {
-            Some(0)
-        } else {
-            depths.get(&at).copied()
-        };
-        let sp_delta = depth
-            .and_then(|depth| u32::try_from(depth.checked_neg()?).ok())
-            .ok_or(NoPlan::NoExit)?;
-        points.push(ProbePoint {
-            offset: at,
-            sp_delta,
-            emulated: node.insn.emulated,
-        });
-    }
+    let points = points
+        .into_iter()
+        .map(|at| exit_point(graph, &depths, at).ok_or(PlanError::NoExit))
+        .collect::<Result<_, _>>()?;
     let evidence = format!(
-        "{kind}; {} ways out, {idle_exits} before any call",
-        ways_out.len()
+        "{kind}; {} exit paths, {} before any call",
+        exits.len(),
+        exits.len() - driven.exits.len()
     );
     Ok(Exits { points, evidence })
 }
 
-/// The return instructions of `function`, if it has no other way out: there its result is in its register.
-pub(super) fn returns(graph: &Graph, function: u64) -> Result<Vec<u64>, NoPlan> {
+/// All instructions at which control leaves the code in `graph` with a balanced stack.
+fn all_exits(
+    graph: &Graph,
+    depths: &HashMap<u64, i64>,
+    tail_call: TailCall,
+) -> Result<BTreeSet<u64>, PlanError> {
+    let mut exits = graph.addresses(|node| node.is_exit);
+    for at in &graph.unresolved {
+        // A computed jump with the stack as at entry is a tail call; any other hides part of the
+        // function.
+        match (depths.get(at), tail_call) {
+            (Some(0), TailCall::Ends) => exits.insert(*at),
+            (Some(0), TailCall::Continues) => continue,
+            _ => return Err(PlanError::UnresolvedJump { at: *at }),
+        };
+    }
+    let unbalanced = exits
+        .iter()
+        .find(|at| depths.get(at).is_some_and(|depth| *depth != 0));
+    match unbalanced {
+        Some(at) => Err(PlanError::UnbalancedStack { at: *at }),
+        None => Ok(exits),
+    }
+}
+
+impl Driven {
+    /// Leaves out the paths that exit before the first call: the early return of a failed
+    /// connection drives nothing.
+    fn find(
+        graph: &Graph,
+        entries: &[u64],
+        exits: &BTreeSet<u64>,
+        writes_state: &dyn Fn(&Node) -> bool,
+    ) -> Self {
+        let idle = graph.reachable(entries, |node| !node.insn.is_call());
+        let idle_nodes = || idle.iter().filter_map(|at| graph.nodes.get(at));
+        let mut starts: Vec<u64> = idle_nodes()
+            .filter(|node| node.insn.is_call())
+            .flat_map(|node| node.next.iter().copied())
+            .collect();
+        if starts.is_empty() || idle_nodes().any(writes_state) {
+            starts = entries.to_vec();
+        }
+        let instructions = graph.reachable(&starts, |_| true);
+        let exits = exits.intersection(&instructions).copied().collect();
+        Self {
+            starts,
+            instructions,
+            exits,
+        }
+    }
+}
+
+/// The probe point of an exit; `None` where the kernel refuses it or its stack depth is unknown.
+fn exit_point(graph: &Graph, depths: &HashMap<u64, i64>, at: u64) -> Option<ProbePoint> {
+    let node = graph.nodes.get(&at).filter(|node| !node.insn.refused)?;
+    let depth = if node.is_exit || graph.unresolved.contains(&at) {
+        0
+    } else {
+        *depths.get(&at)?
+    };
+    Some(ProbePoint {
+        offset: at,
+        sp_delta: u32::try_from(depth.checked_neg()?).ok()?,
+        emulated: node.insn.emulated,
+    })
+}
+
+/// Returns the return instructions of `function`, if it has no other exit: its result is in its
+/// register there.
+pub(super) fn returns(graph: &Graph, function: u64) -> Result<Vec<u64>, PlanError> {
     if let Some(at) = graph.unresolved.iter().next() {
-        return Err(NoPlan::UnresolvedJump { at: *at });
+        return Err(PlanError::UnresolvedJump { at: *at });
     }
     let depths = graph.depths(&[function]);
-    let ways_out = || graph.nodes.values().filter(|node| node.leaves);
-    for node in ways_out() {
+    let exits = || graph.nodes.values().filter(|node| node.is_exit);
+    for node in exits() {
         if depths.get(&node.insn.at) != Some(&0) {
-            return Err(NoPlan::UnbalancedStack { at: node.insn.at });
+            return Err(PlanError::UnbalancedStack { at: node.insn.at });
         }
         if node.insn.flow != Flow::Return || node.insn.refused {
-            return Err(NoPlan::NoExit);
+            return Err(PlanError::NoExit);
         }
     }
-    let all: Vec<u64> = ways_out().map(|node| node.insn.at).collect();
+    let all: Vec<u64> = exits().map(|node| node.insn.at).collect();
     match all.as_slice() {
-        [] => Err(NoPlan::NoExit),
+        [] => Err(PlanError::NoExit),
         _ => Ok(all),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::isa;
-    use super::super::tests::{CODE, elf_of, image_of};
+    use super::super::machine;
+    use super::super::tests::{CODE, elf_from_code, image_from_file};
     use super::*;
 
-    /// Offset and depth of each exit of the function at the beginning of `code`; `statem.state` is at 0x48.
+    /// Offset, depth and emulation of each exit of the function at the beginning of `code`;
+    /// `statem.state` is at 0x48.
     fn exits(code: &[u8]) -> (Vec<(u64, u32, bool)>, String) {
-        exits_of(code, TailCall::Ends)
+        exits_with(code, TailCall::Ends)
     }
 
-    fn exits_of(code: &[u8], tail_call: TailCall) -> (Vec<(u64, u32, bool)>, String) {
-        let bytes = elf_of(code);
-        let image = image_of(&bytes);
-        let isa = isa::for_machine(image.machine).expect("x86-64");
-        let graph = Graph::walk(isa.as_ref(), &image, &[CODE]).expect("decodable");
+    fn exits_with(code: &[u8], tail_call: TailCall) -> (Vec<(u64, u32, bool)>, String) {
+        let bytes = elf_from_code(code);
+        let image = image_from_file(&bytes);
+        let isa = machine::isa_for(image.machine).expect("x86-64");
+        let graph = Graph::build(isa.as_ref(), &image, &[CODE]).expect("decodable");
         let exits = choose(&graph, &[CODE], &[0x48], tail_call).expect("has exits");
         let points = exits
             .points
@@ -179,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn drive_that_goes_on_in_another_function_has_not_ended() {
+    fn drive_that_continues_in_another_function_has_not_ended() {
         // The shape of tls13_legacy_accept.
         let code = [
             0x53, 0x48, 0x89, 0xfb, // push rbx; mov rbx, rdi
@@ -193,18 +227,18 @@ mod tests {
             0x5b, // pop rbx
             0xff, 0xe0, // jmp rax
         ];
-        let (points, _) = exits_of(&code, TailCall::GoesOn);
+        let (points, _) = exits_with(&code, TailCall::Continues);
         assert_eq!(points, [(15, 0, false)]);
-        let (points, _) = exits_of(&code, TailCall::Ends);
+        let (points, _) = exits_with(&code, TailCall::Ends);
         assert_eq!(points, [(12, 8, true)]);
     }
 
     #[test]
-    fn last_emulated_instruction_on_every_way_out_is_the_exit() {
+    fn last_emulated_instruction_on_every_exit_path_is_the_exit() {
         let (points, evidence) = exits(&[
             0x53, // push rbx
             0x83, 0x7f, 0x48, 0x01, // cmp [rdi+0x48], 1
-            0x74, 0x1b, // je 22: the early return shares the end
+            0x74, 0x1b, // je 22: the early return shares the epilogue
             0x48, 0x89, 0xfb, // mov rbx, rdi
             0xe8, 0xf1, 0xff, 0xff, 0xff, // a: call
             0x85, 0xc0, // test eax, eax
@@ -221,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn way_out_before_any_loop_may_pass_no_exit_if_nothing_is_its_own() {
+    fn exit_path_before_any_loop_may_pass_no_probe() {
         let (points, evidence) = exits(&[
             0x53, // push rbx
             0x48, 0x89, 0xfb, // mov rbx, rdi
             0xe8, 0xd3, 0xff, 0xff, 0xff, // call
             0x85, 0xc0, // test eax, eax
-            0x74, 0x1c, // je 29: shares the end, and the branch has another side
+            0x74, 0x1c, // je 29: shares the epilogue
             0xe8, 0xca, 0xff, 0xff, 0xff, // d: call
             0x85, 0xc0, // test eax, eax
             0x75, 0xf7, // jne d
@@ -244,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn return_is_the_exit_where_nothing_cheap_follows_the_last_write() {
+    fn return_is_the_exit_where_no_emulated_instruction_follows_the_last_write() {
         let (points, _) = exits(&[
             0x53, // push rbx
             0x48, 0x89, 0xfb, // mov rbx, rdi
@@ -259,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_stack_depth_rules_an_instruction_out() {
+    fn instruction_with_unknown_stack_depth_is_not_probed() {
         let (points, _) = exits(&[
             0x55, // push rbp
             0x48, 0x89, 0xe5, // mov rbp, rsp
@@ -275,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn call_is_an_exit_only_where_nothing_else_is() {
+    fn call_is_the_exit_only_where_nothing_else_is_emulated() {
         let (points, _) = exits(&[
             0x53, // push rbx
             0xe8, 0x6a, 0xff, 0xff, 0xff, // call
@@ -287,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn return_of_an_idle_drive_needs_no_exit() {
+    fn return_before_any_call_needs_no_exit() {
         let (points, evidence) = exits(&[
             0x83, 0x7f, 0x48, 0x01, // cmp [rdi+0x48], 1
             0x74, 0x07, // je d
@@ -298,14 +332,15 @@ mod tests {
         ]);
         assert_eq!(points, [(0xb, 0, true)]);
         assert!(
-            evidence.ends_with("2 ways out, 1 before any call"),
+            evidence.ends_with("2 exit paths, 1 before any call"),
             "{evidence}"
         );
     }
 
     #[test]
-    fn each_way_out_gets_the_exit_it_can_have() {
-        // A loop on one side of the branch: its end has a jump of its own, the other side only its `ret`.
+    fn each_exit_path_gets_its_cheapest_exit() {
+        // A loop on one side of the branch: it ends in a jump of its own, the other side only in
+        // its `ret`.
         let (points, _) = exits(&[
             0x53, // push rbx
             0xe8, 0xfa, 0xff, 0xff, 0xff, // 1: call

@@ -1,63 +1,68 @@
-//! Experiments with an accessor: what must memory hold for it to return something else?
+//! Experiments with an accessor: which content of memory changes its result?
 //!
-//! Called by `boringssl`, whose accessors return single bits, the presence of an object, or a number that they compare first: there the
-//! place that a result was read from is not enough to know what it means. An answer is given only where exactly one place has the effect.
+//! BoringSSL's accessors return single bits, the presence of an object, or a number that they
+//! compare first, so the place that a result was read from does not show its meaning. An experiment
+//! has a result only where exactly one place has the effect.
 
-use super::Field;
 use super::elf::Image;
-use super::isa::{Call, Given, Isa};
+use super::field::Field;
+use super::isa::{Call, Isa, Preset};
 use super::trace::Trace;
 
-/// Places tried, at most.
+/// Limit of places tried.
 const MAX_PLACES: usize = 8;
-/// Versions on the wire, and values of `rwstate`, that are returned as they are.
+/// Versions on the wire, and values of `rwstate`, that accessors return unchanged.
 pub(super) const VERSIONS: [u64; 2] = [0x0303, 0x0304];
 pub(super) const WANTS: [u64; 2] = [2, 3];
 
-/// An accessor, and what is taken for granted.
+/// An accessor, and the memory that all its runs see.
 #[derive(Clone, Copy)]
 pub(super) struct Experiment<'e, 'a> {
     isa: &'e dyn Isa,
     image: &'e Image<'a>,
     function: u64,
-    always: Option<Given>,
+    constant: Option<Preset>,
 }
 
 impl<'e, 'a> Experiment<'e, 'a> {
-    /// With the function of that name; `None` where it is not there.
-    pub(super) fn with(isa: &'e dyn Isa, image: &'e Image<'a>, function: &str) -> Option<Self> {
+    /// Creates an experiment with the function of that name; `None` where it is missing.
+    pub(super) fn with_accessor(
+        isa: &'e dyn Isa,
+        image: &'e Image<'a>,
+        function: &str,
+    ) -> Option<Self> {
         Some(Self {
             isa,
             image,
             function: image.symbol(function)?,
-            always: None,
+            constant: None,
         })
     }
 
-    /// The same, with this in memory each time.
-    pub(super) const fn given(self, always: Given) -> Self {
+    /// Sets a content of memory that all runs see.
+    pub(super) const fn with_constant(self, constant: Preset) -> Self {
         Self {
-            always: Some(always),
+            constant: Some(constant),
             ..self
         }
     }
 
-    /// One run. Other accessors that it calls say no.
-    pub(super) fn run(&self, given: Option<Given>) -> Trace {
+    /// Runs the accessor once. Functions that it calls return 0.
+    pub(super) fn run(&self, preset: Option<Preset>) -> Trace {
         let call = Call {
-            given: [self.always, given],
-            calls: Some(0),
+            presets: [self.constant, preset],
+            call_result: Some(0),
             ..Call::default()
         };
-        self.isa.call(self.image, self.function, call)
+        self.isa.interpret(self.image, self.function, call)
     }
 
-    fn result(&self, given: Option<Given>) -> Option<u32> {
-        let returned = self.run(given).returned?.concrete()?;
+    fn result(&self, preset: Option<Preset>) -> Option<u32> {
+        let returned = self.run(preset).returned?.concrete()?;
         Some(returned as u32)
     }
 
-    /// Places that it reads: each with the bytes read.
+    /// Places that it reads, each with the number of bytes.
     fn reads(&self) -> Vec<(Field, usize)> {
         let trace = self.run(None);
         let mut reads: Vec<(Field, usize)> = Vec::new();
@@ -72,15 +77,15 @@ impl<'e, 'a> Experiment<'e, 'a> {
         reads
     }
 
-    /// The pointer that is not null when the result is 1, and null when it is 0.
-    pub(super) fn presence(&self) -> Option<Field> {
+    /// Finds the pointer that is not null when the result is 1, and null when it is 0.
+    pub(super) fn find_pointer(&self) -> Option<Field> {
         if self.result(None)? != 1 {
             return None;
         }
         let pointers = self.reads().into_iter().filter(|(_, size)| *size == 8);
         let fields = pointers.map(|(field, _)| field);
         only(fields.filter(|field| {
-            let null = Given {
+            let null = Preset {
                 field: *field,
                 value: 0,
             };
@@ -88,8 +93,8 @@ impl<'e, 'a> Experiment<'e, 'a> {
         }))
     }
 
-    /// The bit that makes the result 1 instead of 0.
-    pub(super) fn bit(&self) -> Option<Field> {
+    /// Finds the bit that makes the result 1 instead of 0.
+    pub(super) fn find_bit(&self) -> Option<Field> {
         if self.result(None)? != 0 {
             return None;
         }
@@ -97,7 +102,7 @@ impl<'e, 'a> Experiment<'e, 'a> {
         let bits = places
             .flat_map(|(field, size)| (0..size as u32 * 8).map(move |bit| field.bits(1 << bit)));
         only(bits.filter(|bit| {
-            let set = Given {
+            let set = Preset {
                 field: *bit,
                 value: u64::from(bit.mask),
             };
@@ -105,19 +110,19 @@ impl<'e, 'a> Experiment<'e, 'a> {
         }))
     }
 
-    /// The number that is returned as it is, for each of these values.
-    pub(super) fn number(&self, values: &[u64]) -> Option<Field> {
+    /// Finds the number that is returned unchanged, for each of these values.
+    pub(super) fn find_number(&self, values: &[u64]) -> Option<Field> {
         let places = self
             .reads()
             .into_iter()
             .filter(|(_, size)| matches!(size, 2 | 4));
         let returned = |field: Field| {
             values.iter().all(|value| {
-                let given = Given {
+                let preset = Preset {
                     field,
                     value: *value,
                 };
-                self.result(Some(given)).map(u64::from) == Some(*value)
+                self.result(Some(preset)).map(u64::from) == Some(*value)
             })
         };
         let found = only(places.filter(|(field, _)| returned(*field)))?;
@@ -128,7 +133,7 @@ impl<'e, 'a> Experiment<'e, 'a> {
     }
 }
 
-/// The only one.
+/// The only item of an iterator.
 fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     all.next().filter(|_| all.next().is_none())
 }

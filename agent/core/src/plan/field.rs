@@ -1,25 +1,28 @@
-//! Where a connection object keeps one thing that is read.
+//! The location of one field of a connection object.
 //!
-//! Part of every plan; decoded by `fields`, `boringssl` and `nameless`, handed to the kernel side by `sensors::handshake`.
+//! Part of every plan. `fields`, `boringssl`, `stripped` and `field_inference` decode them; the
+//! handshake sensor hands them to the BPF programs.
 
 use serde::{Serialize, Serializer};
 
-/// Pointers followed to a field, at most.
+/// Limit of pointers on the path to a field.
 pub(super) const MAX_POINTERS: usize = 2;
 
-/// A place in the connection object (`SSL`/`SSL_CONNECTION`), or behind pointers from there.
+/// A location in the connection object (`SSL`/`SSL_CONNECTION`), or behind pointers in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
-    /// Offsets of the pointers that lead to it, bytes, the first in the connection object; `None` where there are fewer.
+    /// Offsets of the pointers that lead to it, bytes, the first in the connection object; `None`
+    /// where there are fewer.
     pub through: [Option<u32>; MAX_POINTERS],
     /// Offset in the object that the last pointer leads to, bytes.
     pub offset: u32,
-    /// Bits of the four bytes there that are the field; all of them where it is an int, a pointer or longer.
+    /// Bits of the four bytes there that are the field; all of them for an int, a pointer or
+    /// longer.
     pub mask: u32,
 }
 
 impl Field {
-    /// An int or a pointer in the connection object itself.
+    /// Creates the location of an int or a pointer in the connection object itself.
     #[must_use]
     pub const fn direct(offset: u32) -> Self {
         Self {
@@ -29,25 +32,15 @@ impl Field {
         }
     }
 
-    /// An int behind a pointer in the connection object.
+    /// Restricts the location to these bits.
     #[must_use]
-    pub const fn behind(pointer: u32, offset: u32) -> Self {
-        Self {
-            through: [Some(pointer), None],
-            offset,
-            mask: u32::MAX,
-        }
-    }
-
-    /// The same place, but only these bits of it.
-    #[must_use]
-    pub const fn bits(self, mask: u32) -> Self {
+    pub(super) const fn bits(self, mask: u32) -> Self {
         Self { mask, ..self }
     }
 
-    /// Offset in the connection object, if the field is an int or a pointer right there.
+    /// Returns the offset in the connection object, if the field is an int or a pointer there.
     #[must_use]
-    pub fn in_connection(self) -> Option<u32> {
+    pub(super) fn in_connection(self) -> Option<u32> {
         (self == Self::direct(self.offset)).then_some(self.offset)
     }
 }
@@ -65,7 +58,7 @@ impl std::fmt::Display for Field {
     }
 }
 
-/// A plain field is its offset, as most are; any other says what is not plain about it.
+/// A plain field, as most are, is its offset; any other is a map of pointers, offset and mask.
 impl Serialize for Field {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if let Some(offset) = self.in_connection() {
@@ -83,6 +76,19 @@ impl Serialize for Field {
             .into_iter()
             .filter_map(|(name, part)| Some((name, part?)));
         serializer.collect_map(known)
+    }
+}
+
+#[cfg(test)]
+impl Field {
+    /// Creates the location of an int behind a pointer in the connection object.
+    #[must_use]
+    pub(super) const fn behind(pointer: u32, offset: u32) -> Self {
+        Self {
+            through: [Some(pointer), None],
+            offset,
+            mask: u32::MAX,
+        }
     }
 }
 

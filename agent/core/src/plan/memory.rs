@@ -1,6 +1,6 @@
-//! The imagined memory of an abstract call: objects, stack and the constants of the image.
+//! The memory of an abstract run: symbolic objects, the stack, and the constants of the image.
 //!
-//! Owned by the abstract machine of an instruction set, which brings the registers. It lives for one call.
+//! Owned by the abstract machine of an instruction set, which adds the registers.
 
 use std::collections::HashMap;
 
@@ -8,25 +8,25 @@ use super::elf::Image;
 use super::isa::Call;
 use super::trace::{Access, Place, Trace, Value};
 
-/// A pointer that leads to nothing the function may read, for arguments that must not be null.
+/// A non-null pointer to nothing that the function may read, for arguments that must not be null.
 const SOMEWHERE: u64 = 0x7200_0000_0000;
-/// Addresses below this are fields of an object that is not there, though the file may begin at address 0.
+/// Addresses below this are fields behind a null pointer, though the file may begin at address 0.
 const NULL_PAGE: u64 = 0x1000;
-/// Stack slots kept, at most: hostile code costs bounded memory.
+/// Limit of stack slots, which bounds the memory that hostile code costs.
 const MAX_SLOTS: usize = 256;
 
-/// Memory as one call sees it, and the record of what the call does to it.
+/// Memory as one run sees it, and the record of its accesses.
 #[derive(Clone)]
 pub(super) struct Memory<'m, 'a> {
     image: &'m Image<'a>,
     call: Call,
     stack: HashMap<i64, Value>,
-    /// What happened so far.
+    /// Record of the run so far.
     pub(super) trace: Trace,
 }
 
 impl<'m, 'a> Memory<'m, 'a> {
-    /// Memory before the first instruction of a call.
+    /// Creates the memory before the first instruction of a run.
     pub(super) fn new(image: &'m Image<'a>, call: Call) -> Self {
         Self {
             image,
@@ -36,35 +36,36 @@ impl<'m, 'a> Memory<'m, 'a> {
         }
     }
 
-    /// Arguments 0, 1 and 2 of the call.
+    /// Returns arguments 0, 1 and 2 of the run.
     pub(super) fn arguments(&self) -> [Value; 3] {
         let root = Value::Pointer(Place {
             object: 0,
             offset: 0,
         });
         [
-            self.call.number.map_or(root, Value::Number),
-            Value::Number(self.call.command.unwrap_or(SOMEWHERE)),
-            Value::Number(self.call.size),
+            self.call.first_argument.map_or(root, Value::Number),
+            Value::Number(self.call.second_argument.unwrap_or(SOMEWHERE)),
+            Value::Number(self.call.third_argument),
         ]
     }
 
-    /// What a call made returns, where that was said.
-    pub(super) const fn calls_return(&self) -> Option<u64> {
-        self.call.calls
+    /// Returns the result of functions that are called, where it is set.
+    pub(super) const fn call_result(&self) -> Option<u64> {
+        self.call.call_result
     }
 
-    /// What was said to be at `place`.
-    fn given(&self, place: Place) -> Option<Value> {
-        let mut given = self.call.given.iter().flatten().peekable();
-        given.peek()?;
+    /// Returns the preset content of `place`.
+    fn preset(&self, place: Place) -> Option<Value> {
+        let mut presets = self.call.presets.iter().flatten().peekable();
+        presets.peek()?;
         let field = self.trace.field(place)?;
-        given
-            .find(|given| given.field.bits(field.mask) == field)
-            .map(|given| Value::Number(given.value))
+        presets
+            .find(|preset| preset.field.bits(field.mask) == field)
+            .map(|preset| Value::Number(preset.value))
     }
 
-    /// A word of an object of which a part is used: no pointer, but a number (`s->s3->flags & TLS1_FLAGS_STATELESS`).
+    /// Returns the value of a part of an object's word: the word is no pointer then, but a number
+    /// (`s->s3->flags & TLS1_FLAGS_STATELESS`).
     pub(super) fn narrowed(&self, word: Value) -> Value {
         self.trace.source(word).map_or(Value::Unknown, Value::Field)
     }
@@ -74,7 +75,7 @@ impl<'m, 'a> Memory<'m, 'a> {
         match address {
             Value::Pointer(place) => {
                 let value = match size {
-                    1..=8 if let Some(given) = self.given(place) => given,
+                    1..=8 if let Some(preset) = self.preset(place) => preset,
                     8 if !self.call.null_pointers => self
                         .trace
                         .object_at(place)

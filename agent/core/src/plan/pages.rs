@@ -1,7 +1,8 @@
-//! The bytes of a file as the planner asks for them: read piece by piece, kept for as long as the plan is made, up to a bound.
+//! A bounded cache of a file's bytes, read piece by piece for as long as a plan is made.
 //!
-//! Called by `elf` alone. A library in a hundred-megabyte program costs what is looked at of it; a file that another process
-//! truncates or rewrites meanwhile reads as one that ends or lies, and never faults as a mapping would.
+//! A library in a hundred-megabyte program costs only the pages that are read. A file that another
+//! process truncates or rewrites at the same time reads as a damaged one, and never faults as a
+//! mapping would.
 
 use std::cell::Cell;
 
@@ -11,10 +12,11 @@ use object::ReadRef;
 
 /// A file to plan from.
 pub trait Bytes {
-    /// Size in bytes.
+    /// Returns the size in bytes.
     fn size(&self) -> u64;
 
-    /// Fills `into` from `offset` on; `false` where the file has not that many bytes or cannot be read.
+    /// Fills `into` from `offset` on. Returns `false` where the file is too short or cannot be
+    /// read.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> bool;
 }
 
@@ -32,41 +34,43 @@ impl<T: AsRef<[u8]>> Bytes for T {
     }
 }
 
-/// Bytes kept at most. Node 24, with the largest tables seen, needs 17 MiB.
-const MAX_KEPT: usize = 24 << 20;
+/// Limit of bytes cached. Node 24, with the largest known tables, needs 17 MiB.
+const MAX_CACHED: usize = 24 << 20;
 /// Size of a page, bytes.
 const PAGE: u64 = 16 << 10;
-/// What of the next page a page holds too: anything up to this size is in one page.
+/// Bytes of the next page that a cached page includes: any range up to this size is in one page.
 const OVERLAP: u64 = 256;
-/// Bytes looked at in one step of a search.
+/// Bytes read in one step of a search.
 const STEP: usize = 1 << 20;
 
-/// See the module.
+/// A cache of one file.
 pub(super) struct Pages<'f> {
     file: &'f dyn Bytes,
     size: u64,
-    /// By offset and size.
-    kept: FrozenMap<(u64, usize), Box<[u8]>>,
-    left: Cell<usize>,
+    /// Pieces by offset and size.
+    cache: FrozenMap<(u64, usize), Box<[u8]>>,
+    /// Bytes that may still be cached.
+    remaining: Cell<usize>,
 }
 
 impl<'f> Pages<'f> {
-    /// Nothing is read yet.
+    /// Creates an empty cache.
     pub(super) fn new(file: &'f dyn Bytes) -> Self {
         Self {
             file,
             size: file.size(),
-            kept: FrozenMap::new(),
-            left: Cell::new(MAX_KEPT),
+            cache: FrozenMap::new(),
+            remaining: Cell::new(MAX_CACHED),
         }
     }
 
-    /// The size of the file, bytes.
+    /// Returns the size of the file, bytes.
     pub(super) const fn size(&self) -> u64 {
         self.size
     }
 
-    /// Bytes from `offset` on; `None` beyond the end, or beyond what is kept.
+    /// Returns `size` bytes from `offset` on; `None` beyond the end of the file, or at the limit of
+    /// the cache.
     pub(super) fn get(&self, offset: u64, size: usize) -> Option<&[u8]> {
         let end = offset.checked_add(size as u64)?;
         if end > self.size {
@@ -81,22 +85,22 @@ impl<'f> Pages<'f> {
         page.get(inside..inside.checked_add(size)?)
     }
 
-    /// One range, which becomes a piece of its own.
+    /// Returns one range, which becomes a piece of its own.
     fn range(&self, offset: u64, size: usize) -> Option<&[u8]> {
-        if let Some(bytes) = self.kept.get(&(offset, size)) {
+        if let Some(bytes) = self.cache.get(&(offset, size)) {
             return Some(bytes);
         }
-        let left = self.left.get().checked_sub(size)?;
+        let remaining = self.remaining.get().checked_sub(size)?;
         let mut bytes = vec![0; size].into_boxed_slice();
         if !self.file.read_at(offset, &mut bytes) {
             return None;
         }
-        self.left.set(left);
-        Some(self.kept.insert((offset, size), bytes))
+        self.remaining.set(remaining);
+        Some(self.cache.insert((offset, size), bytes))
     }
 
-    /// Shows the bytes from `offset` on to `look`, in order and in parts of which each holds the last `overlap` bytes of the one
-    /// before, until it returns something. With a part comes its offset. Nothing of it is kept.
+    /// Calls `look` for `size` bytes from `offset` on, in parts that overlap by `overlap` bytes,
+    /// with the offset of each part, until it returns a value. The bytes are not cached.
     pub(super) fn search<T>(
         &self,
         offset: u64,
@@ -162,21 +166,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let file = vec![1; 2 * MAX_KEPT];
+    fn cache_is_bounded() {
+        let file = vec![1; 2 * MAX_CACHED];
         let pages = Pages::new(&file);
-        assert!(pages.get(0, MAX_KEPT - 1).is_some());
+        assert!(pages.get(0, MAX_CACHED - 1).is_some());
         assert!(pages.get(7, 1000).is_none());
-        assert!(pages.get(0, MAX_KEPT - 1).is_some(), "kept");
+        assert!(pages.get(0, MAX_CACHED - 1).is_some(), "cached");
         assert_eq!(
-            pages.search(0, pages.size(), 8, |at, _| (at > MAX_KEPT as u64)
+            pages.search(0, pages.size(), 8, |at, _| (at > MAX_CACHED as u64)
                 .then_some(())),
             Some(())
         );
     }
 
     #[test]
-    fn a_search_sees_every_window() {
+    fn search_covers_every_window() {
         let mut file = vec![0; 3 * STEP];
         file[2 * STEP - 3..2 * STEP + 3].copy_from_slice(b"needle");
         let pages = Pages::new(&file);

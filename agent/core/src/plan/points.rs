@@ -1,32 +1,34 @@
-//! From addresses to probe points: where drives begin and end, and the single functions that are probed besides.
-//!
-//! Called by `plan` once the state machine and the fields are known.
+//! Probe points: of the entries and exits of drives, of single functions, and of raised errors.
 
 use super::cfg::Graph;
 use super::elf::Image;
+use super::error::PlanError;
+use super::evidence::Evidence;
 use super::exits::{self, TailCall};
 use super::isa::Isa;
+use super::probe_plan::{ErrorProbe, Fields, Hook, ProbePoint};
 use super::statem::{self, Entries};
-use super::{ErrorProbe, Evidence, Fields, Hook, NoPlan, ProbePoint};
 
-/// The functions through which errors are raised, and which argument is the reason. The first calls the second (crypto/err/err_blocks.c
-/// from 3.0 on); before there is the third alone (crypto/err/err.c).
+/// The functions that raise errors, and the index of the argument that is the reason. From 3.0 on
+/// the first calls the second (crypto/err/err_blocks.c); earlier versions have the third only
+/// (crypto/err/err.c).
 const RAISE: [(&str, u8); 3] = [
     ("ERR_set_error", 1),
     ("ERR_vset_error", 1),
     ("ERR_put_error", 2),
 ];
 
-/// Where drives begin: in each function, or at the jumps to a common body if only those are cheap.
-pub(super) fn begin(
+/// Chooses the entry points of drives: in each function, or at the jumps to a common body if only
+/// those are cheap.
+pub(super) fn for_entries(
     isa: &dyn Isa,
     image: &Image<'_>,
     graph: &Graph,
     entries: &Entries,
-) -> Result<Vec<ProbePoint>, NoPlan> {
-    let points = |list: &[u64]| -> Result<Vec<ProbePoint>, NoPlan> {
+) -> Result<Vec<ProbePoint>, PlanError> {
+    let points = |list: &[u64]| -> Result<Vec<ProbePoint>, PlanError> {
         list.iter()
-            .map(|at| point(isa, image, *at, 0).ok_or(NoPlan::Undecodable { at: *at }))
+            .map(|at| for_instruction(isa, image, *at, 0).ok_or(PlanError::Undecodable { at: *at }))
             .collect()
     };
     let inside: Vec<u64> = entries
@@ -44,15 +46,16 @@ pub(super) fn begin(
     })
 }
 
-/// Where drives end. Functions that share no code are looked at one by one: what is cheap in one need not be so in another.
-pub(super) fn end(
+/// Chooses the exit points of drives. Functions that share no code are analysed one by one, since a
+/// cheap exit of one need not exist in another.
+pub(super) fn for_exits(
     isa: &dyn Isa,
     image: &Image<'_>,
     whole: Graph,
     entries: &Entries,
     fields: &Fields,
     evidence: &mut Evidence,
-) -> Result<Vec<ProbePoint>, NoPlan> {
+) -> Result<Vec<ProbePoint>, PlanError> {
     let state: Vec<i64> = [
         fields.state,
         fields.hand_state,
@@ -63,21 +66,21 @@ pub(super) fn end(
     .flatten()
     .map(|field| i64::from(field.offset))
     .collect();
-    // As soon as there are more instructions than in the whole, some belong to two functions.
+    // More instructions than in the whole graph mean that two functions share some.
     let mut alone = Vec::new();
-    let mut left = Some(whole.nodes.len());
+    let mut unassigned = Some(whole.nodes.len());
     for function in &entries.functions {
-        let Some(rest) = left else { break };
-        let graph = Graph::walk(isa, image, &[*function])?;
-        left = rest.checked_sub(graph.nodes.len());
+        let Some(rest) = unassigned else { break };
+        let graph = Graph::build(isa, image, &[*function])?;
+        unassigned = rest.checked_sub(graph.nodes.len());
         alone.push((vec![*function], graph));
     }
-    let graphs = match left {
+    let graphs = match unassigned {
         Some(0) => alone,
         _ => vec![(entries.functions.clone(), whole)],
     };
     let tail_call = match entries.hook {
-        Hook::MethodTable => TailCall::GoesOn,
+        Hook::MethodTable => TailCall::Continues,
         Hook::StateMachine | Hook::DoHandshake => TailCall::Ends,
     };
     let mut points = Vec::new();
@@ -87,7 +90,7 @@ pub(super) fn end(
         for point in exits.points {
             let at = point.offset;
             points.push(ProbePoint {
-                offset: image.file_offset(at).ok_or(NoPlan::Undecodable { at })?,
+                offset: image.file_offset(at).ok_or(PlanError::Undecodable { at })?,
                 ..point
             });
         }
@@ -95,8 +98,13 @@ pub(super) fn end(
     Ok(points)
 }
 
-/// The probe point of the instruction at `at`.
-pub(super) fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Option<ProbePoint> {
+/// Returns the probe point of the instruction at `at`.
+pub(super) fn for_instruction(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    at: u64,
+    depth: i64,
+) -> Option<ProbePoint> {
     let insn = isa.lift(image, at)?;
     let sp_delta = u32::try_from(depth.checked_neg()?).ok()?;
     Some(ProbePoint {
@@ -106,53 +114,56 @@ pub(super) fn point(isa: &dyn Isa, image: &Image<'_>, at: u64, depth: i64) -> Op
     })
 }
 
-/// The probe point at which a call of `function` is seen with its arguments.
-pub(super) fn start_of(isa: &dyn Isa, image: &Image<'_>, function: u64) -> Option<ProbePoint> {
-    let (at, depth) = match Graph::walk(isa, image, &[function]) {
+/// Returns the probe point that runs once in each call of `function`, with its arguments in place.
+pub(super) fn for_call(isa: &dyn Isa, image: &Image<'_>, function: u64) -> Option<ProbePoint> {
+    let (at, depth) = match Graph::build(isa, image, &[function]) {
         Ok(graph) => statem::entry_point(isa, image, &graph, function, false),
-        // What cannot be followed can still be probed at its first instruction.
+        // A function that cannot be decoded can still be probed at its first instruction.
         Err(_) => (function, 0),
     };
-    point(isa, image, at, depth)
+    for_instruction(isa, image, at, depth)
 }
 
-/// Where the TLS library raises its errors. Best where it calls the crypto library for that: of the errors that are raised and
-/// taken back in there (a full handshake of a client meets eight), none is a hit.
-pub(super) fn error_probe(
+/// Chooses the points at which errors of the TLS library are observed. Best are its calls of the
+/// crypto library: they exclude errors that the crypto library raises and clears internally (eight
+/// in a full handshake of a client).
+pub(super) fn for_errors(
     isa: &dyn Isa,
     ssl: &Image<'_>,
     crypto: Option<&Image<'_>>,
     evidence: &mut Evidence,
 ) -> Option<ErrorProbe> {
-    if let Some(probe) = calls(isa, ssl) {
-        let text = "seen where this file calls the crypto library to raise them";
+    if let Some(probe) = for_error_calls(isa, ssl) {
+        let text = "observed where this file calls the crypto library to raise them";
         evidence.push(("errors", text.to_owned()));
         return Some(probe);
     }
     let (function, probe) = crypto
-        .and_then(|image| raised_in(isa, image, true))
-        .or_else(|| raised_in(isa, ssl, false))?;
-    let text = format!("seen in {function}, those of other libraries and those taken back too");
+        .and_then(|image| for_error_function(isa, image, true))
+        .or_else(|| for_error_function(isa, ssl, false))?;
+    let text =
+        format!("observed in {function}, including cleared ones and those of other libraries");
     evidence.push(("errors", text));
     Some(probe)
 }
 
-/// The linkage stubs by which the file calls the functions that raise errors, where nothing but one stub each leads to them.
-fn calls(isa: &dyn Isa, ssl: &Image<'_>) -> Option<ErrorProbe> {
+/// Points at the linkage stubs through which the file calls the functions that raise errors, if
+/// each function is reached through one stub only.
+fn for_error_calls(isa: &dyn Isa, ssl: &Image<'_>) -> Option<ErrorProbe> {
     let mut points = Vec::new();
     let mut reasons = Vec::new();
     for (function, reason_arg) in RAISE {
         match ssl.imports(function).as_slice() {
             [] => {}
             [(word, true)] => {
-                let [jump] = isa.stubs(ssl, *word).try_into().ok()?;
+                let [jump] = isa.plt_jumps(ssl, *word).try_into().ok()?;
                 if jump.refused {
                     return None;
                 }
-                points.push(point(isa, ssl, jump.at, 0)?);
+                points.push(for_instruction(isa, ssl, jump.at, 0)?);
                 reasons.push(reason_arg);
             }
-            // Its address is taken, or calls go without a stub.
+            // The file takes its address, or calls it without a stub.
             _ => return None,
         }
     }
@@ -165,15 +176,15 @@ fn calls(isa: &dyn Isa, ssl: &Image<'_>) -> Option<ErrorProbe> {
     })
 }
 
-/// The one function that all errors pass, where the image defines it.
-fn raised_in(
+/// The point in the function that all errors pass, if the image defines it.
+fn for_error_function(
     isa: &dyn Isa,
     image: &Image<'_>,
     in_crypto: bool,
 ) -> Option<(&'static str, ErrorProbe)> {
-    // What ERR_set_error raises passes ERR_vset_error.
+    // `ERR_set_error` calls `ERR_vset_error`.
     RAISE[1..].iter().find_map(|(function, reason_arg)| {
-        let point = start_of(isa, image, image.symbol(function)?)?;
+        let point = for_call(isa, image, image.symbol(function)?)?;
         let probe = ErrorProbe {
             points: vec![point],
             in_crypto,

@@ -1,34 +1,37 @@
-//! The names of a library's error reasons, from the table that its own error messages come from.
+//! The names of a library's error reasons, from the table of its own error messages.
 //!
-//! Called by `plan`. The table is an array of `ERR_STRING_DATA` (include/openssl/err.h): a packed number, then a pointer to its
-//! text; `SSL_str_reasons` (ssl/ssl_err.c) is in libssl up to 3.x, and in libcrypto where it moved to crypto/ssl_err.c.
+//! The table is an array of `ERR_STRING_DATA` (include/openssl/err.h): a packed number, then a
+//! pointer to its text. `SSL_str_reasons` (ssl/ssl_err.c) is in libssl up to 3.x, and in libcrypto
+//! where it moved to crypto/ssl_err.c.
 
 use std::collections::BTreeMap;
 
 use super::elf::Image;
 
-/// `SSL_R_NO_SHARED_CIPHER`: every version has it, with this text.
+/// `SSL_R_NO_SHARED_CIPHER`, which every version has, with this text.
 const KNOWN: (u64, &str) = (193, "no shared cipher");
-/// `ERR_PACK(ERR_LIB_SSL, 0, 0)`: library 20, nine bits from the top of 32 since 3.0, eight before.
+/// `ERR_PACK(ERR_LIB_SSL, 0, 0)`: library 20 in the top nine of 32 bits since 3.0, in the top eight
+/// before.
 const PACKED: [u64; 2] = [20 << 23, 20 << 24];
-/// Bits of the reason in it.
+/// Bits of the reason in a packed number.
 const REASON: u64 = 0x0fff;
-/// Size of an entry.
+/// Size of an entry, bytes.
 const ENTRY: u64 = 16;
-/// Entries at most, in each direction from the known one. OpenSSL 3.5 has about 330.
+/// Limit of entries in each direction from the known one. OpenSSL 3.5 has about 330.
 const MAX_ENTRIES: u64 = 1024;
 
-/// Names by number, as OpenSSL's texts in snake case; empty where the table is not found.
+/// Returns OpenSSL's texts in snake case, by number; empty where the table is not found.
 pub(super) fn find(image: &Image<'_>) -> BTreeMap<u32, String> {
     PACKED
         .iter()
         .find_map(|packed| {
-            let known = image.find(packed | KNOWN.0);
+            let known = image.words_equal_to(packed | KNOWN.0);
             known.into_iter().find_map(|at| table(image, *packed, at))
         })
         .unwrap_or_default()
 }
 
+/// The entries around the known one at the address `known`.
 fn table(image: &Image<'_>, packed: u64, known: u64) -> Option<BTreeMap<u32, String>> {
     let entry = |at: u64| {
         let number = image.number(at, 8)?;
@@ -44,7 +47,7 @@ fn table(image: &Image<'_>, packed: u64, known: u64) -> Option<BTreeMap<u32, Str
     Some(before.chain(after).collect())
 }
 
-/// `no shared cipher` as `no_shared_cipher`.
+/// Converts `no shared cipher` to `no_shared_cipher`.
 fn snake_case(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
@@ -57,10 +60,10 @@ mod tests {
     use crate::plan::{
         elf::Tables,
         pages::Pages,
-        tests::{CODE, elf_of},
+        tests::{CODE, elf_from_code},
     };
 
-    /// A file with a table of these entries in front of their texts.
+    /// Names read from a file with a table of these entries, followed by their texts.
     fn names(packed: u64, entries: &[(u64, &str)]) -> BTreeMap<u32, String> {
         let mut texts = Vec::new();
         let mut bytes: Vec<u8> = vec![0; 8];
@@ -72,13 +75,13 @@ mod tests {
             texts.push(0);
         }
         bytes.extend(texts);
-        let file = elf_of(&bytes);
+        let file = elf_from_code(&bytes);
         let pages = Pages::new(&file);
         find(&Image::parse(&pages, Tables::All).unwrap())
     }
 
     #[test]
-    fn the_table_is_read_both_ways_from_the_known_entry() {
+    fn table_is_read_in_both_directions_from_the_known_entry() {
         let entries = [
             (277, "session id context uninitialized"),
             (193, "no shared cipher"),
@@ -98,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_its_text_is_no_table() {
+    fn number_without_its_text_is_no_table() {
         assert!(names(PACKED[0], &[(193, "something else")]).is_empty());
     }
 }

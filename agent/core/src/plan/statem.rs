@@ -1,38 +1,44 @@
-//! Where a drive of the handshake begins: the hidden state machine, found from exported code alone.
+//! The hidden state machine, in which a drive of the handshake begins, found from exported code.
 //!
-//! Called by `plan`. `SSL_set_accept_state` shows in which slot of the method table `accept` is, the `*_method` functions
-//! show the tables, relocations give the functions: `ossl_statem_accept` and `ossl_statem_connect`
-//! (ssl/methods.c, ssl/statem/statem.c). Where nothing has a name, `shape` finds the tables. Both end in a jump to `state_machine`, and that is where a probe serves both.
+//! `SSL_set_accept_state` shows in which slot of the method table `accept` is, the `*_method`
+//! functions return the tables, relocations give the functions: `ossl_statem_accept` and
+//! `ossl_statem_connect` (ssl/methods.c, ssl/statem/statem.c). In a stripped library
+//! `method_table` finds the tables. Both functions end in a jump to `state_machine`, where one
+//! probe serves both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cfg::Graph;
 use super::elf::Image;
-use super::isa::{Call, Flow, Isa};
+use super::error::PlanError;
+use super::evidence::Evidence;
+use super::insn::Flow;
+use super::isa::{Call, Isa};
+use super::probe_plan::Hook;
 use super::trace::{Place, Value};
-use super::{Evidence, Hook, NoPlan, boringssl, shape};
+use super::{boringssl, method_table};
 
-/// Functions that hand out a method table, by the first letters of their names. QUIC's are not among them: the handshake
-/// inside a QUIC connection is driven through the same functions as any other.
+/// Name prefixes of the functions that return a method table. QUIC's are not among them: the
+/// handshake inside a QUIC connection is driven through the same functions as any other.
 const METHOD_FAMILIES: [&str; 3] = ["TLS", "DTLS", "SSLv"];
-/// Such functions called, at most; there are 27 at most.
+/// Limit of such functions that are run; no version has more than 27.
 const MAX_METHODS: usize = 64;
-/// Instructions of a function that does nothing but raise an error, at most.
-const MAX_STUB: usize = 16;
-/// Instructions looked at before an entry to find one that is cheap to probe.
+/// Limit of instructions of a function that only raises an error.
+const MAX_UNDEFINED: usize = 16;
+/// Limit of instructions at a function's entry among which one that is cheap to probe is searched.
 const MAX_PROLOGUE: usize = 16;
 
-/// Where drives begin.
+/// The functions in which drives begin.
 pub(super) struct Entries {
     /// How they were found.
     pub(super) hook: Hook,
     /// The second argument of the common body is the role.
     pub(super) role_in_argument: bool,
-    /// The functions to accept and to connect.
+    /// The functions that accept and that connect.
     pub(super) roles: Vec<u64>,
-    /// Where functions begin, by address: what exits are searched from.
+    /// Addresses of the functions from which exits are searched.
     pub(super) functions: Vec<u64>,
-    /// The jumps by which control comes to a common body: one of them runs on each drive, with the stack as at entry.
+    /// The jumps to a common body: one of them runs on each drive, with the stack as at entry.
     pub(super) jumps: Vec<u64>,
 }
 
@@ -41,29 +47,29 @@ pub(super) fn find(
     isa: &dyn Isa,
     image: &Image<'_>,
     evidence: &mut Evidence,
-) -> Result<Entries, NoPlan> {
+) -> Result<Entries, PlanError> {
     let function = "SSL_set_accept_state";
     let (accept, connect) = if image.symbol(function).is_some() {
-        by_name(isa, image, evidence)?
+        from_method_functions(isa, image, evidence)?
     } else {
-        let found = match shape::find(image) {
+        let found = match method_table::find(image) {
             Some(found) => found,
-            None if boringssl::has_its_text(image) => return Err(NoPlan::BoringSsl),
-            None => return Err(NoPlan::NoSymbol { function }),
+            None if boringssl::has_text(image) => return Err(PlanError::BoringSsl),
+            None => return Err(PlanError::NoSymbol { function }),
         };
         evidence.push((
             "method table",
             format!(
-                "no names; by their shape, three tables give accept {:#x} and connect {:#x}, the one for both roles is at \
-                 {:#x} with accept in slot {:#x}",
+                "no names; by their shape, three tables give accept {:#x} and connect {:#x}, the \
+                 one for both roles is at {:#x} with accept in slot {:#x}",
                 found.accept, found.connect, found.table, found.slot
             ),
         ));
         (vec![found.accept], vec![found.connect])
     };
-    let accept = without_stubs(isa, image, accept);
-    let connect = without_stubs(isa, image, connect);
-    if let Some(entries) = one_body(isa, image, &accept, &connect)? {
+    let accept = without_undefined(isa, image, accept);
+    let connect = without_undefined(isa, image, connect);
+    if let Some(entries) = common_entries(isa, image, &accept, &connect)? {
         evidence.push((
             "state machine",
             format!(
@@ -88,27 +94,28 @@ pub(super) fn find(
     })
 }
 
-/// The functions without those that do next to nothing, if that leaves any: where all tables of servers serve clients too, or a program
-/// keeps only the tables of clients, `ssl_undefined_function` is in one of the two slots alone and looks like a role of its own.
-fn without_stubs(isa: &dyn Isa, image: &Image<'_>, functions: Vec<u64>) -> Vec<u64> {
-    let is_stub = |function: u64| {
-        Graph::walk(isa, image, &[function]).is_ok_and(|graph| graph.nodes.len() <= MAX_STUB)
+/// The functions without those that only raise an error, unless all do. Where all tables of servers
+/// serve clients too, or a program has the tables of clients only, `ssl_undefined_function` is in
+/// one of the two slots alone and looks like the function of a role.
+fn without_undefined(isa: &dyn Isa, image: &Image<'_>, functions: Vec<u64>) -> Vec<u64> {
+    let is_undefined = |function: u64| {
+        Graph::build(isa, image, &[function]).is_ok_and(|graph| graph.nodes.len() <= MAX_UNDEFINED)
     };
     let real = functions.iter().copied();
-    let real: Vec<u64> = real.filter(|function| !is_stub(*function)).collect();
+    let real: Vec<u64> = real.filter(|function| !is_undefined(*function)).collect();
     match real.is_empty() {
         true => functions,
         false => real,
     }
 }
 
-/// The one function to accept and the one to connect, if they have a common body.
-fn one_body(
+/// The entries of one function that accepts and one that connects, if they have a common body.
+fn common_entries(
     isa: &dyn Isa,
     image: &Image<'_>,
     accept: &[u64],
     connect: &[u64],
-) -> Result<Option<Entries>, NoPlan> {
+) -> Result<Option<Entries>, PlanError> {
     let ([accept], [connect]) = (accept, connect) else {
         return Ok(None);
     };
@@ -125,25 +132,26 @@ fn one_body(
     }))
 }
 
-/// `ossl_statem_accept` calls `state_machine(s, 1)`, `ossl_statem_connect` calls `state_machine(s, 0)`.
+/// Whether `function` calls `body` with `role` as its second argument: `ossl_statem_accept` calls
+/// `state_machine(s, 1)`, `ossl_statem_connect` calls `state_machine(s, 0)`.
 fn passes_role(isa: &dyn Isa, image: &Image<'_>, function: u64, body: u64, role: u64) -> bool {
     let call = Call {
-        until: Some(body),
+        stop_at: Some(body),
         ..Call::default()
     };
-    isa.call(image, function, call).returned == Some(Value::Number(role))
+    isa.interpret(image, function, call).returned == Some(Value::Number(role))
 }
 
-/// The functions to accept and to connect in the tables that the `*_method` functions hand out.
-fn by_name(
+/// The functions that accept and that connect in the tables that the `*_method` functions return.
+fn from_method_functions(
     isa: &dyn Isa,
     image: &Image<'_>,
     evidence: &mut Evidence,
-) -> Result<(Vec<u64>, Vec<u64>), NoPlan> {
+) -> Result<(Vec<u64>, Vec<u64>), PlanError> {
     let (method, accept_slot) = slot(isa, image, "SSL_set_accept_state")?;
     let (connect_method, connect_slot) = slot(isa, image, "SSL_set_connect_state")?;
     if method != connect_method || accept_slot == connect_slot {
-        return Err(NoPlan::MethodSlot {
+        return Err(PlanError::MethodSlot {
             function: "SSL_set_connect_state",
         });
     }
@@ -157,7 +165,7 @@ fn by_name(
     let tables: BTreeSet<u64> = names
         .iter()
         .filter_map(
-            |(_, at)| match isa.call(image, *at, Call::default()).returned? {
+            |(_, at)| match isa.interpret(image, *at, Call::default()).returned? {
                 // `SSLv2_method` returns null where SSL 2 is not built in.
                 Value::Number(table) if table != 0 => Some(table),
                 _ => None,
@@ -181,15 +189,15 @@ fn by_name(
     evidence.push((
         "method table",
         format!(
-            "method at {method:#x}, accept in slot {accept_slot:#x}, connect in slot {connect_slot:#x}; {} tables give \
-             accept {} and connect {}",
+            "method at {method:#x}, accept in slot {accept_slot:#x}, connect in slot \
+             {connect_slot:#x}; {} tables give accept {} and connect {}",
             tables.len(),
             addresses(&accept),
             addresses(&connect)
         ),
     ));
     if accept.is_empty() || connect.is_empty() {
-        return Err(NoPlan::NoHandshakeFunction {
+        return Err(PlanError::NoHandshakeFunction {
             tables: tables.len(),
         });
     }
@@ -203,13 +211,13 @@ fn addresses(list: &[u64]) -> String {
         .join(", ")
 }
 
-/// Offset of `method` in the connection, and of the slot in the method table from which `function` sets the handshake
-/// function.
-fn slot(isa: &dyn Isa, image: &Image<'_>, function: &'static str) -> Result<(i64, i64), NoPlan> {
+/// Offset of `method` in the connection, and of the slot in the method table from which `function`
+/// sets the handshake function.
+fn slot(isa: &dyn Isa, image: &Image<'_>, function: &'static str) -> Result<(i64, i64), PlanError> {
     let at = image
         .symbol(function)
-        .ok_or(NoPlan::NoSymbol { function })?;
-    let trace = isa.call(image, at, Call::default());
+        .ok_or(PlanError::NoSymbol { function })?;
+    let trace = isa.interpret(image, at, Call::default());
     let set = trace
         .writes
         .iter()
@@ -228,22 +236,22 @@ fn slot(isa: &dyn Isa, image: &Image<'_>, function: &'static str) -> Result<(i64
             };
             Some((method, slot))
         });
-    set.ok_or(NoPlan::MethodSlot { function })
+    set.ok_or(PlanError::MethodSlot { function })
 }
 
-/// The function that both jump to with the stack as they found it, and those jumps; `None` when they have bodies of their
-/// own.
+/// The function to which both functions jump with the stack as at entry, and those jumps; `None`
+/// where each has a body of its own.
 fn common_body(
     isa: &dyn Isa,
     image: &Image<'_>,
     accept: u64,
     connect: u64,
-) -> Result<Option<(u64, Vec<u64>)>, NoPlan> {
+) -> Result<Option<(u64, Vec<u64>)>, PlanError> {
     let (a, b) = (
-        Graph::walk(isa, image, &[accept])?,
-        Graph::walk(isa, image, &[connect])?,
+        Graph::build(isa, image, &[accept])?,
+        Graph::build(isa, image, &[connect])?,
     );
-    // Jumps from what only one of them runs to what both run, by target.
+    // Jumps from code of one function to shared code, by target.
     let crossings = |own: &Graph, other: &Graph, start: u64| -> Option<BTreeMap<u64, Vec<u64>>> {
         let depths = own.depths(&[start]);
         let mut by_target: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
@@ -278,9 +286,10 @@ fn common_body(
     }))
 }
 
-/// Where to probe the beginning of `function`: the first instruction that the kernel emulates, as long as those before it
-/// leave the arguments (and with `same_stack` the stack pointer) alone and run exactly once; else the first one. With it,
-/// the stack depth there. Calls are passed over for the reason given at `cut::Problem::solve`.
+/// Returns the address to probe for the entry of `function`, and the stack depth there: of the
+/// first instruction that the kernel emulates, if those before it run exactly once and do not
+/// change the arguments (and with `same_stack` the stack pointer), else of the first one. Calls are
+/// skipped for the reason given at `min_cut::Problem::solve`.
 pub(super) fn entry_point(
     isa: &dyn Isa,
     image: &Image<'_>,
@@ -290,7 +299,7 @@ pub(super) fn entry_point(
 ) -> (u64, i64) {
     let depths = graph.depths(&[function]);
     let mut at = function;
-    // The first instruction that can be probed at all.
+    // The first instruction that the kernel accepts.
     let mut first = None;
     for _ in 0..MAX_PROLOGUE {
         let (Some(node), Some(depth)) = (graph.nodes.get(&at), depths.get(&at)) else {
@@ -310,7 +319,7 @@ pub(super) fn entry_point(
         if !node.insn.refused && first.is_none() {
             first = Some((at, *depth));
         }
-        if !isa.keeps_arguments(image, at) {
+        if !isa.preserves_arguments(image, at) {
             break;
         }
         at = node.insn.next;

@@ -1,8 +1,10 @@
 //! Plans of real libraries, and hostile files.
 //!
-//! Numbers are asserted for the very build they were measured on; every other library must satisfy what holds for all.
+//! Exact numbers are asserted for the build on which they were measured; every other library must
+//! satisfy the general properties.
 
-mod built;
+mod generated;
+mod library_builder;
 pub(super) mod mutation;
 mod walk;
 
@@ -14,11 +16,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Where [`elf_of`] puts the code.
+/// Address of the code in files of [`elf_from_code`].
 pub(super) const CODE: u64 = 0x1000;
 
 /// A minimal x86-64 ELF file with nothing but `code`.
-pub(super) fn elf_of(code: &[u8]) -> Vec<u8> {
+pub(super) fn elf_from_code(code: &[u8]) -> Vec<u8> {
     elf_for(62, code)
 }
 
@@ -53,8 +55,8 @@ pub(super) fn elf_for(machine: u16, code: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The image of a whole and sound file. It stays for as long as the tests run.
-pub(super) fn image_of(file: &[u8]) -> Image<'static> {
+/// The image of a well-formed file, which is leaked.
+pub(super) fn image_from_file(file: &[u8]) -> Image<'static> {
     let file: &'static Vec<u8> = Box::leak(Box::new(file.to_vec()));
     let pages: &'static Pages<'static> = Box::leak(Box::new(Pages::new(file)));
     Image::parse(pages, Tables::All).expect("well-formed")
@@ -86,7 +88,7 @@ fn system() -> Option<(Vec<u8>, Vec<u8>)> {
     found.filter(|_| cfg!(target_arch = "x86_64"))
 }
 
-/// What holds for the plan of every library.
+/// Asserts the general properties of a plan.
 fn assert_sound(plan: &Plan, ssl: &[u8], crypto: Option<&[u8]>) {
     let decode = |file: &[u8], point: &ProbePoint| {
         let start = usize::try_from(point.offset).expect("fits");
@@ -114,7 +116,7 @@ fn assert_sound(plan: &Plan, ssl: &[u8], crypto: Option<&[u8]>) {
             "{plan:?}"
         );
     }
-    // BoringSSL packs its numbers in another way.
+    // BoringSSL packs its numbers differently.
     if plan.fields.handshake.is_none() {
         assert_eq!(
             plan.reasons.get(&193).map(String::as_str),
@@ -157,7 +159,7 @@ fn assert_sound(plan: &Plan, ssl: &[u8], crypto: Option<&[u8]>) {
     assert_eq!(
         (stubs, error.in_crypto),
         (crypto.map_or(0, |_| error.points.len()), false),
-        "a library whose errors cross its border is probed there: {plan:?}"
+        "errors are probed at the calls of the crypto library, if there are any: {plan:?}"
     );
 }
 
@@ -241,7 +243,7 @@ fn crypto_image_may_be_absent() {
 }
 
 #[test]
-fn crypto_image_that_is_none_costs_no_plan() {
+fn unusable_crypto_image_costs_no_plan() {
     let Some((ssl, crypto)) = system() else {
         return;
     };
@@ -265,7 +267,8 @@ fn crypto_image_that_is_none_costs_no_plan() {
     assert_eq!(error.label(), "no_symbol");
 }
 
-/// node links OpenSSL statically and keeps its symbols: the names of the hidden functions are an independent witness.
+/// node links OpenSSL statically with all symbols: the names of the hidden functions are
+/// independent evidence.
 #[test]
 fn static_library_agrees_with_its_symbols() {
     let Some(file) = ["/usr/bin/node", "/usr/local/bin/node"]
@@ -315,7 +318,7 @@ fn static_library_agrees_with_its_symbols() {
 }
 
 #[test]
-fn other_files_are_refused_in_words() {
+fn other_files_have_their_own_errors() {
     let label = |bytes: &[u8]| {
         plan(Images {
             ssl: &bytes,
@@ -326,8 +329,8 @@ fn other_files_are_refused_in_words() {
     };
     assert_eq!(label(b""), Err("not_elf"));
     assert_eq!(label(b"#!/bin/sh\n"), Err("not_elf"));
-    assert_eq!(label(&elf_of(&[0xc3])), Err("no_symbol"));
-    let mut other_machine = elf_of(&[0xc3]);
+    assert_eq!(label(&elf_from_code(&[0xc3])), Err("no_symbol"));
+    let mut other_machine = elf_from_code(&[0xc3]);
     other_machine[18] = 243; // EM_RISCV
     assert_eq!(label(&other_machine), Err("machine"));
     let error = plan(Images {
@@ -348,10 +351,10 @@ proptest! {
     ) {
         if let Some(machine) = machine {
             bytes = elf_for(machine, &bytes);
-            let image = image_of(&bytes);
-            let isa = isa::for_machine(image.machine).expect("known");
-            let _ = isa.call(&image, CODE, isa::Call::default());
-            if let Ok(graph) = cfg::Graph::walk(isa.as_ref(), &image, &[CODE]) {
+            let image = image_from_file(&bytes);
+            let isa = machine::isa_for(image.machine).expect("known");
+            let _ = isa.interpret(&image, CODE, isa::Call::default());
+            if let Ok(graph) = cfg::Graph::build(isa.as_ref(), &image, &[CODE]) {
                 let _ = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends);
             }
         }
@@ -371,7 +374,8 @@ proptest! {
         near_state_machine: bool,
     ) {
         if let Some((mut ssl, _)) = system() {
-            // Half of the cases in the code that the system library of Debian 12 runs, half in headers and symbols.
+            // Half of the cases damage the state machine of Debian 12's library, half headers and
+            // symbols.
             let (start, size) = if near_state_machine { (0x65ee0, 0x1000) } else { (0, 0x1f000) };
             let size = size.min(ssl.len().saturating_sub(start));
             for (place, byte) in changes {

@@ -1,21 +1,21 @@
-//! What an abstract call leaves behind: values with their provenance, and the reads, writes and calls it made.
+//! The record of an abstract run: values with their provenance, and the reads, writes and calls.
 //!
-//! Filled by an [`Isa`](super::isa::Isa), read by `fields` and `statem`.
+//! Filled by the abstract machines, read by the modules that decode fields.
 
-use super::Field;
-use super::field::MAX_POINTERS;
+use super::field::{Field, MAX_POINTERS};
 
-/// A plausible offset in a connection object; the largest is 0x1a00 or so.
+/// Upper bound of plausible offsets in a connection object; the largest known is about 0x1a00.
 const MAX_OFFSET: i64 = 0x1_0000;
-/// Objects imagined in one call, at most.
+/// Limit of symbolic objects in one run.
 const MAX_OBJECTS: usize = 256;
-/// Reads, writes and calls kept of one call, at most.
+/// Limit of reads, of writes and of calls that are recorded of one run.
 const MAX_EVENTS: usize = 4096;
 
-/// An imagined object: 0 is the one passed as argument, every other is what a pointer in another object leads to.
+/// A symbolic object: 0 is the one passed as argument, every other is the target of a pointer in
+/// another object.
 pub(super) type Object = usize;
 
-/// A place in an imagined object.
+/// A place in a symbolic object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     /// The object.
@@ -24,21 +24,28 @@ pub(super) struct Place {
     pub(super) offset: i64,
 }
 
-/// An offset, if it is plausible.
-pub(super) fn offset_in_object(offset: i64) -> Option<u32> {
+impl Place {
+    /// Offset of a place in the root object, if it is plausible.
+    pub(super) fn in_root(self) -> Option<u32> {
+        (self.object == 0).then(|| plausible_offset(self.offset))?
+    }
+}
+
+/// Converts an offset, if it is plausible.
+fn plausible_offset(offset: i64) -> Option<u32> {
     (0..MAX_OFFSET)
         .contains(&offset)
         .then(|| u32::try_from(offset).ok())?
 }
 
-/// What a register or a stack slot holds.
+/// Content of a register or a stack slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value {
-    /// This number: a constant, or an address in the image.
+    /// A number: a constant, or an address in the image.
     Number(u64),
-    /// A pointer to a place in an imagined object; never null.
+    /// A pointer to a place in a symbolic object; never null.
     Pointer(Place),
-    /// What was read from a place: the number zero, with its provenance.
+    /// The content of a place: the number zero, with its provenance.
     Field(Place),
     /// The stack pointer at entry plus this.
     Stack(i64),
@@ -46,34 +53,36 @@ pub(super) enum Value {
     Unknown,
 }
 
-/// One read or write of an imagined object.
+/// One read or write of a symbolic object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access {
-    /// Where.
+    /// Place of its first byte.
     pub(super) place: Place,
-    /// How many bytes.
+    /// Size, bytes.
     pub(super) size: usize,
-    /// What was read or written.
+    /// Value read or written.
     pub(super) value: Value,
 }
 
-/// The record of one abstract call.
+/// The record of one abstract run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trace {
-    /// For each object but the root, the place its pointer was read from: object `n` is at index `n - 1`.
+    /// For each object but the root, the place its pointer was read from: object `n` is at index
+    /// `n - 1`.
     origins: Vec<Place>,
-    /// Reads of imagined objects, in order.
+    /// Reads of symbolic objects, in order.
     pub(super) reads: Vec<Access>,
-    /// Writes to imagined objects, in order.
+    /// Writes to symbolic objects, in order.
     pub(super) writes: Vec<Access>,
     /// Arguments 0 and 1 of every call made.
     pub(super) calls: Vec<[Value; 2]>,
-    /// What the function returned; `None` when it was not followed to its end.
+    /// Result of the function; `None` where it was not followed to its end.
     pub(super) returned: Option<Value>,
 }
 
 impl Trace {
-    /// The object that the pointer at `place` leads to: the same one each time. `None` when there are too many.
+    /// Returns the object that the pointer at `place` leads to, the same one each time; `None` at
+    /// the limit of objects.
     pub(super) fn object_at(&mut self, place: Place) -> Option<Object> {
         let known = self.origins.iter().position(|origin| *origin == place);
         let index = match known {
@@ -87,12 +96,13 @@ impl Trace {
         Some(index + 1)
     }
 
-    /// Where the pointer to an object was read; `None` for the root.
+    /// Returns the place that the pointer to an object was read from; `None` for the root.
     pub(super) fn origin(&self, object: Object) -> Option<Place> {
         self.origins.get(object.checked_sub(1)?).copied()
     }
 
-    /// The way to a place from the root object, if few enough pointers lead there and all offsets are plausible.
+    /// Returns the path to a place from the root object, unless it has too many pointers or an
+    /// implausible offset.
     pub(super) fn field(&self, place: Place) -> Option<Field> {
         let mut through = [None; MAX_POINTERS];
         let mut object = place.object;
@@ -102,16 +112,16 @@ impl Trace {
             if first.is_some() {
                 return None;
             }
-            *first = Some(offset_in_object(origin.offset)?);
+            *first = Some(plausible_offset(origin.offset)?);
             object = origin.object;
         }
         Some(Field {
             through,
-            ..Field::direct(offset_in_object(place.offset)?)
+            ..Field::direct(plausible_offset(place.offset)?)
         })
     }
 
-    /// The place a value was read from, be it a number or a pointer.
+    /// Returns the place that a number or a pointer was read from.
     pub(super) fn source(&self, value: Value) -> Option<Place> {
         match value {
             Value::Field(place) => Some(place),
@@ -120,21 +130,21 @@ impl Trace {
         }
     }
 
-    /// Notes a read.
+    /// Records a read.
     pub(super) fn read(&mut self, access: Access) {
         if self.reads.len() < MAX_EVENTS {
             self.reads.push(access);
         }
     }
 
-    /// Notes a write.
+    /// Records a write.
     pub(super) fn write(&mut self, access: Access) {
         if self.writes.len() < MAX_EVENTS {
             self.writes.push(access);
         }
     }
 
-    /// Notes a call.
+    /// Records a call.
     pub(super) fn call(&mut self, arguments: [Value; 2]) {
         if self.calls.len() < MAX_EVENTS {
             self.calls.push(arguments);
@@ -143,7 +153,8 @@ impl Trace {
 }
 
 impl Value {
-    /// The number that comparisons see. Objects are imagined far from every address of a real image.
+    /// Returns the number that comparisons see. Symbolic objects are far from every address of a
+    /// real image.
     pub(super) fn concrete(self) -> Option<u64> {
         match self {
             Self::Number(number) => Some(number),
@@ -157,7 +168,7 @@ impl Value {
         }
     }
 
-    /// This value plus a number, keeping what it points into.
+    /// Adds a number; a pointer stays in its object.
     pub(super) fn plus(self, number: i64) -> Self {
         match self {
             Self::Number(start) => Self::Number(start.wrapping_add_signed(number)),

@@ -1,6 +1,6 @@
 //! The version text of a library, for display.
 //!
-//! Called by `plan`. It is read the way a program would (`OpenSSL_version(OPENSSL_VERSION)`), else searched for.
+//! Read as a program would read it (`OpenSSL_version(OPENSSL_VERSION)`), else searched in the file.
 
 use memchr::memrchr;
 
@@ -8,29 +8,32 @@ use super::elf::Image;
 use super::isa::{Call, Isa};
 use super::trace::Value;
 
-/// What the text begins with (`OPENSSL_VERSION_TEXT`, include/openssl/opensslv.h).
+/// Prefix of the text (`OPENSSL_VERSION_TEXT`, include/openssl/opensslv.h).
 const PREFIX: &str = "OpenSSL ";
 
-/// `3.0.19`, from `OpenSSL 3.0.19 27 Jan 2026`.
+/// Returns the version, such as `3.0.19` from `OpenSSL 3.0.19 27 Jan 2026`.
 pub(super) fn find(isa: &dyn Isa, image: &Image<'_>) -> Option<String> {
-    let told = ["OpenSSL_version", "SSLeay_version"]
+    let returned = ["OpenSSL_version", "SSLeay_version"]
         .iter()
         .find_map(|function| {
             // OPENSSL_VERSION and SSLEAY_VERSION are 0.
             let call = Call {
-                number: Some(0),
+                first_argument: Some(0),
                 ..Call::default()
             };
-            match isa.call(image, image.symbol(function)?, call).returned? {
+            match isa
+                .interpret(image, image.symbol(function)?, call)
+                .returned?
+            {
                 Value::Number(at) => number(image.text(at)?),
                 _ => None,
             }
         });
-    told.or_else(|| image.search_constants(search))
+    returned.or_else(|| image.search_constants(search))
 }
 
 fn search(bytes: &[u8]) -> Option<String> {
-    // What the last NUL does not end may go on in the next part.
+    // A text after the last NUL may continue in the next part.
     let whole = memrchr(0, bytes).and_then(|end| bytes.get(..end))?;
     let strings = whole
         .split(|byte| *byte == 0)
@@ -40,7 +43,7 @@ fn search(bytes: &[u8]) -> Option<String> {
         .find_map(number)
 }
 
-/// The version in `OpenSSL 3.0.19 27 Jan 2026`; other texts that begin so have no number there.
+/// The version in `OpenSSL 3.0.19 27 Jan 2026`; other texts with the prefix have no number there.
 fn number(text: &str) -> Option<String> {
     let version = text.strip_prefix(PREFIX)?.split(' ').next()?;
     let well_formed = version.len() <= 32

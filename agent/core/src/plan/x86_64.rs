@@ -1,23 +1,26 @@
-//! x86-64 behind the [`Isa`] seam: decoding into the planner's words, and the kernel's emulation rule.
+//! The x86-64 instruction set.
 //!
-//! `interp` runs functions abstractly on a `machine` with an `alu`, `switch` reads jump tables, `stub` finds
-//! linkage stubs.
+//! `decode` and `effects` describe single instructions, `interp` runs functions abstractly on a
+//! `registers` file with an `alu`, `jump_table` reads jump tables, `plt` finds linkage stubs.
 
 mod alu;
+mod decode;
+mod effects;
 mod interp;
-mod machine;
-mod stub;
-mod switch;
+mod jump_table;
+mod plt;
+mod registers;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use iced_x86::{
-    FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
-};
+use iced_x86::{FlowControl, Mnemonic, OpKind, Register};
 
 use super::elf::Image;
-use super::isa::{Call, First, Flow, Insn, Isa, Stack, Write};
+use super::insn::{FirstArgument, Insn};
+use super::isa::{Call, Isa};
 use super::trace::Trace;
+use decode::{changes, decode};
 
 /// Length of a direct `call` or `jmp`, bytes.
 const DIRECT: u64 = 5;
@@ -31,57 +34,57 @@ impl Isa for X86_64 {
     }
 
     fn lift(&self, image: &Image<'_>, at: u64) -> Option<Insn> {
-        let instruction = interp::decode(image, at)?;
+        let instruction = decode(image, at)?;
         let bytes = image.bytes_at(at, instruction.len())?;
         Some(Insn {
             at,
             next: instruction.next_ip(),
-            flow: flow(&instruction)?,
-            stack: stack(&instruction),
-            emulated: is_emulated(bytes),
+            flow: effects::flow(&instruction)?,
+            stack: effects::stack(&instruction),
+            emulated: effects::is_emulated(bytes),
             refused: false,
-            writes: writes(&instruction),
+            writes: effects::writes(&instruction),
         })
     }
 
-    fn switch(&self, image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
-        switch::targets(image, path)
+    fn jump_table_targets(&self, image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
+        jump_table::targets(image, path)
     }
 
-    fn call(&self, image: &Image<'_>, function: u64, call: Call) -> Trace {
+    fn interpret(&self, image: &Image<'_>, function: u64, call: Call) -> Trace {
         interp::run(image, function, call)
     }
 
-    fn mentions(&self, image: &Image<'_>, at: u64) -> Vec<u64> {
-        let Some(instruction) = interp::decode(image, at) else {
+    fn referenced_addresses(&self, image: &Image<'_>, at: u64) -> Vec<u64> {
+        let Some(instruction) = decode(image, at) else {
             return Vec::new();
         };
         if instruction.is_ip_rel_memory_operand() {
             let address = instruction.ip_rel_memory_address();
             return match instruction.mnemonic() {
                 Mnemonic::Lea => vec![address],
-                // Compilers load two pointers at once to store them side by side.
+                // Compilers load two neighbouring pointers at once.
                 _ => [Some(address), address.checked_add(8)]
                     .into_iter()
                     .filter_map(|word| image.pointer(word?))
                     .collect(),
             };
         }
-        // Code that is at home at one address.
+        // Position-dependent code.
         match (instruction.mnemonic(), instruction.try_immediate(1)) {
             (Mnemonic::Mov, Ok(number)) => vec![number],
             _ => Vec::new(),
         }
     }
 
-    fn stubs(&self, image: &Image<'_>, word: u64) -> Vec<Insn> {
-        stub::jumps(self, image, word)
+    fn plt_jumps(&self, image: &Image<'_>, word: u64) -> Vec<Insn> {
+        plt::jumps(self, image, word)
     }
 
-    fn calls(
+    fn direct_calls(
         &self,
         image: &Image<'_>,
-        range: (u64, u64),
+        range: Range<u64>,
         targets: &BTreeSet<u64>,
     ) -> BTreeSet<u64> {
         let mut found = BTreeSet::new();
@@ -101,9 +104,9 @@ impl Isa for X86_64 {
         found
     }
 
-    fn first_argument(&self, image: &Image<'_>, at: u64) -> First {
-        match interp::decode(image, at) {
-            Some(insn) if !changes(&insn, Register::RDI) => First::Kept,
+    fn first_argument_effect(&self, image: &Image<'_>, at: u64) -> FirstArgument {
+        match decode(image, at) {
+            Some(insn) if !changes(&insn, Register::RDI) => FirstArgument::Unchanged,
             Some(insn)
                 if insn.mnemonic() == Mnemonic::Mov
                     && insn.op0_register() == Register::RDI
@@ -111,165 +114,18 @@ impl Isa for X86_64 {
                     && insn.memory_index() == Register::None
                     && !matches!(insn.memory_base(), Register::RSP | Register::RIP) =>
             {
-                First::Read(insn.memory_displacement64().cast_signed())
+                FirstArgument::Loaded(insn.memory_displacement64().cast_signed())
             }
-            _ => First::Changed,
+            _ => FirstArgument::Overwritten,
         }
     }
 
-    fn keeps_arguments(&self, image: &Image<'_>, at: u64) -> bool {
-        interp::decode(image, at).is_some_and(|instruction| {
+    fn preserves_arguments(&self, image: &Image<'_>, at: u64) -> bool {
+        decode(image, at).is_some_and(|instruction| {
             instruction.flow_control() == FlowControl::Next
                 && ![Register::RDI, Register::RSI, Register::RDX]
                     .iter()
                     .any(|register| changes(&instruction, *register))
         })
-    }
-}
-
-/// The kernel emulates this instruction under a uprobe on every supported version: `push_setup_xol_ops` and
-/// `branch_setup_xol_ops` in arch/x86/kernel/uprobes.c. `endbr64` and long `nop`s, which only newer kernels emulate, and
-/// every prefixed form are left out.
-fn is_emulated(bytes: &[u8]) -> bool {
-    matches!(
-        bytes,
-        [0x50..=0x57 | 0x90]
-            | [0x41, 0x50..=0x57]
-            | [0xe8 | 0xe9, _, _, _, _]
-            | [0xeb | 0x70..=0x7f, _]
-            | [0x0f, 0x80..=0x8f, _, _, _, _]
-    )
-}
-
-fn flow(instruction: &Instruction) -> Option<Flow> {
-    // The word of the image through which an indirect branch goes.
-    let word = instruction
-        .is_ip_rel_memory_operand()
-        .then(|| instruction.ip_rel_memory_address());
-    Some(match instruction.flow_control() {
-        FlowControl::Next => Flow::Next,
-        FlowControl::UnconditionalBranch => Flow::Jump(instruction.near_branch_target()),
-        FlowControl::ConditionalBranch => Flow::Branch(instruction.near_branch_target()),
-        FlowControl::Call if instruction.is_call_near() => {
-            Flow::Call(instruction.near_branch_target())
-        }
-        // `syscall` and its like.
-        FlowControl::Call => Flow::CallIndirect(None),
-        FlowControl::IndirectCall => Flow::CallIndirect(word),
-        FlowControl::IndirectBranch => Flow::JumpIndirect(word),
-        FlowControl::Return => Flow::Return,
-        FlowControl::Interrupt | FlowControl::Exception => Flow::Trap,
-        FlowControl::XbeginXabortXend => return None,
-    })
-}
-
-/// The instruction writes the register or a part of it.
-pub(super) fn changes(instruction: &Instruction, register: Register) -> bool {
-    let mut factory = InstructionInfoFactory::new();
-    factory
-        .info(instruction)
-        .used_registers()
-        .iter()
-        .any(|used| {
-            used.register().full_register() == register
-                && !matches!(
-                    used.access(),
-                    OpAccess::Read | OpAccess::CondRead | OpAccess::None
-                )
-        })
-}
-
-fn stack(instruction: &Instruction) -> Stack {
-    let register = |operand| match instruction.op_kind(operand) {
-        OpKind::Register => instruction.op_register(operand),
-        _ => Register::None,
-    };
-    let immediate = || instruction.try_immediate(1).map(u64::cast_signed);
-    let displacement = instruction.memory_displacement64().cast_signed();
-    let plain_address = instruction.memory_index() == Register::None;
-    let based_on = |base| instruction.memory_base() == base && plain_address;
-    match (instruction.mnemonic(), register(0), register(1)) {
-        // Control comes back from a call with the stack as it was.
-        (Mnemonic::Call | Mnemonic::Ret, ..) => Stack::Keep,
-        (Mnemonic::Leave, ..) => Stack::Leave,
-        (Mnemonic::Pop, Register::RBP, _) => Stack::MoveFrameLost(8),
-        (Mnemonic::Pop, Register::RSP, _) => Stack::Lost,
-        (Mnemonic::Push | Mnemonic::Pop | Mnemonic::Pushfq | Mnemonic::Popfq, ..) => {
-            Stack::Move(i64::from(instruction.stack_pointer_increment()))
-        }
-        (Mnemonic::Add, Register::RSP, _) => immediate().map_or(Stack::Lost, Stack::Move),
-        (Mnemonic::Sub, Register::RSP, _) => {
-            immediate().map_or(Stack::Lost, |bytes| Stack::Move(bytes.wrapping_neg()))
-        }
-        (Mnemonic::Lea, Register::RSP, _) if based_on(Register::RSP) => Stack::Move(displacement),
-        (Mnemonic::Lea, Register::RSP, _) if based_on(Register::RBP) => {
-            Stack::Restore(displacement)
-        }
-        (Mnemonic::Lea, Register::RBP, _) if based_on(Register::RSP) => Stack::Frame(displacement),
-        (Mnemonic::Mov, Register::RSP, Register::RBP) => Stack::Restore(0),
-        (Mnemonic::Mov, Register::RBP, Register::RSP) => Stack::Frame(0),
-        _ if changes(instruction, Register::RSP) => Stack::Lost,
-        _ if changes(instruction, Register::RBP) => Stack::FrameLost,
-        _ => Stack::Keep,
-    }
-}
-
-/// A write through a register other than the stack pointer.
-fn writes(instruction: &Instruction) -> Option<Write> {
-    let mut factory = InstructionInfoFactory::new();
-    let written = factory
-        .info(instruction)
-        .used_memory()
-        .iter()
-        .find(|memory| {
-            !matches!(
-                memory.access(),
-                OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess | OpAccess::None
-            ) && !matches!(memory.base(), Register::RSP | Register::RIP)
-        })?;
-    let size = i64::try_from(written.memory_size().size()).ok()?;
-    (!instruction.is_ip_rel_memory_operand()).then(|| Write {
-        displacement: instruction.memory_displacement64().cast_signed(),
-        size,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn emulated_instructions_are_the_kernels() {
-        let emulated: [&[u8]; 12] = [
-            &[0x55],                   // push rbp
-            &[0x41, 0x57],             // push r15
-            &[0x90],                   // nop
-            &[0xe8, 0, 0, 0, 0],       // call
-            &[0xe9, 0, 0, 0, 0],       // jmp
-            &[0xeb, 0],                // jmp
-            &[0x74, 0],                // je
-            &[0x7f, 0],                // jg
-            &[0x0f, 0x84, 0, 0, 0, 0], // je
-            &[0x0f, 0x8f, 0, 0, 0, 0], // jg
-            &[0x50],                   // push rax
-            &[0x41, 0x50],             // push r8
-        ];
-        let stepped: [&[u8]; 13] = [
-            &[0xc3],                   // ret
-            &[0x5d],                   // pop rbp
-            &[0xf3, 0x0f, 0x1e, 0xfa], // endbr64
-            &[0x0f, 0x1f, 0x00],       // long nop
-            &[0x66, 0x90],             // prefixed nop
-            &[0x31, 0xf6],             // xor esi, esi
-            &[0xff, 0xd0],             // call rax
-            &[0xff, 0x25, 0, 0, 0, 0], // jmp [rip]
-            &[0x6a, 0x00],             // push 0
-            &[0x48, 0x55],             // push rbp with another prefix
-            &[0xe3, 0x00],             // jrcxz
-            &[0xf2, 0xe8, 0, 0, 0, 0], // bnd call
-            &[0x3e, 0x74, 0x00],       // je with a hint
-        ];
-        assert!(emulated.iter().all(|bytes| is_emulated(bytes)));
-        assert!(!stepped.iter().any(|bytes| is_emulated(bytes)));
     }
 }

@@ -78,7 +78,7 @@ fn hook_flags(plan: &Plan) -> u32 {
         Hook::DoHandshake => hook::RETURNS,
         Hook::StateMachine | Hook::MethodTable => 0,
     };
-    let lookups = match plan.session.turned_down.first() {
+    let lookups = match plan.session.rejections.first() {
         Some(_) => hook::LOOKUPS,
         None => 0,
     };

@@ -59,7 +59,7 @@ pub(super) fn attach_points<'a>(
             cookie,
         }));
     }
-    for call in &plan.session.turned_down {
+    for call in &plan.session.rejections {
         points.push(at("hs_rejected", call, 0));
     }
     for (probe, point) in [

@@ -22,7 +22,7 @@ use super::{
     table::{FileState, Table},
 };
 use crate::{errors::chain, status::Reason};
-use reprise_core::plan::{self, Carrier, NoPlan, Plan};
+use reprise_core::plan::{self, Carrier, Plan, PlanError};
 
 /// Classification of a file.
 enum FileClass {
@@ -221,9 +221,9 @@ impl Examiner {
         let crypto = crypto(&ssl);
         let planned = match self.files.plan(&ssl, crypto.as_ref()) {
             Ok(plan) => plan,
-            Err(no_plan) => {
-                let finding = chain(no_plan.as_ref());
-                let reason = reason_for(&no_plan);
+            Err(error) => {
+                let finding = chain(error.as_ref());
+                let reason = reason_for(&error);
                 return self.send_library(ssl, crypto, shown, Err((reason, finding)));
             }
         };
@@ -291,10 +291,10 @@ impl Examiner {
 }
 
 /// The reason that is reported for a file without a plan.
-const fn reason_for(no_plan: &NoPlan) -> Reason {
-    match no_plan {
-        NoPlan::BoringSsl => Reason::Boringssl,
-        NoPlan::Machine(_) => Reason::ForeignMachine,
+const fn reason_for(error: &PlanError) -> Reason {
+    match error {
+        PlanError::BoringSsl => Reason::Boringssl,
+        PlanError::Machine(_) => Reason::ForeignMachine,
         _ => Reason::UnsupportedBuild,
     }
 }

@@ -9,7 +9,7 @@ use super::{
     image::{FileId, Image},
     process_maps::{MappedFile, MappingId},
 };
-use reprise_core::plan::{Images, NoPlan, Plan, plan};
+use reprise_core::plan::{Images, Plan, PlanError, plan};
 
 /// Maximum number of cached mapped files; beyond it the cache is cleared.
 const MAX_MAPPINGS: usize = 65_536;
@@ -19,7 +19,7 @@ const MAX_UNSEARCHED: usize = 4_096;
 const MAX_PLANS: NonZeroUsize = NonZeroUsize::new(64).expect("is not zero");
 
 /// A plan, or the reason why there is none.
-type Planned = Result<Rc<Plan>, Rc<NoPlan>>;
+type Planned = Result<Rc<Plan>, Rc<PlanError>>;
 
 /// A file that has to be searched.
 #[derive(Debug)]

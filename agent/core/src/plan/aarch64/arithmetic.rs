@@ -1,15 +1,16 @@
 //! The integer operations that the abstract AArch64 machine evaluates.
 //!
-//! Called by `interp`. What is not here has an unknown result, never a wrong one.
+//! Any other operation has an unknown result, never a wrong one.
 
 use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand};
 
-use super::immediate;
-use super::machine::{Flags, Machine, add_with_carry, bytes, cut, logical_flags, sign_extend};
+use super::decode::immediate;
+use super::machine::{Flags, Machine, add_with_carry, bytes, logical_flags, sign_extend, truncate};
 use crate::plan::trace::Value;
 
 impl Machine<'_, '_> {
-    /// `add`, `sub` and their comparing forms. A pointer plus or minus a number stays a pointer.
+    /// Runs `add`, `sub` and their comparing forms. A pointer plus or minus a number stays a
+    /// pointer.
     pub(super) fn sum(
         &mut self,
         opcode: Opcode,
@@ -17,7 +18,7 @@ impl Machine<'_, '_> {
         second: &Operand,
         third: &Operand,
     ) {
-        let size = size_of_operand(first);
+        let size = operand_size(first);
         let (a, b) = (self.read(second), self.read(third));
         let subtracts = matches!(opcode, Opcode::SUB | Opcode::SUBS);
         let evaluated = a
@@ -49,6 +50,7 @@ impl Machine<'_, '_> {
         self.write(first, value);
     }
 
+    /// Runs the logical operations.
     pub(super) fn logic(
         &mut self,
         opcode: Opcode,
@@ -56,7 +58,7 @@ impl Machine<'_, '_> {
         second: &Operand,
         third: &Operand,
     ) {
-        let size = size_of_operand(first);
+        let size = operand_size(first);
         let (a, b) = (self.read(second), self.read(third));
         let numbers = a.concrete().zip(b.concrete());
         let result = numbers.map(|(a, b)| {
@@ -68,7 +70,7 @@ impl Machine<'_, '_> {
                 Opcode::ORN => a | !b,
                 _ => a ^ !b,
             };
-            cut(result, size)
+            truncate(result, size)
         });
         if matches!(opcode, Opcode::ANDS | Opcode::BICS) {
             self.flags = result.map(|result| logical_flags(result, size));
@@ -86,14 +88,14 @@ impl Machine<'_, '_> {
         self.write(first, value);
     }
 
-    /// `ubfm` and `sbfm`, which all shifts by a constant and all extensions are.
+    /// Runs `ubfm` and `sbfm`, which encode all shifts by a constant and all extensions.
     pub(super) fn bit_field(&mut self, instruction: &Instruction) {
         let [first, second, third, fourth] = &instruction.operands;
-        let bits = size_of_operand(first) as u32 * 8;
+        let bits = operand_size(first) as u32 * 8;
         let source = self.read(second);
         let places = immediate(third).zip(immediate(fourth));
         let value = match (source, places) {
-            // An extension of what was read.
+            // An extension of a field.
             (Value::Field(_), Some((0, _))) => source,
             (Value::Number(_) | Value::Field(_), Some((rotate, last)))
                 if rotate < u64::from(bits) && last < u64::from(bits) =>
@@ -111,13 +113,14 @@ impl Machine<'_, '_> {
                     true => sign_extend(field, width),
                     false => field,
                 };
-                Value::Number(cut(field << up, bits as usize / 8))
+                Value::Number(truncate(field << up, bits as usize / 8))
             }
             _ => Value::Unknown,
         };
         self.write(first, value);
     }
 
+    /// Runs the conditional selections.
     pub(super) fn select(
         &mut self,
         opcode: Opcode,
@@ -148,7 +151,8 @@ impl Machine<'_, '_> {
         self.write(first, value);
     }
 
-    /// `ccmp` and `ccmn`: compares if a condition holds, else sets the flags it names.
+    /// Runs `ccmp` and `ccmn`, which compare if a condition holds, and else set the flags that they
+    /// encode.
     pub(super) fn compare_if(&mut self, instruction: &Instruction) {
         let [first, second, flags, condition] = &instruction.operands;
         let holds = match *condition {
@@ -159,7 +163,7 @@ impl Machine<'_, '_> {
             .read(first)
             .concrete()
             .zip(self.read(second).concrete());
-        let size = size_of_operand(first);
+        let size = operand_size(first);
         self.flags = match holds {
             Some(true) => numbers.map(|(a, b)| match instruction.opcode {
                 Opcode::CCMP => add_with_carry(a, !b, true, size).1,
@@ -171,8 +175,8 @@ impl Machine<'_, '_> {
     }
 }
 
-/// Bytes of a register operand.
-pub(super) fn size_of_operand(operand: &Operand) -> usize {
+/// Returns the size of a register operand, bytes.
+pub(super) fn operand_size(operand: &Operand) -> usize {
     match *operand {
         Operand::Register(size, _) | Operand::RegisterOrSP(size, _) => bytes(size),
         _ => 8,

@@ -1,11 +1,11 @@
-//! Registers, operands and arithmetic of the abstract AArch64 machine.
+//! Registers, operands and flags of the abstract AArch64 machine, which lives for one run.
 //!
-//! Owned by `interp`, which runs the instructions. It lives for one call. What it does not know has an unknown result, never
-//! a wrong one.
+//! An operand that is not modelled has an unknown value, never a wrong one.
 
 use yaxpeax_arm::armv8::a64::{Operand, ShiftStyle, SizeCode};
 
-use super::registers::STACK;
+use super::decode::immediate;
+use super::operands::STACK;
 use crate::plan::elf::Image;
 use crate::plan::isa::Call;
 use crate::plan::memory::Memory;
@@ -20,18 +20,18 @@ pub(super) struct Flags {
     pub(super) overflow: bool,
 }
 
-/// The machine's state.
+/// State of the machine.
 #[derive(Clone)]
 pub(super) struct Machine<'m, 'a> {
     /// x0 to x30, and the stack pointer.
     registers: [Value; 32],
     /// The condition flags, where known.
     pub(super) flags: Option<Flags>,
-    /// What pointers lead to.
+    /// Memory that the run sees.
     pub(super) memory: Memory<'m, 'a>,
 }
 
-/// Bytes of a register.
+/// Returns the size of a register, bytes.
 pub(super) fn bytes(size: SizeCode) -> usize {
     match size {
         SizeCode::X => 8,
@@ -39,27 +39,28 @@ pub(super) fn bytes(size: SizeCode) -> usize {
     }
 }
 
-/// `number` cut to `size` bytes.
-pub(super) fn cut(number: u64, size: usize) -> u64 {
+/// Truncates `number` to `size` bytes.
+pub(super) fn truncate(number: u64, size: usize) -> u64 {
     match size {
         0..8 => number & ((1 << (size * 8)) - 1),
         _ => number,
     }
 }
 
-/// The lowest `bits` of `number`, extended with their sign.
+/// Extends the lowest `bits` of `number` with their sign.
 pub(super) fn sign_extend(number: u64, bits: u32) -> u64 {
     let shift = 64_u32.saturating_sub(bits);
     let up = number.checked_shl(shift).unwrap_or(0).cast_signed();
     up.checked_shr(shift).unwrap_or(0).cast_unsigned()
 }
 
-/// Sum and flags: `AddWithCarry` of the Arm Architecture Reference Manual, shared pseudocode.
+/// Returns sum and flags: `AddWithCarry` of the Arm Architecture Reference Manual, shared
+/// pseudocode.
 pub(super) fn add_with_carry(a: u64, b: u64, carry: bool, size: usize) -> (u64, Flags) {
-    let (a, b) = (cut(a, size), cut(b, size));
+    let (a, b) = (truncate(a, size), truncate(b, size));
     let bits = size as u32 * 8;
     let wide = u128::from(a) + u128::from(b) + u128::from(carry);
-    let sum = cut(wide as u64, size);
+    let sum = truncate(wide as u64, size);
     let negative = |number| sign_extend(number, bits).cast_signed() < 0;
     let flags = Flags {
         negative: negative(sum),
@@ -70,18 +71,18 @@ pub(super) fn add_with_carry(a: u64, b: u64, carry: bool, size: usize) -> (u64, 
     (sum, flags)
 }
 
-/// Flags of a logical operation.
+/// Returns the flags of a logical operation.
 pub(super) fn logical_flags(result: u64, size: usize) -> Flags {
     Flags {
         negative: sign_extend(result, size as u32 * 8).cast_signed() < 0,
-        zero: cut(result, size) == 0,
+        zero: truncate(result, size) == 0,
         carry: false,
         overflow: false,
     }
 }
 
 impl Flags {
-    /// Flags from their four bits, as `ccmp` has them.
+    /// Decodes the four flag bits of `ccmp`.
     pub(super) fn from_bits(bits: u64) -> Self {
         Self {
             negative: bits & 8 != 0,
@@ -108,7 +109,7 @@ impl Flags {
 }
 
 impl<'m, 'a> Machine<'m, 'a> {
-    /// A machine about to run the first instruction of a function.
+    /// Creates a machine before the first instruction of a function.
     pub(super) fn new(image: &'m Image<'a>, call: Call) -> Self {
         let mut machine = Self::blank(image, call);
         let arguments = machine.memory.arguments();
@@ -119,7 +120,7 @@ impl<'m, 'a> Machine<'m, 'a> {
         machine
     }
 
-    /// A machine that knows nothing but its stack.
+    /// Creates a machine in which only the stack pointer is known.
     pub(super) fn blank(image: &'m Image<'a>, call: Call) -> Self {
         let mut machine = Self {
             registers: [Value::Unknown; 32],
@@ -130,7 +131,7 @@ impl<'m, 'a> Machine<'m, 'a> {
         machine
     }
 
-    /// Value of a register, 31 being the stack pointer.
+    /// Returns the value of a register; 31 is the stack pointer.
     pub(super) fn get(&self, size: SizeCode, register: u16) -> Value {
         let whole = self
             .registers
@@ -143,22 +144,23 @@ impl<'m, 'a> Machine<'m, 'a> {
         }
     }
 
-    /// Puts a value into a register, 31 being the stack pointer. A 32-bit write clears the upper half.
+    /// Writes a value to a register; 31 is the stack pointer. A 32-bit write clears the upper half.
     pub(super) fn set(&mut self, size: SizeCode, register: u16, value: Value) {
         if let Some(slot) = self.registers.get_mut(usize::from(register)) {
             *slot = narrow(value, bytes(size));
         }
     }
 
-    /// What a call may change (Procedure Call Standard, section 6.1.1).
-    pub(super) fn call_clobbers(&mut self) {
+    /// Sets the registers that a call may change to unknown (Procedure Call Standard, section
+    /// 6.1.1).
+    pub(super) fn clobber_for_call(&mut self) {
         for register in (0..=18).chain([30]) {
             self.set(SizeCode::X, register, Value::Unknown);
         }
         self.flags = None;
     }
 
-    /// Value of an operand that is a register or a number.
+    /// Returns the value of an operand that is a register or a number.
     pub(super) fn read(&self, operand: &Operand) -> Value {
         match *operand {
             Operand::Register(_, 31) => Value::Number(0),
@@ -172,11 +174,11 @@ impl<'m, 'a> Machine<'m, 'a> {
                 };
                 shift(value, style, u32::from(amount), bytes(size))
             }
-            ref other => super::immediate(other).map_or(Value::Unknown, Value::Number),
+            ref other => immediate(other).map_or(Value::Unknown, Value::Number),
         }
     }
 
-    /// Puts a value into an operand that is a general register.
+    /// Writes a value to an operand that is a general register.
     pub(super) fn write(&mut self, operand: &Operand, value: Value) {
         match *operand {
             Operand::Register(_, 31) => {}
@@ -187,12 +189,13 @@ impl<'m, 'a> Machine<'m, 'a> {
         }
     }
 
-    /// Address of a memory operand; the base is moved where the operand says so.
+    /// Returns the address of a memory operand, and updates its base register if the operand has
+    /// write-back.
     pub(super) fn address(&mut self, at: u64, operand: &Operand) -> Value {
         match *operand {
-            Operand::RegPreIndex(base, offset, moves) => {
+            Operand::RegPreIndex(base, offset, write_back) => {
                 let address = self.get(SizeCode::X, base).plus(i64::from(offset));
-                if moves {
+                if write_back {
                     self.set(SizeCode::X, base, address);
                 }
                 address
@@ -224,17 +227,17 @@ impl<'m, 'a> Machine<'m, 'a> {
     }
 }
 
-/// A value cut to `size` bytes; half a pointer is nothing that is known.
+/// Truncates a value to `size` bytes; a part of a pointer is unknown.
 pub(super) fn narrow(value: Value, size: usize) -> Value {
     match value {
         whole if size == 8 => whole,
-        Value::Number(number) => Value::Number(cut(number, size)),
+        Value::Number(number) => Value::Number(truncate(number, size)),
         Value::Field(place) => Value::Field(place),
         _ => Value::Unknown,
     }
 }
 
-/// A register operand, shifted or extended. A field that is extended stays that field.
+/// Shifts or extends a register operand. A field that is extended stays that field.
 fn shift(value: Value, style: ShiftStyle, amount: u32, size: usize) -> Value {
     use ShiftStyle::*;
     if amount == 0 && matches!(style, LSL | LSR | ASR | UXTX | SXTX) {
@@ -247,24 +250,26 @@ fn shift(value: Value, style: ShiftStyle, amount: u32, size: usize) -> Value {
         _ => return Value::Unknown,
     };
     let result = match style {
-        LSR => cut(number, size).checked_shr(amount),
+        LSR => truncate(number, size).checked_shr(amount),
         ASR => {
             let wide = sign_extend(number, size as u32 * 8).cast_signed();
             wide.checked_shr(amount).map(i64::cast_unsigned)
         }
         ROR => None,
         LSL | UXTX | SXTX => number.checked_shl(amount),
-        UXTB => cut(number, 1).checked_shl(amount),
-        UXTH => cut(number, 2).checked_shl(amount),
-        UXTW => cut(number, 4).checked_shl(amount),
+        UXTB => truncate(number, 1).checked_shl(amount),
+        UXTH => truncate(number, 2).checked_shl(amount),
+        UXTW => truncate(number, 4).checked_shl(amount),
         SXTB => sign_extend(number, 8).checked_shl(amount),
         SXTH => sign_extend(number, 16).checked_shl(amount),
         SXTW => sign_extend(number, 32).checked_shl(amount),
     };
-    // An extension makes its result as wide as the other operand, a shift keeps the size.
+    // An extension is as wide as the other operand, a shift has the size of its own operand.
     let size = match style {
         LSL | LSR | ASR | ROR => size,
         _ => 8,
     };
-    result.map_or(Value::Unknown, |number| Value::Number(cut(number, size)))
+    result.map_or(Value::Unknown, |number| {
+        Value::Number(truncate(number, size))
+    })
 }

@@ -1,13 +1,12 @@
-//! What the kernel makes of a uprobe on an AArch64 instruction (arch/arm64/kernel/probes/decode-insn.c).
-//!
-//! Called by `aarch64` for every instruction that it decodes.
+//! The kernel's treatment of a uprobe on an AArch64 instruction
+//! (arch/arm64/kernel/probes/decode-insn.c).
 
 use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand};
 
-use super::registers;
+use super::operands;
 
-/// The kernel emulates this instruction under a uprobe on every supported version: `arm_probe_decode_insn` in
-/// arch/arm64/kernel/probes/decode-insn.c. `nop`, which only 6.13 and later emulate, is left out.
+/// Whether every supported kernel emulates this instruction under a uprobe:
+/// `arm_probe_decode_insn`. `nop`, which only 6.13 and later emulate, is excluded.
 pub(super) fn is_emulated(instruction: &Instruction) -> bool {
     let literal = instruction
         .operands
@@ -33,8 +32,9 @@ pub(super) fn is_emulated(instruction: &Instruction) -> bool {
     }
 }
 
-/// Some supported kernel refuses a probe here: `aarch64_insn_is_steppable` in the same file. Hints but `nop` are stepped from
-/// 5.8 on only; branches that authenticate, exclusive accesses and system instructions never are.
+/// Whether some supported kernel refuses a probe on this instruction: `aarch64_insn_is_steppable`.
+/// Hints other than `nop` are stepped from 5.8 on only; authenticating branches, exclusive accesses
+/// and system instructions never are.
 pub(super) fn is_refused(instruction: &Instruction) -> bool {
     let [first, second, ..] = &instruction.operands;
     match instruction.opcode {
@@ -42,7 +42,7 @@ pub(super) fn is_refused(instruction: &Instruction) -> bool {
             (first, second),
             (Operand::ControlReg(0), Operand::Immediate(0))
         ),
-        opcode if registers::is_hint(opcode) || registers::is_exclusive(opcode) => true,
+        opcode if operands::is_hint(opcode) || operands::is_exclusive(opcode) => true,
         Opcode::LDR | Opcode::LDRSW | Opcode::PRFM => {
             matches!(second, Operand::PCOffset(_)) && !is_emulated(instruction)
         }

@@ -1,26 +1,27 @@
-//! Code of real libraries and of the assembler, run and followed.
+//! Decoding, abstract runs and control flow of real and assembled code.
 
 use super::*;
 use crate::plan::cfg::Graph;
 use crate::plan::exits;
-use crate::plan::tests::{CODE, elf_for, image_of};
+use crate::plan::insn::Stack;
+use crate::plan::tests::{CODE, elf_for, image_from_file};
 use crate::plan::trace::{Place, Value};
 
-fn file_of(words: &[u32]) -> Vec<u8> {
+fn file_from_words(words: &[u32]) -> Vec<u8> {
     let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     elf_for(183, &code)
 }
 
 fn insn(word: u32) -> Insn {
-    let file = file_of(&[word]);
-    let image = image_of(&file);
+    let file = file_from_words(&[word]);
+    let image = image_from_file(&file);
     Aarch64.lift(&image, CODE).expect("an instruction")
 }
 
 fn call(words: &[u32]) -> Trace {
-    let file = file_of(words);
-    let image = image_of(&file);
-    Aarch64.call(&image, CODE, Call::default())
+    let file = file_from_words(words);
+    let image = image_from_file(&file);
+    Aarch64.interpret(&image, CODE, Call::default())
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn store_of_a_method_slot_keeps_its_provenance() {
 }
 
 #[test]
-fn emulated_and_refused_instructions_are_the_kernels() {
+fn emulated_and_refused_instructions_match_the_kernel() {
     let emulated = [
         0x1400_0001, // b 0x4
         0x5400_0040, // b.eq 0xc
@@ -152,7 +153,7 @@ fn emulated_and_refused_instructions_are_the_kernels() {
 }
 
 #[test]
-fn stack_pointer_and_frame_pointer_are_followed() {
+fn stack_pointer_and_frame_pointer_are_tracked() {
     let cases = [
         (0xa9be_7bfd, Stack::Move(-0x20)), // stp x29, x30, [sp, #-0x20]!
         (0xa8c2_7bfd, Stack::MoveFrameLost(0x20)), // ldp x29, x30, [sp], #0x20
@@ -174,7 +175,7 @@ fn stack_pointer_and_frame_pointer_are_followed() {
 
 #[test]
 fn return_is_emulated_and_the_exit() {
-    let file = file_of(&[
+    let file = file_from_words(&[
         0xd503_233f, // paciasp
         0xa9be_7bfd, // stp x29, x30, [sp, #-0x20]!
         0x9100_03fd, // mov x29, sp
@@ -189,8 +190,8 @@ fn return_is_emulated_and_the_exit() {
         0xd503_23bf, // autiasp
         0xd65f_03c0, // ret
     ]);
-    let image = image_of(&file);
-    let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
+    let image = image_from_file(&file);
+    let graph = Graph::build(&Aarch64, &image, &[CODE]).expect("decodable");
     let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends).expect("has exits");
     let points: Vec<_> = exits
         .points
@@ -202,15 +203,15 @@ fn return_is_emulated_and_the_exit() {
 
 #[test]
 fn return_that_authenticates_cannot_be_the_exit() {
-    let file = file_of(&[0xa9be_7bfd, 0x9400_0000, 0xa8c2_7bfd, 0xd65f_0bff]); // stp; bl; ldp; retaa
-    let image = image_of(&file);
-    let graph = Graph::walk(&Aarch64, &image, &[CODE]).expect("decodable");
-    // Nothing but the call itself may be probed there.
+    let file = file_from_words(&[0xa9be_7bfd, 0x9400_0000, 0xa8c2_7bfd, 0xd65f_0bff]); // stp; bl; ldp; retaa
+    let image = image_from_file(&file);
+    let graph = Graph::build(&Aarch64, &image, &[CODE]).expect("decodable");
+    // Only the call itself could be probed there.
     let exits = exits::choose(&graph, &[CODE], &[0x48], exits::TailCall::Ends);
     assert!(exits.is_err_and(|error| error.label() == "no_exit"));
 }
 
-/// A switch over three cases, whose table of bytes a fourth number follows.
+/// A switch over three cases; a fourth number follows its table of bytes.
 const SWITCH: [u32; 12] = [
     0x7100_081f, // cmp w0, #0x2
     0x5400_0128, // b.hi 0x28
@@ -227,10 +228,10 @@ const SWITCH: [u32; 12] = [
 ];
 
 fn cases(words: &[u32], path: &[u64]) -> Option<Vec<u64>> {
-    let file = file_of(words);
-    let image = image_of(&file);
+    let file = file_from_words(words);
+    let image = image_from_file(&file);
     let path: Vec<u64> = path.iter().map(|at| CODE + at).collect();
-    let targets = Aarch64.switch(&image, &path)?;
+    let targets = Aarch64.jump_table_targets(&image, &path)?;
     Some(targets.iter().map(|at| at - CODE).collect())
 }
 
@@ -240,29 +241,29 @@ fn jump_table_is_read_up_to_its_bound() {
     assert_eq!(cases(&SWITCH, &path), Some(vec![0x1c, 0x20, 0x24]));
     let mut longer = SWITCH;
     longer[0] = 0x7100_0c1f; // cmp w0, #3
-    assert_eq!(cases(&longer, &path), None, "an entry leads nowhere");
-    assert_eq!(cases(&SWITCH, &path[2..]), None, "nothing bounds it");
+    assert_eq!(cases(&longer, &path), None, "an entry points to no code");
+    assert_eq!(cases(&SWITCH, &path[2..]), None, "no comparison bounds it");
 }
 
 #[test]
 fn linkage_stub_names_the_word_it_jumps_through() {
-    let file = file_of(&[
+    let file = file_from_words(&[
         0xd503_245f, // bti c
         0xb000_0010, // adrp x16, page
         0xf940_0e11, // ldr x17, [x16, #0x18]
         0x9100_6210, // add x16, x16, #0x18
         0xd61f_0220, // br x17
     ]);
-    let image = image_of(&file);
+    let image = image_from_file(&file);
     let flow = Aarch64.lift(&image, CODE + 0x10).map(|insn| insn.flow);
     assert_eq!(flow, Some(Flow::JumpIndirect(Some(CODE + 0x1018))));
-    // A jump through the same register elsewhere names nothing.
+    // A jump through the same register in other code has no known word.
     assert_eq!(insn(0xd61f_0220).flow, Flow::JumpIndirect(None));
 }
 
 #[test]
 fn conditional_comparison_needs_its_condition() {
-    // cmp w0, #0; ccmp w0, #1, #4, ne; cset w0, eq; ret, on a pointer's first field: 0 is not ne 0, so the flags say equal.
+    // The object's first field is 0, so `ne` fails and `ccmp` sets the flags of "equal".
     let trace = call(&[
         0xb940_0000, // ldr w0, [x0]
         0x7100_001f, // cmp w0, #0x0
@@ -279,17 +280,18 @@ fn endless_loop_ends() {
 }
 
 #[test]
-fn direct_calls_are_found_both_ways() {
-    let file = file_of(&[
+fn direct_calls_are_found_in_both_directions() {
+    let file = file_from_words(&[
         0x9400_0003, // bl 0xc
         0x1400_0002, // b 0xc
         0x9400_0002, // bl 0x10
         0x97ff_fffd, // bl 0
         0xd65f_03c0, // ret
     ]);
-    let image = image_of(&file);
+    let image = image_from_file(&file);
     let calls = |target: u64| -> Vec<u64> {
-        let found = Aarch64.calls(&image, (CODE, 0x14), &BTreeSet::from([CODE + target]));
+        let found =
+            Aarch64.direct_calls(&image, CODE..CODE + 0x14, &BTreeSet::from([CODE + target]));
         found.into_iter().map(|at| at - CODE).collect()
     };
     assert_eq!(calls(0xc), [0, 4]);
@@ -298,17 +300,21 @@ fn direct_calls_are_found_both_ways() {
 }
 
 #[test]
-fn a_first_argument_read_from_an_object_is_told() {
+fn first_argument_loaded_from_an_object_is_recognised() {
     for (word, expected) in [
-        (0xf944_8e60, First::Read(0x918)), // ldr x0, [x19, #0x918]
-        (0xf940_0be0, First::Changed),     // ldr x0, [sp, #0x10]
-        (0xb949_1a60, First::Changed),     // ldr w0, [x19, #0x918]
-        (0xaa13_03e0, First::Changed),     // mov x0, x19
-        (0xaa13_03e1, First::Kept),        // mov x1, x19
-        (0xb400_0040, First::Kept),        // cbz x0, 8
+        (0xf944_8e60, FirstArgument::Loaded(0x918)), // ldr x0, [x19, #0x918]
+        (0xf940_0be0, FirstArgument::Overwritten),   // ldr x0, [sp, #0x10]
+        (0xb949_1a60, FirstArgument::Overwritten),   // ldr w0, [x19, #0x918]
+        (0xaa13_03e0, FirstArgument::Overwritten),   // mov x0, x19
+        (0xaa13_03e1, FirstArgument::Unchanged),     // mov x1, x19
+        (0xb400_0040, FirstArgument::Unchanged),     // cbz x0, 8
     ] {
-        let file = file_of(&[word]);
-        let image = image_of(&file);
-        assert_eq!(Aarch64.first_argument(&image, CODE), expected, "{word:#x}");
+        let file = file_from_words(&[word]);
+        let image = image_from_file(&file);
+        assert_eq!(
+            Aarch64.first_argument_effect(&image, CODE),
+            expected,
+            "{word:#x}"
+        );
     }
 }

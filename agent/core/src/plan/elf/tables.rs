@@ -1,7 +1,8 @@
-//! Symbols and relocations of an ELF file, from its section headers, or from its dynamic segment where it has none.
+//! Symbols and relocations of an ELF file, from its section headers, or from its dynamic segment
+//! where it has none.
 //!
-//! Called by `elf` while it reads a file. Every count is bounded, and a damaged table is an empty one: what it lacks is named
-//! when it is asked for.
+//! Every count is bounded. A damaged table reads as an empty one; the symbol that is missing then
+//! is named when a plan needs it.
 
 use object::Endianness;
 use object::elf::{self, FileHeader64, Rela64, Sym64};
@@ -9,16 +10,16 @@ use object::pod;
 use object::read::StringTable;
 use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
 
-use super::super::{cfg::NO_RETURN, pages::Pages};
-use super::{Image, Relocation, Tables};
+use super::image::{Image, Relocation, Tables};
+use crate::plan::pages::Pages;
 
-/// Symbols kept at most: a hostile table costs bounded memory.
+/// Limit of symbols stored, which bounds the memory that a hostile table costs.
 const MAX_SYMBOLS: usize = 1 << 16;
-/// Symbols looked at, and relocations kept, at most (node 24 has 330,000 symbols).
+/// Limit of symbols read, and of relocations stored (node 24 has 330,000 symbols).
 pub(super) const MAX_ENTRIES: usize = 1 << 21;
-/// Entries of a dynamic segment, at most.
+/// Limit of entries of a dynamic segment.
 const MAX_DYNAMIC: usize = 1 << 10;
-/// The name families a plan asks about.
+/// Prefixes of the names that a plan needs.
 const FAMILIES: [&[u8]; 11] = [
     b"SSL_",
     b"ssl3_ctrl",
@@ -32,6 +33,17 @@ const FAMILIES: [&[u8]; 11] = [
     b"OPENSSL_",
     b"ossl_statem_",
 ];
+/// Functions that do not return, by their names in the C library and in OpenSSL.
+pub(in crate::plan) const NO_RETURN: [&[u8]; 8] = [
+    b"__stack_chk_fail",
+    b"abort",
+    b"exit",
+    b"_exit",
+    b"__assert_fail",
+    b"__chk_fail",
+    b"__fortify_fail",
+    b"OPENSSL_die",
+];
 
 /// Symbols with their names.
 struct Symbols<'a> {
@@ -39,22 +51,23 @@ struct Symbols<'a> {
     strings: StringTable<'a, &'a Pages<'a>>,
 }
 
-/// What a relocation is relative to.
-enum Kind {
+/// Base of a relocation's value.
+enum RelocationKind {
     /// The load address.
     Relative,
     /// A symbol.
     Symbol {
-        /// The addend counts: not so for the words of the global offset table.
+        /// The addend is used; the words of the global offset table ignore it.
         with_addend: bool,
-        /// Only calls go through the word.
+        /// The word is read by calls only.
         calls: bool,
     },
 }
 
-impl Kind {
-    /// Kind of a relocation (System V ABI, x86-64 supplement, table 4.10; ELF for the Arm 64-bit Architecture, section 5.7).
-    fn of(machine: elf::Machine, number: elf::RelocationType) -> Option<Self> {
+impl RelocationKind {
+    /// Classifies a relocation (System V ABI, x86-64 supplement, table 4.10; ELF for the Arm 64-bit
+    /// Architecture, section 5.7).
+    fn from_number(machine: elf::Machine, number: elf::RelocationType) -> Option<Self> {
         let symbol = |with_addend, calls| Some(Self::Symbol { with_addend, calls });
         match (machine, number) {
             (elf::EM_X86_64, elf::R_X86_64_RELATIVE)
@@ -86,7 +99,7 @@ impl<'a> Image<'a> {
             self.read_dynamic(endian, dynamic);
             return Ok(());
         }
-        // A stripped library keeps `.dynsym` and `.rela.*`.
+        // Stripping a library leaves `.dynsym` and `.rela.*`.
         let table = |kind| {
             let symbols = sections.symbols(endian, file, kind).ok()?;
             Some(Symbols {
@@ -95,24 +108,24 @@ impl<'a> Image<'a> {
             })
         };
         let dynamic = table(elf::SHT_DYNSYM);
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         for symbols in dynamic.iter().chain(&table(elf::SHT_SYMTAB)) {
-            self.add_symbols(endian, symbols, &mut left);
+            self.add_symbols(endian, symbols, &mut remaining);
         }
         if tables == Tables::Symbols {
             return Ok(());
         }
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         for section in sections.iter() {
             if let Ok(Some((entries, _))) = section.rela(endian, file) {
-                self.add_relocations(endian, entries, dynamic.as_ref(), &mut left);
+                self.add_relocations(endian, entries, dynamic.as_ref(), &mut remaining);
             }
         }
         Ok(())
     }
 
-    /// Reads the tables that the dynamic loader reads (System V ABI, "Dynamic Section"), as a file without section headers
-    /// has them.
+    /// Reads the tables that the dynamic loader reads (System V ABI, "Dynamic Section"), which a
+    /// file without section headers has, too.
     fn read_dynamic(&mut self, endian: Endianness, dynamic: &'a [u8]) {
         let mut values = std::collections::HashMap::new();
         for entry in dynamic.chunks_exact(16).take(MAX_DYNAMIC) {
@@ -133,8 +146,8 @@ impl<'a> Image<'a> {
         };
         let symbols = value(elf::DT_SYMTAB).and_then(|table| {
             let count = self
-                .symbols_hashed(value(elf::DT_GNU_HASH), value(elf::DT_HASH))
-                // Linkers put the names right behind the symbols.
+                .count_hashed_symbols(value(elf::DT_GNU_HASH), value(elf::DT_HASH))
+                // Linkers place the names directly after the symbols.
                 .or_else(|| {
                     let size = value(elf::DT_STRTAB)?.checked_sub(table)?;
                     usize::try_from(size / size_of::<Sym64<Endianness>>() as u64).ok()
@@ -153,22 +166,22 @@ impl<'a> Image<'a> {
             at(elf::DT_RELA, elf::DT_RELASZ),
             at(elf::DT_JMPREL, elf::DT_PLTRELSZ),
         ];
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         if let Some(symbols) = &symbols {
-            self.add_symbols(endian, symbols, &mut left);
+            self.add_symbols(endian, symbols, &mut remaining);
         }
-        let mut left = MAX_ENTRIES;
+        let mut remaining = MAX_ENTRIES;
         for bytes in relocations.into_iter().flatten() {
             let count = bytes.len() / size_of::<Rela64<Endianness>>();
             if let Ok((entries, _)) = pod::slice_from_bytes(bytes, count) {
-                self.add_relocations(endian, entries, symbols.as_ref(), &mut left);
+                self.add_relocations(endian, entries, symbols.as_ref(), &mut remaining);
             }
         }
     }
 
-    /// How many symbols a hash table knows: that of GNU (buckets, then chains whose last entry is odd), or that of the System V
-    /// ABI, whose second word is the number.
-    fn symbols_hashed(&self, gnu: Option<u64>, plain: Option<u64>) -> Option<usize> {
+    /// Returns the number of symbols in a hash table: of GNU's (buckets, then chains that end with
+    /// an odd entry), or of the System V ABI's, which has the number in its second word.
+    fn count_hashed_symbols(&self, gnu: Option<u64>, plain: Option<u64>) -> Option<usize> {
         let word = |at: u64| self.number(at, 4).map(|word| word as u32);
         if let Some(at) = gnu {
             let (buckets, first, filter) = (word(at)?, word(at + 4)?, word(at + 8)?);
@@ -193,9 +206,9 @@ impl<'a> Image<'a> {
         usize::try_from(word(plain?.checked_add(4)?)?).ok()
     }
 
-    fn add_symbols(&mut self, endian: Endianness, symbols: &Symbols<'a>, left: &mut usize) {
-        for symbol in symbols.entries.iter().take(*left) {
-            *left -= 1;
+    fn add_symbols(&mut self, endian: Endianness, symbols: &Symbols<'a>, remaining: &mut usize) {
+        for symbol in symbols.entries.iter().take(*remaining) {
+            *remaining -= 1;
             if symbol.is_undefined(endian) || symbol.st_type() != elf::STT_FUNC {
                 continue;
             }
@@ -206,7 +219,7 @@ impl<'a> Image<'a> {
                 && (FAMILIES.iter().any(|family| name.starts_with(family))
                     || NO_RETURN.contains(&name))
             {
-                // Some linkers write "name@@VERSION" into .symtab.
+                // Some linkers write "name@@VERSION" into `.symtab`.
                 let name = name.split(|byte| *byte == b'@').next().unwrap_or(name);
                 self.symbols
                     .entry(name)
@@ -220,15 +233,15 @@ impl<'a> Image<'a> {
         endian: Endianness,
         entries: &[Rela64<Endianness>],
         symbols: Option<&Symbols<'a>>,
-        left: &mut usize,
+        remaining: &mut usize,
     ) {
-        for entry in entries.iter().take(*left) {
-            *left -= 1;
+        for entry in entries.iter().take(*remaining) {
+            *remaining -= 1;
             let addend = entry.r_addend(endian).cast_unsigned();
             let value =
-                match Kind::of(self.machine, entry.r_type(endian, false)) {
-                    Some(Kind::Relative) => Relocation::Here(addend),
-                    Some(Kind::Symbol { with_addend, calls }) => {
+                match RelocationKind::from_number(self.machine, entry.r_type(endian, false)) {
+                    Some(RelocationKind::Relative) => Relocation::Here(addend),
+                    Some(RelocationKind::Symbol { with_addend, calls }) => {
                         let symbol = entry.symbol(endian, false).zip(symbols).and_then(
                             |(index, symbols)| Some((symbols, symbols.entries.get(index.0)?)),
                         );

@@ -1,19 +1,20 @@
-//! Real libraries, damaged at random for a while: the like of the fuzz target `plan`, on a stable compiler.
+//! Real libraries with random damage: the fuzz target `plan` for a stable compiler.
 //!
-//! `REPRISE_FUZZ_SECONDS` says how long (1 second if it is not set); `REPRISE_FUZZ_LIBRARIES` names further libraries, with
-//! colons between them. A failure prints the seed of its case, which `REPRISE_FUZZ_SEED` repeats.
+//! `REPRISE_FUZZ_SECONDS` is the duration (default 1); `REPRISE_FUZZ_LIBRARIES` names further
+//! libraries, separated by colons. A failure prints the seed of its case, which `REPRISE_FUZZ_SEED`
+//! repeats.
 
 use std::time::{Duration, Instant};
 
 use super::super::{Images, Plan, plan};
 use super::system;
 
-/// Longest that one plan may take in an unoptimised build on a busy machine.
+/// Limit of the time for one plan, in an unoptimised build on a busy machine.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Bytes around a planned address that are damaged more often than others.
+/// Distance from a planned address within which bytes are damaged more often, bytes.
 const NEAR: u64 = 0x1000;
 
-/// A generator of numbers that a seed determines (Marsaglia, "Xorshift RNGs").
+/// A pseudorandom number generator (Marsaglia, "Xorshift RNGs").
 pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
@@ -24,13 +25,13 @@ impl Numbers {
         self.0
     }
 
-    /// A number below the limit, or 0.
+    /// Returns a number below the limit, or 0.
     pub(super) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 }
 
-/// A place worth damaging: in the headers and tables at the beginning, near a probe, or anywhere.
+/// A place to damage: in the headers and tables at the beginning, near a probe, or anywhere.
 fn place(numbers: &mut Numbers, length: usize, plan: &Plan) -> usize {
     let points: Vec<u64> = plan
         .entries
@@ -88,7 +89,10 @@ fn survive(library: &[u8], whole: &Plan, seed: u64) {
     if let Ok(plan) = planned {
         let mut points = plan.entries.iter().chain(&plan.exits).chain(&plan.free);
         let inside = points.all(|point| point.offset < file.len() as u64);
-        assert!(inside, "seed {seed:#x} has a probe behind the end");
+        assert!(
+            inside,
+            "seed {seed:#x} has a probe beyond the end of the file"
+        );
     }
 }
 
@@ -103,7 +107,7 @@ pub(in crate::plan) fn libraries() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn damaged_libraries_are_survived_for_a_while() {
+fn damaged_libraries_are_survived() {
     let setting = |name: &str| std::env::var(name).ok();
     let libraries = libraries();
     let plans: Vec<Plan> = libraries

@@ -1,17 +1,17 @@
-//! Random walks through real state machines: however control goes, it passes one exit.
+//! Random walks through real state machines: every path passes exactly one exit.
 
 use std::collections::BTreeSet;
 
-use super::super::{Images, cfg::Graph, isa, plan, statem};
-use super::image_of;
+use super::super::{Images, cfg::Graph, machine, plan, statem};
+use super::image_from_file;
 use super::mutation::{Numbers, libraries};
 
-/// Walks through each function, and instructions in one walk at most.
+/// Walks through each function, and limit of instructions in one walk.
 const WALKS: usize = 400;
 const STEPS: usize = 20_000;
 
 #[test]
-fn every_way_through_a_drive_passes_one_exit() {
+fn every_path_through_a_drive_passes_one_exit() {
     let mut walked = 0;
     for ssl in libraries() {
         let plan = plan(Images {
@@ -19,13 +19,13 @@ fn every_way_through_a_drive_passes_one_exit() {
             crypto: None,
         })
         .expect("a whole library has a plan");
-        let image = image_of(&ssl);
-        let isa = isa::for_machine(image.machine).expect("known");
+        let image = image_from_file(&ssl);
+        let isa = machine::isa_for(image.machine).expect("known");
         let entries = statem::find(isa.as_ref(), &image, &mut Vec::new()).expect("planned");
         let exits: BTreeSet<u64> = plan.exits.iter().map(|exit| exit.offset).collect();
         let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
         for function in &entries.functions {
-            let graph = Graph::walk(isa.as_ref(), &image, &[*function]).expect("decodable");
+            let graph = Graph::build(isa.as_ref(), &image, &[*function]).expect("decodable");
             for _ in 0..WALKS {
                 let (mut at, mut passed, mut looped) = (*function, 0, false);
                 let mut seen = BTreeSet::new();
@@ -36,12 +36,12 @@ fn every_way_through_a_drive_passes_one_exit() {
                     passed += usize::from(exits.contains(&offset));
                     match node.next.get(numbers.below(node.next.len())) {
                         Some(next) => at = *next,
-                        // A call that does not come back is no way out.
-                        None => return node.leaves,
+                        // A call that does not return is no exit.
+                        None => return node.is_exit,
                     }
                     false
                 });
-                // Where nothing was repeated, no message was processed: such a drive may end unseen.
+                // Without a loop no message was processed: such a drive may end unobserved.
                 let right = match (left, looped) {
                     (true, true) => passed == 1,
                     _ => passed <= 1,
@@ -54,5 +54,5 @@ fn every_way_through_a_drive_passes_one_exit() {
             }
         }
     }
-    eprintln!("{walked} ways out, each with one exit");
+    eprintln!("{walked} complete walks, each with one exit");
 }

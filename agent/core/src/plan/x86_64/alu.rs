@@ -1,6 +1,6 @@
-//! The x86-64 integer operations the abstract machine evaluates, and the flags they leave.
+//! The x86-64 integer operations that the abstract machine evaluates, and their flags.
 //!
-//! Called by `interp` only. What is not here has an unknown result, never a wrong one.
+//! Any other operation has an unknown result, never a wrong one.
 
 use iced_x86::{ConditionCode, Mnemonic};
 
@@ -14,15 +14,15 @@ pub(super) struct Flags {
     parity: bool,
 }
 
-/// `number` cut to `size` bytes.
-pub(super) fn cut(number: u64, size: usize) -> u64 {
+/// Truncates `number` to `size` bytes.
+pub(super) fn truncate(number: u64, size: usize) -> u64 {
     match size {
         0..8 => number & ((1 << (size * 8)) - 1),
         _ => number,
     }
 }
 
-/// `number` of `size` bytes, extended with its sign.
+/// Extends a `number` of `size` bytes with its sign.
 pub(super) fn sign_extend(number: u64, size: usize) -> u64 {
     let shift = 64_u32.saturating_sub(u32::try_from(size).unwrap_or(8).saturating_mul(8));
     let up = number.checked_shl(shift).unwrap_or(0).cast_signed();
@@ -33,18 +33,19 @@ fn top_bit(number: u64, size: usize) -> bool {
     sign_extend(number, size).cast_signed() < 0
 }
 
-/// Result and flags of a two-operand operation on `size` bytes; `None` if it is not one of those known here.
+/// Returns result and flags of a two-operand operation on `size` bytes; `None` for an operation
+/// that is not modelled.
 pub(super) fn evaluate(operation: Mnemonic, a: u64, b: u64, size: usize) -> Option<(u64, Flags)> {
-    let (a, b) = (cut(a, size), cut(b, size));
+    let (a, b) = (truncate(a, size), truncate(b, size));
     let (sa, sb) = (top_bit(a, size), top_bit(b, size));
     let count = b & if size == 8 { 63 } else { 31 };
     let (result, carry, overflow) = match operation {
         Mnemonic::Add | Mnemonic::Inc => {
-            let sum = cut(a.wrapping_add(b), size);
+            let sum = truncate(a.wrapping_add(b), size);
             (sum, sum < a, sa == sb && top_bit(sum, size) != sa)
         }
         Mnemonic::Sub | Mnemonic::Cmp | Mnemonic::Dec | Mnemonic::Neg => {
-            let difference = cut(a.wrapping_sub(b), size);
+            let difference = truncate(a.wrapping_sub(b), size);
             (
                 difference,
                 a < b,
@@ -54,9 +55,9 @@ pub(super) fn evaluate(operation: Mnemonic, a: u64, b: u64, size: usize) -> Opti
         Mnemonic::And | Mnemonic::Test => (a & b, false, false),
         Mnemonic::Or => (a | b, false, false),
         Mnemonic::Xor => (a ^ b, false, false),
-        // Shift flags other than zero and sign are rarely read; they are kept right for carry only.
+        // Of the flags of shifts, overflow is rarely read and not modelled.
         Mnemonic::Shl | Mnemonic::Sal if count > 0 => (
-            cut(a << count, size),
+            truncate(a << count, size),
             (a << (count - 1)) & (1 << (size * 8 - 1)) != 0,
             false,
         ),
@@ -64,7 +65,7 @@ pub(super) fn evaluate(operation: Mnemonic, a: u64, b: u64, size: usize) -> Opti
         Mnemonic::Sar if count > 0 => {
             let wide = sign_extend(a, size).cast_signed();
             (
-                cut((wide >> count).cast_unsigned(), size),
+                truncate((wide >> count).cast_unsigned(), size),
                 wide >> (count - 1) & 1 == 1,
                 false,
             )
@@ -85,8 +86,8 @@ pub(super) fn evaluate(operation: Mnemonic, a: u64, b: u64, size: usize) -> Opti
 }
 
 impl Flags {
-    /// What `bt` leaves: only carry is defined, and only carry is read after it.
-    pub(super) fn bit_test(number: u64, bit: u64, size: usize) -> Self {
+    /// Returns the flags of `bt`, which defines carry only.
+    pub(super) fn from_bit_test(number: u64, bit: u64, size: usize) -> Self {
         let bit = bit % (size.max(1) as u64 * 8);
         Self {
             carry: number >> bit & 1 == 1,
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_cut_to_their_size() {
+    fn results_are_truncated_to_their_size() {
         assert_eq!(
             evaluate(Mnemonic::Add, 0xff, 1, 1).map(|(result, _)| result),
             Some(0)

@@ -1,40 +1,45 @@
-//! The abstract machine: runs a short x86-64 function on imagined objects and notes which places it touches.
+//! The abstract machine: runs a short x86-64 function on symbolic objects and records the places
+//! that it accesses.
 //!
-//! Called through `x86_64`. Pointers read from an object lead to further objects, smaller numbers read from it are zero,
-//! calls are skipped, and branches are decided by these values; so an OpenSSL accessor takes the path of a plain
-//! connection (`SSL_TYPE_SSL_CONNECTION` is 0, ssl/ssl_local.h) and its result names the field it read. It never runs
-//! more than [`MAX_STEPS`] instructions, and ends where it would have to guess.
+//! Pointers read from an object lead to further objects, smaller numbers read from it are zero,
+//! calls are skipped, and branches are decided by these values. So an OpenSSL accessor takes the
+//! path of a plain connection (`SSL_TYPE_SSL_CONNECTION` is 0, ssl/ssl_local.h) and its result
+//! shows the field that it read. A run ends after [`MAX_STEPS`] instructions, and where it would
+//! have to guess.
 
 use iced_x86::{
-    ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,
-    Mnemonic, OpAccess, OpKind, Register,
+    ConditionCode, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
 };
 
 use super::alu::{self, Flags};
-use super::machine::Machine;
+use super::decode::decode;
+use super::registers::Machine;
 use crate::plan::elf::Image;
 use crate::plan::isa::Call;
 use crate::plan::trace::{Trace, Value};
 
-/// Instructions run in one call, at most.
+/// Limit of instructions in one run.
 const MAX_STEPS: usize = 4096;
-/// Longest x86 instruction, bytes.
-pub(super) const MAX_INSTRUCTION: usize = 15;
-/// Decodes the instruction at an address.
-pub(super) fn decode(image: &Image<'_>, at: u64) -> Option<Instruction> {
-    let bytes = image
-        .bytes_at(at, MAX_INSTRUCTION)
-        .filter(|_| image.is_code(at))?;
-    let instruction = Decoder::with_ip(64, bytes, at, DecoderOptions::NONE).decode();
-    (!instruction.is_invalid()).then_some(instruction)
-}
+/// Registers that a call may change (System V ABI x86-64, section 3.2.1).
+const CALL_CLOBBERED: [Register; 9] = [
+    Register::RAX,
+    Register::RCX,
+    Register::RDX,
+    Register::RSI,
+    Register::RDI,
+    Register::R8,
+    Register::R9,
+    Register::R10,
+    Register::R11,
+];
 
 /// Runs the function at `function`.
 pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
     let mut machine = Machine::new(image, call);
     let mut at = function;
     for _ in 0..MAX_STEPS {
-        if call.until == Some(at) {
+        if call.stop_at == Some(at) {
             machine.memory.trace.returned = Some(machine.get(Register::ESI));
             break;
         }
@@ -50,7 +55,7 @@ pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
 }
 
 impl Machine<'_, '_> {
-    /// Runs one instruction and says where the next one is; `None` ends the run.
+    /// Runs one instruction and returns the address of the next one; `None` ends the run.
     fn step(&mut self, instruction: &Instruction) -> Option<u64> {
         let next = instruction.next_ip();
         match instruction.flow_control() {
@@ -70,31 +75,14 @@ impl Machine<'_, '_> {
             FlowControl::IndirectBranch => {
                 let Value::Number(target) = self.read(instruction, 0) else {
                     // A tail call out of the image.
-                    self.note_call();
+                    self.record_call();
                     return None;
                 };
                 Some(target)
             }
             FlowControl::Call | FlowControl::IndirectCall => {
-                self.note_call();
-                // What a call may change, System V ABI x86-64, section 3.2.1.
-                for register in [
-                    Register::RAX,
-                    Register::RCX,
-                    Register::RDX,
-                    Register::RSI,
-                    Register::RDI,
-                    Register::R8,
-                    Register::R9,
-                    Register::R10,
-                    Register::R11,
-                ] {
-                    self.set(register, Value::Unknown);
-                }
-                if let Some(number) = self.memory.calls_return() {
-                    self.set(Register::RAX, Value::Number(number));
-                }
-                self.flags = None;
+                self.record_call();
+                self.skip_call();
                 Some(next)
             }
             FlowControl::Return => {
@@ -105,17 +93,31 @@ impl Machine<'_, '_> {
         }
     }
 
-    fn note_call(&mut self) {
+    fn record_call(&mut self) {
         let arguments = [self.get(Register::RDI), self.get(Register::RSI)];
         self.memory.trace.call(arguments);
     }
 
+    /// Applies the effects of a call that is not followed.
+    fn skip_call(&mut self) {
+        for register in CALL_CLOBBERED {
+            self.set(register, Value::Unknown);
+        }
+        if let Some(number) = self.memory.call_result() {
+            self.set(Register::RAX, Value::Number(number));
+        }
+        self.flags = None;
+    }
+
     /// Runs one instruction that does not branch.
     fn compute(&mut self, instruction: &Instruction) {
-        let size = operand_size(instruction);
         match instruction.mnemonic() {
             Mnemonic::Nop | Mnemonic::Endbr64 => {}
             Mnemonic::Mov if is_general(instruction) => {
+                let value = self.read(instruction, 1);
+                self.write(instruction, 0, value);
+            }
+            Mnemonic::Movzx => {
                 let value = self.read(instruction, 1);
                 self.write(instruction, 0, value);
             }
@@ -123,23 +125,14 @@ impl Machine<'_, '_> {
                 let address = self.address(instruction);
                 self.write(instruction, 0, address);
             }
-            Mnemonic::Movzx => {
+            Mnemonic::Movsx | Mnemonic::Movsxd => {
                 let value = self.read(instruction, 1);
-                self.write(instruction, 0, value);
+                let extended = sign_extended(value, source_size(instruction));
+                self.write(instruction, 0, extended);
             }
-            Mnemonic::Movsx | Mnemonic::Movsxd | Mnemonic::Cdqe => {
-                let (value, from) = match instruction.mnemonic() {
-                    Mnemonic::Cdqe => (self.get(Register::EAX), 4),
-                    _ => (self.read(instruction, 1), source_size(instruction)),
-                };
-                let value = match value {
-                    Value::Number(number) => Value::Number(alu::sign_extend(number, from)),
-                    other => other,
-                };
-                match instruction.mnemonic() {
-                    Mnemonic::Cdqe => self.set(Register::RAX, value),
-                    _ => self.write(instruction, 0, value),
-                }
+            Mnemonic::Cdqe => {
+                let extended = sign_extended(self.get(Register::EAX), 4);
+                self.set(Register::RAX, extended);
             }
             Mnemonic::Push => {
                 let value = self.read(instruction, 0);
@@ -153,9 +146,41 @@ impl Machine<'_, '_> {
                 self.set(Register::RSP, frame);
                 self.pop(Register::RBP);
             }
+            // `memcpy` in place, as compilers write it for a checked one (musl's fortify headers).
+            Mnemonic::Movsb | Mnemonic::Movsq
+                if instruction.has_rep_prefix() && instruction.is_string_instruction() =>
+            {
+                self.record_call();
+                self.approximate(instruction);
+            }
+            _ if self.calculate(instruction) => {}
+            _ if instruction.condition_code() != ConditionCode::None => {
+                self.conditional(instruction);
+            }
+            _ => self.approximate(instruction),
+        }
+    }
+
+    /// Runs one instruction of integer arithmetic; `false` for any other instruction.
+    fn calculate(&mut self, instruction: &Instruction) -> bool {
+        let size = operand_size(instruction);
+        let operation = instruction.mnemonic();
+        let result = match operation {
             Mnemonic::Cmp | Mnemonic::Test => {
                 let (a, b) = (self.read(instruction, 0), self.read(instruction, 1));
-                self.operate(instruction.mnemonic(), a, b, size);
+                self.operate(operation, a, b, size);
+                return true;
+            }
+            Mnemonic::Bt => {
+                let (a, b) = (
+                    self.read(instruction, 0).concrete(),
+                    self.read(instruction, 1).concrete(),
+                );
+                self.flags = a.zip(b).map(|(a, b)| Flags::from_bit_test(a, b, size));
+                return true;
+            }
+            Mnemonic::Sub | Mnemonic::Xor if is_zeroing(instruction) => {
+                self.operate(operation, Value::Number(0), Value::Number(0), size)
             }
             Mnemonic::Add
             | Mnemonic::Sub
@@ -166,46 +191,21 @@ impl Machine<'_, '_> {
             | Mnemonic::Sal
             | Mnemonic::Shr
             | Mnemonic::Sar => {
-                let same = instruction.op0_kind() == OpKind::Register
-                    && instruction.op1_kind() == OpKind::Register
-                    && instruction.op0_register() == instruction.op1_register()
-                    && matches!(instruction.mnemonic(), Mnemonic::Sub | Mnemonic::Xor);
-                let (a, b) = match same {
-                    true => (Value::Number(0), Value::Number(0)),
-                    false => (self.read(instruction, 0), self.read(instruction, 1)),
-                };
-                let result = self.operate(instruction.mnemonic(), a, b, size);
-                self.write(instruction, 0, result);
+                let (a, b) = (self.read(instruction, 0), self.read(instruction, 1));
+                self.operate(operation, a, b, size)
             }
             Mnemonic::Inc | Mnemonic::Dec => {
                 let a = self.read(instruction, 0);
-                let result = self.operate(instruction.mnemonic(), a, Value::Number(1), size);
-                self.write(instruction, 0, result);
+                self.operate(operation, a, Value::Number(1), size)
             }
             Mnemonic::Neg => {
                 let b = self.read(instruction, 0);
-                let result = self.operate(Mnemonic::Neg, Value::Number(0), b, size);
-                self.write(instruction, 0, result);
+                self.operate(operation, Value::Number(0), b, size)
             }
-            Mnemonic::Bt => {
-                let (a, b) = (
-                    self.read(instruction, 0).concrete(),
-                    self.read(instruction, 1).concrete(),
-                );
-                self.flags = a.zip(b).map(|(a, b)| Flags::bit_test(a, b, size));
-            }
-            // `memcpy` in place, as compilers write it for a checked one (musl's fortify headers).
-            Mnemonic::Movsb | Mnemonic::Movsq
-                if instruction.has_rep_prefix() && instruction.is_string_instruction() =>
-            {
-                self.note_call();
-                self.approximate(instruction);
-            }
-            _ if instruction.condition_code() != ConditionCode::None => {
-                self.conditional(instruction);
-            }
-            _ => self.approximate(instruction),
-        }
+            _ => return false,
+        };
+        self.write(instruction, 0, result);
+        true
     }
 
     fn pop(&mut self, register: Register) {
@@ -215,7 +215,8 @@ impl Machine<'_, '_> {
         self.set(register, value);
     }
 
-    /// Result of an operation, its flags being kept. A pointer plus or minus a number stays a pointer.
+    /// Returns the result of an operation and stores its flags. A pointer plus or minus a number
+    /// stays a pointer.
     fn operate(&mut self, operation: Mnemonic, a: Value, b: Value, size: usize) -> Value {
         let evaluated = a
             .concrete()
@@ -242,7 +243,7 @@ impl Machine<'_, '_> {
         }
     }
 
-    /// `setcc` and `cmovcc`.
+    /// Runs `setcc` and `cmovcc`.
     fn conditional(&mut self, instruction: &Instruction) {
         let holds = self
             .flags
@@ -256,7 +257,7 @@ impl Machine<'_, '_> {
         self.write(instruction, 0, value);
     }
 
-    /// Any other instruction: what it reads is noted, what it writes becomes unknown.
+    /// Runs any other instruction: records what it reads, and sets what it writes to unknown.
     fn approximate(&mut self, instruction: &Instruction) {
         let mut factory = InstructionInfoFactory::new();
         let used = factory.info(instruction);
@@ -299,7 +300,22 @@ impl Machine<'_, '_> {
     }
 }
 
-/// Operands are in general registers and memory only.
+/// A value of `size` bytes, extended with its sign.
+fn sign_extended(value: Value, size: usize) -> Value {
+    match value {
+        Value::Number(number) => Value::Number(alu::sign_extend(number, size)),
+        other => other,
+    }
+}
+
+/// Whether both operands are the same register.
+fn is_zeroing(instruction: &Instruction) -> bool {
+    instruction.op0_kind() == OpKind::Register
+        && instruction.op1_kind() == OpKind::Register
+        && instruction.op0_register() == instruction.op1_register()
+}
+
+/// Whether all operands are in general registers and memory.
 fn is_general(instruction: &Instruction) -> bool {
     instruction.op_kinds().enumerate().all(|(operand, kind)| {
         kind != OpKind::Register || instruction.op_register(operand as u32).is_gpr()
@@ -323,136 +339,4 @@ fn source_size(instruction: &Instruction) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::tests::{CODE, elf_of, image_of};
-    use crate::plan::trace::Place;
-
-    fn run_code(code: &[u8], call: Call) -> Trace {
-        let bytes = elf_of(code);
-        let image = image_of(&bytes);
-        run(&image, CODE, call)
-    }
-
-    fn returned_offset(code: &[u8]) -> Option<i64> {
-        let trace = run_code(code, Call::default());
-        let place = trace.source(trace.returned?)?;
-        (place.object == 0).then_some(place.offset)
-    }
-
-    #[test]
-    fn accessor_with_one_load_names_its_field() {
-        // SSL_session_reused, 3.0: mov eax, [rdi+0x4d0]; xor edi, edi; ret
-        assert_eq!(
-            returned_offset(&[0x8b, 0x87, 0xd0, 0x04, 0, 0, 0x31, 0xff, 0xc3]),
-            Some(0x4d0)
-        );
-        // The same behind "repz ret".
-        assert_eq!(
-            returned_offset(&[0x8b, 0x87, 0xc8, 0, 0, 0, 0xf3, 0xc3]),
-            Some(0xc8)
-        );
-    }
-
-    #[test]
-    fn type_check_leads_to_the_plain_connection() {
-        // SSL_session_reused, 3.2: type 0 is a connection, 1 a QUIC connection with a connection at 0x40.
-        let code = [
-            0x48, 0x85, 0xff, 0x74, 0x1d, // test rdi, rdi; je
-            0x8b, 0x17, 0x85, 0xd2, 0x74, 0x10, // mov edx, [rdi]; test edx, edx; je
-            0x31, 0xc0, 0x83, 0xfa, 0x01, 0x75, 0x12, // xor eax, eax; cmp edx, 1; jne
-            0x48, 0x8b, 0x7f, 0x40, // mov rdi, [rdi+0x40]
-            0x48, 0x85, 0xff, 0x74, 0x09, // test rdi, rdi; je
-            0x8b, 0x87, 0x88, 0x04, 0, 0, 0xc3, // mov eax, [rdi+0x488]; ret
-            0x31, 0xc0, 0xc3, // xor eax, eax; ret
-        ];
-        assert_eq!(returned_offset(&code), Some(0x488));
-    }
-
-    #[test]
-    fn control_flow_enforcement_and_hidden_calls_are_no_obstacle() {
-        // SSL_session_reused, 3.5 with CET.
-        let code = [
-            0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x85, 0xff, 0x74,
-            0x35, // endbr64; test rdi, rdi; je
-            0x8b, 0x07, 0x85, 0xc0, 0x74, 0x1f, // mov eax, [rdi]; test eax, eax; je
-            0xa8, 0x80, 0x74, 0x2b, // test al, 0x80; je
-            0x48, 0x83, 0xec, 0x08, 0xe8, 0xe4, 0xff, 0xff, 0xff, // sub rsp, 8; call
-            0x48, 0x85, 0xc0, 0x74, 0x16, // test rax, rax; je
-            0x8b, 0x80, 0x08, 0x05, 0, 0, 0x48, 0x83, 0xc4, 0x08, 0x31, 0xff,
-            0xc3, // mov eax, [rax+0x508] ...
-            0x8b, 0x87, 0x08, 0x05, 0, 0, 0x31, 0xff,
-            0xc3, // mov eax, [rdi+0x508]; xor edi, edi; ret
-            0x31, 0xc0, 0x48, 0x83, 0xc4, 0x08, 0xc3, 0x31, 0xc0, 0xc3,
-        ];
-        assert_eq!(returned_offset(&code), Some(0x508));
-    }
-
-    #[test]
-    fn store_of_a_method_slot_keeps_its_provenance() {
-        // The shape of SSL_set_accept_state.
-        let code = [
-            0x53, 0x48, 0x89, 0xfb, // push rbx; mov rbx, rdi
-            0xc7, 0x47, 0x38, 1, 0, 0, 0, // mov dword [rdi+0x38], 1
-            0x48, 0x8d, 0x7f, 0x48, 0xe8, 0x86, 0xff, 0xff, 0xff, // lea rdi, [rdi+0x48]; call
-            0x48, 0x8b, 0x43, 0x08, 0x48, 0x8b, 0x40,
-            0x28, // mov rax, [rbx+8]; mov rax, [rax+0x28]
-            0x48, 0x89, 0x43, 0x30, 0x5b, 0xc3, // mov [rbx+0x30], rax; pop rbx; ret
-        ];
-        let trace = run_code(&code, Call::default());
-        let store = trace.writes.last().expect("a write");
-        assert_eq!(
-            (store.place, store.size),
-            (
-                Place {
-                    object: 0,
-                    offset: 0x30
-                },
-                8
-            )
-        );
-        let slot = trace.source(store.value).expect("read from an object");
-        assert_eq!(
-            (trace.origin(slot.object), slot.offset),
-            (
-                Some(Place {
-                    object: 0,
-                    offset: 8
-                }),
-                0x28
-            )
-        );
-        assert!(matches!(
-            trace.calls[0][0],
-            Value::Pointer(Place {
-                object: 0,
-                offset: 0x48
-            })
-        ));
-    }
-
-    #[test]
-    fn copy_in_place_is_a_copy() {
-        // The end of SSL_get_client_random as musl's fortify headers make it.
-        let code = [
-            0x48, 0x8d, 0xb7, 0x88, 0x01, 0, 0, // lea rsi, [rdi+0x188]
-            0xb9, 0x20, 0, 0, 0, // mov ecx, 32
-            0xf3, 0xa4, 0xc3, // rep movsb; ret
-        ];
-        let place = Place {
-            object: 0,
-            offset: 0x188,
-        };
-        let trace = run_code(&code, Call::default());
-        assert_eq!(trace.calls[0][1], Value::Pointer(place));
-    }
-
-    #[test]
-    fn endless_loop_ends() {
-        assert_eq!(run_code(&[0xeb, 0xfe], Call::default()).returned, None);
-        assert_eq!(
-            run_code(&[0x50, 0xeb, 0xfd], Call::default()).returned,
-            None
-        );
-    }
-}
+mod tests;

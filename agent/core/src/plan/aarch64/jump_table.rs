@@ -1,45 +1,47 @@
-//! Jump tables of AArch64 code: where the computed jump of a `switch` may lead.
+//! Jump tables of AArch64 code: the targets of a `switch`'s computed jump.
 //!
-//! Called through `aarch64`. Compilers write many forms of them (entries of one, two or four bytes, signed or not, scaled or
-//! not), so none is matched: the instructions from the comparison that bounds the table up to the jump are run once for each
-//! number that it lets through.
+//! Compilers write many forms of them (entries of one, two or four bytes, signed or not, scaled or
+//! not), so no form is matched: the instructions from the comparison that bounds the table to the
+//! jump are run once for each number that it admits.
 
 use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand, SizeCode};
 
-use super::decode;
+use super::decode::{decode, immediate};
+use super::effects::flow;
 use super::machine::Machine;
 use crate::plan::elf::Image;
-use crate::plan::isa::{Call, Flow};
+use crate::plan::insn::Flow;
+use crate::plan::isa::Call;
 use crate::plan::trace::Value;
 
-/// Entries of a jump table, at most.
+/// Limit of entries of a jump table.
 const MAX_CASES: u64 = 512;
-/// Instructions before an indirect jump in which its bound is looked for.
+/// Limit of instructions before an indirect jump in which its bound is searched.
 const BOUND_WINDOW: usize = 24;
 
-/// Targets of the indirect jump that ends `path`.
+/// Returns the targets of the indirect jump that ends `path`.
 pub(super) fn targets(image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
     let path: Vec<(u64, Instruction)> = path
         .iter()
         .map_while(|at| Some((*at, decode(image, *at)?)))
         .collect();
     let ((_, jump), before) = path.split_last()?;
-    let bound = Bound::before(before)?;
+    let bound = Bound::from_path(before)?;
     let mut machine = Machine::blank(image, Call::default());
     let (prefix, rest) = before.split_at_checked(bound.at)?;
     for step in prefix {
-        pass(&mut machine, image, step)?;
+        run_step(&mut machine, image, step)?;
     }
     let mut targets = Vec::new();
     for index in 0..bound.entries {
         let mut machine = machine.clone();
         machine.set(SizeCode::X, bound.register, Value::Number(index));
         for step in rest {
-            pass(&mut machine, image, step)?;
+            run_step(&mut machine, image, step)?;
         }
         match machine.read(&jump.operands[0]) {
             Value::Number(target) if image.is_code(target) => targets.push(target),
-            // An entry within bounds that leads nowhere: this is not the table.
+            // An entry within the bound points to no code: this is not the table.
             _ => return None,
         }
     }
@@ -47,16 +49,16 @@ pub(super) fn targets(image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
     (!targets.is_empty()).then_some(targets)
 }
 
-/// Runs an instruction of a path that is known to be taken.
-fn pass(
+/// Runs an instruction of a path that is known to be executed.
+fn run_step(
     machine: &mut Machine<'_, '_>,
     image: &Image<'_>,
     (at, instruction): &(u64, Instruction),
 ) -> Option<()> {
-    match super::flow(image, *at, instruction) {
+    match flow(image, *at, instruction) {
         Flow::Next => machine.compute(*at, instruction),
         Flow::Call(_) | Flow::CallIndirect(_) => {
-            machine.call_clobbers();
+            machine.clobber_for_call();
             Some(())
         }
         _ => Some(()),
@@ -65,17 +67,17 @@ fn pass(
 
 /// The comparison that bounds a table.
 struct Bound {
-    /// Index of it in the path.
+    /// Index of the comparison in the path.
     at: usize,
-    /// Register compared.
+    /// Register that it compares.
     register: u16,
-    /// Numbers it lets through, from 0.
+    /// Count of the numbers that it admits, from 0.
     entries: u64,
 }
 
 impl Bound {
-    /// The last unsigned comparison with a number that a conditional branch follows.
-    fn before(path: &[(u64, Instruction)]) -> Option<Self> {
+    /// Finds the last unsigned comparison with a number before a conditional branch.
+    fn from_path(path: &[(u64, Instruction)]) -> Option<Self> {
         let mut condition = None;
         for (at, (_, instruction)) in path.iter().enumerate().rev().take(BOUND_WINDOW) {
             match (instruction.opcode, condition) {
@@ -86,7 +88,7 @@ impl Bound {
                     else {
                         return None;
                     };
-                    let limit = super::immediate(&instruction.operands[2])?;
+                    let limit = immediate(&instruction.operands[2])?;
                     let entries = match condition {
                         // hi, ls
                         8 | 9 => limit.checked_add(1)?,

@@ -1,6 +1,4 @@
-//! Registers and operands of the abstract x86-64 machine.
-//!
-//! Owned by `interp`, which runs the instructions. It lives for one call.
+//! Registers and operands of the abstract x86-64 machine, which lives for one run.
 
 use iced_x86::{Instruction, OpKind, Register};
 
@@ -10,17 +8,17 @@ use crate::plan::isa::Call;
 use crate::plan::memory::Memory;
 use crate::plan::trace::Value;
 
-/// The machine's state.
+/// State of the machine.
 pub(super) struct Machine<'m, 'a> {
     registers: [Value; 16],
     /// The arithmetic flags, where known.
     pub(super) flags: Option<Flags>,
-    /// What pointers lead to.
+    /// Memory that the run sees.
     pub(super) memory: Memory<'m, 'a>,
 }
 
 impl<'m, 'a> Machine<'m, 'a> {
-    /// A machine about to run the first instruction of a function.
+    /// Creates a machine before the first instruction of a function.
     pub(super) fn new(image: &'m Image<'a>, call: Call) -> Self {
         let mut machine = Self {
             registers: [Value::Unknown; 16],
@@ -36,7 +34,7 @@ impl<'m, 'a> Machine<'m, 'a> {
         machine
     }
 
-    /// Value of a register.
+    /// Returns the value of a register.
     pub(super) fn get(&self, register: Register) -> Value {
         let whole = self
             .registers
@@ -46,15 +44,15 @@ impl<'m, 'a> Machine<'m, 'a> {
         match (register.size(), whole) {
             (8, whole) => whole,
             (_, Value::Number(number)) if is_high_byte(register) => {
-                Value::Number(alu::cut(number >> 8, 1))
+                Value::Number(alu::truncate(number >> 8, 1))
             }
-            (size, Value::Number(number)) => Value::Number(alu::cut(number, size)),
+            (size, Value::Number(number)) => Value::Number(alu::truncate(number, size)),
             (_, Value::Field(place)) => Value::Field(place),
             (_, word) => self.memory.narrowed(word),
         }
     }
 
-    /// Puts a value into a register.
+    /// Writes a value to a register.
     pub(super) fn set(&mut self, register: Register, value: Value) {
         let size = register.size();
         let Some(slot) = self.registers.get_mut(register.full_register().number()) else {
@@ -64,20 +62,21 @@ impl<'m, 'a> Machine<'m, 'a> {
             (8, value) => value,
             _ if is_high_byte(register) => Value::Unknown,
             // A 32-bit write clears the upper half.
-            (4, Value::Number(number)) => Value::Number(alu::cut(number, 4)),
-            // A smaller one keeps the rest; an unknown rest is not read by sane code and counts as zero.
+            (4, Value::Number(number)) => Value::Number(alu::truncate(number, 4)),
+            // A smaller write leaves the rest unchanged. Compilers do not read an unknown rest, so
+            // it counts as zero.
             (_, Value::Number(number)) => match *slot {
                 Value::Number(old) => {
-                    Value::Number(old - alu::cut(old, size) + alu::cut(number, size))
+                    Value::Number(old - alu::truncate(old, size) + alu::truncate(number, size))
                 }
-                _ => Value::Number(alu::cut(number, size)),
+                _ => Value::Number(alu::truncate(number, size)),
             },
             (_, Value::Field(place)) => Value::Field(place),
             _ => Value::Unknown,
         };
     }
 
-    /// Value of an operand.
+    /// Returns the value of an operand.
     pub(super) fn read(&mut self, instruction: &Instruction, operand: u32) -> Value {
         match instruction.op_kind(operand) {
             OpKind::Register if instruction.op_register(operand).is_gpr() => {
@@ -93,7 +92,7 @@ impl<'m, 'a> Machine<'m, 'a> {
         }
     }
 
-    /// Puts a value into an operand.
+    /// Writes a value to an operand.
     pub(super) fn write(&mut self, instruction: &Instruction, operand: u32, value: Value) {
         match instruction.op_kind(operand) {
             OpKind::Register if instruction.op_register(operand).is_gpr() => {
@@ -108,7 +107,7 @@ impl<'m, 'a> Machine<'m, 'a> {
         }
     }
 
-    /// Address of the memory operand.
+    /// Returns the address of the memory operand.
     pub(super) fn address(&self, instruction: &Instruction) -> Value {
         if matches!(instruction.segment_prefix(), Register::FS | Register::GS) {
             return Value::Unknown;
@@ -124,7 +123,7 @@ impl<'m, 'a> Machine<'m, 'a> {
         )
     }
 
-    /// Base plus scaled index plus displacement.
+    /// Returns base plus scaled index plus displacement.
     pub(super) fn sum(
         &self,
         base: Register,

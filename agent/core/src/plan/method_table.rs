@@ -1,25 +1,26 @@
-//! The handshake functions of a library without names: found by what its method tables look like.
+//! The handshake functions of a stripped library, found by the layout of its method tables.
 //!
-//! Called by `statem` where no function has a name. An `SSL_METHOD` (ssl/ssl_local.h, 1.1.0 and later) begins with version,
-//! flags and mask, then holds pointers to functions. `IMPLEMENT_tls_meth_func` (ssl/methods.c) makes exactly three with
-//! `TLS_ANY_VERSION`, no flags and no mask: for both roles, for servers, for clients. They differ in nothing but `accept` and
-//! the next one, `connect`, which are `ssl_undefined_function` where a role lacks them.
+//! An `SSL_METHOD` (ssl/ssl_local.h, 1.1.0 and later) begins with version, flags and mask, and
+//! continues with pointers to functions. `IMPLEMENT_tls_meth_func` (ssl/methods.c) creates exactly
+//! three with `TLS_ANY_VERSION`, no flags and no mask: for both roles, for servers, for clients.
+//! They differ only in `accept` and in the next slot, `connect`, which are `ssl_undefined_function`
+//! in the tables of the other role.
 
 use super::elf::Image;
 
-/// `TLS_ANY_VERSION` (include/openssl/tls1.h), and flags 0 in the upper half of the word.
+/// `TLS_ANY_VERSION` (include/openssl/tls1.h), with flags 0 in the upper half of the word.
 const ANY_VERSION: u64 = 0x1_0000;
-/// Functions in a table: at least, and read at most.
+/// Fewest functions in a table, and limit of those read.
 const MIN_SLOTS: usize = 15;
 const MAX_SLOTS: usize = 40;
-/// Words looked at that may begin a table, at most.
+/// Limit of words that may begin a table.
 const MAX_CANDIDATES: usize = 1 << 12;
-/// Tables compared, at most.
+/// Limit of tables that are compared.
 const MAX_TABLES: usize = 8;
 
-/// The handshake functions, and where they were found.
+/// The handshake functions, and the table that holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct HandshakeFunctions {
     /// The table for both roles.
     pub(super) table: u64,
     /// Offset of `accept` in it.
@@ -30,10 +31,10 @@ pub(super) struct Found {
     pub(super) connect: u64,
 }
 
-/// Searches for the tables; `None` unless one reading of them alone makes sense.
-pub(super) fn find(image: &Image<'_>) -> Option<Found> {
+/// Searches for the tables; `None` unless exactly one choice of three tables fits.
+pub(super) fn find(image: &Image<'_>) -> Option<HandshakeFunctions> {
     let tables: Vec<(u64, Vec<u64>)> = image
-        .words(ANY_VERSION, MAX_CANDIDATES)
+        .table_heads(ANY_VERSION, MAX_CANDIDATES)
         .into_iter()
         .filter_map(|at| Some((at, slots(image, at.checked_add(16)?)?)))
         .take(MAX_TABLES)
@@ -52,7 +53,7 @@ pub(super) fn find(image: &Image<'_>) -> Option<Found> {
     }
 }
 
-/// The functions that a table holds.
+/// The functions in a table.
 fn slots(image: &Image<'_>, start: u64) -> Option<Vec<u64>> {
     let functions: Vec<u64> = (0..MAX_SLOTS as u64)
         .map_while(|slot| image.pointer(start.checked_add(slot * 8)?))
@@ -61,8 +62,9 @@ fn slots(image: &Image<'_>, start: u64) -> Option<Vec<u64>> {
     (functions.len() >= MIN_SLOTS).then_some(functions)
 }
 
-/// The tables of both roles, a server and a client differ in two neighbouring slots: one each, and by the same function.
-fn compare(table: u64, both: &[u64], server: &[u64], client: &[u64]) -> Option<Found> {
+/// Compares tables as those of both roles, of servers and of clients: they differ in two
+/// neighbouring slots, in one each, and by the same function.
+fn compare(table: u64, both: &[u64], server: &[u64], client: &[u64]) -> Option<HandshakeFunctions> {
     let size = both.len().min(server.len()).min(client.len());
     let only_difference = |other: &[u64]| {
         let mut different = (0..size).filter(|slot| both.get(*slot) != other.get(*slot));
@@ -72,7 +74,7 @@ fn compare(table: u64, both: &[u64], server: &[u64], client: &[u64]) -> Option<F
     let undefined = server.get(connect)?;
     let fits = accept.checked_add(1)? == connect && client.get(accept)? == undefined;
     let (accept_at, connect_at) = (*both.get(accept)?, *both.get(connect)?);
-    (fits && accept_at != connect_at).then_some(Found {
+    (fits && accept_at != connect_at).then_some(HandshakeFunctions {
         table,
         slot: 16 + accept as u64 * 8,
         accept: accept_at,
@@ -85,12 +87,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roles_are_told_by_what_they_lack() {
+    fn roles_differ_in_their_undefined_slots() {
         let both: Vec<u64> = (100..116).collect();
         let (mut server, mut client) = (both.clone(), both.clone());
         server[5] = 7;
         client[4] = 7;
-        let found = Found {
+        let found = HandshakeFunctions {
             table: 1,
             slot: 48,
             accept: 104,

@@ -1,31 +1,36 @@
-//! What a field must be, by what the state machine does with it: for libraries whose accessors have no name.
+//! Inference of fields from their effect on the state machine, for libraries without accessors.
 //!
-//! Called by `drives` for what no accessor told. A place is taken only where it alone has the effect, and has it in full: what is not
-//! certain stays unknown.
+//! A place is accepted only if it alone has the whole effect; otherwise the field stays unknown.
 
 use std::collections::BTreeSet;
 
 use super::cfg::Graph;
 use super::elf::Image;
-use super::isa::{Call, Flow, Given, Isa};
+use super::evidence::Evidence;
+use super::field::Field;
+use super::insn::Flow;
+use super::isa::{Call, Isa, Preset};
+use super::probe_plan::Fields;
 use super::trace::{Trace, Value};
-use super::{Evidence, Field, Fields};
 
-/// Versions that the state machine goes on with, and numbers that it refuses: `(s->version >> 8) != SSL3_VERSION_MAJOR`.
+/// Versions that the state machine accepts, and numbers that it rejects:
+/// `(s->version >> 8) != SSL3_VERSION_MAJOR`.
 const GOOD_VERSIONS: [u64; 4] = [0x0300, 0x0301, 0x0303, 0x0304];
 const BAD_VERSIONS: [u64; 3] = [0, 0x0203, 0x0403];
-/// `TLS_ST_OK`, and values of `OSSL_HANDSHAKE_STATE` that are tried (include/openssl/ssl.h.in: 51 in 4.0).
+/// `TLS_ST_OK`, and the values of `OSSL_HANDSHAKE_STATE` that are tried (include/openssl/ssl.h.in:
+/// 51 in 4.0).
 const HAND_OK: u64 = 1;
 const HAND_STATES: std::ops::Range<u64> = 2..64;
-/// Places that one function reads, at most.
+/// Limit of places read by one function.
 const MAX_PLACES: usize = 24;
-/// Functions that the state machine calls and that are looked into, and functions tried, at most.
+/// Limits of callees of the state machine that are decoded, and of functions tried.
 const MAX_CALLEES: usize = 48;
 const MAX_FUNCTIONS: usize = 160;
-/// Instructions of a function that is looked into, at most: `read_state_machine` and its like are smaller.
+/// Limit of instructions of a callee: `read_state_machine` and `write_state_machine` are smaller.
 const MAX_CALLEE: usize = 1500;
 
-/// Adds to `fields` what is still unknown and can be told from the state machine at `body`, whose code is `graph`.
+/// Adds unknown fields to `fields` that the state machine at `body`, with the code in `graph`,
+/// shows.
 pub(super) fn complete(
     isa: &dyn Isa,
     image: &Image<'_>,
@@ -36,13 +41,13 @@ pub(super) fn complete(
 ) -> Fields {
     let hand_state = fields.hand_state;
     let version = fields.version.or_else(|| {
-        let found = version(isa, image, body)?;
-        let text = format!("the state machine goes on where {found} is 0x03.., and only there");
+        let found = find_version(isa, image, body)?;
+        let text = format!("the state machine continues where {found} is 0x03.., and only there");
         evidence.push(("version", text));
         Some(found)
     });
     let hit = fields.hit.or_else(|| {
-        let found = hit(isa, image, graph, hand_state?)?;
+        let found = find_hit(isa, image, graph, hand_state?)?;
         let text = format!("{found} alone swaps the two ends of a handshake, for both roles");
         evidence.push(("hit", text));
         Some(found)
@@ -54,13 +59,13 @@ pub(super) fn complete(
     }
 }
 
-/// Four-byte places of the connection that a run reads, but for one.
-fn places(trace: &Trace, but: Option<Field>) -> Vec<Field> {
+/// Four-byte places of the connection that a run reads, except one.
+fn places(trace: &Trace, except: Option<Field>) -> Vec<Field> {
     let mut places: Vec<Field> = Vec::new();
     for read in trace.reads.iter().filter(|read| read.size == 4) {
         if let Some(field) = trace.field(read.place)
             && field.in_connection().is_some()
-            && Some(field) != but
+            && Some(field) != except
             && !places.contains(&field)
             && places.len() < MAX_PLACES
         {
@@ -70,20 +75,21 @@ fn places(trace: &Trace, but: Option<Field>) -> Vec<Field> {
     places
 }
 
-/// A fresh handshake goes on to its buffers where the version is one of TLS, and ends in an error where not.
-fn version(isa: &dyn Isa, image: &Image<'_>, body: u64) -> Option<Field> {
-    let run = |given: Option<Given>| {
+/// Finds `version`: a new handshake continues to its buffers if the version is one of TLS, and ends
+/// in an error otherwise.
+fn find_version(isa: &dyn Isa, image: &Image<'_>, body: u64) -> Option<Field> {
+    let run = |preset: Option<Preset>| {
         let call = Call {
-            // The role, and success of everything that is called.
-            command: Some(1),
-            calls: Some(1),
-            given: [given, None],
+            // The role, and success of all calls.
+            second_argument: Some(1),
+            call_result: Some(1),
+            presets: [preset, None],
             ..Call::default()
         };
-        isa.call(image, body, call)
+        isa.interpret(image, body, call)
     };
     let length = |field: Field, value: u64| {
-        let trace = run(Some(Given { field, value }));
+        let trace = run(Some(Preset { field, value }));
         trace.reads.len() + trace.writes.len() + trace.calls.len()
     };
     let decides = |field: Field| {
@@ -98,61 +104,69 @@ fn version(isa: &dyn Isa, image: &Image<'_>, body: u64) -> Option<Field> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// `ossl_statem_server_write_transition` and its like for clients (ssl/statem/statem_srvr.c, statem_clnt.c): whoever's "finished" comes
-/// last ends the handshake, and who that is depends on `hit`. So `hit` makes an end of one state and takes the end from another.
-fn hit(isa: &dyn Isa, image: &Image<'_>, graph: &Graph, hand_state: Field) -> Option<Field> {
+/// Finds `hit` in `ossl_statem_server_write_transition` and its counterpart for clients
+/// (ssl/statem/statem_srvr.c, statem_clnt.c): the side that sends the last Finished ends the
+/// handshake, and `hit` decides which side that is. So `hit` makes one state final instead of
+/// another.
+fn find_hit(isa: &dyn Isa, image: &Image<'_>, graph: &Graph, hand_state: Field) -> Option<Field> {
     let mut found: Vec<Field> = Vec::new();
-    let mut look_at = |functions: &BTreeSet<u64>| {
+    let mut try_all = |functions: &BTreeSet<u64>| {
         for function in functions.iter().take(MAX_FUNCTIONS) {
-            found.extend(swaps_ends(isa, image, *function, hand_state));
+            found.extend(find_end_swap(isa, image, *function, hand_state));
         }
         !found.is_empty()
     };
-    // Most compilers put the state machine's two loops into it, some leave them functions of their own.
-    let (called, mentioned) = functions(isa, image, graph);
-    let near = &called | &mentioned;
-    if !look_at(&near) {
+    // Most compilers inline the state machine's two loops, some do not.
+    let (called, referenced) = functions(isa, image, graph);
+    let near = &called | &referenced;
+    if !try_all(&near) {
         let mut far = BTreeSet::new();
         for callee in called.iter().take(MAX_CALLEES) {
-            if let Ok(graph) = Graph::walk(isa, image, &[*callee])
+            if let Ok(graph) = Graph::build(isa, image, &[*callee])
                 && graph.nodes.len() <= MAX_CALLEE
             {
-                let (called, mentioned) = functions(isa, image, &graph);
-                far.extend(called.into_iter().chain(mentioned));
+                let (called, referenced) = functions(isa, image, &graph);
+                far.extend(called.into_iter().chain(referenced));
             }
         }
-        look_at(&(&far - &near));
+        try_all(&(&far - &near));
     }
     // One for each role.
     let first = *found.first()?;
     (found.len() == 2 && found.iter().all(|field| *field == first)).then_some(first)
 }
 
-/// Functions that some code calls, and those whose addresses it takes.
+/// The functions that code calls, and those of which it takes the address.
 fn functions(isa: &dyn Isa, image: &Image<'_>, graph: &Graph) -> (BTreeSet<u64>, BTreeSet<u64>) {
-    let (mut called, mut mentioned) = (BTreeSet::new(), BTreeSet::new());
+    let (mut called, mut referenced) = (BTreeSet::new(), BTreeSet::new());
     for node in graph.nodes.values() {
         if let Flow::Call(target) = node.insn.flow {
             called.insert(target);
         }
-        mentioned.extend(isa.mentions(image, node.insn.at));
+        referenced.extend(isa.referenced_addresses(image, node.insn.at));
     }
-    mentioned.retain(|address| image.is_code(*address));
-    (called, mentioned)
+    referenced.retain(|address| image.is_code(*address));
+    (called, referenced)
 }
 
-/// The one place that, when 1, makes the function end the handshake in a state in which it else would not, and the other way round.
-fn swaps_ends(isa: &dyn Isa, image: &Image<'_>, function: u64, hand_state: Field) -> Option<Field> {
-    let run = |state: u64, given: Option<Given>| {
-        let state = Given {
+/// The only place that, if it is 1, makes the function end the handshake in a state in which it
+/// otherwise does not, and not end it in another in which it otherwise does.
+fn find_end_swap(
+    isa: &dyn Isa,
+    image: &Image<'_>,
+    function: u64,
+    hand_state: Field,
+) -> Option<Field> {
+    let run = |state: u64, preset: Option<Preset>| {
+        let state = Preset {
             field: hand_state,
             value: state,
         };
         let call = Call {
-            given: [Some(state), given],
+            presets: [Some(state), preset],
             ..Call::default()
         };
-        isa.call(image, function, call)
+        isa.interpret(image, function, call)
     };
     let hand_state_at = hand_state.in_connection().map(i64::from)?;
     let first = run(HAND_STATES.start, None);
@@ -169,54 +183,55 @@ fn swaps_ends(isa: &dyn Isa, image: &Image<'_>, function: u64, hand_state: Field
         });
         set.map(|write| write.value) == Some(Value::Number(HAND_OK))
     };
-    let mut made = BTreeSet::new();
-    let mut taken = BTreeSet::new();
+    let mut added = BTreeSet::new();
+    let mut removed = BTreeSet::new();
     for state in HAND_STATES {
         let trace = run(state, None);
         let before = ends(&trace);
         for field in places(&trace, Some(hand_state)) {
-            let after = ends(&run(state, Some(Given { field, value: 1 })));
+            let after = ends(&run(state, Some(Preset { field, value: 1 })));
             if after != before {
-                if after { &mut made } else { &mut taken }.insert(field.offset);
+                if after { &mut added } else { &mut removed }.insert(field.offset);
             }
         }
     }
-    let mut both = made.intersection(&taken);
+    let mut both = added.intersection(&removed);
     let found = both.next().filter(|_| both.next().is_none())?;
     Some(Field::direct(*found))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Images, isa, plan, statem, tests::image_of, tests::mutation::libraries};
+    use super::super::tests::{image_from_file, mutation::libraries};
+    use super::super::{Images, machine, plan, statem};
     use super::*;
 
-    /// What cannot be told is unknown; what is told is right.
+    /// An inferred field is either unknown or equal to the decoded one.
     #[test]
-    fn what_the_state_machine_does_agrees_with_the_accessors() {
-        let mut told = [0, 0];
+    fn inferred_fields_agree_with_the_accessors() {
+        let mut counts = [0, 0];
         for ssl in libraries() {
             let plan = plan(Images {
                 ssl: &ssl,
                 crypto: None,
             })
             .expect("a whole library has a plan");
-            let image = image_of(&ssl);
-            let isa = isa::for_machine(image.machine).expect("known");
+            let image = image_from_file(&ssl);
+            let isa = machine::isa_for(image.machine).expect("known");
             let isa = isa.as_ref();
             let entries = statem::find(isa, &image, &mut Evidence::new()).expect("planned");
             let [body] = entries.functions.as_slice() else {
                 eprintln!("NOT RUN: {:?} has no common body", plan.build_id);
                 continue;
             };
-            let graph = Graph::walk(isa, &image, &[*body]).expect("planned");
+            let graph = Graph::build(isa, &image, &[*body]).expect("planned");
             let known = Fields {
                 version: None,
                 hit: None,
                 ..plan.fields
             };
             let found = complete(isa, &image, &graph, *body, known, &mut Evidence::new());
-            for (count, (found, known)) in told.iter_mut().zip([
+            for (count, (found, known)) in counts.iter_mut().zip([
                 (found.version, plan.fields.version),
                 (found.hit, plan.fields.hit),
             ]) {
@@ -224,6 +239,6 @@ mod tests {
                 *count += usize::from(found.is_some());
             }
         }
-        eprintln!("versions and hits told: {told:?}");
+        eprintln!("versions and hits inferred: {counts:?}");
     }
 }

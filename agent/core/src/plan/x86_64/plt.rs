@@ -1,16 +1,18 @@
-//! Linkage stubs (System V ABI, x86-64 supplement, "Procedure Linkage Table"): how code of an image calls functions of another.
+//! Linkage stubs (System V ABI, x86-64 supplement, "Procedure Linkage Table"), through which an
+//! image calls functions of another image.
 
-use super::super::elf::Image;
-use super::super::isa::{Flow, Insn, Isa};
+use crate::plan::elf::Image;
+use crate::plan::insn::{Flow, Insn};
+use crate::plan::isa::Isa;
 
-/// `jmp [rip + …]` without its distance. Behind a `bnd` prefix it is one byte further.
+/// `jmp [rip + …]` without its distance. A `bnd` prefix may precede it.
 const JUMP: [u8; 2] = [0xff, 0x25];
-/// Its size, bytes.
+/// Size of the jump, bytes.
 const SIZE: u64 = 6;
-/// Stubs begin at multiples of this; two short ones (`.plt.got`) fit.
+/// Alignment of stubs, bytes; two short ones (`.plt.got`) fit into one unit.
 const STUB: u64 = 16;
 
-/// See [`Isa::stubs`].
+/// Implements [`Isa::plt_jumps`].
 pub(super) fn jumps(isa: &dyn Isa, image: &Image<'_>, word: u64) -> Vec<Insn> {
     let mut candidates = Vec::new();
     image.search_code(&JUMP, SIZE as usize, |at, bytes| {
@@ -27,7 +29,7 @@ pub(super) fn jumps(isa: &dyn Isa, image: &Image<'_>, word: u64) -> Vec<Insn> {
         .collect()
 }
 
-/// The instruction that holds the byte at `at`, where the code from the beginning of the stub on comes to it.
+/// The jump that contains the byte at `at`, if decoding from the start of its stub reaches it.
 fn jump(isa: &dyn Isa, image: &Image<'_>, at: u64, word: u64) -> Option<Insn> {
     let mut next = at - at % STUB;
     while next <= at {
@@ -42,13 +44,13 @@ fn jump(isa: &dyn Isa, image: &Image<'_>, at: u64, word: u64) -> Option<Insn> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::tests::{CODE, elf_of, image_of};
-    use super::super::X86_64;
     use super::*;
+    use crate::plan::tests::{CODE, elf_from_code, image_from_file};
+    use crate::plan::x86_64::X86_64;
 
-    /// Addresses, from the code's first byte on, of the jumps through the word 0x1000 behind it.
+    /// Offsets in the code of the jumps through the word 0x1000 after its start.
     fn found(code: &[u8]) -> Vec<u64> {
-        let image = image_of(&elf_of(code));
+        let image = image_from_file(&elf_from_code(code));
         let jumps = jumps(&X86_64, &image, CODE + 0x1000);
         jumps.iter().map(|insn| insn.at - CODE).collect()
     }
@@ -58,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn stubs_of_every_shape_are_found_at_their_jump() {
+    fn every_kind_of_stub_is_found_at_its_jump() {
         let lazy = [&jump_from(0)[..], &[0x68, 1, 0, 0, 0, 0xe9, 0, 0, 0, 0]].concat();
         assert_eq!(found(&lazy), [0]);
         let endbr = [0xf3, 0x0f, 0x1e, 0xfa];

@@ -1,139 +1,10 @@
-//! Plans of files built here, each with just the code that its test is about.
+//! Plans of generated libraries that hold only the code under test.
 
-use super::super::{Field, Hook, Images, NoPlan, Plan, boringssl, fields, isa, plan};
-use super::{CODE, elf_of, image_of};
+use super::super::{Field, Hook, boringssl, fields, machine};
+use super::library_builder::LibraryBuilder;
+use super::{CODE, elf_from_code, image_from_file};
 
-/// A file without section headers: code, and behind it what the dynamic segment names.
-#[derive(Default)]
-struct Built {
-    code: Vec<u8>,
-    functions: Vec<(&'static str, u64)>,
-    pointers: Vec<(u64, u64)>,
-}
-
-impl Built {
-    /// Address of what is added next.
-    fn here(&self) -> u64 {
-        CODE + self.code.len() as u64
-    }
-
-    /// Adds code or data at an address that is a multiple of 16.
-    fn add(&mut self, bytes: &[u8]) -> u64 {
-        self.code.resize(self.code.len().next_multiple_of(16), 0xcc);
-        let at = self.here();
-        self.code.extend(bytes);
-        at
-    }
-
-    /// Adds a function with a name.
-    fn function(&mut self, name: &'static str, bytes: &[u8]) -> u64 {
-        let at = self.add(bytes);
-        self.functions.push((name, at));
-        at
-    }
-
-    /// Adds `mov eax, [rdi + offset]; ret`.
-    fn accessor(&mut self, name: &'static str, offset: u8) {
-        self.function(name, &[0x8b, 0x47, offset, 0xc3]);
-    }
-
-    /// Adds `mov eax, address; ret`.
-    fn constant(&mut self, name: &'static str, address: u64) {
-        let mut code = vec![0xb8];
-        code.extend((address as u32).to_le_bytes());
-        code.push(0xc3);
-        self.function(name, &code);
-    }
-
-    /// Adds `head` and a pointer to each function behind it.
-    fn table(&mut self, head: &[u64], functions: &[u64]) -> u64 {
-        let head: Vec<u8> = head.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let at = self.add(&head);
-        for function in functions {
-            self.pointers.push((self.here(), *function));
-            self.code.extend([0; 8]);
-        }
-        self.code.extend([0; 8]);
-        at
-    }
-
-    /// The file.
-    fn file(&self) -> Vec<u8> {
-        let mut body = self.clone_code();
-        let word = |body: &mut Vec<u8>, value: u64| body.extend(value.to_le_bytes());
-        let mut names = vec![0];
-        let symbols = CODE + body.len() as u64;
-        body.extend([0; 24]);
-        for (name, at) in &self.functions {
-            body.extend((names.len() as u32).to_le_bytes());
-            body.extend([0x12, 0, 1, 0]); // STB_GLOBAL, STT_FUNC; defined
-            word(&mut body, *at);
-            word(&mut body, 1);
-            names.extend(name.as_bytes());
-            names.push(0);
-        }
-        let strings = CODE + body.len() as u64;
-        let size = names.len() as u64;
-        body.extend(names);
-        body.resize(body.len().next_multiple_of(8), 0);
-        let relocations = CODE + body.len() as u64;
-        for (at, value) in &self.pointers {
-            [*at, 8, *value]
-                .iter()
-                .for_each(|value| word(&mut body, *value)); // R_X86_64_RELATIVE
-        }
-        let dynamic = body.len() as u64;
-        let count = self.pointers.len() as u64;
-        for (tag, value) in [
-            (5, strings),
-            (10, size),
-            (6, symbols),
-            (7, relocations),
-            (8, count * 24),
-            (0, 0),
-        ] {
-            word(&mut body, tag);
-            word(&mut body, value);
-        }
-        let mut file = elf_of(&body);
-        // A second program header takes the place of the first bytes of the code, which `here` left free.
-        file[56] = 2;
-        let at = 64 + 56;
-        file[at..at + 8].copy_from_slice(&[2, 0, 0, 0, 4, 0, 0, 0]); // PT_DYNAMIC
-        let start = at as u64 + dynamic;
-        for (index, value) in [start, CODE + dynamic, CODE + dynamic, 96, 96, 8]
-            .iter()
-            .enumerate()
-        {
-            let at = at + 8 + index * 8;
-            file[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        file
-    }
-
-    fn clone_code(&self) -> Vec<u8> {
-        let mut code = self.code.clone();
-        code.resize(code.len().next_multiple_of(8), 0);
-        code
-    }
-
-    /// A file that begins with room for the second program header.
-    fn new() -> Self {
-        Self {
-            code: vec![0; 64],
-            ..Self::default()
-        }
-    }
-
-    fn plan(&self) -> Result<Plan, NoPlan> {
-        plan(Images {
-            ssl: &self.file(),
-            crypto: None,
-        })
-    }
-}
-
-/// `mov esi, role; jmp body`, behind a comparison of `state` with 1 that returns.
+/// `mov esi, role; jmp body`, after an early return if `state` is 1.
 fn role(at: u64, body: u64, role: u8) -> Vec<u8> {
     let mut code = vec![
         0x83, 0x7f, 0x48, 0x01, // cmp [rdi+0x48], 1
@@ -147,7 +18,7 @@ fn role(at: u64, body: u64, role: u8) -> Vec<u8> {
     code
 }
 
-/// A state machine that writes `hand_state` at the offset given.
+/// A state machine with `hand_state` at this offset.
 fn state_machine(hand_state: u8) -> Vec<u8> {
     vec![
         0x53, // push rbx
@@ -160,9 +31,9 @@ fn state_machine(hand_state: u8) -> Vec<u8> {
     ]
 }
 
-/// Three method tables, and nothing that has a name.
-fn nameless(hand_state: u8) -> Built {
-    let mut built = Built::new();
+/// Three method tables, without symbols.
+fn stripped(hand_state: u8) -> LibraryBuilder {
+    let mut built = LibraryBuilder::new();
     let body = built.add(&state_machine(hand_state));
     let at = built.here().next_multiple_of(16);
     let accept = built.add(&role(at, body, 1));
@@ -180,8 +51,8 @@ fn nameless(hand_state: u8) -> Built {
 }
 
 #[test]
-fn library_without_names_is_planned_from_its_tables() {
-    let plan = nameless(0x5c).plan().expect("three tables");
+fn stripped_library_is_planned_from_its_tables() {
+    let plan = stripped(0x5c).plan().expect("three tables");
     assert_eq!(plan.hook, Hook::StateMachine);
     assert_eq!(
         (plan.fields.state, plan.fields.hand_state, plan.fields.hit),
@@ -192,19 +63,19 @@ fn library_without_names_is_planned_from_its_tables() {
 }
 
 #[test]
-fn library_without_names_whose_state_is_not_certain_is_refused() {
-    let error = nameless(0x70).plan().expect_err("no hand_state");
+fn stripped_library_without_a_certain_state_is_rejected() {
+    let error = stripped(0x70).plan().expect_err("no hand_state");
     assert_eq!(error.label(), "nameless_state");
     assert!(error.to_string().contains("nothing writes"), "{error}");
 }
 
 #[test]
 fn tables_are_read_without_section_headers() {
-    let mut built = Built::new();
+    let mut built = LibraryBuilder::new();
     let function = built.function("SSL_free", &[0xc3]);
     let table = built.table(&[7], &[function]);
     let file = built.file();
-    let image = image_of(&file);
+    let image = image_from_file(&file);
     assert_eq!(image.symbol("SSL_free"), Some(function));
     assert_eq!(image.pointer(table), Some(7));
     assert_eq!(image.pointer(table + 8), Some(function));
@@ -212,7 +83,7 @@ fn tables_are_read_without_section_headers() {
 
 #[test]
 fn each_handshake_function_of_an_old_library_is_an_entry() {
-    let mut built = Built::new();
+    let mut built = LibraryBuilder::new();
     let drive = [
         0x53, // push rbx
         0xe8, 0, 0, 0, 0,    // call
@@ -269,9 +140,9 @@ fn each_handshake_function_of_an_old_library_is_an_entry() {
     );
 }
 
-/// OpenSSL whose handshake function comes from no method table.
-fn without_tables() -> Built {
-    let mut built = Built::new();
+/// OpenSSL with a handshake function that is in no method table.
+fn without_tables() -> LibraryBuilder {
+    let mut built = LibraryBuilder::new();
     let drive = [
         0x53, // push rbx
         0xe8, 0, 0, 0, 0,    // call
@@ -299,10 +170,10 @@ fn without_tables() -> Built {
 }
 
 #[test]
-fn exported_functions_are_probed_where_there_is_no_state_machine() {
+fn exported_functions_are_probed_without_a_state_machine() {
     let plan = without_tables().plan().expect("by its exported functions");
     assert_eq!(plan.hook, Hook::DoHandshake);
-    // `SSL_connect` is seen in `SSL_do_handshake`.
+    // `SSL_connect` calls `SSL_do_handshake`, which covers it.
     assert_eq!((plan.entries.len(), plan.exits.len()), (2, 2));
     assert!(plan.exits.iter().all(|exit| exit.sp_delta == 0));
     let fields = plan.fields;
@@ -314,7 +185,7 @@ fn exported_functions_are_probed_where_there_is_no_state_machine() {
             Some(Field::direct(0x38))
         )
     );
-    // What has no accessor is not known, and no reason to refuse.
+    // Fields without an accessor are unknown, which is no error.
     assert_eq!(
         (fields.hit, fields.version, fields.in_init),
         (None, None, None)
@@ -325,9 +196,10 @@ fn exported_functions_are_probed_where_there_is_no_state_machine() {
     assert_eq!(error.label(), "method_slot");
 }
 
-/// Accessors of BoringSSL with what was seen in one of its builds: the handshake object behind 0x30 and 0x110.
-fn boringssl() -> Built {
-    let mut built = Built::new();
+/// Accessors of BoringSSL with the offsets of a real build: the handshake object is behind 0x30 and
+/// 0x110.
+fn boringssl() -> LibraryBuilder {
+    let mut built = LibraryBuilder::new();
     built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
     built.function(
         "SSL_do_handshake",
@@ -385,7 +257,7 @@ fn boringssl() -> Built {
 }
 
 #[test]
-fn boringssl_is_planned_at_its_one_function() {
+fn boringssl_is_planned_at_its_handshake_function() {
     let plan = boringssl().plan().expect("BoringSSL");
     assert_eq!(plan.hook, Hook::DoHandshake);
     assert_eq!((plan.entries.len(), plan.exits.len()), (1, 1));
@@ -402,11 +274,11 @@ fn boringssl_is_planned_at_its_one_function() {
 }
 
 #[test]
-fn boringssl_that_hides_its_handshake_is_refused() {
-    let mut built = Built::new();
+fn boringssl_without_a_handshake_object_is_rejected() {
+    let mut built = LibraryBuilder::new();
     built.function("SSL_CTX_set_grease_enabled", &[0xc3]);
     built.function("SSL_do_handshake", &[0xc3]);
-    // It says yes whatever the connection is.
+    // It returns 1 for every connection.
     built.constant("SSL_in_init", 1);
     let error = built.plan().expect_err("no handshake object");
     assert_eq!(error.label(), "field");
@@ -414,30 +286,31 @@ fn boringssl_that_hides_its_handshake_is_refused() {
 }
 
 #[test]
-fn boringssl_without_names_is_called_by_its_text() {
+fn stripped_boringssl_is_identified_by_its_text() {
     for text in [
         b"a\0BoringSSL\0".as_slice(),
         b"a\0vendor/boringssl/ssl/handshake_server.cc\0",
     ] {
-        let mut file = elf_of(text);
+        let mut file = elf_from_code(text);
         file[68] = 4; // PF_R
-        let image = image_of(&file);
-        assert!(boringssl::has_its_text(&image));
+        let image = image_from_file(&file);
+        assert!(boringssl::has_text(&image));
     }
 }
 
 #[test]
-fn random_is_found_behind_a_pointer() {
-    // SSL_get_client_random of 1.1.1 in short: mov rax, [rdi+0xa8]; movdqu xmm0, [rax+0xb8]; movdqu xmm1, [rax+0xc8]; ret
+fn client_random_is_found_behind_a_pointer() {
+    // SSL_get_client_random of 1.1.1, shortened: mov rax, [rdi+0xa8]; movdqu xmm0, [rax+0xb8];
+    // movdqu xmm1, [rax+0xc8]; ret
     let code = [
         0x48, 0x8b, 0x87, 0xa8, 0, 0, 0, 0xf3, 0x0f, 0x6f, 0x80, 0xb8, 0, 0, 0, 0xf3, 0x0f, 0x6f,
         0x88, 0xc8, 0, 0, 0, 0xc3,
     ];
-    let mut built = Built::new();
+    let mut built = LibraryBuilder::new();
     built.function("SSL_get_client_random", &code);
     let file = built.file();
-    let image = image_of(&file);
-    let isa = isa::for_machine(image.machine).expect("x86-64");
+    let image = image_from_file(&file);
+    let isa = machine::isa_for(image.machine).expect("x86-64");
     assert_eq!(
         fields::client_random(isa.as_ref(), &image, &mut Vec::new()),
         Some(Field::behind(0xa8, 0xb8))

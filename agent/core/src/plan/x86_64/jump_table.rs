@@ -1,29 +1,25 @@
-//! Jump tables of x86-64 code: where the computed jump of a `switch` may lead.
+//! Jump tables of x86-64 code: the targets of a `switch`'s computed jump.
 //!
-//! Called through `x86_64`. The table and its bound are read from the instructions run before the jump, and every entry
-//! within the bound must lead to code: what does not fit is no table.
+//! The table and its bound are read from the instructions before the jump. Every entry within the
+//! bound must point to code, otherwise it is no table.
 
 use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::changes;
-use super::interp;
+use super::decode::{changes, decode};
 use crate::plan::elf::Image;
 
-/// Entries of a jump table, at most.
+/// Limit of entries of a jump table.
 const MAX_CASES: u64 = 512;
-/// Entries read where no comparison bounds the table.
+/// Limit of entries where no comparison bounds the table.
 const MAX_UNBOUNDED_CASES: u64 = 64;
-/// Instructions before an indirect jump in which its bound is looked for.
+/// Limit of instructions before an indirect jump in which its bound is searched.
 const BOUND_WINDOW: usize = 24;
 
-/// Targets of the indirect jump that ends `path`.
+/// Returns the targets of the indirect jump that ends `path`.
 pub(super) fn targets(image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
-    let path: Vec<Instruction> = path
-        .iter()
-        .map_while(|at| interp::decode(image, *at))
-        .collect();
+    let path: Vec<Instruction> = path.iter().map_while(|at| decode(image, *at)).collect();
     let (jump, before) = path.split_last()?;
-    let table = Table::behind(jump, before)?;
+    let table = Table::from_path(jump, before)?;
     let bound = bound(before);
     let mut targets = Vec::new();
     for index in 0..bound.unwrap_or(MAX_UNBOUNDED_CASES) {
@@ -35,7 +31,7 @@ pub(super) fn targets(image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
             (Some(target), None) if image.same_function(target, jump.ip()) => {
                 targets.push(target);
             }
-            // An entry within bounds that leads nowhere: this is not the table.
+            // An entry within the bound points to no code: this is not the table.
             (None, Some(_)) => return None,
             (_, None) => break,
         }
@@ -46,14 +42,16 @@ pub(super) fn targets(image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
 /// A jump table.
 struct Table {
     at: u64,
-    /// Entries are 32-bit distances from the table (position-independent code) instead of addresses.
+    /// Entries are 32-bit distances from the table (position-independent code) instead of
+    /// addresses.
     relative: bool,
 }
 
 impl Table {
-    /// The table that an indirect jump goes through, from the instructions run before it. GCC and Clang write either
-    /// `jmp [table + index * 8]`, or `lea base, table; movsxd r, [base + index * 4]; add r, base; jmp r`.
-    fn behind(jump: &Instruction, before: &[Instruction]) -> Option<Self> {
+    /// Finds the table of an indirect jump from the instructions before it. GCC and Clang write
+    /// either `jmp [table + index * 8]`, or
+    /// `lea base, table; movsxd r, [base + index * 4]; add r, base; jmp r`.
+    fn from_path(jump: &Instruction, before: &[Instruction]) -> Option<Self> {
         if jump.op0_kind() == OpKind::Memory {
             if jump.memory_index_scale() != 8 || jump.memory_index() == Register::None {
                 return None;
@@ -76,9 +74,9 @@ impl Table {
             let (base, scale) = (instruction.memory_base(), instruction.memory_index_scale());
             match instruction.mnemonic() {
                 Mnemonic::Add if instruction.op1_kind() == OpKind::Register => {
-                    // The sum of an entry and the table: either may be the register that is jumped to.
+                    // The sum of an entry and the table; either may be in the target register.
                     let (a, b) = (instruction.op0_register(), instruction.op1_register());
-                    wanted = if entry_of(a, earlier) { a } else { b };
+                    wanted = if is_table_entry(a, earlier) { a } else { b };
                 }
                 Mnemonic::Movsxd if scale == 4 => {
                     let at = address_in(base, earlier)?
@@ -114,8 +112,8 @@ impl Table {
     }
 }
 
-/// The last write to `register` reads an entry of a table of distances.
-fn entry_of(register: Register, before: &[Instruction]) -> bool {
+/// Whether the last write to `register` loads an entry of a table of distances.
+fn is_table_entry(register: Register, before: &[Instruction]) -> bool {
     let write = before
         .iter()
         .rev()
@@ -125,7 +123,7 @@ fn entry_of(register: Register, before: &[Instruction]) -> bool {
     })
 }
 
-/// The address that the code before put into `register`.
+/// The address that the code before loads into `register`.
 fn address_in(mut register: Register, before: &[Instruction]) -> Option<u64> {
     for instruction in before.iter().rev() {
         if !changes(instruction, register) {
@@ -145,7 +143,7 @@ fn address_in(mut register: Register, before: &[Instruction]) -> Option<u64> {
     None
 }
 
-/// How many entries the comparison before an indirect jump lets through.
+/// The number of entries that the comparison before an indirect jump admits.
 fn bound(before: &[Instruction]) -> Option<u64> {
     let mut condition = None;
     for instruction in before.iter().rev().take(BOUND_WINDOW) {
@@ -167,9 +165,9 @@ fn bound(before: &[Instruction]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{CODE, elf_of, image_of};
+    use crate::plan::tests::{CODE, elf_from_code, image_from_file};
 
-    /// A switch over three cases in position-independent code, whose table a fourth number follows.
+    /// A switch over three cases in position-independent code; a fourth number follows its table.
     const SWITCH: [u8; 44] = [
         0x83, 0xff, 0x02, // cmp edi, 2
         0x77, 0x16, // ja 1b
@@ -183,8 +181,8 @@ mod tests {
     ];
 
     fn cases(code: &[u8], path: &[u64]) -> Option<Vec<u64>> {
-        let bytes = elf_of(code);
-        let image = image_of(&bytes);
+        let bytes = elf_from_code(code);
+        let image = image_from_file(&bytes);
         let path: Vec<u64> = path.iter().map(|at| CODE + at).collect();
         Some(targets(&image, &path)?.iter().map(|at| at - CODE).collect())
     }
@@ -198,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn table_without_a_bound_ends_where_it_leads_nowhere() {
+    fn table_without_a_bound_ends_at_the_first_entry_outside_code() {
         assert_eq!(
             cases(&SWITCH, &[5, 0xc, 0x10, 0x13]),
             Some(vec![0x16, 0x19, 0x1a])
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_within_bounds_must_lead_to_code() {
+    fn entry_within_the_bound_must_point_to_code() {
         let mut code = SWITCH;
         code[2] = 3; // cmp edi, 3
         assert_eq!(cases(&code, &[0, 3, 5, 0xc, 0x10, 0x13]), None);

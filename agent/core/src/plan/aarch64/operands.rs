@@ -1,6 +1,5 @@
-//! What an AArch64 instruction does to general registers, and which memory it names.
-//!
-//! Called by the other rooms of `aarch64`.
+//! Operands of AArch64 instructions: the general registers that they write, and the memory that
+//! they access.
 
 use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand, SIMDSizeCode, SizeCode};
 
@@ -8,20 +7,20 @@ use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand, SIMDSizeCode, SizeCo
 pub(super) const FRAME: u16 = 29;
 /// Number of the link register.
 pub(super) const LINK: u16 = 30;
-/// Number of the stack pointer, where an operand can be it.
+/// Number of the stack pointer, in operands that may be it.
 pub(super) const STACK: u16 = 31;
 
 /// One memory access: `count` neighbouring words of `size` bytes.
 pub(super) struct Access<'i> {
-    /// The operand that is the address.
+    /// The operand that holds the address.
     pub(super) address: &'i Operand,
-    /// Bytes in one word.
+    /// Size of one word, bytes.
     pub(super) size: usize,
-    /// Words.
+    /// Number of words.
     pub(super) count: usize,
 }
 
-/// The store instructions: their register operands are read only.
+/// Whether the instruction is a store, which only reads its register operands.
 pub(super) fn is_store(opcode: Opcode) -> bool {
     use Opcode::*;
     matches!(
@@ -48,7 +47,7 @@ pub(super) fn is_store(opcode: Opcode) -> bool {
     )
 }
 
-/// The instructions in the hint space that pointer authentication has names for.
+/// Whether the instruction is one of pointer authentication's in the hint space.
 pub(super) fn is_hint(opcode: Opcode) -> bool {
     use Opcode::*;
     matches!(
@@ -70,7 +69,8 @@ pub(super) fn is_hint(opcode: Opcode) -> bool {
     )
 }
 
-/// Exclusive accesses: a probe between the two halves of a pair makes the second one fail for ever.
+/// Whether the instruction is an exclusive access: a probe between the two halves of a pair makes
+/// the second one fail each time.
 pub(super) fn is_exclusive(opcode: Opcode) -> bool {
     use Opcode::*;
     matches!(
@@ -93,7 +93,8 @@ pub(super) fn is_exclusive(opcode: Opcode) -> bool {
     )
 }
 
-/// General registers written, the stack pointer as [`STACK`]; more than are written where that is not known exactly.
+/// Returns the general registers written, the stack pointer as [`STACK`]. An upper bound for
+/// instructions that are not modelled exactly.
 pub(super) fn written(instruction: &Instruction) -> impl Iterator<Item = u16> {
     use Opcode::*;
     let operands = match instruction.opcode {
@@ -120,7 +121,7 @@ pub(super) fn written(instruction: &Instruction) -> impl Iterator<Item = u16> {
     direct.chain(write_back(instruction).map(|(base, _)| base))
 }
 
-/// The base register that an access moves, and by how many bytes where that is constant.
+/// Returns the base register that an access updates, and the constant number of bytes, if any.
 pub(super) fn write_back(instruction: &Instruction) -> Option<(u16, Option<i64>)> {
     instruction
         .operands
@@ -134,7 +135,7 @@ pub(super) fn write_back(instruction: &Instruction) -> Option<(u16, Option<i64>)
         })
 }
 
-/// The memory that a load or store names.
+/// Returns the memory access of a load or store.
 pub(super) fn access(instruction: &Instruction) -> Option<Access<'_>> {
     use Opcode::*;
     let operands = &instruction.operands;
@@ -171,7 +172,7 @@ pub(super) fn access(instruction: &Instruction) -> Option<Access<'_>> {
     })
 }
 
-/// The load extends with its sign.
+/// Whether the load extends the sign.
 pub(super) fn is_signed(opcode: Opcode) -> bool {
     use Opcode::*;
     matches!(
