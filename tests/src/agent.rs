@@ -1,4 +1,5 @@
-//! The program under test: `reprise run` in the foreground, asked over HTTP like any operator would.
+//! The program under test: `reprise run` in the foreground, asked over HTTP like any operator
+//! would.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -20,7 +21,8 @@ use crate::user;
 /// The path of the binary under test.
 ///
 /// # Panics
-/// When the environment does not name it, or is not root's: a test that cannot run fails and says so.
+/// When the environment does not name it, or the user is not root: a test that cannot run fails
+/// with the reason.
 #[must_use]
 pub fn binary() -> PathBuf {
     let path = std::env::var_os("REPRISE_BIN")
@@ -46,7 +48,8 @@ pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     }
 }
 
-/// Leaves cargo and rustup alone, which carry an OpenSSL and may be at work beside the tests: their handshakes are nobody's here.
+/// Leaves cargo and rustup alone, which carry an OpenSSL and may be at work beside the tests: their
+/// handshakes are nobody's here.
 #[must_use]
 pub fn toolchain() -> Vec<OsString> {
     let cargo = Path::new(env!("CARGO")).parent().map(Path::to_owned);
@@ -84,7 +87,8 @@ impl Agent {
         Self::start_under(&[], args)
     }
 
-    /// As [`Self::start`], with the binary started by way of another command of root's, such as `unshare`.
+    /// As [`Self::start`], with the binary started by way of another command of root's, such as
+    /// `unshare`.
     ///
     /// # Panics
     /// When it ends or does not get ready.
@@ -111,7 +115,8 @@ impl Agent {
         words.push(binary.as_os_str());
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        // What runs in another place may not have the same paths: not with the tests' own sockets alone.
+        // What runs in another place may not have the same paths: not with the tests' own sockets
+        // alone.
         let mut agent = Self::spawn(&mut command, args);
         agent.wait_ready();
         agent
@@ -212,8 +217,9 @@ impl Agent {
         self.process.pid()
     }
 
-    /// Events that the kernel passed over its programs: tracepoints that fired while their CPU was inside another's, or in a system
-    /// call on a map (`trace_call_bpf`, kernel/trace/bpf_trace.c). Nobody can observe those.
+    /// Events that the kernel passed over its programs: tracepoints that fired while their CPU was
+    /// inside another's, or in a system call on a map (`trace_call_bpf`, kernel/trace/bpf_trace.c).
+    /// Nobody can observe those.
     ///
     /// # Panics
     /// When the agent is gone.

@@ -1,12 +1,13 @@
-//! One behaviour test at a time on a host: an agent observes every process, those of another test run too. And a cgroup of the
-//! tests' own, so that the packets of others on the host are nobody's here.
+//! One behaviour test at a time on a host: an agent observes every process, those of another test
+//! run too. And a cgroup of the tests' own, so that the packets of others on the host are nobody's
+//! here.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Waits until no other test process holds the host, and holds it until this process ends. What it starts from here on is in
-/// [`cgroup`].
+/// Waits until no other test process holds the host, and holds it until this process ends. What it
+/// starts from here on is in [`cgroup`].
 ///
 /// # Panics
 /// When the lock file cannot be used.
@@ -18,7 +19,8 @@ pub fn on_this_host() {
     });
 }
 
-/// Runs `body`, which makes handshakes that are no test's (a download), while no test process holds the host.
+/// Runs `body`, which makes handshakes that are no test's (a download), while no test process holds
+/// the host.
 pub fn for_a_moment<T>(body: impl FnOnce() -> T) -> T {
     let _held = HELD.get().is_none().then(locked);
     body()
@@ -49,8 +51,8 @@ pub fn hierarchy() -> Option<PathBuf> {
     })
 }
 
-/// The cgroup that this process and its children are in; `None` where the host has no hierarchy (v2) mounted, and so all that
-/// happens on it is seen.
+/// The cgroup that this process and its children are in; `None` where the host has no hierarchy
+/// (v2) mounted, and so all that happens on it is seen.
 ///
 /// # Panics
 /// When there is a hierarchy, and this process cannot move into a cgroup of it.

@@ -1,5 +1,5 @@
-//! As much of a Kubernetes API server as an agent asks for: the pods of one node, listed in pages and watched, over TLS, for those
-//! with the token.
+//! As much of a Kubernetes API server as an agent asks for: the pods of one node, listed in pages
+//! and watched, over TLS, for those with the token.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -27,7 +27,7 @@ const TOKEN: &str = "a-token-of-a-test";
 #[derive(Debug, Default)]
 struct State {
     pods: Vec<Value>,
-    /// What watches are to be told, in order.
+    /// Events for watches, in order.
     events: Vec<Value>,
     requests: Vec<String>,
     failing: bool,
@@ -42,7 +42,7 @@ pub struct ApiServer {
     directory: TempDir,
 }
 
-/// A pod as the server tells it: metadata and nothing else.
+/// A pod as the server sends it: metadata only.
 #[must_use]
 pub fn pod(namespace: &str, name: &str, uid: &str) -> Value {
     json!({
@@ -94,8 +94,8 @@ impl ApiServer {
         self.state.lock().expect("a thread panicked")
     }
 
-    /// Tells watches of a change: `ADDED`, `MODIFIED` or `DELETED`.
-    pub fn tell(&self, kind: &str, pod: &Value) {
+    /// Sends a change to all watches: `ADDED`, `MODIFIED` or `DELETED`.
+    pub fn send(&self, kind: &str, pod: &Value) {
         self.state()
             .events
             .push(json!({ "type": kind, "object": pod }));
@@ -112,7 +112,8 @@ impl ApiServer {
         self.state().requests.clone()
     }
 
-    /// Words that run a command as in a pod of this server's cluster, with its service account's files.
+    /// Words that run a command as in a pod of this server's cluster, with its service account's
+    /// files.
     #[must_use]
     pub fn in_a_pod(&self) -> [String; 8] {
         let account = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -216,16 +217,16 @@ fn watch(stream: &mut impl std::io::Write, state: &Mutex<State>) -> std::io::Res
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )?;
     stream.flush()?;
-    let mut told = 0;
+    let mut sent = 0;
     loop {
         let (events, failing) = {
             let state = state.lock().expect("a thread panicked");
-            (state.events[told..].to_vec(), state.failing)
+            (state.events[sent..].to_vec(), state.failing)
         };
         if failing {
             return Ok(());
         }
-        told += events.len();
+        sent += events.len();
         for event in events {
             let line = format!("{event}\n");
             write!(stream, "{:x}\r\n{line}\r\n", line.len())?;

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::process::Process;
 use crate::servers::free_port;
 
-/// See the module; ends with this value.
+/// Shared session cache, as the module describes; stops when dropped.
 #[derive(Debug)]
 pub struct Cache {
     /// Where it listens on 127.0.0.1.

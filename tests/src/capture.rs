@@ -1,4 +1,5 @@
-//! A packet capture at both ends of a lossy link: what arrived, and what the dropping rules took away.
+//! A packet capture at both ends of a lossy link: what arrived, and what the dropping rules took
+//! away.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -71,9 +72,11 @@ const DOUBT: f64 = 1.0;
 /// A packet that comes so long after another was sent did not cross it on the way, seconds.
 const CROSSED: f64 = 0.02;
 
-/// Whether one end can know by any means that a packet which matters was lost, of those that passed its own socket or arrived at it:
-/// one of its own is sent again, or the peer speaks without having got it; one of the peer's is followed by another. A SYN that is lost
-/// ahead of the first that arrives shows nowhere at the server, nor does the silence of a peer of which nothing comes any more.
+/// Whether one end can know in any way that a packet which matters was lost, of those that passed
+/// its own socket or arrived at it: one of its own is sent again, or the peer speaks without having
+/// got it; one of the peer's is followed by another. A SYN that is lost ahead of the first that
+/// arrives shows nowhere at the server, nor does the silence of a peer of which nothing comes any
+/// more.
 #[must_use]
 pub fn shows(packets: &[Packet], at_server: bool) -> bool {
     let own = |packet: &&Packet| packet.to_server != at_server;

@@ -1,10 +1,13 @@
-//! Carriers of OpenSSL whose plans are held to the truth: built here from source, and ready-made ones.
+//! Carriers of OpenSSL whose plans are held to the truth: built here from source, and ready-made
+//! ones.
 //!
-//! Called by `tests/carriers.rs`, `tests/ready_made.rs` and `tests/programs.rs`. What is built or downloaded stays below `carriers/` in the
-//! build directory, so that the next run starts at once; deleting that directory is always safe.
+//! Called by `tests/carriers.rs`, `behaviour/ready_made.rs` and `behaviour/programs.rs`. What is
+//! built or downloaded stays below `carriers/` in the build directory, so that the next run starts
+//! at once; deleting that directory is always safe.
 //!
-//! Its rooms: `release` names versions, `build` compiles one, `link` makes files of it; `npm`, `wheel` and `debian` fetch ready-made ones;
-//! `layout` reads debug information, `code` symbols, call frames and instructions; `plan` is what the agent says, `verdict` compares.
+//! Modules: `release` names versions, `build` compiles one, `link` makes files of it; `npm`,
+//! `wheel` and `debian` fetch ready-made ones; `layout` reads debug information, `code` symbols,
+//! call frames and instructions; `plan` is what the agent says, `verdict` compares.
 
 pub mod build;
 pub mod code;
@@ -35,8 +38,8 @@ pub fn cache(name: &str) -> PathBuf {
     directory
 }
 
-/// What `make` leaves at `path`: taken from the cache where it is there. `make` is given an empty directory, which takes the place of
-/// `path` once it is complete.
+/// What `make` leaves at `path`: taken from the cache where it is there. `make` is given an empty
+/// directory, which takes the place of `path` once it is complete.
 ///
 /// # Panics
 /// When `make` does, or the disk is full.

@@ -1,4 +1,5 @@
-//! Certificates, made by the machine's own `openssl`: a self-signed one per kind and test process, and authorities.
+//! Certificates, made by the machine's own `openssl`: a self-signed one per kind and test process,
+//! and authorities.
 
 use std::fs;
 use std::path::PathBuf;
@@ -60,8 +61,8 @@ fn make(kind: &[&str]) -> Certificate {
     }
 }
 
-/// A directory with an authority (`ca.crt`) called `name`, and by it a certificate and key of each of these, `NAME.crt` and `NAME.key`,
-/// with the subject and the alternative name that are given.
+/// A directory with an authority (`ca.crt`) called `name`, and by it a certificate and key of each
+/// of these, `NAME.crt` and `NAME.key`, with the subject and the alternative name that are given.
 #[must_use]
 pub fn authority(name: &str, certificates: &[(&str, &str, &str)]) -> TempDir {
     let directory = TempDir::new().expect("failed to create a directory for certificates");

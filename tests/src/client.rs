@@ -96,7 +96,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of `127.0.0.1:port` that makes one full handshake from an address of the kernel's choice.
+    /// A client of `127.0.0.1:port` that makes one full handshake from an address of the kernel's
+    /// choice.
     #[must_use]
     pub fn new(port: u16) -> Self {
         let client = Self {
@@ -178,8 +179,8 @@ pub fn misbehave(mode: &str, port: u16, connections: u32) {
     assert_eq!(said.lines().last(), Some("done"), "{said}");
 }
 
-/// Starts the raw client with one connection from the first source, and returns once the server's flight has arrived:
-/// the server waits in mid-handshake until the process is dropped.
+/// Starts the raw client with one connection from the first source, and returns once the server's
+/// flight has arrived: the server waits in mid-handshake until the process is dropped.
 ///
 /// # Panics
 /// When the server does not answer.
@@ -188,8 +189,8 @@ pub fn hold_open(port: u16) -> Process {
     hold("hold", port)
 }
 
-/// As [`hold_open`], with what the server sent still unread: when the process dies, its kernel resets the connection (RFC 2525,
-/// section 2.17).
+/// As [`hold_open`], with what the server sent still unread: when the process dies, its kernel
+/// resets the connection (RFC 2525, section 2.17).
 ///
 /// # Panics
 /// When the server does not answer.

@@ -1,5 +1,5 @@
-//! A container without a runtime: a root directory with one program and what it loads, namespaces, and a cgroup that is named as
-//! runtimes do.
+//! A container without a runtime: a root directory with one program and what it loads, namespaces,
+//! and a cgroup that is named as runtimes do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ pub struct Container {
 }
 
 impl Container {
-    /// Of a program and the libraries that `loader` lists for it; `id` is the container's, 64 digits.
+    /// Of a program and the libraries that `loader` lists for it; `id` is the container's, 64
+    /// digits.
     ///
     /// # Panics
     /// When it cannot be made.

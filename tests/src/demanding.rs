@@ -1,4 +1,5 @@
-//! Servers that ask more of their clients than the common client of these tests gives, so that handshakes fail.
+//! Servers that ask more of their clients than the common client of these tests gives, so that
+//! handshakes fail.
 
 use std::process::Command;
 
@@ -17,15 +18,17 @@ pub enum Demand {
     Haste,
 }
 
-/// A server of this kind with such a demand; `None` where it has no setting for it, or has one that lets handshakes complete.
+/// A server of this kind with such a demand; `None` where it has no setting for it, or has one that
+/// lets handshakes complete.
 pub type Make = fn(Demand, Sessions) -> Option<Server>;
 
 /// All kinds.
 pub const ALL: [Make; 5] = [haproxy, nginx, stunnel, python, s_server];
 
-/// Servers that are asked for the same and complete the handshake all the same.
+/// Servers that get the same request and complete the handshake nevertheless.
 ///
-/// nginx answers in HTTP that a certificate was missing; stunnel serves whoever asks for another name by its first service.
+/// nginx answers in HTTP that a certificate was missing; stunnel serves whoever asks for another
+/// name by its first service.
 #[must_use]
 pub fn lenient(sessions: Sessions) -> [Server; 2] {
     let ca = ec().cert.display();

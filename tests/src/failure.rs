@@ -10,7 +10,7 @@ pub const FAMILY: &str = "reprise_handshake_failures_total";
 /// Failed handshakes by peer, role and cause.
 pub const PEER_FAMILY: &str = "reprise_peer_handshake_failures_total";
 
-/// The failed handshakes of late, the latest first.
+/// The recent failed handshakes, the latest first.
 ///
 /// # Panics
 /// When the agent does not list them.

@@ -1,4 +1,5 @@
-//! A fleet of clients, each of which keeps its session from one connection to the next (`fixtures/fleet.py`).
+//! A fleet of clients, each of which keeps its session from one connection to the next
+//! (`fixtures/fleet.py`).
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -66,7 +67,8 @@ impl Fleet {
         }
     }
 
-    /// Each client connects once to `port`, and offers what it has; `words` are those of the fixture.
+    /// Each client connects once to `port`, and offers what it has; `words` are those of the
+    /// fixture.
     ///
     /// # Panics
     /// When a connection fails.

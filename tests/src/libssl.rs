@@ -1,4 +1,5 @@
-//! Private copies of the distribution's libssl: another inode, which has to be found and attached on its own.
+//! Private copies of the distribution's libssl: another inode, which has to be found and attached
+//! on its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,8 @@ impl Default for Copy {
     }
 }
 
-/// Device and inode of the libssl that process `pid` maps, as `/proc/PID/maps` prints them, and the path it shows.
+/// Device and inode of the libssl that process `pid` maps, as `/proc/PID/maps` prints them, and the
+/// path it shows.
 ///
 /// # Panics
 /// When it maps none.

@@ -1,5 +1,6 @@
-//! A lossy link, and the truth about it: which connections had a packet dropped, by the dropping rule's own word; what became of each
-//! handshake, by the client's and the server's; and what the agent makes of it, connection by connection.
+//! A lossy link, and the truth about it: which connections had a packet dropped, by the dropping
+//! rule's own word; what became of each handshake, by the client's and the server's; and what the
+//! agent makes of it, connection by connection.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -111,15 +112,17 @@ impl Lossy {
             .collect()
     }
 
-    /// Makes so many connections under this loss, and returns the failed handshakes of both roles. Each has been held to the truth:
-    /// who says that a handshake failed finds it counted with one cause, and who says that it completed finds no failure.
+    /// Makes so many connections under this loss, and returns the failed handshakes of both roles.
+    /// Each has been held to the truth: who says that a handshake failed finds it counted with one
+    /// cause, and who says that it completed finds no failure.
     ///
     /// # Panics
     /// When the agent counts a handshake that was not, or misses one.
     #[must_use]
     pub fn round(&mut self, (to_server, to_client): (u32, u32), connections: u32) -> Vec<Failed> {
         self.lose(to_server, to_client);
-        // Addresses that nobody had before: what the kernel still sends of earlier rounds is none of this one's.
+        // Addresses that nobody had before: what the kernel still sends of earlier rounds is none
+        // of this one's.
         self.rounds += 1;
         let (from, to) = (
             format!("{CLIENT_NET}.{}", self.rounds),
@@ -145,7 +148,8 @@ impl Lossy {
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
-                // Those too that never received anything: since 6.3 the kernel tells which socket was asked in vain.
+                // Those too that never received anything: since 6.3 the kernel reports which socket
+                // did not answer.
                 let of_server = self::causes(&before, &after, &source, "server");
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));

@@ -73,7 +73,8 @@ pub fn documents(output: &Output) -> BTreeMap<String, Value> {
     found
 }
 
-/// Reads a document as the API's type. A field that the type does not know would be gone when it is written again.
+/// Reads a document as the API's type. A field that the type does not know would be gone when it is
+/// written again.
 ///
 /// # Panics
 /// When it is not of that type.

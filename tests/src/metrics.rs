@@ -1,4 +1,5 @@
-//! Parser of the metrics page in the Prometheus text format, strict enough to notice a malformed page.
+//! Parser of the metrics page in the Prometheus text format, strict enough to notice a malformed
+//! page.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -24,7 +25,8 @@ impl Metrics {
     /// Reads a page.
     ///
     /// # Errors
-    /// Names the first line that is neither a comment nor a sample, or a sample that stands there twice.
+    /// Names the first line that is neither a comment nor a sample, or a sample that stands there
+    /// twice.
     pub fn parse(page: &str) -> Result<Self, String> {
         let mut samples: Vec<Sample> = Vec::new();
         let mut seen = HashSet::new();

@@ -10,7 +10,7 @@ use crate::poll::{PATIENCE, poll_until};
 /// A mounted file system.
 #[derive(Debug)]
 pub struct Mounted {
-    /// Where.
+    /// Mount point.
     pub at: PathBuf,
     // Whatever lies below goes with it.
     _directory: TempDir,

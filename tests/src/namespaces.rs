@@ -1,6 +1,8 @@
-//! Two network namespaces joined by a veth pair, with packet loss decided by the receiver's nftables rules.
+//! Two network namespaces joined by a veth pair, with packet loss decided by the receiver's
+//! nftables rules.
 //!
-//! The rule always stands in the receiver's INPUT: a drop in the sender's OUTPUT is a failed send, not a loss on the way.
+//! The rule always stands in the receiver's INPUT: a drop in the sender's OUTPUT is a failed send,
+//! not a loss on the way.
 
 use std::fs;
 use std::io::Write;
@@ -63,8 +65,8 @@ impl Namespaces {
         run(Command::new("ip").args(["netns", "exec", name, "sysctl", "-qw", parameter]));
     }
 
-    /// Gives both namespaces a whole network of addresses, [`CLIENT_NET`] and [`SERVER_NET`], so that each connection can have a
-    /// pair of its own.
+    /// Gives both namespaces a whole network of addresses, [`CLIENT_NET`] and [`SERVER_NET`], so
+    /// that each connection can have a pair of its own.
     ///
     /// # Panics
     /// When the host refuses.
@@ -87,7 +89,8 @@ impl Namespaces {
         self.rules(name, "", rule);
     }
 
-    /// Installs rules, one a line, in the INPUT of namespace `name`, with the sets that they use; what was there before is gone.
+    /// Installs rules, one a line, in the INPUT of namespace `name`, with the sets that they use;
+    /// what was there before is gone.
     ///
     /// # Panics
     /// When nft refuses them.
@@ -124,7 +127,8 @@ impl Namespaces {
         count.unwrap_or_else(|| panic!("no counter in {text}"))
     }
 
-    /// The kernel's own count of retransmitted segments in the namespace of process `pid`, SYN-ACKs included.
+    /// The kernel's own count of retransmitted segments in the namespace of process `pid`, SYN-ACKs
+    /// included.
     ///
     /// # Panics
     /// When the kernel does not say.

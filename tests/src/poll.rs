@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The usual patience: far beyond what a loaded two-core machine needs, so that reaching it is a defect.
+/// The usual patience: far beyond what a loaded two-core machine needs, so that reaching it is a
+/// defect.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Calls `probe` until it returns `Ok`, and panics with the last `Err` once `deadline` has passed.

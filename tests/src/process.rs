@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use crate::alone;
 use crate::poll::poll_until;
 
-/// The distribution's Python, whose `ssl` uses the distribution's libssl. A version manager's shim would not.
+/// The distribution's Python, whose `ssl` uses the distribution's libssl. A version manager's shim
+/// would not.
 pub const PYTHON: &str = "/usr/bin/python3";
 
 /// The path of a script in `fixtures/`.
@@ -159,8 +160,8 @@ impl Process {
         (status, start.elapsed())
     }
 
-    /// Waits until the child listens on `port` in its own network namespace, without connecting to it: a connection
-    /// that says nothing would be one more handshake to account for.
+    /// Waits until the child listens on `port` in its own network namespace, without connecting to
+    /// it: a connection that says nothing would be one more handshake to account for.
     ///
     /// # Panics
     /// When it ends first or does not listen in time.
@@ -183,7 +184,8 @@ impl Process {
     }
 }
 
-/// Whether anything in the network namespace of `pid` listens on the `port`, over IPv4 or for both by IPv6.
+/// Whether anything in the network namespace of `pid` listens on the `port`, over IPv4 or for both
+/// by IPv6.
 fn listens(pid: u32, port: u16) -> bool {
     let table: String = ["tcp", "tcp6"]
         .map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default())

@@ -1,7 +1,8 @@
 //! Programs that carry TLS, each with its own word on its handshakes.
 //!
-//! Called by `tests/programs.rs`. A client that is the first user of a library file is gone before the agent has attached to it, so
-//! tests start a process that only holds the file before they start the agent.
+//! Called by `tests/programs.rs`. A client that is the first user of a library file is gone before
+//! the agent has attached to it, so tests start a process that only holds the file before they
+//! start the agent.
 
 pub mod boringssl;
 pub mod native;
@@ -38,8 +39,9 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Runs `client`, and demands that the agent's counts for both roles rise by exactly what it returns, in total and per peer, with no
-    /// failure and no lost event. Then has `client` run again: a number that was right by luck and moves afterwards does not pass.
+    /// Runs `client`, and demands that the agent's counts for both roles rise by exactly what it
+    /// returns, in total and per peer, with no failure and no lost event. Then has `client` run
+    /// again: a number that was right by luck and moves afterwards does not pass.
     ///
     /// # Panics
     /// At the first number that differs.

@@ -1,4 +1,5 @@
-//! A real Prometheus that scrapes an agent twice a second, with the rules of `dashboards/rules/` evaluated every second.
+//! A real Prometheus that scrapes an agent twice a second, with the rules of `dashboards/rules/`
+//! evaluated every second.
 
 use std::fmt::Write as _;
 use std::fs;

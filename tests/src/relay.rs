@@ -1,5 +1,5 @@
-//! Listeners of the test process: a relay that passes a handshake on in tiny pieces, a service that never answers, and
-//! a plain one that does.
+//! Listeners of the test process: a relay that passes a handshake on in tiny pieces, a service that
+//! never answers, and a plain one that does.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::poll::{PATIENCE, poll_until};
 
-/// Relays every connection to `127.0.0.1:port` in pieces of seven bytes, so that a server has to come back for more
-/// input many times in one handshake. Returns the port to connect to.
+/// Relays every connection to `127.0.0.1:port` in pieces of seven bytes, so that a server has to
+/// come back for more input many times in one handshake. Returns the port to connect to.
 ///
 /// # Panics
 /// When no port can be bound.
@@ -44,7 +44,8 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
                 if to.write_all(&piece[..count]).is_err() {
                     break;
                 }
-                // Lets the receiver run: on a loaded machine the pieces would otherwise arrive as one.
+                // Lets the receiver run: on a loaded machine the pieces would otherwise arrive as
+                // one.
                 thread::yield_now();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -77,8 +78,9 @@ impl Mute {
         Self { listener, port }
     }
 
-    /// Accepts one connection and returns it once the first record has arrived whole: the client waits from now on.
-    /// The record stays unread, so that dropping the stream resets the connection; see [`swallow`].
+    /// Accepts one connection and returns it once the first record has arrived whole: the client
+    /// waits from now on. The record stays unread, so that dropping the stream resets the
+    /// connection; see [`swallow`].
     ///
     /// # Panics
     /// When no ClientHello comes.
@@ -133,7 +135,8 @@ impl Default for Mute {
     }
 }
 
-/// A plain service that answers one request per connection, for as long as the test process lives. Returns its port.
+/// A plain service that answers one request per connection, for as long as the test process lives.
+/// Returns its port.
 ///
 /// # Panics
 /// When no port can be bound.

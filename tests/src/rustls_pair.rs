@@ -16,7 +16,7 @@ use rustls::{
 
 use crate::certificates::ec;
 
-/// Trusts whom it is told to talk to.
+/// Trusts any server.
 #[derive(Debug)]
 struct Anyone;
 
@@ -55,7 +55,8 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// Makes `connections` handshakes one after the other with one client: full and resumed ones, in the client's own words.
+/// Makes `connections` handshakes one after the other with one client: full and resumed ones, in
+/// the client's own words.
 ///
 /// # Panics
 /// When one does not complete.

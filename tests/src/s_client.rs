@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::process::run;
 
-/// `s_client` with a ClientHello of more than 2,000 bytes, a session kept in `file`; true where it says that it resumed.
-/// `words` run it in another place, such as a network namespace.
+/// `s_client` with a ClientHello of more than 2,000 bytes, a session kept in `file`; true where it
+/// says that it resumed. `words` run it in another place, such as a network namespace.
 ///
 /// # Panics
 /// When it does not complete a handshake.

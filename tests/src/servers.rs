@@ -83,7 +83,8 @@ pub struct Server {
     directory: TempDir,
 }
 
-/// Ports below those that the kernel gives to connections (`net.ipv4.ip_local_port_range`), which may take one at any moment.
+/// Ports below those that the kernel gives to connections (`net.ipv4.ip_local_port_range`), which
+/// may take one at any moment.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port that nobody uses, and that was not given before in this process.
@@ -188,7 +189,8 @@ impl Server {
              {tls}\n    {extra}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
         );
         let file = write(&directory, "nginx.conf", &config);
-        // Without -e the binary complains about the distribution's own log before it has read this one's path.
+        // Without -e the binary complains about the distribution's own log before it has read this
+        // one's path.
         let log = directory.path().join("error.log");
         Self::start(
             sessions,
@@ -299,7 +301,8 @@ impl Server {
         Self::python_under(sessions, "127.0.0.1", &mut Command::new(PYTHON))
     }
 
-    /// The Python server on `host`, with the interpreter started by `command` (in another namespace, with another library).
+    /// The Python server on `host`, with the interpreter started by `command` (in another
+    /// namespace, with another library).
     #[must_use]
     pub fn python_under(sessions: Sessions, host: &str, command: &mut Command) -> Self {
         Self::python_with(sessions, host, command, &[])

@@ -20,7 +20,8 @@ pub const RETRANSMITS: &str = "reprise_handshake_retransmits_total";
 /// Handshakes that met at least one.
 pub const WITH_LOSS: &str = "reprise_handshakes_with_loss_total";
 
-/// A Python server and client, one namespace each, under the eyes of an agent that runs outside of both.
+/// A Python server and client, one namespace each, under the eyes of an agent that runs outside of
+/// both.
 #[derive(Debug)]
 pub struct Stage {
     /// The two namespaces.
@@ -54,7 +55,8 @@ impl Stage {
         }
     }
 
-    /// Drops what comes from the client and matches; `ct original packets 3` is the third of its connection.
+    /// Drops what comes from the client and matches; `ct original packets 3` is the third of its
+    /// connection.
     pub fn drop_from_client(&self, what: &str) {
         let rule = format!("tcp dport {} {what} counter drop", self.server.port);
         self.net.rule(&self.net.server, &rule);
@@ -116,7 +118,8 @@ impl Stage {
         self.expect_within(family, labels, want..=want);
     }
 
-    /// Waits for that rise to be one of `wanted`; of loss, less by what the kernel says that it passed over.
+    /// Waits for that rise to be one of `wanted`; of loss, less by what the kernel says that it
+    /// passed over.
     ///
     /// # Panics
     /// When it is not in time.

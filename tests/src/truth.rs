@@ -8,7 +8,8 @@ use crate::metrics::Metrics;
 use crate::poll::{PATIENCE, poll_until};
 use crate::servers::Server;
 
-/// The source address of the one handshake that is made after all others, to know that they were all counted.
+/// The source address of the one handshake that is made after all others, to know that they were
+/// all counted.
 const LAST: &str = "127.0.0.99";
 
 /// Counters and by how much they are to rise.
@@ -36,7 +37,8 @@ impl Key {
 }
 
 impl Expected {
-    /// Demands a rise by `count` more of everything in `family` that carries `labels`; 0 demands standstill.
+    /// Demands a rise by `count` more of everything in `family` that carries `labels`; 0 demands
+    /// standstill.
     pub fn add(
         &mut self,
         family: &'static str,
@@ -106,8 +108,9 @@ impl Expected {
         });
     }
 
-    /// As [`Self::hold`]; then has one more handshake made, which the agent reports after everything it still had in
-    /// hand, and holds again: a number that was right by luck and moves afterwards does not pass.
+    /// As [`Self::hold`]; then has one more handshake made, which the agent reports after
+    /// everything it still had in hand, and holds again: a number that was right by luck and moves
+    /// afterwards does not pass.
     ///
     /// # Panics
     /// At the first number that differs.
@@ -125,9 +128,9 @@ impl Expected {
     }
 }
 
-/// Runs `client` against `server` and demands that the agent's counts for both roles, in total and per peer, rise by
-/// exactly what the client reports; that no call that wants more input counts as a failure; that nothing is counted
-/// late; and that no event is lost.
+/// Runs `client` against `server` and demands that the agent's counts for both roles, in total and
+/// per peer, rise by exactly what the client reports; that no call that wants more input counts as
+/// a failure; that nothing is counted late; and that no event is lost.
 ///
 /// # Panics
 /// At the first number that differs.
@@ -159,8 +162,9 @@ pub fn assert_nothing_lost(metrics: &Metrics) {
     assert!(events > 0.0, "no events at all: {}", metrics.show("events"));
 }
 
-/// Makes single handshakes until the agent counts one of them: a library that it meets for the first time takes a
-/// moment to be attached, and only what is made after that is held to the exact numbers.
+/// Makes single handshakes until the agent counts one of them: a library that it meets for the
+/// first time takes a moment to be attached, and only what is made after that is held to the exact
+/// numbers.
 ///
 /// # Panics
 /// When none is counted in time.
@@ -184,8 +188,8 @@ pub fn warm_up(agent: &Agent, server: &Server) {
             Err(format!("{made} made; agent: {}", agent.stderr()))
         }
     });
-    // Others of these may still be in the agent's hand. Two more, one after the other: once the second is counted,
-    // so is everything before it.
+    // Others of these may still be in the agent's hand. Two more, one after the other: once the
+    // second is counted, so is everything before it.
     for round in 1..=2 {
         let before = counted("127.0.0.97");
         let _ = Client::new(server.port).once_from("127.0.0.97").run();

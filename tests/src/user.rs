@@ -1,5 +1,6 @@
-//! Who the agent is: a user that nobody else is, with the capabilities that docs/operating.md names for this kernel and no other. So
-//! every test shows that they are enough; with `REPRISE_AS_ROOT` (`cargo xtask test --as-root`) the agent is root, with all.
+//! Who the agent is: a user that nobody else is, with the capabilities that docs/operating.md names
+//! for this kernel and no other. So every test shows that they are enough; with `REPRISE_AS_ROOT`
+//! (`cargo xtask test --as-root`) the agent is root, with all.
 
 use std::process::Command;
 
@@ -10,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::agent::binary;
 
-/// Nobody's, and no server's here: processes of its own user it could look into without any capability.
+/// Nobody's, and no server's here: processes of its own user it could look into without any
+/// capability.
 const USER: u32 = 60_797;
 
 /// Makes the agent root instead.

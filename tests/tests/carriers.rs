@@ -1,6 +1,8 @@
-//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled here in every series.
+//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled
+//! here in every series.
 //!
-//! What is compared is printed (`cargo test … -- --nocapture`). `cargo xtask test --matrix` compares every series in every variant.
+//! What is compared is printed (`cargo test … -- --nocapture`). `cargo xtask test --matrix`
+//! compares every series in every variant.
 
 use reprise_tests::carriers::build::build;
 use reprise_tests::carriers::code::Code;
@@ -125,7 +127,7 @@ fn set(plan: &mut Plan, field: &str, value: serde_json::Value) {
     plan.fields.insert(field.to_owned(), value);
 }
 
-/// The comparison itself: each part of a plan that is made wrong is told.
+/// The comparison itself: it reports each part of a plan that is made wrong.
 #[test]
 fn a_wrong_plan_is_told() {
     let release = SERIES
@@ -146,10 +148,10 @@ fn a_wrong_plan_is_told() {
     };
     assert_eq!(faults(&right), "");
     let wrong: [(&str, Spoil); 9] = [
-        ("session turned down at", |plan| {
+        ("rejected session at", |plan| {
             plan.turned_down[0] = plan.entries[0];
         }),
-        ("where sessions are turned down is not found", |plan| {
+        ("where sessions are rejected is not found", |plan| {
             plan.turned_down.clear();
         }),
         ("hit is planned at", |plan| set(plan, "hit", 4.into())),
@@ -172,8 +174,11 @@ fn a_wrong_plan_is_told() {
     for (words, spoil) in wrong {
         let mut plan = right.clone();
         spoil(&mut plan);
-        let told = faults(&plan);
-        assert!(told.contains(words), "{words:?} is not told: {told:?}");
+        let found = faults(&plan);
+        assert!(
+            found.contains(words),
+            "{words:?} is not reported: {found:?}"
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: sets up, lints, builds, runs every test, and prints the totals.
 //!
-//! Every part runs even when an earlier one failed, so that one run tells all. A lint that fails
-//! counts as one failed test, one that cannot run as one skipped. What waits for the network, or only compiles, runs beside others
-//! that leave it room (`beside`).
+//! Every part runs even when an earlier one failed, so that one run shows all failures. A lint that
+//! fails counts as one failed test, one that cannot run as one skipped. Parts that wait for the
+//! network or only compile run in parallel with others (`beside`).
 
 mod beside;
 mod parts;
@@ -23,10 +23,12 @@ pub(crate) struct Args {
     /// Only what needs neither root nor servers: lints and unit tests, without setting up
     #[arg(long)]
     fast: bool,
-    /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of downloads, half an hour
+    /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of
+    /// downloads, half an hour
     #[arg(long, conflicts_with = "fast")]
     matrix: bool,
-    /// The agent as root with all capabilities; otherwise it is a user with those that docs/operating.md names
+    /// The agent as root with all capabilities; otherwise it is a user with those that
+    /// docs/operating.md names
     #[arg(long, conflicts_with = "fast")]
     as_root: bool,
 }
@@ -49,7 +51,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the tests take waits for the network most of the time: it is fetched while lints and builds use the processors.
+/// Runs all parts. The set-up of the tests mostly waits for the network, so it runs during lints
+/// and builds.
 fn whole(args: &Args, totals: &mut Totals) {
     let rest = Purpose::tests().and_then(|mut setup| Beside::start("setup-tests.out", &mut setup));
     lint(totals);
@@ -57,7 +60,7 @@ fn whole(args: &Args, totals: &mut Totals) {
     let ready = part("setup of the tests", totals, |_| rest?.finish(|_| {}));
     part("dependencies", totals, parts::deny);
     if !built || !ready {
-        println!("behaviour tests need the agent and what was to be set up");
+        println!("skipped the behaviour tests: they need the agent and a complete set-up");
         return;
     }
     part("behaviour tests", totals, |totals| {
@@ -69,15 +72,16 @@ fn whole(args: &Args, totals: &mut Totals) {
     }
 }
 
-/// What needs neither root nor servers.
+/// Runs the parts that need neither root nor servers.
 fn lint(totals: &mut Totals) {
     part("format", totals, parts::format);
     part("clippy (host)", totals, parts::clippy_host);
     part("clippy (BPF)", totals, parts::clippy_bpf);
+    part("documentation", totals, parts::doc);
     part("unit and property tests", totals, parts::unit);
 }
 
-/// Runs one part under its heading; says whether it passed.
+/// Runs one part under its heading and returns whether it passed.
 fn part(name: &str, totals: &mut Totals, body: impl FnOnce(&mut Totals) -> Result<()>) -> bool {
     println!("\n== {name}");
     let began = Instant::now();

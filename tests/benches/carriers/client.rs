@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::{Kind, count::Counter};
 
-/// Tickets in both versions: BoringSSL's tool hangs up without a word, which takes a session from a server's cache.
+/// Tickets in both versions: BoringSSL's tool hangs up without a word, which takes a session from a
+/// server's cache.
 const VERSIONS: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
 /// Connections of each kind by one process.
 const CONNECTIONS: u32 = 101;
@@ -31,7 +32,8 @@ const CLIENTS: [(&str, Run); 5] = [
 ];
 
 pub(crate) fn count_each(counter: &Counter) {
-    // The first user of a file is gone before the agent has attached to it: somebody holds the two that are nobody's.
+    // The first user of a file is gone before the agent has attached to it: somebody holds the two
+    // that are nobody's.
     let _node =
         Process::spawn(Command::new(node_program()).args(["-e", "setInterval(() => {}, 1e6)"]));
     let _bssl = Server::boringssl(Sessions::Ids);

@@ -27,7 +27,7 @@ const REFRESH: Duration = Duration::from_millis(2200);
 /// Traps of one run: by program.
 type Traps = [f64; TRAPS.len()];
 
-/// See the module.
+/// Counter of traps: an agent and a copy of OpenSSL that it ignores.
 pub(crate) struct Counter {
     agent: Agent,
     /// Copies of OpenSSL's two libraries, which the agent ignores.
@@ -87,7 +87,8 @@ impl Counter {
         }
     }
 
-    /// Makes handshakes until one of them is a trap: a file that the agent meets for the first time takes a moment.
+    /// Makes handshakes until one of them is a trap: a file that the agent meets for the first time
+    /// takes a moment.
     fn warm_up(&self, carrier: &str, mut run: impl FnMut()) {
         let entered = || runs(&self.agent.metrics())[0];
         let before = entered();
@@ -102,7 +103,8 @@ impl Counter {
         });
     }
 
-    /// What `run` made, and the traps meanwhile: what was before is on the page already. The agent has counted the very same handshakes.
+    /// What `run` made, and the traps meanwhile: what was before is on the page already. The agent
+    /// has counted the very same handshakes.
     fn traps(&self, role: &str, run: impl FnOnce() -> Counts) -> (Counts, Traps) {
         let before = self.agent.metrics();
         let made = run();

@@ -1,7 +1,9 @@
-//! Traps per handshake of each carrier: how often its process hits a uprobe, by the kernel's own count of BPF program runs.
+//! Traps per handshake of each carrier: how often its process hits a uprobe, by the kernel's own
+//! count of BPF program runs.
 //!
-//! Run by `cargo xtask bench`, which switches the accounting on and makes a table of the lines. Counts need no quiet machine. The other
-//! end of each connection runs on libraries that the agent ignores, so that one end alone is counted.
+//! Run by `cargo xtask bench`, which switches the accounting on and makes a table of the lines.
+//! Counts need no quiet machine. The other end of each connection runs on libraries that the agent
+//! ignores, so that one end alone is counted.
 
 mod client;
 mod count;

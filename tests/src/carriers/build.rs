@@ -1,5 +1,5 @@
-//! Compiles what of OpenSSL a plan is made from: all of `ssl/`, and of the crypto library what plans look at. Takes seconds, not the
-//! minutes that all of it would.
+//! Compiles what of OpenSSL a plan is made from: all of `ssl/`, and of the crypto library what
+//! plans look at. Takes seconds, not the minutes that all of it would.
 //!
 //! The result is never run: what it takes from the rest of the crypto library stays undefined.
 
@@ -13,7 +13,8 @@ use super::release::{Release, Variant, sources};
 use super::{cache, cached};
 use crate::process::run;
 
-/// Sources of the crypto library that plans look at, without their directory's prefix in later releases.
+/// Sources of the crypto library that plans look at, without their directory's prefix in later
+/// releases.
 const CRYPTO: [&str; 4] = [
     "crypto/bio/bio_lib",
     "crypto/err/err",

@@ -1,4 +1,5 @@
-//! What a file says of its own code, apart from any plan: symbols, call frames (`.eh_frame`), executable segments and instructions.
+//! What a file says of its own code, apart from any plan: symbols, call frames (`.eh_frame`),
+//! executable segments and instructions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -36,7 +37,8 @@ pub struct Code {
 pub struct Frame {
     /// Addresses of the function, or of the part of it.
     pub range: Range<u64>,
-    /// Bytes between the stack pointer at the function's entry and the one here; `None` where a frame pointer is used.
+    /// Bytes between the stack pointer at the function's entry and the one here; `None` where a
+    /// frame pointer is used.
     pub depth: Option<u64>,
 }
 
@@ -135,7 +137,8 @@ impl Code {
         Some(Frame { range, depth })
     }
 
-    /// The linkage stubs (PLT), by the disassembler of binutils: the name of the function and the addresses of the instructions.
+    /// The linkage stubs (PLT), by the disassembler of binutils: the name of the function and the
+    /// addresses of the instructions.
     ///
     /// # Panics
     /// When it fails.
@@ -177,7 +180,8 @@ impl Code {
         stubs
     }
 
-    /// Addresses at which instructions begin, by the disassembler of binutils; on AArch64 they are multiples of four.
+    /// Addresses at which instructions begin, by the disassembler of binutils; on AArch64 they are
+    /// multiples of four.
     ///
     /// # Panics
     /// When it fails.

@@ -1,4 +1,5 @@
-//! Libraries of Debian's other suites and architectures, unpacked beside the system and never installed in it.
+//! Libraries of Debian's other suites and architectures, unpacked beside the system and never
+//! installed in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Where a build keeps its fields, by the compiler's own word: the debug information of the very file.
+//! Where a build keeps its fields, by the compiler's own word: the debug information of the very
+//! file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,8 +16,8 @@ type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
 /// A field: its structure, and the members that lead to it.
 type Field = (&'static str, &'static [&'static str]);
 
-/// Fields of the connection by the name they have in a plan. Each has one of these places: `SSL` was split into `SSL` and
-/// `SSL_CONNECTION` in 3.2 (ssl/ssl_local.h).
+/// Fields of the connection by the name they have in a plan. Each has one of these places: `SSL`
+/// was split into `SSL` and `SSL_CONNECTION` in 3.2 (ssl/ssl_local.h).
 const CONNECTION: [(&str, &[&str]); 12] = [
     ("state", &["statem", "state"]),
     ("hand_state", &["statem", "hand_state"]),

@@ -25,9 +25,9 @@ pub struct Plan {
     pub error: Option<ErrorPoint>,
     /// Null, an offset, or an object with the offsets on the way.
     pub fields: BTreeMap<String, serde_json::Value>,
-    /// The like for sessions, and points.
+    /// The same for sessions; also points.
     session: BTreeMap<String, serde_json::Value>,
-    /// Where a server lets go what it turned down.
+    /// Points where a server releases a session that it rejected.
     #[serde(skip)]
     pub turned_down: Vec<Point>,
 }
@@ -44,7 +44,7 @@ pub struct Point {
 /// The instructions where errors are seen.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ErrorPoint {
-    /// Of which each error passes one.
+    /// Probe points; each error passes one of them.
     pub points: Vec<Point>,
     /// Whether in the crypto library.
     pub in_crypto: bool,

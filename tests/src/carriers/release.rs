@@ -26,7 +26,8 @@ pub const SERIES: [Release; 10] = [
     ("400.0.2", "4.0.3"),
 ];
 
-/// The first of each series, as far as the crate has had them; those of 1.1.0 cannot be configured by today's Perl.
+/// The first of each series, as far as the crate has had them; those of 1.1.0 cannot be configured
+/// by today's Perl.
 pub const FIRST: [Release; 9] = [
     ("111.0.1", "1.1.1"),
     ("300.0.2", "3.0.0"),
@@ -165,7 +166,8 @@ impl Variant {
     }
 }
 
-/// OpenSSL's sources, which cargo fetches from its registry like any other crate: all series at once, while no agent is at work.
+/// OpenSSL's sources, which cargo fetches from its registry like any other crate: all series at
+/// once, while no agent is at work.
 ///
 /// # Panics
 /// When they cannot be had.
@@ -195,19 +197,20 @@ fn located(release: Release, options: &[&str]) -> Option<PathBuf> {
         fs::write(directory.join("Cargo.toml"), manifest).expect("failed to write a manifest");
         fs::write(directory.join("lib.rs"), "").expect("failed to write a library");
     });
-    let told = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["metadata", "--quiet", "--format-version", "1"])
         .args(options)
         .arg("--manifest-path")
         .arg(package.join("Cargo.toml"))
         .output()
         .expect("failed to start cargo");
-    if !told.status.success() {
-        println!("{}", String::from_utf8_lossy(&told.stderr));
+    if !output.status.success() {
+        println!("{}", String::from_utf8_lossy(&output.stderr));
         return None;
     }
-    let told: Metadata = serde_json::from_slice(&told.stdout).expect("cargo's metadata are JSON");
-    let mut packages = told.packages.iter();
+    let output: Metadata =
+        serde_json::from_slice(&output.stdout).expect("cargo's metadata are JSON");
+    let mut packages = output.packages.iter();
     let found = packages.find(|package| package.name == "openssl-src")?;
     Some(Path::new(&found.manifest_path).parent()?.join("openssl"))
 }

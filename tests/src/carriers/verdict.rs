@@ -1,4 +1,5 @@
-//! Holds a plan to the truth. What differs is returned in words, so that one run tells all that is wrong with a carrier.
+//! Holds a plan to the truth. What differs is returned in words, so that one run shows all that is
+//! wrong with a carrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,15 +117,16 @@ impl Verdict {
         }
     }
 
-    /// Where sessions are turned down is known, if where they keep their lifetime is.
+    /// The points that reject sessions are known if the lifetime field is.
     pub fn turned_down(&mut self, plan: &Plan) {
         let known = plan.found().contains_key("session_timeout");
         self.check(known != plan.turned_down.is_empty(), || {
-            "where sessions are turned down is not found".to_owned()
+            "where sessions are rejected is not found".to_owned()
         });
     }
 
-    /// Entries and exits, `SSL_free` and the error function lie in the functions of these names, whose truth is `ssl` and `crypto`.
+    /// Entries and exits, `SSL_free` and the error function lie in the functions of these names,
+    /// compared with `ssl` and `crypto`.
     pub fn named(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         for point in &plan.entries {
             self.inside("entry", ssl, *point, &ENTRY);
@@ -138,7 +140,7 @@ impl Verdict {
         // Stripped files do not name them.
         if LOOKUP.iter().any(|name| !ssl.functions(name).is_empty()) {
             for point in &plan.turned_down {
-                self.inside("session turned down", ssl, *point, &LOOKUP);
+                self.inside("rejected session", ssl, *point, &LOOKUP);
             }
         }
         if let Some(error) = &plan.error {
@@ -190,8 +192,8 @@ impl Verdict {
         });
     }
 
-    /// Every point is the first byte of an instruction in executable code that the file describes, at the stack depth that its call
-    /// frames tell.
+    /// Every point is the first byte of an instruction in executable code that the file describes,
+    /// at the stack depth that its call frames describe.
     pub fn shape(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         let state_machine = plan.entries.iter().chain(&plan.exits);
         let points = state_machine.map(|point| (ssl, *point, true));
@@ -199,7 +201,8 @@ impl Verdict {
         let free = single.map(|point| (ssl, *point, false));
         let error = plan.error.iter().flat_map(|error| {
             let code = if error.in_crypto { crypto } else { ssl };
-            // Stubs, of which the call frames of some linkers say nothing, are held to the disassembler's word.
+            // Stubs, of which the call frames of some linkers say nothing, are held to the
+            // disassembler's word.
             let stubs = code.stubs();
             let stub = |at: u64| stubs.values().any(|stub| stub.contains(&at));
             let points = error.points.iter();

@@ -12,7 +12,8 @@ use crate::servers::Server;
 /// When it fails, or says neither yes nor no.
 #[must_use]
 pub fn client(server: &Server, again: bool) -> Counts {
-    // Its own word is what it writes to stderr; the server's page, which says the same of the server, goes to stdout.
+    // Its own word is what it writes to stderr; the server's page, which says the same of the
+    // server, goes to stdout.
     let script = format!(
         "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | bssl-tool client -connect {} {} -max-version tls{} 2>&1 >/dev/null",
         server.peer(),

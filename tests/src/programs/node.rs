@@ -40,7 +40,8 @@ impl Server {
     }
 }
 
-/// Runs an https client by the program at `node`: `connections` requests, every fifth without a session.
+/// Runs an https client by the program at `node`: `connections` requests, every fifth without a
+/// session.
 ///
 /// # Panics
 /// When one fails.

@@ -1,5 +1,5 @@
-//! `openssl s_server` and `s_client`, of this system or of another suite: both drive handshakes through no function of the library's
-//! users.
+//! `openssl s_server` and `s_client`, of this system or of another suite: both drive handshakes
+//! through no function of the library's users.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,8 @@ use super::Counts;
 use crate::carriers::wheel::with_prefix;
 use crate::process::run;
 
-/// Starts the `openssl` of an unpacked root with that root's own libraries; of this system without one.
+/// Starts the `openssl` of an unpacked root with that root's own libraries; of this system without
+/// one.
 #[must_use]
 pub fn openssl(root: Option<&Path>) -> Command {
     let Some(root) = root else {
@@ -28,8 +29,8 @@ pub fn openssl(root: Option<&Path>) -> Command {
     command
 }
 
-/// Runs `s_client -reconnect`, which connects once and five times again with the session of the first, and says of each
-/// whether it was resumed.
+/// Runs `s_client -reconnect`, which connects once and five times again with the session of the
+/// first, and says of each whether it was resumed.
 ///
 /// # Panics
 /// When it fails.

@@ -1,4 +1,5 @@
-//! PostgreSQL: a server that forks for each connection, and clients on the system's libssl and on one of their own.
+//! PostgreSQL: a server that forks for each connection, and clients on the system's libssl and on
+//! one of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,8 +95,9 @@ impl Postgres {
         )
     }
 
-    /// Connects by `psql`, once each: the server's word on whether it was TLS. Neither side knows sessions: PostgreSQL switches them
-    /// off (src/backend/libpq/be-secure-openssl.c), and libpq keeps none.
+    /// Connects by `psql`, once each: the server's word on whether it was TLS. Neither side knows
+    /// sessions: PostgreSQL switches them off (src/backend/libpq/be-secure-openssl.c), and libpq
+    /// keeps none.
     ///
     /// # Panics
     /// When a connection fails.

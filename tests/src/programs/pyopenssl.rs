@@ -1,4 +1,5 @@
-//! pyOpenSSL, with the OpenSSL that is inside the wheel of `cryptography`: a Python module that exports none of its functions.
+//! pyOpenSSL, with the OpenSSL that is inside the wheel of `cryptography`: a Python module that
+//! exports none of its functions.
 
 use std::process::Command;
 

@@ -62,8 +62,9 @@ impl Redis {
         }
     }
 
-    /// Runs `redis-benchmark` with this many connections at a time, then asks the server how many it has had: all in full, since none
-    /// of these clients keeps a session (src/cli_common.c makes a new object for each).
+    /// Runs `redis-benchmark` with this many connections at a time, then asks the server how many
+    /// it has had: all in full, since none of these clients keeps a session (src/cli_common.c makes
+    /// a new object for each).
     ///
     /// # Panics
     /// When a client fails.
@@ -97,7 +98,7 @@ impl Redis {
         count.trim().parse().expect("a count is a number")
     }
 
-    /// One of its clients, told where it is.
+    /// One of its clients, with its address.
     fn client(&self, program: &str) -> Command {
         let mut client = Command::new(program);
         client.args([

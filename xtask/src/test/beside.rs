@@ -1,6 +1,6 @@
-//! Work beside the parts of a test run: a command whose output waits in a file until its turn to be shown has come.
+//! Commands in parallel with the parts of a test run; a file holds their output until it is shown.
 //!
-//! It shares the process group, so that Ctrl-C ends both.
+//! They share the process group, so that Ctrl-C ends all.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{paths, steps::shown};
 
-/// How often a file that still grows is looked at.
+/// Time between two reads of a file that still grows.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A command at work, its output in a file.
+/// A running command, with its output in a file.
 pub(super) struct Beside {
     words: String,
     output: PathBuf,
@@ -26,7 +26,7 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Starts it; `name` is that of the file in the build directory.
+    /// Starts `command`; its output goes to the file `name` in the build directory.
     pub(super) fn start(name: &str, command: &mut Command) -> Result<Self> {
         let (words, output) = (shown(command), paths::target()?.join(name));
         let file = File::create(&output)
@@ -46,7 +46,7 @@ impl Beside {
         })
     }
 
-    /// Shows what it wrote, line by line, until it ends; it fails where that failed.
+    /// Prints the output line by line until the command ends; fails if the command failed.
     pub(super) fn finish(mut self, mut each: impl FnMut(&str)) -> Result<()> {
         let file = File::open(&self.output)
             .with_context(|| format!("failed to open {}", self.output.display()))?;
@@ -56,7 +56,7 @@ impl Beside {
             let read = reader.read_until(b'\n', &mut line);
             let read = read.context("failed to read the output")?;
             if line.ends_with(b"\n") || (read == 0 && ended.is_some() && !line.is_empty()) {
-                // By bytes: what a test prints need not be UTF-8.
+                // By bytes: the output of a test need not be UTF-8.
                 let text = String::from_utf8_lossy(&line);
                 println!("{}", text.trim_end_matches('\n'));
                 each(text.trim_end_matches('\n'));
@@ -64,7 +64,7 @@ impl Beside {
             } else if let (0, Some(status)) = (read, ended) {
                 return passed(status, &self.words);
             } else if read == 0 {
-                // What it wrote before it ended is read after that.
+                // Output from before the end is read once more after it.
                 ended = self.child.try_wait().context("failed to wait")?;
                 if ended.is_none() {
                     thread::sleep(PAUSE);
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn all_that_was_written_is_shown_in_order() {
+    fn the_whole_output_is_shown_in_order() {
         let (lines, result) = run("echo one; sleep 0.3; printf 'two\\nhalf'; exit 0");
         assert_eq!(lines, ["one", "two", "half"]);
         result.unwrap();
     }
 
     #[test]
-    fn what_fails_is_told() {
+    fn a_failing_command_is_an_error() {
         let (lines, result) = run("echo why >&2; exit 3");
         assert_eq!(lines, ["why"]);
         let error = result.unwrap_err().to_string();

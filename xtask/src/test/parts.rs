@@ -1,8 +1,7 @@
 //! The parts of a test run. Each runs one tool with its output passed through.
 
 use std::{
-    fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     process::{Command, Stdio},
 };
 
@@ -15,19 +14,26 @@ use crate::{paths, setup, steps::shown, vm};
 /// The package of the behaviour tests.
 const BEHAVIOUR: &str = "reprise-tests";
 
-/// The one of them that compiles, for minutes, and observes nothing.
+/// The test binary of that package which compiles for minutes and observes nothing.
 const CARRIERS: &str = "carriers";
 
-/// Has a command, and all that it starts, run where the processors would be idle.
+/// The test binary of all other behaviour tests.
+const OBSERVING: &str = "behaviour";
+
+/// Arguments of `cargo test` that run every test, one at a time.
+const ONE_AT_A_TIME: [&str; 3] = ["--no-fail-fast", "--", "--test-threads=1"];
+
+/// Starts a command and its children at idle priority.
 const IDLE: [&str; 3] = ["chrt", "--idle", "0"];
 
-/// Tells the behaviour tests which agent to run.
+/// Environment variable: path of the agent under test.
 pub(crate) const AGENT_ENV: &str = "REPRISE_BIN";
 
-/// Tells them that the agent be root; a user with the documented capabilities otherwise.
+/// Environment variable: the agent runs as root; otherwise as a user with the documented
+/// capabilities.
 const ROOT_ENV: &str = "REPRISE_AS_ROOT";
 
-/// Tells them where `helm` and `kubectl` are.
+/// Environment variable: directory of `helm` and `kubectl`.
 const TOOLS_ENV: &str = "REPRISE_TOOLS";
 
 pub(super) fn format(_: &mut Totals) -> Result<()> {
@@ -74,13 +80,15 @@ pub(super) fn deny(totals: &mut Totals) -> Result<()> {
     pass(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 
-/// Of the whole workspace, as all that cargo is asked for here: what it compiles for one part, with the features that all packages
-/// together ask for, serves the others.
+/// Unit, property and doc tests of the whole workspace.
+///
+/// Every cargo command here names the whole workspace: its features are then the same in each, and
+/// nothing is compiled twice.
 pub(super) fn unit(totals: &mut Totals) -> Result<()> {
     for targets in [["--lib", "--bins"].as_slice(), &["--doc"]] {
         let mut cargo = paths::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
-        count(cargo.args(targets), totals)?;
+        count(cargo.args(targets), Output::Stdout, totals)?;
     }
     Ok(())
 }
@@ -89,51 +97,56 @@ pub(super) fn build(_: &mut Totals) -> Result<()> {
     pass(paths::cargo().args(["build", "--release", "--package", "reprise"]))
 }
 
-/// Against real servers, with the agent as it is shipped. One at a time: each counts everything
-/// that happens on this machine. `root`: the agent may do more than the documents say that it needs.
+/// Runs the behaviour tests, against real servers and the agent as it is shipped.
 ///
-/// They wait more than they work, so what only compiles runs beside them, on the processors when nobody else wants them.
+/// cargo-nextest runs those that only read files beside those that observe, which run one at a
+/// time (`.config/nextest.toml`). Without it all run one at a time. The test of the carriers only
+/// compiles, so it runs beside the others at idle priority. `root`: the agent may do more than the
+/// documents ask for.
 pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
-    pass(paths::cargo().args(["test", "--workspace", "--test", "*", "--no-run"]))?;
-    let mut carriers = with_agent(paths::cargo_under(&IDLE), &[CARRIERS.to_owned()], root)?;
+    let mut build = paths::cargo();
+    build.args(["test", "--workspace", "--test", "*", "--no-run"]);
+    pass(&mut build)?;
+    let mut carriers = with_agent(paths::cargo_under(&IDLE), root)?;
+    carriers.args(["test", "--workspace", "--test", CARRIERS]);
+    carriers.args(ONE_AT_A_TIME);
     let carriers = Beside::start("carriers.log", &mut carriers)?;
-    let names = names()?;
-    let others =
-        with_agent(paths::cargo(), &names, root).and_then(|mut cargo| count(&mut cargo, totals));
+    let others = observing(totals, root);
     println!("\nbeside them:");
     let carriers = carriers.finish(|line| totals.add_line(line));
     others.and(carriers)
 }
 
-/// Has cargo, however it is started, run these behaviour tests.
-fn with_agent(mut cargo: Command, names: &[String], root: bool) -> Result<Command> {
-    cargo.args(["test", "--workspace"]);
-    for name in names {
-        cargo.args(["--test", name]);
+/// Runs the test binary `behaviour`.
+fn observing(totals: &mut Totals, root: bool) -> Result<()> {
+    let mut cargo = with_agent(paths::cargo(), root)?;
+    if nextest_works() {
+        cargo.args(["nextest", "run", "--color", "never", "--workspace"]);
+        cargo.args(["--test", OBSERVING]);
+        return count(&mut cargo, Output::Stderr, totals);
     }
+    println!("no cargo-nextest: all behaviour tests run one at a time");
+    cargo.args(["test", "--workspace", "--test", OBSERVING]);
+    count(cargo.args(ONE_AT_A_TIME), Output::Stdout, totals)
+}
+
+/// Whether `cargo nextest` is installed and starts.
+fn nextest_works() -> bool {
+    let mut cargo = paths::cargo();
+    cargo.args(["nextest", "--version"]);
+    cargo.stdout(Stdio::null()).stderr(Stdio::null());
+    cargo.status().is_ok_and(|status| status.success())
+}
+
+/// Sets the environment of the behaviour tests.
+fn with_agent(mut cargo: Command, root: bool) -> Result<Command> {
     cargo
-        .args(["--no-fail-fast", "--", "--test-threads=1"])
         .env(AGENT_ENV, paths::agent()?)
         .env(TOOLS_ENV, paths::tools()?);
     if root {
         cargo.env(ROOT_ENV, "1");
     }
     Ok(cargo)
-}
-
-/// The behaviour tests that observe, one file each.
-fn names() -> Result<Vec<String>> {
-    let directory = paths::workspace().join("tests/tests");
-    let entries = fs::read_dir(&directory)
-        .with_context(|| format!("failed to list {}", directory.display()))?;
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut names: Vec<_> = paths
-        .filter(|path| path.extension().is_some_and(|kind| kind == "rs"))
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-        .filter(|name| name != CARRIERS)
-        .collect();
-    names.sort();
-    Ok(names)
 }
 
 /// On older kernels, with what each has and made to do without; one test for all.
@@ -144,16 +157,28 @@ pub(super) fn other_kernels(totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-/// The carriers that are too many for every run; what is compared is printed.
+/// Runs the tests of the carriers that are too many for every run, and prints what they compare.
 pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo
         .args(["test", "--package", BEHAVIOUR])
-        .args(["--test", CARRIERS, "--test", "ready_made"])
-        .args(["--no-fail-fast", "--", "--test-threads=1"])
+        .args(["--test", CARRIERS, "--test", OBSERVING])
+        .args(ONE_AT_A_TIME)
         .args(["--ignored", "--nocapture"])
         .env(AGENT_ENV, paths::agent()?);
-    count(&mut cargo, totals)
+    count(&mut cargo, Output::Stdout, totals)
+}
+
+/// Builds the documentation of all items, private ones too; a warning is an error.
+pub(super) fn doc(_: &mut Totals) -> Result<()> {
+    let mut cargo = paths::cargo();
+    cargo.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
+    pass(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 /// Runs a tool that passes or fails.
@@ -166,17 +191,33 @@ fn pass(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a `cargo test`, its output passed through line by line and counted.
-fn count(command: &mut Command, totals: &mut Totals) -> Result<()> {
+/// The stream that carries the result lines.
+#[derive(Clone, Copy)]
+enum Output {
+    /// `cargo test`.
+    Stdout,
+    /// `cargo nextest`.
+    Stderr,
+}
+
+/// Runs tests, passes the output through line by line, and adds its result lines to `totals`.
+fn count(command: &mut Command, output: Output, totals: &mut Totals) -> Result<()> {
+    command.stdin(Stdio::null());
+    match output {
+        Output::Stdout => command.stdout(Stdio::piped()),
+        Output::Stderr => command.stderr(Stdio::piped()),
+    };
     let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("failed to start {}", shown(command)))?;
-    let stdout = child.stdout.take().context("failed to take the output")?;
-    // By bytes: what a test prints need not be UTF-8.
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.context("failed to read the tests' output")?;
+    let stream: Option<Box<dyn Read>> = match output {
+        Output::Stdout => child.stdout.take().map(|stream| Box::new(stream) as _),
+        Output::Stderr => child.stderr.take().map(|stream| Box::new(stream) as _),
+    };
+    let stream = stream.context("failed to open the output of the tests")?;
+    // By bytes: the output of a test need not be UTF-8.
+    for line in BufReader::new(stream).split(b'\n') {
+        let line = line.context("failed to read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         totals.add_line(&line);

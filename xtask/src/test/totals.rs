@@ -1,4 +1,5 @@
-//! Sums of the `test result:` lines that the test harness prints.
+//! Sums of the result lines that the test harness (`test result:`) and cargo-nextest (`Summary`)
+//! print.
 
 use std::fmt;
 
@@ -11,25 +12,38 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Adds one line of output, if it is a result line of the harness.
+    /// Adds one line of output if it is a result line of the test harness or of cargo-nextest.
     pub(super) fn add_line(&mut self, line: &str) {
-        let Some((_, counts)) = line
+        let harness = line
             .strip_prefix("test result: ")
             .and_then(|rest| rest.split_once(". "))
-        else {
+            .map(|(_, counts)| counts);
+        let Some(counts) = harness.or_else(|| nextest_counts(line)) else {
             return;
         };
-        for count in counts.split(';') {
+        for count in counts.split([';', ',']) {
             let mut words = count.split_whitespace();
             let number = words.next().and_then(|word| word.parse::<u64>().ok());
             match (number, words.next()) {
                 (Some(number), Some("passed")) => self.passed += number,
-                (Some(number), Some("failed")) => self.failed += number,
-                (Some(number), Some("ignored")) => self.skipped += number,
+                // cargo-nextest: `1 exec failed`, `1 timed out`.
+                (Some(number), Some("failed" | "exec" | "timed")) => self.failed += number,
+                (Some(number), Some("ignored" | "skipped")) => self.skipped += number,
                 _ => {}
             }
         }
     }
+}
+
+/// Counts in a line such as `Summary [ 1.2s] 3 tests run: 2 passed (1 slow), 1 failed, 0 skipped`.
+///
+/// `3/5 tests run` says that the run was interrupted.
+fn nextest_counts(line: &str) -> Option<&str> {
+    let (_, rest) = line
+        .trim_start()
+        .strip_prefix("Summary [")?
+        .split_once(']')?;
+    Some(rest.split_once(" run: ")?.1)
 }
 
 impl fmt::Display for Totals {
@@ -59,5 +73,18 @@ mod tests {
             totals.add_line(line);
         }
         assert_eq!(totals.to_string(), "6 passed, 3 failed, 1 skipped");
+    }
+
+    #[test]
+    fn nextest_summaries_add_up() {
+        let mut totals = Totals::default();
+        for line in [
+            "     Summary [   1.204s] 9 tests run: 5 passed (2 slow, 1 leaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped",
+            "     Summary [   0.004s] 1 test run: 1 passed, 0 skipped",
+            "        PASS [   0.004s] reprise-tests::behaviour chart::summary",
+        ] {
+            totals.add_line(line);
+        }
+        assert_eq!(totals.to_string(), "6 passed, 4 failed, 3 skipped");
     }
 }

@@ -26,20 +26,18 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// Transport and library data that each guest is made to use, one after the other: what its kernel has, and what all have.
 pub(super) const WAYS: &[&str] = &["auto,auto", "perf,auto"];
 
-/// Tests of the behaviour suite, by file. What they need of the machine is in the root.
-const TESTS: &[(&str, &[&str])] = &[
-    ("kernels", &["as_the_kernel_can"]),
-    ("hello", &["python_offers"]),
-    (
-        "loss",
-        &[
-            "a_lost_client_hello",
-            "a_lost_syn",
-            "nothing_but_the_connection_gets_through",
-        ],
-    ),
-];
-const BRIEF_TESTS: &[(&str, &[&str])] = &[("kernels", &["as_the_kernel_can"])];
+/// Tests of the behaviour suite, by test binary. The root has what they need of the machine.
+const TESTS: &[(&str, &[&str])] = &[(
+    "behaviour",
+    &[
+        "kernels::as_the_kernel_can",
+        "hello::python_offers",
+        "loss::a_lost_client_hello",
+        "loss::a_lost_syn",
+        "loss::nothing_but_the_connection_gets_through",
+    ],
+)];
+const BRIEF_TESTS: &[(&str, &[&str])] = &[("behaviour", &["kernels::as_the_kernel_can"])];
 
 /// A file of tests, built.
 pub(super) struct Test {

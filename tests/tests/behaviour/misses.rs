@@ -1,0 +1,371 @@
+//! Why sessions are missed: each way to lose them set up for real, and the reason held to what was
+//! set up.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use reprise_tests::cache::Cache;
+use reprise_tests::fleet::Fleet;
+use reprise_tests::offers::CONFLICTS;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::servers::{Sessions, Tuning};
+use reprise_tests::truth::Expected;
+use reprise_tests::{Agent, Metrics, Server};
+
+const NO_ARGUMENTS: [&str; 0] = [];
+const MISSES: &str = "reprise_cache_misses_total";
+const REMOVED: &str = "reprise_sessions_removed_total";
+const KEYS: &str = "reprise_ticket_key_offers_total";
+const SERVER: (&str, &str) = ("role", "server");
+const CLIENTS: u32 = 40;
+
+/// A node of its own for sessions of every kind: by ID, by ticket, and by a ticket that is but a
+/// name in the cache.
+fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
+    let bind = format!(
+        "{}{}",
+        tuning.bind,
+        if stateful { " no-tls-tickets" } else { "" }
+    );
+    Server::haproxy_tuned(
+        sessions,
+        &Tuning {
+            bind: &bind,
+            ..*tuning
+        },
+    )
+}
+
+/// Demands that so many misses have this reason, and that no other reason and no conflict is given.
+fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
+    let mut expected = Expected::default();
+    expected.add(MISSES, &[SERVER, ("reason", reason)], misses);
+    expected.add(MISSES, &[SERVER], misses);
+    expected.add(
+        "reprise_peer_cache_misses_total",
+        &[SERVER, ("reason", reason)],
+        misses,
+    );
+    expected.add(CONFLICTS, &[], 0);
+    expected.hold(agent, before);
+}
+
+/// All kinds of sessions that one cache keeps.
+const CACHED: [(Sessions, bool); 2] = [(Sessions::Ids, false), (Sessions::Tickets, true)];
+/// All kinds of sessions.
+const ALL: [(Sessions, bool); 4] = [
+    (Sessions::Ids, false),
+    (Sessions::OldTickets, false),
+    (Sessions::Tickets, false),
+    (Sessions::Tickets, true),
+];
+/// Kinds that carry a key.
+const KEYED: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
+
+#[test]
+fn a_cache_too_small_for_its_clients() {
+    for (sessions, stateful) in CACHED {
+        let tuning = Tuning {
+            cache: 20,
+            ..Tuning::default()
+        };
+        let server = node(sessions, stateful, &tuning);
+        let agent = Agent::start(["--alert-min-offers", "20"]);
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(server.port, "");
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, "");
+        hold(&agent, &before, missed, "evicted");
+        // The alert names the reason, and how large the cache would have to be.
+        poll_until("the alert stands", PATIENCE, || {
+            let alert = [("peer", "127.0.0.1"), SERVER, ("reason", "evicted")];
+            match agent.metrics().get("reprise_cache_miss_alert", &alert) {
+                Some(1.0) => Ok(()),
+                other => Err(format!("{other:?}; stderr: {}", agent.stderr())),
+            }
+        });
+        let peers = agent.get("/api/v1/peers").expect("the list of peers").body;
+        assert!(peers.contains("the server's cache is too small"), "{peers}");
+        assert!(
+            agent.stderr().contains("sessions are not resumed"),
+            "{}",
+            agent.stderr()
+        );
+        assert!(
+            peers.contains("within one lifetime of 300 s it gave 80 sessions"),
+            "{peers}"
+        );
+    }
+}
+
+#[test]
+fn a_lifetime_shorter_than_the_clients_interval() {
+    let tuning = Tuning {
+        lifetime: 2,
+        ..Tuning::default()
+    };
+    let nodes = ALL.map(|(sessions, stateful)| node(sessions, stateful, &tuning));
+    let agent = Agent::start(NO_ARGUMENTS);
+    let fleets = nodes.each_ref().map(|server| {
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(server.port, "");
+        fleet
+    });
+    // What is waited for is time itself.
+    sleep(Duration::from_secs(4));
+    for (server, mut fleet) in nodes.iter().zip(fleets) {
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, "");
+        if server.sessions.version() == "1.2" {
+            hold(&agent, &before, missed, "expired");
+        } else {
+            // The ticket says when it ends, and OpenSSL's clients keep to that.
+            let mut expected = Expected::default();
+            expected.add("reprise_resumption_not_offered_total", &[SERVER], missed);
+            expected.add(MISSES, &[], 0).hold(&agent, &before);
+        }
+    }
+}
+
+#[test]
+fn two_nodes_with_caches_of_their_own() {
+    let nodes = [(); 2].map(|()| node(Sessions::Ids, false, &Tuning::default()));
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut fleet = Fleet::of(CLIENTS);
+    fleet.connect(nodes[0].port, "");
+    let before = agent.metrics();
+    let missed = fleet.miss(nodes[1].port, "") + fleet.miss(nodes[0].port, "");
+    hold(&agent, &before, missed, "foreign_id");
+}
+
+#[test]
+fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
+    let directory = tempfile::TempDir::new().expect("failed to create a directory");
+    let keys = directory.path().join("keys");
+    fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
+    let shared = format!("tls-ticket-keys {}", keys.display());
+    for sessions in KEYED {
+        let agent = Agent::start(NO_ARGUMENTS);
+        let own = [(); 2].map(|()| node(sessions, false, &Tuning::default()));
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(own[0].port, "");
+        let before = agent.metrics();
+        let missed = fleet.miss(own[1].port, "") + fleet.miss(own[0].port, "");
+        hold(&agent, &before, missed, "foreign_key");
+
+        let tuning = Tuning {
+            bind: &shared,
+            ..Tuning::default()
+        };
+        let nodes = [(); 2].map(|()| node(sessions, false, &tuning));
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(nodes[0].port, "");
+        let before = agent.metrics();
+        let resumed = fleet.resume(nodes[1].port, "");
+        // `printf HAPROXY-STEK-000 | sha256sum`: the same on every node.
+        let key = [("key", "00620eac"), ("outcome", "accepted")];
+        let mut expected = Expected::default();
+        expected.add(MISSES, &[], 0).add(KEYS, &key, resumed);
+        expected.add(KEYS, &[], resumed).hold(&agent, &before);
+    }
+}
+
+/// Three keys of 48 bytes for HAProxy, which encrypts under the second last; each begins with its
+/// name.
+fn ticket_keys(first: u8) -> String {
+    (first..first + 3)
+        .map(|number| {
+            // Names end in the key's number; the second of the first three is 000.
+            let name = format!("HAPROXY-STEK-{:03}", (number + 99) % 100);
+            let mut key = name.into_bytes();
+            key.resize(48, number);
+            BASE64_STANDARD.encode(key) + "\n"
+        })
+        .collect()
+}
+
+#[test]
+fn a_key_that_was_rotated_away() {
+    for sessions in KEYED {
+        let directory = tempfile::TempDir::new().expect("failed to create a directory");
+        let keys = directory.path().join("keys");
+        let bind = format!("tls-ticket-keys {}", keys.display());
+        fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
+        let tuning = Tuning {
+            bind: &bind,
+            ..Tuning::default()
+        };
+        let server = node(sessions, false, &tuning);
+        let agent = Agent::start(NO_ARGUMENTS);
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(server.port, "");
+        fleet.resume(server.port, "");
+        let port = server.port;
+        drop(server);
+        fs::write(&keys, ticket_keys(10)).expect("failed to write ticket keys");
+        let server = node(
+            sessions,
+            false,
+            &Tuning {
+                port: Some(port),
+                ..tuning
+            },
+        );
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, "");
+        hold(&agent, &before, missed, "retired_key");
+    }
+}
+
+#[test]
+fn clients_that_hang_up_by_reset() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    for (sessions, stateful) in CACHED {
+        let server = node(sessions, stateful, &Tuning::default());
+        let mut fleet = Fleet::of(CLIENTS);
+        // The first round shows that the server's tickets are but names of its cache entries.
+        fleet.connect(server.port, "");
+        fleet.resume(server.port, "");
+        let before = agent.metrics();
+        fleet.connect(server.port, "reset");
+        let mut expected = Expected::default();
+        expected.add(REMOVED, &[("cause", "unclean_close")], CLIENTS);
+        expected.add(REMOVED, &[], CLIENTS).hold(&agent, &before);
+        let missed = fleet.miss(server.port, "");
+        hold(&agent, &before, missed, "removed");
+    }
+}
+
+#[test]
+fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
+    let directory = tempfile::TempDir::new().expect("failed to create a directory");
+    let keys = directory.path().join("keys");
+    fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
+    let bind = format!("tls-ticket-keys {}", keys.display());
+    let agent = Agent::start(NO_ARGUMENTS);
+    for (before, after) in [
+        ("ssl-max-ver TLSv1.2", "ssl-min-ver TLSv1.3"),
+        (
+            "ciphersuites TLS_AES_256_GCM_SHA384",
+            "ciphersuites TLS_AES_128_GCM_SHA256",
+        ),
+    ] {
+        let tuning = Tuning {
+            versions: Some(before),
+            bind: &bind,
+            ..Tuning::default()
+        };
+        let server = Server::haproxy_tuned(Sessions::Tickets, &tuning);
+        let port = server.port;
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(port, "");
+        fleet.resume(port, "");
+        drop(server);
+        let tuning = Tuning {
+            versions: Some(after),
+            port: Some(port),
+            ..tuning
+        };
+        let _server = Server::haproxy_tuned(Sessions::Tickets, &tuning);
+        let before = agent.metrics();
+        let missed = fleet.miss(port, "");
+        hold(&agent, &before, missed, "refused");
+    }
+}
+
+/// Apache binds each session to its virtual host; OpenSSL finds it, and turns it down for its
+/// context.
+#[test]
+fn sessions_of_another_name() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
+        let names = ["localhost", "elsewhere.example"];
+        let server = Server::apache_hosting(sessions, &names);
+        let mut fleet = Fleet::of(CLIENTS);
+        let [one, other] = names.map(|name| format!("sni={name}"));
+        fleet.connect(server.port, &one);
+        fleet.resume(server.port, &one);
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, &other);
+        hold(&agent, &before, missed, "refused");
+    }
+}
+
+#[test]
+fn a_cache_that_two_nodes_share_until_it_is_gone() {
+    let cache = Cache::start();
+    let nodes = [(); 2].map(|()| Server::apache_sharing(Sessions::Ids, &cache));
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut fleet = Fleet::of(CLIENTS);
+    let before = agent.metrics();
+    fleet.connect(nodes[0].port, "");
+    let resumed = fleet.resume(nodes[1].port, "") + fleet.resume(nodes[0].port, "");
+    let mut expected = Expected::default();
+    expected.add(MISSES, &[], 0);
+    expected.add(
+        "reprise_handshakes_total",
+        &[SERVER, ("resumption", "resumed")],
+        resumed,
+    );
+    expected.hold(&agent, &before);
+    drop(cache);
+    let missed = fleet.miss(nodes[1].port, "");
+    hold(&agent, &before, missed, "evicted");
+}
+
+#[test]
+fn clients_that_never_offer() {
+    let server = node(Sessions::Tickets, false, &Tuning::default());
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut fleet = Fleet::of(CLIENTS);
+    let before = agent.metrics();
+    fleet.connect(server.port, "forget");
+    let mut expected = Expected::default();
+    expected.add("reprise_resumption_not_offered_total", &[SERVER], CLIENTS);
+    expected.add(MISSES, &[], 0).hold(&agent, &before);
+    poll_until("the log names it", PATIENCE, || {
+        let log = agent.stderr();
+        if log.contains("the clients never offer a session") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+}
+
+#[test]
+fn a_node_whose_clock_is_two_hours_ahead() {
+    let directory = tempfile::TempDir::new().expect("failed to create a directory");
+    let keys = directory.path().join("keys");
+    fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
+    let bind = format!("tls-ticket-keys {}", keys.display());
+    let right = Tuning {
+        bind: &bind,
+        ..Tuning::default()
+    };
+    let ahead = Tuning {
+        under: &["faketime", "-f", "+2h"],
+        ..right
+    };
+    for sessions in KEYED {
+        let nodes = [right, ahead].map(|tuning| node(sessions, false, &tuning));
+        let agent = Agent::start(NO_ARGUMENTS);
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(nodes[0].port, "");
+        let before = agent.metrics();
+        let missed = fleet.miss(nodes[1].port, "");
+        hold(&agent, &before, missed, "expired");
+        poll_until("the advice names the clock", PATIENCE, || {
+            let peers = agent.get("/api/v1/peers")?.body;
+            if peers.contains("the server's clock is 7200 s ahead of this host's")
+                || peers.contains("the server's clock is 7199 s ahead of this host's")
+            {
+                Ok(())
+            } else {
+                Err(peers)
+            }
+        });
+    }
+}

@@ -1,0 +1,179 @@
+//! The pages: formats, families, statuses, and clients that misbehave.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::observe;
+use reprise_tests::{Agent, Client, Server, http};
+
+const NO_ARGUMENTS: [&str; 0] = [];
+
+#[test]
+fn formats_by_accept() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    let open = http::request(
+        agent.address,
+        "GET",
+        "/metrics",
+        "application/openmetrics-text; version=1.0.0",
+    )
+    .expect("an OpenMetrics page");
+    let kind = open.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    assert!(open.body.ends_with("# EOF\n"), "no end mark");
+    let text = http::request(agent.address, "GET", "/metrics", "text/plain").expect("a text page");
+    let kind = text.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("text/plain"), "{kind}");
+    for page in [&open, &text] {
+        assert!(!page.body.contains("_total_total"), "a doubled suffix");
+    }
+    // In OpenMetrics the family has no suffix, in the text format it has the sample's name.
+    assert!(
+        open.body.contains("# TYPE reprise_handshakes counter"),
+        "{}",
+        open.body
+    );
+    assert!(
+        text.body
+            .contains("# TYPE reprise_handshakes_total counter"),
+        "{}",
+        text.body
+    );
+}
+
+#[test]
+fn every_family_is_there() {
+    let server = Server::haproxy(Sessions::Tickets);
+    let agent = Agent::start(NO_ARGUMENTS);
+    observe(
+        &agent,
+        &server,
+        &Client::new(server.port).connections(30),
+        30,
+    );
+    let metrics = agent.metrics();
+    let families = [
+        "reprise_handshakes_total",
+        "reprise_handshake_failures_total",
+        "reprise_handshake_duration_seconds_bucket",
+        "reprise_handshake_library_seconds_total",
+        "reprise_peer_handshakes_total",
+        "reprise_peer_resume_ratio",
+        "reprise_handshake_retransmits_total",
+        "reprise_handshakes_with_loss_total",
+        "reprise_library_info",
+        "reprise_probe_attached",
+        "reprise_events_total",
+        "reprise_events_lost_total",
+        "reprise_tracked",
+        "reprise_build_info",
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+    ];
+    let absent: Vec<_> = families
+        .iter()
+        .filter(|name| metrics.matching(name, &[]).next().is_none())
+        .collect();
+    assert!(absent.is_empty(), "absent: {absent:?}");
+    for role in ["server", "client"] {
+        let full = [("role", role), ("resumption", "full")];
+        let count = metrics.sum("reprise_handshake_duration_seconds_count", &full);
+        assert_eq!(
+            count,
+            metrics.sum("reprise_handshakes_total", &full),
+            "{role}: one duration per handshake"
+        );
+        let mut infinite = full.to_vec();
+        infinite.push(("le", "+Inf"));
+        let all = metrics.get("reprise_handshake_duration_seconds_bucket", &infinite);
+        assert_eq!(all, Some(count), "{role}: the last bucket holds everything");
+        let took = metrics.sum("reprise_handshake_duration_seconds_sum", &full);
+        let inside = metrics.sum("reprise_handshake_library_seconds_total", &full);
+        assert!(
+            inside > 0.0 && inside <= took,
+            "{role}: {inside} s in the library of {took} s"
+        );
+        assert!(
+            took / count < 5.0,
+            "{role}: {took} s for {count} handshakes on loopback"
+        );
+    }
+}
+
+#[test]
+fn statuses() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    let status = |method, path| {
+        http::request(agent.address, method, path, "*/*").map(|response| response.status)
+    };
+    assert_eq!(status("GET", "/healthz"), Ok(200));
+    assert_eq!(status("GET", "/readyz"), Ok(200));
+    assert_eq!(status("GET", "/no/such/path"), Ok(404));
+    assert_eq!(status("POST", "/metrics"), Ok(405));
+    assert_eq!(status("DELETE", "/readyz"), Ok(405));
+}
+
+#[test]
+fn slow_and_hostile_clients_hold_up_nobody() {
+    let server = Server::nginx(Sessions::Tickets);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let connect = || TcpStream::connect(agent.address).expect("failed to connect to the agent");
+    let mut held: Vec<_> = (0..100).map(|_| connect()).collect();
+    for (index, stream) in held.iter_mut().enumerate() {
+        // A third says nothing, a third half a request, a third asks without ever reading the
+        // answer.
+        let words: &[u8] = match index % 3 {
+            0 => b"",
+            1 => b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept:",
+            _ => b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        };
+        stream
+            .write_all(words)
+            .expect("failed to write to the agent");
+    }
+    // A server may refuse these in any way, even by a reset before all was sent.
+    for words in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        &[0xff; 100_000],
+        b"GET / HTTP/9.9\r\n\r\n",
+    ] {
+        let _ = connect().write_all(words);
+    }
+    let start = Instant::now();
+    let page = agent.get("/metrics").expect("the page while others dawdle");
+    assert_eq!(page.status, 200);
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    observe(
+        &agent,
+        &server,
+        &Client::new(server.port).connections(210),
+        200,
+    );
+    drop(held);
+    agent.assert_sound();
+}
+
+#[test]
+fn far_more_connections_than_anyone_needs() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    let held: Vec<_> = (0..900)
+        .map_while(|_| TcpStream::connect(agent.address).ok())
+        .collect();
+    assert!(held.len() >= 100, "only {} connections", held.len());
+    // It may refuse new ones while these are open, but it must neither end nor stay deaf.
+    drop(held);
+    poll_until("the agent answers again", PATIENCE, || {
+        match agent.get("/healthz") {
+            Ok(response) if response.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    agent.assert_sound();
+}

@@ -1,0 +1,74 @@
+//! Handshakes that programs give up in their own ways: by the kernel's timeout, with BIOs in
+//! memory, by clearing the object for another.
+
+use std::net::TcpStream;
+use std::process::Command;
+
+use reprise_tests::client::Row;
+use reprise_tests::failure::{FAMILY, PEER_FAMILY};
+use reprise_tests::poll::PATIENCE;
+use reprise_tests::process::{PYTHON, Process, fixture};
+use reprise_tests::relay::Mute;
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::Expected;
+use reprise_tests::{Agent, Report, Server};
+
+const NO_ARGUMENTS: [&str; 0] = [];
+
+/// Runs `fixtures/direct.py` against a service that never answers; returns the port of that, and
+/// its end of the connection.
+fn direct(mode: &str, other: u16) -> (u16, TcpStream) {
+    let mute = Mute::new();
+    let mut command = Command::new(PYTHON);
+    command.arg(fixture("direct.py")).arg(mode);
+    command.args([mute.port.to_string(), other.to_string()]);
+    let mut process = Process::spawn(&mut command);
+    let stream = mute.accept();
+    let (status, _) = process.wait(PATIENCE);
+    assert!(status.success(), "{}", process.stderr());
+    (mute.port, stream)
+}
+
+/// One failed client handshake with the mute service, by `cause`, and one that completes with the
+/// other server where it `completes`.
+fn gives_up(mode: &str, cause: &'static str, completes: bool) {
+    let server = Server::python(Sessions::Tickets);
+    let agent = Agent::start(NO_ARGUMENTS);
+    agent.wait_libraries(1);
+    let before = agent.metrics();
+    let (port, stream) = direct(mode, server.port);
+    let mut expected = Expected::default();
+    let peer = format!("127.0.0.1:{port}");
+    expected
+        .add(FAMILY, &[("role", "client"), ("cause", cause)], 1)
+        .add(FAMILY, &[("role", "client")], 1)
+        .add(PEER_FAMILY, &[("peer", &peer), ("role", "client")], 1)
+        .add("reprise_handshakes_total", &[], 0);
+    if completes {
+        let row = Row {
+            full: 1,
+            ..Row::default()
+        };
+        let rows = [("127.0.0.1".to_owned(), row)].into();
+        expected.add_report(&server, &Report { rows });
+    }
+    expected.settle(&agent, &server, &before);
+    drop(stream);
+    agent.assert_sound();
+}
+
+#[test]
+fn the_kernel_gives_up_the_read() {
+    gives_up("kernel", "timeout", false);
+}
+
+/// Nothing was ever received for it: the wire sensor identifies its server.
+#[test]
+fn memory_bios() {
+    gives_up("memory", "timeout", false);
+}
+
+#[test]
+fn an_object_that_is_cleared_and_used_again() {
+    gives_up("clear", "abandoned", true);
+}

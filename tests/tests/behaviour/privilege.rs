@@ -1,0 +1,90 @@
+//! What the agent keeps of what it was given, and that it is enough. All other tests run it as a
+//! user with what the documents name (`tests/src/user.rs`); here it is root.
+
+use std::fs;
+use std::process::Command;
+
+use reprise_tests::agent::own_sockets;
+use reprise_tests::libssl::Copy;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::process::PYTHON;
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::{observe, warm_up};
+use reprise_tests::{Agent, Client, Server, user};
+
+/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN` (include/uapi/linux/capability.h),
+/// as `/proc` shows them.
+const NEEDED: u64 = 1 << 2 | 1 << 19 | 1 << 21;
+
+/// Root with all capabilities, as by hand.
+#[test]
+fn root_gives_up_what_it_does_not_need_and_observes_on() {
+    // A command that adds nothing.
+    gives_up_and_observes_on(&["env".to_owned()]);
+}
+
+/// As a container of the manifests has it.
+#[test]
+fn root_with_what_is_documented_observes_on() {
+    gives_up_and_observes_on(&user::confined_root());
+}
+
+fn gives_up_and_observes_on(words: &[String]) {
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let agent = Agent::start_by(&words, own_sockets());
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("no tasks");
+    let mut seen = 0;
+    for task in tasks {
+        let path = task.expect("no task").path().join("status");
+        let status = fs::read_to_string(path).expect("no status");
+        let line = |name: &str| {
+            let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
+            let found = lines.find(|(key, _)| *key == name);
+            found.unwrap_or_else(|| panic!("no {name}: {status}")).1
+        };
+        let set = |name| u64::from_str_radix(line(name), 16).expect("no number");
+        for name in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(set(name), NEEDED, "{name}: {status}");
+        }
+        for name in ["CapInh", "CapAmb"] {
+            assert_eq!(set(name), 0, "{name}: {status}");
+        }
+        assert_eq!(line("Uid"), "0\t0\t0\t0");
+        assert_eq!(line("NoNewPrivs"), "1");
+        // SECCOMP_MODE_FILTER, include/uapi/linux/seccomp.h.
+        assert_eq!(line("Seccomp"), "2");
+        seen += 1;
+    }
+    assert!(
+        seen >= 2,
+        "the thread that looks for libraries is one of them"
+    );
+    // Processes, files and attach points that came later: a library that nobody had.
+    let libraries = || {
+        let metrics = agent.metrics();
+        metrics.sum(
+            "reprise_probe_attached",
+            &[("probe", "hs_enter"), ("verdict", "attached")],
+        )
+    };
+    let before = libraries();
+    let library = Copy::new();
+    let mut python = Command::new(PYTHON);
+    python.env("LD_LIBRARY_PATH", library.directory());
+    let server = Server::python_under(Sessions::Tickets, "127.0.0.1", &mut python);
+    poll_until("the library is attached", PATIENCE, || {
+        let now = libraries();
+        if now > before {
+            Ok(())
+        } else {
+            Err(format!("{before}, then {now}"))
+        }
+    });
+    warm_up(&agent, &server);
+    observe(
+        &agent,
+        &server,
+        &Client::new(server.port).connections(24),
+        24,
+    );
+}
