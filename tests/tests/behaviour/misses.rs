@@ -94,7 +94,7 @@ fn a_cache_too_small_for_its_clients() {
             agent.stderr()
         );
         assert!(
-            peers.contains("within one lifetime of 300 s it gave 80 sessions"),
+            peers.contains("with a lifetime of 300 s, 40 sessions are live at a time"),
             "{peers}"
         );
     }

@@ -65,8 +65,8 @@ const MIN_MISSES: u64 = 20;
 /// How long there is advice after the last miss, nanoseconds.
 const ADVICE_NS: u64 = 3_600_000_000_000;
 
-/// The reason for which there is advice without an alert: the commonest one that is known, or on the
-/// client's side, where only the server shows most reasons, the commonest one.
+/// The reason for which there is advice without an alert: the commonest one that is known, or on
+/// the client's side, where only the server shows most reasons, the commonest one.
 pub(super) fn commonest_reason(offers: &Offers, role: Role, now_ns: u64) -> Option<AlertReason> {
     let last = offers.last_miss?;
     if last.time_ns.saturating_add(ADVICE_NS) < now_ns {

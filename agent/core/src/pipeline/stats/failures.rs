@@ -1,5 +1,5 @@
-//! The most recent failed handshakes, with what is known about each. Bounded per peer and cause, and
-//! per cause, so that many failures of one kind do not displace those of others.
+//! The most recent failed handshakes, with what is known about each. Bounded per peer and cause,
+//! and per cause, so that many failures of one kind do not displace those of others.
 
 use std::{cmp::Reverse, collections::VecDeque};
 
