@@ -7,6 +7,8 @@ mod demo;
 mod dist;
 mod generate;
 mod interrupt;
+#[cfg(test)]
+mod layering;
 mod page;
 mod paths;
 mod process;
