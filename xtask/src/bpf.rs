@@ -102,8 +102,8 @@ const PROFILE: &[(&str, &str)] = &[
     ("CARGO_PROFILE_RELEASE_STRIP", "none"),
 ];
 
-/// Builds all objects for one kind of kernel and returns their paths, below `out_dir`; the file name is the sensor's. The next
-/// build overwrites them.
+/// Builds all objects for one kind of kernel and returns their paths below `out_dir`, which the
+/// next build overwrites. A file has the name of its sensor.
 ///
 /// `workspace` is the directory of the root manifest.
 ///

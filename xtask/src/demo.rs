@@ -3,6 +3,7 @@
 //!
 //! Whatever ends it, nothing stays behind: each part removes itself when it is dropped.
 
+mod addresses;
 mod clients;
 mod network;
 mod server;
@@ -61,8 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "\nHAProxy: {} (TLS 1.2, session IDs) and {} (TLS 1.3, tickets)\n\
          clients: on loopback, and over a path that loses {} % each way\n\
          page: http://{}/, for the next {} s (Ctrl-C ends earlier)\n",
-        server::PORT_SESSION_IDS,
-        server::PORT_TICKETS,
+        addresses::SESSION_ID_PORT,
+        addresses::TICKET_PORT,
         network::LOSS_PERCENT,
         args.listen,
         args.seconds,

@@ -1,7 +1,7 @@
-//! `cargo xtask dist`: the release as one archive and its checksum: the binary, what deploys it, dashboards, documents, licences,
-//! others' too.
+//! `cargo xtask dist`: packs the release into one archive with a checksum.
 //!
-//! The same binary and the same files give the same archive, bit by bit.
+//! The archive contains the binary, deployment files, dashboards, documentation and licences,
+//! including those of third parties. Equal input gives a bit-identical archive.
 
 mod licences;
 
@@ -86,7 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Everything below one directory, sorted, without owners, all of one time and readable by everybody.
+/// Packs all files below one directory: sorted, owned by root, readable by everybody, and with one
+/// modification time.
 fn pack(name: &str, binary: &Path, archive: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--format=ustar"])
@@ -122,7 +123,8 @@ fn checksum(archive: &Path) -> Result<PathBuf> {
     Ok(sums)
 }
 
-/// What all files are dated: `SOURCE_DATE_EPOCH` (reproducible-builds.org), else the last commit; 1970 without either.
+/// Returns the modification time of all files, Unix seconds: `SOURCE_DATE_EPOCH`
+/// (reproducible-builds.org), else the time of the last commit, else 0.
 fn time() -> Result<u64> {
     if let Ok(epoch) = env::var("SOURCE_DATE_EPOCH") {
         return epoch

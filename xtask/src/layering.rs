@@ -28,11 +28,13 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "agent/src",
         &[
-            &["memory", "status"],
+            &["memory", "status", "errors"],
             &["bpf", "host"],
             &["record", "observed"],
             &["views"],
             &["commands"],
+            // Modules of the binary.
+            &["logging", "usage"],
         ],
     ),
     ("xtask/src", &[]),
@@ -354,7 +356,11 @@ mod tests {
                     continue;
                 };
                 if above < below {
-                    upward.push(format!("{source}: {} imports from {}", name(from), name(to)));
+                    upward.push(format!(
+                        "{source}: {} imports from {}",
+                        name(from),
+                        name(to)
+                    ));
                 }
             }
         }
@@ -399,7 +405,12 @@ mod tests {
                 long.push(format!("{}:{line}", file.display()));
             }
         }
-        assert!(long.is_empty(), "{} lines:\n{}", long.len(), long.join("\n"));
+        assert!(
+            long.is_empty(),
+            "{} lines:\n{}",
+            long.len(),
+            long.join("\n")
+        );
     }
 
     #[test]
@@ -428,9 +439,15 @@ mod tests {
     fn tables_and_addresses_may_be_long() {
         let word = "word ".repeat(30);
         let (rust, text) = (Path::new("a.rs"), Path::new("a.md"));
-        assert_eq!(long_lines(rust, &format!("// {word}\nlet x = 1; {word}")), [1]);
         assert_eq!(
-            long_lines(text, &format!("{word}\n| {word}\n```\n{word}\n```\nhttp://{word}")),
+            long_lines(rust, &format!("// {word}\nlet x = 1; {word}")),
+            [1]
+        );
+        assert_eq!(
+            long_lines(
+                text,
+                &format!("{word}\n| {word}\n```\n{word}\n```\nhttp://{word}")
+            ),
             [1]
         );
     }

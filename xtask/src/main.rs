@@ -40,7 +40,7 @@ enum Verb {
     Vm(vm::Args),
     /// Write the dashboards, the rules' Kubernetes objects and the metrics reference
     Generate(generate::Args),
-    /// Build, and pack the release: the binary, what deploys it, dashboards, documents, and a checksum
+    /// Build the release archive and its checksum
     Dist(dist::Args),
     /// Measure what the agent costs, and write it to SPECIFICATION.md
     Bench(bench::Args),

@@ -1,8 +1,10 @@
-//! `cargo xtask vm`: the agent on the kernels that the distribution offers, and on any image given by path, each booted under QEMU.
+//! `cargo xtask vm`: runs the agent on Debian's kernels, and on images given by path, under QEMU.
 //!
-//! Guests are made of this machine's own programs, held in memory, emulated in software where there is no other way, and reach
-//! no network but their own loopback. What runs in them: a smoke test, and tests of the behaviour suite against the truth.
+//! The root file system of a guest is an initramfs with programs of this machine. By default the
+//! CPU is emulated in software. The only network of a guest is its loopback. Each guest runs a
+//! smoke test and some of the behaviour tests.
 
+mod cpio;
 mod guest;
 mod kernel;
 mod report;
@@ -26,8 +28,8 @@ use crate::{
 /// Flags of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A series that the distribution offers (5.10, 6.1, 6.12), or the path of a kernel image with all it needs built in; may be
-    /// given more than once. Without it, all that the distribution offers
+    /// Kernel to boot: a series of Debian (5.10, 6.1, 6.12), or the path of an image without
+    /// modules; repeatable; default: every series
     #[arg(long, value_name = "SERIES|IMAGE")]
     kernel: Vec<String>,
     /// Try this binary instead of building one

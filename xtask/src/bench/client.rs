@@ -31,7 +31,7 @@ pub(super) struct Run {
 
 /// Connects for `seconds`; `library` is loaded in place of the system's OpenSSL.
 ///
-/// The wall clock is ours: that of `s_time` counts whole seconds, and it stops anywhere in the last.
+/// The duration is measured here, since `s_time` reports whole seconds only.
 pub(super) fn run(
     bench: &Bench<'_>,
     case: &Case,

@@ -1,5 +1,5 @@
-//! What others' licences ask of whoever passes the binary on: their texts, of every package that is linked into it, as the package
-//! itself carries them.
+//! Licence texts of the third-party packages in the binary, which their licences require to be
+//! distributed with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{paths, steps::shown};
 
-/// Packages whose dependencies are in the binary: the agent's, and those of the programs that it carries.
+/// Packages whose dependencies are in the binary: the agent and the BPF programs that it embeds.
 const ROOTS: [&str; 2] = ["reprise", "reprise-ebpf"];
 
 /// What the programs in the kernel are compiled for.

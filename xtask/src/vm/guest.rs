@@ -23,7 +23,8 @@ const ACCELERATOR_ENV: &str = "REPRISE_VM_ACCEL";
 /// How long one guest may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Transport and library data that each guest is made to use, one after the other: what its kernel has, and what all have.
+/// Event transport and source of library data of each run: first the best that the kernel
+/// supports, then the transport that every kernel supports.
 pub(super) const WAYS: &[&str] = &["auto,auto", "perf,auto"];
 
 /// Tests of the behaviour suite, by test binary. The root has what they need of the machine.
