@@ -67,8 +67,8 @@ fn programs_are_simple_enough_for_older_verifiers() {
     }
 }
 
-/// With `--kernel-log` the programs log what they drop: here an event for which the buffer has no
-/// space for an event.
+/// With `--kernel-log` the programs log what they drop: here an event, when the
+/// event buffer is full.
 #[test]
 fn kernel_losses_are_logged_on_request() {
     let agent = Agent::start(["--kernel-log"]);
