@@ -164,7 +164,7 @@ fn write(section: Section, table: &str) -> Result<()> {
 /// Fails once Ctrl-C was seen; called wherever something is waited for.
 fn go_on() -> Result<()> {
     ensure!(
-        !interrupt::seen(),
+        !interrupt::received(),
         "interrupted; {SPECIFICATION} is as it was"
     );
     Ok(())

@@ -79,7 +79,7 @@ fn watch(agent: &Path, args: &Args) -> Result<()> {
         .stdin(Stdio::inherit());
     let mut agent = Process::spawn_foreground("the agent", &mut command)?;
     let end = Instant::now() + Duration::from_secs(args.seconds);
-    while Instant::now() < end && !interrupt::seen() {
+    while Instant::now() < end && !interrupt::received() {
         if let Some(status) = agent.ended()? {
             // On a terminal the keys are the agent's, Ctrl-C too: whoever has seen enough ends it.
             if status.success() {
@@ -89,7 +89,7 @@ fn watch(agent: &Path, args: &Args) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(100));
     }
-    let page = page::fetch(args.listen);
+    let page = page::metrics(args.listen);
     let status = agent.stop(Signal::SIGINT, GRACE)?;
     match page {
         Ok(page) => println!(
@@ -98,7 +98,7 @@ fn watch(agent: &Path, args: &Args) -> Result<()> {
             summary::of(&page)
         ),
         // After Ctrl-C the agent, which got it too, may be gone already.
-        Err(error) if interrupt::seen() => println!("\nno metrics page any more: {error:#}"),
+        Err(error) if interrupt::received() => println!("\nno metrics page any more: {error:#}"),
         Err(error) => return Err(error),
     }
     if !status.success() {

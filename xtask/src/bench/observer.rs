@@ -52,7 +52,7 @@ impl Observer {
                 .stderr(out),
         )?;
         let end = Instant::now() + START;
-        while !page::ready(address) {
+        while !page::is_ready(address) {
             go_on()?;
             if process.ended()?.is_some() || Instant::now() > end {
                 let said = fs::read_to_string(&log).unwrap_or_default();
@@ -75,7 +75,7 @@ impl Observer {
 
     /// Its metrics page.
     pub(super) fn page(&self) -> Result<String> {
-        page::fetch(self.address)
+        page::metrics(self.address)
     }
 
     /// Its page once `count` of it reaches `wanted`; at the deadline, what it shows then.

@@ -44,7 +44,7 @@ pub(super) fn start(directory: &Path) -> Result<Process> {
     let end = Instant::now() + START;
     while TcpStream::connect((HOST_ADDRESS, TICKET_PORT)).is_err() {
         let ended = haproxy.ended()?.is_some();
-        if ended || interrupt::seen() || Instant::now() > end {
+        if ended || interrupt::received() || Instant::now() > end {
             let said = fs::read_to_string(&log).unwrap_or_default();
             bail!(
                 "failed to start HAProxy: {said}\n\

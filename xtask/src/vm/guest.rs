@@ -180,7 +180,7 @@ impl Guest<'_> {
                 return Ok(());
             }
             ensure!(
-                began.elapsed() < PATIENCE && !crate::interrupt::seen(),
+                began.elapsed() < PATIENCE && !crate::interrupt::received(),
                 "failed to see the end of the guest within {PATIENCE:?}; so far:\n{report}"
             );
             std::thread::sleep(Duration::from_millis(100));
