@@ -91,8 +91,8 @@ impl Drop for LossyPath {
     }
 }
 
-/// Removes all parts, any of which may be absent. Deleting the namespace alone would remove the link
-/// only later.
+/// Removes all parts, any of which may be absent. Deleting the namespace removes the link as well,
+/// but only later.
 fn remove() {
     for (program, args) in [
         ("ip", &["link", "delete", HOST_LINK][..]),
