@@ -60,14 +60,15 @@ impl Kernel {
     /// kernels into `store`.
     pub(super) fn find(log: &Log, store: &Path, requested: &[String]) -> Result<Vec<Self>> {
         if requested.is_empty() {
-            let fetch = |(series, suite): &(&str, &str)| Self::fetch(log, store, series, suite);
-            return SERIES.iter().map(fetch).collect();
+            let download =
+                |(series, suite): &(&str, &str)| Self::download(log, store, series, suite);
+            return SERIES.iter().map(download).collect();
         }
         requested
             .iter()
             .map(
                 |kernel| match SERIES.iter().find(|(series, _)| series == kernel) {
-                    Some((series, suite)) => Self::fetch(log, store, series, suite),
+                    Some((series, suite)) => Self::download(log, store, series, suite),
                     None => Self::from_image(Path::new(kernel)),
                 },
             )
@@ -88,7 +89,7 @@ impl Kernel {
     }
 
     /// Downloads and unpacks the newest kernel of a series, unless it is in `store`.
-    fn fetch(log: &Log, store: &Path, series: &str, suite: &str) -> Result<Self> {
+    fn download(log: &Log, store: &Path, series: &str, suite: &str) -> Result<Self> {
         let directory = store.join(series);
         if let Ok(kernel) = Self::from_directory(&directory) {
             return Ok(kernel);
