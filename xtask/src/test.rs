@@ -1,17 +1,17 @@
-//! `cargo xtask test`: sets up, lints, builds, runs every test, and prints the totals.
+//! `cargo xtask test`: installs dependencies, lints, builds, runs every test, prints the totals.
 //!
-//! Every part runs even when an earlier one failed, so that one run shows all failures. A lint that
-//! fails counts as one failed test, one that cannot run as one skipped. Parts that wait for the
-//! network or only compile run in parallel with others (`beside`).
+//! Every part runs even if an earlier one failed, so that one run shows all failures. A failed lint
+//! counts as one failed test, a lint that cannot run as one skipped test. Parts that wait for the
+//! network or only compile run in the background.
 
-mod beside;
+mod background;
 mod parts;
 mod totals;
 
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
-use beside::Beside;
+use background::BackgroundCommand;
 pub(crate) use parts::AGENT_ENV;
 use totals::Totals;
 
@@ -20,30 +20,30 @@ use crate::setup::{self, Purpose};
 /// Flags of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only what needs neither root nor servers: lints and unit tests, without setting up
+    /// Run only lints and unit tests, which need neither root nor servers; install nothing
     #[arg(long)]
     fast: bool,
-    /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of
-    /// downloads, half an hour
+    /// Also test every supported carrier of OpenSSL: a hundred builds, a gigabyte of downloads,
+    /// half an hour
     #[arg(long, conflicts_with = "fast")]
     matrix: bool,
-    /// The agent as root with all capabilities; otherwise it is a user with those that
-    /// docs/operating.md names
+    /// Run the agent as root with all capabilities; default: as a user with the capabilities of
+    /// docs/operating.md
     #[arg(long, conflicts_with = "fast")]
     as_root: bool,
 }
 
-/// Runs all parts; the last line printed is the totals.
+/// Runs all parts; the totals are the last line of the output.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let began = Instant::now();
+    let start = Instant::now();
     let mut totals = Totals::default();
     if args.fast {
         lint(&mut totals);
         part("dependencies", &mut totals, parts::deny);
     } else if part("setup", &mut totals, |_| setup::run(Purpose::Lint)) {
-        whole(args, &mut totals);
+        run_all(args, &mut totals);
     }
-    println!("\nall took {:.0} s", began.elapsed().as_secs_f64());
+    println!("\ntotal time {:.0} s", start.elapsed().as_secs_f64());
     println!("{totals}");
     if totals.failed > 0 {
         return ExitCode::FAILURE;
@@ -51,17 +51,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs all parts. The set-up of the tests mostly waits for the network, so it runs during lints
-/// and builds.
-fn whole(args: &Args, totals: &mut Totals) {
-    let rest =
-        Purpose::test_setup().and_then(|mut setup| Beside::start("setup-tests.out", &mut setup));
+/// Runs all parts after the setup. The setup of the tests mostly waits for the network, so it runs
+/// during lints and builds.
+fn run_all(args: &Args, totals: &mut Totals) {
+    let test_setup = Purpose::test_setup()
+        .and_then(|mut setup| BackgroundCommand::start("setup-tests.out", &mut setup));
     lint(totals);
     let built = part("build", totals, parts::build);
-    let ready = part("setup of the tests", totals, |_| rest?.finish(|_| {}));
+    let installed = part("setup of the tests", totals, |_| test_setup?.finish(|_| {}));
     part("dependencies", totals, parts::deny);
-    if !built || !ready {
-        println!("skipped the behaviour tests: they need the agent and a complete set-up");
+    if !built || !installed {
+        println!("skipped the behaviour tests, which need the agent and the setup of the tests");
         return;
     }
     part("behaviour tests", totals, |totals| {
@@ -85,24 +85,24 @@ fn lint(totals: &mut Totals) {
 /// Runs one part under its heading and returns whether it passed.
 fn part(name: &str, totals: &mut Totals, body: impl FnOnce(&mut Totals) -> Result<()>) -> bool {
     println!("\n== {name}");
-    let began = Instant::now();
-    let start = *totals;
+    let start = Instant::now();
+    let before = *totals;
     if let Err(error) = body(totals) {
         eprintln!("error: {error:#}");
-        // A part that breaks before it could count its failures is one itself.
-        if totals.failed == start.failed {
+        // Counts a part that failed without a failed test.
+        if totals.failed == before.failed {
             totals.failed += 1;
         }
     }
-    let passed = totals.failed == start.failed;
-    let verdict = match (passed, totals.skipped > start.skipped) {
+    let passed = totals.failed == before.failed;
+    let verdict = match (passed, totals.skipped > before.skipped) {
         (false, _) => "FAILED",
-        (true, true) if totals.passed == start.passed => "skipped",
+        (true, true) if totals.passed == before.passed => "skipped",
         (true, _) => "ok",
     };
     println!(
         "== {name}: {verdict} ({:.1} s)",
-        began.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     );
     passed
 }

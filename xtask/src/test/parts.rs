@@ -1,4 +1,4 @@
-//! The parts of a test run. Each runs one tool with its output passed through.
+//! Parts of a test run. Each runs one or more tools and passes their output through.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -8,50 +8,52 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use xtask::{bpf, toolchain::Toolchain};
 
-use super::{beside::Beside, totals::Totals};
+use super::{background::BackgroundCommand, totals::Totals};
 use crate::{paths, setup, steps::command_line, vm};
 
-/// The package of the behaviour tests.
-const BEHAVIOUR: &str = "reprise-tests";
+/// Package of the behaviour tests.
+const BEHAVIOUR_PACKAGE: &str = "reprise-tests";
 
-/// The test binary of that package which compiles for minutes and observes nothing.
-const CARRIERS: &str = "carriers";
+/// Test binary that compiles carriers for minutes and needs no agent.
+const CARRIERS_TEST: &str = "carriers";
 
-/// The test binary of all other behaviour tests.
-const OBSERVING: &str = "behaviour";
+/// Test binary of all other behaviour tests.
+const BEHAVIOUR_TEST: &str = "behaviour";
 
-/// Arguments of `cargo test` that run every test, one at a time.
-const ONE_AT_A_TIME: [&str; 3] = ["--no-fail-fast", "--", "--test-threads=1"];
+/// Arguments of `cargo test` that run every test sequentially.
+const SEQUENTIAL: [&str; 3] = ["--no-fail-fast", "--", "--test-threads=1"];
 
-/// Starts a command and its children at idle priority.
-const IDLE: [&str; 3] = ["chrt", "--idle", "0"];
+/// Command prefix for idle priority.
+const IDLE_PRIORITY: [&str; 3] = ["chrt", "--idle", "0"];
 
-/// Environment variable: path of the agent under test.
+/// Environment variable with the path of the agent under test.
 pub(crate) const AGENT_ENV: &str = "REPRISE_BIN";
 
-/// Environment variable: the agent runs as root; otherwise as a user with the documented
+/// Environment variable that runs the agent as root instead of a user with the documented
 /// capabilities.
 const ROOT_ENV: &str = "REPRISE_AS_ROOT";
 
-/// Environment variable: directory of `helm` and `kubectl`.
+/// Environment variable with the directory of the tools for the tests.
 const TOOLS_ENV: &str = "REPRISE_TOOLS";
 
+/// Checks the formatting.
 pub(super) fn format(_: &mut Totals) -> Result<()> {
-    pass(paths::cargo().args(["fmt", "--all", "--check"]))
+    run_tool(paths::cargo().args(["fmt", "--all", "--check"]))
 }
 
+/// Lints the workspace.
 pub(super) fn clippy_host(_: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo.args(["clippy", "--workspace", "--all-targets"]);
-    pass(cargo.args(["--", "--deny", "warnings"]))
+    run_tool(cargo.args(["--", "--deny", "warnings"]))
 }
 
-/// The objects, with the clippy of the compiler that builds them.
+/// Lints the BPF programs, with the clippy of the compiler that builds them.
 pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
     let toolchain = Toolchain::find()?;
     if toolchain.clippy_driver().is_none() {
         println!(
-            "skipped: {} comes without clippy-driver; `rustup component add clippy` has one",
+            "skipped: {} has no clippy-driver; install it with `rustup component add clippy`",
             toolchain.rustc.display()
         );
         totals.skipped += 1;
@@ -60,78 +62,80 @@ pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
     let target = paths::target()?.join("bpf-clippy");
     for kernel in bpf::Kernel::ALL {
         let mut cargo = bpf::cargo(&toolchain, &paths::workspace(), &target, "clippy", kernel);
-        pass(cargo.args(["--", "--deny", "warnings"]))?;
+        run_tool(cargo.args(["--", "--deny", "warnings"]))?;
     }
     Ok(())
 }
 
+/// Checks dependencies with cargo-deny, except for advisories.
 pub(super) fn deny(totals: &mut Totals) -> Result<()> {
     let Some(program) = setup::find_deny()? else {
         println!("skipped: no cargo-deny; `cargo xtask test` without --fast installs it");
         totals.skipped += 1;
         return Ok(());
     };
-    println!("bans, licences, sources; advisories need the network: `cargo deny check advisories`");
-    // It reads the manifests of all targets' packages, more than any build downloads.
-    pass(paths::cargo().args(["fetch", "--locked"]))?;
+    println!("advisories are not checked; run `cargo deny check advisories`");
+    // cargo-deny reads the manifests of the packages for all targets.
+    run_tool(paths::cargo().args(["fetch", "--locked"]))?;
     let mut deny = Command::new(program);
     deny.current_dir(paths::workspace())
         .args(["--locked", "--offline", "check"]);
-    pass(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    run_tool(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 
-/// Unit, property and doc tests of the whole workspace.
+/// Runs unit, property and doc tests of the workspace.
 ///
-/// Every cargo command here names the whole workspace: its features are then the same in each, and
-/// nothing is compiled twice.
+/// Every cargo command selects the whole workspace, so that features are equal and nothing is
+/// compiled twice.
 pub(super) fn unit(totals: &mut Totals) -> Result<()> {
     for targets in [["--lib", "--bins"].as_slice(), &["--doc"]] {
         let mut cargo = paths::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
-        count(cargo.args(targets), Output::Stdout, totals)?;
+        run_tests(cargo.args(targets), Output::Stdout, totals)?;
     }
     Ok(())
 }
 
+/// Builds the agent.
 pub(super) fn build(_: &mut Totals) -> Result<()> {
-    pass(paths::cargo().args(["build", "--release", "--package", "reprise"]))
+    run_tool(paths::cargo().args(["build", "--release", "--package", "reprise"]))
 }
 
-/// Runs the behaviour tests, against real servers and the agent as it is shipped.
+/// Runs the behaviour tests with real servers and the release build of the agent.
 ///
-/// cargo-nextest runs those that only read files beside those that observe, which run one at a
-/// time (`.config/nextest.toml`). Without it all run one at a time. The test of the carriers only
-/// compiles, so it runs beside the others at idle priority. `root`: the agent may do more than the
-/// documents ask for.
-pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
+/// cargo-nextest runs tests with an agent sequentially and all others in parallel
+/// (`.config/nextest.toml`); without it all tests are sequential. The tests of the carriers only
+/// compile, so they run in the background at idle priority. If `as_root` is set, the agent has all
+/// capabilities.
+pub(super) fn behaviour(totals: &mut Totals, as_root: bool) -> Result<()> {
     let mut build = paths::cargo();
     build.args(["test", "--workspace", "--test", "*", "--no-run"]);
-    pass(&mut build)?;
-    let mut carriers = with_agent(paths::cargo_under(&IDLE), root)?;
-    carriers.args(["test", "--workspace", "--test", CARRIERS]);
-    carriers.args(ONE_AT_A_TIME);
-    let carriers = Beside::start("carriers.log", &mut carriers)?;
-    let others = observing(totals, root);
-    println!("\nbeside them:");
+    run_tool(&mut build)?;
+    let mut carriers = with_agent(paths::cargo_under(&IDLE_PRIORITY), as_root)?;
+    carriers.args(["test", "--workspace", "--test", CARRIERS_TEST]);
+    carriers.args(SEQUENTIAL);
+    let carriers = BackgroundCommand::start("carriers.log", &mut carriers)?;
+    let others = behaviour_with_agent(totals, as_root);
+    println!("\ntests of the carriers:");
     let carriers = carriers.finish(|line| totals.add_line(line));
     others.and(carriers)
 }
 
 /// Runs the test binary `behaviour`.
-fn observing(totals: &mut Totals, root: bool) -> Result<()> {
-    let mut cargo = with_agent(paths::cargo(), root)?;
-    if nextest_works() {
+fn behaviour_with_agent(totals: &mut Totals, as_root: bool) -> Result<()> {
+    let mut cargo = with_agent(paths::cargo(), as_root)?;
+    if is_nextest_installed() {
         cargo.args(["nextest", "run", "--color", "never", "--workspace"]);
-        cargo.args(["--test", OBSERVING]);
-        return count(&mut cargo, Output::Stderr, totals);
+        cargo.args(["--test", BEHAVIOUR_TEST]);
+        return run_tests(&mut cargo, Output::Stderr, totals);
     }
-    println!("no cargo-nextest: all behaviour tests run one at a time");
-    cargo.args(["test", "--workspace", "--test", OBSERVING]);
-    count(cargo.args(ONE_AT_A_TIME), Output::Stdout, totals)
+    println!("cargo-nextest is not installed: all behaviour tests are sequential");
+    cargo.args(["test", "--workspace", "--test", BEHAVIOUR_TEST]);
+    run_tests(cargo.args(SEQUENTIAL), Output::Stdout, totals)
 }
 
-/// Whether `cargo nextest` is installed and starts.
-fn nextest_works() -> bool {
+/// Whether `cargo nextest` runs.
+fn is_nextest_installed() -> bool {
     let mut cargo = paths::cargo();
     cargo.args(["nextest", "--version"]);
     cargo.stdout(Stdio::null()).stderr(Stdio::null());
@@ -139,17 +143,17 @@ fn nextest_works() -> bool {
 }
 
 /// Sets the environment of the behaviour tests.
-fn with_agent(mut cargo: Command, root: bool) -> Result<Command> {
+fn with_agent(mut cargo: Command, as_root: bool) -> Result<Command> {
     cargo
         .env(AGENT_ENV, paths::agent()?)
         .env(TOOLS_ENV, paths::tools()?);
-    if root {
+    if as_root {
         cargo.env(ROOT_ENV, "1");
     }
     Ok(cargo)
 }
 
-/// On older kernels, with what each has and made to do without; one test for all.
+/// Runs the brief guests of `cargo xtask vm`; they count as one test.
 pub(super) fn other_kernels(totals: &mut Totals) -> Result<()> {
     let passed = vm::brief(paths::agent()?)?;
     totals.passed += u64::from(passed);
@@ -157,19 +161,19 @@ pub(super) fn other_kernels(totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests of the carriers that are too many for every run, and prints what they compare.
+/// Runs the tests of all carriers, which take too long for every test run, and prints their output.
 pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo
-        .args(["test", "--package", BEHAVIOUR])
-        .args(["--test", CARRIERS, "--test", OBSERVING])
-        .args(ONE_AT_A_TIME)
+        .args(["test", "--package", BEHAVIOUR_PACKAGE])
+        .args(["--test", CARRIERS_TEST, "--test", BEHAVIOUR_TEST])
+        .args(SEQUENTIAL)
         .args(["--ignored", "--nocapture"])
         .env(AGENT_ENV, paths::agent()?);
-    count(&mut cargo, Output::Stdout, totals)
+    run_tests(&mut cargo, Output::Stdout, totals)
 }
 
-/// Builds the documentation of all items, private ones too; a warning is an error.
+/// Builds the documentation, including private items, with warnings as errors.
 pub(super) fn doc(_: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo.args([
@@ -178,11 +182,11 @@ pub(super) fn doc(_: &mut Totals) -> Result<()> {
         "--no-deps",
         "--document-private-items",
     ]);
-    pass(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
+    run_tool(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-/// Runs a tool that passes or fails.
-fn pass(command: &mut Command) -> Result<()> {
+/// Runs a tool; fails if it fails.
+fn run_tool(command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
         .status()
@@ -195,7 +199,7 @@ fn pass(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The stream that carries the result lines.
+/// Stream with the result lines.
 #[derive(Clone, Copy)]
 enum Output {
     /// `cargo test`.
@@ -204,8 +208,8 @@ enum Output {
     Stderr,
 }
 
-/// Runs tests, passes the output through line by line, and adds its result lines to `totals`.
-fn count(command: &mut Command, output: Output, totals: &mut Totals) -> Result<()> {
+/// Runs tests, passes their output through, and adds the result lines to `totals`.
+fn run_tests(command: &mut Command, output: Output, totals: &mut Totals) -> Result<()> {
     command.stdin(Stdio::null());
     match output {
         Output::Stdout => command.stdout(Stdio::piped()),
@@ -219,7 +223,7 @@ fn count(command: &mut Command, output: Output, totals: &mut Totals) -> Result<(
         Output::Stderr => child.stderr.take().map(|stream| Box::new(stream) as _),
     };
     let stream = stream.context("failed to open the output of the tests")?;
-    // By bytes: the output of a test need not be UTF-8.
+    // The output of a test may be invalid UTF-8.
     for line in BufReader::new(stream).split(b'\n') {
         let line = line.context("failed to read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);

@@ -1,9 +1,9 @@
-//! Sums of the result lines that the test harness (`test result:`) and cargo-nextest (`Summary`)
-//! print.
+//! Totals of the result lines of the test harness (`test result:`) and of cargo-nextest
+//! (`Summary`).
 
 use std::fmt;
 
-/// How many tests went which way.
+/// Numbers of tests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) passed: u64,
@@ -37,7 +37,7 @@ impl Totals {
 
 /// Counts in a line such as `Summary [ 1.2s] 3 tests run: 2 passed (1 slow), 1 failed, 0 skipped`.
 ///
-/// `3/5 tests run` says that the run was interrupted.
+/// `3/5 tests run` means that the run was interrupted.
 fn nextest_counts(line: &str) -> Option<&str> {
     let (_, rest) = line
         .trim_start()
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn result_lines_add_up_and_others_do_not() {
+    fn only_result_lines_are_counted() {
         let mut totals = Totals::default();
         for line in [
             "running 4 tests",
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nextest_summaries_add_up() {
+    fn nextest_summaries_are_counted() {
         let mut totals = Totals::default();
         for line in [
             "     Summary [   1.204s] 9 tests run: 5 passed (2 slow, 1 leaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped",
