@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod mounts;
 pub mod namespaces;
 pub mod offers;
+pub mod orphans;
 pub mod poll;
 pub mod ports;
 pub mod process;
