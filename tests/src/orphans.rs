@@ -5,11 +5,11 @@
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Reads groups from a pipe until the test process has closed it, then kills those that are left.
-const WATCHER: &str = r#"
+const SCRIPT: &str = r#"
 groups=' '
 while read -r verb group; do
     case $verb in
@@ -39,9 +39,10 @@ pub fn remove(group: u32) {
 }
 
 fn send(verb: &str, group: u32) {
-    static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
-    let pipe = PIPE.get_or_init(|| Mutex::new(start()));
-    let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
+    static WATCHER: OnceLock<Mutex<Child>> = OnceLock::new();
+    let watcher = WATCHER.get_or_init(|| Mutex::new(start()));
+    let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+    let pipe = watcher.stdin.as_mut().expect("stdin is a pipe");
     // One write, so that a line is never read in part.
     let line = format!("{verb} {group}\n");
     pipe.write_all(line.as_bytes())
@@ -49,15 +50,13 @@ fn send(verb: &str, group: u32) {
 }
 
 /// Starts the watcher in its own process group, so that a signal to the test's group spares it.
-fn start() -> ChildStdin {
-    let mut command = Command::new("sh");
-    let child = command
-        .args(["-c", WATCHER])
+fn start() -> Child {
+    Command::new("sh")
+        .args(["-c", SCRIPT])
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("failed to start the watcher of process groups");
-    child.stdin.expect("stdin is a pipe")
+        .expect("failed to start the watcher of process groups")
 }
