@@ -26,7 +26,7 @@ use server::Nginx;
 
 use crate::{
     build, certificate, interrupt, paths,
-    process::{self, Directory},
+    process::{self, TempDirectory},
     setup::{self, Purpose},
 };
 
@@ -95,13 +95,13 @@ struct Bench<'a> {
 
 /// Measures everything, prints the tables, and writes them down.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    paths::need_root("bench")?;
+    paths::require_root("bench")?;
     setup::run(Purpose::Build)?;
     let agent = build::agent()?;
     interrupt::install()?;
     let began = Instant::now();
 
-    let directory = Directory::create("bench")?;
+    let directory = TempDirectory::create("bench")?;
     certificate::create(directory.path(), &["127.0.0.1"])?;
     let unobserved = environment::copy_openssl(directory.path())?;
     let bench = Bench {
@@ -164,7 +164,7 @@ fn write(section: Section, table: &str) -> Result<()> {
 /// Fails once Ctrl-C was seen; called wherever something is waited for.
 fn go_on() -> Result<()> {
     ensure!(
-        !interrupt::seen(),
+        !interrupt::received(),
         "interrupted; {SPECIFICATION} is as it was"
     );
     Ok(())
@@ -176,7 +176,7 @@ fn go_on() -> Result<()> {
 /// only. On separate CPUs, wake-ups dominate the rate in a virtual machine.
 fn pinned(program: &str) -> Command {
     let last = environment::cpus() - 1;
-    let mut command = process::bound(Path::new("taskset"), "KILL");
+    let mut command = process::with_parent_death_signal(Path::new("taskset"), "KILL");
     command.args(["--cpu-list", &last.to_string(), program]);
     command
 }

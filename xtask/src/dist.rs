@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{paths, steps::shown};
+use crate::{paths, steps::command_line};
 
 /// What goes in besides the binary, as it lies in the repository.
 const CONTENT: &[&str] = &[
@@ -116,7 +116,11 @@ fn checksum(archive: &Path) -> Result<PathBuf> {
         .arg(name)
         .output()
         .context("failed to start sha256sum")?;
-    ensure!(output.status.success(), "failed: {}", shown(&command));
+    ensure!(
+        output.status.success(),
+        "failed: {}",
+        command_line(&command)
+    );
     let sums = directory.join("SHA256SUMS");
     fs::write(&sums, output.stdout)
         .with_context(|| format!("failed to write {}", sums.display()))?;
@@ -142,7 +146,11 @@ fn time() -> Result<u64> {
 fn tool(command: &mut Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("failed to start {}", shown(command)))?;
-    ensure!(status.success(), "failed: {} ({status})", shown(command));
+        .with_context(|| format!("failed to start {}", command_line(command)))?;
+    ensure!(
+        status.success(),
+        "failed: {} ({status})",
+        command_line(command)
+    );
     Ok(())
 }

@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     build, paths,
-    process::Directory,
+    process::TempDirectory,
     setup,
     steps::{Log, announce},
 };
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 
 /// Boots each kernel; fails where one of them does.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    paths::need_root("vm")?;
+    paths::require_root("vm")?;
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None => build::agent()?,
@@ -77,7 +77,7 @@ fn boot_all(args: &Args, agent: PathBuf) -> Result<bool> {
     setup::vm_packages(&log)?;
     let kernels = Kernel::find(&log, &store, &args.kernel)?;
     let tests = guest::tests(args.brief)?;
-    let directory = Directory::create("vm")?;
+    let directory = TempDirectory::create("vm")?;
     let root = root::build(&log, directory.path(), &agent, &tests)?;
     announce(&format!("ready in {:.0} s", began.elapsed().as_secs_f64()));
     let mut passed = true;

@@ -59,7 +59,7 @@ pub(super) fn run(
     let status = {
         let mut client = Process::spawn("openssl s_time", &mut command)?;
         loop {
-            if let Some(status) = client.ended()? {
+            if let Some(status) = client.exit_status()? {
                 break status;
             }
             go_on()?;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::addresses::{CLIENT_ADDRESSES, HOST_ADDRESS, SESSION_ID_PORT, TICKET_PORT};
-use crate::{process, steps::shown};
+use crate::{process, steps::command_line};
 
 /// The namespace of the clients.
 pub(super) const NAMESPACE: &str = "reprise-demo";
@@ -116,7 +116,7 @@ fn lose(nft: &mut Command, link: &str, port: &str) -> Result<()> {
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start {}", shown(nft)))?;
+        .with_context(|| format!("failed to start {}", command_line(nft)))?;
     let mut stdin = child.stdin.take().context("failed to reach nft")?;
     stdin
         .write_all(rules.as_bytes())

@@ -34,7 +34,7 @@ pub(super) fn start(directory: &Path) -> Result<Process> {
     let out = fs::File::create(&log).context("failed to create HAProxy's log")?;
     let mut haproxy = Process::spawn(
         "HAProxy",
-        process::bound(Path::new("haproxy"), "KILL")
+        process::with_parent_death_signal(Path::new("haproxy"), "KILL")
             .args(["-db", "-f"])
             .arg(&file)
             .stdin(Stdio::null())
@@ -43,8 +43,8 @@ pub(super) fn start(directory: &Path) -> Result<Process> {
     )?;
     let end = Instant::now() + START;
     while TcpStream::connect((HOST_ADDRESS, TICKET_PORT)).is_err() {
-        let ended = haproxy.ended()?.is_some();
-        if ended || interrupt::seen() || Instant::now() > end {
+        let ended = haproxy.exit_status()?.is_some();
+        if ended || interrupt::received() || Instant::now() > end {
             let said = fs::read_to_string(&log).unwrap_or_default();
             bail!(
                 "failed to start HAProxy: {said}\n\

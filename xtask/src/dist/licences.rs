@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{paths, steps::shown};
+use crate::{paths, steps::command_line};
 
 /// Packages whose dependencies are in the binary: the agent and the BPF programs that it embeds.
 const ROOTS: [&str; 2] = ["reprise", "reprise-ebpf"];
@@ -58,7 +58,7 @@ pub(super) fn text() -> Result<String> {
     // What is left out on this machine is not in the binary either.
     cargo.args(["--filter-platform", &host()?, "--filter-platform", BPF]);
     let output = cargo.output().context("failed to start cargo")?;
-    ensure!(output.status.success(), "failed: {}", shown(&cargo));
+    ensure!(output.status.success(), "failed: {}", command_line(&cargo));
     let metadata = serde_json::from_slice(&output.stdout).context("failed to read the metadata")?;
     let packages = linked(&metadata)?;
     let mut texts = BTreeMap::<String, Vec<String>>::new();
