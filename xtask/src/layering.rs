@@ -354,7 +354,11 @@ mod tests {
                     continue;
                 };
                 if above < below {
-                    upward.push(format!("{source}: {} imports from {}", name(from), name(to)));
+                    upward.push(format!(
+                        "{source}: {} imports from {}",
+                        name(from),
+                        name(to)
+                    ));
                 }
             }
         }
@@ -399,7 +403,12 @@ mod tests {
                 long.push(format!("{}:{line}", file.display()));
             }
         }
-        assert!(long.is_empty(), "{} lines:\n{}", long.len(), long.join("\n"));
+        assert!(
+            long.is_empty(),
+            "{} lines:\n{}",
+            long.len(),
+            long.join("\n")
+        );
     }
 
     #[test]
@@ -428,9 +437,15 @@ mod tests {
     fn tables_and_addresses_may_be_long() {
         let word = "word ".repeat(30);
         let (rust, text) = (Path::new("a.rs"), Path::new("a.md"));
-        assert_eq!(long_lines(rust, &format!("// {word}\nlet x = 1; {word}")), [1]);
         assert_eq!(
-            long_lines(text, &format!("{word}\n| {word}\n```\n{word}\n```\nhttp://{word}")),
+            long_lines(rust, &format!("// {word}\nlet x = 1; {word}")),
+            [1]
+        );
+        assert_eq!(
+            long_lines(
+                text,
+                &format!("{word}\n| {word}\n```\n{word}\n```\nhttp://{word}")
+            ),
             [1]
         );
     }
