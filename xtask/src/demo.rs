@@ -3,6 +3,7 @@
 //!
 //! Whatever ends it, nothing stays behind: each part removes itself when it is dropped.
 
+mod addresses;
 mod clients;
 mod network;
 mod server;
@@ -41,7 +42,7 @@ pub(crate) struct Args {
 
 /// Sets up, builds, runs everything for the time wanted, and cleans up.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    paths::need_root("demo")?;
+    paths::require_root("demo")?;
     // Known now, rather than after minutes of building; the agent binds it for itself.
     TcpListener::bind(args.listen).with_context(|| {
         format!(
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let agent = build::agent()?;
     interrupt::install()?;
 
-    let directory = process::Directory::create("demo")?;
+    let directory = process::TempDirectory::create("demo")?;
     let _network = network::Lossy::create()?;
     let _server = server::start(directory.path())?;
     let _clients = clients::start(directory.path())?;
@@ -61,8 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "\nHAProxy: {} (TLS 1.2, session IDs) and {} (TLS 1.3, tickets)\n\
          clients: on loopback, and over a path that loses {} % each way\n\
          page: http://{}/, for the next {} s (Ctrl-C ends earlier)\n",
-        server::PORT_SESSION_IDS,
-        server::PORT_TICKETS,
+        addresses::SESSION_ID_PORT,
+        addresses::TICKET_PORT,
         network::LOSS_PERCENT,
         args.listen,
         args.seconds,
@@ -72,14 +73,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Runs the agent on this terminal, reads its page once at the end, and stops it.
 fn watch(agent: &Path, args: &Args) -> Result<()> {
-    let mut command = process::bound(agent, "INT");
+    let mut command = process::with_parent_death_signal(agent, "INT");
     command
         .args(["watch", "--listen", &args.listen.to_string()])
         .stdin(Stdio::inherit());
     let mut agent = Process::spawn_foreground("the agent", &mut command)?;
     let end = Instant::now() + Duration::from_secs(args.seconds);
-    while Instant::now() < end && !interrupt::seen() {
-        if let Some(status) = agent.ended()? {
+    while Instant::now() < end && !interrupt::received() {
+        if let Some(status) = agent.exit_status()? {
             // On a terminal the keys are the agent's, Ctrl-C too: whoever has seen enough ends it.
             if status.success() {
                 return Ok(());
@@ -88,7 +89,7 @@ fn watch(agent: &Path, args: &Args) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(100));
     }
-    let page = page::fetch(args.listen);
+    let page = page::metrics(args.listen);
     let status = agent.stop(Signal::SIGINT, GRACE)?;
     match page {
         Ok(page) => println!(
@@ -97,7 +98,7 @@ fn watch(agent: &Path, args: &Args) -> Result<()> {
             summary::of(&page)
         ),
         // After Ctrl-C the agent, which got it too, may be gone already.
-        Err(error) if interrupt::seen() => println!("\nno metrics page any more: {error:#}"),
+        Err(error) if interrupt::received() => println!("\nno metrics page any more: {error:#}"),
         Err(error) => return Err(error),
     }
     if !status.success() {

@@ -1,7 +1,7 @@
-//! `cargo xtask dist`: the release as one archive and its checksum: the binary, what deploys it, dashboards, documents, licences,
-//! others' too.
+//! `cargo xtask dist`: packs the release into one archive with a checksum.
 //!
-//! The same binary and the same files give the same archive, bit by bit.
+//! The archive contains the binary, deployment files, dashboards, documentation and licences,
+//! including those of third parties. Equal input gives a bit-identical archive.
 
 mod licences;
 
@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{paths, steps::shown};
+use crate::{paths, steps::command_line};
 
 /// What goes in besides the binary, as it lies in the repository.
 const CONTENT: &[&str] = &[
@@ -86,7 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Everything below one directory, sorted, without owners, all of one time and readable by everybody.
+/// Packs all files below one directory: sorted, owned by root, readable by everybody, and with one
+/// modification time.
 fn pack(name: &str, binary: &Path, archive: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--format=ustar"])
@@ -115,14 +116,19 @@ fn checksum(archive: &Path) -> Result<PathBuf> {
         .arg(name)
         .output()
         .context("failed to start sha256sum")?;
-    ensure!(output.status.success(), "failed: {}", shown(&command));
+    ensure!(
+        output.status.success(),
+        "failed: {}",
+        command_line(&command)
+    );
     let sums = directory.join("SHA256SUMS");
     fs::write(&sums, output.stdout)
         .with_context(|| format!("failed to write {}", sums.display()))?;
     Ok(sums)
 }
 
-/// What all files are dated: `SOURCE_DATE_EPOCH` (reproducible-builds.org), else the last commit; 1970 without either.
+/// Returns the modification time of all files, Unix seconds: `SOURCE_DATE_EPOCH`
+/// (reproducible-builds.org), else the time of the last commit, else 0.
 fn time() -> Result<u64> {
     if let Ok(epoch) = env::var("SOURCE_DATE_EPOCH") {
         return epoch
@@ -140,7 +146,11 @@ fn time() -> Result<u64> {
 fn tool(command: &mut Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("failed to start {}", shown(command)))?;
-    ensure!(status.success(), "failed: {} ({status})", shown(command));
+        .with_context(|| format!("failed to start {}", command_line(command)))?;
+    ensure!(
+        status.success(),
+        "failed: {} ({status})",
+        command_line(command)
+    );
     Ok(())
 }

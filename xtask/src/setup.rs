@@ -79,7 +79,7 @@ pub(crate) fn vm_packages(log: &Log) -> Result<()> {
 
 /// Runs all steps.
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
-    paths::need_root("setup")?;
+    paths::require_root("setup")?;
     let began = Instant::now();
     println!("setup");
     let log = Log::create(paths::target()?.join(purpose.log()))?;

@@ -1,8 +1,10 @@
-//! `cargo xtask vm`: the agent on the kernels that the distribution offers, and on any image given by path, each booted under QEMU.
+//! `cargo xtask vm`: runs the agent on Debian's kernels, and on images given by path, under QEMU.
 //!
-//! Guests are made of this machine's own programs, held in memory, emulated in software where there is no other way, and reach
-//! no network but their own loopback. What runs in them: a smoke test, and tests of the behaviour suite against the truth.
+//! The root file system of a guest is an initramfs with programs of this machine. By default the
+//! CPU is emulated in software. The only network of a guest is its loopback. Each guest runs a
+//! smoke test and some of the behaviour tests.
 
+mod cpio;
 mod guest;
 mod kernel;
 mod report;
@@ -18,7 +20,7 @@ use self::{
 };
 use crate::{
     build, paths,
-    process::Directory,
+    process::TempDirectory,
     setup,
     steps::{Log, announce},
 };
@@ -26,8 +28,8 @@ use crate::{
 /// Flags of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A series that the distribution offers (5.10, 6.1, 6.12), or the path of a kernel image with all it needs built in; may be
-    /// given more than once. Without it, all that the distribution offers
+    /// Kernel to boot: a series of Debian (5.10, 6.1, 6.12), or the path of an image without
+    /// modules; repeatable; default: every series
     #[arg(long, value_name = "SERIES|IMAGE")]
     kernel: Vec<String>,
     /// Try this binary instead of building one
@@ -43,7 +45,7 @@ pub(crate) struct Args {
 
 /// Boots each kernel; fails where one of them does.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    paths::need_root("vm")?;
+    paths::require_root("vm")?;
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None => build::agent()?,
@@ -75,7 +77,7 @@ fn boot_all(args: &Args, agent: PathBuf) -> Result<bool> {
     setup::vm_packages(&log)?;
     let kernels = Kernel::find(&log, &store, &args.kernel)?;
     let tests = guest::tests(args.brief)?;
-    let directory = Directory::create("vm")?;
+    let directory = TempDirectory::create("vm")?;
     let root = root::build(&log, directory.path(), &agent, &tests)?;
     announce(&format!("ready in {:.0} s", began.elapsed().as_secs_f64()));
     let mut passed = true;

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{network, server};
+use super::{
+    addresses::{CLIENT_ADDRESSES, HOST_ADDRESS, SESSION_ID_PORT, TICKET_PORT},
+    network,
+};
 use crate::{certificate, process::Process};
 
 /// The client: one process per sensor.
@@ -30,24 +33,19 @@ struct Client {
 /// On loopback: one that always resumes, one that restarts now and then, one that never offers;
 /// of both kinds of session.
 const LOOPBACK: &[Client] = &[
-    client("127.0.1.1", server::PORT_SESSION_IDS, 0, 250),
-    client("127.0.1.2", server::PORT_SESSION_IDS, 4, 300),
-    client("127.0.1.3", server::PORT_SESSION_IDS, 1, 400),
-    client("127.0.2.1", server::PORT_TICKETS, 0, 250),
-    client("127.0.2.2", server::PORT_TICKETS, 4, 300),
-    client("127.0.2.3", server::PORT_TICKETS, 1, 400),
+    client("127.0.1.1", SESSION_ID_PORT, 0, 250),
+    client("127.0.1.2", SESSION_ID_PORT, 4, 300),
+    client("127.0.1.3", SESSION_ID_PORT, 1, 400),
+    client("127.0.2.1", TICKET_PORT, 0, 250),
+    client("127.0.2.2", TICKET_PORT, 4, 300),
+    client("127.0.2.3", TICKET_PORT, 1, 400),
 ];
 
 /// Behind the lossy path.
 const LOSSY: &[Client] = &[
-    client(
-        network::CLIENT_ADDRESSES[0],
-        server::PORT_SESSION_IDS,
-        0,
-        200,
-    ),
-    client(network::CLIENT_ADDRESSES[1], server::PORT_TICKETS, 0, 200),
-    client(network::CLIENT_ADDRESSES[2], server::PORT_TICKETS, 1, 200),
+    client(CLIENT_ADDRESSES[0], SESSION_ID_PORT, 0, 200),
+    client(CLIENT_ADDRESSES[1], TICKET_PORT, 0, 200),
+    client(CLIENT_ADDRESSES[2], TICKET_PORT, 1, 200),
 ];
 
 const fn client(source: &'static str, port: u16, renew: u32, pause: u32) -> Client {
@@ -82,7 +80,7 @@ pub(super) fn start(directory: &Path) -> Result<Vec<Process>> {
     let far = LOSSY.iter().map(|client| {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", network::NAMESPACE, PYTHON]);
-        run(client, network::HOST_ADDRESS, command)
+        run(client, HOST_ADDRESS, command)
     });
     near.chain(far).collect()
 }

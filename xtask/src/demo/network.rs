@@ -10,18 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::server;
-use crate::{process, steps::shown};
+use super::addresses::{CLIENT_ADDRESSES, HOST_ADDRESS, SESSION_ID_PORT, TICKET_PORT};
+use crate::{process, steps::command_line};
 
 /// The namespace of the clients.
 pub(super) const NAMESPACE: &str = "reprise-demo";
-
-/// The host's end of the path, where HAProxy listens too. From the range that RFC 2544 keeps for
-/// tests, so that it meets no real network.
-pub(super) const HOST_ADDRESS: &str = "198.18.77.1";
-
-/// Source addresses of the clients in the namespace.
-pub(super) const CLIENT_ADDRESSES: &[&str] = &["198.18.77.2", "198.18.77.3", "198.18.77.4"];
 
 /// Share of packets lost in each direction.
 pub(super) const LOSS_PERCENT: u32 = 15;
@@ -117,14 +110,13 @@ fn lose(nft: &mut Command, link: &str, port: &str) -> Result<()> {
         "table inet {TABLE} {{\n chain input {{\n  type filter hook input priority 0; policy accept;\n  \
          iifname \"{link}\" tcp {port} {{ {}, {} }} numgen random mod 100 < {LOSS_PERCENT} counter drop\n \
          }}\n}}\n",
-        server::PORT_SESSION_IDS,
-        server::PORT_TICKETS,
+        SESSION_ID_PORT, TICKET_PORT,
     );
     let mut child = nft
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start {}", shown(nft)))?;
+        .with_context(|| format!("failed to start {}", command_line(nft)))?;
     let mut stdin = child.stdin.take().context("failed to reach nft")?;
     stdin
         .write_all(rules.as_bytes())

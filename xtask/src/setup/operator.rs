@@ -1,4 +1,4 @@
-//! The types of the Prometheus operator's objects, by which the tests hold the manifests to what it reads.
+//! Types of the Prometheus operator's objects, which the tests use to validate the manifests.
 
 use std::fs;
 

@@ -38,8 +38,8 @@ pub(super) const BASE: &[&str] = &[
     "systemd",
 ];
 
-/// What the tests want besides: programs that carry TLS, what compiles and fetches libraries to plan for, and who reads metrics
-/// and pages.
+/// Further packages for the tests: programs with TLS, compilers for the tested libraries, and
+/// consumers of metrics and pages.
 pub(super) const TESTS: &[&str] = &[
     "postgresql",
     "redis-server",

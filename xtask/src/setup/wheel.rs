@@ -13,8 +13,9 @@ use crate::steps::{Log, announce};
 
 const REMEDY: &str = "check the network, then run `cargo xtask setup` again";
 
-/// Downloads the wheel that `requirement` pins and has the Python program `unpack` take what is wanted from it; the program is
-/// given the wheel and the directory `into`.
+/// Downloads the wheel that `requirement` pins and runs the Python program `unpack` on it.
+///
+/// The arguments of the program are the wheel and the directory `into`.
 pub(super) fn fetch(
     log: &Log,
     what: &str,

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{kernel::Kernel, report::Report};
 use crate::{
     paths,
-    process::{Process, bound},
+    process::{Process, with_parent_death_signal},
     steps::{Log, announce},
 };
 
@@ -23,7 +23,8 @@ const ACCELERATOR_ENV: &str = "REPRISE_VM_ACCEL";
 /// How long one guest may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Transport and library data that each guest is made to use, one after the other: what its kernel has, and what all have.
+/// Event transport and source of library data of each run: first the best that the kernel
+/// supports, then the transport that every kernel supports.
 pub(super) const WAYS: &[&str] = &["auto,auto", "perf,auto"];
 
 /// Tests of the behaviour suite, by test binary. The root has what they need of the machine.
@@ -113,7 +114,7 @@ impl Guest<'_> {
             tests.join(";")
         );
         let accelerator = std::env::var(ACCELERATOR_ENV).unwrap_or_else(|_| "tcg".to_owned());
-        let mut qemu = bound(Path::new("qemu-system-x86_64"), "KILL");
+        let mut qemu = with_parent_death_signal(Path::new("qemu-system-x86_64"), "KILL");
         qemu.args(["-machine", &format!("q35,accel={accelerator}")])
             .args(["-cpu", "max", "-m", "1024", "-smp", "2"])
             .args([
@@ -159,7 +160,7 @@ impl Guest<'_> {
             BufReader::new(File::open(output).context("failed to open the console's file")?);
         let mut line = Vec::new();
         loop {
-            let ended = guest.ended()?.is_some();
+            let ended = guest.exit_status()?.is_some();
             while console
                 .read_until(b'\n', &mut line)
                 .context("failed to read the console")?
@@ -179,7 +180,7 @@ impl Guest<'_> {
                 return Ok(());
             }
             ensure!(
-                began.elapsed() < PATIENCE && !crate::interrupt::seen(),
+                began.elapsed() < PATIENCE && !crate::interrupt::received(),
                 "failed to see the end of the guest within {PATIENCE:?}; so far:\n{report}"
             );
             std::thread::sleep(Duration::from_millis(100));

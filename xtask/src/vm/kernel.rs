@@ -1,5 +1,6 @@
-//! The kernels: those of the distribution's releases, fetched by its own tools into a directory of their own, so that nothing
-//! of this machine changes; and images given by path.
+//! Kernels for the guests: those of Debian's releases, and images given by path.
+//!
+//! apt downloads into a directory of its own, so that the packages of this machine do not change.
 
 use std::{
     fs,
@@ -10,21 +11,22 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::root;
+use super::cpio;
 use crate::{
     process::run,
     steps::{Log, announce},
 };
 
-/// Series and the release of the distribution that has it. The first has neither attach cookies nor links for perf events, the second no
-/// uprobe-multi links.
+/// Kernel series and the Debian release that contains each. 5.10 has neither attach cookies nor
+/// perf-event links, 6.1 has no uprobe-multi links.
 const SERIES: [(&str, &str); 3] = [
     ("5.10", "bullseye"),
     ("6.1", "bookworm"),
     ("6.12", "trixie"),
 ];
 
-/// The smallest build: drivers of virtual machines only. It has BTF, uprobes, and nf_tables as modules.
+/// Flavour of the kernel packages: the smallest, with drivers for virtual machines only. It has BTF
+/// and uprobes, and nf_tables as modules.
 const FLAVOUR: &str = "cloud-amd64";
 
 /// What the tests want of the modules; each with what it needs itself.
@@ -184,7 +186,7 @@ fn modules(tree: &Path, home: &Path) -> Result<()> {
             .args(["--show-depends", module])
             .output()
             .context("failed to start modprobe")?;
-        // Not every kernel has every one as a module: what is built in, or named otherwise, is not listed.
+        // Lists no module that is built in or has another name in this kernel.
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             if let Some(path) = line.strip_prefix("insmod ") {
                 add_module(Path::new(path.trim()), tree, &packed)?;
@@ -205,7 +207,7 @@ fn modules(tree: &Path, home: &Path) -> Result<()> {
     symlink("usr/lib", packed.join("lib")).context("failed to link lib")?;
     run(Command::new("depmod").arg("-b").arg(&packed).arg(&release))?;
     fs::remove_file(packed.join("lib")).context("failed to unlink lib")?;
-    root::pack(&packed, &home.join("modules.cpio"))
+    cpio::pack(&packed, &home.join("modules.cpio"))
 }
 
 fn add_module(from: &Path, tree: &Path, packed: &Path) -> Result<()> {

@@ -1,5 +1,7 @@
-//! The guests' root file system: programs of this machine with the libraries that they name, the agent, the tests. One archive,
-//! which the kernel unpacks into memory: no disk, no driver, nothing to mount.
+//! The root file system of the guests: programs of this machine with their libraries, the agent
+//! and the tests.
+//!
+//! The kernel unpacks the archive into memory, so that a guest needs neither a disk nor a driver.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::guest::Test;
+use super::{cpio, guest::Test};
 use crate::{
     paths,
-    process::run,
     steps::{Log, announce},
 };
 
@@ -118,23 +119,15 @@ pub(super) fn build(_: &Log, directory: &Path, agent: &Path, tests: &[Test]) -> 
     )
     .context("failed to link OpenSSL's settings")?;
     let archive = directory.join("root.cpio");
-    pack(&root.0, &archive)?;
+    cpio::pack(&root.0, &archive)?;
     Ok(archive)
-}
-
-/// Packs a directory as the kernel wants it.
-pub(super) fn pack(directory: &Path, archive: &Path) -> Result<()> {
-    let script = "cd \"$1\" && find . | busybox cpio -o -H newc > \"$2\"";
-    run(Command::new("bash")
-        .args(["-o", "pipefail", "-c", script, "bash"])
-        .arg(directory)
-        .arg(archive))
 }
 
 struct Root(PathBuf);
 
 impl Root {
-    /// Where `path` of this machine lies in the guest. Directories that are links here are what they link to.
+    /// Returns the destination of this machine's file `path`. Both may have `/bin` or `/usr/bin`;
+    /// the guest has only `/usr/bin`.
     fn inside(&self, path: &Path) -> PathBuf {
         let path = path.strip_prefix("/").unwrap_or(path);
         let merged = ["bin", "lib", "lib64", "sbin"]
