@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, run};
-use reprise_tests::servers::{Sessions, free_port};
+use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Server};
 use serde_json::Value;
