@@ -152,7 +152,12 @@ fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
         let mut fleet = Fleet::of(CLIENTS);
         fleet.connect(own[0].port, "");
         let before = agent.metrics();
-        let missed = fleet.miss(own[1].port, "") + fleet.miss(own[0].port, "");
+        let missed = fleet.miss(own[1].port, "");
+        hold(&agent, &before, missed, "foreign_key");
+        // TLS 1.3 tickets are issued encrypted: a key is known once a ticket under it is accepted.
+        fleet.resume(own[1].port, "");
+        let before = agent.metrics();
+        let missed = fleet.miss(own[0].port, "");
         hold(&agent, &before, missed, "foreign_key");
 
         let tuning = Tuning {
@@ -187,7 +192,7 @@ fn ticket_keys(first: u8) -> String {
 }
 
 #[test]
-fn a_key_that_was_rotated_away() {
+fn a_key_replaced_by_a_restart() {
     for sessions in KEYED {
         let directory = tempfile::TempDir::new().expect("failed to create a directory");
         let keys = directory.path().join("keys");
@@ -215,7 +220,7 @@ fn a_key_that_was_rotated_away() {
         );
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "retired_key");
+        hold(&agent, &before, missed, "restarted");
     }
 }
 
@@ -231,7 +236,7 @@ fn clients_that_hang_up_by_reset() {
         let before = agent.metrics();
         fleet.connect(server.port, "reset");
         let mut expected = Expected::default();
-        expected.add(REMOVED, &[("cause", "unclean_close")], CLIENTS);
+        expected.add(REMOVED, &[("cause", "unclean_close_by_peer")], CLIENTS);
         expected.add(REMOVED, &[], CLIENTS).hold(&agent, &before);
         let missed = fleet.miss(server.port, "");
         hold(&agent, &before, missed, "removed");
@@ -311,8 +316,10 @@ fn a_cache_that_two_nodes_share_until_it_is_gone() {
     );
     expected.hold(&agent, &before);
     drop(cache);
+    // The nodes still run, and too few sessions were issued for a cache to be full: a larger one
+    // would change nothing.
     let missed = fleet.miss(nodes[1].port, "");
-    hold(&agent, &before, missed, "evicted");
+    hold(&agent, &before, missed, "unknown");
 }
 
 #[test]
@@ -356,7 +363,7 @@ fn a_node_whose_clock_is_two_hours_ahead() {
         fleet.connect(nodes[0].port, "");
         let before = agent.metrics();
         let missed = fleet.miss(nodes[1].port, "");
-        hold(&agent, &before, missed, "expired");
+        hold(&agent, &before, missed, "clock");
         poll_until("the advice names the clock", PATIENCE, || {
             let peers = agent.get("/api/v1/peers")?.body;
             if peers.contains("the server's clock is 7200 s ahead of this host's")

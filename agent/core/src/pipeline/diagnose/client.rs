@@ -12,8 +12,9 @@ use crate::model::{KeyName, ServiceId};
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 /// Issuers retained per client; with more of them nothing is concluded.
 const MAX_ISSUERS: usize = 8;
-/// Keys of unknown origin retained per client, so that one client cannot fill the table.
-const MAX_UNATTRIBUTED: u8 = 4;
+/// Keys of inferred or unknown origin retained per client, so that one client cannot fill the
+/// tables.
+const MAX_INFERRED: u8 = 8;
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
 /// One issuer of TLS 1.3 sessions to a client.
@@ -28,6 +29,7 @@ pub(super) struct ClientIssuer {
 struct Client {
     issuers: [Option<ClientIssuer>; MAX_ISSUERS],
     overflowed: bool,
+    inferred: u8,
     unattributed: u8,
 }
 
@@ -35,6 +37,10 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Clients {
     table: LruCache<IpAddr, Client>,
+    /// Services to which keys that were never seen in use were attributed.
+    origins: LruCache<KeyName, ServiceId>,
+    /// Hash of the first ticket under a key that was never seen in use, by service.
+    first_tickets: LruCache<(ServiceId, KeyName), u64>,
     unattributed: LruCache<(ServiceId, KeyName), ()>,
     evicted: bool,
 }
@@ -43,6 +49,8 @@ impl Clients {
     pub(super) fn new() -> Self {
         Self {
             table: LruCache::new(MAX_CLIENTS),
+            origins: LruCache::new(MAX_KEYS),
+            first_tickets: LruCache::new(MAX_KEYS),
             unattributed: LruCache::new(MAX_KEYS),
             evicted: false,
         }
@@ -97,12 +105,47 @@ impl Clients {
         })
     }
 
+    /// The service to which a key that was never seen in use was attributed.
+    pub(super) fn origin(&self, key: KeyName) -> Option<ServiceId> {
+        self.origins.peek(&key).copied()
+    }
+
+    /// Attributes a key that this client offered to a service.
+    pub(super) fn record_origin(&mut self, client: IpAddr, key: KeyName, service: ServiceId) {
+        if !self.origins.contains(&key) && self.count_inference(client) {
+            self.origins.put(key, service);
+        }
+    }
+
+    /// Whether two tickets under this key were offered to the service; records the first.
+    pub(super) fn has_second_ticket(
+        &mut self,
+        client: IpAddr,
+        service: ServiceId,
+        key: KeyName,
+        ticket: u64,
+    ) -> bool {
+        if let Some(first) = self.first_tickets.get(&(service, key)) {
+            return *first != ticket;
+        }
+        if self.count_inference(client) {
+            self.first_tickets.put((service, key), ticket);
+        }
+        false
+    }
+
+    fn count_inference(&mut self, client: IpAddr) -> bool {
+        let entry = self.table.peek_mut(&client);
+        let free = entry.filter(|entry| entry.inferred < MAX_INFERRED);
+        free.map(|entry| entry.inferred += 1).is_some()
+    }
+
     /// Records a key whose origin could not be concluded when this client offered it.
     pub(super) fn record_unattributed(&mut self, client: IpAddr, service: ServiceId, key: KeyName) {
         let Some(entry) = self.table.peek_mut(&client) else {
             return;
         };
-        if entry.unattributed < MAX_UNATTRIBUTED && !self.unattributed.contains(&(service, key)) {
+        if entry.unattributed < MAX_INFERRED && !self.unattributed.contains(&(service, key)) {
             entry.unattributed += 1;
             self.unattributed.put((service, key), ());
         }

@@ -5,7 +5,7 @@
 /// nanoseconds.
 const STEP_NS: u64 = 5_000_000_000;
 /// Error of one reading, nanoseconds.
-const READING_ERROR_NS: u64 = 3_000_000_000;
+pub(super) const READING_ERROR_NS: u64 = 3_000_000_000;
 const EPOCHS: usize = 4;
 
 /// Time span in which the server's clock ran evenly.
@@ -88,7 +88,8 @@ fn difference(wall_ns: u64, monotonic_ns: u64) -> Option<i64> {
     wall.checked_sub(monotonic)
 }
 
-fn instant(wall_ns: u64, offset_ns: i64) -> Option<u64> {
+/// `CLOCK_MONOTONIC` when a clock with this offset read `wall_ns`.
+pub(super) fn instant(wall_ns: u64, offset_ns: i64) -> Option<u64> {
     let at = i64::try_from(wall_ns).ok()?.checked_sub(offset_ns)?;
     u64::try_from(at).ok()
 }

@@ -91,6 +91,8 @@ pub(super) struct RuleInput {
     pub(super) age: Age,
     /// Observed age, nanoseconds.
     pub(super) observed_age_ns: Option<u64>,
+    /// By the host's clock, from which the server's differs, the session is within its lifetime.
+    pub(super) within_by_host_clock: bool,
     pub(super) removed: Option<Removal>,
     pub(super) used_up: bool,
     pub(super) stored: Stored,

@@ -2,7 +2,8 @@
 
 use super::{
     client::ClientIssuer,
-    facts::{Age, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
+    clock::{self, READING_ERROR_NS},
+    facts::{Age, CLOCK_NS, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     keys,
     process::Relation,
     sessions::IssuedSession,
@@ -78,10 +79,21 @@ impl Tables {
             .or_else(|| issued?.lifetime_ns)
             .or(server.session.age.lifetime_ns)
             .or(state.lifetime_ns);
-        let stepped = found_creation_ns(server)
-            .and_then(|created_ns| state.clock.stepped_age(created_ns, now_ns));
+        let created_ns = found_creation_ns(server);
+        let stepped = created_ns.and_then(|created_ns| state.clock.stepped_age(created_ns, now_ns));
         let issued_age_ns = issued.map(|issued| now_ns.saturating_sub(issued.at_ns));
-        let observed_age_ns = issued_age_ns.or(stepped.map(|stepped| stepped.age_ns));
+        let host_age_ns = created_ns.and_then(|created_ns| self.host_age_ns(created_ns, now_ns));
+        let skewed = host_age_ns.filter(|_| {
+            state
+                .skew_ns
+                .is_some_and(|skew_ns| skew_ns.abs() > CLOCK_NS)
+        });
+        let observed_age_ns = issued_age_ns
+            .or(stepped.map(|stepped| stepped.age_ns))
+            .or_else(|| {
+                skewed?;
+                self.given_age_ns(server, created_ns?, now_ns)
+            });
         let removed = issued
             .and_then(|issued| issued.removed)
             .filter(|(at_ns, _)| *at_ns <= now_ns)
@@ -89,9 +101,13 @@ impl Tables {
         let key = keys::key_of(token);
         let offered = match (mechanism, key) {
             (Mechanism::SessionId, _) | (Mechanism::Psk, None) => Offered::Entry,
-            (_, Some(key)) if self.names_keys(server) => {
-                Offered::Ticket(self.ticket_key(server, hello, mechanism, key, lifetime_ns))
-            }
+            (_, Some(key)) if self.names_keys(server) => Offered::Ticket(self.ticket_key(
+                server,
+                hello,
+                mechanism,
+                (key, token.hash),
+                lifetime_ns,
+            )),
             _ => Offered::Ticket(TicketKey::Unnamed),
         };
         let key = key.filter(|_| self.names_keys(server));
@@ -104,6 +120,7 @@ impl Tables {
             issuer: self.issuer(issued.as_ref(), server, now_ns),
             age: age(observed_age_ns, lifetime_ns),
             observed_age_ns,
+            within_by_host_clock: age(skewed, lifetime_ns) == Age::Within,
             removed,
             used_up: issued.is_some_and(|issued| issued.used_up),
             stored: if storage.is_disproven() {
@@ -133,6 +150,26 @@ impl Tables {
         }
     }
 
+    /// Age by this host's clock of a session that began at `created_ns`.
+    fn host_age_ns(&self, created_ns: u64, now_ns: u64) -> Option<u64> {
+        let began_ns = clock::instant(created_ns, self.wall_minus_monotonic_ns?)?;
+        now_ns.checked_sub(began_ns)
+    }
+
+    /// Age of a TLS 1.3 session that began at `created_ns` by the clock of its issuer, if exactly
+    /// one issuer was observed to give the client a session then.
+    fn given_age_ns(&self, server: &Server, created_ns: u64, now_ns: u64) -> Option<u64> {
+        let client = server.connection.remote.ip();
+        let mut given = self.clients.issuers(client, 0)?.filter_map(|issuer| {
+            let own_clock = self.state(issuer.service).clock.offset_ns();
+            let offset_ns = own_clock.or(self.wall_minus_monotonic_ns)?;
+            let began_ns = clock::instant(created_ns, offset_ns)?;
+            (began_ns.abs_diff(issuer.last_ns) <= READING_ERROR_NS)
+                .then(|| now_ns.saturating_sub(issuer.last_ns))
+        });
+        given.next().filter(|_| given.next().is_none())
+    }
+
     fn issuer(&self, issued: Option<&IssuedSession>, server: &Server, now_ns: u64) -> Issuer {
         let Some(issued) = issued else {
             return Issuer::Unknown;
@@ -158,7 +195,7 @@ impl Tables {
         server: &Server,
         hello: &HelloFacts,
         mechanism: Mechanism,
-        key: KeyName,
+        (key, ticket): (KeyName, u64),
         lifetime_ns: Option<u64>,
     ) -> TicketKey {
         let now_ns = hello.begin_ns;
@@ -188,7 +225,7 @@ impl Tables {
             _ => {}
         }
         if mechanism == Mechanism::Psk && server.session.lookup == Lookup::NotFound {
-            let inferred = self.infer_owner(server, key, now_ns, lifetime_ns);
+            let inferred = self.infer_owner(server, key, ticket, now_ns, lifetime_ns);
             return inferred.map_or(TicketKey::Unseen, TicketKey::Inferred);
         }
         TicketKey::Unseen
@@ -201,40 +238,47 @@ impl Tables {
         &mut self,
         server: &Server,
         key: KeyName,
+        ticket: u64,
         now_ns: u64,
         lifetime_ns: Option<u64>,
     ) -> Option<KeyOwner> {
         let service = self.services.root(server.service);
         let client = server.connection.remote.ip();
         let since_ns = now_ns.saturating_sub(lifetime_ns.unwrap_or(DEFAULT_LIFETIME_NS));
+        let origin = self.clients.origin(key);
+        if origin.is_some_and(|origin| !self.services.is_same(origin, service)) {
+            return Some(KeyOwner::OtherService);
+        }
         if self.clients.has_unattributed(client)
             || self.clients.is_unattributed(service, key)
             || self.keys.are_shared(service)
         {
             return None;
         }
-        let is_here = |issuer: &ClientIssuer| self.services.is_same(issuer.service, service);
-        let mut issuers = self.clients.issuers(client, since_ns)?.peekable();
-        issuers.peek()?;
-        let mut here = issuers.filter(is_here).peekable();
-        if here.peek().is_none() {
+        let issuers: Vec<_> = self.clients.issuers(client, since_ns)?.collect();
+        let is_here = |issuer: &&ClientIssuer| self.services.is_same(issuer.service, service);
+        let here: Vec<_> = issuers.iter().filter(is_here).copied().collect();
+        if here.is_empty() {
+            let origin = issuers.first()?.service;
+            self.clients.record_origin(client, key, origin);
             return Some(KeyOwner::OtherService);
         }
-        let others = here.filter(|issuer| issuer.process != server.process);
+        let others = here
+            .iter()
+            .filter(|issuer| issuer.process != server.process);
         let relations: Vec<_> = others
             .map(|issuer| self.relation(issuer.process?, server, now_ns))
             .collect();
-        match relations.split_first() {
-            Some((first, rest)) => {
-                let alike = rest.iter().all(|relation| relation == first);
-                let known = first.filter(|first| alike && *first != Relation::Unclear)?;
-                Some(KeyOwner::Process(known))
-            }
-            None => {
-                self.clients.record_unattributed(client, service, key);
-                None
-            }
-        }
+        let Some((first, rest)) = relations.split_first() else {
+            self.clients.record_unattributed(client, service, key);
+            return None;
+        };
+        let alike = rest.iter().all(|relation| relation == first);
+        let relation = first.filter(|first| alike && *first != Relation::Unclear)?;
+        // A process with a key for each connection never uses one for two tickets.
+        let repeats = relation != Relation::Parallel
+            || self.clients.has_second_ticket(client, service, key, ticket);
+        repeats.then_some(KeyOwner::Process(relation))
     }
 
     /// Whether a key that was never seen in use here cannot be the service's own.

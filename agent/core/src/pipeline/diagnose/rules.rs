@@ -12,6 +12,7 @@ pub(super) const LOW_RANK: u64 = 4;
 pub(super) const FULL_RANK: u64 = 32;
 /// Acceptances from which the highest accepted rank describes the cache's capacity.
 const ENOUGH_ACCEPTED: u64 = 3;
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -25,7 +26,7 @@ pub struct Rule {
 }
 
 /// The rules in order.
-pub const RULES: [Rule; 29] = [
+pub const RULES: [Rule; 30] = [
     Rule {
         name: "clock_ahead_of_session",
         evidence: "the server's library found the session, and it begins in the future of the server's clock",
@@ -40,6 +41,16 @@ pub const RULES: [Rule; 29] = [
             input.library_says_expired() == Some(true)
                 && input.age == Age::Within
                 && input.ages_differ()
+        },
+    },
+    Rule {
+        name: "clock_differs",
+        evidence: "the library's clock differs from this host's and calls the session expired, and this host's does not; its issue was not observed",
+        reason: MissReason::Unknown,
+        when: |input| {
+            input.library_says_expired() == Some(true)
+                && input.age == Age::Unknown
+                && input.within_by_host_clock
         },
     },
     Rule {

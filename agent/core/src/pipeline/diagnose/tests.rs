@@ -261,11 +261,35 @@ fn the_clock_of_a_server_is_compared_with_the_hosts() {
     host.diagnoser.set_clock(0);
     host.session.age.created_ns = Some(host.now_ns + 7_200 * SECOND);
     host.reject(7_200 * SECOND as i64);
-    let miss = host.handshake(443, Offered::Psk(1, 7), false, Offered::Nothing);
-    assert_eq!(miss.expect("a miss").reason, MissReason::Expired);
+    assert_eq!(
+        host.reason(443, Offered::Psk(1, 7)),
+        MissReason::Unknown,
+        "issued by a right clock just now, or by this one long ago"
+    );
     let facts = host.service(443);
     assert_eq!(facts.skew_ns, Some(7_200 * SECOND as i64));
     assert_eq!(facts.lifetime_ns, Some(LIFETIME));
+}
+
+#[test]
+fn a_session_that_another_clock_calls_expired_is_dated_by_when_it_was_given() {
+    let hour = 3_600 * SECOND;
+    for (given_by, given_ago, reason) in [
+        (8443, SECOND, MissReason::Clock),
+        (443, 2 * hour, MissReason::Expired),
+    ] {
+        let mut host = Host::new();
+        host.diagnoser.set_clock(0);
+        let ahead = |port| if port == 443 { 2 * hour } else { 0 };
+        host.wait(hour);
+        host.session.age.created_ns = Some(host.now_ns + ahead(given_by));
+        host.full(given_by, Offered::Psk(5, 0));
+        host.wait(given_ago);
+        host.session.age.created_ns = Some(host.now_ns + 2 * hour);
+        let age = given_ago + 2 * hour - ahead(given_by);
+        host.reject(age as i64);
+        assert_eq!(host.reason(443, Offered::Psk(1, 7)), reason, "{given_by}");
+    }
 }
 
 #[test]
