@@ -73,10 +73,10 @@ pub fn documents(output: &Output) -> BTreeMap<String, Value> {
     found
 }
 
-/// Parses a document as an API type. Serialising it again drops fields that the type does not know.
+/// Parses a document as an API type and asserts that no field is unknown to the type.
 ///
 /// # Panics
-/// If the document has another type.
+/// If the document has another type or an unknown field.
 #[must_use]
 pub fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> T {
     let typed: T = serde_json::from_value(document.clone())
