@@ -11,28 +11,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::alone;
+use crate::binary::binary;
 use crate::http::{self, Response};
 use crate::metrics::Metrics;
 use crate::poll::{PATIENCE, poll_until};
+use crate::ports::free_port;
 use crate::process::Process;
-use crate::servers::free_port;
 use crate::user;
-
-/// The path of the binary under test.
-///
-/// # Panics
-/// When the environment does not name it, or the user is not root: a test that cannot run fails
-/// with the reason.
-#[must_use]
-pub fn binary() -> PathBuf {
-    let path = std::env::var_os("REPRISE_BIN")
-        .expect("REPRISE_BIN is not set: run these tests by `cargo xtask test`, which builds the agent and names it");
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "the behaviour tests load BPF programs: run `cargo xtask test` as root"
-    );
-    path.into()
-}
 
 /// Runs the binary to its end with `args`.
 ///

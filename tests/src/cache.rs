@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
+use crate::ports::free_port;
 use crate::process::Process;
-use crate::servers::free_port;
 
 /// Shared session cache, as the module describes; stops when dropped.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ pub mod debian;
 pub mod layout;
 mod link;
 pub mod npm;
+mod objects;
 pub mod plan;
 pub mod release;
 pub mod verdict;

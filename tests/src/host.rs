@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
-use crate::agent::binary;
+use crate::binary::binary;
 
 /// The binary where every user may read it; gone with the directory.
 ///

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod alone;
 pub mod api_server;
+pub mod binary;
 pub mod bpf;
 pub mod browser;
 pub mod cache;
@@ -29,7 +30,9 @@ pub mod metrics;
 pub mod mounts;
 pub mod namespaces;
 pub mod offers;
+pub mod orphans;
 pub mod poll;
+pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod prometheus;

@@ -1,4 +1,5 @@
-//! Child processes that cannot outlive their test: each leads a process group that `Drop` kills.
+//! Child processes that cannot outlive their test: each leads a process group that `Drop` kills,
+//! or `orphans` if the test process is killed.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -11,6 +12,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::alone;
+use crate::orphans;
 use crate::poll::poll_until;
 
 /// The distribution's Python, whose `ssl` uses the distribution's libssl. A version manager's shim
@@ -52,6 +54,7 @@ impl Process {
             .stderr(file("stderr"))
             .spawn()
             .unwrap_or_else(|error| panic!("failed to start {name}: {error}"));
+        orphans::add(child.id());
         Self {
             name,
             child,
@@ -203,6 +206,7 @@ impl Drop for Process {
         // Workers and forked helpers stay in the group even when the leader is gone.
         let _ = killpg(Pid::from_raw(self.pid().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
+        orphans::remove(self.pid());
     }
 }
 

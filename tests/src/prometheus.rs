@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::http;
 use crate::poll::{PATIENCE, poll_until};
+use crate::ports::free_port;
 use crate::process::Process;
-use crate::servers::free_port;
 
 /// A running Prometheus.
 #[derive(Debug)]

@@ -1,15 +1,14 @@
 //! Real TLS servers, configured as an operator would, each killed when its guard is dropped.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
 use crate::cache::Cache;
 use crate::certificates::{Certificate, ec};
+use crate::ports::free_port;
 use crate::process::{PYTHON, Process, fixture};
 use crate::relay::plain_service;
 
@@ -81,30 +80,6 @@ pub struct Server {
     /// The process that leads its group.
     pub process: Process,
     directory: TempDir,
-}
-
-/// Ports below those that the kernel gives to connections (`net.ipv4.ip_local_port_range`), which
-/// may take one at any moment.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
-
-/// A port that nobody uses, and that was not given before in this process.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let size = u32::from(PORTS.end - PORTS.start);
-    (0..size)
-        .find_map(|_| {
-            let number = std::process::id()
-                .wrapping_mul(97)
-                .wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
-            let port = PORTS.start + u16::try_from(number % size).ok()?;
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
-            Some(port)
-        })
-        .expect("every port is in use")
 }
 
 impl Server {

@@ -9,7 +9,7 @@ use nix::sys::utsname::uname;
 use nix::unistd::{Uid, chown};
 use tempfile::TempDir;
 
-use crate::agent::binary;
+use crate::binary::binary;
 
 /// Nobody's, and no server's here: processes of its own user it could look into without any
 /// capability.

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: what the agent costs a TLS server and this host, in numbers.
+//! `cargo xtask bench`: measures the cost of the agent for a TLS server and for the host.
 //!
-//! Whatever is timed is compared within one run: the agent is there, and not there, in turn. The tables
-//! go to stdout and into `SPECIFICATION.md`, between markers; the rest of that file is kept by hand.
+//! Each comparison alternates between runs with and without the agent. The tables are printed and
+//! written into `SPECIFICATION.md`, between markers; the rest of that file is handwritten.
 
 mod accounting;
 mod cargo_bench;
@@ -26,7 +26,7 @@ use server::Nginx;
 
 use crate::{
     build, certificate, interrupt, paths,
-    process::{self, Directory},
+    process::{self, TempDirectory},
     setup::{self, Purpose},
 };
 
@@ -42,7 +42,8 @@ pub(crate) struct Args {
     /// How often each comparison is made; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Only what a busy machine does not blur: traps per handshake, and the first look at all processes
+    /// Measure only what is independent of the machine's load: traps per handshake, and the first
+    /// scan of all processes
     #[arg(long)]
     counts: bool,
 }
@@ -84,8 +85,9 @@ const CASES: [Case; 4] = [
 struct Bench<'a> {
     agent: &'a Path,
     directory: &'a Path,
-    /// `LD_PRELOAD` of a program that the agent shall not see: copies of OpenSSL's two libraries, which it
-    /// is told to ignore. Their sonames are kept, so they stand in for the system's.
+    /// `LD_PRELOAD` of a program that the agent must not observe: copies of OpenSSL's two
+    /// libraries in a directory that the agent ignores. They have the sonames of the originals, so
+    /// the linker does not load those.
     unobserved: &'a OsStr,
     seconds: u64,
     rounds: u32,
@@ -93,13 +95,13 @@ struct Bench<'a> {
 
 /// Measures everything, prints the tables, and writes them down.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    paths::need_root("bench")?;
+    paths::require_root("bench")?;
     setup::run(Purpose::Build)?;
     let agent = build::agent()?;
     interrupt::install()?;
     let began = Instant::now();
 
-    let directory = Directory::create("bench")?;
+    let directory = TempDirectory::create("bench")?;
     certificate::create(directory.path(), &["127.0.0.1"])?;
     let unobserved = environment::copy_openssl(directory.path())?;
     let bench = Bench {
@@ -162,19 +164,19 @@ fn write(section: Section, table: &str) -> Result<()> {
 /// Fails once Ctrl-C was seen; called wherever something is waited for.
 fn go_on() -> Result<()> {
     ensure!(
-        !interrupt::seen(),
+        !interrupt::received(),
         "interrupted; {SPECIFICATION} is as it was"
     );
     Ok(())
 }
 
-/// Command line that runs a program on the last CPU; its process is killed when this program dies.
+/// Returns a command that runs `program` on the last CPU and is killed when this process ends.
 ///
-/// Server and client share that CPU: it never idles, so the rate is that of the work done. On a CPU each
-/// they wait for each other's wake-up, whose cost in a virtual machine hides everything else.
+/// Server and client share that CPU, which is then never idle, so the rate depends on CPU time
+/// only. On separate CPUs, wake-ups dominate the rate in a virtual machine.
 fn pinned(program: &str) -> Command {
     let last = environment::cpus() - 1;
-    let mut command = process::bound(Path::new("taskset"), "KILL");
+    let mut command = process::with_parent_death_signal(Path::new("taskset"), "KILL");
     command.args(["--cpu-list", &last.to_string(), program]);
     command
 }

@@ -1,8 +1,8 @@
 //! Builds the BPF objects: the binaries of the `reprise-ebpf` package, for `bpfel-unknown-none`.
 //!
-//! Called by the agent's build script, which embeds the objects, and by `cargo xtask test`, which
-//! lints them. The build is a cargo of its own inside the outer one, so the outer one's settings
-//! must not reach it; flags follow aya-build 0.2.0.
+//! The agent's build script embeds the objects; `cargo xtask test` lints them. The build runs a
+//! separate cargo inside the outer one, without the settings of the outer one. The flags are those
+//! of aya-build 0.2.0.
 
 use std::{
     env,
@@ -15,26 +15,26 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::toolchain::Toolchain;
 
-/// The target that the objects are built for.
+/// Compilation target of the objects.
 pub const TARGET: &str = "bpfel-unknown-none";
 
-/// The package whose binaries are the objects.
+/// Package whose binaries are the objects.
 pub const PACKAGE: &str = "reprise-ebpf";
 
-/// What the objects are built for: each sensor is built once per kind of kernel.
+/// Kind of kernel; each sensor is built once per kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// With ring buffers (5.8 and later).
+    /// Kernels with ring buffers (5.8 and later).
     Ring,
-    /// Without: 5.4 is the floor. Runs on later ones as well.
+    /// All kernels from 5.4, with perf buffers.
     Perf,
 }
 
 impl Kernel {
-    /// Both.
+    /// Every kind.
     pub const ALL: [Self; 2] = [Self::Ring, Self::Perf];
 
-    /// How its objects are named: `handshake.ring.bpf.o`.
+    /// Part of the object names, as in `handshake.ring.bpf.o`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,9 +51,9 @@ impl Kernel {
     }
 }
 
-/// Variables of the outer cargo that would change the inner build: its compiler and wrappers, its
-/// flags, its job server (whose descriptors are not inherited), its directories.
-const LEAKS: &[&str] = &[
+/// Variables of the outer cargo that would change the inner build: compiler and wrappers, flags,
+/// directories, and the job server (whose file descriptors are not inherited).
+const OUTER_VARIABLES: &[&str] = &[
     "CARGO_BUILD_RUSTC",
     "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
     "CARGO_BUILD_RUSTC_WRAPPER",
@@ -78,8 +78,8 @@ const LEAKS: &[&str] = &[
     "TARGET",
 ];
 
-/// The same, by prefix.
-const LEAK_PREFIXES: &[&str] = &[
+/// Prefixes of further variables of the outer cargo.
+const OUTER_PREFIXES: &[&str] = &[
     "CARGO_CFG_",
     "CARGO_FEATURE_",
     "CARGO_MANIFEST_",
@@ -88,8 +88,8 @@ const LEAK_PREFIXES: &[&str] = &[
     "DEP_",
 ];
 
-/// Profile of the objects. The verifier walks what is emitted, and bpf-linker wants one unit with
-/// all its bitcode and its debug information (BTF is made from it).
+/// Build profile of the objects. bpf-linker needs all bitcode in one codegen unit, and debug
+/// information for the BTF; the verifier limits the size of the code.
 const PROFILE: &[(&str, &str)] = &[
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
     ("CARGO_PROFILE_RELEASE_DEBUG", "2"),
@@ -102,18 +102,18 @@ const PROFILE: &[(&str, &str)] = &[
     ("CARGO_PROFILE_RELEASE_STRIP", "none"),
 ];
 
-/// Builds all objects for one kind of kernel and returns their paths, below `out_dir`; the file name is the sensor's. The next
-/// build overwrites them.
+/// Builds all objects for one kind of kernel and returns their paths below `out_dir`, which the
+/// next build overwrites. A file has the name of its sensor.
 ///
 /// `workspace` is the directory of the root manifest.
 ///
 /// # Errors
-/// A part of the toolchain is missing, or the build fails: the compiler's whole output is in the
-/// error.
+/// A part of the toolchain is missing, or the build fails; the error contains the output of the
+/// compiler.
 pub fn build(workspace: &Path, out_dir: &Path, kernel: Kernel) -> Result<Vec<PathBuf>> {
     let toolchain = Toolchain::find()?;
     let mut cargo = cargo(&toolchain, workspace, &out_dir.join("bpf"), "build", kernel);
-    // Diagnostics go to stderr as text; stdout keeps one JSON line per artifact.
+    // Diagnostics go to stderr as text; stdout has one JSON line per artifact.
     cargo.arg("--message-format=json-render-diagnostics");
     let output = cargo
         .stdin(Stdio::null())
@@ -123,7 +123,7 @@ pub fn build(workspace: &Path, out_dir: &Path, kernel: Kernel) -> Result<Vec<Pat
     if !output.status.success() {
         bail!(
             "failed to build the BPF objects ({}) with {}:\n{stderr}\n\
-             remedy: if the toolchain is at fault, run `cargo xtask setup` as root",
+             remedy: if the cause is the toolchain, run `cargo xtask setup` as root",
             output.status,
             toolchain.rustc.display(),
         );
@@ -133,34 +133,35 @@ pub fn build(workspace: &Path, out_dir: &Path, kernel: Kernel) -> Result<Vec<Pat
         .filter_map(executable)
         .collect();
     if objects.is_empty() {
-        bail!("failed to find any object that package {PACKAGE} built:\n{stderr}");
+        bail!("failed to find an object of package {PACKAGE}; output of cargo:\n{stderr}");
     }
     Ok(objects)
 }
 
-/// A cargo command (`build`, `clippy`) on the objects, with the outer cargo's settings removed.
+/// Returns a cargo command for the objects (`build`, `clippy`) without the settings of the outer
+/// cargo.
 #[must_use]
 pub fn cargo(
     toolchain: &Toolchain,
     workspace: &Path,
     target_dir: &Path,
-    verb: &str,
+    subcommand: &str,
     kernel: Kernel,
 ) -> Command {
     let mut command = Command::new(&toolchain.cargo);
     command
         .current_dir(workspace)
-        .args([verb, "--package", PACKAGE, "--bins"])
+        .args([subcommand, "--package", PACKAGE, "--bins"])
         .args(["--features", kernel.features(), "--release"])
         .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(target_dir);
     for (key, _) in env::vars_os() {
-        if leaks(&key) {
+        if is_outer_setting(&key) {
             command.env_remove(key);
         }
     }
     command
-        // Stable compilers accept -Z build-std only so; cargo and rustc both read it.
+        // Allows -Z build-std on a stable toolchain, in cargo and in rustc.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", &toolchain.rustc)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker)
@@ -169,14 +170,15 @@ pub fn cargo(
     command
 }
 
-fn leaks(key: &OsStr) -> bool {
+fn is_outer_setting(key: &OsStr) -> bool {
     let Some(key) = key.to_str() else {
         return false;
     };
-    LEAKS.contains(&key) || LEAK_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+    OUTER_VARIABLES.contains(&key) || OUTER_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// `bpf_target_arch` selects the register layout of the machine whose kernel loads the object.
+/// Compiler flags; `bpf_target_arch` selects the register layout of the kernel that loads the
+/// object.
 fn rustflags() -> String {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| env::consts::ARCH.to_owned());
     [
@@ -187,7 +189,7 @@ fn rustflags() -> String {
     .join("\x1f")
 }
 
-/// The path after `"executable":` in a JSON line of cargo, if it is no `null`.
+/// Returns the path after `"executable":` in a JSON line of cargo, unless it is `null`.
 #[must_use]
 pub fn executable(line: &str) -> Option<PathBuf> {
     let (_, rest) = line.split_once("\"executable\":\"")?;
@@ -196,7 +198,7 @@ pub fn executable(line: &str) -> Option<PathBuf> {
     loop {
         match chars.next()? {
             '"' => return Some(path.into()),
-            // Only the two escapes that a path on this platform can need.
+            // A path on Linux needs no other escapes.
             '\\' => path.push(chars.next().filter(|c| matches!(c, '"' | '\\'))?),
             c => path.push(c),
         }
@@ -208,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn executable_reads_artifact_lines_only() {
+    fn executable_parses_artifact_lines_only() {
         let line = r#"{"reason":"compiler-artifact","executable":"/t/a \"b\"/tcp","fresh":true}"#;
         assert_eq!(executable(line), Some(PathBuf::from("/t/a \"b\"/tcp")));
         let library = r#"{"reason":"compiler-artifact","executable":null,"fresh":true}"#;
@@ -217,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn the_outer_build_does_not_leak() {
+    fn outer_settings_are_removed() {
         for key in ["RUSTFLAGS", "CARGO_FEATURE_X", "RUSTC", "CARGO_CFG_UNIX"] {
-            assert!(leaks(OsStr::new(key)), "{key}");
+            assert!(is_outer_setting(OsStr::new(key)), "{key}");
         }
         for key in ["PATH", "CARGO_HOME", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME"] {
-            assert!(!leaks(OsStr::new(key)), "{key}");
+            assert!(!is_outer_setting(OsStr::new(key)), "{key}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A certificate of its own for every run of demo and bench.
+//! Self-signed certificate for the servers of demo and bench, created for each run.
 
 use std::{path::Path, process::Command};
 
@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result};
 
 use crate::process;
 
-/// The certificate, which clients trust.
+/// File name of the certificate.
 pub(crate) const CERTIFICATE: &str = "certificate.pem";
-/// Its private key.
+/// File name of the private key.
 pub(crate) const KEY: &str = "key.pem";
 
-/// Makes both in this directory, for a server at these addresses. ECDSA on P-256.
+/// Creates certificate and key (ECDSA, P-256) in `directory` for a server at `addresses`.
 pub(crate) fn create(directory: &Path, addresses: &[&str]) -> Result<()> {
     let names: Vec<_> = addresses
         .iter()
@@ -26,5 +26,5 @@ pub(crate) fn create(directory: &Path, addresses: &[&str]) -> Result<()> {
             .arg(format!("subjectAltName={}", names.join(",")))
             .args(["-out", CERTIFICATE, "-keyout", KEY]),
     )
-    .context("failed to make a certificate")
+    .context("failed to create a certificate")
 }

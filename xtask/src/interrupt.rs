@@ -1,34 +1,21 @@
-//! Ctrl-C: remembered, so that demo and bench end by their own way and clean up.
+//! Ctrl-C and the other signals that end a command.
+//!
+//! The handler only sets a flag, so that the commands clean up before they exit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Written by the signal handler, read by the loops of demo and bench.
-static SEEN: AtomicBool = AtomicBool::new(false);
+/// Set by the signal handler, read by the loops of the commands.
+static RECEIVED: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn remember(_: nix::libc::c_int) {
-    SEEN.store(true, Ordering::Relaxed);
-}
-
-/// Replaces the default, which would end this program before it cleaned up.
+/// Installs the handler for SIGINT, SIGTERM and SIGHUP.
 pub(crate) fn install() -> Result<()> {
-    let action = SigAction::new(
-        SigHandler::Handler(remember),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe, and no handler
-        // that others rely on is replaced: this program installs none besides.
-        unsafe { sigaction(signal, &action) }
-            .with_context(|| format!("failed to handle {signal}"))?;
-    }
-    Ok(())
+    ctrlc::set_handler(|| RECEIVED.store(true, Ordering::Relaxed))
+        .context("failed to install the signal handler")
 }
 
-/// Whether one of the signals came.
-pub(crate) fn seen() -> bool {
-    SEEN.load(Ordering::Relaxed)
+/// Whether one of the signals was received.
+pub(crate) fn received() -> bool {
+    RECEIVED.load(Ordering::Relaxed)
 }

@@ -28,11 +28,13 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "agent/src",
         &[
-            &["memory", "status"],
+            &["memory", "status", "errors"],
             &["bpf", "host"],
             &["record", "observed"],
             &["views"],
             &["commands"],
+            // Modules of the binary.
+            &["logging", "usage"],
         ],
     ),
     ("xtask/src", &[]),

@@ -1,6 +1,6 @@
-//! The half of xtask that other builds use: finding the toolchain of the kernel side, and building it.
+//! The library half of xtask: finds the toolchain for the BPF objects and builds them.
 //!
-//! Called by the agent's build script and by the `cargo xtask` verbs. It installs nothing.
+//! The agent's build script and the `cargo xtask` commands call it. It installs nothing.
 
 pub mod bpf;
 pub mod toolchain;

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the project's own commands, one file per verb.
+//! `cargo xtask`: the commands of this repository, one module per command.
 
 mod bench;
 mod build;
@@ -22,39 +22,39 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "The project's own commands")]
+#[command(name = "cargo xtask", about = "Commands of this repository")]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Verb {
-    /// Find or install what builds and tests need (as root)
+enum Command {
+    /// Install the dependencies of builds and tests (as root)
     Setup(setup::Args),
-    /// Set up, then lint, build and run every test
+    /// Install dependencies, then lint, build and run every test
     Test(test::Args),
-    /// Set up, build, start servers and clients, and watch them
+    /// Install dependencies, build, and observe a server with clients
     Demo(demo::Args),
-    /// Boot other kernels, and run the agent and tests of the suite on each
+    /// Run the agent and some behaviour tests on other kernels, in virtual machines
     Vm(vm::Args),
-    /// Write the dashboards, the rules' Kubernetes objects and the metrics reference
+    /// Generate the dashboards, the Kubernetes objects of the rules and the metrics reference
     Generate(generate::Args),
-    /// Build, and pack the release: the binary, what deploys it, dashboards, documents, and a checksum
+    /// Build the release archive and its checksum
     Dist(dist::Args),
-    /// Measure what the agent costs, and write it to SPECIFICATION.md
+    /// Measure the cost of the agent and write it to SPECIFICATION.md
     Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
-        Verb::Setup(args) => setup::run(args.purpose()),
-        Verb::Test(args) => return test::run(&args),
-        Verb::Demo(args) => demo::run(&args),
-        Verb::Vm(args) => vm::run(&args),
-        Verb::Generate(args) => generate::run(&args),
-        Verb::Dist(args) => dist::run(&args),
-        Verb::Bench(args) => bench::run(&args),
+    let result = match Cli::parse().command {
+        Command::Setup(args) => setup::run(args.purpose()),
+        Command::Test(args) => return test::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Vm(args) => vm::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Dist(args) => dist::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,56 +1,72 @@
-//! The agent's pages, read over HTTP, for demo and bench.
+//! HTTP client for the agent's pages.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Limit for one request.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Reads the metrics page.
-pub(crate) fn fetch(address: SocketAddr) -> Result<String> {
-    let answer = get(address, "/metrics")?;
-    if !is_ok(&answer) {
-        let status = answer.lines().next().unwrap_or_default();
-        bail!("failed to read http://{address}/metrics: it answered `{status}`");
-    }
-    Ok(answer)
+/// Returns the text of the metrics page.
+pub(crate) fn metrics(address: SocketAddr) -> Result<String> {
+    get(address, "/metrics")
 }
 
-/// Whether the agent says that its probes are attached.
-pub(crate) fn ready(address: SocketAddr) -> bool {
-    get(address, "/readyz").is_ok_and(|answer| is_ok(&answer))
+/// Whether the agent reports that its probes are attached.
+pub(crate) fn is_ready(address: SocketAddr) -> bool {
+    get(address, "/readyz").is_ok()
 }
 
-/// The whole answer. HTTP by hand: one request to our own server is worth no client library.
+/// Returns the body of a successful response.
 fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let failed = || format!("failed to read http://{address}{path}");
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(failed)?;
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .with_context(failed)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).with_context(failed)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(failed)?;
-    Ok(answer)
-}
-
-fn is_ok(answer: &str) -> bool {
-    answer.split(' ').nth(1) == Some("200")
+    let url = format!("http://{address}{path}");
+    // A proxy from the environment would not reach an agent on loopback.
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .proxy(None)
+        .build();
+    config
+        .new_agent()
+        .get(&url)
+        .call()
+        .and_then(|mut response| response.body_mut().read_to_string())
+        .with_context(|| format!("failed to read {url}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
     use super::*;
 
+    /// Answers one request with `response` and returns what `request` makes of it.
+    fn with_response<T>(response: &'static str, request: impl FnOnce(SocketAddr) -> T) -> T {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            stream.write_all(response.as_bytes()).unwrap();
+        });
+        let result = request(address);
+        server.join().unwrap();
+        result
+    }
+
     #[test]
-    fn the_status_decides() {
-        assert!(is_ok("HTTP/1.1 200 OK\r\n\r\n"));
-        assert!(!is_ok("HTTP/1.1 503 Service Unavailable\r\n\r\n 200 "));
-        assert!(!is_ok(""));
+    fn only_status_200_is_success() {
+        const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\na 1\n";
+        const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\nConnection: close\r\n\r\n 200 ";
+        assert_eq!(with_response(OK, metrics).unwrap(), "a 1\n");
+        assert!(with_response(OK, is_ready));
+        let error = with_response(UNAVAILABLE, metrics).unwrap_err();
+        assert!(format!("{error:#}").contains("503"), "{error:#}");
+        assert!(!with_response(UNAVAILABLE, is_ready));
+        assert!(!with_response("", is_ready));
     }
 }

@@ -1,4 +1,4 @@
-//! Where things are: the workspace, its build directory, cargo, the built agent.
+//! Paths of the workspace and its build directory, and the command line of cargo.
 
 use std::{
     env,
@@ -10,39 +10,39 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::Uid;
 
-/// Directory of the root manifest.
+/// Returns the directory of the root manifest.
 pub(crate) fn workspace() -> PathBuf {
-    // Cargo names the package's directory at run time too; the compiled-in one serves without it.
+    // `cargo run` sets the variable; a binary started directly uses the value of its build.
     let package = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map(Path::to_path_buf).unwrap_or(package)
 }
 
-/// The build directory, as whatever configuration built this program chose it.
+/// Returns the build directory that contains this executable.
 pub(crate) fn target() -> Result<PathBuf> {
-    let program = env::current_exe().context("failed to find this program's own path")?;
+    let program = env::current_exe().context("failed to find the path of this executable")?;
     let directory = program.parent().and_then(Path::parent);
     Ok(directory
         .context("failed to find the build directory: run this as `cargo xtask`")?
         .to_path_buf())
 }
 
-/// The agent as `cargo build --release` leaves it.
+/// Returns the path of the agent that `cargo build --release` writes.
 pub(crate) fn agent() -> Result<PathBuf> {
     Ok(target()?.join("release/reprise"))
 }
 
-/// Programs that only the tests use, one directory each.
+/// Returns the directory of the tools that only the tests use.
 pub(crate) fn tools() -> Result<PathBuf> {
     Ok(target()?.join("tools"))
 }
 
-/// A cargo command in the workspace, without what an outer `cargo run` left in the environment.
+/// Returns a cargo command in the workspace, without the environment of an outer `cargo run`.
 pub(crate) fn cargo() -> Command {
     cargo_under(&[])
 }
 
-/// The same, started by the command `prefix`.
+/// Returns the same command, started by the command `prefix`.
 pub(crate) fn cargo_under(prefix: &[&str]) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut words = prefix.iter().map(OsString::from).chain([cargo]);
@@ -57,13 +57,13 @@ pub(crate) fn cargo_under(prefix: &[&str]) -> Command {
     command
 }
 
-/// Refuses to go on without root.
-pub(crate) fn need_root(verb: &str) -> Result<()> {
+/// Fails unless the process runs as root.
+pub(crate) fn require_root(command: &str) -> Result<()> {
     if !Uid::effective().is_root() {
         bail!(
-            "failed to {verb}: this needs root, to install packages, load BPF programs and make \
+            "`cargo xtask {command}` needs root to install packages, load BPF programs and create \
              network namespaces\nremedy: run it as root, for example `sudo -E env \"PATH=$PATH\" \
-             cargo xtask {verb}`"
+             cargo xtask {command}`"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Processes and a directory that end with their owner, for demo and bench.
+//! Child processes and a temporary directory that are removed with their owner.
 
 use std::{
     env, fs, io,
@@ -15,68 +15,69 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::steps::shown;
+use crate::steps::command_line;
 
-/// How often an ending process is looked at: the error of a measured end.
-const POLL: Duration = Duration::from_millis(2);
+/// Poll interval for the end of a process, and the error of a measured shutdown time.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// A command whose process is sent this signal when this program dies, even of SIGKILL.
-pub(crate) fn bound(program: &Path, signal: &str) -> Command {
+/// Returns a command whose process receives `signal` when this process ends, even by SIGKILL.
+pub(crate) fn with_parent_death_signal(program: &Path, signal: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal]).arg(program);
     command
 }
 
-/// A child that is killed when this is dropped.
+/// Child process; killed on drop.
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
 }
 
 impl Process {
-    /// Starts a child that Ctrl-C does not reach: it ends when its owner drops it.
+    /// Starts a child in its own process group, which Ctrl-C does not signal.
     pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
         Self::spawn_foreground(name, command.process_group(0))
     }
 
-    /// Starts a child in the terminal's foreground, so that it may read keys, and gets Ctrl-C.
+    /// Starts a child in the foreground process group, which may read the terminal and receives
+    /// Ctrl-C.
     pub(crate) fn spawn_foreground(name: &'static str, command: &mut Command) -> Result<Self> {
         let child = command
             .spawn()
-            .with_context(|| format!("failed to start {name} ({})", shown(command)))?;
+            .with_context(|| format!("failed to start {name} ({})", command_line(command)))?;
         Ok(Self { name, child })
     }
 
-    /// The status, if it has ended.
-    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    /// Returns the exit status if the process has ended.
+    pub(crate) fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
         self.child
             .try_wait()
             .with_context(|| format!("failed to wait for {}", self.name))
     }
 
-    /// Its process id.
+    /// Process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it this signal and waits; kills it when it takes longer than `grace`.
-    pub(crate) fn stop(&mut self, signal: Signal, grace: Duration) -> Result<ExitStatus> {
-        if let Some(status) = self.ended()? {
+    /// Sends `signal` and waits for the end; kills the process after `timeout`.
+    pub(crate) fn stop(&mut self, signal: Signal, timeout: Duration) -> Result<ExitStatus> {
+        if let Some(status) = self.exit_status()? {
             return Ok(status);
         }
         let pid = i32::try_from(self.child.id()).context("failed to convert a process id")?;
-        // A child that ended meanwhile is still ours to wait for, so its id is not another's.
+        // The kernel does not reuse the ID of a child before it is waited for.
         kill(Pid::from_raw(pid), signal)
             .with_context(|| format!("failed to send {signal} to {}", self.name))?;
-        let end = Instant::now() + grace;
-        while Instant::now() < end {
-            if let Some(status) = self.ended()? {
+        let deadline = Instant::now() + timeout;
+        while Instant::now() < deadline {
+            if let Some(status) = self.exit_status()? {
                 return Ok(status);
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
         eprintln!(
-            "warning: {} did not end within {grace:?}: killed",
+            "warning: {} did not end within {timeout:?}, killed",
             self.name
         );
         self.child
@@ -91,19 +92,20 @@ impl Drop for Process {
         if let Ok(Some(_)) = self.child.try_wait() {
             return;
         }
-        // Nothing to be done about a child that cannot be killed.
+        // A failure cannot be reported from here.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A directory of this run, removed with its content when this is dropped.
-pub(crate) struct Directory(PathBuf);
+/// Temporary directory; removed with its content on drop.
+pub(crate) struct TempDirectory(PathBuf);
 
-impl Directory {
-    /// Creates it for this verb and for root alone: it holds a private key.
-    pub(crate) fn create(verb: &str) -> Result<Self> {
-        let path = env::temp_dir().join(format!("reprise-{verb}-{}", process::id()));
+impl TempDirectory {
+    /// Creates the directory of a command, accessible to root only since it contains a private
+    /// key.
+    pub(crate) fn create(command: &str) -> Result<Self> {
+        let path = env::temp_dir().join(format!("reprise-{command}-{}", process::id()));
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
@@ -116,7 +118,7 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for TempDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("warning: failed to remove {}: {error}", self.0.display());
@@ -124,14 +126,15 @@ impl Drop for Directory {
     }
 }
 
-/// Runs a short tool to its end; its error output is in the error.
+/// Runs a short tool. The error of a failed tool contains its stderr.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command
         .output()
-        .with_context(|| format!("failed to start {}", shown(command)))?;
+        .with_context(|| format!("failed to start {}", command_line(command)))?;
     if output.status.success() {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(io::Error::other(stderr)).with_context(|| format!("failed to run {}", shown(command)))
+    Err(io::Error::other(stderr))
+        .with_context(|| format!("failed to run {}", command_line(command)))
 }

@@ -1,4 +1,4 @@
-//! Prints what is being done, runs tools, keeps their output, and shows that long steps live.
+//! Steps of a command: printing progress, and running tools with their output in a log.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,40 +11,40 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// Lines of a failed tool's output that the error repeats.
-const TAIL: usize = 25;
+/// Number of output lines in the error of a failed tool.
+const TAIL_LINES: usize = 25;
 
-/// How often a running step is heard of where lines are kept (a terminal rewrites one line).
-const TICK: Duration = Duration::from_secs(10);
+/// Interval of the progress lines of a running tool if the output is not a terminal.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How one step went.
+/// Result of a successful step.
 pub(crate) enum Outcome {
-    /// Nothing was to be done; the text says what was found.
+    /// Nothing to do; the text describes what is present.
     Present(String),
-    /// It was done; the text says what.
+    /// The step changed the machine; the text describes the change.
     Done(String),
 }
 
-/// Runs one step and prints its name, what came of it, and the seconds taken.
+/// Runs one step and prints its name, result and duration.
 pub(crate) fn step(name: &str, body: impl FnOnce() -> Result<Outcome>) -> Result<()> {
-    let began = Instant::now();
+    let start = Instant::now();
     let outcome = body().with_context(|| format!("step `{name}`"))?;
     let (verdict, text) = match outcome {
-        Outcome::Present(text) => ("already there", text),
+        Outcome::Present(text) => ("present", text),
         Outcome::Done(text) => ("done", text),
     };
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     println!("  {name:<11} {verdict}: {text} ({seconds:.1} s)");
     Ok(())
 }
 
-/// Announces a long action.
+/// Prints the start of a long action.
 pub(crate) fn announce(text: &str) {
     println!("  … {text}");
 }
 
-/// A command as one would type it, without the environment that it is given.
-pub(crate) fn shown(command: &Command) -> String {
+/// Returns a command line for messages, without the environment.
+pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     [program.file_name().unwrap_or(program.as_os_str())]
         .into_iter()
@@ -54,29 +54,29 @@ pub(crate) fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// The file that gets the output of all tools.
+/// Log file for the output of all tools.
 pub(crate) struct Log {
     path: PathBuf,
 }
 
 impl Log {
-    /// Begins a new log.
+    /// Creates an empty log, replacing an earlier one.
     pub(crate) fn create(path: PathBuf) -> Result<Self> {
         File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
         Ok(Self { path })
     }
 
-    /// Runs a tool to its end, its output in the log.
+    /// Runs a tool and appends its output to the log.
     ///
-    /// The error of a tool that fails shows the end of its output and the remedy.
-    pub(crate) fn run(&self, what: &str, command: &mut Command, remedy: &str) -> Result<()> {
+    /// The error of a failed tool contains the last lines of its output and `remedy`. `action`
+    /// completes "failed to".
+    pub(crate) fn run(&self, action: &str, command: &mut Command, remedy: &str) -> Result<()> {
         let mut log = OpenOptions::new()
             .append(true)
             .open(&self.path)
             .with_context(|| format!("failed to open {}", self.path.display()))?;
-        let mut begin = log.metadata().map_or(0, |file| file.len());
         writeln!(log, "$ {command:?}").context("failed to write the log")?;
-        begin = log.metadata().map_or(begin, |file| file.len());
+        let start = log.metadata().map_or(0, |file| file.len());
         let streams = (log.try_clone(), log.try_clone());
         command
             .stdin(Stdio::null())
@@ -88,83 +88,86 @@ impl Log {
                 command.get_program()
             )
         })?;
-        let mut ticker = Ticker::new(what);
+        let mut progress = Progress::new(action);
         let status = loop {
             if let Some(status) = child.try_wait().context("failed to wait for a tool")? {
                 break status;
             }
-            ticker.tick();
+            progress.update();
             thread::sleep(Duration::from_millis(50));
         };
-        ticker.clear();
+        progress.clear();
         if status.success() {
             return Ok(());
         }
-        let tail = self.tail(begin);
+        let tail = self.tail(start);
         bail!(
-            "failed to {what} ({status}); the end of its output:\n{tail}\n\
-             (all of it: {})\nremedy: {remedy}",
+            "failed to {action} ({status}); last lines of the output:\n{tail}\n\
+             (complete output: {})\nremedy: {remedy}",
             self.path.display()
         );
     }
 
-    fn tail(&self, begin: u64) -> String {
+    /// Returns the last lines of the log after the offset `start`.
+    fn tail(&self, start: u64) -> String {
         let bytes = std::fs::read(&self.path).unwrap_or_default();
-        let begin = usize::try_from(begin).unwrap_or(0).min(bytes.len());
-        let text = String::from_utf8_lossy(&bytes[begin..]);
+        let start = usize::try_from(start).unwrap_or(0).min(bytes.len());
+        let text = String::from_utf8_lossy(&bytes[start..]);
         let lines: Vec<_> = text.lines().collect();
-        let kept = &lines[lines.len().saturating_sub(TAIL)..];
-        kept.iter().map(|line| format!("    {line}\n")).collect()
+        let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+        last.iter().map(|line| format!("    {line}\n")).collect()
     }
 }
 
-/// Shows that a step still runs.
-struct Ticker<'a> {
-    what: &'a str,
-    began: Instant,
-    due: Duration,
-    every: Duration,
-    terminal: bool,
-    shown: bool,
+/// Periodic output while a tool runs.
+struct Progress<'a> {
+    action: &'a str,
+    start: Instant,
+    /// Elapsed time of the next output.
+    next: Duration,
+    interval: Duration,
+    is_terminal: bool,
+    /// Whether the terminal's last line is a progress line.
+    is_visible: bool,
 }
 
-impl<'a> Ticker<'a> {
-    fn new(what: &'a str) -> Self {
-        let terminal = io::stdout().is_terminal();
-        let every = if terminal {
+impl<'a> Progress<'a> {
+    fn new(action: &'a str) -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        let interval = if is_terminal {
             Duration::from_secs(1)
         } else {
-            TICK
+            PROGRESS_INTERVAL
         };
         Self {
-            what,
-            began: Instant::now(),
-            due: every,
-            every,
-            terminal,
-            shown: false,
+            action,
+            start: Instant::now(),
+            next: interval,
+            interval,
+            is_terminal,
+            is_visible: false,
         }
     }
 
-    fn tick(&mut self) {
-        let elapsed = self.began.elapsed();
-        if elapsed < self.due {
+    fn update(&mut self) {
+        let elapsed = self.start.elapsed();
+        if elapsed < self.next {
             return;
         }
-        self.due += self.every;
+        self.next += self.interval;
         let seconds = elapsed.as_secs();
-        if self.terminal {
-            print!("\r  … {}: {seconds} s", self.what);
-            self.shown = true;
+        if self.is_terminal {
+            print!("\r  … {}: {seconds} s", self.action);
+            self.is_visible = true;
         } else {
-            println!("  … {}: {seconds} s", self.what);
+            println!("  … {}: {seconds} s", self.action);
         }
-        // A ticker that cannot be shown is no reason to fail.
+        // A failure to print progress is not a failure of the step.
         let _ = io::stdout().flush();
     }
 
     fn clear(&self) {
-        if self.shown {
+        if self.is_visible {
             print!("\r\x1b[K");
         }
     }

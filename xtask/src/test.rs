@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 /// Runs all parts. The set-up of the tests mostly waits for the network, so it runs during lints
 /// and builds.
 fn whole(args: &Args, totals: &mut Totals) {
-    let rest = Purpose::tests().and_then(|mut setup| Beside::start("setup-tests.out", &mut setup));
+    let rest =
+        Purpose::test_setup().and_then(|mut setup| Beside::start("setup-tests.out", &mut setup));
     lint(totals);
     let built = part("build", totals, parts::build);
     let ready = part("setup of the tests", totals, |_| rest?.finish(|_| {}));

@@ -1,7 +1,7 @@
-//! Finds what builds the kernel side: a rustc that carries its own `core` source, a cargo to drive
-//! it, and `bpf-linker`.
+//! Finds the toolchain for the BPF objects: a rustc with the source of `core`, cargo, and
+//! `bpf-linker`.
 //!
-//! Called by [`crate::bpf`] and by `cargo xtask setup`. It only looks; installing is setup's work.
+//! It installs nothing; `cargo xtask setup` does.
 
 use std::{
     env,
@@ -11,42 +11,42 @@ use std::{
     process::Command,
 };
 
-/// Environment variable that names a rustc to use before any other.
+/// Environment variable with the path of the rustc to use.
 pub const RUSTC_ENV: &str = "REPRISE_BPF_RUSTC";
 
 /// Oldest rustc that builds the workspace (`rust-version` in the root manifest).
 const MIN_MINOR: u32 = 95;
 
-/// Where Debian's `rustc-web` puts its compiler.
+/// Compiler of Debian's package `rustc-web`.
 const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
 
-/// A toolchain that can build for `bpfel-unknown-none`.
+/// Toolchain that can build for `bpfel-unknown-none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {
-    /// The compiler, never a rustup shim: a shim would re-read the environment and pick another.
+    /// The compiler itself; a rustup proxy could select another one from the environment.
     pub rustc: PathBuf,
-    /// Directory that holds the compiler's libraries and `core` source.
+    /// Directory of the compiler's libraries and the source of `core`.
     pub sysroot: PathBuf,
-    /// The cargo that drives the compiler; it may belong to another toolchain.
+    /// The cargo to use; it may belong to another toolchain.
     pub cargo: PathBuf,
-    /// The linker that turns LLVM bitcode into a BPF object.
+    /// The linker, which compiles LLVM bitcode to a BPF object.
     pub linker: PathBuf,
 }
 
-/// A part of the toolchain is missing.
+/// Missing part of the toolchain.
 #[derive(Debug)]
 pub enum Error {
-    /// No rustc has its `core` source; one line per candidate says why it was refused.
+    /// No rustc was found that has the source of `core`.
     NoRustc {
-        /// What was tried, and the reason it does not serve.
+        /// Candidates with the reason for rejecting each.
         tried: Vec<String>,
     },
     /// No cargo was found.
     NoCargo,
     /// No `bpf-linker` was found.
     NoLinker {
-        /// Directories searched beside `PATH`.
-        also: Vec<PathBuf>,
+        /// Directories searched in addition to `PATH`.
+        directories: Vec<PathBuf>,
     },
 }
 
@@ -55,19 +55,19 @@ impl fmt::Display for Error {
         match self {
             Self::NoRustc { tried } => write!(
                 f,
-                "failed to find a rustc that carries its own core source:\n  {}\n\
+                "failed to find a rustc with the source of core:\n  {}\n\
                  remedy: run `cargo xtask setup` as root, or `rustup component add rust-src`, \
-                 or name a compiler in {RUSTC_ENV}",
+                 or set {RUSTC_ENV} to the path of a compiler",
                 tried.join("\n  ")
             ),
             Self::NoCargo => write!(
                 f,
-                "failed to find a cargo beside the compiler or in PATH\n\
-                 remedy: run this through cargo (`cargo xtask setup`)"
+                "failed to find cargo in the toolchain of the compiler and in PATH\n\
+                 remedy: run `cargo xtask setup`"
             ),
-            Self::NoLinker { also } => {
+            Self::NoLinker { directories } => {
                 write!(f, "failed to find bpf-linker in PATH")?;
-                for dir in also {
+                for dir in directories {
                     write!(f, " or {}", dir.display())?;
                 }
                 write!(
@@ -85,7 +85,7 @@ impl Toolchain {
     /// Finds all parts.
     ///
     /// # Errors
-    /// Names the part that is missing, what was tried, and the remedy.
+    /// A part is missing.
     pub fn find() -> Result<Self, Error> {
         let (rustc, sysroot) = find_rustc()?;
         let cargo = find_cargo(&sysroot).ok_or(Error::NoCargo)?;
@@ -98,7 +98,7 @@ impl Toolchain {
         })
     }
 
-    /// The `clippy-driver` that belongs to this compiler, where its distribution ships one.
+    /// Returns the `clippy-driver` of this compiler, if installed.
     #[must_use]
     pub fn clippy_driver(&self) -> Option<PathBuf> {
         let path = self.sysroot.join("bin/clippy-driver");
@@ -106,10 +106,11 @@ impl Toolchain {
     }
 }
 
-/// Finds the rustc: the named one, then the toolchain in use, then the distribution's.
+/// Finds rustc and its sysroot: the one of [`RUSTC_ENV`], else that of the current toolchain, else
+/// Debian's.
 ///
 /// # Errors
-/// [`Error::NoRustc`], with the reason for each candidate.
+/// [`Error::NoRustc`].
 pub fn find_rustc() -> Result<(PathBuf, PathBuf), Error> {
     let mut tried = Vec::new();
     for (origin, rustc) in candidates() {
@@ -117,7 +118,7 @@ pub fn find_rustc() -> Result<(PathBuf, PathBuf), Error> {
             Ok(found) => return Ok(found),
             Err(reason) => tried.push(format!("{} ({origin}): {reason}", rustc.display())),
         }
-        // A compiler that was asked for by name is not silently replaced.
+        // An explicit choice has no fallback.
         if origin == RUSTC_ENV {
             break;
         }
@@ -125,25 +126,26 @@ pub fn find_rustc() -> Result<(PathBuf, PathBuf), Error> {
     Err(Error::NoRustc { tried })
 }
 
-/// Finds `bpf-linker` in `PATH` or where `cargo install` puts it.
+/// Finds `bpf-linker` in `PATH` or in the installation directory of `cargo install`.
 ///
 /// # Errors
 /// [`Error::NoLinker`].
 pub fn find_linker() -> Result<PathBuf, Error> {
-    let also: Vec<_> = cargo_home()
+    let directories: Vec<_> = cargo_home()
         .map(|home| home.join("bin"))
         .into_iter()
         .collect();
     in_path("bpf-linker")
         .or_else(|| {
-            also.iter()
+            directories
+                .iter()
                 .map(|dir| dir.join("bpf-linker"))
                 .find(|path| path.is_file())
         })
-        .ok_or(Error::NoLinker { also })
+        .ok_or(Error::NoLinker { directories })
 }
 
-/// The first file of this name in `PATH`.
+/// Returns the first file with this name in `PATH`.
 #[must_use]
 pub fn in_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
@@ -151,7 +153,7 @@ pub fn in_path(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Cargo's home directory, by its own rule: `CARGO_HOME`, else `.cargo` in the home directory.
+/// Returns cargo's home directory: `CARGO_HOME`, else `.cargo` in the home directory.
 #[must_use]
 pub fn cargo_home() -> Option<PathBuf> {
     env::var_os("CARGO_HOME")
@@ -160,37 +162,37 @@ pub fn cargo_home() -> Option<PathBuf> {
 }
 
 fn candidates() -> Vec<(&'static str, PathBuf)> {
-    if let Some(named) = set(RUSTC_ENV) {
-        return vec![(RUSTC_ENV, named.into())];
+    if let Some(path) = non_empty_var(RUSTC_ENV) {
+        return vec![(RUSTC_ENV, path.into())];
     }
-    // Cargo sets RUSTC for build scripts: the very compiler of the outer build.
-    let current = set("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
+    // Cargo sets RUSTC for build scripts to the compiler of the outer build.
+    let current = non_empty_var("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
     vec![
-        ("toolchain in use", current.into()),
-        ("distribution", DISTRIBUTION_RUSTC.into()),
+        ("current toolchain", current.into()),
+        ("Debian", DISTRIBUTION_RUSTC.into()),
     ]
 }
 
-fn set(key: &str) -> Option<OsString> {
+fn non_empty_var(key: &str) -> Option<OsString> {
     env::var_os(key).filter(|value| !value.is_empty())
 }
 
-/// Says whether this rustc serves: its version, and its `core` source.
+/// Returns the compiler and sysroot of a usable rustc, else the reason for rejecting it.
 fn examine(rustc: &Path) -> Result<(PathBuf, PathBuf), String> {
-    let version = ask(rustc, &["--version"])?;
+    let version = query(rustc, &["--version"])?;
     match minor(&version) {
         Some(found) if found >= MIN_MINOR => {}
         _ => {
-            let said = version.lines().next().unwrap_or_default();
+            let found = version.lines().next().unwrap_or_default();
             return Err(format!(
-                "says `{said}`, wanted is rustc 1.{MIN_MINOR} or newer"
+                "version `{found}`, expected rustc 1.{MIN_MINOR} or newer"
             ));
         }
     }
-    let sysroot = PathBuf::from(ask(rustc, &["--print", "sysroot"])?);
+    let sysroot = PathBuf::from(query(rustc, &["--print", "sysroot"])?);
     let core = sysroot.join("lib/rustlib/src/rust/library/core");
     if !core.is_dir() {
-        return Err(format!("no core source at {}", core.display()));
+        return Err(format!("no source of core at {}", core.display()));
     }
     let real = sysroot.join("bin/rustc");
     let rustc = if real.is_file() {
@@ -201,7 +203,7 @@ fn examine(rustc: &Path) -> Result<(PathBuf, PathBuf), String> {
     Ok((rustc, sysroot))
 }
 
-fn ask(rustc: &Path, args: &[&str]) -> Result<String, String> {
+fn query(rustc: &Path, args: &[&str]) -> Result<String, String> {
     let output = Command::new(rustc)
         .args(args)
         .output()
@@ -213,7 +215,7 @@ fn ask(rustc: &Path, args: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The minor number in `rustc 1.95.0 (…)`.
+/// Returns the minor version in `rustc 1.95.0 (…)`.
 fn minor(version: &str) -> Option<u32> {
     let number = version.split_whitespace().nth(1)?;
     let mut parts = number.split('.');
@@ -221,12 +223,12 @@ fn minor(version: &str) -> Option<u32> {
     parts.next()?.parse().ok()
 }
 
-/// The cargo of the outer build reads the lock file that it wrote, so it comes first.
+/// Prefers the cargo of the outer build, which can read the lock file that it wrote.
 fn find_cargo(sysroot: &Path) -> Option<PathBuf> {
-    let beside = sysroot.join("bin/cargo");
-    set("CARGO")
+    let in_sysroot = sysroot.join("bin/cargo");
+    non_empty_var("CARGO")
         .map(PathBuf::from)
-        .or_else(|| beside.is_file().then_some(beside))
+        .or_else(|| in_sysroot.is_file().then_some(in_sysroot))
         .or_else(|| in_path("cargo"))
 }
 
@@ -235,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minor_reads_rustup_and_distribution_versions() {
+    fn minor_parses_rustup_and_debian_versions() {
         assert_eq!(minor("rustc 1.95.0 (59807616e 2026-04-14)"), Some(95));
         let debian = "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)";
         assert_eq!(minor(debian), Some(96));
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_compiler_is_named_with_its_remedy() {
+    fn a_missing_compiler_is_reported_with_a_remedy() {
         let reason = examine(Path::new("/nonexistent/rustc")).expect_err("no such file");
         let text = Error::NoRustc {
             tried: vec![reason],

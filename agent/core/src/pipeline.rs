@@ -104,6 +104,9 @@ fn count(stats: &mut Stats, naming: &Naming, finding: &Finding) {
     match finding {
         Finding::Handshake(observation) => stats.record(observation, naming),
         Finding::Loss(loss) => stats.record_loss(loss, naming),
+        Finding::Alert(alert) => stats
+            .alerts_after_completion
+            .add(alert.role, alert.description),
         Finding::SessionCut(connection) => stats.record_cut_session(connection, naming),
     }
 }

@@ -9,18 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::link::link;
+use super::objects::crypto_objects;
 use super::release::{Release, Variant, sources};
 use super::{cache, cached};
 use crate::process::run;
 
-/// Sources of the crypto library that plans look at, without their directory's prefix in later
-/// releases.
-const CRYPTO: [&str; 4] = [
-    "crypto/bio/bio_lib",
-    "crypto/err/err",
-    "crypto/err/err_blocks",
-    "crypto/cversion",
-];
 /// To be raised with each change to how things are built here.
 const RECIPE: u32 = 1;
 
@@ -106,20 +99,6 @@ fn compile(sources: &Path, work: &Path, variant: Variant) {
     make(work, ["libssl.a"]);
     let makefile = fs::read_to_string(work.join("Makefile")).expect("failed to read the Makefile");
     make(work, crypto_objects(&makefile));
-}
-
-/// Targets of the Makefile: `crypto/err/err.o`, `crypto/err/libcrypto-lib-err.o` from 3.0 on.
-pub(super) fn crypto_objects(makefile: &str) -> Vec<String> {
-    let targets = makefile.lines().filter_map(|line| line.split(':').next());
-    let plain = |target: &str| target.replace("libcrypto-lib-", "");
-    targets
-        .filter(|target| {
-            CRYPTO
-                .iter()
-                .any(|source| plain(target) == format!("{source}.o"))
-        })
-        .map(str::to_owned)
-        .collect()
 }
 
 fn make<S: AsRef<std::ffi::OsStr>>(work: &Path, targets: impl IntoIterator<Item = S>) {

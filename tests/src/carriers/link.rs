@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::build::crypto_objects;
+use super::objects::crypto_objects;
 use super::release::Variant;
 use crate::process::run;
 

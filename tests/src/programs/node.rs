@@ -5,8 +5,8 @@ use std::process::Command;
 
 use super::Counts;
 use crate::certificates::ec;
+use crate::ports::free_port;
 use crate::process::{Process, fixture, run};
-use crate::servers::free_port;
 
 /// An https server.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::Counts;
 use crate::certificates::ec;
 use crate::poll::{PATIENCE, poll_until};
+use crate::ports::free_port;
 use crate::process::{PYTHON, Process, fixture, run};
-use crate::servers::free_port;
 
 /// The user that it runs as: it refuses to be root.
 const USER: &str = "postgres";

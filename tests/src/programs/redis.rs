@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use super::Counts;
 use crate::certificates::ec;
+use crate::ports::free_port;
 use crate::process::{Process, run};
-use crate::servers::free_port;
 
 /// A running server.
 #[derive(Debug)]

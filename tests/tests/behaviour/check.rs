@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use reprise_tests::agent::{binary, command};
+use reprise_tests::agent::command;
+use reprise_tests::binary::binary;
 use reprise_tests::host::{hiding, public_copy};
 use reprise_tests::readiness::{Item, check_under, parse};
 

@@ -174,8 +174,8 @@ fn who_is_not_observed_is_named_with_the_reason() {
     // e_machine (gABI, chapter 4): 2 is SPARC.
     let mut foreign = good.clone();
     foreign[0x12] = 2;
-    let go = b"crypto/tls.(*Conn).serverHandshake\0crypto/tls.(*Conn).clientHandshake";
-    let padded = [go.as_slice(), &[0; 8192]].concat();
+    let symbols = b"crypto/tls.(*Conn).serverHandshake\0crypto/tls.(*Conn).clientHandshake";
+    let padded = [symbols.as_slice(), &[0; 8192]].concat();
     let cases = [
         ("unsupported_build", file("x/libssl.so.3", &[0x5a; 8192])),
         ("foreign_machine", file("y/libssl.so.3", &foreign)),

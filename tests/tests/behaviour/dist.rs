@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use reprise_tests::agent::binary;
+use reprise_tests::binary::binary;
 use reprise_tests::process::run;
 use tempfile::TempDir;
 

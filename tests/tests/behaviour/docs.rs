@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use reprise_tests::Agent;
-use reprise_tests::agent::binary;
+use reprise_tests::binary::binary;
 use reprise_tests::certificates::rsa;
 use reprise_tests::user;
 use tempfile::TempDir;

@@ -3,7 +3,16 @@
 //!
 //! When one of these fails, the failures of the other files say nothing about the agent.
 
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
 use reprise_tests::client::{SOURCES, misbehave};
+use reprise_tests::orphans;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::process::run;
 use reprise_tests::relay::trickle;
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Client, Metrics, Report, Server};
@@ -106,6 +115,60 @@ fn misbehaviour_reaches_the_servers() {
         // The server is none the worse for it.
         assert_eq!(Client::new(server.port).run().total(|row| row.full), 1);
     }
+}
+
+/// Environment variable: the test runs as its own child, which waits to be killed.
+const AS_CHILD: &str = "REPRISE_TESTS_AS_CHILD";
+
+/// A sleeping process that leads a group, as every server does.
+fn sleeper() -> Child {
+    let mut sleep = Command::new("sleep");
+    sleep.arg("600").stdout(Stdio::null()).process_group(0);
+    sleep.spawn().expect("failed to start a process")
+}
+
+#[test]
+fn processes_end_with_a_killed_test() {
+    if std::env::var_os(AS_CHILD).is_some() {
+        // On a thread of its own: its end is no reason to kill the processes.
+        let spawn = || [sleeper(), sleeper()].map(|child| child.id());
+        let [left, removed] = thread::spawn(spawn).join().expect("failed to start");
+        orphans::add(removed);
+        orphans::add(left);
+        orphans::remove(removed);
+        println!("\nstarted {left} {removed}");
+        loop {
+            thread::park();
+        }
+    }
+    let mut test = Command::new(std::env::current_exe().expect("a program has a path"));
+    test.args(["harness::processes_end_with_a_killed_test", "--exact"])
+        .arg("--nocapture")
+        .env(AS_CHILD, "1")
+        .stdout(Stdio::piped());
+    let mut test = test.spawn().expect("failed to start the test");
+    let output = BufReader::new(test.stdout.take().expect("stdout is a pipe"));
+    let line = output
+        .lines()
+        .map(|line| line.expect("failed to read the output"))
+        .find_map(|line| line.strip_prefix("started ").map(str::to_owned))
+        .expect("the test ended early");
+    let (left, removed) = line.split_once(' ').expect("two processes");
+    assert!(runs(left) && runs(removed), "{line}");
+    test.kill().expect("failed to kill the test");
+    test.wait().expect("failed to wait for the test");
+    poll_until("the process ends", PATIENCE, || match runs(left) {
+        true => Err(format!("{left} still runs")),
+        false => Ok(()),
+    });
+    assert!(runs(removed), "{removed} was removed and yet killed");
+    run(Command::new("kill").arg(removed));
+}
+
+/// Whether a process exists and is no zombie.
+fn runs(pid: &str) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !state.is_empty() && !state.contains(") Z ")
 }
 
 #[test]

@@ -9,10 +9,11 @@ use reprise_tests::certificates::ec;
 use reprise_tests::namespaces::{Namespaces, SERVER_IP};
 use reprise_tests::offers::{CONFLICTS, OFFERS, expect_offers, expect_report};
 use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, Process, run};
 use reprise_tests::relay::trickle;
 use reprise_tests::s_client::s_client;
-use reprise_tests::servers::{Sessions, free_port};
+use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, Client, Metrics, Server, user};
 

@@ -11,8 +11,9 @@ use reprise_ebpf::{
     },
 };
 use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::ports::free_port;
 use reprise_tests::process::Process;
-use reprise_tests::servers::{Sessions, free_port};
+use reprise_tests::servers::Sessions;
 use reprise_tests::{Client, Server, certificates, user};
 use tempfile::TempDir;
 use zerocopy::{FromBytes, Immutable, KnownLayout};

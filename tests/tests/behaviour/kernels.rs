@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, run};
-use reprise_tests::servers::{Sessions, free_port};
+use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Server};
 use serde_json::Value;
@@ -67,12 +68,12 @@ fn programs_are_simple_enough_for_older_verifiers() {
     }
 }
 
-/// What the programs give up, they say in words where they are asked to: here that they find no
-/// space for an event.
+/// With `--kernel-log` the programs log what they drop: here an event, when the
+/// event buffer is full.
 #[test]
-fn what_is_given_up_is_told_on_request() {
+fn kernel_losses_are_logged_on_request() {
     let agent = Agent::start(["--kernel-log"]);
-    let words = "an event is lost: no room on the way out";
+    let words = "event buffer full, event dropped";
     assert!(!agent.stderr().contains(words), "{}", agent.stderr());
     agent.signal(Signal::SIGSTOP);
     let port = free_port().to_string();

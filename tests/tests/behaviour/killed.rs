@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::binary;
+use reprise_tests::binary::binary;
 use reprise_tests::bpf::Held;
 use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::servers::Sessions;

@@ -6,9 +6,11 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::{binary, command};
+use reprise_tests::agent::command;
+use reprise_tests::binary::binary;
 use reprise_tests::host::{hiding, public_copy};
-use reprise_tests::servers::{Sessions, free_port};
+use reprise_tests::ports::free_port;
+use reprise_tests::servers::Sessions;
 use reprise_tests::truth::observe;
 use reprise_tests::{Agent, Client, Server};
 use tempfile::TempDir;

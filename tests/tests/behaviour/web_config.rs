@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use reprise_tests::agent::command;
 use reprise_tests::certificates;
 use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::ports::free_port;
 use reprise_tests::process::{Process, run};
-use reprise_tests::servers::free_port;
 use reprise_tests::{Agent, user};
 use tempfile::TempDir;
 

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use reprise_tests::certificates::ec;
 use reprise_tests::offers::expect_offers;
+use reprise_tests::ports::free_port;
 use reprise_tests::process::{Process, fixture, run};
-use reprise_tests::servers::{Sessions, free_port};
+use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, http, rustls_pair};
 use tempfile::TempDir;

@@ -1,4 +1,4 @@
-//! Traps per handshake of each carrier: the figures of `tests/benches/carriers/`, which has the servers and clients.
+//! Traps per handshake of each carrier, from the benchmark `tests/benches/carriers/`.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -41,7 +41,8 @@ pub(super) fn measure() -> Result<Vec<Line>> {
     lines(&environment::output(&mut cargo).context("failed to count traps")?)
 }
 
-/// `traps`, carrier, role, version, kind, and a figure for each program, with tabulators between them.
+/// Parses lines of tab-separated fields: `traps`, carrier, role, version, kind, and one value per
+/// program.
 fn lines(said: &str) -> Result<Vec<Line>> {
     let lines: Result<Vec<_>> = said
         .lines()

@@ -31,7 +31,7 @@ pub(super) struct Run {
 
 /// Connects for `seconds`; `library` is loaded in place of the system's OpenSSL.
 ///
-/// The wall clock is ours: that of `s_time` counts whole seconds, and it stops anywhere in the last.
+/// The duration is measured here, since `s_time` reports whole seconds only.
 pub(super) fn run(
     bench: &Bench<'_>,
     case: &Case,
@@ -59,7 +59,7 @@ pub(super) fn run(
     let status = {
         let mut client = Process::spawn("openssl s_time", &mut command)?;
         loop {
-            if let Some(status) = client.ended()? {
+            if let Some(status) = client.exit_status()? {
                 break status;
             }
             go_on()?;

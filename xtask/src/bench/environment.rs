@@ -9,7 +9,7 @@ pub(super) fn cpus() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Copies the OpenSSL that the dynamic linker finds for `openssl`; the value of `LD_PRELOAD` for it.
+/// Copies the OpenSSL libraries of `openssl` and returns the value of `LD_PRELOAD` for the copies.
 pub(super) fn copy_openssl(directory: &Path) -> Result<OsString> {
     let said = output(Command::new("sh").args(["-c", "ldd \"$(command -v openssl)\""]))?;
     let mut preload = OsString::new();

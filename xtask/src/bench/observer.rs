@@ -44,7 +44,7 @@ impl Observer {
         let out = File::create(&log).context("failed to create the agent's log")?;
         let mut process = Process::spawn(
             "the agent",
-            process::bound(bench.agent, "TERM")
+            process::with_parent_death_signal(bench.agent, "TERM")
                 .args(["run", "--listen", &address.to_string(), "--ignore"])
                 .arg(bench.directory)
                 .stdin(Stdio::null())
@@ -52,9 +52,9 @@ impl Observer {
                 .stderr(out),
         )?;
         let end = Instant::now() + START;
-        while !page::ready(address) {
+        while !page::is_ready(address) {
             go_on()?;
-            if process.ended()?.is_some() || Instant::now() > end {
+            if process.exit_status()?.is_some() || Instant::now() > end {
                 let said = fs::read_to_string(&log).unwrap_or_default();
                 bail!("the agent did not become ready: {said}");
             }
@@ -75,7 +75,7 @@ impl Observer {
 
     /// Its metrics page.
     pub(super) fn page(&self) -> Result<String> {
-        page::fetch(self.address)
+        page::metrics(self.address)
     }
 
     /// Its page once `count` of it reaches `wanted`; at the deadline, what it shows then.

@@ -114,7 +114,8 @@ fn transfers(streams: &Streams) -> String {
     )
 }
 
-/// A row per carrier and role, a column per kind of handshake; in each cell what the programs make of the sum.
+/// Returns a table with a row per carrier and role and a column per kind of handshake. Each cell is
+/// a sum with one term per program.
 fn traps(lines: &[Line]) -> String {
     let kinds = [
         ("1.2", "full"),

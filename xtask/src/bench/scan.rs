@@ -47,7 +47,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Scan> {
     let out = File::create(&said).context("failed to create a log")?;
     let mut crowd = Process::spawn(
         "a thousand processes",
-        process::bound(Path::new("/usr/bin/python3"), "KILL")
+        process::with_parent_death_signal(Path::new("/usr/bin/python3"), "KILL")
             .args(["-c", CROWD])
             .stdin(Stdio::null())
             .stdout(out)
@@ -57,7 +57,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Scan> {
     while !fs::read_to_string(&said).is_ok_and(|said| said == "ready\n") {
         go_on()?;
         ensure!(
-            crowd.ended()?.is_none() && Instant::now() < end,
+            crowd.exit_status()?.is_none() && Instant::now() < end,
             "failed to start a thousand processes"
         );
         thread::sleep(Duration::from_millis(20));

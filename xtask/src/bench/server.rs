@@ -80,7 +80,7 @@ impl Nginx {
         let end = Instant::now() + START;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.tickets)).is_err() {
             go_on()?;
-            if self.process.ended()?.is_some() || Instant::now() > end {
+            if self.process.exit_status()?.is_some() || Instant::now() > end {
                 let said = fs::read_to_string(errors).unwrap_or_default();
                 bail!("failed to start nginx: {said}");
             }
@@ -91,7 +91,7 @@ impl Nginx {
 
     /// Fails when it has ended, and says how.
     pub(super) fn check_alive(&mut self) -> Result<()> {
-        if let Some(status) = self.process.ended()? {
+        if let Some(status) = self.process.exit_status()? {
             let said = fs::read_to_string(self.log.with_file_name("error.log")).unwrap_or_default();
             bail!("nginx ended by itself ({status}): {said}");
         }

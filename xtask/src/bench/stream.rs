@@ -1,10 +1,11 @@
-//! What the programs cost a long transfer, from the agent's own benchmark, `agent/benches/transfer.rs`.
+//! Cost of the BPF programs for a long transfer, from the benchmark `agent/benches/transfer.rs`.
 
 use anyhow::Result;
 
 use super::{Bench, cargo_bench};
 
-/// Seconds that are measured per second of a handshake's measurement: the ratios are a hundredth from 1.
+/// Duration as a multiple of a handshake measurement: longer, since the ratios differ from 1 by
+/// only about 0.01.
 const TIMES: u64 = 4;
 
 /// A median, and the bounds of its 95 % confidence interval.

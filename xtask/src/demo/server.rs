@@ -1,4 +1,4 @@
-//! HAProxy, configured as an operator would who wants sessions to be resumed.
+//! HAProxy, configured for session resumption.
 
 use std::{
     fs,
@@ -11,28 +11,22 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::network;
+use super::addresses::{HOST_ADDRESS, SESSION_ID_PORT, TICKET_PORT};
 use crate::{
     certificate::{self, CERTIFICATE, KEY},
     interrupt,
     process::{self, Process},
 };
 
-/// TLS 1.2 without tickets: sessions are found by their ID in HAProxy's cache.
-pub(super) const PORT_SESSION_IDS: u16 = 9443;
-
-/// TLS 1.3: sessions come back in tickets.
-pub(super) const PORT_TICKETS: u16 = 9444;
-
-/// The certificate with its key, as HAProxy wants it.
+/// File with certificate and key, the format that HAProxy reads.
 const BUNDLE: &str = "bundle.pem";
 
-/// How long HAProxy may take to listen.
-const START: Duration = Duration::from_secs(10);
+/// Limit for the start of HAProxy.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts HAProxy and waits until it listens.
 pub(super) fn start(directory: &Path) -> Result<Process> {
-    certify(directory)?;
+    create_bundle(directory)?;
     let file = directory.join("haproxy.cfg");
     fs::write(&file, configuration(directory))
         .with_context(|| format!("failed to write {}", file.display()))?;
@@ -40,21 +34,21 @@ pub(super) fn start(directory: &Path) -> Result<Process> {
     let out = fs::File::create(&log).context("failed to create HAProxy's log")?;
     let mut haproxy = Process::spawn(
         "HAProxy",
-        process::bound(Path::new("haproxy"), "KILL")
+        process::with_parent_death_signal(Path::new("haproxy"), "KILL")
             .args(["-db", "-f"])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(out),
     )?;
-    let end = Instant::now() + START;
-    while TcpStream::connect((network::HOST_ADDRESS, PORT_TICKETS)).is_err() {
-        let ended = haproxy.ended()?.is_some();
-        if ended || interrupt::seen() || Instant::now() > end {
-            let said = fs::read_to_string(&log).unwrap_or_default();
+    let deadline = Instant::now() + START_TIMEOUT;
+    while TcpStream::connect((HOST_ADDRESS, TICKET_PORT)).is_err() {
+        let ended = haproxy.exit_status()?.is_some();
+        if ended || interrupt::received() || Instant::now() > deadline {
+            let output = fs::read_to_string(&log).unwrap_or_default();
             bail!(
-                "failed to start HAProxy: {said}\n\
-                 remedy: ports {PORT_SESSION_IDS} and {PORT_TICKETS} must be free"
+                "failed to start HAProxy: {output}\n\
+                 remedy: ports {SESSION_ID_PORT} and {TICKET_PORT} must be free"
             );
         }
         thread::sleep(Duration::from_millis(50));
@@ -66,16 +60,16 @@ fn configuration(directory: &Path) -> String {
     let bundle = directory.join(BUNDLE);
     let bundle = bundle.display();
     let bind = |port: u16, options: &str| {
-        ["127.0.0.1", network::HOST_ADDRESS]
+        ["127.0.0.1", HOST_ADDRESS]
             .map(|address| format!("    bind {address}:{port} ssl crt {bundle} {options}\n"))
             .concat()
     };
     let session_ids = bind(
-        PORT_SESSION_IDS,
+        SESSION_ID_PORT,
         "ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2 no-tls-tickets",
     );
-    let tickets = bind(PORT_TICKETS, "ssl-min-ver TLSv1.3");
-    let answer = "http-request return status 200 content-type text/plain string \"ok\\n\"";
+    let tickets = bind(TICKET_PORT, "ssl-min-ver TLSv1.3");
+    let response = "http-request return status 200 content-type text/plain string \"ok\\n\"";
     format!(
         "global\n    \
              maxconn 2000\n    \
@@ -87,14 +81,14 @@ fn configuration(directory: &Path) -> String {
              timeout client 20s\n    \
              timeout server 20s\n    \
              timeout connect 5s\n\n\
-         frontend session_ids\n{session_ids}    {answer}\n\n\
-         frontend tickets\n{tickets}    {answer}\n"
+         frontend session_ids\n{session_ids}    {response}\n\n\
+         frontend tickets\n{tickets}    {response}\n"
     )
 }
 
-/// A certificate of its own for every run, with its key in the same file.
-fn certify(directory: &Path) -> Result<()> {
-    certificate::create(directory, &["127.0.0.1", network::HOST_ADDRESS])?;
+/// Creates a certificate and the bundle with its key.
+fn create_bundle(directory: &Path) -> Result<()> {
+    certificate::create(directory, &["127.0.0.1", HOST_ADDRESS])?;
     let read =
         |name| fs::read(directory.join(name)).with_context(|| format!("failed to read {name}"));
     let bundle = [read(CERTIFICATE)?, read(KEY)?].concat();

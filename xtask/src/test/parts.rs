@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use xtask::{bpf, toolchain::Toolchain};
 
 use super::{beside::Beside, totals::Totals};
-use crate::{paths, setup, steps::shown, vm};
+use crate::{paths, setup, steps::command_line, vm};
 
 /// The package of the behaviour tests.
 const BEHAVIOUR: &str = "reprise-tests";
@@ -186,8 +186,12 @@ fn pass(command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
         .status()
-        .with_context(|| format!("failed to start {}", shown(command)))?;
-    ensure!(status.success(), "failed: {} ({status})", shown(command));
+        .with_context(|| format!("failed to start {}", command_line(command)))?;
+    ensure!(
+        status.success(),
+        "failed: {} ({status})",
+        command_line(command)
+    );
     Ok(())
 }
 
@@ -209,7 +213,7 @@ fn count(command: &mut Command, output: Output, totals: &mut Totals) -> Result<(
     };
     let mut child = command
         .spawn()
-        .with_context(|| format!("failed to start {}", shown(command)))?;
+        .with_context(|| format!("failed to start {}", command_line(command)))?;
     let stream: Option<Box<dyn Read>> = match output {
         Output::Stdout => child.stdout.take().map(|stream| Box::new(stream) as _),
         Output::Stderr => child.stderr.take().map(|stream| Box::new(stream) as _),
@@ -223,6 +227,10 @@ fn count(command: &mut Command, output: Output, totals: &mut Totals) -> Result<(
         totals.add_line(&line);
     }
     let status = child.wait().context("failed to wait for the tests")?;
-    ensure!(status.success(), "failed: {} ({status})", shown(command));
+    ensure!(
+        status.success(),
+        "failed: {} ({status})",
+        command_line(command)
+    );
     Ok(())
 }

@@ -18,13 +18,14 @@ pub(super) fn received_alert(reason: u32) -> Option<u8> {
     u8::try_from(reason.checked_sub(REASON_ALERTS)?).ok()
 }
 
-/// Cause of a library's handshake that did not complete. `wire_end` is how it ended on the wire,
+/// Cause of a library's handshake that did not complete. `wire` is the same handshake on the wire,
 /// where that was observed.
 pub(super) fn from_library(
     handshake: &LibraryHandshake,
     network: &NetworkEvidence,
-    wire_end: Option<WireEnd>,
+    wire: Option<&WireHandshake>,
 ) -> FailureCause {
+    let wire_end = wire.map(|wire| wire.end);
     let unexpected_eof = handshake.reason == Some(REASON_UNEXPECTED_EOF);
     match handshake.reason {
         Some(reason) if received_alert(reason).is_some() => return FailureCause::AlertReceived,
@@ -46,6 +47,11 @@ pub(super) fn from_library(
     if network.loss() {
         return FailureCause::PacketLoss;
     }
+    // A program with memory BIOs reads the end of the stream itself, and then drops the handshake.
+    let dropped = handshake.end != LibraryEnd::Failed;
+    if dropped && closed_by_peer(handshake, wire) {
+        return FailureCause::Closed;
+    }
     if handshake.end == LibraryEnd::ProcessEnded {
         return FailureCause::Abandoned;
     }
@@ -62,7 +68,7 @@ pub(super) fn from_library(
     }
     let silence_ns = handshake.end_ns.saturating_sub(handshake.heard_ns);
     let stalled = silence_ns >= timeout_ns(network.rtt_us);
-    if handshake.end != LibraryEnd::Failed {
+    if dropped {
         return if stalled {
             FailureCause::Timeout
         } else {
@@ -76,6 +82,14 @@ pub(super) fn from_library(
         (false, 0) => FailureCause::Closed,
         _ => FailureCause::Reset,
     }
+}
+
+/// Whether the peer closed the connection before this host did, and before the handshake ended in
+/// the library.
+fn closed_by_peer(handshake: &LibraryHandshake, wire: Option<&WireHandshake>) -> bool {
+    wire.is_some_and(|wire| {
+        wire.end == WireEnd::ClosedByPeer && wire.hello.end_ns <= handshake.end_ns
+    })
 }
 
 /// Cause of a handshake that was observed on the wire alone and did not complete.

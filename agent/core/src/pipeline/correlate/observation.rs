@@ -46,8 +46,8 @@ impl EndedHandshake {
         if self.completed() {
             return Outcome::Completed(self.library.resumption);
         }
-        let wire_end = self.wire.map(|wire| wire.end);
-        Outcome::Failed(cause::from_library(&self.library, network, wire_end))
+        let cause = cause::from_library(&self.library, network, self.wire.as_ref());
+        Outcome::Failed(cause)
     }
 
     /// Whether wire and library disagree on whether a session was resumed.
