@@ -37,7 +37,7 @@ impl Totals {
 
 /// Counts in a line such as `Summary [ 1.2s] 3 tests run: 2 passed (1 slow), 1 failed, 0 skipped`.
 ///
-/// `3/5 tests run` means that the run was interrupted.
+/// An interrupted run has `3/5 tests run`.
 fn nextest_counts(line: &str) -> Option<&str> {
     let (_, rest) = line
         .trim_start()
