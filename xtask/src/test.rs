@@ -1,8 +1,9 @@
-//! `cargo xtask test`: installs dependencies, lints, builds, runs every test, prints the totals.
+//! `cargo xtask test`: installs what the tests need, runs lints, builds, runs every test, and
+//! prints the totals.
 //!
-//! Every part runs even if an earlier one failed, so that one run shows all failures. A failed lint
-//! counts as one failed test, a lint that cannot run as one skipped test. Parts that wait for the
-//! network or only compile run in the background.
+//! Every part runs even if an earlier one failed, so that one run shows all failures. A lint that
+//! fails counts as one failed test, and one that cannot run as one skipped test. Parts that wait
+//! for the network or only compile run in the background of others.
 
 mod background;
 mod parts;
@@ -11,7 +12,7 @@ mod totals;
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
-use background::BackgroundCommand;
+use background::Background;
 pub(crate) use parts::AGENT_ENV;
 use totals::Totals;
 
@@ -20,30 +21,29 @@ use crate::setup::{self, Purpose};
 /// Flags of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run only lints and unit tests, which need neither root nor servers; install nothing
+    /// Only lints and unit tests, which need neither root nor servers; installs nothing
     #[arg(long)]
     fast: bool,
-    /// Also test every supported carrier of OpenSSL: a hundred builds, a gigabyte of downloads,
-    /// half an hour
+    /// Also every OpenSSL carrier that has a plan: a hundred builds, a gigabyte of downloads, half
+    /// an hour
     #[arg(long, conflicts_with = "fast")]
     matrix: bool,
-    /// Run the agent as root with all capabilities; default: as a user with the capabilities of
-    /// docs/operating.md
+    /// Run the agent as root with all capabilities, not as a user with those in docs/operating.md
     #[arg(long, conflicts_with = "fast")]
     as_root: bool,
 }
 
-/// Runs all parts; the totals are the last line of the output.
+/// Runs the parts and prints the totals as the last line.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let start = Instant::now();
+    let began = Instant::now();
     let mut totals = Totals::default();
     if args.fast {
         lint(&mut totals);
         part("dependencies", &mut totals, parts::deny);
     } else if part("setup", &mut totals, |_| setup::run(Purpose::Lint)) {
-        run_all(args, &mut totals);
+        all_parts(args, &mut totals);
     }
-    println!("\ntotal time {:.0} s", start.elapsed().as_secs_f64());
+    println!("\nall took {:.0} s", began.elapsed().as_secs_f64());
     println!("{totals}");
     if totals.failed > 0 {
         return ExitCode::FAILURE;
@@ -51,17 +51,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs all parts after the setup. The setup of the tests mostly waits for the network, so it runs
+/// Runs all parts. The set-up of the behaviour tests mostly waits for the network, so it runs
 /// during lints and builds.
-fn run_all(args: &Args, totals: &mut Totals) {
+fn all_parts(args: &Args, totals: &mut Totals) {
     let test_setup = Purpose::test_setup()
-        .and_then(|mut setup| BackgroundCommand::start("setup-tests.out", &mut setup));
+        .and_then(|mut command| Background::start("setup-tests.out", &mut command));
     lint(totals);
     let built = part("build", totals, parts::build);
-    let installed = part("setup of the tests", totals, |_| test_setup?.finish(|_| {}));
+    let ready = part("setup of the tests", totals, |_| test_setup?.finish(|_| {}));
     part("dependencies", totals, parts::deny);
-    if !built || !installed {
-        println!("skipped the behaviour tests, which need the agent and the setup of the tests");
+    if !built || !ready {
+        println!("skipped the behaviour tests, which need the agent and a complete set-up");
         return;
     }
     part("behaviour tests", totals, |totals| {
@@ -85,24 +85,24 @@ fn lint(totals: &mut Totals) {
 /// Runs one part under its heading and returns whether it passed.
 fn part(name: &str, totals: &mut Totals, body: impl FnOnce(&mut Totals) -> Result<()>) -> bool {
     println!("\n== {name}");
-    let start = Instant::now();
-    let before = *totals;
+    let began = Instant::now();
+    let start = *totals;
     if let Err(error) = body(totals) {
         eprintln!("error: {error:#}");
-        // Counts a part that failed without a failed test.
-        if totals.failed == before.failed {
+        // A part that fails before it has counted any failure counts as one.
+        if totals.failed == start.failed {
             totals.failed += 1;
         }
     }
-    let passed = totals.failed == before.failed;
-    let verdict = match (passed, totals.skipped > before.skipped) {
+    let passed = totals.failed == start.failed;
+    let verdict = match (passed, totals.skipped > start.skipped) {
         (false, _) => "FAILED",
-        (true, true) if totals.passed == before.passed => "skipped",
+        (true, true) if totals.passed == start.passed => "skipped",
         (true, _) => "ok",
     };
     println!(
         "== {name}: {verdict} ({:.1} s)",
-        start.elapsed().as_secs_f64()
+        began.elapsed().as_secs_f64()
     );
     passed
 }

@@ -1,4 +1,4 @@
-//! Parts of a test run. Each runs one or more tools and passes their output through.
+//! The parts of a test run. Each runs one tool and passes its output through.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -8,47 +8,45 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use xtask::{bpf, toolchain::Toolchain};
 
-use super::{background::BackgroundCommand, totals::Totals};
+use super::{background::Background, totals::Totals};
 use crate::{paths, setup, steps::command_line, vm};
 
-/// Package of the behaviour tests.
-const BEHAVIOUR_PACKAGE: &str = "reprise-tests";
+/// The package of the behaviour tests.
+const BEHAVIOUR: &str = "reprise-tests";
 
-/// Test binary that compiles carriers for minutes and needs no agent.
-const CARRIERS_TEST: &str = "carriers";
+/// The test binary that only compiles for minutes, without observing anything.
+const CARRIERS: &str = "carriers";
 
-/// Test binary of all other behaviour tests.
-const BEHAVIOUR_TEST: &str = "behaviour";
+/// The test binary with all other behaviour tests.
+const OBSERVING: &str = "behaviour";
 
-/// Arguments of `cargo test` that run every test sequentially.
-const SEQUENTIAL: [&str; 3] = ["--no-fail-fast", "--", "--test-threads=1"];
+/// Arguments of `cargo test` that run every test, one at a time.
+const ONE_AT_A_TIME: [&str; 3] = ["--no-fail-fast", "--", "--test-threads=1"];
 
-/// Command prefix for idle priority.
-const IDLE_PRIORITY: [&str; 3] = ["chrt", "--idle", "0"];
+/// Starts a command and its children at idle priority.
+const IDLE: [&str; 3] = ["chrt", "--idle", "0"];
 
-/// Environment variable with the path of the agent under test.
+/// Environment variable: path of the agent under test.
 pub(crate) const AGENT_ENV: &str = "REPRISE_BIN";
 
-/// Environment variable that runs the agent as root instead of a user with the documented
+/// Environment variable: the agent runs as root; otherwise as a user with the documented
 /// capabilities.
 const ROOT_ENV: &str = "REPRISE_AS_ROOT";
 
-/// Environment variable with the directory of the tools for the tests.
+/// Environment variable: directory of `helm` and `kubectl`.
 const TOOLS_ENV: &str = "REPRISE_TOOLS";
 
-/// Checks the formatting.
 pub(super) fn format(_: &mut Totals) -> Result<()> {
-    run_tool(paths::cargo().args(["fmt", "--all", "--check"]))
+    pass(paths::cargo().args(["fmt", "--all", "--check"]))
 }
 
-/// Lints the workspace.
 pub(super) fn clippy_host(_: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo.args(["clippy", "--workspace", "--all-targets"]);
-    run_tool(cargo.args(["--", "--deny", "warnings"]))
+    pass(cargo.args(["--", "--deny", "warnings"]))
 }
 
-/// Lints the BPF programs, with the clippy of the compiler that builds them.
+/// Runs clippy on the BPF programs with the compiler that builds them.
 pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
     let toolchain = Toolchain::find()?;
     if toolchain.clippy_driver().is_none() {
@@ -62,80 +60,80 @@ pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
     let target = paths::target()?.join("bpf-clippy");
     for kernel in bpf::Kernel::ALL {
         let mut cargo = bpf::cargo(&toolchain, &paths::workspace(), &target, "clippy", kernel);
-        run_tool(cargo.args(["--", "--deny", "warnings"]))?;
+        pass(cargo.args(["--", "--deny", "warnings"]))?;
     }
     Ok(())
 }
 
-/// Checks dependencies with cargo-deny, except for advisories.
 pub(super) fn deny(totals: &mut Totals) -> Result<()> {
     let Some(program) = setup::find_deny()? else {
-        println!("skipped: no cargo-deny; `cargo xtask test` without --fast installs it");
+        println!(
+            "skipped: cargo-deny is not installed; `cargo xtask test` without --fast installs it"
+        );
         totals.skipped += 1;
         return Ok(());
     };
-    println!("advisories are not checked; run `cargo deny check advisories`");
-    // cargo-deny reads the manifests of the packages for all targets.
-    run_tool(paths::cargo().args(["fetch", "--locked"]))?;
+    println!("checks bans, licences and sources; `cargo deny check advisories` needs the network");
+    // cargo-deny reads the manifests of packages for all targets, more than a build downloads.
+    pass(paths::cargo().args(["fetch", "--locked"]))?;
     let mut deny = Command::new(program);
     deny.current_dir(paths::workspace())
         .args(["--locked", "--offline", "check"]);
-    run_tool(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    pass(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 
-/// Runs unit, property and doc tests of the workspace.
+/// Unit, property and doc tests of the whole workspace.
 ///
-/// Every cargo command selects the whole workspace, so that features are equal and nothing is
+/// Every cargo command names the whole workspace, so that features are the same and nothing is
 /// compiled twice.
 pub(super) fn unit(totals: &mut Totals) -> Result<()> {
     for targets in [["--lib", "--bins"].as_slice(), &["--doc"]] {
         let mut cargo = paths::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
-        run_tests(cargo.args(targets), Output::Stdout, totals)?;
+        count(cargo.args(targets), Output::Stdout, totals)?;
     }
     Ok(())
 }
 
-/// Builds the agent.
 pub(super) fn build(_: &mut Totals) -> Result<()> {
-    run_tool(paths::cargo().args(["build", "--release", "--package", "reprise"]))
+    pass(paths::cargo().args(["build", "--release", "--package", "reprise"]))
 }
 
-/// Runs the behaviour tests with real servers and the release build of the agent.
+/// Runs the behaviour tests against real servers with the release build of the agent.
 ///
-/// cargo-nextest runs tests with an agent sequentially and all others in parallel
-/// (`.config/nextest.toml`); without it all tests are sequential. The tests of the carriers only
-/// compile, so they run in the background at idle priority. If `as_root` is set, the agent has all
+/// cargo-nextest runs tests that only read files in parallel with those that observe, which run one
+/// at a time (`.config/nextest.toml`). Without it all run one at a time. The carrier tests only
+/// compile and run in the background at idle priority. `root`: the agent runs as root with all
 /// capabilities.
-pub(super) fn behaviour(totals: &mut Totals, as_root: bool) -> Result<()> {
+pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
     let mut build = paths::cargo();
     build.args(["test", "--workspace", "--test", "*", "--no-run"]);
-    run_tool(&mut build)?;
-    let mut carriers = with_agent(paths::cargo_under(&IDLE_PRIORITY), as_root)?;
-    carriers.args(["test", "--workspace", "--test", CARRIERS_TEST]);
-    carriers.args(SEQUENTIAL);
-    let carriers = BackgroundCommand::start("carriers.log", &mut carriers)?;
-    let others = behaviour_with_agent(totals, as_root);
-    println!("\ntests of the carriers:");
+    pass(&mut build)?;
+    let mut carriers = with_agent(paths::cargo_under(&IDLE), root)?;
+    carriers.args(["test", "--workspace", "--test", CARRIERS]);
+    carriers.args(ONE_AT_A_TIME);
+    let carriers = Background::start("carriers.log", &mut carriers)?;
+    let others = observing(totals, root);
+    println!("\nin the background:");
     let carriers = carriers.finish(|line| totals.add_line(line));
     others.and(carriers)
 }
 
 /// Runs the test binary `behaviour`.
-fn behaviour_with_agent(totals: &mut Totals, as_root: bool) -> Result<()> {
-    let mut cargo = with_agent(paths::cargo(), as_root)?;
-    if is_nextest_installed() {
+fn observing(totals: &mut Totals, root: bool) -> Result<()> {
+    let mut cargo = with_agent(paths::cargo(), root)?;
+    if nextest_works() {
         cargo.args(["nextest", "run", "--color", "never", "--workspace"]);
-        cargo.args(["--test", BEHAVIOUR_TEST]);
-        return run_tests(&mut cargo, Output::Stderr, totals);
+        cargo.args(["--test", OBSERVING]);
+        return count(&mut cargo, Output::Stderr, totals);
     }
-    println!("cargo-nextest is not installed: all behaviour tests are sequential");
-    cargo.args(["test", "--workspace", "--test", BEHAVIOUR_TEST]);
-    run_tests(cargo.args(SEQUENTIAL), Output::Stdout, totals)
+    println!("cargo-nextest is not installed: all behaviour tests run one at a time");
+    cargo.args(["test", "--workspace", "--test", OBSERVING]);
+    count(cargo.args(ONE_AT_A_TIME), Output::Stdout, totals)
 }
 
-/// Whether `cargo nextest` runs.
-fn is_nextest_installed() -> bool {
+/// Whether `cargo nextest` is installed and starts.
+fn nextest_works() -> bool {
     let mut cargo = paths::cargo();
     cargo.args(["nextest", "--version"]);
     cargo.stdout(Stdio::null()).stderr(Stdio::null());
@@ -143,17 +141,17 @@ fn is_nextest_installed() -> bool {
 }
 
 /// Sets the environment of the behaviour tests.
-fn with_agent(mut cargo: Command, as_root: bool) -> Result<Command> {
+fn with_agent(mut cargo: Command, root: bool) -> Result<Command> {
     cargo
         .env(AGENT_ENV, paths::agent()?)
         .env(TOOLS_ENV, paths::tools()?);
-    if as_root {
+    if root {
         cargo.env(ROOT_ENV, "1");
     }
     Ok(cargo)
 }
 
-/// Runs the brief guests of `cargo xtask vm`; they count as one test.
+/// Runs tests on older kernels in virtual machines; counts as one test.
 pub(super) fn other_kernels(totals: &mut Totals) -> Result<()> {
     let passed = vm::brief(paths::agent()?)?;
     totals.passed += u64::from(passed);
@@ -161,19 +159,19 @@ pub(super) fn other_kernels(totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests of all carriers, which take too long for every test run, and prints their output.
+/// Runs the ignored carrier tests and prints what they compare.
 pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo
-        .args(["test", "--package", BEHAVIOUR_PACKAGE])
-        .args(["--test", CARRIERS_TEST, "--test", BEHAVIOUR_TEST])
-        .args(SEQUENTIAL)
+        .args(["test", "--package", BEHAVIOUR])
+        .args(["--test", CARRIERS, "--test", OBSERVING])
+        .args(ONE_AT_A_TIME)
         .args(["--ignored", "--nocapture"])
         .env(AGENT_ENV, paths::agent()?);
-    run_tests(&mut cargo, Output::Stdout, totals)
+    count(&mut cargo, Output::Stdout, totals)
 }
 
-/// Builds the documentation, including private items, with warnings as errors.
+/// Builds the documentation of all items, including private ones; a warning is an error.
 pub(super) fn doc(_: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo.args([
@@ -182,11 +180,11 @@ pub(super) fn doc(_: &mut Totals) -> Result<()> {
         "--no-deps",
         "--document-private-items",
     ]);
-    run_tool(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
+    pass(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-/// Runs a tool; fails if it fails.
-fn run_tool(command: &mut Command) -> Result<()> {
+/// Runs a tool that passes or fails by its exit status.
+fn pass(command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
         .status()
@@ -199,7 +197,7 @@ fn run_tool(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Stream with the result lines.
+/// The stream that carries the result lines.
 #[derive(Clone, Copy)]
 enum Output {
     /// `cargo test`.
@@ -208,8 +206,8 @@ enum Output {
     Stderr,
 }
 
-/// Runs tests, passes their output through, and adds the result lines to `totals`.
-fn run_tests(command: &mut Command, output: Output, totals: &mut Totals) -> Result<()> {
+/// Runs tests, passes the output through line by line, and adds its result lines to `totals`.
+fn count(command: &mut Command, output: Output, totals: &mut Totals) -> Result<()> {
     command.stdin(Stdio::null());
     match output {
         Output::Stdout => command.stdout(Stdio::piped()),
@@ -223,7 +221,7 @@ fn run_tests(command: &mut Command, output: Output, totals: &mut Totals) -> Resu
         Output::Stderr => child.stderr.take().map(|stream| Box::new(stream) as _),
     };
     let stream = stream.context("failed to open the output of the tests")?;
-    // The output of a test may be invalid UTF-8.
+    // As bytes, since the output of a test need not be UTF-8.
     for line in BufReader::new(stream).split(b'\n') {
         let line = line.context("failed to read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);

@@ -1,9 +1,9 @@
-//! Totals of the result lines of the test harness (`test result:`) and of cargo-nextest
-//! (`Summary`).
+//! Sums of the result lines that the test harness (`test result:`) and cargo-nextest (`Summary`)
+//! print.
 
 use std::fmt;
 
-/// Numbers of tests by result.
+/// Numbers of passed, failed and skipped tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) passed: u64,
@@ -12,7 +12,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Adds one line of output if it is a result line of the test harness or of cargo-nextest.
+    /// Adds the counts of a line if it is a result line of the test harness or cargo-nextest.
     pub(super) fn add_line(&mut self, line: &str) {
         let harness = line
             .strip_prefix("test result: ")
@@ -35,7 +35,8 @@ impl Totals {
     }
 }
 
-/// Counts in a line such as `Summary [ 1.2s] 3 tests run: 2 passed (1 slow), 1 failed, 0 skipped`.
+/// Returns the counts in a line such as `Summary [ 1.2s] 3 tests run: 2 passed (1 slow), 1 failed,
+/// 0 skipped`.
 ///
 /// An interrupted run has `3/5 tests run`.
 fn nextest_counts(line: &str) -> Option<&str> {
