@@ -68,13 +68,13 @@ fn whole(verdict: &mut Verdict, plan: &Plan, release: Release, variant: Variant)
 }
 
 #[test]
-fn each_series_as_it_is_built_by_default() {
+fn every_series_with_default_options() {
     hold(SERIES.map(|release| (release, Variant::Plain)));
 }
 
 /// Covers each variant at least once, with a release for which it is common.
 #[test]
-fn other_options_compilers_and_kinds_of_file() {
+fn every_variant_once() {
     let of = |version: &str, variant| {
         let release = SERIES
             .into_iter()
@@ -97,7 +97,7 @@ fn other_options_compilers_and_kinds_of_file() {
 
 /// A plan with offsets from a table of versions would fail here.
 #[test]
-fn fields_are_found_where_nobody_has_them() {
+fn fields_at_unusual_offsets_are_found() {
     for release in SERIES
         .into_iter()
         .filter(|release| ["1.1.1w", "3.5.5"].contains(&release.1))
@@ -129,7 +129,7 @@ fn set(plan: &mut Plan, field: &str, value: serde_json::Value) {
 
 /// The comparison reports each part of a plan that is wrong.
 #[test]
-fn a_wrong_plan_is_told() {
+fn a_wrong_plan_is_reported() {
     let release = SERIES
         .into_iter()
         .find(|release| release.1 == "3.5.5")
@@ -184,7 +184,7 @@ fn a_wrong_plan_is_told() {
 
 #[test]
 #[ignore = "nine more builds: some minutes the first time"]
-fn the_first_of_each_series() {
+fn the_first_release_of_every_series() {
     hold(FIRST.map(|release| (release, Variant::Hardened)));
 }
 

@@ -45,7 +45,7 @@ fn disagreements(answers: &BTreeMap<String, Value>) -> String {
 }
 
 #[test]
-fn answers_agree_with_the_document() {
+fn responses_match_the_document() {
     let server = Server::haproxy(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     let client = Client::new(server.port).connections(30);
@@ -79,7 +79,7 @@ fn answers_agree_with_the_document() {
 }
 
 #[test]
-fn the_worst_peers_alone() {
+fn only_the_worst_peers() {
     let server = Server::haproxy(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     let client = Client::new(server.port).connections(30);

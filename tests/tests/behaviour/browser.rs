@@ -14,7 +14,7 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const ROWS: &str = "[...document.querySelectorAll('#rows tr')].map(r => [...r.cells].map(c => c.textContent).join('|')).join('\\n')";
 
 #[test]
-fn the_page_shows_what_happens() {
+fn the_page_is_live_and_accessible() {
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);

@@ -106,7 +106,7 @@ fn system_libm() -> String {
 }
 
 #[test]
-fn the_canary_tells_what_a_probe_without_the_agent_shows() {
+fn canary_verdicts_equal_the_effects_of_probes() {
     assert!(lives_with(None), "dies without any probe");
     let items = parse(&command(["check", "--json"]));
     for (kind, name, item) in [

@@ -97,7 +97,7 @@ fn a_missing_client_certificate_of_tls13() {
 }
 
 #[test]
-fn a_name_that_is_not_served() {
+fn an_unknown_server_name() {
     let alerts = ["unrecognized_name", "handshake_failure"];
     refused(Demand::KnownName, Sessions::Tickets, &alerts, false);
 }
@@ -105,7 +105,7 @@ fn a_name_that_is_not_served() {
 /// A handshake that the server lets complete is no failure, even if the server rejects the request
 /// later.
 #[test]
-fn a_demand_that_the_handshake_does_not_fail_of() {
+fn a_requirement_that_lets_the_handshake_complete() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let agent = Agent::start(NO_ARGUMENTS);
         for server in demanding::lenient(sessions) {
@@ -124,7 +124,7 @@ fn a_demand_that_the_handshake_does_not_fail_of() {
 }
 
 #[test]
-fn half_a_hello_then_silence() {
+fn half_a_client_hello_then_silence() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
     for make in demanding::ALL {
@@ -175,7 +175,7 @@ fn a_port_scan() {
 }
 
 #[test]
-fn reasons_have_the_librarys_own_names() {
+fn reasons_have_the_names_of_the_library() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
     let server = Server::python(Sessions::Ids);
@@ -195,7 +195,7 @@ fn reasons_have_the_librarys_own_names() {
 /// A common fault of services that require certificates: they reject clients that resume a session.
 /// The log explains it.
 #[test]
-fn a_reason_that_only_resumption_has() {
+fn a_failure_of_resumption_is_explained_in_the_log() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
     let python = &mut Command::new(PYTHON);

@@ -113,7 +113,7 @@ fn a_web_configuration_comes_from_a_secret() {
 }
 
 #[test]
-fn without_names_of_pods_there_is_no_token() {
+fn without_pod_names_there_is_no_token() {
     let documents = documents(&helm(&["podNames=false"]));
     assert!(!documents.contains_key("ClusterRole"), "{documents:?}");
     let daemon_set: DaemonSet = typed(&documents["DaemonSet"]);
@@ -127,7 +127,7 @@ fn without_names_of_pods_there_is_no_token() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_values_are_rejected() {
     for value in [
         r#"oldestKernel="4.19""#,
         "oldestKernel=6.9",

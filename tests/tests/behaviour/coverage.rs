@@ -57,7 +57,7 @@ fn expect_attached(agent: &Agent, count: f64) {
 }
 
 #[test]
-fn probes_go_with_the_last_user() {
+fn probes_are_removed_with_the_last_user() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = attached(&agent);
     let mounted = Mounted::tmpfs();
@@ -99,7 +99,7 @@ fn containers_of_one_image_share_one_set_of_probes() {
 }
 
 #[test]
-fn containers_over_the_hosts_own_files() {
+fn containers_with_the_files_of_the_host() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = attached(&agent);
     let mounted = Mounted::overlay(Path::new("/"));
@@ -161,7 +161,7 @@ fn uncovered(agent: &Agent, pid: u32) -> Option<(String, Value, f64)> {
 }
 
 #[test]
-fn who_is_not_observed_is_named_with_the_reason() {
+fn unobserved_processes_are_listed_with_the_reason() {
     let directory = TempDir::new().expect("failed to create a directory");
     let ignored = directory.path().join("ignored");
     let file = |name: &str, bytes: &[u8]| {

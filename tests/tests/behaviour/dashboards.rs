@@ -71,7 +71,7 @@ fn grafana_knows_every_field() {
 }
 
 #[test]
-fn panels_have_units_thresholds_and_their_own_place() {
+fn panels_have_units_and_thresholds_and_do_not_overlap() {
     for path in files() {
         let dashboard = json(&path);
         let mut taken = BTreeSet::new();
@@ -117,7 +117,7 @@ fn panels_have_units_thresholds_and_their_own_place() {
 
 /// Every query uses the chosen source, and each variable affects a query.
 #[test]
-fn every_variable_chooses() {
+fn every_variable_affects_a_query() {
     let (mut offered, node) = (BTreeSet::new(), "instance=~\"$node\"");
     for path in files() {
         let dashboard = json(&path);

@@ -21,7 +21,7 @@ fn dist(output: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_archive_is_whole_and_always_the_same() {
+fn the_archive_is_complete_and_reproducible() {
     let directories = [(); 2].map(|()| TempDir::new().expect("failed to create a directory"));
     let [first, second] = directories
         .each_ref()
@@ -78,7 +78,7 @@ fn the_archive_is_whole_and_always_the_same() {
 
 /// A test cannot pull the base image, so the file's contents are compared with the repository.
 #[test]
-fn the_image_is_of_this_version_and_starts_what_is_there() {
+fn the_image_matches_version_and_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join("deploy/Containerfile")).expect("no Containerfile");
     let said = run(Command::new(binary()).arg("--version"));

@@ -97,7 +97,7 @@ impl Scratch {
 }
 
 #[test]
-fn servers_take_the_settings() {
+fn servers_accept_the_settings() {
     let scratch = Scratch::new();
     let certificate = rsa();
     let (cert, key) = (certificate.cert.display(), certificate.key.display());
@@ -154,7 +154,7 @@ fn servers_take_the_settings() {
 }
 
 #[test]
-fn prometheus_takes_the_settings() {
+fn prometheus_accepts_the_settings() {
     let scratch = Scratch::new();
     for block in blocks(&doc("fleet.md"), "yaml") {
         let path = scratch.write("prometheus.yml", &block);

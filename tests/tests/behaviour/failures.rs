@@ -80,7 +80,7 @@ fn plain_http_on_the_tls_port() {
 }
 
 #[test]
-fn plain_http_that_nginx_answers_in_plain() {
+fn plain_http_that_nginx_answers() {
     let server = Server::nginx(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -101,7 +101,7 @@ fn no_shared_cipher() {
 
 /// Sends half a ClientHello, then nothing until the server's timeout.
 #[test]
-fn servers_that_lose_patience() {
+fn servers_that_time_out() {
     let agent = Agent::start(NO_ARGUMENTS);
     for make in [
         || Server::haproxy_with(Sessions::Ids, "  timeout client 1s"),
@@ -125,7 +125,7 @@ fn servers_that_lose_patience() {
 
 /// `s_server` has no timeout: its handshake ends with the silent client.
 #[test]
-fn a_server_of_endless_patience() {
+fn a_server_without_a_timeout() {
     let server = Server::s_server(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -251,14 +251,14 @@ fn a_client_killed_in_mid_handshake() {
 }
 
 #[test]
-fn a_client_that_is_reset() {
+fn a_client_whose_server_resets() {
     // The ClientHello is unread, so the kernel turns this close into a reset (RFC 2525, section
     // 2.17).
     client_ends(&["reset"], &[], |_, stream| drop(stream));
 }
 
 #[test]
-fn a_client_that_is_closed_on() {
+fn a_client_whose_server_closes() {
     client_ends(&["closed"], &[], |_, mut stream| {
         swallow(&mut stream);
         drop(stream);
@@ -266,7 +266,7 @@ fn a_client_that_is_closed_on() {
 }
 
 #[test]
-fn a_client_that_loses_patience() {
+fn a_client_that_times_out() {
     client_ends(&["timeout"], &[("--timeout", "1")], |process, stream| {
         process.wait_dead();
         drop(stream);
@@ -274,7 +274,7 @@ fn a_client_that_loses_patience() {
 }
 
 #[test]
-fn a_client_that_is_answered_in_another_protocol() {
+fn a_client_answered_in_another_protocol() {
     client_ends(&["local_error"], &[], |_, mut stream| {
         swallow(&mut stream);
         stream

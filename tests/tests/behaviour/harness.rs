@@ -32,7 +32,7 @@ fn resumes_by_the_pattern(server: &Server) -> Report {
 }
 
 #[test]
-fn every_server_resumes_what_is_offered() {
+fn every_server_resumes_offered_sessions() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         for make in [
             Server::haproxy,
@@ -93,7 +93,7 @@ fn trickled_handshakes_complete() {
 }
 
 #[test]
-fn misbehaviour_reaches_the_servers() {
+fn malformed_handshakes_reach_the_servers() {
     for make in [
         Server::haproxy,
         Server::nginx,

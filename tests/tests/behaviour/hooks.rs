@@ -70,7 +70,7 @@ fn settle(agent: &Agent, server: &Server, before: &Metrics, report: &Report) {
 }
 
 #[test]
-fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
+fn client_and_server_on_openssl_1_0_2() {
     let node = node(PACKAGE, NODE_8);
     let server = Server::node(Sessions::Ids, &node);
     let agent = Agent::start(NO_ARGUMENTS);
@@ -169,7 +169,7 @@ fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
 }
 
 #[test]
-fn a_program_without_names() {
+fn a_stripped_program() {
     let directory = TempDir::new().expect("failed to create a directory");
     let node = nameless(&node(PACKAGE, NODE_12), &directory);
     let server = Server::node(Sessions::Tickets, &node);
@@ -241,7 +241,7 @@ fn occurrences(recorded: &[u8], hex: &str) -> usize {
 }
 
 #[test]
-fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
+fn the_random_behind_a_pointer_equals_that_in_packets() {
     let directory = user::directory();
     let (events, log) = (
         directory.path().join("events"),

@@ -136,7 +136,7 @@ fn connect(port: u16) -> (u32, String) {
 }
 
 #[test]
-fn the_end_of_a_process_that_drove_handshakes_is_recorded_once() {
+fn the_end_of_a_tls_process_is_recorded_once() {
     let server = Server::haproxy(Sessions::Ids);
     let mut recorder = Recorder::start(|| {
         let _ = Client::new(server.port).once_from("127.0.0.97").run();

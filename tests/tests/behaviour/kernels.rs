@@ -32,7 +32,7 @@ fn both_ends_are_counted(arguments: &[&str]) {
 }
 
 #[test]
-fn as_the_kernel_can() {
+fn the_default_mode() {
     both_ends_are_counted(&[]);
 }
 
@@ -101,7 +101,7 @@ for _ in range(20000):
 ";
 
 #[test]
-fn events_that_find_no_room_are_counted() {
+fn events_that_do_not_fit_are_counted() {
     let server = Server::python(Sessions::Tickets);
     let agent = Agent::start(["--transport", "perf"]);
     agent.wait_libraries(1);

@@ -88,7 +88,7 @@ fn left_behind() -> Vec<String> {
 }
 
 #[test]
-fn nothing_stays_and_nobody_notices() {
+fn nothing_remains_and_no_handshake_fails() {
     let server = Server::nginx(Sessions::Tickets);
     let before = Held::now();
     let began = Instant::now();

@@ -35,7 +35,7 @@ fn hold_to_the_truth(agent: &Agent, server: &Server) {
 }
 
 #[test]
-fn an_own_copy_that_appears_later() {
+fn a_private_copy_loaded_later() {
     let agent = Agent::start(NO_ARGUMENTS);
     let server = server_with(&Copy::new());
     warm_up(&agent, &server);
@@ -54,7 +54,7 @@ fn deleted_while_in_use() {
 }
 
 #[test]
-fn deleted_before_the_agent_came() {
+fn deleted_before_the_agent_started() {
     let copy = Copy::new();
     let server = server_with(&copy);
     fs::remove_file(&copy.path).expect("failed to delete the library");

@@ -61,7 +61,7 @@ fn sigterm_and_sigint_end_it_with_success() {
 }
 
 #[test]
-fn two_agents_see_the_same() {
+fn two_agents_count_the_same() {
     let server = Server::nginx(Sessions::Tickets);
     let (one, two) = (Agent::start(NO_ARGUMENTS), Agent::start(NO_ARGUMENTS));
     let before = two.metrics();

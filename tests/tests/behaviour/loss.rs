@@ -4,7 +4,7 @@ use reprise_tests::namespaces::SERVER_IP;
 use reprise_tests::stage::{CONNECTIONS, RETRANSMITS, Stage, WITH_LOSS};
 
 #[test]
-fn no_loss_is_no_loss() {
+fn nothing_is_counted_without_loss() {
     let stage = Stage::new();
     stage.complete();
     stage.expect_completed("client", 0);
@@ -71,7 +71,7 @@ fn a_lost_finished() {
 }
 
 #[test]
-fn a_lost_flight_of_the_server() {
+fn the_flight_of_the_server_is_lost() {
     let stage = Stage::new();
     // The server sends SYN-ACK, ACK of the ClientHello, then its flight.
     stage.drop_from_server("ct reply packets 3");
@@ -144,7 +144,7 @@ fn every_packet_of_the_servers_flight() {
 /// The SYN-ACK is lost twice: the server retransmits it, and the client its SYN, which arrives
 /// again.
 #[test]
-fn every_syn_ack_twice() {
+fn every_syn_ack_is_lost_twice() {
     let stage = Stage::new();
     // From now on the port is known as a TLS service.
     stage.complete();
@@ -253,7 +253,7 @@ fn many_without_loss() {
 }
 
 #[test]
-fn nothing_but_the_connection_gets_through() {
+fn all_data_of_the_client_is_lost() {
     let stage = Stage::new();
     stage.drop_from_client("ip length > 60");
     let report = stage.client(&[("--timeout", "2".to_owned())]);

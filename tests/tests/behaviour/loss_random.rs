@@ -25,7 +25,7 @@ const ROUNDS: [(u32, u32); 10] = [
 ];
 
 #[test]
-fn causes_hold_against_the_dropping_rule() {
+fn causes_match_the_dropped_packets() {
     let repeat = std::env::var("REPRISE_LOSS").unwrap_or_else(|_| "1".to_owned());
     let repeat: usize = repeat.parse().expect("REPRISE_LOSS is a number");
     // Percentages: the minimum over many rounds, and the minimum of a single round.

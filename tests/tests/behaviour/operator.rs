@@ -55,7 +55,7 @@ fn the_operator_knows_every_field() {
 }
 
 #[test]
-fn what_it_does_not_know_is_noticed() {
+fn an_unknown_field_is_detected() {
     let charted = documents(&helm(&["podMonitor.enabled=true"]));
     let monitor = &charted["PodMonitor"];
     let text = monitor.to_string();

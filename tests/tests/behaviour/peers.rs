@@ -92,7 +92,7 @@ fn a_prefix_joins_its_addresses() {
 }
 
 #[test]
-fn beyond_the_limit_is_other() {
+fn peers_beyond_the_limit_are_other() {
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(["--max-peers", "3"]);
     let before = agent.metrics();
@@ -116,7 +116,7 @@ fn beyond_the_limit_is_other() {
 }
 
 #[test]
-fn groups_are_re_read_and_a_bad_file_keeps_them() {
+fn groups_are_reloaded_and_a_malformed_file_is_ignored() {
     let directory = TempDir::new().expect("failed to create a directory");
     let file = directory.path().join("peers.toml");
     let group = |name: &str| {

@@ -95,7 +95,7 @@ const TILL: &str = "8fd4bc31-4e7c-4f40-a1b2-d1d57f0e0c11";
 const LATE: &str = "11e2a6a4-94a5-4d5c-8f0e-2b7d8c9e0f21";
 
 #[test]
-fn pods_have_their_names() {
+fn handshakes_have_the_pod_name() {
     let (till, late) = (Contained::start(TILL, "5f"), Contained::start(LATE, "6e"));
     let api = ApiServer::start(vec![
         pod(
@@ -144,7 +144,7 @@ fn pods_have_their_names() {
 }
 
 #[test]
-fn nobody_is_asked_where_that_is_not_wanted() {
+fn without_pod_names_the_api_server_is_not_queried() {
     let till = Contained::start(TILL, "5f");
     let api = ApiServer::start(vec![pod("shop", "till-0", TILL)]);
     let agent = start(&api, &["--pod-names", "off"]);

@@ -18,14 +18,14 @@ const NEEDED: u64 = 1 << 2 | 1 << 19 | 1 << 21;
 
 /// Root with all capabilities, as when started by hand.
 #[test]
-fn root_gives_up_what_it_does_not_need_and_observes_on() {
+fn root_drops_privileges_and_continues_to_observe() {
     // A command that changes nothing.
     gives_up_and_observes_on(&["env".to_owned()]);
 }
 
 /// Root as in a container of the manifests.
 #[test]
-fn root_with_what_is_documented_observes_on() {
+fn root_with_the_documented_capabilities_observes() {
     gives_up_and_observes_on(&user::confined_root());
 }
 

@@ -113,7 +113,7 @@ fn a_replay_equals_the_live_numbers() {
 }
 
 #[test]
-fn a_recording_ends_after_its_seconds() {
+fn a_recording_ends_after_its_duration() {
     let directory = user::directory();
     let path = directory.path().join("events");
     let _server = Server::python(Sessions::Ids);
@@ -132,7 +132,7 @@ fn a_recording_ends_after_its_seconds() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written() {
+fn an_unwritable_output_is_an_error() {
     let output = command(["record", "--seconds", "1", "--output", "/proc/no/such/file"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(

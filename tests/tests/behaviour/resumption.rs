@@ -94,7 +94,7 @@ fn openssl_s_server() {
 }
 
 #[test]
-fn two_servers_at_once_are_told_apart() {
+fn two_servers_are_counted_separately() {
     let (one, two) = (
         Server::haproxy(Sessions::Ids),
         Server::nginx(Sessions::Tickets),

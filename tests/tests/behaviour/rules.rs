@@ -31,14 +31,14 @@ fn tests() -> Vec<PathBuf> {
 }
 
 #[test]
-fn prometheus_takes_the_rules() {
+fn prometheus_accepts_the_rules() {
     let files = FILES.map(|name| dashboards("rules").join(name));
     let output = promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files);
     assert!(output.status.success(), "{}", said(&output));
 }
 
 #[test]
-fn alerts_fire_where_they_should_and_only_there() {
+fn alerts_fire_only_for_their_condition() {
     let output = promtool(&["test", "rules"], &tests());
     assert!(output.status.success(), "{}", said(&output));
     // The same tests detect an alert with a wrong threshold.
@@ -95,7 +95,7 @@ fn of_kind<'d>(documents: &'d [Value], kind: &str) -> &'d Value {
 }
 
 #[test]
-fn the_operator_gets_the_same_rules() {
+fn the_operator_object_has_the_same_rules() {
     let monitoring = deploy("kubernetes/monitoring");
     let kustomized = documents(tool("kubectl").arg("kustomize").arg(monitoring));
     let mut charted = tool("helm");
@@ -125,7 +125,7 @@ fn the_operator_gets_the_same_rules() {
 }
 
 #[test]
-fn the_chart_puts_the_base_before_runbooks() {
+fn the_chart_prefixes_runbook_urls() {
     let mut helm = tool("helm");
     helm.args(["template", "edge"]).arg(deploy("helm/reprise"));
     helm.args(["--set", "prometheusRule.enabled=true"]);

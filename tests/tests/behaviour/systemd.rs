@@ -112,14 +112,14 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
 }
 
 #[test]
-fn the_unit_observes_from_within_its_sandbox() {
+fn the_unit_observes_in_its_sandbox() {
     observes(None, &NEEDED);
 }
 
 /// Capabilities for older kernels are dropped, except from the bounding set: that needs
 /// CAP_SETPCAP, and no_new_privs has the same effect.
 #[test]
-fn the_unit_for_older_kernels_keeps_no_more() {
+fn the_unit_for_older_kernels_drops_its_extra_capability() {
     let net_admin = 12;
     let bounding = [&NEEDED[..], &[net_admin]].concat();
     observes(Some("kernels-before-6.9.conf"), &bounding);

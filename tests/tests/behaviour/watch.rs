@@ -12,7 +12,7 @@ use reprise_tests::terminal::Terminal;
 use reprise_tests::{Client, Server, user};
 
 #[test]
-fn lines_name_every_peer() {
+fn plain_lines_name_every_peer() {
     let server = Server::haproxy(Sessions::Tickets);
     let mut watch = Process::spawn(user::agent().arg("watch").args(toolchain()));
     poll_until("every peer is shown", PATIENCE, || {
@@ -70,7 +70,7 @@ fn picture(watch: &Terminal) {
 }
 
 #[test]
-fn keys_in_a_real_terminal() {
+fn keys_in_a_terminal() {
     let server = Server::haproxy(Sessions::Ids);
     let mut watch = Terminal::start(user::agent().arg("watch").args(toolchain()), 80, 24);
     watch.wait("the picture is there", |screen| screen.contains("q quit"));

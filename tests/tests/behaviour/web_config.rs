@@ -234,7 +234,7 @@ fn serial(port: u16) -> String {
 }
 
 #[test]
-fn a_bad_file_is_refused_with_its_line() {
+fn a_malformed_file_is_rejected_with_the_line() {
     let directory = authority();
     let pair = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
     for (text, line, about) in [
@@ -317,7 +317,7 @@ fn a_bad_file_is_refused_with_its_line() {
 }
 
 #[test]
-fn an_empty_file_asks_for_nothing() {
+fn an_empty_file_requires_nothing() {
     let directory = TempDir::new().expect("failed to create a directory");
     let config = write(&directory, "# nothing\n");
     let agent = Agent::start(["--web-config", &config]);

@@ -18,7 +18,7 @@ const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 
 #[test]
-fn gnutls_is_seen_on_the_wire() {
+fn gnutls_is_counted_from_packets() {
     let (port, agent) = (free_port(), Agent::start(NO_ARGUMENTS));
     let mut command = Command::new("gnutls-serv");
     command.args(["--http", "--quiet", "--port", &port.to_string()]);
@@ -69,7 +69,7 @@ fn gnutls_is_seen_on_the_wire() {
 }
 
 #[test]
-fn rustls_is_seen_on_the_wire() {
+fn rustls_is_counted_from_packets() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
     let mut expected = Expected::default();
@@ -125,7 +125,7 @@ fn both_ends(command: impl Fn(u16, &str) -> Command) {
 }
 
 #[test]
-fn go_is_seen_on_the_wire() {
+fn go_is_counted_from_packets() {
     let directory = TempDir::new().expect("failed to create a directory");
     let program = directory.path().join("tls");
     let mut build = Command::new("go");
@@ -141,7 +141,7 @@ fn go_is_seen_on_the_wire() {
 }
 
 #[test]
-fn java_is_seen_on_the_wire() {
+fn java_is_counted_from_packets() {
     let directory = TempDir::new().expect("failed to create a directory");
     let store = directory.path().join("store.p12");
     let mut keytool = Command::new("keytool");
@@ -160,7 +160,7 @@ fn java_is_seen_on_the_wire() {
 }
 
 #[test]
-fn what_is_no_tls_is_left_alone() {
+fn other_protocols_are_ignored() {
     let agent = Agent::start(NO_ARGUMENTS);
     let read = || {
         let events = [("sensor", "wire")];

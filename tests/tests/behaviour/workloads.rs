@@ -16,7 +16,7 @@ const FAMILY: &str = "reprise_workload_handshakes_total";
 const NO_ARGUMENTS: [&str; 0] = [];
 
 #[test]
-fn containers_units_and_processes_have_their_names() {
+fn containers_units_and_processes_are_named() {
     let id = "5f".repeat(32);
     for (cgroup, workload) in [
         (Some(format!("docker-{id}.scope")), "container/5f5f5f5f5f5f"),
@@ -65,7 +65,7 @@ fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expec
 
 /// Each program has its own libssl: Debian's for glibc, a Python wheel's for musl.
 #[test]
-fn containers_of_different_images_have_their_names() {
+fn containers_of_different_images_are_separate_workloads() {
     let wheel = Wheel {
         project: "psycopg2-binary",
         // The last version that Debian 12's musl can load: later ones have relative relocations
@@ -112,7 +112,7 @@ fn containers_of_different_images_have_their_names() {
 }
 
 #[test]
-fn beyond_the_limit_workloads_are_other() {
+fn workloads_beyond_the_limit_are_other() {
     let servers = [(); 3].map(|()| Server::python(Sessions::Tickets));
     let agent = Agent::start(["--max-workloads", "2"]);
     let before = agent.metrics();

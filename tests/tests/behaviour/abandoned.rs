@@ -58,7 +58,7 @@ fn gives_up(mode: &str, cause: &'static str, completes: bool) {
 }
 
 #[test]
-fn the_kernel_gives_up_the_read() {
+fn the_read_times_out_in_the_kernel() {
     gives_up("kernel", "timeout", false);
 }
 
@@ -69,6 +69,6 @@ fn memory_bios() {
 }
 
 #[test]
-fn an_object_that_is_cleared_and_used_again() {
+fn an_object_that_is_cleared_and_reused() {
     gives_up("clear", "abandoned", true);
 }

@@ -77,7 +77,7 @@ fn sessions_of_another_server_are_missed() {
 }
 
 #[test]
-fn a_client_hello_in_tiny_pieces() {
+fn a_client_hello_in_small_pieces() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::haproxy(sessions);
         let agent = Agent::start(NO_ARGUMENTS);
@@ -93,7 +93,7 @@ fn a_client_hello_in_tiny_pieces() {
 }
 
 #[test]
-fn first_data_ahead_of_the_socket() {
+fn data_before_the_socket_exists() {
     let mut command = Command::new(PYTHON);
     // Like Apache: the ClientHello completes the TCP handshake.
     let server = Server::python_with(Sessions::Tickets, "127.0.0.1", &mut command, &["--defer"]);
@@ -178,7 +178,7 @@ fn wait_listening_on_both(server: &Process, port: u16) {
 }
 
 #[test]
-fn recordings_hold_no_session() {
+fn recordings_contain_no_session() {
     let directory = user::directory();
     let path = directory.path().join("events");
     let file = directory.path().join("session").display().to_string();
@@ -261,7 +261,7 @@ fn recordings_hold_no_session() {
 }
 
 #[test]
-fn a_host_that_has_not_mounted_the_hierarchy() {
+fn a_host_without_a_cgroup_mount() {
     let server = Server::python(Sessions::Tickets);
     let without =
         "awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo | xargs -r -n1 umount -l; exec \"$@\"";
