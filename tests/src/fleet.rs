@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::Deserialize;
 
-use crate::alone;
+use crate::host_lock;
 use crate::process::{PYTHON, fixture};
 
 /// Report of the clients on one round of connections.
@@ -38,17 +38,17 @@ impl Fleet {
     /// # Panics
     /// If they cannot be started.
     #[must_use]
-    pub fn of(clients: u32) -> Self {
-        Self::under(&[], "127.0.0.1", clients)
+    pub fn start(clients: u32) -> Self {
+        Self::start_under(&[], "127.0.0.1", clients)
     }
 
-    /// Like [`Self::of`], with a command prefix and the address of the servers.
+    /// Like [`Self::start`], with a command prefix and the address of the servers.
     ///
     /// # Panics
     /// If they cannot be started.
     #[must_use]
-    pub fn under(prefix: &[&str], host: &str, clients: u32) -> Self {
-        alone::on_this_host();
+    pub fn start_under(prefix: &[&str], host: &str, clients: u32) -> Self {
+        host_lock::acquire();
         let mut words = prefix.iter().chain(&[PYTHON]);
         let mut child = Command::new(words.next().unwrap_or(&PYTHON))
             .args(words)

@@ -47,7 +47,7 @@ fn commands_run() {
     let directory = user::directory();
     // The binary is called by name, as by a reader.
     let program = directory.path().join("reprise");
-    let words = [user::words(), vec![binary().display().to_string()]].concat();
+    let words = [user::command_prefix(), vec![binary().display().to_string()]].concat();
     let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));
     fs::write(&program, script).expect("failed to write a script");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("failed to set a mode");
@@ -64,7 +64,7 @@ fn commands_run() {
         passed(&block, &output);
         assert!(!output.stdout.is_empty(), "{block} says nothing");
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 struct Scratch(TempDir);

@@ -11,9 +11,9 @@ use std::thread;
 
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::orphans;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::run;
-use reprise_tests::relay::trickle;
+use reprise_tests::relay::relay_in_pieces;
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Client, Metrics, Report, Server};
 
@@ -84,9 +84,9 @@ fn concurrent_clients_report_every_connection() {
 }
 
 #[test]
-fn trickled_handshakes_complete() {
+fn handshakes_in_small_pieces_complete() {
     let server = Server::nginx(Sessions::Ids);
-    let report = Client::new(trickle(server.port))
+    let report = Client::new(relay_in_pieces(server.port))
         .with("--connections", "4")
         .run();
     assert_eq!(report.total(|row| row.full + row.resumed), 4, "{report:?}");
@@ -157,7 +157,7 @@ fn processes_end_with_a_killed_test() {
     assert!(runs(left) && runs(removed), "{line}");
     test.kill().expect("failed to kill the test");
     test.wait().expect("failed to wait for the test");
-    poll_until("the process ends", PATIENCE, || match runs(left) {
+    poll_until("the process ends", DEADLINE, || match runs(left) {
         true => Err(format!("{left} still runs")),
         false => Ok(()),
     });

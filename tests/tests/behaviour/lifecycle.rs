@@ -55,7 +55,7 @@ fn sigterm_and_sigint_end_it_with_success() {
 
     let agent = Agent::start(NO_ARGUMENTS);
     agent.signal(Signal::SIGINT);
-    let (code, took) = agent.ends();
+    let (code, took) = agent.wait_exit();
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
@@ -73,7 +73,7 @@ fn two_agents_count_the_same() {
         .add_report(&server, &report)
         .add_report(&server, &last)
         .add_report(&server, &last)
-        .hold(&two, &before);
+        .assert_counted(&two, &before);
 }
 
 #[test]

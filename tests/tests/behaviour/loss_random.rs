@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use reprise_tests::capture::{shows, story};
+use reprise_tests::capture::{describe, is_loss_visible};
 use reprise_tests::lossy::{Failed, Lossy};
 
 /// Connections per round, each with its own address. `REPRISE_LOSS` sets how many times all rounds
@@ -51,17 +51,17 @@ fn causes_match_the_dropped_packets() {
         all.extend(failed);
     }
     let is_loss = |one: &&Failed| one.cause == "packet_loss";
-    let said: Vec<_> = all.iter().filter(is_loss).collect();
-    let right = said.iter().filter(|one| one.lost).count();
+    let counted: Vec<_> = all.iter().filter(is_loss).collect();
+    let right = counted.iter().filter(|one| one.lost).count();
     // These clients would have left without loss, too.
     let meant = all.iter().filter(|one| one.lost_data && !one.unwilling);
     let meant: Vec<_> = meant.collect();
-    println!("packet_loss: {} said, {right} right", said.len());
-    assert!(right * 100 >= said.len() * precision, "precision");
+    println!("packet_loss: {} counted, {right} right", counted.len());
+    assert!(right * 100 >= counted.len() * precision, "precision");
     for (role, least) in recalls {
         let meant: Vec<_> = meant.iter().filter(|one| one.role == role).collect();
         let missed: Vec<_> = meant.iter().filter(|one| !is_loss(one)).collect();
-        let show = |one: &&Failed| shows(&one.packets, role == "server");
+        let show = |one: &&Failed| is_loss_visible(&one.packets, role == "server");
         let knowable = meant.iter().filter(|one| show(one)).count();
         let found = meant.len() - missed.len();
         println!(
@@ -69,8 +69,8 @@ fn causes_match_the_dropped_packets() {
             meant.len()
         );
         for one in &missed {
-            let known = if show(one) { "" } else { " (shows nothing)" };
-            println!("  {}{known}: {}", one.cause, story(&one.packets));
+            let known = if show(one) { "" } else { " (not visible)" };
+            println!("  {}{known}: {}", one.cause, describe(&one.packets));
         }
         assert!(meant.len() >= 5, "the loss did too little harm");
         assert!(found * 100 >= meant.len() * least, "recall of a {role}");

@@ -60,7 +60,7 @@ impl Contained {
             expected.add(FAMILY, &labels, count);
             expected.add(FAMILY, &ours, count);
         }
-        expected.hold(agent, &before);
+        expected.assert_counted(agent, &before);
     }
 }
 
@@ -119,7 +119,7 @@ fn handshakes_have_the_pod_name() {
         let labels = [("port", port.as_str()), ("role", "server")];
         Expected::default()
             .add(FAMILY, &labels, made.total(|row| row.full))
-            .hold(&agent, &before);
+            .assert_counted(&agent, &before);
         let metrics = agent.metrics();
         match metrics.sum(FAMILY, &[("workload", "pod/shop/late-0")]) {
             0.0 => Err(metrics.show("workload")),
@@ -131,7 +131,7 @@ fn handshakes_have_the_pod_name() {
     // Without the API server observation continues, and the agent retries.
     api.fail(true);
     till.assert_is(&agent, "pod/shop/till-0");
-    agent.assert_sound();
+    agent.assert_healthy();
     api.fail(false);
     wait_watches(&api, &agent, 2);
     late.assert_is(&agent, "pod/shop/late-0");

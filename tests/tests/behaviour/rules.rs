@@ -20,7 +20,7 @@ fn promtool(words: &[&str], files: &[PathBuf]) -> Output {
         .expect("failed to start promtool")
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout);
     format!("{stdout}{}", String::from_utf8_lossy(&output.stderr))
 }
@@ -34,13 +34,13 @@ fn tests() -> Vec<PathBuf> {
 fn prometheus_accepts_the_rules() {
     let files = FILES.map(|name| dashboards("rules").join(name));
     let output = promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
 }
 
 #[test]
 fn alerts_fire_only_for_their_condition() {
     let output = promtool(&["test", "rules"], &tests());
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     // The same tests detect an alert with a wrong threshold.
     let directory = TempDir::new().expect("failed to create a directory");
     let at = |name: &str| directory.path().join(name);
@@ -52,17 +52,17 @@ fn alerts_fire_only_for_their_condition() {
     let test = fs::read_to_string(dashboards("rules/tests/resumption.yaml")).expect("no test");
     fs::write(at("test.yaml"), test.replace("../", "")).expect("failed to write a test");
     let output = promtool(&["test", "rules"], &[at("test.yaml")]);
-    assert!(!output.status.success(), "{}", said(&output));
+    assert!(!output.status.success(), "{}", output_text(&output));
     assert!(
-        said(&output).contains("RepriseResumptionCollapsed"),
+        output_text(&output).contains("RepriseResumptionCollapsed"),
         "{}",
-        said(&output)
+        output_text(&output)
     );
 }
 
 fn documents(command: &mut Command) -> Vec<Value> {
     let output = command.output().expect("failed to start the tool");
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     let text = String::from_utf8_lossy(&output.stdout);
     serde_yaml_ng::Deserializer::from_str(&text)
         .map(|document| Value::deserialize(document).expect("no YAML"))

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reprise_tests::alone::hierarchy;
+use reprise_tests::host_lock::cgroup_mount;
 use reprise_tests::manifests::deploy;
 use reprise_tests::process::fixture;
 use reprise_tests::servers::Sessions;
@@ -18,7 +18,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Self {
-        let root = hierarchy().expect("no cgroup v2 is mounted");
+        let root = cgroup_mount().expect("no cgroup v2 is mounted");
         let path = root.join(format!("reprise-test-{}", std::process::id()));
         fs::create_dir(&path).expect("failed to create a cgroup");
         Self(path)
@@ -101,7 +101,7 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
     assert_eq!(status("CapBnd"), bits(bounding));
     // Child processes of the agent would get no capability.
     assert_eq!(status("CapAmb"), bits(&[]));
-    agent.assert_sound();
+    agent.assert_healthy();
     let stderr = agent.stderr();
     for message in [
         "failed to drop capabilities",
