@@ -212,7 +212,7 @@ impl Agent {
     #[must_use]
     pub fn skipped_events(&self) -> u32 {
         let directory = format!("/proc/{}/fdinfo", self.pid());
-        let entries = fs::read_dir(directory).expect("the agent is gone");
+        let entries = fs::read_dir(directory).expect("the agent has ended");
         let files = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
         files
             .filter_map(|file| {

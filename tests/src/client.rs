@@ -77,7 +77,7 @@ impl Report {
         assert_eq!(
             self.total(|row| row.failed),
             0,
-            "failures that nobody asked for: {self:?}"
+            "unexpected failures: {self:?}"
         );
         for (source, row) in &self.rows {
             assert!(
@@ -212,7 +212,7 @@ pub fn hold_silent(port: u16) -> Process {
 fn start_raw(mode: &str, port: u16) -> Process {
     let process = Process::spawn(&mut raw(mode, port, 1));
     poll_until(
-        "the server takes the ClientHello",
+        "the server reads the ClientHello",
         DEADLINE,
         || match process.stdout().as_str() {
             "holding\n" => Ok(()),

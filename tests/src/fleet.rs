@@ -58,8 +58,8 @@ impl Fleet {
             .stdout(Stdio::piped())
             .spawn()
             .expect("failed to start a fleet of clients");
-        let commands = child.stdin.take().expect("stdin was asked for");
-        let rounds = child.stdout.take().expect("stdout was asked for");
+        let commands = child.stdin.take().expect("stdin is a pipe");
+        let rounds = child.stdout.take().expect("stdout is a pipe");
         Self {
             child,
             commands,
@@ -73,11 +73,11 @@ impl Fleet {
     /// # Panics
     /// If a connection fails.
     pub fn connect(&mut self, port: u16, words: &str) -> Round {
-        writeln!(self.commands, "{port} {words}").expect("failed to command a fleet");
+        writeln!(self.commands, "{port} {words}").expect("failed to write to a fleet");
         let mut line = String::new();
         self.rounds
             .read_line(&mut line)
-            .expect("failed to hear of a fleet");
+            .expect("failed to read the report of a fleet");
         let round: Round = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("no round: {error}: {line:?}"));
         assert_eq!(round.failed, 0, "{round:?}");

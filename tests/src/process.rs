@@ -118,7 +118,7 @@ impl Process {
     /// # Panics
     /// If it does not at the deadline.
     pub fn wait_stdout(&self, text: &str) {
-        let what = format!("{} says {text:?}", self.name);
+        let what = format!("{} prints {text:?}", self.name);
         poll_until(&what, crate::poll::DEADLINE, || {
             let stdout = self.stdout();
             if stdout == text {

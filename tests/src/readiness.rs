@@ -59,7 +59,7 @@ pub fn parse(output: &Output) -> BTreeMap<String, Item> {
         .into_iter()
         .map(|item| (item.name.clone(), item))
         .collect();
-    assert_eq!(items.len(), count, "a name is there twice");
+    assert_eq!(items.len(), count, "duplicate name");
     items
 }
 

@@ -162,7 +162,11 @@ impl Testbed {
     /// # Panics
     /// If it has dropped another number.
     pub fn expect_dropped(&self, namespace: &str, packets: u32) {
-        assert_eq!(self.net.dropped(namespace), packets, "the rule missed");
+        assert_eq!(
+            self.net.dropped(namespace),
+            packets,
+            "packets dropped by the rule"
+        );
     }
 
     /// Asserts that the handshakes of both roles are counted as completed, `with_loss` of them in

@@ -80,7 +80,7 @@ impl Expected {
     /// # Panics
     /// If a counter has another value at the deadline.
     pub fn assert_counted(&self, agent: &Agent, before: &Metrics) {
-        poll_until("the agent counts what really happened", DEADLINE, || {
+        poll_until("the agent counts the expected numbers", DEADLINE, || {
             let after = agent.metrics();
             let rises = self
                 .rises
@@ -153,13 +153,13 @@ pub fn observe(agent: &Agent, server: &Server, client: &Client, at_least: u32) -
 /// If a sensor lost events or reports no number.
 pub fn assert_nothing_lost(metrics: &Metrics) {
     let lost: Vec<_> = metrics.matching("reprise_events_lost_total", &[]).collect();
-    assert!(!lost.is_empty(), "no sensor says what it lost");
+    assert!(!lost.is_empty(), "no sensor reports lost events");
     assert!(
         lost.iter().all(|sample| sample.value == 0.0),
         "lost events: {lost:?}"
     );
     let events = metrics.sum("reprise_events_total", &[("sensor", "handshake")]);
-    assert!(events > 0.0, "no events at all: {}", metrics.show("events"));
+    assert!(events > 0.0, "no events: {}", metrics.show("events"));
 }
 
 /// Makes single handshakes until the agent counts one. Attaching to a new library takes a moment,
@@ -209,7 +209,7 @@ pub fn warm_up(agent: &Agent, server: &Server) {
         if waiting == [0.0; 3] {
             Ok(())
         } else {
-            Err(format!("{waiting:?} in hand"))
+            Err(format!("{waiting:?} pending"))
         }
     });
 }

@@ -167,7 +167,7 @@ fn a_wrong_plan_is_reported() {
         ("is no instruction's first byte", |plan| {
             plan.exits[0].offset += 1;
         }),
-        ("call frames say", |plan| plan.exits[0].sp_delta += 8),
+        ("call frames have", |plan| plan.exits[0].sp_delta += 8),
         ("entry at file offset", |plan| {
             plan.entries[0] = plan.free.expect("a probe of SSL_free");
         }),

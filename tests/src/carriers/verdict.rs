@@ -230,7 +230,7 @@ impl Verdict {
             if let Some(depth) = frame.depth.filter(|_| joined) {
                 self.check(depth == point.sp_delta, || {
                     format!(
-                        "{at} is planned {:#x} below entry, call frames say {depth:#x}",
+                        "{at} is planned {:#x} below entry, call frames have {depth:#x}",
                         point.sp_delta
                     )
                 });

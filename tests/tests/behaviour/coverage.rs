@@ -143,7 +143,7 @@ fn a_library_loaded_late() {
 
 /// Returns the entry of the process in `/api/v1/libraries` and the gauge of its reason.
 fn uncovered(agent: &Agent, pid: u32) -> Option<(String, Value, f64)> {
-    let body = agent.get("/api/v1/libraries").expect("no answer").body;
+    let body = agent.get("/api/v1/libraries").expect("no response").body;
     let body: Value = serde_json::from_str(&body).expect("no JSON");
     let rows = body["uncovered"].as_array().expect("no list");
     rows.iter().find_map(|row| {
@@ -198,9 +198,11 @@ fn unobserved_processes_are_listed_with_the_reason() {
             Ok(())
         });
         drop(process);
-        poll_until("it is gone", DEADLINE, || match uncovered(&agent, pid) {
-            None => Ok(()),
-            Some(listed) => Err(format!("{listed:?}")),
+        poll_until("the process has ended", DEADLINE, || {
+            match uncovered(&agent, pid) {
+                None => Ok(()),
+                Some(listed) => Err(format!("{listed:?}")),
+            }
         });
     }
     agent.assert_healthy();

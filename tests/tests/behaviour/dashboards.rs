@@ -36,7 +36,7 @@ fn json(path: &Path) -> Value {
 /// Checks these files against Grafana's types.
 fn typed(files: &[PathBuf]) -> Output {
     let tools = std::env::var_os("REPRISE_TOOLS").expect(
-        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches Grafana's types",
+        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which downloads Grafana's types",
     );
     Command::new(PYTHON)
         .arg(fixture("dashboard.py"))
@@ -218,7 +218,7 @@ const MAX_SERIES: f64 = 105.0;
 fn assert_series_as_documented(prometheus: &Prometheus) {
     let count = |selector: &str| {
         let found = prometheus.query(&format!("count({selector})"));
-        let found = found.expect("an answer");
+        let found = found.expect("failed to read the response");
         let number = found.first().and_then(|one| one["value"][1].as_str());
         number.map_or(0.0, |number| number.parse().expect("a number"))
     };

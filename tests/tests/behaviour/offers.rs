@@ -241,7 +241,7 @@ fn recordings_contain_no_session() {
             .windows(secret.len())
             .any(|window| window == secret)
     };
-    assert!(!holds(name), "the recording holds a ticket");
+    assert!(!holds(name), "the recording contains a ticket");
     // OpenSSL's own description of the session.
     let text = run(Command::new("openssl").args(["sess_id", "-noout", "-text", "-in", &file]));
     let id = text
@@ -252,11 +252,11 @@ fn recordings_contain_no_session() {
         .map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).expect("hexadecimal digits"))
         .collect();
     assert_eq!(id.len(), 32, "{text}");
-    assert!(!holds(&id[..16]), "the recording holds a session ID");
+    assert!(!holds(&id[..16]), "the recording contains a session ID");
     // The search itself works: it finds thread names.
     assert!(
         holds(b"nginx"),
-        "the recording does not even name the server"
+        "the recording does not contain the server's name"
     );
 }
 

@@ -143,7 +143,9 @@ fn slow_and_hostile_clients_do_not_block_others() {
         let _ = connect().write_all(words);
     }
     let start = Instant::now();
-    let page = agent.get("/metrics").expect("the page while others dawdle");
+    let page = agent
+        .get("/metrics")
+        .expect("the page is served despite slow clients");
     assert_eq!(page.status, 200);
     assert!(
         start.elapsed() < Duration::from_secs(2),

@@ -138,7 +138,7 @@ fn groups_are_reloaded_and_a_malformed_file_is_ignored() {
     fs::write(&file, "[groups]\nsensors = [\"no address\"]\n")
         .expect("failed to write the peer file");
     agent.signal(Signal::SIGHUP);
-    poll_until("the agent complains about the peer file", DEADLINE, || {
+    poll_until("the agent logs an error in the peer file", DEADLINE, || {
         let log = agent.stderr().split_off(logged);
         if log.contains("peers.toml") {
             Ok(())

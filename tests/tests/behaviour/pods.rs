@@ -139,7 +139,7 @@ fn handshakes_have_the_pod_name() {
     assert_eq!(code, Some(0));
     assert!(
         took < Duration::from_secs(3),
-        "a watch held it up: {took:?}"
+        "a watch delayed it: {took:?}"
     );
 }
 

@@ -57,7 +57,8 @@ fn status(cgroup: &Cgroup) -> impl Fn(&str) -> String {
         .unwrap_or_else(|error| panic!("{}: {error}", processes.display()));
     let pids: Vec<_> = text.lines().collect();
     assert_eq!(pids.len(), 1, "{pids:?}");
-    let status = fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("it is gone");
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("the process has ended");
     move |key| {
         let value = status.lines().find_map(|line| line.strip_prefix(key));
         let value = value.unwrap_or_else(|| panic!("no {key} in {status}"));

@@ -105,7 +105,7 @@ fn passwords() {
         &directory,
         &format!("basic_auth_users:\n  grafana: {hash}\n"),
     );
-    poll_until("the new user is let in", DEADLINE, || {
+    poll_until("the new user is accepted", DEADLINE, || {
         match status(&ask(&["--user", "grafana:secret"])) {
             Some(200) => Ok(()),
             other => Err(format!("{other:?}: {}", agent.process.stderr())),
@@ -113,7 +113,7 @@ fn passwords() {
     });
     assert_eq!(status(&ask(&["--user", "prometheus:secret"])), Some(401));
     write(&directory, "basic_auth_users:\n  grafana: secret\n");
-    poll_until("the file is refused", DEADLINE, || {
+    poll_until("the file is rejected", DEADLINE, || {
         assert_eq!(status(&ask(&["--user", "grafana:secret"])), Some(200));
         let log = agent.process.stderr();
         if log.contains("line 2: grafana: no bcrypt hash") {
@@ -208,7 +208,7 @@ fn kinds_of_client_authentication() {
         ("RequireAndVerifyClientCert", true, no, no),
     ] {
         write(&directory, &config(kind, verifies));
-        poll_until("the file is in force", DEADLINE, || {
+        poll_until("the file is loaded", DEADLINE, || {
             let answer = with("client");
             let text = String::from_utf8_lossy(&answer.stdout).into_owned();
             match text.contains(kind) {
