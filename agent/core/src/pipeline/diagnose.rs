@@ -24,8 +24,8 @@ pub use self::{
     tables::Retained,
 };
 use crate::model::{
-    Connection, HelloFacts, Miss, MissReason, Observation, Offer, Outcome, Resumption, Role,
-    ServiceFacts, ServiceId, SessionRemoved, Token,
+    Connection, HelloFacts, Observation, Offer, Outcome, Resumption, Role, ServiceFacts, ServiceId,
+    SessionRemoved, Token,
 };
 
 /// Decides the reasons of misses.

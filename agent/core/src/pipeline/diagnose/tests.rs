@@ -8,7 +8,7 @@ mod table;
 
 use self::host::{Host, LIFETIME, Offered, SECOND};
 use super::*;
-use crate::model::Lookup;
+use crate::model::{Lookup, MissReason};
 
 /// One client that reconnects at once, `times` times, and misses each time.
 fn reconnect(host: &mut Host, port: u16, times: u64) -> Vec<MissReason> {

@@ -4,7 +4,7 @@ use super::{
     super::*,
     host::{Host, LIFETIME, Offered, SECOND},
 };
-use crate::model::Lookup;
+use crate::model::{Lookup, MissReason};
 
 fn offer(key: u32) -> Offered {
     Offered::Psk(1_000 + u64::from(key), key)
