@@ -7,7 +7,6 @@ mod removal;
 mod table;
 
 use self::host::{Host, LIFETIME, Offered, SECOND};
-use super::*;
 use crate::model::{Lookup, MissReason};
 
 /// One client that reconnects at once, `times` times, and misses each time.

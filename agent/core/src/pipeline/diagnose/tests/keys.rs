@@ -1,9 +1,6 @@
 //! Tests of ticket keys.
 
-use super::{
-    super::*,
-    host::{Host, LIFETIME, Offered, SECOND},
-};
+use super::host::{Host, LIFETIME, Offered, SECOND};
 use crate::model::{Lookup, MissReason};
 
 fn offer(key: u32) -> Offered {
