@@ -15,15 +15,15 @@ use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
-const MISSES: &str = "reprise_cache_misses_total";
-const REMOVED: &str = "reprise_sessions_removed_total";
+pub(crate) const MISSES: &str = "reprise_cache_misses_total";
+pub(crate) const REMOVED: &str = "reprise_sessions_removed_total";
 const KEYS: &str = "reprise_ticket_key_offers_total";
-const SERVER: (&str, &str) = ("role", "server");
-const CLIENTS: u32 = 40;
+pub(crate) const SERVER: (&str, &str) = ("role", "server");
+pub(crate) const CLIENTS: u32 = 40;
 
 /// A node of its own for sessions of every kind: by ID, by ticket, and by a ticket that is but a
 /// name in the cache.
-fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
+pub(crate) fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
     let bind = format!(
         "{}{}",
         tuning.bind,
@@ -39,7 +39,7 @@ fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
 }
 
 /// Demands that so many misses have this reason, and that no other reason and no conflict is given.
-fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
+pub(crate) fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
     let mut expected = Expected::default();
     expected.add(MISSES, &[SERVER, ("reason", reason)], misses);
     expected.add(MISSES, &[SERVER], misses);
@@ -53,7 +53,8 @@ fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
 }
 
 /// All kinds of sessions that one cache keeps.
-const CACHED: [(Sessions, bool); 2] = [(Sessions::Ids, false), (Sessions::Tickets, true)];
+pub(crate) const CACHED: [(Sessions, bool); 2] =
+    [(Sessions::Ids, false), (Sessions::Tickets, true)];
 /// All kinds of sessions.
 const ALL: [(Sessions, bool); 4] = [
     (Sessions::Ids, false),
@@ -62,7 +63,7 @@ const ALL: [(Sessions, bool); 4] = [
     (Sessions::Tickets, true),
 ];
 /// Kinds that carry a key.
-const KEYED: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
+pub(crate) const KEYED: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
 
 #[test]
 fn a_cache_too_small_for_its_clients() {
@@ -181,7 +182,7 @@ fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
 
 /// Three keys of 48 bytes for HAProxy, which encrypts under the second last; each begins with its
 /// name.
-fn ticket_keys(first: u8) -> String {
+pub(crate) fn ticket_keys(first: u8) -> String {
     (first..first + 3)
         .map(|number| {
             // Names end in the key's number; the second of the first three is 000.
