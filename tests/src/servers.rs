@@ -361,6 +361,17 @@ impl Server {
         Self::start(sessions, port, scratch(), &mut command)
     }
 
+    /// The server on asyncio in `fixtures/asyncio_tls.py`.
+    #[must_use]
+    pub fn asyncio(sessions: Sessions) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let mut command = Command::new(PYTHON);
+        command.arg(fixture("asyncio_tls.py")).arg("server");
+        command.arg(key).arg(cert).arg(port.to_string());
+        Self::start(sessions, port, scratch(), &mut command)
+    }
+
     /// BoringSSL's own tool, with the library that Debian ships for Android's.
     #[must_use]
     pub fn boringssl(sessions: Sessions) -> Self {
