@@ -26,6 +26,7 @@ mod loss;
 mod loss_random;
 mod loss_sessions;
 mod manifests;
+mod memory_bios;
 mod miss_reports;
 mod misses;
 mod offers;
