@@ -6,13 +6,17 @@ use super::{
     by_role::ByRole,
     ephemeral::EphemeralPorts,
     errors::Errors,
+    explanations::{self, Explanation},
     failures::Failures,
     histogram::Histogram,
     history::History,
     keys::TicketKeys,
     limits::Limits,
+    miss_examples::{MissExample, MissExamples},
     outcomes::OfferSums,
     peer_key::PeerKey,
+    peer_name,
+    peer_stats::PeerStats,
     peer_table::PeerTable,
     visitors::Visitors,
     workloads::{ServicePort, Workloads},
@@ -72,6 +76,8 @@ pub struct Stats {
     pub history: ByRole<History>,
     /// Sums per peer.
     pub peers: PeerTable,
+    /// The newest miss per peer and reason.
+    pub miss_examples: MissExamples,
     ephemeral_ports: EphemeralPorts,
     visitors: Visitors,
     window_ns: u64,
@@ -98,6 +104,7 @@ impl Stats {
             workloads: Workloads::new(limits.max_workloads),
             history: ByRole::default(),
             peers: PeerTable::new(limits),
+            miss_examples: MissExamples::new(),
             ephemeral_ports: EphemeralPorts::new(),
             visitors: Visitors::new(),
             window_ns: limits.window_ns,
@@ -137,11 +144,17 @@ impl Stats {
         self.library_ns[seen.role][resumption] +=
             seen.library().map_or(0, |facts| facts.library_ns);
         let outcome = seen.offer_outcome();
-        let sums = self.peers.record_completed(peer, resumption, seen.time_ns);
+        let sums = self
+            .peers
+            .record_completed(peer.clone(), resumption, seen.time_ns);
         sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
         if let Some(outcome) = outcome {
             let given = self.visitors.record(seen);
             sums.offers.record(seen, outcome, given, self.window_ns);
+            if let Some(example) = MissExample::from_observation(seen) {
+                let misses = &sums.offers.misses;
+                self.miss_examples.record(&peer, misses, example);
+            }
             self.record_offer(seen, outcome);
         }
         let port = seen
@@ -213,6 +226,27 @@ impl Stats {
     pub fn record_cut_session(&mut self, connection: &Connection, naming: &Naming) {
         let peer = self.peer(Role::Server, Some(connection), naming);
         self.peers.record_cut_session(peer);
+    }
+
+    /// Explanations of a peer's misses, the commonest reason first; bounded.
+    #[must_use]
+    pub fn explanations(&self, key: &PeerKey, sums: &PeerStats) -> Vec<Explanation> {
+        explanations::explanations(&self.miss_examples, key, sums)
+    }
+
+    /// Sums of the peers that are shown under this name, by role.
+    #[must_use]
+    pub fn peers_named(&self, name: &str) -> Vec<(PeerKey, &PeerStats)> {
+        let peers = peer_name::peers_named(name);
+        let keys = Role::ALL.into_iter().flat_map(|role| {
+            let peers = peers.iter().cloned();
+            peers.map(move |peer| PeerKey { role, peer })
+        });
+        keys.filter_map(|key| {
+            let sums = self.peers.get(&key)?;
+            Some((key, sums))
+        })
+        .collect()
     }
 
     /// The peer of a connection. Ephemeral ports of a server of clients here may be folded.
