@@ -5,6 +5,7 @@ use reprise_core::{
     model::Evidence,
     pipeline::{
         Pipeline,
+        clock::Clock,
         diagnose::required_evidence,
         stats::{MAX_PEERS_WITH_EXAMPLES, MissExample, PeerKey},
     },
@@ -15,8 +16,8 @@ const TIMES: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// The wall-clock time of `monotonic_ns`, as RFC 3339 in UTC; `None` before the first reading of
 /// the clock.
-pub(super) fn time(pipeline: &Pipeline, monotonic_ns: u64) -> Option<String> {
-    let wall_ns = pipeline.clock.wall_ns(monotonic_ns)?;
+pub(super) fn time(clock: &Clock, monotonic_ns: u64) -> Option<String> {
+    let wall_ns = clock.wall_ns(monotonic_ns)?;
     let time = Timestamp::from_nanosecond(wall_ns.into()).ok()?;
     Some(TIMES.timestamp_to_string(&time))
 }
@@ -47,8 +48,8 @@ pub(super) fn example(pipeline: &Pipeline, example: Option<&MissExample>) -> Str
 /// One miss in one line: time, peer, role, mechanism, reason, rule and facts. Without a reading of
 /// the clock, the time is in seconds of `CLOCK_MONOTONIC`.
 #[must_use]
-pub fn line(pipeline: &Pipeline, peer: &PeerKey, example: &MissExample) -> String {
-    let time = time(pipeline, example.time_ns);
+pub fn line(clock: &Clock, peer: &PeerKey, example: &MissExample) -> String {
+    let time = time(clock, example.time_ns);
     let time = time.unwrap_or_else(|| format!("{:.3}", example.time_ns as f64 / 1e9));
     let miss = &example.miss;
     format!(
@@ -184,7 +185,7 @@ pub(super) mod tests {
         assert_eq!((explanations.len(), explanations[0].count), (1, 2));
         let newest = explanations[0].example.unwrap();
         assert_eq!(
-            line(pipeline, key, &newest),
+            line(&pipeline.clock, key, &newest),
             format!("2026-11-30T12:00:00.500Z plant north/1 server psk evicted {WORDS}")
         );
         let text = example(pipeline, Some(&newest));

@@ -91,7 +91,7 @@ impl Example {
         let evidence = example.miss.evidence;
         let age_ns = pipeline.now_ns().saturating_sub(example.time_ns);
         Self {
-            time: explanation::time(pipeline, example.time_ns),
+            time: explanation::time(&pipeline.clock, example.time_ns),
             seconds_ago: age_ns as f64 / 1e9,
             mechanism: example.mechanism.label(),
             client_port: example.ports.map(|ports| ports.client),

@@ -7,7 +7,7 @@ use enum_map::EnumMap;
 use lru::LruCache;
 
 use super::peer_key::PeerKey;
-use crate::model::{KeyName, Mechanism, Miss, MissReason, Observation, Offer};
+use crate::model::{Evidence, KeyName, Mechanism, Miss, MissReason, Observation, OfferOutcome};
 
 /// Peers with examples; the one whose last miss is the oldest is evicted.
 pub const MAX_PEERS_WITH_EXAMPLES: usize = 4_096;
@@ -41,20 +41,36 @@ pub struct MissExample {
 
 impl MissExample {
     /// The miss of a handshake; `None` without one.
-    pub(super) fn from_observation(seen: &Observation) -> Option<Self> {
-        let Offer::Session(mechanism) = seen.offer else {
+    #[must_use]
+    pub fn from_observation(seen: &Observation) -> Option<Self> {
+        let Some(OfferOutcome::Missed(mechanism, reason)) = seen.offer_outcome() else {
             return None;
         };
         Some(Self {
             time_ns: seen.time_ns,
             mechanism,
-            miss: seen.miss?,
+            miss: seen.miss.unwrap_or(undiagnosed(reason)),
             key: seen.ticket_key().map(|(key, _)| key),
             ports: seen.connection.map(|connection| Ports {
                 client: connection.client(seen.role).port(),
                 server: connection.server(seen.role).port(),
             }),
         })
+    }
+}
+
+/// A miss on a connection that was not found.
+fn undiagnosed(reason: MissReason) -> Miss {
+    Miss {
+        reason,
+        evidence: Evidence {
+            rule: "not_enough_evidence",
+            ..Evidence::default()
+        },
+        age_ns: None,
+        lifetime_ns: None,
+        service: None,
+        lossy: false,
     }
 }
 
@@ -106,10 +122,7 @@ impl MissExamples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::{Evidence, Role},
-        pipeline::peers::Peer,
-    };
+    use crate::{model::Role, pipeline::peers::Peer};
 
     fn peer(number: u32) -> PeerKey {
         PeerKey {

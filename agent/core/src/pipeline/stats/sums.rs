@@ -111,8 +111,8 @@ impl Stats {
         }
     }
 
-    /// Adds an ended handshake.
-    pub fn record(&mut self, seen: &Observation, naming: &Naming) {
+    /// Adds an ended handshake; returns its peer.
+    pub fn record(&mut self, seen: &Observation, naming: &Naming) -> PeerKey {
         let peer = self.peer(seen.role, seen.connection.as_ref(), naming);
         self.history[seen.role].add(seen.outcome, seen.time_ns);
         match seen.outcome {
@@ -134,8 +134,9 @@ impl Stats {
             } else {
                 with_loss.completed += 1;
             }
-            self.peers.record_loss(peer);
+            self.peers.record_loss(peer.clone());
         }
+        peer
     }
 
     fn record_completed(&mut self, seen: &Observation, resumption: Resumption, peer: PeerKey) {
