@@ -1,16 +1,15 @@
-//! One behaviour test at a time on a host: an agent observes every process, those of another test
-//! run too. And a cgroup of the tests' own, so that the packets of others on the host are nobody's
-//! here.
+//! A host-wide lock, since an agent observes every process of the host, and a cgroup for the tests,
+//! since an agent also observes packets of other programs.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Waits until no other test process holds the host, and holds it until this process ends. What it
-/// starts from here on is in [`cgroup`].
+/// Waits for the host-wide lock and holds it until this process ends. Enters the tests' [`cgroup`],
+/// which child processes inherit.
 ///
 /// # Panics
-/// When the lock file cannot be used.
+/// If the lock file cannot be used.
 pub fn on_this_host() {
     HELD.get_or_init(|| {
         let file = locked();
@@ -19,8 +18,8 @@ pub fn on_this_host() {
     });
 }
 
-/// Runs `body`, which makes handshakes that are no test's (a download), while no test process holds
-/// the host.
+/// Runs `body`, which makes TLS handshakes that belong to no test (a download), while no other test
+/// process holds the lock.
 pub fn for_a_moment<T>(body: impl FnOnce() -> T) -> T {
     let _held = HELD.get().is_none().then(locked);
     body()
@@ -37,10 +36,10 @@ fn locked() -> File {
     file
 }
 
-/// Where the cgroup v2 hierarchy is mounted, if it is.
+/// Mount point of the cgroup v2 hierarchy, if it is mounted.
 ///
 /// # Panics
-/// When the mounts cannot be read.
+/// If the mounts cannot be read.
 #[must_use]
 pub fn hierarchy() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("every process has mounts");
@@ -51,11 +50,11 @@ pub fn hierarchy() -> Option<PathBuf> {
     })
 }
 
-/// The cgroup that this process and its children are in; `None` where the host has no hierarchy
-/// (v2) mounted, and so all that happens on it is seen.
+/// Enters and returns the cgroup of the tests; `None` where no cgroup v2 hierarchy is mounted and
+/// an agent observes all packets of the host.
 ///
 /// # Panics
-/// When there is a hierarchy, and this process cannot move into a cgroup of it.
+/// If this process cannot move into the cgroup.
 pub fn cgroup() -> Option<&'static PathBuf> {
     static ENTERED: OnceLock<Option<PathBuf>> = OnceLock::new();
     let entered = ENTERED.get_or_init(|| {

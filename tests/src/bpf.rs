@@ -1,16 +1,16 @@
-//! What of BPF the kernel holds, by its own lists and not by anybody's word.
+//! BPF objects in the kernel, according to the kernel's own lists.
 
 use std::collections::BTreeMap;
 
 use aya::maps::loaded_maps;
 use aya::programs::{loaded_links, loaded_programs};
 
-/// Programs and maps by name, links by kind: how many of each.
+/// Number of programs and maps by name and of links by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held(BTreeMap<String, usize>);
 
 impl Held {
-    /// What it holds now. What goes while it is listed is not there.
+    /// Lists the current objects. Objects that disappear while they are listed are left out.
     #[must_use]
     pub fn now() -> Self {
         let programs = loaded_programs().flatten();
@@ -29,7 +29,7 @@ impl Held {
         held
     }
 
-    /// What there is more of than in `before`, and how much more.
+    /// Returns the objects added since `before`, with their number.
     #[must_use]
     pub fn beyond(&self, before: &Self) -> BTreeMap<&str, usize> {
         let more = self.0.iter().filter_map(|(name, count)| {

@@ -1,4 +1,4 @@
-//! A real browser without a screen, driven over Chromium's DevTools protocol by a pair of pipes.
+//! A headless browser, controlled over Chromium's DevTools protocol through a pair of pipes.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::poll::{PATIENCE, poll_until};
 use crate::process::Process;
 
-/// One page in a browser of its own.
+/// A browser with one page.
 #[derive(Debug)]
 pub struct Browser {
     wire: RefCell<Wire>,
@@ -27,9 +27,9 @@ struct Wire {
     from: BufReader<File>,
     session: Option<String>,
     next: u64,
-    /// What the page complained of.
+    /// Errors and warnings of the page.
     complaints: Vec<String>,
-    /// Addresses that it asked for.
+    /// Addresses that it requested.
     asked: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl Browser {
     /// Starts Chromium with an empty page.
     ///
     /// # Panics
-    /// When it does not start or does not answer.
+    /// If it does not start or does not answer.
     #[must_use]
     pub fn start() -> Self {
         let directory = TempDir::new().expect("failed to create a directory for the browser");
@@ -45,7 +45,7 @@ impl Browser {
         for name in ["to", "from"] {
             mkfifo(&at(name), Mode::S_IRWXU).expect("failed to create a pipe");
         }
-        // The protocol is spoken on descriptors 3 and 4. Its sandbox refuses root.
+        // The protocol uses descriptors 3 and 4. Chromium's sandbox does not work as root.
         let script = "exec chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
                       --disable-background-networking --disable-component-update --user-data-dir=\"$1/profile\" \
                       --remote-debugging-pipe about:blank 3<\"$1/to\" 4>\"$1/from\"";
@@ -55,7 +55,7 @@ impl Browser {
                 .arg(directory.path())
                 .env("HOME", directory.path()),
         );
-        // In the order in which the shell opens them: each waits for its other end.
+        // In the order in which the shell opens them: each open blocks until the other end is open.
         let to = File::options()
             .write(true)
             .open(at("to"))
@@ -86,10 +86,10 @@ impl Browser {
         browser
     }
 
-    /// One command of the protocol and its result.
+    /// Sends one command of the protocol and returns its result.
     ///
     /// # Panics
-    /// When the browser refuses it or is gone.
+    /// If the browser rejects it or has ended.
     pub fn call(&self, method: &str, params: &Value) -> Value {
         let mut wire = self.wire.borrow_mut();
         wire.next += 1;
@@ -117,20 +117,20 @@ impl Browser {
         }
     }
 
-    /// Opens an address and waits for what it serves.
+    /// Opens an address and waits until the page is loaded.
     ///
     /// # Panics
-    /// When it is not there in time.
+    /// If it is not loaded in time.
     pub fn open(&self, address: &str) {
         self.call("Page.navigate", &json!({ "url": address }));
         let there = format!("location.href === '{address}' && document.readyState === 'complete'");
         self.wait(&there, "location.href");
     }
 
-    /// What an expression gives in the page.
+    /// Returns the value of an expression in the page.
     ///
     /// # Panics
-    /// When it throws.
+    /// If it throws.
     #[must_use]
     pub fn evaluate(&self, expression: &str) -> Value {
         let words =
@@ -143,10 +143,10 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    /// Waits until the expression gives `true`.
+    /// Waits until the expression is `true`.
     ///
     /// # Panics
-    /// When it does not in time; shows what `shown` gives.
+    /// If it is not `true` in time; the message contains the value of `shown`.
     pub fn wait(&self, expression: &str, shown: &str) {
         poll_until(expression, PATIENCE, || match self.evaluate(expression) {
             Value::Bool(true) => Ok(()),
@@ -166,14 +166,14 @@ impl Browser {
         }
     }
 
-    /// Width and height of the window, as of a phone where `phone`.
+    /// Sets width and height of the window; `phone` emulates a mobile device.
     pub fn size(&self, width: u32, height: u32, phone: bool) {
         let words =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
         self.call("Emulation.setDeviceMetricsOverride", &words);
     }
 
-    /// What the user prefers: `light` or `dark`.
+    /// Sets the preferred colour scheme: `light` or `dark`.
     pub fn scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call(
@@ -182,23 +182,23 @@ impl Browser {
         );
     }
 
-    /// A picture of the window, PNG in base64.
+    /// Returns a screenshot, PNG in base64.
     ///
     /// # Panics
-    /// When the browser gives none.
+    /// If the browser returns none.
     #[must_use]
     pub fn picture(&self) -> String {
         let result = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
         result["data"].as_str().expect("no picture").to_owned()
     }
 
-    /// What the page complained of so far: exceptions, errors on the console, refused requests.
+    /// Returns exceptions, console errors and failed requests of the page so far.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.wire.borrow().complaints.clone()
     }
 
-    /// Every address that the page asked for.
+    /// Returns every address that the page has requested.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
         self.wire.borrow().asked.clone()
@@ -227,10 +227,11 @@ impl Wire {
     }
 }
 
-/// Writes a picture where the environment names a file for it: that is how the README gets its own.
+/// Writes a screenshot to the file that the environment variable names, if it is set. The pictures
+/// in the README are created this way.
 ///
 /// # Panics
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn keep(browser: &Browser, variable: &str) {
     let Some(path) = std::env::var_os(variable) else {
         return;

@@ -1,4 +1,4 @@
-//! Cgroups below the tests' own, as container runtimes and systemd make them.
+//! Cgroups in the cgroup of the tests, like those of container runtimes and systemd.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,17 +7,17 @@ use std::process::Command;
 use crate::alone;
 use crate::process::PYTHON;
 
-/// A cgroup; removed when dropped, once its processes are gone.
+/// A cgroup; removed when dropped, if it has no more processes.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
-    /// At `name` below the tests' own, which may be of several parts.
+    /// Creates `name` in the tests' cgroup; the name may be a path.
     ///
     /// # Panics
-    /// When there is no cgroup v2, or it cannot be made.
+    /// If there is no cgroup v2 or it cannot be created.
     #[must_use]
     pub fn new(name: &str) -> Self {
         alone::on_this_host();
@@ -27,7 +27,7 @@ impl Cgroup {
         Self { path }
     }
 
-    /// A command that runs the interpreter in it.
+    /// Returns a command that runs the Python interpreter in the cgroup.
     #[must_use]
     pub fn python(&self) -> Command {
         let mut command = self.command();
@@ -35,7 +35,7 @@ impl Cgroup {
         command
     }
 
-    /// A command that runs in it what its further arguments say.
+    /// Returns a command that runs its further arguments in the cgroup.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new("sh");

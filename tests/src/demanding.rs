@@ -1,4 +1,4 @@
-//! Servers that ask more of their clients than the common client of these tests gives, so that
+//! Servers with a requirement that the common client of these tests does not meet, so that
 //! handshakes fail.
 
 use std::process::Command;
@@ -7,28 +7,28 @@ use crate::certificates::ec;
 use crate::process::PYTHON;
 use crate::servers::{Server, Sessions, Tuning};
 
-/// What a server demands.
+/// Requirement of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// A certificate of the client.
+    /// A client certificate.
     Certificate,
     /// The name of a server that it serves.
     KnownName,
-    /// That the next bytes come within a second.
+    /// The next bytes within a second.
     Haste,
 }
 
-/// A server of this kind with such a demand; `None` where it has no setting for it, or has one that
-/// lets handshakes complete.
+/// Starts a server with such a requirement; `None` if it has no such setting or completes the
+/// handshake regardless.
 pub type Make = fn(Demand, Sessions) -> Option<Server>;
 
-/// All kinds.
+/// All kinds of servers.
 pub const ALL: [Make; 5] = [haproxy, nginx, stunnel, python, s_server];
 
-/// Servers that get the same request and complete the handshake nevertheless.
+/// Starts servers that get the same request and complete the handshake regardless.
 ///
-/// nginx answers in HTTP that a certificate was missing; stunnel serves whoever asks for another
-/// name by its first service.
+/// nginx reports the missing certificate over HTTP; stunnel uses its first service for unknown
+/// names.
 #[must_use]
 pub fn lenient(sessions: Sessions) -> [Server; 2] {
     let ca = ec().cert.display();
@@ -63,7 +63,7 @@ fn haproxy(demand: Demand, sessions: Sessions) -> Option<Server> {
 
 fn nginx(demand: Demand, sessions: Sessions) -> Option<Server> {
     let extra = match demand {
-        // See [`lenient`].
+        // Completes the handshake regardless; see [`lenient`].
         Demand::Certificate => return None,
         Demand::KnownName => "ssl_reject_handshake on;",
         Demand::Haste => "client_header_timeout 1s;",
@@ -74,7 +74,7 @@ fn nginx(demand: Demand, sessions: Sessions) -> Option<Server> {
 fn stunnel(demand: Demand, sessions: Sessions) -> Option<Server> {
     let extra = match demand {
         Demand::Certificate => format!("verifyChain = yes\nCAfile = {}\n", ec().cert.display()),
-        // See [`lenient`].
+        // Completes the handshake regardless; see [`lenient`].
         Demand::KnownName => return None,
         Demand::Haste => "TIMEOUTbusy = 1\n".to_owned(),
     };
@@ -104,7 +104,7 @@ fn s_server(demand: Demand, sessions: Sessions) -> Option<Server> {
             s_server.args(["-servername", "localhost", "-servername_fatal"]);
             s_server.arg("-cert2").arg(cert).arg("-key2").arg(key);
         }),
-        // It waits for ever.
+        // It has no timeout.
         Demand::Haste => return None,
     })
 }

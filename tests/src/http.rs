@@ -1,22 +1,22 @@
-//! The smallest HTTP client that does: one HTTP/1.0 request per connection.
+//! A minimal HTTP client: one HTTP/1.0 request per connection.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// An answer, as far as the tests look at it.
+/// The parts of a response that the tests use.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// The status code.
+    /// Status code.
     pub status: u16,
-    /// Header lines, lower case.
+    /// Header lines in lower case.
     pub headers: Vec<String>,
-    /// Everything after the blank line.
+    /// The body.
     pub body: String,
 }
 
 impl Response {
-    /// The value of the header `name` (lower case), if it was sent.
+    /// Returns the value of the header `name` (lower case), if present.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -26,10 +26,11 @@ impl Response {
     }
 }
 
-/// Sends one request and reads the answer to its end.
+/// Sends one request and reads the response to its end.
 ///
 /// # Errors
-/// When the server cannot be reached, stays silent for five seconds, or answers what is not HTTP.
+/// If the server cannot be reached, does not answer within five seconds, or answers with malformed
+/// HTTP.
 pub fn request(
     address: SocketAddr,
     method: &str,

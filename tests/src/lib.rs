@@ -1,9 +1,9 @@
-//! Harness of the behaviour tests: real TLS servers and clients, the agent, and the truth it is
-//! held to.
+//! Harness of the behaviour tests: real TLS servers and clients, the agent, and the ground truth
+//! that it is compared with.
 //!
-//! Called by `tests/*.rs` only, as root and one test at a time (the agent observes the whole host).
-//! Never sleeps for a result: whatever takes time is polled with a deadline. Never takes the
-//! agent's word: what is expected comes from the client's or the server's own report.
+//! The tests run as root and one at a time, since an agent observes the whole host. Results are
+//! polled with a deadline; no test sleeps for a fixed time. Expected numbers come from the client's
+//! or the server's own report.
 
 pub mod agent;
 pub mod alone;

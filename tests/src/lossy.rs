@@ -1,6 +1,5 @@
-//! A lossy link, and the truth about it: which connections had a packet dropped, by the dropping
-//! rule's own word; what became of each handshake, by the client's and the server's; and what the
-//! agent makes of it, connection by connection.
+//! A lossy link with its ground truth: dropped packets according to the dropping rules, outcomes of
+//! handshakes according to client and server, compared with the agent's counts per connection.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -14,7 +13,7 @@ use crate::poll::{PATIENCE, poll_until};
 use crate::process::{PYTHON, fixture, run};
 use crate::servers::{Server, Sessions};
 
-/// Causes that the metrics name.
+/// Causes in the metrics.
 const CAUSES: [&str; 8] = [
     "packet_loss",
     "timeout",
@@ -25,27 +24,27 @@ const CAUSES: [&str; 8] = [
     "local_error",
     "abandoned",
 ];
-/// How long the server waits for more, seconds: longer than any client.
+/// Time that the server waits for more data, seconds: longer than any client.
 const SERVER_PATIENCE: &str = "2";
 
-/// One handshake that failed, under one role.
+/// A failed handshake in one role.
 #[derive(Debug)]
 pub struct Failed {
     /// `client` or `server`.
     pub role: &'static str,
-    /// The agent's cause.
+    /// Cause according to the agent.
     pub cause: String,
-    /// A packet of its connection was dropped.
+    /// Whether a packet of its connection was dropped.
     pub lost: bool,
-    /// A packet that TCP sends again when it is lost: SYN, SYN-ACK or data.
+    /// Whether a dropped packet was one that TCP retransmits: SYN, SYN-ACK or data.
     pub lost_data: bool,
-    /// Its client never meant to complete it.
+    /// Whether its client did not intend to complete it.
     pub unwilling: bool,
-    /// The packets of its connection.
+    /// Packets of its connection.
     pub packets: Vec<Packet>,
 }
 
-/// The link, with a server on it and an agent over all.
+/// A lossy link with a server and an agent that observes both ends.
 #[derive(Debug)]
 pub struct Lossy {
     net: Namespaces,
@@ -62,10 +61,10 @@ impl Default for Lossy {
 }
 
 impl Lossy {
-    /// Sets it all up.
+    /// Sets up namespaces, server, capture and agent.
     ///
     /// # Panics
-    /// When the host refuses.
+    /// If the host does not support one of them.
     #[must_use]
     pub fn new() -> Self {
         let net = Namespaces::new();
@@ -88,7 +87,7 @@ impl Lossy {
         }
     }
 
-    /// Drops so many percent of the packets to the server, and to the client.
+    /// Drops these percentages of the packets to the server and to the client.
     fn lose(&self, to_server: u32, to_client: u32) {
         let port = self.server.port;
         for (name, way, percent) in [
@@ -103,7 +102,7 @@ impl Lossy {
         }
     }
 
-    /// What the server says of its connections, by client address.
+    /// Returns the outcomes that the server reports, with the client's address.
     fn served(&self) -> Vec<(String, String)> {
         let said = self.server.process.stdout();
         let lines = said.lines().filter_map(|line| line.split_once(' '));
@@ -112,17 +111,17 @@ impl Lossy {
             .collect()
     }
 
-    /// Makes so many connections under this loss, and returns the failed handshakes of both roles.
-    /// Each has been held to the truth: who says that a handshake failed finds it counted with one
-    /// cause, and who says that it completed finds no failure.
+    /// Makes connections under this loss and returns the failed handshakes of both roles. Every
+    /// handshake that failed according to client or server must be counted with one cause, and
+    /// every other one must not be counted as failed.
     ///
     /// # Panics
-    /// When the agent counts a handshake that was not, or misses one.
+    /// If the agent counts a failure that did not happen or does not count one that did.
     #[must_use]
     pub fn round(&mut self, (to_server, to_client): (u32, u32), connections: u32) -> Vec<Failed> {
         self.lose(to_server, to_client);
-        // Addresses that nobody had before: what the kernel still sends of earlier rounds is none
-        // of this one's.
+        // New addresses: packets that the kernel still sends for earlier rounds must not be counted
+        // here.
         self.rounds += 1;
         let (from, to) = (
             format!("{CLIENT_NET}.{}", self.rounds),
@@ -148,8 +147,8 @@ impl Lossy {
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
-                // Those too that never received anything: since 6.3 the kernel reports which socket
-                // did not answer.
+                // Includes handshakes that never received a packet: since 6.3 the kernel reports
+                // which socket did not answer.
                 let of_server = self::causes(&before, &after, &source, "server");
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));
@@ -217,7 +216,7 @@ impl Lossy {
     }
 }
 
-/// The causes of a peer's failures since `before`, one for each.
+/// Returns one cause for each failure of a peer since `before`.
 fn causes(before: &Metrics, after: &Metrics, peer: &str, role: &str) -> Vec<String> {
     let risen = CAUSES.into_iter().flat_map(|cause| {
         let labels = [("peer", peer), ("role", role), ("cause", cause)];

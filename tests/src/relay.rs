@@ -1,5 +1,5 @@
-//! Listeners of the test process: a relay that passes a handshake on in tiny pieces, a service that
-//! never answers, and a plain one that does.
+//! Listeners in the test process: a relay that splits a handshake into small pieces, a service that
+//! never answers, and a plain-text service.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,10 +8,10 @@ use std::thread;
 use crate::poll::{PATIENCE, poll_until};
 
 /// Relays every connection to `127.0.0.1:port` in pieces of seven bytes, so that a server has to
-/// come back for more input many times in one handshake. Returns the port to connect to.
+/// wait for input many times in one handshake. Returns the port to connect to.
 ///
 /// # Panics
-/// When no port can be bound.
+/// If no port can be bound.
 #[must_use]
 pub fn trickle(port: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
@@ -44,8 +44,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
                 if to.write_all(&piece[..count]).is_err() {
                     break;
                 }
-                // Lets the receiver run: on a loaded machine the pieces would otherwise arrive as
-                // one.
+                // Otherwise the pieces would arrive as one on a loaded machine.
                 thread::yield_now();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -55,19 +54,19 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// A TCP service that takes a ClientHello and says nothing.
+/// A TCP service that reads a ClientHello and sends nothing.
 #[derive(Debug)]
 pub struct Mute {
     listener: TcpListener,
-    /// Where it listens.
+    /// Port on 127.0.0.1.
     pub port: u16,
 }
 
 impl Mute {
-    /// Starts to listen.
+    /// Starts to listen on a free port.
     ///
     /// # Panics
-    /// When no port can be bound.
+    /// If no port can be bound.
     #[must_use]
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
@@ -78,12 +77,11 @@ impl Mute {
         Self { listener, port }
     }
 
-    /// Accepts one connection and returns it once the first record has arrived whole: the client
-    /// waits from now on. The record stays unread, so that dropping the stream resets the
-    /// connection; see [`swallow`].
+    /// Accepts one connection and returns it once the first record has arrived completely. The
+    /// record remains unread, so that dropping the stream resets the connection; see [`swallow`].
     ///
     /// # Panics
-    /// When no ClientHello comes.
+    /// If no ClientHello arrives.
     #[must_use]
     pub fn accept(&self) -> TcpStream {
         let (stream, _) = self.listener.accept().expect("failed to accept");
@@ -102,7 +100,8 @@ impl Mute {
     }
 }
 
-/// Bytes that wait to be read, and the length of the first record once its header is there.
+/// Returns the number of unread bytes and, once its header has arrived, the length of the first
+/// record.
 fn first_record(stream: &TcpStream) -> (usize, Option<usize>) {
     let mut buffer = [0; 8192];
     let have = stream
@@ -118,10 +117,10 @@ fn first_record(stream: &TcpStream) -> (usize, Option<usize>) {
     )
 }
 
-/// Reads the first record, so that dropping the stream closes the connection properly.
+/// Reads the first record, so that dropping the stream closes the connection without a reset.
 ///
 /// # Panics
-/// When it cannot be read.
+/// If it cannot be read.
 pub fn swallow(stream: &mut TcpStream) {
     let (have, _) = first_record(stream);
     stream
@@ -135,11 +134,11 @@ impl Default for Mute {
     }
 }
 
-/// A plain service that answers one request per connection, for as long as the test process lives.
+/// Starts a plain-text service that answers one request per connection until the test process ends.
 /// Returns its port.
 ///
 /// # Panics
-/// When no port can be bound.
+/// If no port can be bound.
 #[must_use]
 pub fn plain_service() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
@@ -164,6 +163,6 @@ fn answer(mut stream: TcpStream) {
             Ok(count) => request.extend_from_slice(&buffer[..count]),
         }
     }
-    // A client that is gone by now is no concern of this service.
+    // The client may have disconnected.
     let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
 }

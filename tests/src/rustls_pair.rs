@@ -1,4 +1,4 @@
-//! A rustls server and client in the test's own process: TLS without OpenSSL.
+//! A rustls server and client in the test process: TLS without OpenSSL.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use rustls::{
 
 use crate::certificates::ec;
 
-/// Trusts any server.
+/// Verifier that trusts every server.
 #[derive(Debug)]
 struct Anyone;
 
@@ -55,11 +55,11 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// Makes `connections` handshakes one after the other with one client: full and resumed ones, in
-/// the client's own words.
+/// Makes `connections` handshakes one after the other with one client; returns the numbers of full
+/// and resumed handshakes according to the client.
 ///
 /// # Panics
-/// When one does not complete.
+/// If one does not complete.
 #[must_use]
 pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) -> (u32, u32) {
     let provider = Arc::new(default_provider());

@@ -1,8 +1,8 @@
-//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled
-//! here in every series.
+//! Plans equal debug information and symbols of the same build, for OpenSSL of every series,
+//! compiled here.
 //!
-//! What is compared is printed (`cargo test … -- --nocapture`). `cargo xtask test --matrix`
-//! compares every series in every variant.
+//! The number of comparisons is printed (`cargo test … -- --nocapture`). `cargo xtask test
+//! --matrix` compares every series in every variant.
 
 use reprise_tests::carriers::build::build;
 use reprise_tests::carriers::code::Code;
@@ -11,7 +11,7 @@ use reprise_tests::carriers::plan::{Plan, inspect};
 use reprise_tests::carriers::release::{FIRST, Release, SERIES, Variant};
 use reprise_tests::carriers::verdict::{FIELDS, NAMELESS_FIELDS, Verdict};
 
-/// Plans each build from its stripped copy, and compares with the whole one.
+/// Plans each build from its stripped copy and compares the plan with the copy that has symbols.
 fn hold(builds: impl IntoIterator<Item = (Release, Variant)>) {
     let mut faults = Vec::new();
     let mut count = 0;
@@ -58,7 +58,7 @@ fn verdict(release: Release, variant: Variant) -> Verdict {
     verdict
 }
 
-/// Nothing is missing beside the fields.
+/// Checks the parts of a plan other than fields.
 fn whole(verdict: &mut Verdict, plan: &Plan, release: Release, variant: Variant) {
     let names = variant != Variant::Nameless;
     verdict.that("the version", &plan.version.as_deref(), &Some(release.1));
@@ -72,7 +72,7 @@ fn each_series_as_it_is_built_by_default() {
     hold(SERIES.map(|release| (release, Variant::Plain)));
 }
 
-/// Each variant at least once, each where its kind of build is common.
+/// Covers each variant at least once, with a release for which it is common.
 #[test]
 fn other_options_compilers_and_kinds_of_file() {
     let of = |version: &str, variant| {
@@ -95,7 +95,7 @@ fn other_options_compilers_and_kinds_of_file() {
     ]);
 }
 
-/// A plan that knew the offsets of its version by heart would fail on these.
+/// A plan with offsets from a table of versions would fail here.
 #[test]
 fn fields_are_found_where_nobody_has_them() {
     for release in SERIES
@@ -120,14 +120,14 @@ fn fields_are_found_where_nobody_has_them() {
     }
 }
 
-/// Makes one part of a plan wrong.
+/// Changes one part of a plan.
 type Spoil = fn(&mut Plan);
 
 fn set(plan: &mut Plan, field: &str, value: serde_json::Value) {
     plan.fields.insert(field.to_owned(), value);
 }
 
-/// The comparison itself: it reports each part of a plan that is made wrong.
+/// The comparison reports each part of a plan that is wrong.
 #[test]
 fn a_wrong_plan_is_told() {
     let release = SERIES

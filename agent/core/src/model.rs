@@ -28,7 +28,7 @@ mod token;
 mod version;
 
 pub use self::{
-    alert::Alert,
+    alert::{Alert, AlertAfterCompletion},
     cause::FailureCause,
     connection::Connection,
     direction::Direction,

@@ -131,6 +131,9 @@ fn count(
             }
         }
         Finding::Loss(loss) => stats.record_loss(loss, naming),
+        Finding::Alert(alert) => stats
+            .alerts_after_completion
+            .add(alert.role, alert.description),
         Finding::SessionCut(connection) => stats.record_cut_session(connection, naming),
     }
 }

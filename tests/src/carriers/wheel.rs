@@ -1,4 +1,4 @@
-//! Python wheels that bring an OpenSSL of their own, from PyPI.
+//! Python wheels from PyPI that contain their own OpenSSL.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,24 @@ use std::process::Command;
 use super::{cache, cached};
 use crate::process::{PYTHON, run};
 
-/// One wheel.
+/// Identity of one wheel.
 #[derive(Debug, Clone, Copy)]
 pub struct Wheel<'a> {
-    /// The project's name.
+    /// Name of the project.
     pub project: &'static str,
-    /// Its version.
+    /// Version of the project.
     pub version: &'static str,
-    /// The platform tag, `manylinux2014_x86_64`.
+    /// Platform tag, such as `manylinux2014_x86_64`.
     pub platform: &'static str,
-    /// The version of Python that it is for, `311`.
+    /// Python version, such as `311`.
     pub python: &'a str,
 }
 
 impl Wheel<'_> {
-    /// The directory that it was unpacked to.
+    /// Returns the directory that the wheel was unpacked to.
     ///
     /// # Panics
-    /// When it cannot be had.
+    /// If the download fails.
     #[must_use]
     pub fn unpacked(&self) -> PathBuf {
         let Self {
@@ -60,10 +60,11 @@ impl Wheel<'_> {
         })
     }
 
-    /// The file in it whose name begins with one of `prefixes`: the first prefix that any has.
+    /// Returns the file for the first of `prefixes` that the name of any file in the wheel begins
+    /// with.
     ///
     /// # Panics
-    /// When none does.
+    /// If no file name does.
     #[must_use]
     pub fn file(&self, prefixes: &[&str]) -> PathBuf {
         let directory = self.unpacked();
@@ -74,7 +75,7 @@ impl Wheel<'_> {
     }
 }
 
-/// A file below `directory` whose name begins with `prefix`.
+/// Returns a file below `directory` whose name begins with `prefix`.
 #[must_use]
 pub fn with_prefix(directory: &Path, prefix: &str) -> Option<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(directory)

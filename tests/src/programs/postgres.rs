@@ -1,5 +1,5 @@
-//! PostgreSQL: a server that forks for each connection, and clients on the system's libssl and on
-//! one of their own.
+//! PostgreSQL: a server that forks for each connection, and clients with the system's libssl or
+//! their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,23 @@ use crate::poll::{PATIENCE, poll_until};
 use crate::ports::free_port;
 use crate::process::{PYTHON, Process, fixture, run};
 
-/// The user that it runs as: it refuses to be root.
+/// User of the server, which refuses to run as root.
 const USER: &str = "postgres";
 
-/// A running server with a database of its own.
+/// A running server with its own database.
 #[derive(Debug)]
 pub struct Postgres {
-    /// Where it listens.
+    /// Port on 127.0.0.1.
     pub port: u16,
     process: Process,
     _directory: TempDir,
 }
 
 impl Postgres {
-    /// Starts it.
+    /// Creates a database and starts the server.
     ///
     /// # Panics
-    /// When it does not accept connections in time.
+    /// If it does not accept connections in time.
     #[must_use]
     pub fn start() -> Self {
         let directory = TempDir::new().expect("failed to create a directory for a database");
@@ -87,7 +87,7 @@ impl Postgres {
         }
     }
 
-    /// How to reach it.
+    /// Connection string for libpq.
     fn address(&self) -> String {
         format!(
             "host=127.0.0.1 port={} user={USER} dbname=postgres sslmode=require gssencmode=disable",
@@ -95,12 +95,12 @@ impl Postgres {
         )
     }
 
-    /// Connects by `psql`, once each: the server's word on whether it was TLS. Neither side knows
-    /// sessions: PostgreSQL switches them off (src/backend/libpq/be-secure-openssl.c), and libpq
-    /// keeps none.
+    /// Connects with `psql` and returns how many connections used TLS according to the server. All
+    /// are full handshakes: PostgreSQL disables sessions (src/backend/libpq/be-secure-openssl.c),
+    /// and libpq stores none.
     ///
     /// # Panics
-    /// When a connection fails.
+    /// If a connection fails.
     #[must_use]
     pub fn psql(&self, connections: u32) -> Counts {
         let ask = "select count(*) from pg_stat_ssl where pid = pg_backend_pid() and ssl and version = 'TLSv1.3'";
@@ -121,10 +121,10 @@ impl Postgres {
         }
     }
 
-    /// Connects by psycopg2 from the wheel unpacked at `wheel`, with the libraries that it brings.
+    /// Connects with psycopg2 from the unpacked wheel, which contains its own libraries.
     ///
     /// # Panics
-    /// When a connection fails.
+    /// If a connection fails.
     #[must_use]
     pub fn psycopg(&self, wheel: &Path, connections: u32) -> Counts {
         let mut python = psycopg(wheel);
@@ -133,10 +133,10 @@ impl Postgres {
     }
 }
 
-/// A process that has mapped the wheel's libraries, and does nothing with them.
+/// Starts a process that has mapped the wheel's libraries and does nothing else.
 ///
 /// # Panics
-/// When it does not get so far.
+/// If it does not map them in time.
 #[must_use]
 pub fn hold_psycopg(wheel: &Path) -> Process {
     let process = Process::spawn(psycopg(wheel).arg("0"));
@@ -157,7 +157,7 @@ fn psycopg(wheel: &Path) -> Command {
     python
 }
 
-/// Where the distribution puts the server's programs.
+/// Directory of the server's programs in the distribution.
 fn programs() -> PathBuf {
     let entries = fs::read_dir("/usr/lib/postgresql")
         .expect("PostgreSQL is not installed: `cargo xtask setup` does that");
@@ -180,7 +180,7 @@ fn as_user(program: &Path, directory: &Path) -> Command {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Its children lead sessions of their own: it is asked to end them itself, at once.
+        // Its children lead their own sessions, so that killing the group would not end them.
         if self.process.ended().is_none() {
             self.process.signal(Signal::SIGQUIT);
             self.process.wait_dead();

@@ -1,4 +1,4 @@
-//! The JSON API: real answers against its OpenAPI document.
+//! The JSON API: real responses checked against its OpenAPI document.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ fn document() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json"))
 }
 
-/// What in these answers does not agree with the document.
+/// Returns the differences between these responses and the document.
 fn disagreements(answers: &BTreeMap<String, Value>) -> String {
     let mut check = Command::new(PYTHON)
         .arg(fixture("openapi.py"))
@@ -68,7 +68,7 @@ fn answers_agree_with_the_document() {
     }
     assert_eq!(disagreements(&answers), "\n");
     assert_eq!(answers["/api/v1/openapi.json"], openapi);
-    // The check notices what is not as documented.
+    // The check detects a field that is not documented.
     let peers = &answers["/api/v1/peers"];
     assert!(
         peers.as_array().is_some_and(|peers| peers.len() > 3),

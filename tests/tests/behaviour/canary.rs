@@ -1,5 +1,5 @@
-//! What the canary says of probes, held against what probes made without the agent and without BPF
-//! do.
+//! The canary's verdicts equal the effects of probes that are created without the agent and without
+//! BPF.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// A uprobe by tracefs, without any BPF and without the agent; gone when dropped.
+/// A uprobe created through tracefs; removed when dropped.
 struct Probe {
     name: &'static str,
 }
 
 impl Probe {
-    /// `kind` is `p` for an entry probe and `r` for a return probe.
+    /// Creates a probe; `kind` is `p` for an entry probe and `r` for a return probe.
     fn place(kind: &'static str, name: &'static str, library: &Path, offset: &str) -> Self {
         let probe = Self { name };
         let library = library.display();
@@ -60,11 +60,11 @@ fn append(file: &str, line: &str) {
         .unwrap_or_else(|error| panic!("failed to write {line:?} to {path}: {error}"));
 }
 
-/// Whether a process under seccomp lives on, where a function that it calls has this probe.
+/// Returns whether a process under seccomp survives a call of a function with this probe.
 fn lives_with(kind: Option<(&'static str, &'static str)>) -> bool {
     alone::on_this_host();
     let directory = TempDir::new().expect("failed to create a directory");
-    // A copy, so that no other process meets the probe.
+    // A copy, so that no other process hits the probe.
     let library = directory.path().join("libm.so");
     fs::copy(system_libm(), &library).expect("failed to copy libm");
     let mut child = Command::new("timeout")

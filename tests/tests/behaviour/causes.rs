@@ -1,5 +1,5 @@
-//! Handshakes that a server refuses or waits for without an answer: the cause, the library's reason
-//! and the alert's name, as they really were.
+//! Handshakes that a server rejects or does not get an answer for: cause, the library's error
+//! reason and name of the alert.
 
 use std::process::Command;
 
@@ -16,8 +16,8 @@ const NO_ARGUMENTS: [&str; 0] = [];
 type Make = fn(Sessions) -> Server;
 const ERRORS: &str = "reprise_handshake_errors_total";
 
-/// A client refused by each server: the server sent `alert` and says `alert_sent`. `completes`
-/// says whether the client's side had completed by then.
+/// Asserts the failure of a client that each server rejects with one of `alerts`. `completes`: the
+/// handshake of the client completes before that.
 fn refused(demand: Demand, sessions: Sessions, alerts: &[&str], completes: bool) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(sessions);
@@ -90,7 +90,7 @@ fn a_missing_client_certificate() {
     );
 }
 
-/// With TLS 1.3 a client is done before the server has seen that its certificate is missing.
+/// In TLS 1.3 the client completes before the server notices the missing certificate.
 #[test]
 fn a_missing_client_certificate_of_tls13() {
     refused(Demand::Certificate, Sessions::Tickets, &[], true);
@@ -102,7 +102,8 @@ fn a_name_that_is_not_served() {
     refused(Demand::KnownName, Sessions::Tickets, &alerts, false);
 }
 
-/// Where a server lets the handshake complete, it has not failed, whatever it says afterwards.
+/// A handshake that the server lets complete is no failure, even if the server rejects the request
+/// later.
 #[test]
 fn a_demand_that_the_handshake_does_not_fail_of() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
@@ -145,7 +146,7 @@ fn half_a_hello_then_silence() {
     }
 }
 
-/// Whoever connects and leaves. nginx begins no handshake before the first byte.
+/// Connections without data. nginx starts no handshake before the first byte.
 #[test]
 fn a_port_scan() {
     let agent = Agent::start(NO_ARGUMENTS);
@@ -191,8 +192,8 @@ fn reasons_have_the_librarys_own_names() {
     expected.settle(&agent, &calm, &before);
 }
 
-/// The classic of services that ask for certificates: whoever comes back with a session is refused.
-/// The log says what it is.
+/// A common fault of services that require certificates: they reject clients that resume a session.
+/// The log explains it.
 #[test]
 fn a_reason_that_only_resumption_has() {
     let agent = Agent::start(NO_ARGUMENTS);

@@ -1,4 +1,4 @@
-//! What the Helm chart and the kustomization make of what an operator asks for.
+//! Results of the Helm chart and the kustomization for an operator's settings.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Probe;
 use reprise_tests::manifests::{added, deploy, documents, helm, pod, tool, typed};
 use tempfile::TempDir;
 
-/// What the agent keeps, as the manifests name it.
+/// Capabilities that the agent always has, in the notation of the manifests.
 const ALWAYS: [&str; 3] = ["DAC_READ_SEARCH", "SYS_ADMIN", "SYS_PTRACE"];
 
 fn with(more: &[&str]) -> Vec<String> {
@@ -21,11 +21,11 @@ fn charted(values: &[&str]) -> DaemonSet {
     typed(&documents(&helm(values))["DaemonSet"])
 }
 
-/// An overlay of the kustomization with these components, as an operator would write it.
+/// Renders an overlay of the kustomization with these components, as an operator would write it.
 fn overlaid(components: &[&str]) -> DaemonSet {
     let directory = TempDir::new().expect("failed to create a directory");
     let real = |path: &Path| fs::canonicalize(path).expect("no such directory");
-    // kustomize takes no absolute paths.
+    // kustomize rejects absolute paths.
     let up = real(directory.path())
         .components()
         .fold(String::new(), |up, part| match part {

@@ -1,5 +1,5 @@
-//! `reprise check`: what it says of this host, and of hosts that lack something, and whether that
-//! is true.
+//! `reprise check` on this host and on hosts with missing requirements, and whether its report is
+//! true.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +86,7 @@ fn without_capabilities_it_names_them() {
     let none = ["setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon"];
     let items = check_under(&none, &path);
     assert_eq!(items["cap_sys_admin"].verdict, "missing");
-    // What cannot be asked is not said to be missing.
+    // Items that cannot be checked are not reported as missing.
     assert_eq!(items["bpf_ring_buffer"].verdict, "n/a");
     assert_eq!(items["sensor:handshake"].verdict, "n/a");
     let nobody = [
@@ -99,7 +99,7 @@ fn without_capabilities_it_names_them() {
     for name in ["cap_sys_admin", "cap_dac_read_search"] {
         assert_eq!(items[name].verdict, "missing", "{items:?}");
     }
-    // Observes, though not everybody.
+    // It observes, but not every process.
     let items = check_under(&["setpriv", "--bounding-set=-sys_ptrace"], &path);
     assert_eq!(items["cap_sys_ptrace"].verdict, "degraded");
     assert_eq!(items["sensor:handshake"].verdict, "ok");
@@ -118,7 +118,7 @@ fn the_capabilities_that_it_names_are_enough() {
         &format!("--ambient-caps=-all,{capabilities}"),
         "--bounding-set=-all,+sys_admin,+dac_read_search,+sys_ptrace",
     ];
-    // As the manifests have it: root, cut down to the same.
+    // As in the manifests: root with the same capabilities.
     let root = [
         "setpriv",
         "--no-new-privs",
@@ -146,7 +146,7 @@ fn namespaces_of_its_own_are_told() {
     let (_directory, path) = public_copy();
     let items = check_under(&["unshare", "--user", "--map-root-user"], &path);
     assert_eq!(items["user_namespace"].verdict, "missing");
-    // There root has every capability, and none counts.
+    // There root has every capability, but none applies to the host.
     assert_eq!(items["cap_sys_admin"].verdict, "ok");
     let pids = ["unshare", "--pid", "--fork", "--mount-proc"];
     let items = check_under(&pids, &path);
@@ -167,7 +167,7 @@ fn without_tracefs_it_says_how_to_mount_it() {
     let tracepoint = &items["tracepoint:tcp/tcp_rcv_space_adjust"];
     assert_eq!(tracepoint.verdict, "n/a");
 
-    // Where only the mount is missing, it has one of its own, and the host none more than before.
+    // If only the mount is missing, the agent mounts its own, and the host's mounts do not change.
     let mounts = || fs::read_to_string("/proc/self/mounts").expect("failed to read the mounts");
     let before = mounts();
     let items = check_under(&hiding("/sys/kernel/tracing /sys/kernel/debug"), &own());

@@ -1,4 +1,4 @@
-//! Who is observed, who is not and why, and that probes go when the last user of a file is gone.
+//! Observed and unobserved processes, and removal of probes with the last user of a file.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn server_from(directory: &Path) -> Server {
     )
 }
 
-/// A server in mount and PID namespaces of its own, with `root` as its root.
+/// Starts a server in new mount and PID namespaces with `root` as its root directory.
 fn contained(root: &Path) -> Server {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "chroot"]);
@@ -39,7 +39,7 @@ fn contained(root: &Path) -> Server {
     Server::python_under(Sessions::Tickets, "127.0.0.1", &mut command)
 }
 
-/// Library files that have probes.
+/// Returns the number of library files with probes.
 fn attached(agent: &Agent) -> f64 {
     let labels = [("probe", "hs_enter"), ("verdict", "attached")];
     agent.metrics().sum("reprise_probe_attached", &labels)
@@ -70,7 +70,7 @@ fn probes_go_with_the_last_user() {
     hold_to_the_truth(&agent, &other);
     expect_attached(&agent, before + 1.0);
     drop(other);
-    // A probe holds on to the file system of its file.
+    // A probe keeps the file system of its file in use.
     mounted.release();
     expect_attached(&agent, before);
     agent.assert_sound();
@@ -88,7 +88,7 @@ fn containers_of_one_image_share_one_set_of_probes() {
     hold_to_the_truth(&agent, &one);
     hold_to_the_truth(&agent, &other);
     assert_eq!(attached(&agent), before + 1.0);
-    // The probes go over to the other's mount, whichever held them.
+    // The probes move to the other mount if they used this one.
     drop(one);
     mounts[0].release();
     warm_up(&agent, &other);
@@ -141,7 +141,7 @@ fn a_library_loaded_late() {
     hold_to_the_truth(&agent, &server);
 }
 
-/// What `/api/v1/libraries` says of the process, and the gauge of that reason.
+/// Returns the entry of the process in `/api/v1/libraries` and the gauge of its reason.
 fn uncovered(agent: &Agent, pid: u32) -> Option<(String, Value, f64)> {
     let body = agent.get("/api/v1/libraries").expect("no answer").body;
     let body: Value = serde_json::from_str(&body).expect("no JSON");
@@ -171,7 +171,7 @@ fn who_is_not_observed_is_named_with_the_reason() {
         path
     };
     let good = fs::read(system()).expect("failed to read libssl");
-    // e_machine (gABI, chapter 4): 2 is SPARC.
+    // Field e_machine (gABI, chapter 4): 2 is SPARC.
     let mut foreign = good.clone();
     foreign[0x12] = 2;
     let symbols = b"crypto/tls.(*Conn).serverHandshake\0crypto/tls.(*Conn).clientHandshake";

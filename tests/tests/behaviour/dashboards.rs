@@ -1,5 +1,5 @@
-//! The dashboards: as Grafana reads them, and with every query run by a real Prometheus that has
-//! scraped the real agent under real traffic.
+//! The dashboards, parsed by Grafana, with every query run by a real Prometheus that scraped the
+//! agent under real traffic.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,7 +33,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&text).expect("no JSON")
 }
 
-/// Grafana's own types on these files.
+/// Checks these files against Grafana's types.
 fn typed(files: &[PathBuf]) -> Output {
     let tools = std::env::var_os("REPRISE_TOOLS").expect(
         "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches Grafana's types",
@@ -52,7 +52,7 @@ fn grafana_knows_every_field() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stdout}{stderr}");
-    // The same check finds what is wrong.
+    // The same check finds an error.
     let directory = TempDir::new().expect("failed to create a directory");
     for (pointer, name, value) in [
         ("/panels/0", "colour", Value::from("red")),
@@ -97,7 +97,7 @@ fn panels_have_units_thresholds_and_their_own_place() {
                     .is_some_and(|text| !text.is_empty()),
                 "{title}"
             );
-            // Every share of resumed handshakes wears the same colours.
+            // Every panel of a resumed share uses the same colours.
             if title.contains("esumed share") {
                 let steps = defaults["thresholds"]["steps"]
                     .as_array()
@@ -115,8 +115,7 @@ fn panels_have_units_thresholds_and_their_own_place() {
     }
 }
 
-/// Whoever looks can choose: every query is of the chosen source, and each variable that is offered
-/// decides something.
+/// Every query uses the chosen source, and each variable affects a query.
 #[test]
 fn every_variable_chooses() {
     let (mut offered, node) = (BTreeSet::new(), "instance=~\"$node\"");
@@ -153,7 +152,7 @@ fn every_variable_chooses() {
     }
 }
 
-/// Every query of every panel and variable, as Grafana would send it.
+/// Returns every query of every panel and variable, as Grafana would send it.
 fn queries() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for path in files() {
@@ -194,7 +193,7 @@ fn queries() -> Vec<(String, String)> {
     found
 }
 
-/// What the recording rules record, each under the file's name.
+/// Returns the names of the recorded series by file.
 fn recorded() -> Vec<(String, String)> {
     let path = dashboards("rules/recording.yaml");
     let text = fs::read_to_string(path).expect("failed to read the rules");
@@ -211,12 +210,11 @@ fn recorded() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Series of one node that the rules record, beside those that come per ticket key: docs/fleet.md
-/// reckons with them.
+/// Maximum of series per node that the rules record, apart from those per ticket key, as in
+/// docs/fleet.md.
 const KEPT: f64 = 105.0;
 
-/// That the rules record no more than the fleet's reckoning says, and nothing per peer but the
-/// worst.
+/// Asserts that the rules record no more series than documented, and per peer only the worst.
 fn what_a_fleet_keeps(prometheus: &Prometheus) {
     let count = |selector: &str| {
         let found = prometheus.query(&format!("count({selector})"));
@@ -232,7 +230,7 @@ fn what_a_fleet_keeps(prometheus: &Prometheus) {
     assert_eq!(named, topk);
 }
 
-/// The kernel's accounting of BPF programs, switched on while this lives.
+/// Enables the kernel's accounting of BPF programs until it is dropped.
 struct Accounting {
     before: String,
 }
@@ -241,7 +239,7 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 impl Accounting {
     fn on() -> Self {
-        // Nobody else changes it meanwhile.
+        // No other program changes it during the test.
         alone::on_this_host();
         let before = fs::read_to_string(SWITCH).expect("failed to read the switch");
         fs::write(SWITCH, "1").expect("failed to switch the accounting on");
@@ -258,7 +256,7 @@ impl Drop for Accounting {
 #[test]
 fn every_query_returns_data() {
     let accounting = Accounting::on();
-    // The flight of the server is lost once per connection.
+    // The server's flight is lost once per connection.
     let stage = Stage::new();
     let prometheus = Prometheus::start(stage.agent.address);
     let rule = format!(
@@ -287,7 +285,7 @@ fn every_query_returns_data() {
     pending.extend(recorded());
     poll_until("every query returns data", Duration::from_secs(60), || {
         let _ = Client::new(ids.port).connections(12).run();
-        // Every second connection goes to a server that does not have the key.
+        // Every second connection goes to a server without the key.
         let other = second.port.to_string();
         let client = Client::new(first.port).once_from("127.0.0.2");
         let _ = client

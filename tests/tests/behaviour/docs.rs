@@ -1,5 +1,5 @@
-//! Commands and configuration files in the docs: each is run, or read by the program that it is
-//! for.
+//! Commands and configuration files in the documentation: each is run, or read by the program that
+//! it is for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ fn doc(name: &str) -> String {
     fs::read_to_string(path).expect("failed to read a doc")
 }
 
-/// The fenced blocks of a language.
+/// Returns the fenced code blocks of a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -45,7 +45,7 @@ fn passed(what: &str, output: &Output) {
 fn commands_run() {
     let agent = Agent::start(NO_ARGUMENTS);
     let directory = user::directory();
-    // By its name, as whoever reads them has it.
+    // The binary is called by name, as by a reader.
     let program = directory.path().join("reprise");
     let words = [user::words(), vec![binary().display().to_string()]].concat();
     let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));

@@ -1,5 +1,5 @@
-//! Handshakes that do not complete: exactly one failure each, with the cause that really was, and
-//! no handshake counted.
+//! Handshakes that do not complete: exactly one failure each with the right cause, and no handshake
+//! counted.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ use reprise_tests::{Agent, Client, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// One misbehaving connection per source address against each server.
+/// Makes one failing connection per source address to each server.
 fn servers_blame(mode: &str, causes: &[&str], makes: &[fn(Sessions) -> Server]) {
     let agent = Agent::start(NO_ARGUMENTS);
     for make in makes {
@@ -66,7 +66,7 @@ fn closed_after_the_servers_flight() {
 
 #[test]
 fn plain_http_on_the_tls_port() {
-    // nginx looks at the first byte itself and never starts a handshake: see below.
+    // nginx reads the first byte itself and starts no handshake; see the next test.
     servers_blame(
         "plain-http",
         &["local_error"],
@@ -95,11 +95,11 @@ fn plain_http_that_nginx_answers_in_plain() {
 
 #[test]
 fn no_shared_cipher() {
-    // The server finds the error and sends an alert.
+    // The server detects the error and sends an alert.
     servers_blame("no-shared-cipher", &["alert_sent"], ALL);
 }
 
-/// Half a ClientHello, then silence, until the server has had enough.
+/// Sends half a ClientHello, then nothing until the server's timeout.
 #[test]
 fn servers_that_lose_patience() {
     let agent = Agent::start(NO_ARGUMENTS);
@@ -123,7 +123,7 @@ fn servers_that_lose_patience() {
     agent.assert_sound();
 }
 
-/// `s_server` waits for ever: its handshake ends when the silent client does.
+/// `s_server` has no timeout: its handshake ends with the silent client.
 #[test]
 fn a_server_of_endless_patience() {
     let server = Server::s_server(Sessions::Ids);
@@ -148,7 +148,7 @@ fn a_client_that_rejects_the_certificate() {
             let server = make(sessions);
             agent.wait_libraries(1);
             let before = agent.metrics();
-            // Another self-signed certificate as the only one to trust.
+            // The client trusts only another self-signed certificate.
             let report = Client::new(server.port)
                 .once_from(SOURCES[0])
                 .with("--ca", &rsa().cert)
@@ -220,8 +220,7 @@ fn a_servers_client_killed_in_mid_handshake() {
     agent.assert_sound();
 }
 
-/// A client in the middle of its handshake with a service that never answers; `end` brings that to
-/// its end.
+/// Starts a client handshake with a service that never answers; `end` ends it.
 fn client_ends(causes: &[&str], options: &[(&str, &str)], end: impl FnOnce(&Process, TcpStream)) {
     let server = Server::python(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
@@ -245,7 +244,7 @@ fn client_ends(causes: &[&str], options: &[(&str, &str)], end: impl FnOnce(&Proc
 fn a_client_killed_in_mid_handshake() {
     client_ends(&["abandoned"], &[], |process, stream| {
         process.signal(Signal::SIGKILL);
-        // The stream must outlive the client, else the close would be the service's.
+        // The stream is dropped after the client, or else the service would close first.
         process.wait_dead();
         drop(stream);
     });
@@ -253,7 +252,7 @@ fn a_client_killed_in_mid_handshake() {
 
 #[test]
 fn a_client_that_is_reset() {
-    // The ClientHello was never read: the kernel turns this close into a reset (RFC 2525, section
+    // The ClientHello is unread, so the kernel turns this close into a reset (RFC 2525, section
     // 2.17).
     client_ends(&["reset"], &[], |_, stream| drop(stream));
 }

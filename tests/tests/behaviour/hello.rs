@@ -1,4 +1,4 @@
-//! What clients offer to resume, and what becomes of it, equals what the clients themselves report.
+//! Offers of sessions and their outcomes equal the clients' own reports.
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -21,7 +21,7 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 
-/// Everything that a server accepts.
+/// Asserts that every offer to this kind of server is accepted.
 fn offers_are_accepted(make: fn(Sessions) -> Server) {
     for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
         let server = make(sessions);
@@ -82,7 +82,7 @@ fn a_client_hello_in_tiny_pieces() {
         let server = Server::haproxy(sessions);
         let agent = Agent::start(NO_ARGUMENTS);
         let before = agent.metrics();
-        // The relay's own sockets show the same handshakes, which are not its own.
+        // The relay's own sockets carry the same handshakes, which must not be counted twice.
         let relay = trickle(server.port);
         let report = Client::new(relay).with("--connections", "20").run();
         let mut expected = Expected::default();
@@ -95,7 +95,7 @@ fn a_client_hello_in_tiny_pieces() {
 #[test]
 fn first_data_ahead_of_the_socket() {
     let mut command = Command::new(PYTHON);
-    // As Apache does: the ClientHello completes the TCP handshake.
+    // Like Apache: the ClientHello completes the TCP handshake.
     let server = Server::python_with(Sessions::Tickets, "127.0.0.1", &mut command, &["--defer"]);
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
@@ -126,7 +126,7 @@ fn client_hellos_of_several_segments_over_both_families() {
             "-www",
             "-quiet",
         ]);
-        // The port alone: one socket for both families.
+        // Without an address: one socket for both families.
         command
             .args(["-accept", &port.to_string(), "-cert"])
             .arg(&ec().cert);
@@ -163,7 +163,7 @@ fn client_hellos_of_several_segments_over_both_families() {
     }
 }
 
-/// Waits until `server` listens on IPv6, in its own network namespace.
+/// Waits until `server` listens on IPv6 in its network namespace.
 fn wait_listening_on_both(server: &Process, port: u16) {
     let path = format!("/proc/{}/net/tcp6", server.pid());
     poll_until("the server listens", PATIENCE, || {
@@ -182,7 +182,7 @@ fn recordings_hold_no_session() {
     let directory = user::directory();
     let path = directory.path().join("events");
     let file = directory.path().join("session").display().to_string();
-    // Tickets begin with the name of their key, which this server is given.
+    // Tickets begin with the name of their key, which is configured here.
     let name = b"REPRISE-STEK-123";
     let keys = directory.path().join("keys");
     std::fs::write(&keys, [&name[..], &[7; 64]].concat()).expect("failed to write a key");
@@ -215,7 +215,7 @@ fn recordings_hold_no_session() {
         || {
             assert!(recorder.ended().is_none(), "{}", recorder.stderr());
             made += 1;
-            // In turn: the recorder is ready at any time.
+            // Alternates between full and resumed, since the recorder may be ready at any time.
             let _ = s_client(&[], &address, &file, made % 2 == 0);
             let page = replayed();
             let accepted = page.sum(OFFERS, &accepted);
@@ -242,7 +242,7 @@ fn recordings_hold_no_session() {
             .any(|window| window == secret)
     };
     assert!(!holds(name), "the recording holds a ticket");
-    // OpenSSL's own word on its session.
+    // OpenSSL's own description of the session.
     let text = run(Command::new("openssl").args(["sess_id", "-noout", "-text", "-in", &file]));
     let id = text
         .lines()
@@ -253,7 +253,7 @@ fn recordings_hold_no_session() {
         .collect();
     assert_eq!(id.len(), 32, "{text}");
     assert!(!holds(&id[..16]), "the recording holds a session ID");
-    // The check finds what is there: thread names are.
+    // The search itself works: it finds thread names.
     assert!(
         holds(b"nginx"),
         "the recording does not even name the server"

@@ -1,4 +1,4 @@
-//! Events of the kernel side that explain what happened to processes, sessions and connections.
+//! Kernel events about the ends of processes, sessions and connections.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -40,7 +40,7 @@ while True:
     del tls
 "#;
 
-/// A client of TLS 1.3 that sends `close_notify`.
+/// A TLS 1.3 client that sends `close_notify`.
 const CLIENT: &str = r#"
 import socket, ssl, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -64,7 +64,8 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Starts one, and waits until it has recorded a handshake of `port`, that `connect` makes.
+    /// Starts a recorder and waits until it has recorded a handshake on `port`, which `connect`
+    /// makes.
     fn start(connect: impl Fn()) -> Self {
         let directory = user::directory();
         let path = directory.path().join("events");
@@ -89,8 +90,8 @@ impl Recorder {
         recorder
     }
 
-    /// Events of one kind so far. A recording has a line of magic, then frames of length, tag and
-    /// payload.
+    /// Returns the recorded events of one kind. A recording has a line with the magic string, then
+    /// frames of length, tag and payload.
     fn events<T: FromBytes + KnownLayout + Immutable>(&self, kind: u32) -> Vec<T> {
         let bytes = fs::read(&self.path).unwrap_or_default();
         let start = bytes.iter().position(|&byte| byte == b'\n');
@@ -126,7 +127,7 @@ fn python(program: &str, arguments: &[&str]) -> Process {
     )
 }
 
-/// Runs the client; returns its process and what it printed.
+/// Runs the client; returns its process and its output.
 fn connect(port: u16) -> (u32, String) {
     let mut client = python(CLIENT, &[&port.to_string()]);
     let pid = client.pid();

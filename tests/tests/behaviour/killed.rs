@@ -1,6 +1,5 @@
-//! An agent that is killed without warning, at whatever moment: nothing of it stays in the kernel,
-//! and nobody who is observed notices. The handshakes are judged by the client and the server that
-//! made them.
+//! An agent killed at any moment leaves nothing in the kernel and disturbs no handshake, according
+//! to client and server.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,22 +15,22 @@ use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
-/// Agents that are killed.
+/// Number of agents that are killed.
 const KILLS: u32 = 20;
-/// Handshakes that go on meanwhile, at the least.
+/// Minimum of handshakes made meanwhile.
 const HANDSHAKES: u32 = 10_000;
-/// Workers of one run of the client, and connections of each.
+/// Workers per client run, and connections of each.
 const WORKERS: u32 = 2;
 const BATCH: u32 = 500;
 
-/// Makes handshakes until it may stop and has made enough.
+/// Makes handshakes until it is stopped and has made enough.
 fn load(server: &Server, stop: &AtomicBool) -> Report {
     let mut sum = Report::default();
     let client = Client::new(server.port).connections(BATCH);
     let client = client.workers(WORKERS, "processes");
     while !stop.load(Ordering::Relaxed) || made(&sum) < HANDSHAKES {
         let report = client.run();
-        // What fails ends it at once, with the client's word for it.
+        // A failed handshake ends the test with the client's error.
         report.assert_mixed(WORKERS * BATCH);
         sum.merge(&report);
     }
@@ -42,18 +41,19 @@ fn made(report: &Report) -> u32 {
     report.total(|row| row.full + row.resumed)
 }
 
-/// What an agent is doing when it is killed.
+/// Phase of the agent when it is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// It starts: tries its canaries, loads programs, attaches.
+    /// Start: runs canaries, loads programs, attaches.
     Starting,
-    /// It observes.
+    /// Observation.
     Observing,
-    /// It received a signal to end, and removes its probes.
+    /// Shutdown after a signal: removes its probes.
     Detaching,
 }
 
-/// Kills an agent some way through what it is doing; `patience` is how long it takes to be ready.
+/// Kills an agent in this phase, after the fraction `way` of `patience`, the time that an agent
+/// takes to get ready.
 fn kill_one(moment: Moment, way: f64, patience: Duration) {
     let mut agent = Agent::launch(NO_ARGUMENTS);
     match moment {
@@ -64,7 +64,7 @@ fn kill_one(moment: Moment, way: f64, patience: Duration) {
             agent.signal(Signal::SIGTERM);
         }
     }
-    // Not waited for anything: the moment itself is what is varied.
+    // A fixed delay, since the moment itself is varied.
     thread::sleep(patience.mul_f64(way));
     agent.signal(Signal::SIGKILL);
     let (code, _) = agent.ends();
@@ -74,7 +74,7 @@ fn kill_one(moment: Moment, way: f64, patience: Duration) {
     );
 }
 
-/// Processes that run the binary: an agent's own, or a canary's that it left behind.
+/// Returns the processes that run the binary: agents, or canaries that were left behind.
 fn left_behind() -> Vec<String> {
     let binary = fs::canonicalize(binary()).expect("no binary");
     let processes = fs::read_dir("/proc").expect("no processes").flatten();
@@ -121,7 +121,7 @@ fn nothing_stays_and_nobody_notices() {
         stop.store(true, Ordering::Relaxed);
         client.join().expect("the load failed")
     });
-    // The server's word: one line for each connection that it answered.
+    // The access log has one line for each connection.
     let counted = made(&report);
     assert!(counted >= HANDSHAKES);
     assert_eq!(server.access_log().len(), counted as usize);
@@ -143,7 +143,7 @@ fn nothing_stays_and_nobody_notices() {
             Err(format!("{left:?}"))
         }
     });
-    // And the next one observes as if there had been none.
+    // A later agent observes as usual.
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
     warm_up(&agent, &server);

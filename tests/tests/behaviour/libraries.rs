@@ -1,5 +1,5 @@
-//! Libraries in odd places and states: own copies, deleted, replaced, in another mount namespace,
-//! and no libraries at all.
+//! Libraries in unusual places and states: private copies, deleted, replaced, in another mount
+//! namespace, or malformed.
 
 use std::fs;
 use std::process::Command;
@@ -68,7 +68,7 @@ fn replaced_while_in_use() {
     let copy = Copy::new();
     let old = server_with(&copy);
     let agent = Agent::start(NO_ARGUMENTS);
-    // As a package manager does it: the new file takes the name, the old one lives on without.
+    // Like a package manager: the new file gets the name, the old one remains without one.
     let new = copy.path.with_extension("new");
     fs::copy(system(), &new).expect("failed to copy libssl");
     fs::rename(&new, &copy.path).expect("failed to replace the library");
@@ -88,8 +88,8 @@ fn in_another_mount_namespace() {
     let agent = Agent::start(NO_ARGUMENTS);
     let copy = Copy::new();
     let system = system();
-    // The path is the host's, the file is not: whoever opens the path in the own namespace attaches
-    // to the wrong one.
+    // The path exists on the host with another file: opening it in the agent's namespace would
+    // attach to the wrong one.
     let bind = format!(
         "mount --bind {} {} && exec \"$@\"",
         copy.path.display(),
@@ -110,16 +110,17 @@ fn in_another_mount_namespace() {
     hold_to_the_truth(&agent, &host);
 }
 
-/// Files named like the library that are none, each broken in another way.
+/// Creates malformed files with the name of the library.
 fn malformed(directory: &TempDir) -> Vec<String> {
     let good = fs::read(system()).expect("failed to read libssl");
     let mut wild = good.clone();
-    // e_shoff, e_phoff and every program header point out of the file (gABI, chapter 4 and 5).
+    // Fields e_shoff and e_phoff and every program header point beyond the file (gABI, chapters 4
+    // and 5).
     wild[0x20..0x30].fill(0xf0);
     let mut headers = good.clone();
     headers[0x40..0x400].fill(0xff);
     let mut code = good.clone();
-    // All code replaced by bytes that are no function; symbols stay.
+    // All code is replaced by bytes that form no function; symbols remain.
     let half = code.len() / 4;
     code[half..half * 3].fill(0xcc);
     let files = [
@@ -155,12 +156,11 @@ fn malformed_libraries_do_no_harm() {
         );
         process
     };
-    // Once before the agent and once after it.
+    // Mapped once before the agent starts and once after.
     let _early = mapper();
     let agent = Agent::start(NO_ARGUMENTS);
     let _late = mapper();
-    // A good library that appears after the bad ones: once it is observed, they have been looked
-    // at.
+    // A valid library is mapped after the malformed ones: when it is observed, they have been read.
     let server = server_with(&Copy::new());
     warm_up(&agent, &server);
     hold_to_the_truth(&agent, &server);

@@ -1,5 +1,4 @@
-//! Packets lost in the handshake: retransmissions joined to it, equal to what the kernel and the
-//! client count.
+//! Packets lost during the handshake: the counted retransmissions equal those of kernel and client.
 
 use reprise_tests::namespaces::SERVER_IP;
 use reprise_tests::stage::{CONNECTIONS, RETRANSMITS, Stage, WITH_LOSS};
@@ -16,7 +15,7 @@ fn no_loss_is_no_loss() {
 #[test]
 fn a_lost_client_hello() {
     let stage = Stage::new();
-    // From the client come SYN, ACK, ClientHello.
+    // The client sends SYN, ACK, ClientHello.
     stage.drop_from_client("ct original packets 3");
     let report = stage.complete();
     stage.expect_dropped(&stage.net.server, CONNECTIONS);
@@ -38,8 +37,8 @@ fn a_lost_client_hello() {
 #[test]
 fn a_lost_finished() {
     let stage = Stage::new();
-    // It begins with a ChangeCipherSpec (type 20), behind 32 bytes of TCP header; the first one of
-    // each connection.
+    // The flight begins with a ChangeCipherSpec (type 20) after 32 bytes of TCP header; the first
+    // one of each connection is dropped.
     let (sets, seen) = (
         "set seen { type ipv4_addr . inet_service; flags dynamic; size 1024; }",
         "ip saddr . tcp sport",
@@ -51,14 +50,14 @@ fn a_lost_finished() {
     stage.net.rules(&stage.net.server, sets, &rule);
     stage.complete();
     stage.expect_dropped(&stage.net.server, CONNECTIONS);
-    // A busy kernel may send again what was not lost.
+    // A busy kernel may retransmit packets that were not lost.
     let kernel = stage.resent_by_client();
     assert!(
         kernel >= CONNECTIONS,
         "the kernel retransmitted only {kernel}"
     );
-    // The client's library was done with it when it was lost. Its request arrived from beyond the
-    // gap.
+    // The client's library had completed the handshake when the packet was lost, and its request
+    // arrived after the gap.
     for (role, direction) in [("client", "sent"), ("server", "received")] {
         let labels = [
             ("role", role),
@@ -74,7 +73,7 @@ fn a_lost_finished() {
 #[test]
 fn a_lost_flight_of_the_server() {
     let stage = Stage::new();
-    // From the server come SYN-ACK, ACK of the ClientHello, then its flight.
+    // The server sends SYN-ACK, ACK of the ClientHello, then its flight.
     stage.drop_from_server("ct reply packets 3");
     let before = stage.resent_by_server();
     stage.complete();
@@ -111,8 +110,8 @@ fn a_lost_syn_ack() {
     let before = stage.resent_by_server();
     let report = stage.complete();
     stage.expect_dropped(&stage.net.client, CONNECTIONS);
-    // Both ends have a timer of one second: the SYN-ACK is repeated by the server's, or because the
-    // SYN is.
+    // Both ends have a timer of one second: the SYN-ACK is retransmitted by the server's, or
+    // because the SYN is.
     let kernel = stage.resent_by_server() - before;
     assert!(
         kernel >= CONNECTIONS,
@@ -127,13 +126,13 @@ fn a_lost_syn_ack() {
 #[test]
 fn every_packet_of_the_servers_flight() {
     let stage = Stage::new();
-    // All that carries data behind SYN-ACK and ACK, until it is sent again.
+    // Drops every data packet after SYN-ACK and ACK until it is retransmitted.
     stage.drop_from_server("ip length > 100 ct reply packets 3-4");
     let before = stage.resent_by_server();
     stage.complete();
     assert!(stage.net.dropped(&stage.net.client) >= CONNECTIONS);
     let kernel = stage.resent_by_server() - before;
-    // The kernel counts segments, of which a packet on this link may be two.
+    // The kernel counts segments; a packet on this link may contain two.
     let counted = CONNECTIONS..=kernel;
     let sent = ("direction", "sent");
     let labels = [("role", "server"), ("phase", "handshake"), sent];
@@ -142,12 +141,12 @@ fn every_packet_of_the_servers_flight() {
     stage.expect_completed("server", CONNECTIONS);
 }
 
-/// The SYN-ACK is lost twice: the server sends it again, and so the client its SYN, which arrives
+/// The SYN-ACK is lost twice: the server retransmits it, and the client its SYN, which arrives
 /// again.
 #[test]
 fn every_syn_ack_twice() {
     let stage = Stage::new();
-    // From now on it is known that TLS is spoken there.
+    // From now on the port is known as a TLS service.
     stage.complete();
     let port = stage.server.port;
     let set = |name| format!("set {name} {{ type inet_service; flags dynamic; size 1024; }}");
@@ -186,8 +185,7 @@ fn every_syn_ack_twice() {
     stage.expect("reprise_handshake_failures_total", &[], 0);
 }
 
-/// A port where TLS is spoken cannot be reached any more: no handshake comes about, and the loss
-/// still shows.
+/// A known TLS port becomes unreachable: no handshake starts, but the loss is counted.
 #[test]
 fn no_syn_ack_arrives() {
     let stage = Stage::new();
@@ -197,7 +195,7 @@ fn no_syn_ack_arrives() {
         .set(&stage.net.server, "net.ipv4.tcp_synack_retries=1");
     stage.drop_from_server("tcp flags & (syn|ack) == (syn|ack)");
     let before = stage.resent_by_server();
-    // A busy kernel may have sent again what was not lost.
+    // A busy kernel may have retransmitted packets that were not lost.
     let before_in_client = stage.resent_by_client();
     let report = stage.client(&[("--timeout", "2.5".to_owned())]);
     assert_eq!(report.total(|row| row.failed), 1, "{report:?}");
@@ -215,8 +213,8 @@ fn no_syn_ack_arrives() {
     stage.expect("reprise_handshake_failures_total", &[], 0);
 }
 
-/// Handshakes without loss, many: none is said to have failed of it. `REPRISE_CONTROL` says how
-/// many per process.
+/// Many handshakes without loss: no failure has the cause `packet_loss`. `REPRISE_CONTROL` sets the
+/// number per process.
 #[test]
 fn many_without_loss() {
     let each = std::env::var("REPRISE_CONTROL").unwrap_or_else(|_| "250".to_owned());
@@ -236,7 +234,8 @@ fn many_without_loss() {
         stage.expect("reprise_handshakes_total", &[("role", role)], want);
     }
     stage.expect("reprise_handshake_failures_total", &[], 0);
-    // A busy kernel may send again what was not lost. Nobody else is to be believed.
+    // A busy kernel may retransmit packets that were not lost, so only the kernel's own count is
+    // used.
     let kernel = stage.resent_by_server() + stage.resent_by_client();
     let sent = stage.rise(RETRANSMITS, &[("direction", "sent")]);
     let received = stage.rise(RETRANSMITS, &[("direction", "received")]);

@@ -1,16 +1,16 @@
-//! Random loss, one way or both: every handshake that fails has a cause, and it is `packet_loss`
-//! where packets were lost, and there alone.
+//! Random loss in one or both directions: every failed handshake has a cause, which is
+//! `packet_loss` only where packets were lost.
 
 use std::collections::BTreeMap;
 
 use reprise_tests::capture::{shows, story};
 use reprise_tests::lossy::{Failed, Lossy};
 
-/// Connections per round; each has an address of its own. All rounds are made `REPRISE_LOSS` times,
-/// once where that is not set.
+/// Connections per round, each with its own address. `REPRISE_LOSS` sets how many times all rounds
+/// run; the default is once.
 const CONNECTIONS: u32 = 120;
 
-/// Percent of the packets lost to the server, and to the client.
+/// Percentage of packets lost to the server and to the client.
 const ROUNDS: [(u32, u32); 10] = [
     (0, 0),
     (5, 0),
@@ -28,7 +28,7 @@ const ROUNDS: [(u32, u32); 10] = [
 fn causes_hold_against_the_dropping_rule() {
     let repeat = std::env::var("REPRISE_LOSS").unwrap_or_else(|_| "1".to_owned());
     let repeat: usize = repeat.parse().expect("REPRISE_LOSS is a number");
-    // Percent: what holds over many rounds, and what chance leaves of it in one of each.
+    // Percentages: the minimum over many rounds, and the minimum of a single round.
     let (precision, recalls) = match repeat {
         1 => (95, [("client", 85), ("server", 85)]),
         _ => (95, [("client", 95), ("server", 95)]),
@@ -53,7 +53,7 @@ fn causes_hold_against_the_dropping_rule() {
     let is_loss = |one: &&Failed| one.cause == "packet_loss";
     let said: Vec<_> = all.iter().filter(is_loss).collect();
     let right = said.iter().filter(|one| one.lost).count();
-    // Whoever left would have left without loss, too.
+    // These clients would have left without loss, too.
     let meant = all.iter().filter(|one| one.lost_data && !one.unwilling);
     let meant: Vec<_> = meant.collect();
     println!("packet_loss: {} said, {right} right", said.len());

@@ -1,7 +1,7 @@
 //! The behaviour tests, one module per subject, in one binary so that it is linked once.
 //!
-//! `.config/nextest.toml` names the modules that run beside others; the remaining tests count every
-//! TLS handshake on the host and run one at a time.
+//! `.config/nextest.toml` lists the modules that may run in parallel; the others count every TLS
+//! handshake on the host and run one at a time.
 
 mod api;
 mod browser;

@@ -1,4 +1,4 @@
-//! The objects for the Prometheus operator, held to the operator's own types.
+//! The objects for the Prometheus operator, checked against the operator's own types.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use reprise_tests::manifests::{deploy, documents, helm, tool, tools};
 use reprise_tests::process::{PYTHON, fixture};
 use serde_json::Value;
 
-/// What the types say against these objects.
+/// Returns the errors of the type check of these objects.
 fn problems(objects: &[&Value]) -> String {
     let mut python = Command::new(PYTHON)
         .arg(fixture("prometheus_operator.py"))

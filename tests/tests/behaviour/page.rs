@@ -1,4 +1,4 @@
-//! The pages: formats, families, statuses, and clients that misbehave.
+//! The HTTP pages: formats, metric families, statuses, and slow or hostile clients.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ fn formats_by_accept() {
     for page in [&open, &text] {
         assert!(!page.body.contains("_total_total"), "a doubled suffix");
     }
-    // In OpenMetrics the family has no suffix, in the text format it has the sample's name.
+    // OpenMetrics names the family without the suffix, the text format with it.
     assert!(
         open.body.contains("# TYPE reprise_handshakes counter"),
         "{}",
@@ -123,8 +123,8 @@ fn slow_and_hostile_clients_hold_up_nobody() {
     let connect = || TcpStream::connect(agent.address).expect("failed to connect to the agent");
     let mut held: Vec<_> = (0..100).map(|_| connect()).collect();
     for (index, stream) in held.iter_mut().enumerate() {
-        // A third says nothing, a third half a request, a third asks without ever reading the
-        // answer.
+        // A third sends nothing, a third half a request, and a third a request without reading the
+        // response.
         let words: &[u8] = match index % 3 {
             0 => b"",
             1 => b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept:",
@@ -134,7 +134,7 @@ fn slow_and_hostile_clients_hold_up_nobody() {
             .write_all(words)
             .expect("failed to write to the agent");
     }
-    // A server may refuse these in any way, even by a reset before all was sent.
+    // A server may reject these in any way, even with a reset.
     for words in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         &[0xff; 100_000],
@@ -167,7 +167,7 @@ fn far_more_connections_than_anyone_needs() {
         .map_while(|_| TcpStream::connect(agent.address).ok())
         .collect();
     assert!(held.len() >= 100, "only {} connections", held.len());
-    // It may refuse new ones while these are open, but it must neither end nor stay deaf.
+    // It may reject new connections meanwhile, but it must keep running and respond afterwards.
     drop(held);
     poll_until("the agent answers again", PATIENCE, || {
         match agent.get("/healthz") {

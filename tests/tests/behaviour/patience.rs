@@ -1,5 +1,5 @@
-//! Handshakes that programs give up in their own ways: by the kernel's timeout, with BIOs in
-//! memory, by clearing the object for another.
+//! Handshakes that programs abandon in different ways: kernel timeout, memory BIOs, a cleared
+//! object.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -15,7 +15,7 @@ use reprise_tests::{Agent, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// Runs `fixtures/direct.py` against a service that never answers; returns the port of that, and
+/// Runs `fixtures/direct.py` against a service that never answers; returns the service's port and
 /// its end of the connection.
 fn direct(mode: &str, other: u16) -> (u16, TcpStream) {
     let mute = Mute::new();
@@ -29,8 +29,8 @@ fn direct(mode: &str, other: u16) -> (u16, TcpStream) {
     (mute.port, stream)
 }
 
-/// One failed client handshake with the mute service, by `cause`, and one that completes with the
-/// other server where it `completes`.
+/// Asserts one failed client handshake with the silent service, with this cause, and one completed
+/// handshake with the other server if `completes`.
 fn gives_up(mode: &str, cause: &'static str, completes: bool) {
     let server = Server::python(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
@@ -62,7 +62,7 @@ fn the_kernel_gives_up_the_read() {
     gives_up("kernel", "timeout", false);
 }
 
-/// Nothing was ever received for it: the wire sensor identifies its server.
+/// The client received nothing; the wire sensor identifies the server.
 #[test]
 fn memory_bios() {
     gives_up("memory", "timeout", false);

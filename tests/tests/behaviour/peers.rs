@@ -1,4 +1,4 @@
-//! Who the peers are called, how many are kept, and their resume ratio.
+//! Names of peers, their limit, and their resumption ratio.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const FAMILY: &str = "reprise_peer_handshakes_total";
 
-/// The server-role counts of `peer`, by resumption, wait for this report.
+/// Waits until the server-role counts of `peer` equal this report.
 fn expect_peer(agent: &Agent, before: &Metrics, peer: &str, full: u32, resumed: u32) {
     let mut expected = Expected::default();
     for (resumption, count) in [("full", full), ("resumed", resumed)] {
@@ -26,7 +26,7 @@ fn expect_peer(agent: &Agent, before: &Metrics, peer: &str, full: u32, resumed: 
             count,
         );
     }
-    // Under no other name too.
+    // They are counted under no other name.
     expected.add(FAMILY, &[("role", "server")], full + resumed);
     expected.hold(agent, before);
 }
@@ -100,7 +100,7 @@ fn beyond_the_limit_is_other() {
     report.assert_mixed(60);
     let total = report.total(|row| row.full + row.resumed);
     let mut expected = Expected::default();
-    // Both roles together: nothing falls out of the sum.
+    // Both roles: no handshake is missing from the sum.
     expected.add(FAMILY, &[], 2 * total).hold(&agent, &before);
     let after = agent.metrics();
     let names: BTreeSet<_> = after
@@ -129,7 +129,7 @@ fn groups_are_re_read_and_a_bad_file_keeps_them() {
 
     let before = agent.metrics();
     handshake();
-    // The longest prefix wins: not `wide`.
+    // The longest prefix wins, which is not `wide`.
     expect_peer(&agent, &before, "sensors", 1, 0);
 
     let logged = agent.stderr().len();

@@ -1,5 +1,5 @@
-//! Handshakes in containers of Kubernetes are counted by pod, as the API server names it;
-//! observation needs none.
+//! Handshakes in Kubernetes containers are counted by pod name if an API server is reachable, and
+//! by container ID otherwise.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Server};
 
 const FAMILY: &str = "reprise_workload_handshakes_total";
-/// Connections of one run of the client.
+/// Connections per client run.
 const CONNECTIONS: u32 = 20;
-/// The agent asks again after a second or two.
+/// The agent retries after one or two seconds.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A server in a container of a pod; its cgroups go with it.
+/// A server in a container of a pod; dropping it removes its cgroups.
 struct Contained {
     server: Server,
     _cgroup: Cgroup,
 }
 
 impl Contained {
-    /// The pod's cgroup is named as the systemd driver does.
+    /// Cgroup of the pod, named as by the systemd driver.
     fn start(uid: &str, container: &str) -> Self {
         let uid = uid.replace('-', "_");
         let id = container.repeat(32);
@@ -37,7 +37,8 @@ impl Contained {
         }
     }
 
-    /// That all handshakes with it, by the client's report, count for this workload and no other.
+    /// Asserts that all handshakes with it, according to the client, are counted for this workload
+    /// and no other.
     fn assert_is(&self, agent: &Agent, workload: &str) {
         let before = agent.metrics();
         let report = Client::new(self.server.port).connections(CONNECTIONS).run();
@@ -70,7 +71,7 @@ fn start(api: &ApiServer, args: &[&str]) -> Agent {
     agent
 }
 
-/// How often it began to watch.
+/// Number of watch requests.
 fn watches(api: &ApiServer) -> usize {
     let requests = api.requests();
     requests
@@ -107,10 +108,10 @@ fn pods_have_their_names() {
     let agent = start(&api, &[]);
     wait_watches(&api, &agent, 1);
     till.assert_is(&agent, "pod/shop/till-0");
-    // Known by its container until its pod is.
+    // The workload is the container until the pod is known.
     late.assert_is(&agent, "container/6e6e6e6e6e6e");
     api.send("ADDED", &pod("shop", "late-0", LATE));
-    // One after the other, each until it is counted.
+    // Each event is sent once the previous one has taken effect.
     poll_until("the pod becomes known", RETRY, || {
         let before = agent.metrics();
         let made = Client::new(late.server.port).once_from("127.0.0.99").run();
@@ -127,7 +128,7 @@ fn pods_have_their_names() {
     });
     late.assert_is(&agent, "pod/shop/late-0");
 
-    // Without the API server everything goes on, and it is asked again.
+    // Without the API server observation continues, and the agent retries.
     api.fail(true);
     till.assert_is(&agent, "pod/shop/till-0");
     agent.assert_sound();

@@ -1,7 +1,7 @@
-//! Real handshakes through each carrier that runs here: full and resumed counts of both roles equal
-//! the programs' own word.
+//! Handshakes with each carrier that can run here: full and resumed counts of both roles equal the
+//! programs' own reports.
 //!
-//! nginx, HAProxy, stunnel, Python and curl are in `resumption.rs`.
+//! `resumption.rs` covers nginx, HAProxy, stunnel, Python and curl.
 
 use reprise_tests::carriers::debian::Suite;
 use reprise_tests::carriers::npm::node;
@@ -28,7 +28,7 @@ fn scene<'a>(agent: &'a Agent, server: &Server) -> Scene<'a> {
     }
 }
 
-/// That a client made what it was asked for, and resumed as the test needs it.
+/// Asserts that a client made this number of connections and that enough of them were resumed.
 fn mixed(counts: Counts, full: u32, resumed: u32) {
     assert!(
         counts.full >= full && counts.resumed >= resumed,
@@ -47,7 +47,7 @@ fn openssl_against_openssl() {
     }
 }
 
-/// The program of each suite runs on this kernel with its own libraries: 1.1.1, 3.5, 3.6, 4.0.
+/// The `openssl` of each suite with its own libraries: 1.1.1, 3.5, 3.6, 4.0.
 #[test]
 fn openssl_of_other_suites() {
     let suites: [(&str, &[&str], &str); 4] = [
@@ -67,7 +67,7 @@ fn openssl_of_other_suites() {
     });
     for root in &roots {
         println!("{}", run(openssl(Some(root)).arg("version")).trim());
-        // Both users of the library are there before the agent is.
+        // Both programs map the library before the agent starts.
         let servers = [Sessions::Ids, Sessions::Tickets]
             .map(|sessions| Server::s_server_under(sessions, &mut openssl(Some(root))));
         let agent = Agent::start(NO_ARGUMENTS);
@@ -88,7 +88,7 @@ fn openssl_of_other_suites() {
     }
 }
 
-/// 1.1.1, 3.0 and 3.5 inside Node.js, each as a server of the others.
+/// OpenSSL 1.1.1, 3.0 and 3.5 in Node.js, each as a server of the others.
 #[test]
 fn node_against_node() {
     let programs =
@@ -178,8 +178,8 @@ fn native(client: &Native) {
 fn program_on_musl() {
     let wheel = Wheel {
         project: PSYCOPG,
-        // The last one that the musl of Debian 12 can load: later ones are linked with relative
-        // relocations (RELR).
+        // The last version that Debian 12's musl can load: later ones have relative relocations
+        // (RELR).
         version: "2.9.9",
         platform: "musllinux_1_1_x86_64",
         python: "311",

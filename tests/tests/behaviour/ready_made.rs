@@ -1,9 +1,9 @@
-//! Plans for carriers that others built are complete and fit their code: Node.js, Python wheels,
-//! Debian's suites, two architectures.
+//! Plans for third-party builds are complete and match the code: Node.js, Python wheels and Debian
+//! suites for two architectures.
 //!
-//! Where such a file has symbols, the planned addresses lie in the right functions; all of them
-//! describe their call frames, which give the stack depth at each point. What is checked is printed
-//! (`-- --nocapture`). `cargo xtask test --matrix` checks the whole list.
+//! If such a file has symbols, the planned addresses must lie in the right functions. All files
+//! have call frames, which give the stack depth at each point. The number of checks is printed (`--
+//! --nocapture`). `cargo xtask test --matrix` checks the complete list.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use reprise_tests::carriers::plan::inspect;
 use reprise_tests::carriers::verdict::{FIELDS, LEGACY_FIELDS, Verdict};
 use reprise_tests::carriers::wheel::{Wheel, with_prefix};
 
-/// Plans each file, and checks all that can be without its build's debug information.
+/// Plans each file and checks everything that can be checked without debug information.
 fn hold(carriers: impl IntoIterator<Item = (String, PathBuf)>) {
     let mut faults = Vec::new();
     let mut count = 0;
@@ -200,7 +200,7 @@ fn everything_that_was_thought_of() {
     ));
     hold(suites(&["amd64", "arm64"]));
     let libssl: &[&str] = &["libssl"];
-    // OpenSSL moved from one of their modules to the other in version 40.
+    // Version 40 moved OpenSSL from one Python module to another.
     let (early, late): (&[&str], &[&str]) = (&["_openssl"], &["_rust"]);
     hold(wheels(&[
         (

@@ -1,4 +1,4 @@
-//! What was recorded gives the same numbers again.
+//! A replay of a recording gives the same numbers as the live run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -29,7 +29,7 @@ fn a_replay_equals_the_live_numbers() {
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
-    // The recorder observes once a replay of what it has written so far shows a handshake.
+    // The recorder is ready once a replay of its output contains a handshake.
     poll_until("a handshake is recorded", PATIENCE, || {
         assert!(
             recorder.ended().is_none(),
@@ -92,7 +92,8 @@ fn a_replay_equals_the_live_numbers() {
         "a replay is not repeatable"
     );
 
-    // Cut off in mid-event, as by a full disk: what is whole is shown, and the lack is said.
+    // Truncated within an event, as by a full disk: complete events are shown, and the truncation
+    // is reported.
     let whole = fs::read(&path).expect("failed to read the recording");
     let cut = directory.path().join("cut").display().to_string();
     fs::write(&cut, &whole[..whole.len() - 7]).expect("failed to write the cut recording");

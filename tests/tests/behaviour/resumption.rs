@@ -1,5 +1,4 @@
-//! Full and resumed handshakes, for both roles and per peer, equal what the clients themselves
-//! report.
+//! Full and resumed handshakes per role and peer equal the clients' own reports.
 
 use std::process::Command;
 
@@ -12,8 +11,7 @@ use reprise_tests::{Agent, Client, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// A server that ran, and was used, before the agent came; then one that starts under the eyes of
-/// the agent.
+/// Observes a server that was used before the agent started, then one that starts later.
 fn running_then_new(make: fn(Sessions) -> Server, running: Sessions, new: Sessions) {
     let server = make(running);
     Client::new(server.port)
@@ -81,7 +79,7 @@ fn python_server() {
 
 #[test]
 fn openssl_s_server() {
-    // One connection at a time: no concurrent clients here.
+    // It serves one connection at a time, so there are no concurrent clients.
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
@@ -164,8 +162,7 @@ fn curl() {
         let url = format!("https://localhost:{}/", server.port);
         let resolve = format!("localhost:{}:127.0.0.1", server.port);
         for source in SOURCES {
-            // A new process knows no session: the first of its connections is full, the others are
-            // resumed.
+            // A new process has no session: its first connection is full, the others are resumed.
             let mut command = Command::new("curl");
             command.args([
                 "-sk",
@@ -190,7 +187,7 @@ fn curl() {
     }
 }
 
-/// The report that nginx's access log amounts to.
+/// Returns the contents of nginx's access log as a report.
 fn nginx_says(server: &Server) -> Report {
     let mut report = Report::default();
     for line in server.access_log() {

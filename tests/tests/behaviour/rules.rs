@@ -1,4 +1,4 @@
-//! The rules, as Prometheus' own tool reads and runs them, and as they are deployed.
+//! The Prometheus rules, read and run by promtool, and as deployed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ fn prometheus_takes_the_rules() {
 fn alerts_fire_where_they_should_and_only_there() {
     let output = promtool(&["test", "rules"], &tests());
     assert!(output.status.success(), "{}", said(&output));
-    // The same tests find an alert whose threshold is off.
+    // The same tests detect an alert with a wrong threshold.
     let directory = TempDir::new().expect("failed to create a directory");
     let at = |name: &str| directory.path().join(name);
     for name in FILES {
@@ -69,7 +69,7 @@ fn documents(command: &mut Command) -> Vec<Value> {
         .collect()
 }
 
-/// The groups of the rules as they are kept.
+/// Groups of the rule files.
 fn groups() -> Vec<Value> {
     let mut groups = Vec::new();
     for name in FILES {
@@ -116,7 +116,7 @@ fn the_operator_gets_the_same_rules() {
         let relabeled = &monitor["spec"]["podMetricsEndpoints"][0]["relabelings"];
         assert_eq!(relabeled[0]["targetLabel"], "instance");
     }
-    // It selects the pods that the same chart starts.
+    // It selects the pods of the same chart.
     let selector = &of_kind(&charted, "PodMonitor")["spec"]["selector"]["matchLabels"];
     let labels = &of_kind(&charted, "DaemonSet")["spec"]["template"]["metadata"]["labels"];
     for (name, value) in selector.as_object().expect("no selector") {

@@ -1,4 +1,4 @@
-//! The live table: in a real terminal by keys, elsewhere plain lines that name the peers.
+//! `reprise watch`: a live table in a terminal, and plain lines otherwise.
 
 use nix::sys::signal::Signal;
 use reprise_tests::agent::toolchain;
@@ -44,13 +44,14 @@ fn lines_name_every_peer() {
     assert!(took.as_secs_f64() < 2.0, "{took:?}");
 }
 
-/// Lines that show one of the clients, in order.
+/// Returns the lines of the clients, in order.
 fn clients(screen: &str) -> Vec<&str> {
     let first = |line: &str| SOURCES.contains(&line.split_whitespace().next().unwrap_or_default());
     screen.lines().filter(|line| first(line)).collect()
 }
 
-/// The screen, drawn where the environment asks for it: that is how the README gets its picture.
+/// Saves a picture of the screen if the environment variable is set. The pictures in the README are
+/// created this way.
 fn picture(watch: &Terminal) {
     const WANTED: &str = "REPRISE_TERMINAL_PICTURE";
     if std::env::var_os(WANTED).is_none() {
@@ -87,7 +88,7 @@ fn keys_in_a_real_terminal() {
     watch.wait("a failure with its cause", |screen| {
         screen.contains(" 1 reset")
     });
-    // Clients that share an address, and a cache too small for them.
+    // Clients with the same address, and a cache that is too small for them.
     let tuning = Tuning {
         cache: 20,
         ..Tuning::default()
@@ -100,7 +101,7 @@ fn keys_in_a_real_terminal() {
         screen.contains(" 0 evicted")
     });
     picture(&watch);
-    // 80 columns hold a whole line, and every column has its head over it.
+    // A line fits into 80 columns, and every column is below its heading.
     let screen = watch.shows();
     let head = screen
         .lines()
@@ -115,7 +116,7 @@ fn keys_in_a_real_terminal() {
             "{name} {value}:\n{head}\n{line}"
         );
     }
-    // Servers only, by name, then the other way round.
+    // Servers only, sorted by name, then in reverse.
     watch.press("tsssss");
     watch.wait("sorted by peer", |screen| {
         clients(screen)
@@ -141,7 +142,7 @@ fn keys_in_a_real_terminal() {
     });
     watch.press("q");
     assert_eq!(watch.ends(PATIENCE).code(), Some(0));
-    // The terminal is as it was, with the last picture in it, and no log line was ever drawn over.
+    // The terminal is restored and shows the last picture; no log line was written over it.
     assert!(!watch.alternate());
     watch.wait("the last picture stays", |screen| screen.contains("PEER"));
     assert!(!watch.written().contains("INFO"), "{}", watch.written());

@@ -1,5 +1,4 @@
-//! Handshakes of programs without OpenSSL, which only the wire shows, equal what the clients
-//! themselves report.
+//! Handshakes of programs without OpenSSL, which only packets show, equal the clients' own reports.
 
 use std::process::{Command, Stdio};
 
@@ -13,7 +12,7 @@ use reprise_tests::{Agent, http, rustls_pair};
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
-/// Of each program with itself, in each version.
+/// Handshakes of each program with itself, per version.
 const CONNECTIONS: u32 = 8;
 const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
@@ -33,7 +32,7 @@ fn gnutls_is_seen_on_the_wire() {
         ("NORMAL:-VERS-TLS1.3", "1.2", Sessions::OldTickets),
         ("NORMAL:-VERS-TLS1.3:%NO_TICKETS", "1.2", Sessions::Ids),
     ] {
-        // Connects, and connects again with what it got.
+        // Connects and reconnects with the new session.
         let mut client = Command::new("gnutls-cli");
         client.args(["--insecure", "--resume", "--priority", priority, "--port"]);
         let output = run(client.args([&port.to_string(), "127.0.0.1"]));
@@ -52,7 +51,7 @@ fn gnutls_is_seen_on_the_wire() {
     }
     expected.add(HANDSHAKES, &[], 12).add(FAILURES, &[], 0);
     expected.hold(&agent, &before);
-    // The client does not trust the server's certificate and sends an alert.
+    // The client rejects the server's certificate with an alert.
     let refused = Command::new("gnutls-cli")
         .args(["--port", &port.to_string(), "127.0.0.1"])
         .stdin(Stdio::null())
@@ -95,8 +94,8 @@ fn rustls_is_seen_on_the_wire() {
     expected.add(FAILURES, &[], 0).hold(&agent, &before);
 }
 
-/// Holds the agent to what a program says of its connections with itself, `FULL RESUMED`. In TLS
-/// 1.2 it offers tickets.
+/// Asserts that the agent's counts equal a program's report on its connections with itself (`FULL
+/// RESUMED`). In TLS 1.2 the program offers tickets.
 fn both_ends(command: impl Fn(u16, &str) -> Command) {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();

@@ -1,5 +1,4 @@
-//! Handshakes are counted by the workload of the process: a container, a systemd unit, or the
-//! process itself.
+//! Handshakes are counted by the workload of the process: container, systemd unit, or process name.
 
 use std::process::Command;
 
@@ -46,7 +45,7 @@ fn containers_units_and_processes_have_their_names() {
     }
 }
 
-/// The same handshakes at both ends, each under the workload of its role.
+/// The same handshakes at both ends, each counted for the workload of its role.
 fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expected {
     let port = port.to_string();
     let mut expected = Expected::default();
@@ -64,13 +63,13 @@ fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expec
     expected
 }
 
-/// The program's own libssl in each: of Debian for glibc, of a Python wheel for musl.
+/// Each program has its own libssl: Debian's for glibc, a Python wheel's for musl.
 #[test]
 fn containers_of_different_images_have_their_names() {
     let wheel = Wheel {
         project: "psycopg2-binary",
-        // The last one that the musl of Debian 12 can load: later ones are linked with relative
-        // relocations (RELR).
+        // The last version that Debian 12's musl can load: later ones have relative relocations
+        // (RELR).
         version: "2.9.9",
         platform: "musllinux_1_1_x86_64",
         python: "311",
@@ -100,7 +99,7 @@ fn containers_of_different_images_have_their_names() {
             now => Err(format!("{now}; stderr: {}", agent.stderr())),
         });
         let before = agent.metrics();
-        // Long enough to be looked up while it runs.
+        // Runs long enough for the agent to look it up.
         let counts = container.connect(server.port, 200);
         assert_eq!(counts.full + counts.resumed, 200);
         assert!(counts.resumed > 0, "{counts:?}");
@@ -125,7 +124,7 @@ fn beyond_the_limit_workloads_are_other() {
     expected.add(FAMILY, &[], 30).hold(&agent, &before);
     let metrics = agent.metrics();
     let named = metrics.matching(FAMILY, &[("workload", "python3")]);
-    // Of two kinds each.
+    // Each workload has two kinds of handshakes.
     assert!(named.count() <= 4, "{}", metrics.show("workload"));
     assert!(metrics.sum(FAMILY, &[("workload", "other"), ("port", "other")]) >= 20.0);
 }

@@ -5,7 +5,7 @@ mod tcp;
 mod wire;
 
 use crate::{
-    model::{LibraryHandshake, SessionRemoved, TcpEvent, WireHandshake},
+    model::{AlertAfterCompletion, LibraryHandshake, SessionRemoved, TcpEvent, WireHandshake},
     pipeline::record::Record,
 };
 
@@ -18,6 +18,8 @@ pub enum Event {
     Wire(WireHandshake),
     /// Something happened on a TCP connection.
     Tcp(TcpEvent),
+    /// An alert arrived right after a handshake had completed.
+    Alert(AlertAfterCompletion),
     /// A library removed a session from its cache.
     SessionRemoved(SessionRemoved),
     /// A process ended, or executed a new program.
@@ -48,6 +50,7 @@ impl Event {
             Self::Library(handshake) => handshake.end_ns,
             Self::Wire(handshake) => handshake.hello.end_ns,
             Self::Tcp(event) => event.time_ns,
+            Self::Alert(alert) => alert.time_ns,
             Self::SessionRemoved(removed) => removed.time_ns,
             Self::WallClock { time_ns, .. }
             | Self::ProcessEnded { time_ns, .. }
@@ -64,6 +67,7 @@ impl From<&Record> for Event {
             Record::Handshake(record) => Self::Library(library::handshake(record)),
             Record::Tcp(record) => tcp::event(record).map_or(tick, Self::Tcp),
             Record::Wire(record) => wire::handshake(record).map_or(tick, Self::Wire),
+            Record::Alert(record) => library::alert(record).map_or(tick, Self::Alert),
             Record::SessionRemoved(record) => Self::SessionRemoved(library::removed(record)),
             Record::Clock(record) => Self::WallClock {
                 time_ns: record.header.time_ns,
@@ -79,7 +83,7 @@ impl From<&Record> for Event {
                 tgid: record.tgid,
                 by_exec: false,
             },
-            Record::Alert(_) | Record::Workload(_) | Record::Tick(_) => tick,
+            Record::Workload(_) | Record::Tick(_) => tick,
         }
     }
 }

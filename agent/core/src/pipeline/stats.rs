@@ -2,6 +2,7 @@
 //! bounded, by [`Limits`] or by a constant of its own.
 
 mod alerts;
+mod alerts_after_completion;
 mod by_role;
 mod ephemeral;
 mod errors;
@@ -27,6 +28,7 @@ mod workloads;
 
 pub use self::{
     alerts::AlertReason,
+    alerts_after_completion::AlertsAfterCompletion,
     by_role::ByRole,
     errors::{ErrorSum, Errors},
     explanations::Explanation,

@@ -25,6 +25,9 @@ pub(super) fn encode(
     if status.observes_handshakes() {
         handshakes::handshakes(stats, encoder)?;
         handshakes::errors(stats, &status.reasons, encoder)?;
+        if status.sensor(Sensor::Handshake).attached {
+            handshakes::alerts_after_completion(stats, encoder)?;
+        }
         if wire {
             offers::offers(stats, encoder)?;
             misses::misses(stats, encoder)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use reprise_ebpf::handshake::{AlertEvent, role};
 use zerocopy::FromZeros as _;
 
 use super::{Format, Page};
@@ -82,6 +83,11 @@ fn observed() -> Observed {
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
     pipeline.push(&Record::Clock(ClockEvent::new_zeroed()));
     pipeline.push(&Record::Tick(10_000 * MS));
+    pipeline.push(&Record::Alert(AlertEvent {
+        role: u32::from(role::CLIENT),
+        alert: 116,
+        ..AlertEvent::new_zeroed()
+    }));
     let mut lost = Retransmits::default();
     for direction in Direction::ALL {
         lost.add(Phase::Handshake, direction);
@@ -175,6 +181,12 @@ fn families_of_a_detached_sensor_are_absent() {
     assert!(text.contains("reprise_handshakes_total"));
     assert!(!text.contains("reprise_handshake_retransmits"));
     assert!(!text.contains("sensor=\"tcp\""));
+    assert!(text.contains("reprise_alerts_after_completion_total"));
+    let mut only_wire = self::observed();
+    *only_wire.status.sensor_mut(Sensor::Handshake) = Default::default();
+    let text = page(only_wire);
+    assert!(text.contains("reprise_handshakes_total"));
+    assert!(!text.contains("reprise_alerts_after_completion_total"));
     let mut none = self::observed();
     none.status.libraries.clear();
     *none.status.sensor_mut(Sensor::Wire) = Default::default();

@@ -79,6 +79,16 @@ fn panels() -> Vec<Panel> {
         )
         .sized(12, 9),
         Panel::graph(
+            "Alerts after completion",
+            "TLS 1.3: fatal alerts right after a completed handshake, for example a client certificate that the server rejects after the client's Finished.",
+            "reqps",
+        )
+        .target(
+            "sum by (alert) (rate(reprise_alerts_after_completion_total{%r}[%i]))",
+            "{{alert}}",
+        )
+        .sized(12, 9),
+        Panel::graph(
             "Retransmissions by phase",
             "syn and synack are retransmissions during connection set-up; received ones come from the peer.",
             "pps",
@@ -127,6 +137,6 @@ fn panels() -> Vec<Panel> {
             r#"1 - sum by (resumption) (rate(reprise_handshake_duration_seconds_bucket{%r,le=~"1|1.0"}[%i])) / (sum by (resumption) (rate(reprise_handshake_duration_seconds_count{%r}[%i])) > 0)"#,
             "{{resumption}}",
         )
-        .sized(24, 8),
+        .sized(12, 9),
     ]
 }

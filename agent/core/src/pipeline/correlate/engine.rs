@@ -116,6 +116,7 @@ impl Engine {
                 }
                 self.removed_sessions.push_back(*removed);
             }
+            Event::Alert(alert) => out(Finding::Alert(*alert)),
             Event::ProcessEnded {
                 time_ns,
                 tgid,

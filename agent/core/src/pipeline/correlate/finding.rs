@@ -1,6 +1,6 @@
 //! Output of the correlation engine.
 
-use crate::model::{Connection, Direction, Observation, Phase, Role};
+use crate::model::{AlertAfterCompletion, Connection, Direction, Observation, Phase, Role};
 
 /// One finding of the correlation engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Finding {
     Handshake(Observation),
     /// A retransmission that no observation counts.
     Loss(LateLoss),
+    /// The peer refused a handshake that had completed on this side.
+    Alert(AlertAfterCompletion),
     /// A server removed a session from its cache at the unclean end of this connection, which had
     /// packet loss.
     SessionCut(Connection),

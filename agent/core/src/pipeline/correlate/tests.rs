@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use reprise_ebpf::{
     Header, Socket,
     handshake::{
-        self, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, flag, outcome, role, socket_source,
+        self, ALERT, AlertEvent, HIT_UNKNOWN, HandshakeEvent, REASON_OTHER, flag, outcome, role,
+        socket_source,
     },
     tcp::{self, TcpEvent},
 };
@@ -15,10 +16,10 @@ use zerocopy::FromZeros as _;
 use super::{Bounds, Engine, Finding, LateLoss, SETTLE_NS};
 use crate::{
     model::{
-        Connection, Direction, FailureCause as Cause, Observation, Outcome, Phase, Resumption,
-        Retransmits, Role, Version,
+        AlertAfterCompletion, Connection, Direction, FailureCause as Cause, Observation, Outcome,
+        Phase, Resumption, Retransmits, Role, Version,
     },
-    pipeline::record::Record,
+    pipeline::{record::Record, socket::connection},
 };
 
 const MS: u64 = 1_000_000;
@@ -82,6 +83,7 @@ pub(super) struct Found {
     pub(super) seen: Vec<Observation>,
     pub(super) losses: Vec<LateLoss>,
     pub(super) cut: Vec<Connection>,
+    pub(super) alerts: Vec<AlertAfterCompletion>,
 }
 
 impl Found {
@@ -90,6 +92,7 @@ impl Found {
             Finding::Handshake(observation) => self.seen.push(observation),
             Finding::Loss(loss) => self.losses.push(loss),
             Finding::SessionCut(connection) => self.cut.push(connection),
+            Finding::Alert(alert) => self.alerts.push(alert),
         }
     }
 }
@@ -224,6 +227,31 @@ fn causes_follow_the_strongest_evidence() {
         fail(&|e| e.outcome = outcome::PROCESS_ENDED, &reset),
         Cause::Abandoned
     );
+}
+
+#[test]
+fn alert_after_completion_is_a_finding_of_its_own() {
+    let mut event = AlertEvent::new_zeroed();
+    event.header.kind = ALERT;
+    event.header.time_ns = 15 * MS;
+    event.tgid = 7;
+    event.alert = 116;
+    event.role = u32::from(role::CLIENT);
+    event.socket_source = u32::from(socket_source::IN_CALL);
+    event.socket = socket(1);
+    let mut without_role = event;
+    without_role.role = u32::from(role::UNKNOWN);
+    let mut run = Run::new(BOUNDS);
+    run.push(&Record::Handshake(handshake(1, 10 * MS, 12 * MS)));
+    run.push(&Record::Alert(event));
+    run.push(&Record::Alert(without_role));
+    run.finish();
+    assert_eq!(run.found.seen.len(), 1);
+    let [alert] = run.found.alerts.as_slice() else {
+        panic!("one alert: {:?}", run.found.alerts);
+    };
+    assert_eq!((alert.role, alert.description), (Role::Client, 116));
+    assert_eq!(alert.connection, connection(&event.socket));
 }
 
 #[test]

@@ -3,15 +3,15 @@
 use reprise_ebpf::{
     ABSENT,
     handshake::{
-        self as abi, ForgetEvent, HandshakeEvent, SessionId, flag, forgot, outcome, role, shutdown,
-        socket_source,
+        self as abi, AlertEvent, ForgetEvent, HandshakeEvent, SessionId, flag, forgot, outcome,
+        shutdown, socket_source,
     },
 };
 
 use crate::{
     model::{
-        LibraryEnd, LibraryHandshake, ReleasedSession, RemovalContext, Resumption, Role,
-        SessionAge, SessionRemoved, SocketSource, Version,
+        AlertAfterCompletion, LibraryEnd, LibraryHandshake, ReleasedSession, RemovalContext,
+        Resumption, Role, SessionAge, SessionRemoved, SocketSource, Version,
     },
     pipeline::socket::connection,
 };
@@ -38,11 +38,7 @@ pub(super) fn handshake(record: &HandshakeEvent) -> LibraryHandshake {
         heard_ns: record.heard_ns,
         library_ns: record.library_ns,
         tgid: record.tgid,
-        role: match record.role {
-            role::SERVER => Some(Role::Server),
-            role::CLIENT => Some(Role::Client),
-            _ => None,
-        },
+        role: role(record.role),
         version: Version::from_wire(record.version),
         end: match record.outcome {
             outcome::COMPLETED => LibraryEnd::Completed,
@@ -69,6 +65,26 @@ pub(super) fn handshake(record: &HandshakeEvent) -> LibraryHandshake {
             time_ns: record.rejected_ns,
             age: age(&record.rejected),
         }),
+    }
+}
+
+/// Decodes a record of an alert after completion; `None` where it names no role or no alert.
+pub(super) fn alert(record: &AlertEvent) -> Option<AlertAfterCompletion> {
+    let has_socket = record.socket_source != u32::from(socket_source::NONE);
+    Some(AlertAfterCompletion {
+        time_ns: record.header.time_ns,
+        tgid: record.tgid,
+        role: role(u8::try_from(record.role).ok()?)?,
+        description: u8::try_from(record.alert).ok()?,
+        connection: has_socket.then(|| connection(&record.socket)).flatten(),
+    })
+}
+
+const fn role(role: u8) -> Option<Role> {
+    match role {
+        abi::role::SERVER => Some(Role::Server),
+        abi::role::CLIENT => Some(Role::Client),
+        _ => None,
     }
 }
 

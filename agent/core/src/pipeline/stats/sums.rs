@@ -3,6 +3,7 @@
 use enum_map::EnumMap;
 
 use super::{
+    alerts_after_completion::AlertsAfterCompletion,
     by_role::ByRole,
     ephemeral::EphemeralPorts,
     errors::Errors,
@@ -64,6 +65,8 @@ pub struct Stats {
     pub ticket_keys: TicketKeys,
     /// Failed handshakes by library error reason.
     pub errors: Errors,
+    /// Alerts that arrived right after completion.
+    pub alerts_after_completion: AlertsAfterCompletion,
     /// The most recent failed handshakes.
     pub recent_failures: Failures,
     /// Handshakes about which wire and library disagree.
@@ -98,6 +101,7 @@ impl Stats {
             misses: ByRole::default(),
             ticket_keys: TicketKeys::new(),
             errors: Errors::default(),
+            alerts_after_completion: AlertsAfterCompletion::default(),
             recent_failures: Failures::default(),
             conflicts: 0,
             wire: 0,

@@ -80,6 +80,26 @@ pub(super) fn handshakes(
     Ok(())
 }
 
+pub(super) fn alerts_after_completion(
+    stats: &Stats,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_alerts_after_completion",
+        "Fatal alerts within a second after a handshake of TLS 1.3 completed on this side.",
+        None,
+    )?;
+    for (role, alert, sum) in stats.alerts_after_completion.iter() {
+        count(
+            &mut family,
+            &[("role", role.label()), ("alert", alert)],
+            sum,
+        )?;
+    }
+    Ok(())
+}
+
 pub(super) fn errors(
     stats: &Stats,
     names: &Names,
