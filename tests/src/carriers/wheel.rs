@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{cache, cached};
 use crate::{
-    alone,
+    host_lock,
     process::{PYTHON, run},
 };
 
@@ -45,7 +45,7 @@ impl Wheel<'_> {
                 .args(["--python-version", python, "--dest"])
                 .arg(made)
                 .arg(format!("{project}=={version}"));
-            alone::for_a_moment(|| run(&mut pip));
+            host_lock::hold_during(|| run(&mut pip));
             let wheel =
                 with_prefix(made, &project.replace('-', "_")).expect("pip downloads a wheel");
             run(Command::new(PYTHON)

@@ -28,10 +28,18 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_rank: Option<u64>,
     /// Age of the session, nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "age_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "seconds"
+    )]
     pub age_ns: Option<u64>,
     /// Lifetime of the session, nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "lifetime_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "seconds"
+    )]
     pub lifetime_ns: Option<u64>,
     /// Name of the ticket's key.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "key_name")]
@@ -50,7 +58,11 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "reason")]
     pub server_reason: Option<MissReason>,
     /// Step of the server's clock since the session was issued, nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "clock_step_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "signed_seconds"
+    )]
     pub clock_step_ns: Option<i64>,
 }
 
@@ -68,6 +80,16 @@ fn removal<S: Serializer>(removal: &Option<Removal>, serializer: S) -> Result<S:
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
 fn reason<S: Serializer>(reason: &Option<MissReason>, serializer: S) -> Result<S::Ok, S::Error> {
     reason.map(MissReason::label).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+fn seconds<S: Serializer>(ns: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    ns.map(|ns| ns as f64 / 1e9).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+fn signed_seconds<S: Serializer>(ns: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    ns.map(|ns| ns as f64 / 1e9).serialize(serializer)
 }
 
 impl fmt::Display for Evidence {

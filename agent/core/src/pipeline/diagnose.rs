@@ -20,7 +20,7 @@ mod tables;
 use self::tables::Tables;
 pub use self::{
     removal::{CloseEvidence, RemovedSession},
-    rules::{RULES, Rule},
+    rules::{RULES, Rule, required_evidence},
     tables::Retained,
 };
 use crate::model::{

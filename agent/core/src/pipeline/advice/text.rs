@@ -18,7 +18,7 @@ const MAX_SKEW_NS: u64 = 5_000_000_000;
 pub(super) struct Case {
     pub(super) reason: AlertReason,
     pub(super) role: Role,
-    /// The newest miss, if it has this reason.
+    /// The newest miss with this reason; `None` if it was evicted.
     pub(super) miss: Option<Miss>,
     pub(super) ticket_key: Option<KeyName>,
     /// Offers of all mechanisms.
