@@ -9,9 +9,9 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
-use reprise_tests::poll::PATIENCE;
+use reprise_tests::poll::DEADLINE;
 use reprise_tests::process::{PYTHON, Process, fixture};
-use reprise_tests::relay::{Mute, swallow};
+use reprise_tests::relay::{SilentService, read_first_record};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::warm_up;
 use reprise_tests::{Agent, Server};
@@ -36,7 +36,7 @@ fn servers() -> [Server; 2] {
 }
 
 /// One misbehaving connection per source address against each server.
-fn servers_blame(mode: &str, cause: &str) {
+fn assert_server_failures(mode: &str, cause: &str) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
     for server in servers() {
@@ -50,27 +50,27 @@ fn servers_blame(mode: &str, cause: &str) {
         );
         one_failure_each(&agent, &calm, &before, "server", SOURCES, &[cause]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
 fn server_whose_client_resets_in_the_client_hello() {
-    servers_blame("reset-half-hello", "reset");
+    assert_server_failures("reset-half-hello", "reset");
 }
 
 #[test]
 fn server_whose_client_resets_after_the_servers_flight() {
-    servers_blame("reset-after-flight", "reset");
+    assert_server_failures("reset-after-flight", "reset");
 }
 
 #[test]
 fn server_whose_client_closes_in_the_client_hello() {
-    servers_blame("close-half-hello", "closed");
+    assert_server_failures("close-half-hello", "closed");
 }
 
 #[test]
 fn server_whose_client_closes_after_the_servers_flight() {
-    servers_blame("close-after-flight", "closed");
+    assert_server_failures("close-after-flight", "closed");
 }
 
 /// Each program in the middle of its handshake with a service on this port, which `end` ends.
@@ -91,19 +91,19 @@ fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&
         client.args([&port.to_string(), &patience_ms]);
         let mut process = Process::spawn(&mut client);
         end(&process);
-        let _ = process.wait(PATIENCE);
+        let _ = process.wait(DEADLINE);
         println!("{}", process.stdout());
         let peer = format!("127.0.0.1:{port}");
         one_failure_each(&agent, &calm, &before, "client", &[&peer], &[cause]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 /// The same with a service that never answers.
 fn clients_of_mute_blame(cause: &str, patience_ms: u32, end: impl Fn(&Process, TcpStream)) {
-    let mute = Mute::new();
-    clients_blame(cause, patience_ms, mute.port, |process| {
-        end(process, mute.accept());
+    let silent = SilentService::new();
+    clients_blame(cause, patience_ms, silent.port, |process| {
+        end(process, silent.accept());
     });
 }
 
@@ -115,7 +115,7 @@ fn client_whose_server_resets() {
 #[test]
 fn client_whose_server_closes() {
     clients_of_mute_blame("closed", 60_000, |_, mut stream| {
-        swallow(&mut stream);
+        read_first_record(&mut stream);
         drop(stream);
     });
 }
@@ -135,7 +135,7 @@ fn client_whose_server_closes_at_once() {
 #[test]
 fn client_that_loses_patience() {
     clients_of_mute_blame("timeout", 1_000, |process, stream| {
-        process.wait_dead();
+        process.wait_ended();
         drop(stream);
     });
 }
@@ -144,7 +144,7 @@ fn client_that_loses_patience() {
 fn client_killed_in_its_handshake() {
     clients_of_mute_blame("abandoned", 60_000, |process, stream| {
         process.signal(Signal::SIGKILL);
-        process.wait_dead();
+        process.wait_ended();
         drop(stream);
     });
 }
