@@ -1,5 +1,5 @@
-//! Failed handshakes of programs that move the bytes themselves (memory BIOs), whose library knows
-//! neither the socket nor its end: they have the causes of programs whose library does.
+//! Failed handshakes of programs that copy the data themselves (memory BIOs), whose library does
+//! not know the socket: they have the same causes as those of other programs.
 
 use std::io::Read as _;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -35,7 +35,7 @@ fn servers() -> [Server; 2] {
     ]
 }
 
-/// One misbehaving connection per source address against each server.
+/// Makes one failing connection per source address to each server.
 fn assert_server_failures(mode: &str, cause: &str) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
@@ -73,22 +73,22 @@ fn server_whose_client_closes_after_the_servers_flight() {
     assert_server_failures("close-after-flight", "closed");
 }
 
-/// Each program in the middle of its handshake with a service on this port, which `end` ends.
-/// `patience_ms` is how long the program waits.
-fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&Process)) {
+/// Starts a handshake of each program with a service on this port, which `end` ends. `timeout_ms`
+/// is the program's timeout.
+fn assert_client_failures(cause: &str, timeout_ms: u32, port: u16, mut end: impl FnMut(&Process)) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    let patience_ms = patience_ms.to_string();
+    let timeout_ms = timeout_ms.to_string();
     let mut asyncio = Command::new(PYTHON);
     asyncio.arg(fixture("asyncio_tls.py")).arg("client");
     let mut node = Command::new(NODE);
     node.args(["-e", NODE_CLIENT]);
     for (server, mut client) in servers().into_iter().zip([asyncio, node]) {
         println!("{client:?}");
-        // Its library is the client's.
+        // The program uses the client's library.
         warm_up(&agent, &server);
         let before = agent.metrics();
-        client.args([&port.to_string(), &patience_ms]);
+        client.args([&port.to_string(), &timeout_ms]);
         let mut process = Process::spawn(&mut client);
         end(&process);
         let _ = process.wait(DEADLINE);
@@ -99,22 +99,26 @@ fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&
     agent.assert_healthy();
 }
 
-/// The same with a service that never answers.
-fn clients_of_mute_blame(cause: &str, patience_ms: u32, end: impl Fn(&Process, TcpStream)) {
+/// Like [`assert_client_failures`], with a service that never answers.
+fn assert_client_failures_with_silent_service(
+    cause: &str,
+    timeout_ms: u32,
+    end: impl Fn(&Process, TcpStream),
+) {
     let silent = SilentService::new();
-    clients_blame(cause, patience_ms, silent.port, |process| {
+    assert_client_failures(cause, timeout_ms, silent.port, |process| {
         end(process, silent.accept());
     });
 }
 
 #[test]
 fn client_whose_server_resets() {
-    clients_of_mute_blame("reset", 60_000, |_, stream| drop(stream));
+    assert_client_failures_with_silent_service("reset", 60_000, |_, stream| drop(stream));
 }
 
 #[test]
 fn client_whose_server_closes() {
-    clients_of_mute_blame("closed", 60_000, |_, mut stream| {
+    assert_client_failures_with_silent_service("closed", 60_000, |_, mut stream| {
         read_first_record(&mut stream);
         drop(stream);
     });
@@ -124,17 +128,17 @@ fn client_whose_server_closes() {
 fn client_whose_server_closes_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
     let port = listener.local_addr().expect("an address").port();
-    clients_blame("closed", 60_000, port, |_| {
+    assert_client_failures("closed", 60_000, port, |_| {
         let (mut stream, _) = listener.accept().expect("failed to accept");
         stream.shutdown(Shutdown::Write).expect("a connection");
-        // Until the client closes, so that nothing turns into a reset.
+        // Waits until the client closes, so that no close becomes a reset.
         let _ = stream.read_to_end(&mut Vec::new());
     });
 }
 
 #[test]
-fn client_that_loses_patience() {
-    clients_of_mute_blame("timeout", 1_000, |process, stream| {
+fn client_that_times_out() {
+    assert_client_failures_with_silent_service("timeout", 1_000, |process, stream| {
         process.wait_ended();
         drop(stream);
     });
@@ -142,7 +146,7 @@ fn client_that_loses_patience() {
 
 #[test]
 fn client_killed_in_its_handshake() {
-    clients_of_mute_blame("abandoned", 60_000, |process, stream| {
+    assert_client_failures_with_silent_service("abandoned", 60_000, |process, stream| {
         process.signal(Signal::SIGKILL);
         process.wait_ended();
         drop(stream);

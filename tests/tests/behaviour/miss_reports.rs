@@ -1,5 +1,5 @@
-//! Misses as operators reported them in public trackers: each cause set up with real servers, and
-//! the reason compared with the cause.
+//! Misses as reported in public issue trackers: each cause is reproduced with real servers and
+//! compared with the reported reason.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -20,8 +20,14 @@ const NO_ARGUMENTS: [&str; 0] = [];
 /// Connections of one client.
 const CONNECTIONS: u32 = 40;
 
-/// Requires that the misses have this reason, except that at most `unknown` have none yet.
-fn hold_with_unknown(agent: &Agent, before: &Metrics, misses: u32, reason: &str, unknown: u32) {
+/// Asserts that the misses have this reason; at most `unknown` of them may have none yet.
+fn assert_reason_with_unknown(
+    agent: &Agent,
+    before: &Metrics,
+    misses: u32,
+    reason: &str,
+    unknown: u32,
+) {
     let mut expected = Expected::default();
     expected
         .add(MISSES, &[SERVER], misses)
@@ -53,7 +59,7 @@ fn expect_advice(agent: &Agent, text: &str) {
     });
 }
 
-/// HAProxy with `no-tls-tickets` and `tune.ssl.cachesize 0` issues TLS 1.3 session IDs all the same.
+/// HAProxy with `no-tls-tickets` and `tune.ssl.cachesize 0` still issues TLS 1.3 session IDs.
 #[test]
 fn sessions_that_are_issued_and_never_stored() {
     let tuning = Tuning {
@@ -108,14 +114,14 @@ fn workers_with_ticket_keys_of_their_own() {
             missed > CONNECTIONS / 4,
             "one worker served {missed} misses"
         );
-        // Until a worker's key was used it is not known.
-        hold_with_unknown(&agent, &before, missed, "other_process", 5);
+        // A worker's key is unknown until it was used.
+        assert_reason_with_unknown(&agent, &before, missed, "other_process", 5);
     }
     expect_advice(&agent, "another live process of the service");
 }
 
-/// The server frees its connections without `SSL_shutdown`, and OpenSSL drops their sessions; the
-/// client does send `close_notify`.
+/// The server frees its connections without `SSL_shutdown`, so OpenSSL drops their sessions; the
+/// client sends `close_notify`.
 #[test]
 fn a_server_that_closes_without_close_notify() {
     let python = &mut Command::new(PYTHON);
@@ -134,7 +140,7 @@ fn a_server_that_closes_without_close_notify() {
     expect_advice(&agent, "let the server call SSL_shutdown");
 }
 
-/// Replaces each of HAProxy's three ticket keys while it runs.
+/// Replaces all three of HAProxy's ticket keys while it runs.
 fn rotate(socket: &Path, keys: &str) {
     for key in keys.lines() {
         let mut stream = UnixStream::connect(socket).expect("failed to connect to HAProxy");
@@ -175,7 +181,7 @@ fn a_key_rotated_while_the_server_runs() {
     }
 }
 
-/// A device boots with a clock of 1970, and learns the time while it serves.
+/// A device starts with a clock of 1970, which is corrected while it serves.
 #[test]
 fn a_clock_that_is_stepped_from_1970() {
     let library = ["x86_64", "aarch64"]
