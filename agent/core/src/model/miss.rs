@@ -50,7 +50,7 @@ pub struct Miss {
     pub age_ns: Option<u64>,
     /// Lifetime of the session, nanoseconds, where known.
     pub lifetime_ns: Option<u64>,
-    /// The service that missed it; `None` for a client's miss.
+    /// The service that missed it; `None` where it is not on this host.
     pub service: Option<ServiceId>,
     /// The session was removed at the unclean end of a connection with packet loss.
     pub lossy: bool,
