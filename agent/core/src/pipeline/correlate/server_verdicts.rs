@@ -1,7 +1,7 @@
 //! Misses of clients whose server is on this host, too: the client's miss has the server's verdict,
-//! since only the server shows most reasons. Both ends are joined by client random, which also joins
-//! them through relays and translated addresses. Bounded: if too many wait, or after its wait, a
-//! client's miss is concluded with what the client shows.
+//! since only the server shows most reasons. The client random joins both ends, even through relays
+//! and translated addresses. Bounded: if too many wait, or after its wait, a client's miss is
+//! concluded with what the client shows.
 
 use std::num::NonZeroUsize;
 
