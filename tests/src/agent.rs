@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::alone;
 use crate::binary::binary;
+use crate::host_lock;
 use crate::http::{self, Response};
 use crate::metrics::Metrics;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::user;
@@ -24,7 +24,7 @@ use crate::user;
 /// If it cannot be started or does not end in time.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     let mut process = Process::spawn(user::agent().args(args));
-    let (status, _) = process.wait(PATIENCE);
+    let (status, _) = process.wait(DEADLINE);
     Output {
         status,
         stdout: process.stdout().into(),
@@ -35,7 +35,7 @@ pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
 /// Returns arguments that exclude cargo and rustup, which contain OpenSSL and may run during the
 /// tests.
 #[must_use]
-pub fn toolchain() -> Vec<OsString> {
+pub fn ignore_toolchain() -> Vec<OsString> {
     let cargo = Path::new(env!("CARGO")).parent().map(Path::to_owned);
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
@@ -48,8 +48,8 @@ pub fn toolchain() -> Vec<OsString> {
 
 /// Returns arguments that restrict packet observation to the tests' cgroup.
 #[must_use]
-pub fn own_sockets() -> Vec<OsString> {
-    let words = alone::cgroup().map(|own| [OsString::from("--cgroup"), own.into()]);
+pub fn restrict_to_cgroup() -> Vec<OsString> {
+    let words = host_lock::tests_cgroup().map(|own| [OsString::from("--cgroup"), own.into()]);
     words.into_iter().flatten().collect()
 }
 
@@ -80,7 +80,7 @@ impl Agent {
         prefix: &[&str],
         args: impl IntoIterator<Item = S>,
     ) -> Self {
-        let user = user::words();
+        let user = user::command_prefix();
         let words = prefix.iter().copied();
         let words: Vec<_> = words.chain(user.iter().map(String::as_str)).collect();
         Self::start_by(&words, args)
@@ -112,7 +112,10 @@ impl Agent {
             .into_iter()
             .map(|word| word.as_ref().to_owned())
             .collect();
-        Self::spawn(&mut user::agent(), own_sockets().into_iter().chain(args))
+        Self::spawn(
+            &mut user::agent(),
+            restrict_to_cgroup().into_iter().chain(args),
+        )
     }
 
     fn spawn<S: AsRef<OsStr>>(command: &mut Command, args: impl IntoIterator<Item = S>) -> Self {
@@ -120,7 +123,7 @@ impl Agent {
         let process = Process::spawn(
             command
                 .args(["run", "--listen", &address.to_string()])
-                .args(toolchain())
+                .args(ignore_toolchain())
                 .args(args),
         );
         Self { process, address }
@@ -132,7 +135,7 @@ impl Agent {
     /// If it ends or does not get ready.
     pub fn wait_ready(&mut self) {
         poll_until("the agent is ready", Duration::from_secs(60), || {
-            if let Some(status) = self.process.ended() {
+            if let Some(status) = self.process.exit_status() {
                 panic!("the agent ended early: {status}; stderr: {}", self.stderr());
             }
             match self.get("/readyz") {
@@ -169,7 +172,7 @@ impl Agent {
     /// # Panics
     /// If that does not happen in time.
     pub fn wait_libraries(&self, count: usize) {
-        poll_until("a TLS library is attached", PATIENCE, || {
+        poll_until("a TLS library is attached", DEADLINE, || {
             let metrics = self.metrics();
             let seen = metrics.matching("reprise_library_info", &[]).count();
             let attached = metrics.sum("reprise_probe_attached", &[("verdict", "attached")]);
@@ -207,9 +210,9 @@ impl Agent {
     /// # Panics
     /// If the agent has ended.
     #[must_use]
-    pub fn passed_over(&self) -> u32 {
+    pub fn skipped_events(&self) -> u32 {
         let directory = format!("/proc/{}/fdinfo", self.pid());
-        let entries = fs::read_dir(directory).expect("the agent is gone");
+        let entries = fs::read_dir(directory).expect("the agent has ended");
         let files = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
         files
             .filter_map(|file| {
@@ -227,7 +230,7 @@ impl Agent {
     #[must_use]
     pub fn terminate(self) -> (Option<i32>, Duration) {
         self.signal(Signal::SIGTERM);
-        self.ends()
+        self.wait_exit()
     }
 
     /// Waits until it ends; returns the exit code and the time that this took.
@@ -235,8 +238,8 @@ impl Agent {
     /// # Panics
     /// If it does not end in time.
     #[must_use]
-    pub fn ends(mut self) -> (Option<i32>, Duration) {
-        let (status, took) = self.process.wait(PATIENCE);
+    pub fn wait_exit(mut self) -> (Option<i32>, Duration) {
+        let (status, took) = self.process.wait(DEADLINE);
         (status.code(), took)
     }
 
@@ -244,7 +247,7 @@ impl Agent {
     ///
     /// # Panics
     /// If it is not.
-    pub fn assert_sound(&self) {
+    pub fn assert_healthy(&self) {
         let ready = self
             .get("/readyz")
             .unwrap_or_else(|error| panic!("{error}; stderr: {}", self.stderr()));

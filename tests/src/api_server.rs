@@ -146,20 +146,20 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
             head.push(line.trim().to_owned());
         }
         let allowed = format!("authorization: bearer {}", TOKEN).to_lowercase();
-        let asked = head[0].clone();
+        let request = head[0].clone();
         let known = head.iter().any(|line| line.to_lowercase() == allowed);
         let failing = {
             let mut state = state.lock().expect("a thread panicked");
             if known {
-                state.requests.push(asked.clone());
+                state.requests.push(request.clone());
             }
             state.failing
         };
         let metadata = head
             .iter()
             .any(|line| line.contains("as=PartialObjectMetadata"));
-        let of_node = asked.contains(&format!("fieldSelector=spec.nodeName%3D{NODE}"));
-        let path = asked.split(' ').nth(1).unwrap_or_default();
+        let of_node = request.contains(&format!("fieldSelector=spec.nodeName%3D{NODE}"));
+        let path = request.split(' ').nth(1).unwrap_or_default();
         let (status, body) = if !known {
             (
                 401,
@@ -175,10 +175,10 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
                 403,
                 json!({ "kind": "Status", "code": 403, "reason": "Forbidden" }),
             )
-        } else if asked.contains("watch=true") {
+        } else if request.contains("watch=true") {
             return watch(stream.get_mut(), state);
         } else {
-            (200, page(&asked, state))
+            (200, page(&request, state))
         };
         let body = body.to_string();
         let stream = stream.get_mut();
@@ -192,8 +192,8 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
 }
 
 /// Returns one pod per page; a server may return fewer than requested.
-fn page(asked: &str, state: &Mutex<State>) -> Value {
-    let at = asked.split("continue=").nth(1);
+fn page(request: &str, state: &Mutex<State>) -> Value {
+    let at = request.split("continue=").nth(1);
     let at = at.and_then(|text| text.split(['&', ' ']).next()?.parse().ok());
     let at: usize = at.unwrap_or_default();
     let state = state.lock().expect("a thread panicked");

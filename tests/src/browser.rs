@@ -10,27 +10,27 @@ use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 
 /// A browser with one page.
 #[derive(Debug)]
 pub struct Browser {
-    wire: RefCell<Wire>,
+    connection: RefCell<Connection>,
     _process: Process,
     _directory: TempDir,
 }
 
 #[derive(Debug)]
-struct Wire {
+struct Connection {
     to: File,
     from: BufReader<File>,
     session: Option<String>,
     next: u64,
     /// Errors and warnings of the page.
-    complaints: Vec<String>,
+    errors: Vec<String>,
     /// Addresses that it requested.
-    asked: Vec<String>,
+    requests: Vec<String>,
 }
 
 impl Browser {
@@ -62,13 +62,13 @@ impl Browser {
             .expect("failed to open the pipe to the browser");
         let from = File::open(at("from")).expect("failed to open the pipe from the browser");
         let browser = Self {
-            wire: RefCell::new(Wire {
+            connection: RefCell::new(Connection {
                 to,
                 from: BufReader::new(from),
                 session: None,
                 next: 0,
-                complaints: Vec::new(),
-                asked: Vec::new(),
+                errors: Vec::new(),
+                requests: Vec::new(),
             }),
             _process: process,
             _directory: directory,
@@ -79,7 +79,7 @@ impl Browser {
             &json!({ "targetId": target["targetId"], "flatten": true }),
         );
         let session = attached["sessionId"].as_str().map(str::to_owned);
-        browser.wire.borrow_mut().session = session;
+        browser.connection.borrow_mut().session = session;
         for domain in ["Runtime", "Log", "Network", "Page"] {
             browser.call(&format!("{domain}.enable"), &json!({}));
         }
@@ -91,29 +91,31 @@ impl Browser {
     /// # Panics
     /// If the browser rejects it or has ended.
     pub fn call(&self, method: &str, params: &Value) -> Value {
-        let mut wire = self.wire.borrow_mut();
-        wire.next += 1;
-        let id = wire.next;
+        let mut connection = self.connection.borrow_mut();
+        connection.next += 1;
+        let id = connection.next;
         let mut words = json!({ "id": id, "method": method, "params": params });
-        if let Some(session) = &wire.session {
+        if let Some(session) = &connection.session {
             words["sessionId"] = json!(session);
         }
-        wire.to
+        connection
+            .to
             .write_all(format!("{words}\0").as_bytes())
             .expect("failed to write to the browser");
         loop {
             let mut line = Vec::new();
-            wire.from
+            connection
+                .from
                 .read_until(0, &mut line)
                 .expect("failed to read from the browser");
             line.pop();
-            let said: Value = serde_json::from_slice(&line)
+            let message: Value = serde_json::from_slice(&line)
                 .unwrap_or_else(|error| panic!("the browser ended in {method}: {error}"));
-            if said["id"] == id {
-                assert!(said["error"].is_null(), "{method}: {}", said["error"]);
-                return said["result"].clone();
+            if message["id"] == id {
+                assert!(message["error"].is_null(), "{method}: {}", message["error"]);
+                return message["result"].clone();
             }
-            wire.hear(&said);
+            connection.handle_event(&message);
         }
     }
 
@@ -148,7 +150,7 @@ impl Browser {
     /// # Panics
     /// If it is not `true` in time; the message contains the value of `shown`.
     pub fn wait(&self, expression: &str, shown: &str) {
-        poll_until(expression, PATIENCE, || match self.evaluate(expression) {
+        poll_until(expression, DEADLINE, || match self.evaluate(expression) {
             Value::Bool(true) => Ok(()),
             other => Err(format!("{other}; {shown}: {}", self.evaluate(shown))),
         });
@@ -194,33 +196,33 @@ impl Browser {
 
     /// Returns exceptions, console errors and failed requests of the page so far.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        self.wire.borrow().complaints.clone()
+    pub fn errors(&self) -> Vec<String> {
+        self.connection.borrow().errors.clone()
     }
 
     /// Returns every address that the page has requested.
     #[must_use]
-    pub fn asked(&self) -> Vec<String> {
-        self.wire.borrow().asked.clone()
+    pub fn requests(&self) -> Vec<String> {
+        self.connection.borrow().requests.clone()
     }
 }
 
-impl Wire {
-    fn hear(&mut self, said: &Value) {
-        let params = &said["params"];
-        match said["method"].as_str().unwrap_or_default() {
-            "Runtime.exceptionThrown" => self.complaints.push(params.to_string()),
+impl Connection {
+    fn handle_event(&mut self, message: &Value) {
+        let params = &message["params"];
+        match message["method"].as_str().unwrap_or_default() {
+            "Runtime.exceptionThrown" => self.errors.push(params.to_string()),
             "Runtime.consoleAPICalled"
                 if params["type"] == "error" || params["type"] == "warning" =>
             {
-                self.complaints.push(params["args"].to_string());
+                self.errors.push(params["args"].to_string());
             }
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
-                self.complaints.push(params["entry"].to_string());
+                self.errors.push(params["entry"].to_string());
             }
             "Network.requestWillBeSent" => {
                 let address = params["request"]["url"].as_str().unwrap_or_default();
-                self.asked.push(address.to_owned());
+                self.requests.push(address.to_owned());
             }
             _ => {}
         }
@@ -232,7 +234,7 @@ impl Wire {
 ///
 /// # Panics
 /// If it cannot be written.
-pub fn keep(browser: &Browser, variable: &str) {
+pub fn save_screenshot(browser: &Browser, variable: &str) {
     let Some(path) = std::env::var_os(variable) else {
         return;
     };

@@ -9,7 +9,7 @@ use crate::process::{PYTHON, Process, fixture};
 /// Log statement of a dropping rule, which marks the packet as lost in the capture.
 pub const LOG_LOST: &str = "log prefix \"lost\" group 1";
 /// Log statement for packets that pass.
-pub const LOG_CAME: &str = "log prefix \"came\" group 1";
+pub const LOG_PASSED: &str = "log prefix \"came\" group 1";
 
 /// `TCPHDR_FIN` etc., include/net/tcp.h.
 const FIN: u8 = 1;
@@ -36,14 +36,14 @@ pub struct Packet {
 impl Packet {
     /// Whether it opens the connection.
     #[must_use]
-    pub const fn syn(&self) -> bool {
+    pub const fn is_syn(&self) -> bool {
         self.flags & SYN != 0
     }
 
     /// Whether TCP retransmits it when it is lost and the handshake needs it.
     #[must_use]
-    pub const fn matters(&self) -> bool {
-        self.syn() || self.length > 0
+    pub const fn is_retransmitted(&self) -> bool {
+        self.is_syn() || self.length > 0
     }
 
     /// Returns a short text: direction, flags, length, time and whether it was lost.
@@ -60,42 +60,47 @@ impl Packet {
 
 /// Returns the packets of one connection as text.
 #[must_use]
-pub fn story(packets: &[Packet]) -> String {
+pub fn describe(packets: &[Packet]) -> String {
     let began = packets.first().map_or(0.0, |packet| packet.at);
     let words: Vec<_> = packets.iter().map(|packet| packet.brief(began)).collect();
     words.join(" ")
 }
 
 /// Time that the agent waits after a handshake for evidence of loss, seconds.
-const DOUBT: f64 = 1.0;
+const EVIDENCE_WAIT: f64 = 1.0;
 /// A packet this long after another one was not sent before the other one arrived, seconds.
-const CROSSED: f64 = 0.02;
+const MIN_DELAY: f64 = 0.02;
 
 /// Whether one end can observe that a packet of the handshake was lost: it retransmits its own
 /// packet, or the peer answers without having received it; or a lost packet of the peer is followed
 /// by another one. A server cannot observe a SYN that was lost before the first one that arrived,
 /// nor the loss of everything that a peer sent last.
 #[must_use]
-pub fn shows(packets: &[Packet], at_server: bool) -> bool {
+pub fn is_loss_visible(packets: &[Packet], at_server: bool) -> bool {
     let own = |packet: &&Packet| packet.to_server != at_server;
     let here = |packet: &&Packet| own(packet) || !packet.lost;
     let ends = |packet: &&Packet| packet.flags & (FIN | RST) != 0;
     let end = packets.iter().filter(here).find(ends);
-    let until = end.map_or(f64::MAX, |end| end.at + DOUBT);
+    let until = end.map_or(f64::MAX, |end| end.at + EVIDENCE_WAIT);
     let seen = || packets.iter().filter(here).filter(|one| one.at <= until);
-    let lost = packets.iter().filter(|one| one.lost && one.matters());
+    let lost = packets
+        .iter()
+        .filter(|one| one.lost && one.is_retransmitted());
     let again = |lost: &Packet, one: &Packet| {
-        own(&one) == own(&lost) && one.at > lost.at && one.seq == lost.seq && one.matters()
+        own(&one) == own(&lost) && one.at > lost.at && one.seq == lost.seq && one.is_retransmitted()
     };
     let mut lost = lost.filter(|one| one.at <= until);
-    lost.any(|lost| match (own(&lost), lost.syn()) {
+    lost.any(|lost| match (own(&lost), lost.is_syn()) {
         (true, _) => {
-            seen().any(|one| again(lost, one) || (!own(&one) && one.at >= lost.at + CROSSED))
+            seen().any(|one| again(lost, one) || (!own(&one) && one.at >= lost.at + MIN_DELAY))
         }
         // The client retransmits its SYN, too.
-        (false, true) => [true, false]
-            .iter()
-            .any(|ours| seen().filter(|one| one.syn() && own(one) == *ours).count() > 1),
+        (false, true) => [true, false].iter().any(|ours| {
+            seen()
+                .filter(|one| one.is_syn() && own(one) == *ours)
+                .count()
+                > 1
+        }),
         (false, false) => seen().any(|one| !own(&one) && one.at > lost.at),
     })
 }
@@ -113,13 +118,13 @@ impl Capture {
     /// # Panics
     /// If the capture cannot be started.
     #[must_use]
-    pub fn of(net: &Namespaces) -> Self {
+    pub fn start(net: &Namespaces) -> Self {
         let [at_server, at_client] = [&net.server, &net.client].map(|name| {
             let words = Namespaces::exec(name);
             let mut command = Command::new(words[0]);
             command.args(&words[1..]).arg(PYTHON);
             let process = Process::spawn(command.arg(fixture("capture.py")));
-            process.wait_says("ready\n");
+            process.wait_stdout("ready\n");
             process
         });
         Self {
@@ -136,7 +141,7 @@ impl Capture {
     pub fn connections(&mut self) -> BTreeMap<String, Vec<Packet>> {
         let mut all: BTreeMap<String, Vec<Packet>> = BTreeMap::new();
         for (process, to_server) in [(&mut self.at_server, true), (&mut self.at_client, false)] {
-            assert!(process.ended().is_none(), "{}", process.stderr());
+            assert!(process.exit_status().is_none(), "{}", process.stderr());
             let text = process.stdout();
             // The last line may be incomplete.
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);

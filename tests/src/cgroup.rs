@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::alone;
+use crate::host_lock;
 use crate::process::PYTHON;
 
 /// A cgroup; removed when dropped, if it has no more processes.
@@ -20,8 +20,8 @@ impl Cgroup {
     /// If there is no cgroup v2 or it cannot be created.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        alone::on_this_host();
-        let own = alone::cgroup().expect("no cgroup v2 is mounted");
+        host_lock::acquire();
+        let own = host_lock::tests_cgroup().expect("no cgroup v2 is mounted");
         let path = own.join(name);
         fs::create_dir_all(&path).expect("failed to create a cgroup");
         Self { path }
@@ -50,7 +50,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let own = alone::cgroup();
+        let own = host_lock::tests_cgroup();
         let mut path = self.path.as_path();
         while own.is_some_and(|own| path != own) && fs::remove_dir(path).is_ok() {
             path = path.parent().unwrap_or(path);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::{PYTHON, Process, fixture, run};
 
 /// Source addresses of the observed connections; each is a separate peer of the server.
@@ -77,7 +77,7 @@ impl Report {
         assert_eq!(
             self.total(|row| row.failed),
             0,
-            "failures that nobody asked for: {self:?}"
+            "unexpected failures: {self:?}"
         );
         for (source, row) in &self.rows {
             assert!(
@@ -176,8 +176,8 @@ impl Client {
 /// # Panics
 /// If it did not complete its task.
 pub fn misbehave(mode: &str, port: u16, connections: u32) {
-    let said = run(&mut raw(mode, port, connections));
-    assert_eq!(said.lines().last(), Some("done"), "{said}");
+    let output = run(&mut raw(mode, port, connections));
+    assert_eq!(output.lines().last(), Some("done"), "{output}");
 }
 
 /// Starts the raw client with one connection from the first source and returns once the server's
@@ -187,7 +187,7 @@ pub fn misbehave(mode: &str, port: u16, connections: u32) {
 /// If the server does not answer.
 #[must_use]
 pub fn hold_open(port: u16) -> Process {
-    hold("hold", port)
+    start_raw("hold", port)
 }
 
 /// Like [`hold_open`], but leaves the server's data unread: when the process ends, its kernel
@@ -197,7 +197,7 @@ pub fn hold_open(port: u16) -> Process {
 /// If the server does not answer.
 #[must_use]
 pub fn hold_unread(port: u16) -> Process {
-    hold("freeze", port)
+    start_raw("freeze", port)
 }
 
 /// Starts a raw client that sends half a ClientHello, and returns once the server has read it.
@@ -206,14 +206,14 @@ pub fn hold_unread(port: u16) -> Process {
 /// If the server does not read it.
 #[must_use]
 pub fn hold_silent(port: u16) -> Process {
-    hold("silent", port)
+    start_raw("silent", port)
 }
 
-fn hold(mode: &str, port: u16) -> Process {
+fn start_raw(mode: &str, port: u16) -> Process {
     let process = Process::spawn(&mut raw(mode, port, 1));
     poll_until(
-        "the server takes the ClientHello",
-        PATIENCE,
+        "the server reads the ClientHello",
+        DEADLINE,
         || match process.stdout().as_str() {
             "holding\n" => Ok(()),
             other => Err(format!("{other:?}; stderr: {}", process.stderr())),

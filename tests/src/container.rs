@@ -66,9 +66,9 @@ impl Container {
     /// # Panics
     /// If it does not map the library in time.
     #[must_use]
-    pub fn hold(&self) -> Process {
+    pub fn start_idle(&self) -> Process {
         let process = Process::spawn(&mut self.command(["0", "0"].map(str::to_owned)));
-        process.wait_says("mapped\n");
+        process.wait_stdout("mapped\n");
         process
     }
 
@@ -78,8 +78,9 @@ impl Container {
     /// If a handshake fails.
     #[must_use]
     pub fn connect(&self, port: u16, connections: u32) -> Counts {
-        let said = run(&mut self.command([port.to_string(), connections.to_string()]));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(&mut self.command([port.to_string(), connections.to_string()]));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }
 

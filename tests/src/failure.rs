@@ -48,7 +48,7 @@ pub fn one_failure_each(
             0,
         );
     }
-    expected.settle(agent, server, before);
+    expected.assert_final(agent, server, before);
     let after = agent.metrics();
     for (family, peer) in [FAMILY]
         .into_iter()

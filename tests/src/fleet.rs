@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::Deserialize;
 
-use crate::alone;
+use crate::host_lock;
 use crate::process::{PYTHON, fixture};
 
 /// Report of the clients on one round of connections.
@@ -38,17 +38,17 @@ impl Fleet {
     /// # Panics
     /// If they cannot be started.
     #[must_use]
-    pub fn of(clients: u32) -> Self {
-        Self::under(&[], "127.0.0.1", clients)
+    pub fn start(clients: u32) -> Self {
+        Self::start_under(&[], "127.0.0.1", clients)
     }
 
-    /// Like [`Self::of`], with a command prefix and the address of the servers.
+    /// Like [`Self::start`], with a command prefix and the address of the servers.
     ///
     /// # Panics
     /// If they cannot be started.
     #[must_use]
-    pub fn under(prefix: &[&str], host: &str, clients: u32) -> Self {
-        alone::on_this_host();
+    pub fn start_under(prefix: &[&str], host: &str, clients: u32) -> Self {
+        host_lock::acquire();
         let mut words = prefix.iter().chain(&[PYTHON]);
         let mut child = Command::new(words.next().unwrap_or(&PYTHON))
             .args(words)
@@ -58,8 +58,8 @@ impl Fleet {
             .stdout(Stdio::piped())
             .spawn()
             .expect("failed to start a fleet of clients");
-        let commands = child.stdin.take().expect("stdin was asked for");
-        let rounds = child.stdout.take().expect("stdout was asked for");
+        let commands = child.stdin.take().expect("stdin is a pipe");
+        let rounds = child.stdout.take().expect("stdout is a pipe");
         Self {
             child,
             commands,
@@ -73,11 +73,11 @@ impl Fleet {
     /// # Panics
     /// If a connection fails.
     pub fn connect(&mut self, port: u16, words: &str) -> Round {
-        writeln!(self.commands, "{port} {words}").expect("failed to command a fleet");
+        writeln!(self.commands, "{port} {words}").expect("failed to write to a fleet");
         let mut line = String::new();
         self.rounds
             .read_line(&mut line)
-            .expect("failed to hear of a fleet");
+            .expect("failed to read the report of a fleet");
         let round: Round = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("no round: {error}: {line:?}"));
         assert_eq!(round.failed, 0, "{round:?}");

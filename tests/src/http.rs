@@ -41,10 +41,10 @@ pub fn request(
         let at = format!("failed to {verb} {address}{path}");
         move |error: std::io::Error| format!("{at}: {error}")
     };
-    let patience = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&address, patience).map_err(say("connect to"))?;
+    let timeout = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, timeout).map_err(say("connect to"))?;
     stream
-        .set_read_timeout(Some(patience))
+        .set_read_timeout(Some(timeout))
         .map_err(say("set up"))?;
     let head = format!(
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n"

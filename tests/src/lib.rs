@@ -6,7 +6,6 @@
 //! or the server's own report.
 
 pub mod agent;
-pub mod alone;
 pub mod api_server;
 pub mod binary;
 pub mod bpf;
@@ -18,10 +17,10 @@ pub mod certificates;
 pub mod cgroup;
 pub mod client;
 pub mod container;
-pub mod demanding;
 pub mod failure;
 pub mod fleet;
 pub mod host;
+pub mod host_lock;
 pub mod http;
 pub mod libssl;
 pub mod lossy;
@@ -38,11 +37,12 @@ pub mod programs;
 pub mod prometheus;
 pub mod readiness;
 pub mod relay;
+pub mod requirements;
 pub mod rustls_pair;
 pub mod s_client;
 pub mod servers;
-pub mod stage;
 pub mod terminal;
+pub mod testbed;
 pub mod truth;
 pub mod user;
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::agent::Agent;
-use crate::capture::{Capture, LOG_CAME, LOG_LOST, Packet, story};
+use crate::capture::{Capture, LOG_LOST, LOG_PASSED, Packet, describe};
 use crate::failure::{PEER_FAMILY, failures};
 use crate::metrics::Metrics;
 use crate::namespaces::{CLIENT_NET, Namespaces, SERVER_NET};
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::{PYTHON, fixture, run};
 use crate::servers::{Server, Sessions};
 
@@ -25,7 +25,7 @@ const CAUSES: [&str; 8] = [
     "abandoned",
 ];
 /// Time that the server waits for more data, seconds: longer than any client.
-const SERVER_PATIENCE: &str = "2";
+const SERVER_TIMEOUT: &str = "2";
 
 /// A failed handshake in one role.
 #[derive(Debug)]
@@ -68,15 +68,15 @@ impl Lossy {
     #[must_use]
     pub fn new() -> Self {
         let net = Namespaces::new();
-        net.spread();
+        net.add_networks();
         let words = Namespaces::exec(&net.server);
         let server = Server::python_with(
             Sessions::Tickets,
             "0.0.0.0",
             Command::new(words[0]).args(&words[1..]).arg(PYTHON),
-            &["--report", "--timeout", SERVER_PATIENCE],
+            &["--report", "--timeout", SERVER_TIMEOUT],
         );
-        let capture = Capture::of(&net);
+        let capture = Capture::start(&net);
         let agent = Agent::start(["--max-peers", "10000"]);
         Self {
             net,
@@ -88,7 +88,7 @@ impl Lossy {
     }
 
     /// Drops these percentages of the packets to the server and to the client.
-    fn lose(&self, to_server: u32, to_client: u32) {
+    fn set_loss(&self, to_server: u32, to_client: u32) {
         let port = self.server.port;
         for (name, way, percent) in [
             (&self.net.server, "dport", to_server),
@@ -96,16 +96,16 @@ impl Lossy {
         ] {
             let rules = format!(
                 "tcp {way} {port} numgen random mod 100 < {percent} {LOG_LOST} drop\n  \
-                 tcp {way} {port} {LOG_CAME}"
+                 tcp {way} {port} {LOG_PASSED}"
             );
             self.net.rules(name, "", &rules);
         }
     }
 
     /// Returns the outcomes that the server reports, with the client's address.
-    fn served(&self) -> Vec<(String, String)> {
-        let said = self.server.process.stdout();
-        let lines = said.lines().filter_map(|line| line.split_once(' '));
+    fn server_outcomes(&self) -> Vec<(String, String)> {
+        let output = self.server.process.stdout();
+        let lines = output.lines().filter_map(|line| line.split_once(' '));
         lines
             .map(|(peer, outcome)| (peer.to_owned(), outcome.to_owned()))
             .collect()
@@ -119,7 +119,7 @@ impl Lossy {
     /// If the agent counts a failure that did not happen or does not count one that did.
     #[must_use]
     pub fn round(&mut self, (to_server, to_client): (u32, u32), connections: u32) -> Vec<Failed> {
-        self.lose(to_server, to_client);
+        self.set_loss(to_server, to_client);
         // New addresses: packets that the kernel still sends for earlier rounds must not be counted
         // here.
         self.rounds += 1;
@@ -130,10 +130,10 @@ impl Lossy {
         let before = self.agent.metrics();
         let clients = self.clients(&from, &to, connections);
         let mut failed = Vec::new();
-        poll_until("the agent and the servers agree", PATIENCE, || {
+        poll_until("the agent and the servers agree", DEADLINE, || {
             failed.clear();
             let after = self.agent.metrics();
-            let served = self.served();
+            let outcomes = self.server_outcomes();
             let mut wrong = Vec::new();
             for (index, (mode, outcome)) in &clients {
                 let remote = format!("{to}.{index}:{}", self.server.port);
@@ -143,7 +143,7 @@ impl Lossy {
                     wrong.push(format!("client {index}: {outcome}, {causes:?}"));
                 }
                 let source = format!("{from}.{index}");
-                let own = served.iter().filter(|(peer, _)| *peer == source);
+                let own = outcomes.iter().filter(|(peer, _)| *peer == source);
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
@@ -179,7 +179,7 @@ impl Lossy {
                         .any(|line| line.contains(&format!(" {index}:")))
                 });
                 let stories: Vec<_> = packets
-                    .map(|(source, packets)| format!("{source}: {}", story(packets)))
+                    .map(|(source, packets)| format!("{source}: {}", describe(packets)))
                     .collect();
                 Err(format!("{wrong:#?}; {stories:#?}; listed: {own:#?}"))
             }
@@ -193,7 +193,9 @@ impl Lossy {
                     role,
                     cause,
                     lost: packets.iter().any(|packet| packet.lost),
-                    lost_data: packets.iter().any(|packet| packet.lost && packet.matters()),
+                    lost_data: packets
+                        .iter()
+                        .any(|packet| packet.lost && packet.is_retransmitted()),
                     unwilling,
                     packets,
                 }
@@ -211,8 +213,9 @@ impl Lossy {
         command.args(["--source", from, "--to", to]);
         command.args(["--port", &self.server.port.to_string()]);
         command.args(["--connections", &connections.to_string()]);
-        let said = run(&mut command);
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(&mut command);
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }
 

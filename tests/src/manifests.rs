@@ -26,7 +26,7 @@ pub fn deploy(path: &str) -> PathBuf {
 pub fn tools() -> PathBuf {
     let tools = std::env::var_os("REPRISE_TOOLS");
     PathBuf::from(tools.expect(
-        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches the tools",
+        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which downloads the tools",
     ))
 }
 
@@ -68,7 +68,7 @@ pub fn documents(output: &Output) -> BTreeMap<String, Value> {
             continue;
         }
         let kind = value["kind"].as_str().expect("no kind").to_owned();
-        assert!(found.insert(kind, value).is_none(), "two of a kind");
+        assert!(found.insert(kind, value).is_none(), "duplicate kind");
     }
     found
 }
@@ -81,7 +81,7 @@ pub fn documents(output: &Output) -> BTreeMap<String, Value> {
 pub fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> T {
     let typed: T = serde_json::from_value(document.clone())
         .unwrap_or_else(|error| panic!("{error}: {document:#}"));
-    let again = serde_json::to_value(&typed).expect("cannot be written");
+    let again = serde_json::to_value(&typed).expect("failed to serialise");
     assert_eq!(*document, again, "a field is unknown to the API");
     typed
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 
 /// A mounted file system.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ impl Mounted {
     /// # Panics
     /// If it is in use at the deadline.
     pub fn release(&self) {
-        let what = format!("nobody holds on to {}", self.at.display());
-        poll_until(&what, PATIENCE, || {
+        let what = format!("{} is not in use", self.at.display());
+        poll_until(&what, DEADLINE, || {
             umount2(&self.at, MntFlags::empty()).map_err(|error| error.to_string())
         });
     }

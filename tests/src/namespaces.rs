@@ -69,7 +69,7 @@ impl Namespaces {
     ///
     /// # Panics
     /// If the routes cannot be added.
-    pub fn spread(&self) {
+    pub fn add_networks(&self) {
         let (c, s) = (&self.client, &self.server);
         for (name, own, other, via) in [
             (c, CLIENT_NET, SERVER_NET, SERVER_IP),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Default deadline: far longer than a loaded two-core machine needs, so that reaching it is a
 /// defect.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Calls `probe` until it returns `Ok`, and panics with the last `Err` once `deadline` has passed.
 ///

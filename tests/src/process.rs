@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::alone;
+use crate::host_lock;
 use crate::orphans;
 use crate::poll::poll_until;
 
@@ -42,7 +42,7 @@ impl Process {
     /// If the program cannot be started.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
-        alone::on_this_host();
+        host_lock::acquire();
         let name = format!("{command:?}");
         let output = TempDir::new().expect("failed to create a directory for output");
         let file =
@@ -89,7 +89,7 @@ impl Process {
     ///
     /// # Panics
     /// If `waitpid` fails.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("failed to wait for a child")
     }
 
@@ -107,7 +107,7 @@ impl Process {
     ///
     /// # Panics
     /// If it has already been waited for.
-    pub fn signal_all(&self, signal: Signal) {
+    pub fn signal_group(&self, signal: Signal) {
         let group = Pid::from_raw(self.pid().cast_signed());
         killpg(group, signal)
             .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
@@ -117,14 +117,14 @@ impl Process {
     ///
     /// # Panics
     /// If it does not at the deadline.
-    pub fn wait_says(&self, text: &str) {
-        let what = format!("{} says {text:?}", self.name);
-        poll_until(&what, crate::poll::PATIENCE, || {
-            let said = self.stdout();
-            if said == text {
+    pub fn wait_stdout(&self, text: &str) {
+        let what = format!("{} prints {text:?}", self.name);
+        poll_until(&what, crate::poll::DEADLINE, || {
+            let stdout = self.stdout();
+            if stdout == text {
                 Ok(())
             } else {
-                Err(format!("{said:?}; stderr: {}", self.stderr()))
+                Err(format!("{stdout:?}; stderr: {}", self.stderr()))
             }
         });
     }
@@ -133,11 +133,11 @@ impl Process {
     ///
     /// # Panics
     /// If it still runs at the deadline.
-    pub fn wait_dead(&self) {
+    pub fn wait_ended(&self) {
         let path = format!("/proc/{}/stat", self.pid());
         poll_until(
             &format!("death of {}", self.name),
-            crate::poll::PATIENCE,
+            crate::poll::DEADLINE,
             || {
                 let state = fs::read_to_string(&path).unwrap_or_default();
                 if state.is_empty() || state.contains(") Z ") {
@@ -156,7 +156,7 @@ impl Process {
     pub fn wait(&mut self, deadline: Duration) -> (ExitStatus, Duration) {
         let start = Instant::now();
         let what = format!("end of {}", self.name);
-        let status = poll_until(&what, deadline, || match self.ended() {
+        let status = poll_until(&what, deadline, || match self.exit_status() {
             Some(status) => Ok(status),
             None => Err(format!("running; stderr: {}", self.stderr())),
         });
@@ -170,8 +170,8 @@ impl Process {
     /// If it ends or does not listen in time.
     pub fn wait_listening(&mut self, port: u16) {
         let what = format!("{} listens on {port}", self.name);
-        poll_until(&what, crate::poll::PATIENCE, || {
-            if let Some(status) = self.ended() {
+        poll_until(&what, crate::poll::DEADLINE, || {
+            if let Some(status) = self.exit_status() {
                 panic!(
                     "{} ended early: {status}; stderr: {}",
                     self.name,

@@ -29,7 +29,7 @@ pub struct Counts {
 
 /// Agent and server of one observation.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
+pub struct Observation<'a> {
     /// The agent under test.
     pub agent: &'a Agent,
     /// The server's port on 127.0.0.1.
@@ -38,7 +38,7 @@ pub struct Scene<'a> {
     pub version: &'static str,
 }
 
-impl Scene<'_> {
+impl Observation<'_> {
     /// Runs `client` and asserts that the agent's counts for both roles rise by exactly the
     /// returned numbers, in total and per peer, without failures or lost events. Runs `client`
     /// twice, so that a number that changes late is noticed.
@@ -52,10 +52,10 @@ impl Scene<'_> {
             let counts = client();
             all.full += counts.full;
             all.resumed += counts.resumed;
-            self.hold(all, &before);
+            self.assert_counted(all, &before);
         }
         assert_nothing_lost(&self.agent.metrics());
-        self.agent.assert_sound();
+        self.agent.assert_healthy();
         println!(
             "{} full and {} resumed in TLS {}, both roles",
             all.full, all.resumed, self.version
@@ -63,7 +63,7 @@ impl Scene<'_> {
         all
     }
 
-    fn hold(&self, counts: Counts, before: &Metrics) {
+    fn assert_counted(&self, counts: Counts, before: &Metrics) {
         let mut expected = Expected::default();
         let service = format!("127.0.0.1:{}", self.port);
         for (role, peer) in [("server", "127.0.0.1"), ("client", service.as_str())] {
@@ -82,6 +82,6 @@ impl Scene<'_> {
         let total = 2 * (counts.full + counts.resumed);
         expected.add("reprise_handshakes_total", &[], total);
         expected.add("reprise_handshake_failures_total", &[], 0);
-        expected.hold(self.agent, before);
+        expected.assert_counted(self.agent, before);
     }
 }

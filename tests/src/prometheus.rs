@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::ports::free_port;
 use crate::process::Process;
 
@@ -75,7 +75,7 @@ impl Prometheus {
             process,
             _directory: directory,
         };
-        poll_until("Prometheus is ready", PATIENCE, || {
+        poll_until("Prometheus is ready", DEADLINE, || {
             match http::request(address, "GET", "/-/ready", "*/*") {
                 Ok(response) if response.status == 200 => Ok(()),
                 other => Err(format!("{other:?}: {}", prometheus.process.stderr())),

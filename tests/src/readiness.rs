@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde::Deserialize;
 
-use crate::alone;
+use crate::host_lock;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +59,7 @@ pub fn parse(output: &Output) -> BTreeMap<String, Item> {
         .into_iter()
         .map(|item| (item.name.clone(), item))
         .collect();
-    assert_eq!(items.len(), count, "a name is there twice");
+    assert_eq!(items.len(), count, "duplicate name");
     items
 }
 
@@ -69,7 +69,7 @@ pub fn parse(output: &Output) -> BTreeMap<String, Item> {
 /// As [`parse`].
 #[must_use]
 pub fn check_under<S: AsRef<str>>(prefix: &[S], path: &str) -> BTreeMap<String, Item> {
-    alone::on_this_host();
+    host_lock::acquire();
     let mut words = prefix.iter().map(AsRef::as_ref);
     let mut command = Command::new("timeout");
     command

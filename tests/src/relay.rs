@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 
 /// Relays every connection to `127.0.0.1:port` in pieces of seven bytes, so that a server has to
 /// wait for input many times in one handshake. Returns the port to connect to.
@@ -13,7 +13,7 @@ use crate::poll::{PATIENCE, poll_until};
 /// # Panics
 /// If no port can be bound.
 #[must_use]
-pub fn trickle(port: u16) -> u16 {
+pub fn relay_in_pieces(port: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
     let own = listener
         .local_addr()
@@ -56,13 +56,13 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
 
 /// A TCP service that reads a ClientHello and sends nothing.
 #[derive(Debug)]
-pub struct Mute {
+pub struct SilentService {
     listener: TcpListener,
     /// Port on 127.0.0.1.
     pub port: u16,
 }
 
-impl Mute {
+impl SilentService {
     /// Starts to listen on a free port.
     ///
     /// # Panics
@@ -78,7 +78,8 @@ impl Mute {
     }
 
     /// Accepts one connection and returns it once the first record has arrived completely. The
-    /// record remains unread, so that dropping the stream resets the connection; see [`swallow`].
+    /// record remains unread, so that dropping the stream resets the connection; see
+    /// [`read_first_record`].
     ///
     /// # Panics
     /// If no ClientHello arrives.
@@ -86,11 +87,11 @@ impl Mute {
     pub fn accept(&self) -> TcpStream {
         let (stream, _) = self.listener.accept().expect("failed to accept");
         stream
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(DEADLINE))
             .expect("failed to set a timeout");
         poll_until(
             "a whole record from the client",
-            PATIENCE,
+            DEADLINE,
             || match first_record(&stream) {
                 (have, Some(want)) if have >= want => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -121,14 +122,14 @@ fn first_record(stream: &TcpStream) -> (usize, Option<usize>) {
 ///
 /// # Panics
 /// If it cannot be read.
-pub fn swallow(stream: &mut TcpStream) {
+pub fn read_first_record(stream: &mut TcpStream) {
     let (have, _) = first_record(stream);
     stream
         .read_exact(&mut vec![0; have])
         .expect("failed to read the client's bytes");
 }
 
-impl Default for Mute {
+impl Default for SilentService {
     fn default() -> Self {
         Self::new()
     }

@@ -91,18 +91,20 @@ pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) 
             let tls = ServerConnection::new(server).expect("a connection");
             let mut tls = StreamOwned::new(tls, tcp);
             let mut word = [0; 4];
-            tls.read_exact(&mut word).expect("a request");
-            tls.write_all(b"pong").expect("to answer");
+            tls.read_exact(&mut word)
+                .expect("failed to read the request");
+            tls.write_all(b"pong").expect("failed to write a response");
             tls.conn.send_close_notify();
-            tls.flush().expect("to close");
+            tls.flush().expect("failed to close");
         });
-        let tcp = TcpStream::connect(address).expect("to connect");
+        let tcp = TcpStream::connect(address).expect("failed to connect");
         let name = ServerName::try_from("localhost").expect("a name");
         let tls = ClientConnection::new(Arc::clone(&client), name).expect("a connection");
         let mut tls = StreamOwned::new(tls, tcp);
-        tls.write_all(b"ping").expect("to ask");
+        tls.write_all(b"ping").expect("failed to write a request");
         let mut answer = Vec::new();
-        tls.read_to_end(&mut answer).expect("an answer");
+        tls.read_to_end(&mut answer)
+            .expect("failed to read the response");
         serving.join().expect("the server");
         match tls.conn.handshake_kind() {
             Some(HandshakeKind::Resumed) => resumed += 1,

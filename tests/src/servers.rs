@@ -362,6 +362,17 @@ impl Server {
         Self::start(sessions, port, scratch(), &mut command)
     }
 
+    /// Starts the asyncio server of `fixtures/asyncio_tls.py`.
+    #[must_use]
+    pub fn asyncio(sessions: Sessions) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let mut command = Command::new(PYTHON);
+        command.arg(fixture("asyncio_tls.py")).arg("server");
+        command.arg(key).arg(cert).arg(port.to_string());
+        Self::start(sessions, port, scratch(), &mut command)
+    }
+
     /// Starts BoringSSL's command-line tool with the library that Debian ships for Android tools.
     #[must_use]
     pub fn boringssl(sessions: Sessions) -> Self {

@@ -13,8 +13,8 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::alone;
-use crate::poll::{PATIENCE, poll_until};
+use crate::host_lock;
+use crate::poll::{DEADLINE, poll_until};
 
 /// Colours of the terminal's first palette entries: black, red, green, yellow, blue.
 const COLOURS: [&str; 5] = ["#000000", "#ff6b68", "#5fd38d", "#e6b84c", "#7aa8ff"];
@@ -35,7 +35,7 @@ impl Terminal {
     /// If the terminal or the program cannot be started.
     #[must_use]
     pub fn start(program: &mut Command, columns: u16, rows: u16) -> Self {
-        alone::on_this_host();
+        host_lock::acquire();
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,
@@ -92,7 +92,7 @@ impl Terminal {
 
     /// Returns the text on the screen.
     #[must_use]
-    pub fn shows(&self) -> String {
+    pub fn text(&self) -> String {
         self.screen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -152,9 +152,9 @@ impl Terminal {
     /// # Panics
     /// If it does not in time.
     pub fn wait(&mut self, what: &str, right: impl Fn(&str) -> bool) {
-        poll_until(what, PATIENCE, || {
-            let shows = self.shows();
-            if right(&shows) { Ok(()) } else { Err(shows) }
+        poll_until(what, DEADLINE, || {
+            let text = self.text();
+            if right(&text) { Ok(()) } else { Err(text) }
         });
     }
 
@@ -162,11 +162,11 @@ impl Terminal {
     ///
     /// # Panics
     /// If it does not end in time.
-    pub fn ends(&mut self, deadline: Duration) -> ExitStatus {
+    pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let status = poll_until("the program ends", deadline, || {
             match self.child.try_wait().expect("failed to wait for a program") {
                 Some(status) => Ok(status),
-                None => Err(self.shows()),
+                None => Err(self.text()),
             }
         });
         // The reader thread may not have read the last output yet.

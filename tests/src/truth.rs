@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::agent::Agent;
 use crate::client::{Client, Report};
 use crate::metrics::Metrics;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::servers::Server;
 
 /// Source address of the last handshake of an observation, which shows that all previous ones were
@@ -79,8 +79,8 @@ impl Expected {
     ///
     /// # Panics
     /// If a counter has another value at the deadline.
-    pub fn hold(&self, agent: &Agent, before: &Metrics) {
-        poll_until("the agent counts what really happened", PATIENCE, || {
+    pub fn assert_counted(&self, agent: &Agent, before: &Metrics) {
+        poll_until("the agent counts the expected numbers", DEADLINE, || {
             let after = agent.metrics();
             let rises = self
                 .rises
@@ -108,14 +108,14 @@ impl Expected {
         });
     }
 
-    /// Like [`Self::hold`]; then makes one more handshake, which the agent reports after everything
-    /// still queued, and checks again. A number that is right by chance and changes later is
-    /// noticed.
+    /// Like [`Self::assert_counted`]; then makes one more handshake, which the agent reports after
+    /// everything still queued, and checks again. A number that is right by chance and changes
+    /// later is noticed.
     ///
     /// # Panics
     /// If a counter has another value at the deadline.
-    pub fn settle(&mut self, agent: &Agent, server: &Server, before: &Metrics) {
-        self.hold(agent, before);
+    pub fn assert_final(&mut self, agent: &Agent, server: &Server, before: &Metrics) {
+        self.assert_counted(agent, before);
         let last = Client::new(server.port).once_from(LAST).run();
         assert_eq!(
             last.total(|row| row.full),
@@ -123,7 +123,7 @@ impl Expected {
             "the last handshake did not complete: {last:?}"
         );
         self.add_report(server, &last);
-        self.hold(agent, before);
+        self.assert_counted(agent, before);
         assert_nothing_lost(&agent.metrics());
     }
 }
@@ -143,7 +143,7 @@ pub fn observe(agent: &Agent, server: &Server, client: &Client, at_least: u32) -
     expected
         .add("reprise_handshake_failures_total", &[], 0)
         .add("reprise_peer_handshake_failures_total", &[], 0);
-    expected.settle(agent, server, &before);
+    expected.assert_final(agent, server, &before);
     report
 }
 
@@ -153,13 +153,13 @@ pub fn observe(agent: &Agent, server: &Server, client: &Client, at_least: u32) -
 /// If a sensor lost events or reports no number.
 pub fn assert_nothing_lost(metrics: &Metrics) {
     let lost: Vec<_> = metrics.matching("reprise_events_lost_total", &[]).collect();
-    assert!(!lost.is_empty(), "no sensor says what it lost");
+    assert!(!lost.is_empty(), "no sensor reports lost events");
     assert!(
         lost.iter().all(|sample| sample.value == 0.0),
         "lost events: {lost:?}"
     );
     let events = metrics.sum("reprise_events_total", &[("sensor", "handshake")]);
-    assert!(events > 0.0, "no events at all: {}", metrics.show("events"));
+    assert!(events > 0.0, "no events: {}", metrics.show("events"));
 }
 
 /// Makes single handshakes until the agent counts one. Attaching to a new library takes a moment,
@@ -176,7 +176,7 @@ pub fn warm_up(agent: &Agent, server: &Server) {
     };
     let before = counted("127.0.0.98");
     let mut made = 0;
-    poll_until("the agent observes this server", PATIENCE, || {
+    poll_until("the agent observes this server", DEADLINE, || {
         made += Client::new(server.port)
             .once_from("127.0.0.98")
             .run()
@@ -192,7 +192,7 @@ pub fn warm_up(agent: &Agent, server: &Server) {
     for round in 1..=2 {
         let before = counted("127.0.0.97");
         let _ = Client::new(server.port).once_from("127.0.0.97").run();
-        poll_until("the agent has caught up", PATIENCE, || {
+        poll_until("the agent has caught up", DEADLINE, || {
             let have = counted("127.0.0.97") - before;
             if have == 1.0 {
                 Ok(())
@@ -202,14 +202,14 @@ pub fn warm_up(agent: &Agent, server: &Server) {
         });
     }
     // Handshakes from before the library was attached are counted from packets, after a delay.
-    poll_until("all handshakes are counted", PATIENCE, || {
+    poll_until("all handshakes are counted", DEADLINE, || {
         let metrics = agent.metrics();
         let waiting = ["wire_handshakes", "waiting_handshakes", "first_flights"]
             .map(|table| metrics.sum("reprise_tracked", &[("table", table)]));
         if waiting == [0.0; 3] {
             Ok(())
         } else {
-            Err(format!("{waiting:?} in hand"))
+            Err(format!("{waiting:?} pending"))
         }
     });
 }

@@ -48,7 +48,7 @@ fn kernel() -> (u32, u32) {
 /// # Panics
 /// If the memory lock limit of an older kernel cannot be raised.
 #[must_use]
-pub fn words() -> Vec<String> {
+pub fn command_prefix() -> Vec<String> {
     if std::env::var_os(ROOT_ENV).is_some() {
         return Vec::new();
     }
@@ -90,7 +90,7 @@ pub fn confined_root() -> Vec<String> {
 /// Returns a command that runs the binary as the user.
 #[must_use]
 pub fn agent() -> Command {
-    let mut words = words();
+    let mut words = command_prefix();
     words.push(binary().display().to_string());
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
@@ -104,7 +104,7 @@ pub fn agent() -> Command {
 #[must_use]
 pub fn directory() -> TempDir {
     let directory = TempDir::new().expect("failed to create a directory");
-    if !words().is_empty() {
+    if !command_prefix().is_empty() {
         let user = Uid::from_raw(USER);
         chown(directory.path(), Some(user), None).expect("failed to give the directory away");
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::programs::Counts;
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Agent, Metrics, libssl};
@@ -91,7 +91,7 @@ impl Counter {
     fn warm_up(&self, carrier: &str, mut run: impl FnMut()) {
         let entered = || runs(&self.agent.metrics())[0];
         let before = entered();
-        poll_until(&format!("{carrier} is observed"), PATIENCE, || {
+        poll_until(&format!("{carrier} is observed"), DEADLINE, || {
             run();
             thread::sleep(REFRESH);
             if entered() > before {
@@ -107,7 +107,7 @@ impl Counter {
     fn traps(&self, role: &str, run: impl FnOnce() -> Counts) -> (Counts, Traps) {
         let before = self.agent.metrics();
         let made = run();
-        poll_until("the handshakes are counted", PATIENCE, || {
+        poll_until("the handshakes are counted", DEADLINE, || {
             let after = self.agent.metrics();
             let wrong: Vec<_> = [("full", made.full), ("resumed", made.resumed)]
                 .into_iter()

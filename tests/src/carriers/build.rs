@@ -21,7 +21,7 @@ const RECIPE: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Pair {
     /// The file with symbols and debug information: the ground truth.
-    pub whole: PathBuf,
+    pub with_symbols: PathBuf,
     /// The stripped file, as distributions ship it.
     pub stripped: PathBuf,
 }
@@ -55,7 +55,10 @@ pub fn build(release: Release, variant: Variant) -> Built {
         let stripped = directory
             .join("stripped")
             .join(whole.file_name().expect("a file has a name"));
-        Pair { whole, stripped }
+        Pair {
+            with_symbols: whole,
+            stripped,
+        }
     };
     if variant.is_program() {
         let program = pair("program");

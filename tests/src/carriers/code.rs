@@ -48,7 +48,7 @@ impl Code {
     /// # Panics
     /// If it is not an object file.
     #[must_use]
-    pub fn of(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path)
             .unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
         let file = object::File::parse(bytes.as_slice())
@@ -153,16 +153,16 @@ impl Code {
         let mut stubs: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         let file = object::File::parse(self.bytes.as_slice()).expect("was parsed before");
         let names = [".plt", ".plt.sec", ".plt.got"];
-        let there: Vec<_> = names
+        let existing: Vec<_> = names
             .iter()
             .filter(|name| file.section_by_name(name).is_some())
             .map(|name| format!("--section={name}"))
             .collect();
         // objdump fails if a named section does not exist.
-        if there.is_empty() {
+        if existing.is_empty() {
             return stubs;
         }
-        objdump.args(there);
+        objdump.args(existing);
         let listing = run(objdump.arg(&self.path));
         let mut name = None;
         for line in listing.lines() {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::wheel::with_prefix;
 use super::{cache, cached};
-use crate::process::run;
+use crate::{host_lock, process::run};
 
 /// Keys that sign the archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -49,12 +49,12 @@ impl Suite {
                 let own = format!("{package}/{}", self.name);
                 let mut download = self.apt(&lists);
                 download.current_dir(made).args(["download", &own]);
-                let has_own = download
-                    .output()
+                let has_own = host_lock::hold_during(|| download.output())
                     .is_ok_and(|output| output.status.success());
                 if !has_own {
                     let mut download = self.apt(&lists);
-                    run(download.current_dir(made).args(["download", package]));
+                    download.current_dir(made).args(["download", package]);
+                    host_lock::hold_during(|| run(&mut download));
                 }
             }
             while let Some(archive) = with_suffix(made, "deb") {
@@ -90,7 +90,7 @@ impl Suite {
             );
             fs::write(made.join("etc/apt/sources.list.d/archive.sources"), sources)
                 .expect("failed to write a file");
-            run(self.apt(made).arg("update"));
+            host_lock::hold_during(|| run(self.apt(made).arg("update")));
         })
     }
 

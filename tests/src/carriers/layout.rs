@@ -54,7 +54,7 @@ pub fn read(ssl: &Path, crypto: &Path) -> Layout {
         let structure = STRUCTURES
             .iter()
             .find(|structure| types.find(structure).is_some())
-            .expect("the debug information knows the connection");
+            .expect("the debug information has the structure of the connection");
         let connection = CONNECTION.iter().map(|field| (*structure, field));
         let session = SESSION.iter().map(|field| ("ssl_session_st", field));
         connection

@@ -28,7 +28,7 @@ pub(super) fn link(sources: &Path, work: &Path, made: &Path, variant: Variant) {
         let mut gcc = linker(work, variant);
         gcc.args(["-no-pie", "main.c"]);
         match variant {
-            Variant::Nameless => gcc.arg("-static"),
+            Variant::Stripped => gcc.arg("-static"),
             _ => gcc.arg("-rdynamic"),
         };
         run(gcc

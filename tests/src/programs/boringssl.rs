@@ -20,9 +20,9 @@ pub fn client(server: &Server, again: bool) -> Counts {
         if again { "-test-resumption" } else { "" },
         server.sessions.version()
     );
-    let said = run(Command::new("sh").args(["-c", &script]));
+    let output = run(Command::new("sh").args(["-c", &script]));
     let mut counts = Counts::default();
-    for line in said
+    for line in output
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Resumed session: "))
     {

@@ -86,9 +86,9 @@ impl Native {
     /// # Panics
     /// If it does not map the library in time.
     #[must_use]
-    pub fn hold(&self) -> Process {
+    pub fn start_idle(&self) -> Process {
         let process = Process::spawn(Command::new(&self.program).args(["0", "0"]));
-        process.wait_says(
+        process.wait_stdout(
             "mapped
 ",
         );
@@ -102,7 +102,8 @@ impl Native {
     #[must_use]
     pub fn connect(&self, port: u16, connections: u32) -> Counts {
         let mut command = Command::new(&self.program);
-        let said = run(command.args([port.to_string(), connections.to_string()]));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(command.args([port.to_string(), connections.to_string()]));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }

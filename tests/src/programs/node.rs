@@ -57,6 +57,6 @@ pub fn requests(node: &Path, port: u16, connections: u32) -> Counts {
 pub fn requests_with(node: &Path, port: u16, connections: u32, fresh_every: u32) -> Counts {
     let mut command = Command::new(node);
     command.arg(fixture("node/client.js")).arg(port.to_string());
-    let said = run(command.args([connections, fresh_every].map(|number| number.to_string())));
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+    let output = run(command.args([connections, fresh_every].map(|number| number.to_string())));
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
 }

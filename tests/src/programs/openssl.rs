@@ -39,15 +39,15 @@ pub fn reconnect(mut openssl: Command, port: u16, version: &str) -> Counts {
     let version = format!("-tls{}", version.replace('.', "_"));
     let address = format!("127.0.0.1:{port}");
     openssl.args(["s_client", "-connect", &address, "-reconnect", &version]);
-    let said = run(openssl.stdin(std::process::Stdio::null()));
+    let output = run(openssl.stdin(std::process::Stdio::null()));
     let count = |word: &str| {
-        let lines = said.lines().filter(|line| line.starts_with(word)).count();
+        let lines = output.lines().filter(|line| line.starts_with(word)).count();
         u32::try_from(lines).expect("few lines")
     };
     let counts = Counts {
         full: count("New, "),
         resumed: count("Reused, "),
     };
-    assert!(counts.full + counts.resumed >= 6, "{counts:?}: {said}");
+    assert!(counts.full + counts.resumed >= 6, "{counts:?}: {output}");
     counts
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::Counts;
 use crate::certificates::ec;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::ports::free_port;
 use crate::process::{PYTHON, Process, fixture, run};
 
@@ -71,13 +71,16 @@ impl Postgres {
             postgres.args(["-c", &setting]);
         }
         let mut process = Process::spawn(&mut postgres);
-        poll_until("PostgreSQL is ready", PATIENCE, || {
-            let said = process.stderr();
-            assert!(process.ended().is_none(), "PostgreSQL ended early: {said}");
-            if said.contains("ready to accept connections") {
+        poll_until("PostgreSQL is ready", DEADLINE, || {
+            let output = process.stderr();
+            assert!(
+                process.exit_status().is_none(),
+                "PostgreSQL ended early: {output}"
+            );
+            if output.contains("ready to accept connections") {
                 Ok(())
             } else {
-                Err(said)
+                Err(output)
             }
         });
         Self {
@@ -103,17 +106,17 @@ impl Postgres {
     /// If a connection fails.
     #[must_use]
     pub fn psql(&self, connections: u32) -> Counts {
-        let ask = "select count(*) from pg_stat_ssl where pid = pg_backend_pid() and ssl and version = 'TLSv1.3'";
+        let query = "select count(*) from pg_stat_ssl where pid = pg_backend_pid() and ssl and version = 'TLSv1.3'";
         let one = |_| {
             let mut psql = Command::new("psql");
-            let said = run(psql.arg(self.address()).args([
+            let output = run(psql.arg(self.address()).args([
                 "--no-psqlrc",
                 "--tuples-only",
                 "--no-align",
                 "-c",
-                ask,
+                query,
             ]));
-            said.trim().parse::<u32>().expect("a count is a number")
+            output.trim().parse::<u32>().expect("a count is a number")
         };
         Counts {
             full: (0..connections).map(one).sum(),
@@ -128,8 +131,9 @@ impl Postgres {
     #[must_use]
     pub fn psycopg(&self, wheel: &Path, connections: u32) -> Counts {
         let mut python = psycopg(wheel);
-        let said = run(python.arg(connections.to_string()).arg(self.address()));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(python.arg(connections.to_string()).arg(self.address()));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }
 
@@ -138,11 +142,11 @@ impl Postgres {
 /// # Panics
 /// If it does not map them in time.
 #[must_use]
-pub fn hold_psycopg(wheel: &Path) -> Process {
+pub fn start_idle_psycopg(wheel: &Path) -> Process {
     let process = Process::spawn(psycopg(wheel).arg("0"));
     poll_until(
         "the wheel's libraries are mapped",
-        PATIENCE,
+        DEADLINE,
         || match process.stdout().as_str() {
             "mapped\n" => Ok(()),
             other => Err(format!("{other:?}; stderr: {}", process.stderr())),
@@ -181,9 +185,9 @@ fn as_user(program: &Path, directory: &Path) -> Command {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // Its children lead their own sessions, so that killing the group would not end them.
-        if self.process.ended().is_none() {
+        if self.process.exit_status().is_none() {
             self.process.signal(Signal::SIGQUIT);
-            self.process.wait_dead();
+            self.process.wait_ended();
         }
     }
 }

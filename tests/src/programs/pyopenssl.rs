@@ -49,9 +49,9 @@ impl PyOpenSsl {
     /// # Panics
     /// If it does not map the library in time.
     #[must_use]
-    pub fn hold(&self) -> Process {
+    pub fn start_idle(&self) -> Process {
         let process = Process::spawn(&mut self.command(0, 0));
-        process.wait_says(
+        process.wait_stdout(
             "mapped
 ",
         );
@@ -64,8 +64,9 @@ impl PyOpenSsl {
     /// If a handshake fails.
     #[must_use]
     pub fn connect(&self, port: u16, connections: u32) -> Counts {
-        let said = run(&mut self.command(port, connections));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(&mut self.command(port, connections));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 
     fn command(&self, port: u16, connections: u32) -> Command {
@@ -84,8 +85,8 @@ impl PyOpenSsl {
 /// If Python fails.
 #[must_use]
 pub fn python_tag() -> String {
-    let ask = "import sys; print('%d%d' % sys.version_info[:2])";
-    run(Command::new(PYTHON).args(["-c", ask]))
+    let script = "import sys; print('%d%d' % sys.version_info[:2])";
+    run(Command::new(PYTHON).args(["-c", script]))
         .trim()
         .to_owned()
 }

@@ -90,8 +90,8 @@ impl Redis {
 
     /// Returns the number of connections that the server has counted, including the one that asks.
     fn received(&self) -> u32 {
-        let said = run(self.client("redis-cli").args(["info", "stats"]));
-        let count = said
+        let output = run(self.client("redis-cli").args(["info", "stats"]));
+        let count = output
             .lines()
             .find_map(|line| line.strip_prefix("total_connections_received:"));
         let count = count.expect("Redis counts its connections");

@@ -49,7 +49,7 @@ fn disagreements(answers: &BTreeMap<String, Value>) -> String {
 }
 
 #[test]
-fn answers_agree_with_the_document() {
+fn responses_match_the_document() {
     let server = Server::haproxy(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     let client = Client::new(server.port).connections(30);
@@ -61,7 +61,7 @@ fn answers_agree_with_the_document() {
     for (path, item) in openapi["paths"].as_object().expect("no paths") {
         let answer = agent
             .get(&path.replace("{peer}", SOURCES[0]))
-            .expect("no answer");
+            .expect("no response");
         assert_eq!(answer.status, 200, "{path}");
         let content = &item["get"]["responses"]["200"]["content"];
         let kind = answer.header("content-type").expect("no type");
@@ -85,12 +85,12 @@ fn answers_agree_with_the_document() {
 }
 
 #[test]
-fn the_worst_peers_alone() {
+fn only_the_worst_peers() {
     let server = Server::haproxy(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     let client = Client::new(server.port).connections(30);
     observe(&agent, &server, &client, 30);
-    let ask = |path: &str| agent.get(path).expect("no answer");
+    let ask = |path: &str| agent.get(path).expect("no response");
     let all: Vec<Value> = serde_json::from_str(&ask("/api/v1/peers").body).expect("no JSON");
     let some: Vec<Value> =
         serde_json::from_str(&ask("/api/v1/peers?limit=2").body).expect("no JSON");

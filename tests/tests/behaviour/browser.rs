@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
 
-use reprise_tests::browser::{Browser, keep};
+use reprise_tests::browser::{Browser, save_screenshot};
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::fleet::Fleet;
 use reprise_tests::servers::{Sessions, Tuning};
@@ -17,7 +17,7 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const ROWS: &str = "[...document.querySelectorAll('#rows tr')].map(r => [...r.cells].map(c => c.textContent).join('|')).join('\\n')";
 
 #[test]
-fn the_page_shows_what_happens() {
+fn the_page_is_live_and_accessible() {
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -68,16 +68,16 @@ fn the_page_shows_what_happens() {
         "document.getElementById('coverage').textContent.includes('processes observed')",
         "document.getElementById('coverage').textContent",
     );
-    keep(&browser, "REPRISE_PICTURE");
+    save_screenshot(&browser, "REPRISE_PICTURE");
     // The page requests nothing from other hosts.
     let foreign: BTreeSet<_> = browser
-        .asked()
+        .requests()
         .into_iter()
         .filter(|address| !address.starts_with(&origin) && !address.starts_with("data:"))
         .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
-    assert!(browser.asked().len() > 4, "{:?}", browser.asked());
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert!(browser.requests().len() > 4, "{:?}", browser.requests());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 
     by_keyboard(&browser);
     in_both_schemes(&browser);
@@ -87,7 +87,7 @@ fn the_page_shows_what_happens() {
         "document.documentElement.scrollWidth <= 360 && innerWidth === 360",
         "document.documentElement.scrollWidth",
     );
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
     // In the other role the service is the only peer.
     let _ = browser.evaluate("document.querySelector('input[value=client]').click()");
     browser.wait(

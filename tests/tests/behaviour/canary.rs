@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reprise_tests::agent::command;
-use reprise_tests::alone;
+use reprise_tests::host_lock;
 use reprise_tests::process::{PYTHON, fixture};
 use reprise_tests::readiness::parse;
 use tempfile::TempDir;
@@ -21,7 +21,7 @@ struct Probe {
 
 impl Probe {
     /// Creates a probe; `kind` is `p` for an entry probe and `r` for a return probe.
-    fn place(kind: &'static str, name: &'static str, library: &Path, offset: &str) -> Self {
+    fn create(kind: &'static str, name: &'static str, library: &Path, offset: &str) -> Self {
         let probe = Self { name };
         let library = library.display();
         append(
@@ -61,8 +61,8 @@ fn append(file: &str, line: &str) {
 }
 
 /// Returns whether a process under seccomp survives a call of a function with this probe.
-fn lives_with(kind: Option<(&'static str, &'static str)>) -> bool {
-    alone::on_this_host();
+fn survives(kind: Option<(&'static str, &'static str)>) -> bool {
+    host_lock::acquire();
     let directory = TempDir::new().expect("failed to create a directory");
     // A copy, so that no other process hits the probe.
     let library = directory.path().join("libm.so");
@@ -79,7 +79,7 @@ fn lives_with(kind: Option<(&'static str, &'static str)>) -> bool {
     let mut offset = String::new();
     stdout.read_line(&mut offset).expect("python says nothing");
     assert!(offset.starts_with("0x"), "{offset:?}");
-    let probe = kind.map(|(kind, name)| Probe::place(kind, name, &library, offset.trim()));
+    let probe = kind.map(|(kind, name)| Probe::create(kind, name, &library, offset.trim()));
     let mut stdin = child.stdin.take().expect("a pipe");
     stdin.write_all(b"\n").expect("python is gone");
     let mut rest = String::new();
@@ -106,16 +106,16 @@ fn system_libm() -> String {
 }
 
 #[test]
-fn the_canary_tells_what_a_probe_without_the_agent_shows() {
-    assert!(lives_with(None), "dies without any probe");
+fn canary_verdicts_equal_the_effects_of_probes() {
+    assert!(survives(None), "dies without any probe");
     let items = parse(&command(["check", "--json"]));
     for (kind, name, item) in [
         ("p", "check_entry", "canary:stepped"),
         ("r", "check_return", "canary:return"),
     ] {
-        let said = &items[item].found;
-        let lives = lives_with(Some((kind, name)));
-        assert_eq!(said.contains(": harmless"), lives, "{item}: {said}");
-        assert_eq!(said.contains(": harmful"), !lives, "{item}: {said}");
+        let found = &items[item].found;
+        let lives = survives(Some((kind, name)));
+        assert_eq!(found.contains(": harmless"), lives, "{item}: {found}");
+        assert_eq!(found.contains(": harmful"), !lives, "{item}: {found}");
     }
 }

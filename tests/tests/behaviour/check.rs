@@ -14,7 +14,7 @@ fn own() -> String {
 }
 
 #[test]
-fn this_host_is_ready_in_words_and_in_json() {
+fn this_host_is_ready_in_text_and_in_json() {
     let output = command(["check", "--json"]);
     let items = parse(&output);
     assert_eq!(output.status.code(), Some(0), "{items:?}");
@@ -81,7 +81,7 @@ fn this_host_is_ready_in_words_and_in_json() {
 }
 
 #[test]
-fn without_capabilities_it_names_them() {
+fn missing_capabilities_are_named() {
     let (_directory, path) = public_copy();
     let none = ["setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon"];
     let items = check_under(&none, &path);
@@ -106,7 +106,7 @@ fn without_capabilities_it_names_them() {
 }
 
 #[test]
-fn the_capabilities_that_it_names_are_enough() {
+fn the_named_capabilities_are_enough() {
     let (_directory, path) = public_copy();
     let capabilities = "+sys_admin,+dac_read_search,+sys_ptrace";
     let user = [
@@ -142,7 +142,7 @@ fn assert_enough(items: &BTreeMap<String, Item>) {
 }
 
 #[test]
-fn namespaces_of_its_own_are_told() {
+fn its_own_namespaces_are_reported() {
     let (_directory, path) = public_copy();
     let items = check_under(&["unshare", "--user", "--map-root-user"], &path);
     assert_eq!(items["user_namespace"].verdict, "missing");
@@ -158,7 +158,7 @@ fn namespaces_of_its_own_are_told() {
 }
 
 #[test]
-fn without_tracefs_it_says_how_to_mount_it() {
+fn missing_tracefs_has_a_remedy() {
     let items = check_under(&hiding("/sys/kernel"), &own());
     let tracefs = &items["tracefs"];
     assert_eq!(tracefs.verdict, "missing");
@@ -177,7 +177,7 @@ fn without_tracefs_it_says_how_to_mount_it() {
 }
 
 #[test]
-fn what_is_not_needed_may_be_hidden() {
+fn unneeded_directories_may_be_hidden() {
     let hidden = hiding("/sys/kernel/btf /sys/fs/cgroup");
     let items = check_under(&hidden, &own());
     assert_eq!(items["btf"].verdict, "n/a");

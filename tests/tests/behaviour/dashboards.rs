@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use reprise_tests::alone;
 use reprise_tests::client::misbehave;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::host_lock;
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::{PYTHON, fixture};
 use reprise_tests::prometheus::{Prometheus, dashboards};
 use reprise_tests::servers::Sessions;
-use reprise_tests::stage::Stage;
+use reprise_tests::testbed::Testbed;
 use reprise_tests::{Client, Server};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ fn json(path: &Path) -> Value {
 /// Checks these files against Grafana's types.
 fn typed(files: &[PathBuf]) -> Output {
     let tools = std::env::var_os("REPRISE_TOOLS").expect(
-        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches Grafana's types",
+        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which downloads Grafana's types",
     );
     Command::new(PYTHON)
         .arg(fixture("dashboard.py"))
@@ -71,7 +71,7 @@ fn grafana_knows_every_field() {
 }
 
 #[test]
-fn panels_have_units_thresholds_and_their_own_place() {
+fn panels_have_units_and_thresholds_and_do_not_overlap() {
     for path in files() {
         let dashboard = json(&path);
         let mut taken = BTreeSet::new();
@@ -117,7 +117,7 @@ fn panels_have_units_thresholds_and_their_own_place() {
 
 /// Every query uses the chosen source, and each variable affects a query.
 #[test]
-fn every_variable_chooses() {
+fn every_variable_affects_a_query() {
     let (mut offered, node) = (BTreeSet::new(), "instance=~\"$node\"");
     for path in files() {
         let dashboard = json(&path);
@@ -212,19 +212,19 @@ fn recorded() -> Vec<(String, String)> {
 
 /// Maximum of series per node that the rules record, apart from those per ticket key, as in
 /// docs/fleet.md.
-const KEPT: f64 = 105.0;
+const MAX_SERIES: f64 = 105.0;
 
 /// Asserts that the rules record no more series than documented, and per peer only the worst.
-fn what_a_fleet_keeps(prometheus: &Prometheus) {
+fn assert_series_as_documented(prometheus: &Prometheus) {
     let count = |selector: &str| {
         let found = prometheus.query(&format!("count({selector})"));
-        let found = found.expect("an answer");
+        let found = found.expect("failed to read the response");
         let number = found.first().and_then(|one| one["value"][1].as_str());
         number.map_or(0.0, |number| number.parse().expect("a number"))
     };
-    let kept = count(r#"{__name__=~"instance:.+",key=""}"#);
-    println!("{kept} series recorded of one node");
-    assert!((10.0..=KEPT).contains(&kept), "{kept}");
+    let series = count(r#"{__name__=~"instance:.+",key=""}"#);
+    println!("{series} series recorded of one node");
+    assert!((10.0..=MAX_SERIES).contains(&series), "{series}");
     let named = count(r#"{__name__=~"(instance|cluster):.+",peer!=""}"#);
     let topk = count(r#"{__name__=~"cluster:.+_peer_.+:topk.+",peer!=""}"#);
     assert_eq!(named, topk);
@@ -240,7 +240,7 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 impl Accounting {
     fn on() -> Self {
         // No other program changes it during the test.
-        alone::on_this_host();
+        host_lock::acquire();
         let before = fs::read_to_string(SWITCH).expect("failed to read the switch");
         fs::write(SWITCH, "1").expect("failed to switch the accounting on");
         Self { before }
@@ -257,19 +257,19 @@ impl Drop for Accounting {
 fn every_query_returns_data() {
     let accounting = Accounting::on();
     // The server's flight is lost once per connection.
-    let stage = Stage::new();
-    let prometheus = Prometheus::start(stage.agent.address);
+    let testbed = Testbed::new();
+    let prometheus = Prometheus::start(testbed.agent.address);
     let rule = format!(
         "tcp sport {} ct reply packets 3 counter drop",
-        stage.server.port
+        testbed.server.port
     );
-    stage.net.rule(&stage.net.client, &rule);
+    testbed.net.rule(&testbed.net.client, &rule);
     let (ids, first, second) = (
         Server::haproxy(Sessions::Ids),
         Server::haproxy(Sessions::Tickets),
         Server::haproxy(Sessions::Tickets),
     );
-    poll_until("Prometheus has scraped", PATIENCE, || {
+    poll_until("Prometheus has scraped", DEADLINE, || {
         match prometheus
             .query("reprise_handshakes_with_loss_total")?
             .len()
@@ -278,7 +278,7 @@ fn every_query_returns_data() {
             _ => Ok(()),
         }
     });
-    stage.complete();
+    testbed.complete();
 
     let mut pending = queries();
     assert!(pending.len() > 60, "only {} queries", pending.len());
@@ -307,7 +307,7 @@ fn every_query_returns_data() {
             Err(format!("{pending:#?}"))
         }
     });
-    what_a_fleet_keeps(&prometheus);
+    assert_series_as_documented(&prometheus);
     drop(accounting);
-    stage.agent.assert_sound();
+    testbed.agent.assert_healthy();
 }

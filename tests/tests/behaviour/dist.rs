@@ -14,14 +14,14 @@ fn dist(output: &Path) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--package", "xtask", "--manifest-path"]);
     cargo.arg(manifest).args(["--", "dist", "--agent"]);
-    let said = run(cargo.arg(binary()).arg("--output").arg(output));
-    let archive = said.lines().next().expect("no archive");
-    assert!(archive.ends_with("-linux.tar.gz"), "{said}");
+    let stdout = run(cargo.arg(binary()).arg("--output").arg(output));
+    let archive = stdout.lines().next().expect("no archive");
+    assert!(archive.ends_with("-linux.tar.gz"), "{stdout}");
     archive.into()
 }
 
 #[test]
-fn the_archive_is_whole_and_always_the_same() {
+fn the_archive_is_complete_and_reproducible() {
     let directories = [(); 2].map(|()| TempDir::new().expect("failed to create a directory"));
     let [first, second] = directories
         .each_ref()
@@ -49,9 +49,9 @@ fn the_archive_is_whole_and_always_the_same() {
         .and_then(|name| name.strip_suffix(".tar.gz"))
         .expect("no name");
     let root = at.join(name);
-    let said = run(Command::new(root.join("reprise")).arg("--version"));
-    let version = said.trim().strip_prefix("reprise ").expect("no version");
-    assert!(name.contains(version), "{name}: {said}");
+    let stdout = run(Command::new(root.join("reprise")).arg("--version"));
+    let version = stdout.trim().strip_prefix("reprise ").expect("no version");
+    assert!(name.contains(version), "{name}: {stdout}");
     for file in [
         "LICENSE-MIT",
         "LICENSE-APACHE",
@@ -78,11 +78,11 @@ fn the_archive_is_whole_and_always_the_same() {
 
 /// A test cannot pull the base image, so the file's contents are compared with the repository.
 #[test]
-fn the_image_is_of_this_version_and_starts_what_is_there() {
+fn the_image_matches_version_and_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join("deploy/Containerfile")).expect("no Containerfile");
-    let said = run(Command::new(binary()).arg("--version"));
-    let version = said.trim().strip_prefix("reprise ").expect("no version");
+    let stdout = run(Command::new(binary()).arg("--version"));
+    let version = stdout.trim().strip_prefix("reprise ").expect("no version");
     assert!(
         text.contains(&format!("image.version=\"{version}\"")),
         "not of {version}"

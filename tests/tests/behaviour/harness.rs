@@ -11,9 +11,9 @@ use std::thread;
 
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::orphans;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::run;
-use reprise_tests::relay::trickle;
+use reprise_tests::relay::relay_in_pieces;
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Client, Metrics, Report, Server};
 
@@ -32,7 +32,7 @@ fn resumes_by_the_pattern(server: &Server) -> Report {
 }
 
 #[test]
-fn every_server_resumes_what_is_offered() {
+fn every_server_resumes_offered_sessions() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         for make in [
             Server::haproxy,
@@ -84,16 +84,16 @@ fn concurrent_clients_report_every_connection() {
 }
 
 #[test]
-fn trickled_handshakes_complete() {
+fn handshakes_in_small_pieces_complete() {
     let server = Server::nginx(Sessions::Ids);
-    let report = Client::new(trickle(server.port))
+    let report = Client::new(relay_in_pieces(server.port))
         .with("--connections", "4")
         .run();
     assert_eq!(report.total(|row| row.full + row.resumed), 4, "{report:?}");
 }
 
 #[test]
-fn misbehaviour_reaches_the_servers() {
+fn malformed_handshakes_reach_the_servers() {
     for make in [
         Server::haproxy,
         Server::nginx,
@@ -157,7 +157,7 @@ fn processes_end_with_a_killed_test() {
     assert!(runs(left) && runs(removed), "{line}");
     test.kill().expect("failed to kill the test");
     test.wait().expect("failed to wait for the test");
-    poll_until("the process ends", PATIENCE, || match runs(left) {
+    poll_until("the process ends", DEADLINE, || match runs(left) {
         true => Err(format!("{left} still runs")),
         false => Ok(()),
     });

@@ -12,7 +12,7 @@ use reprise_tests::carriers::npm::node;
 use reprise_tests::client::{Report, Row, SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
 use reprise_tests::metrics::Metrics;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::{Process, fixture, run};
 use reprise_tests::programs::boringssl;
 use reprise_tests::servers::Sessions;
@@ -35,9 +35,9 @@ fn assert_entry(agent: &Agent, library: &str, entry: &str) {
 }
 
 /// Asserts that sixty handshakes are counted as the client reports them.
-fn hold_to_the_truth(agent: &Agent, server: &Server) {
+fn assert_counts_match(agent: &Agent, server: &Server) {
     observe(agent, server, &Client::new(server.port).connections(60), 60);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 /// Returns the report of a Node.js client on its connections to `server`.
@@ -57,20 +57,20 @@ fn a_server_on_openssl_1_0_2() {
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     assert_entry(&agent, "node", "method_table");
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 /// Asserts that the agent counts what the client reports, without failures.
-fn settle(agent: &Agent, server: &Server, before: &Metrics, report: &Report) {
+fn assert_final_counts(agent: &Agent, server: &Server, before: &Metrics, report: &Report) {
     let mut expected = Expected::default();
     expected
         .add_report(server, report)
         .add("reprise_handshake_failures_total", &[], 0);
-    expected.settle(agent, server, before);
+    expected.assert_final(agent, server, before);
 }
 
 #[test]
-fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
+fn client_and_server_on_openssl_1_0_2() {
     let node = node(PACKAGE, NODE_8);
     let server = Server::node(Sessions::Ids, &node);
     let agent = Agent::start(NO_ARGUMENTS);
@@ -90,8 +90,8 @@ fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
         }
     }
     assert_eq!(by_server, report.rows, "both ends disagree");
-    settle(&agent, &server, &before, &report);
-    agent.assert_sound();
+    assert_final_counts(&agent, &server, &before, &report);
+    agent.assert_healthy();
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn failures(server: &Server) {
         misbehave(mode, server.port, SOURCES.len() as u32);
         one_failure_each(&agent, server, &before, "server", SOURCES, causes);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_server_on_boringssl() {
         let agent = Agent::start(NO_ARGUMENTS);
         warm_up(&agent, &server);
         assert_entry(&agent, "libssl.so.0", "do_handshake");
-        hold_to_the_truth(&agent, &server);
+        assert_counts_match(&agent, &server);
     }
 }
 
@@ -137,7 +137,7 @@ fn failures_on_boringssl() {
 }
 
 /// Copies the program without the names of its TLS functions.
-fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
+fn without_tls_names(node: &Path, directory: &TempDir) -> PathBuf {
     let path = directory.path().join("program");
     run(Command::new("strip")
         .arg("-s")
@@ -169,19 +169,19 @@ fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
 }
 
 #[test]
-fn a_program_without_names() {
+fn a_stripped_program() {
     let directory = TempDir::new().expect("failed to create a directory");
-    let node = nameless(&node(PACKAGE, NODE_12), &directory);
+    let node = without_tls_names(&node(PACKAGE, NODE_12), &directory);
     let server = Server::node(Sessions::Tickets, &node);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     assert_entry(&agent, "program", "state_machine");
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     let before = agent.metrics();
     let report = node_client(&node, &server, 60);
     report.assert_mixed(60);
-    settle(&agent, &server, &before, &report);
-    agent.assert_sound();
+    assert_final_counts(&agent, &server, &before, &report);
+    agent.assert_healthy();
 }
 
 #[test]
@@ -207,9 +207,9 @@ fn a_client_on_boringssl() {
             rows: BTreeMap::from([("127.0.0.1".to_owned(), row)]),
         };
         report.assert_mixed(16);
-        settle(&agent, &server, &before, &report);
+        assert_final_counts(&agent, &server, &before, &report);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 /// Returns the randoms of `openssl s_client` from its key log (`LABEL RANDOM SECRET`).
@@ -241,7 +241,7 @@ fn occurrences(recorded: &[u8], hex: &str) -> usize {
 }
 
 #[test]
-fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
+fn the_random_behind_a_pointer_equals_that_in_packets() {
     let directory = user::directory();
     let (events, log) = (
         directory.path().join("events"),
@@ -254,7 +254,7 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
         let recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&events));
         // The client uses the system's library. Packets and library report both ends: four events
         // with each random.
-        poll_until("both ends of a handshake are recorded", PATIENCE, || {
+        poll_until("both ends of a handshake are recorded", DEADLINE, || {
             let randoms = randoms(&server, &log);
             let recorded = fs::read(&events).unwrap_or_default();
             let seen: Vec<usize> = randoms
@@ -269,7 +269,7 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
             }
         });
         recorder.signal(Signal::SIGTERM);
-        recorder.wait_dead();
+        recorder.wait_ended();
         fs::remove_file(&log).expect("failed to remove the key log");
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, run};
 use reprise_tests::servers::Sessions;
@@ -28,11 +28,11 @@ fn both_ends_are_counted(arguments: &[&str]) {
         let client = Client::new(server.port).connections(CONNECTIONS);
         observe(&agent, server, &client, CONNECTIONS);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
-fn as_the_kernel_can() {
+fn the_default_mode() {
     both_ends_are_counted(&[]);
 }
 
@@ -77,12 +77,12 @@ fn kernel_losses_are_logged_on_request() {
     let port = free_port().to_string();
     run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
     agent.signal(Signal::SIGCONT);
-    poll_until("the loss is logged", PATIENCE, || {
-        let said = agent.stderr();
-        if said.contains(words) {
+    poll_until("the loss is logged", DEADLINE, || {
+        let log = agent.stderr();
+        if log.contains(words) {
             Ok(())
         } else {
-            Err(said)
+            Err(log)
         }
     });
     let lost = agent
@@ -101,7 +101,7 @@ for _ in range(20000):
 ";
 
 #[test]
-fn events_that_find_no_room_are_counted() {
+fn events_that_do_not_fit_are_counted() {
     let server = Server::python(Sessions::Tickets);
     let agent = Agent::start(["--transport", "perf"]);
     agent.wait_libraries(1);
@@ -115,7 +115,7 @@ fn events_that_find_no_room_are_counted() {
     let port = free_port().to_string();
     run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
     agent.signal(Signal::SIGCONT);
-    poll_until("the loss is counted", PATIENCE, || match lost() {
+    poll_until("the loss is counted", DEADLINE, || match lost() {
         0.0 => Err(agent.metrics().show("events")),
         _ => Ok(()),
     });

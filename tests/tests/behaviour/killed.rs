@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use reprise_tests::binary::binary;
-use reprise_tests::bpf::Held;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::bpf::KernelObjects;
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Report, Server};
@@ -43,7 +43,7 @@ fn made(report: &Report) -> u32 {
 
 /// Phase of the agent when it is killed.
 #[derive(Debug, Clone, Copy)]
-enum Moment {
+enum Phase {
     /// Start: runs canaries, loads programs, attaches.
     Starting,
     /// Observation.
@@ -52,30 +52,30 @@ enum Moment {
     Detaching,
 }
 
-/// Kills an agent in this phase, after the fraction `way` of `patience`, the time that an agent
+/// Kills an agent in this phase, after this fraction of `startup_time`, the time that an agent
 /// takes to get ready.
-fn kill_one(moment: Moment, way: f64, patience: Duration) {
+fn kill_one(phase: Phase, fraction: f64, startup_time: Duration) {
     let mut agent = Agent::launch(NO_ARGUMENTS);
-    match moment {
-        Moment::Starting => {}
-        Moment::Observing => agent.wait_ready(),
-        Moment::Detaching => {
+    match phase {
+        Phase::Starting => {}
+        Phase::Observing => agent.wait_ready(),
+        Phase::Detaching => {
             agent.wait_ready();
             agent.signal(Signal::SIGTERM);
         }
     }
     // A fixed delay, since the moment itself is varied.
-    thread::sleep(patience.mul_f64(way));
+    thread::sleep(startup_time.mul_f64(fraction));
     agent.signal(Signal::SIGKILL);
-    let (code, _) = agent.ends();
+    let (code, _) = agent.wait_exit();
     assert_eq!(
         code, None,
-        "{moment:?} at {way}: it ended before it was killed"
+        "{phase:?} at {fraction}: it ended before it was killed"
     );
 }
 
 /// Returns the processes that run the binary: agents, or canaries that were left behind.
-fn left_behind() -> Vec<String> {
+fn running_agents() -> Vec<String> {
     let binary = fs::canonicalize(binary()).expect("no binary");
     let processes = fs::read_dir("/proc").expect("no processes").flatten();
     let processes = processes.filter(|process| {
@@ -88,15 +88,15 @@ fn left_behind() -> Vec<String> {
 }
 
 #[test]
-fn nothing_stays_and_nobody_notices() {
+fn nothing_remains_and_no_handshake_fails() {
     let server = Server::nginx(Sessions::Tickets);
-    let before = Held::now();
+    let before = KernelObjects::list();
     let began = Instant::now();
     let agent = Agent::start(NO_ARGUMENTS);
-    let patience = began.elapsed();
+    let startup_time = began.elapsed();
     agent.wait_libraries(1);
-    let during = Held::now();
-    let of_agent = during.beyond(&before);
+    let during = KernelObjects::list();
+    let of_agent = during.added_since(&before);
     for kind in ["program", "map", "link"] {
         assert!(
             of_agent.keys().any(|name| name.starts_with(kind)),
@@ -109,13 +109,13 @@ fn nothing_stays_and_nobody_notices() {
     let report = thread::scope(|scope| {
         let client = scope.spawn(|| load(&server, &stop));
         for round in 0..KILLS {
-            let (moment, most) = match round % 5 {
-                0 | 2 | 4 => (Moment::Starting, 1.0),
-                1 => (Moment::Observing, 0.3),
-                _ => (Moment::Detaching, 0.3),
+            let (phase, most) = match round % 5 {
+                0 | 2 | 4 => (Phase::Starting, 1.0),
+                1 => (Phase::Observing, 0.3),
+                _ => (Phase::Detaching, 0.3),
             };
-            let way = most * f64::from(round) / f64::from(KILLS);
-            kill_one(moment, way, patience);
+            let fraction = most * f64::from(round) / f64::from(KILLS);
+            kill_one(phase, fraction, startup_time);
             assert!(!client.is_finished(), "the load ended in round {round}");
         }
         stop.store(true, Ordering::Relaxed);
@@ -126,17 +126,17 @@ fn nothing_stays_and_nobody_notices() {
     assert!(counted >= HANDSHAKES);
     assert_eq!(server.access_log().len(), counted as usize);
 
-    poll_until("nothing of it is left in the kernel", PATIENCE, || {
-        let now = Held::now();
-        let left = now.beyond(&before);
+    poll_until("nothing of it is left in the kernel", DEADLINE, || {
+        let now = KernelObjects::list();
+        let left = now.added_since(&before);
         if left.is_empty() {
             Ok(())
         } else {
             Err(format!("{left:?}"))
         }
     });
-    poll_until("no process of it is left", PATIENCE, || {
-        let left = left_behind();
+    poll_until("no process of it is left", DEADLINE, || {
+        let left = running_agents();
         if left.is_empty() {
             Ok(())
         } else {
@@ -154,7 +154,7 @@ fn nothing_stays_and_nobody_notices() {
         30,
     );
     println!(
-        "{counted} handshakes, {KILLS} kills, {:?}; ready in {patience:?}",
+        "{counted} handshakes, {KILLS} kills, {:?}; ready in {startup_time:?}",
         began.elapsed()
     );
 }

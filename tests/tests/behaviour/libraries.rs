@@ -29,17 +29,17 @@ fn server_with(copy: &Copy) -> Server {
     server
 }
 
-fn hold_to_the_truth(agent: &Agent, server: &Server) {
+fn assert_counts_match(agent: &Agent, server: &Server) {
     observe(agent, server, &Client::new(server.port).connections(60), 60);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
-fn an_own_copy_that_appears_later() {
+fn a_private_copy_loaded_later() {
     let agent = Agent::start(NO_ARGUMENTS);
     let server = server_with(&Copy::new());
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 #[test]
@@ -47,20 +47,20 @@ fn deleted_while_in_use() {
     let copy = Copy::new();
     let server = server_with(&copy);
     let agent = Agent::start(NO_ARGUMENTS);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     fs::remove_file(&copy.path).expect("failed to delete the library");
     assert!(mapped_by(server.process.pid()).1.ends_with("(deleted)"));
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 #[test]
-fn deleted_before_the_agent_came() {
+fn deleted_before_the_agent_started() {
     let copy = Copy::new();
     let server = server_with(&copy);
     fs::remove_file(&copy.path).expect("failed to delete the library");
     assert!(mapped_by(server.process.pid()).1.ends_with("(deleted)"));
     let agent = Agent::start(NO_ARGUMENTS);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn replaced_while_in_use() {
         "one inode"
     );
     warm_up(&agent, &young);
-    hold_to_the_truth(&agent, &young);
-    hold_to_the_truth(&agent, &old);
+    assert_counts_match(&agent, &young);
+    assert_counts_match(&agent, &old);
 }
 
 #[test]
@@ -106,8 +106,8 @@ fn in_another_mount_namespace() {
     assert_eq!(inside.1, outside.1, "two paths");
     assert_ne!(inside.0, outside.0, "one inode");
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
-    hold_to_the_truth(&agent, &host);
+    assert_counts_match(&agent, &server);
+    assert_counts_match(&agent, &host);
 }
 
 /// Creates malformed files with the name of the library.
@@ -150,7 +150,7 @@ fn malformed_libraries_do_no_harm() {
     let paths = malformed(&directory);
     let mapper = || {
         let process = Process::spawn(Command::new(PYTHON).arg(fixture("mapper.py")).args(&paths));
-        process.wait_says(
+        process.wait_stdout(
             "mapped
 ",
         );
@@ -163,7 +163,7 @@ fn malformed_libraries_do_no_harm() {
     // A valid library is mapped after the malformed ones: when it is observed, they have been read.
     let server = server_with(&Copy::new());
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     let root = directory.path().display().to_string();
     let metrics = agent.metrics();
     let listed: Vec<_> = metrics

@@ -55,13 +55,13 @@ fn sigterm_and_sigint_end_it_with_success() {
 
     let agent = Agent::start(NO_ARGUMENTS);
     agent.signal(Signal::SIGINT);
-    let (code, took) = agent.ends();
+    let (code, took) = agent.wait_exit();
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
-fn two_agents_see_the_same() {
+fn two_agents_count_the_same() {
     let server = Server::nginx(Sessions::Tickets);
     let (one, two) = (Agent::start(NO_ARGUMENTS), Agent::start(NO_ARGUMENTS));
     let before = two.metrics();
@@ -73,7 +73,7 @@ fn two_agents_see_the_same() {
         .add_report(&server, &report)
         .add_report(&server, &last)
         .add_report(&server, &last)
-        .hold(&two, &before);
+        .assert_counted(&two, &before);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn assert_names_pods(documents: &BTreeMap<String, Value>) {
 }
 
 #[test]
-fn the_kustomization_is_what_the_api_takes() {
+fn the_kustomization_is_valid_for_the_api() {
     let output = tool("kubectl")
         .arg("kustomize")
         .arg(deploy("kubernetes"))
@@ -98,7 +98,7 @@ fn the_kustomization_is_what_the_api_takes() {
 }
 
 #[test]
-fn the_chart_is_what_the_api_takes() {
+fn the_chart_is_valid_for_the_api() {
     let lint = tool("helm")
         .args(["lint", "--strict"])
         .arg(deploy("helm/reprise"))
@@ -160,7 +160,7 @@ fn the_chart_is_what_the_api_takes() {
 }
 
 #[test]
-fn the_schema_refuses_what_makes_no_sense() {
+fn the_schema_rejects_invalid_values() {
     for value in [
         "port=0",
         r#"port="9797""#,

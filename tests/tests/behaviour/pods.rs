@@ -60,7 +60,7 @@ impl Contained {
             expected.add(FAMILY, &labels, count);
             expected.add(FAMILY, &ours, count);
         }
-        expected.hold(agent, &before);
+        expected.assert_counted(agent, &before);
     }
 }
 
@@ -95,7 +95,7 @@ const TILL: &str = "8fd4bc31-4e7c-4f40-a1b2-d1d57f0e0c11";
 const LATE: &str = "11e2a6a4-94a5-4d5c-8f0e-2b7d8c9e0f21";
 
 #[test]
-fn pods_have_their_names() {
+fn handshakes_have_the_pod_name() {
     let (till, late) = (Contained::start(TILL, "5f"), Contained::start(LATE, "6e"));
     let api = ApiServer::start(vec![
         pod(
@@ -119,7 +119,7 @@ fn pods_have_their_names() {
         let labels = [("port", port.as_str()), ("role", "server")];
         Expected::default()
             .add(FAMILY, &labels, made.total(|row| row.full))
-            .hold(&agent, &before);
+            .assert_counted(&agent, &before);
         let metrics = agent.metrics();
         match metrics.sum(FAMILY, &[("workload", "pod/shop/late-0")]) {
             0.0 => Err(metrics.show("workload")),
@@ -131,7 +131,7 @@ fn pods_have_their_names() {
     // Without the API server observation continues, and the agent retries.
     api.fail(true);
     till.assert_is(&agent, "pod/shop/till-0");
-    agent.assert_sound();
+    agent.assert_healthy();
     api.fail(false);
     wait_watches(&api, &agent, 2);
     late.assert_is(&agent, "pod/shop/late-0");
@@ -139,12 +139,12 @@ fn pods_have_their_names() {
     assert_eq!(code, Some(0));
     assert!(
         took < Duration::from_secs(3),
-        "a watch held it up: {took:?}"
+        "a watch delayed it: {took:?}"
     );
 }
 
 #[test]
-fn nobody_is_asked_where_that_is_not_wanted() {
+fn without_pod_names_the_api_server_is_not_queried() {
     let till = Contained::start(TILL, "5f");
     let api = ApiServer::start(vec![pod("shop", "till-0", TILL)]);
     let agent = start(&api, &["--pod-names", "off"]);

@@ -4,9 +4,9 @@
 use std::fs;
 use std::process::Command;
 
-use reprise_tests::agent::own_sockets;
+use reprise_tests::agent::restrict_to_cgroup;
 use reprise_tests::libssl::Copy;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
@@ -18,20 +18,20 @@ const NEEDED: u64 = 1 << 2 | 1 << 19 | 1 << 21;
 
 /// Root with all capabilities, as when started by hand.
 #[test]
-fn root_gives_up_what_it_does_not_need_and_observes_on() {
+fn root_drops_privileges_and_continues_to_observe() {
     // A command that changes nothing.
-    gives_up_and_observes_on(&["env".to_owned()]);
+    assert_drops_and_observes(&["env".to_owned()]);
 }
 
 /// Root as in a container of the manifests.
 #[test]
-fn root_with_what_is_documented_observes_on() {
-    gives_up_and_observes_on(&user::confined_root());
+fn root_with_the_documented_capabilities_observes() {
+    assert_drops_and_observes(&user::confined_root());
 }
 
-fn gives_up_and_observes_on(words: &[String]) {
+fn assert_drops_and_observes(words: &[String]) {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let agent = Agent::start_by(&words, own_sockets());
+    let agent = Agent::start_by(&words, restrict_to_cgroup());
     let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("no tasks");
     let mut seen = 0;
     for task in tasks {
@@ -72,7 +72,7 @@ fn gives_up_and_observes_on(words: &[String]) {
     let mut python = Command::new(PYTHON);
     python.env("LD_LIBRARY_PATH", library.directory());
     let server = Server::python_under(Sessions::Tickets, "127.0.0.1", &mut python);
-    poll_until("the library is attached", PATIENCE, || {
+    poll_until("the library is attached", DEADLINE, || {
         let now = libraries();
         if now > before {
             Ok(())

@@ -9,10 +9,10 @@ use reprise_tests::carriers::wheel::Wheel;
 use reprise_tests::process::run;
 use reprise_tests::programs::native::Native;
 use reprise_tests::programs::openssl::{openssl, reconnect};
-use reprise_tests::programs::postgres::{Postgres, hold_psycopg};
+use reprise_tests::programs::postgres::{Postgres, start_idle_psycopg};
 use reprise_tests::programs::pyopenssl::{PyOpenSsl, python_tag};
 use reprise_tests::programs::redis::Redis;
-use reprise_tests::programs::{Counts, Scene, node as nodejs};
+use reprise_tests::programs::{Counts, Observation, node as nodejs};
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Agent, Server};
 
@@ -20,8 +20,8 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const PSYCOPG: &str = "psycopg2-binary";
 const PSYCOPG_VERSION: &str = "2.9.13";
 
-fn scene<'a>(agent: &'a Agent, server: &Server) -> Scene<'a> {
-    Scene {
+fn observation<'a>(agent: &'a Agent, server: &Server) -> Observation<'a> {
+    Observation {
         agent,
         port: server.port,
         version: server.sessions.version(),
@@ -29,7 +29,7 @@ fn scene<'a>(agent: &'a Agent, server: &Server) -> Scene<'a> {
 }
 
 /// Asserts that a client made this number of connections and that enough of them were resumed.
-fn mixed(counts: Counts, full: u32, resumed: u32) {
+fn assert_mix(counts: Counts, full: u32, resumed: u32) {
     assert!(
         counts.full >= full && counts.resumed >= resumed,
         "no mix: {counts:?}"
@@ -41,9 +41,10 @@ fn openssl_against_openssl() {
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
-        let scene = scene(&agent, &server);
-        let counts = scene.observe(|| reconnect(openssl(None), server.port, scene.version));
-        mixed(counts, 2, if sessions == Sessions::Ids { 10 } else { 0 });
+        let observation = observation(&agent, &server);
+        let counts =
+            observation.observe(|| reconnect(openssl(None), server.port, observation.version));
+        assert_mix(counts, 2, if sessions == Sessions::Ids { 10 } else { 0 });
     }
 }
 
@@ -72,10 +73,10 @@ fn openssl_of_other_suites() {
             .map(|sessions| Server::s_server_under(sessions, &mut openssl(Some(root))));
         let agent = Agent::start(NO_ARGUMENTS);
         for server in &servers {
-            let scene = scene(&agent, server);
-            let counts =
-                scene.observe(|| reconnect(openssl(Some(root)), server.port, scene.version));
-            mixed(
+            let observation = observation(&agent, server);
+            let counts = observation
+                .observe(|| reconnect(openssl(Some(root)), server.port, observation.version));
+            assert_mix(
                 counts,
                 2,
                 if server.sessions == Sessions::Ids {
@@ -100,13 +101,13 @@ fn node_against_node() {
         let agent = Agent::start(NO_ARGUMENTS);
         for server in &servers {
             for client in &programs {
-                let scene = Scene {
+                let observation = Observation {
                     agent: &agent,
                     port: server.port,
                     version,
                 };
-                mixed(
-                    scene.observe(|| nodejs::requests(client, server.port, 20)),
+                assert_mix(
+                    observation.observe(|| nodejs::requests(client, server.port, 20)),
                     8,
                     16,
                 );
@@ -126,26 +127,30 @@ fn postgresql() {
     };
     let wheel = wheel.unpacked();
     let server = Postgres::start();
-    let _holder = hold_psycopg(&wheel);
+    let _holder = start_idle_psycopg(&wheel);
     let agent = Agent::start(NO_ARGUMENTS);
-    let scene = Scene {
+    let observation = Observation {
         agent: &agent,
         port: server.port,
         version: "1.3",
     };
-    mixed(scene.observe(|| server.psql(10)), 20, 0);
-    mixed(scene.observe(|| server.psycopg(&wheel, 20)), 40, 0);
+    assert_mix(observation.observe(|| server.psql(10)), 20, 0);
+    assert_mix(observation.observe(|| server.psycopg(&wheel, 20)), 40, 0);
 }
 
 #[test]
 fn openssl_inside_a_python_module() {
     let client = PyOpenSsl::fetch();
-    let _holder = client.hold();
+    let _holder = client.start_idle();
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
-        let scene = scene(&agent, &server);
-        mixed(scene.observe(|| client.connect(server.port, 40)), 16, 64);
+        let observation = observation(&agent, &server);
+        assert_mix(
+            observation.observe(|| client.connect(server.port, 40)),
+            16,
+            64,
+        );
     }
 }
 
@@ -153,21 +158,21 @@ fn openssl_inside_a_python_module() {
 fn redis() {
     let server = Redis::start();
     let agent = Agent::start(NO_ARGUMENTS);
-    let scene = Scene {
+    let observation = Observation {
         agent: &agent,
         port: server.port,
         version: "1.3",
     };
-    mixed(scene.observe(|| server.benchmark(20)), 40, 0);
+    assert_mix(observation.observe(|| server.benchmark(20)), 40, 0);
 }
 
 fn native(client: &Native) {
-    let _holder = client.hold();
+    let _holder = client.start_idle();
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
-        mixed(
-            scene(&agent, &server).observe(|| client.connect(server.port, 40)),
+        assert_mix(
+            observation(&agent, &server).observe(|| client.connect(server.port, 40)),
             16,
             64,
         );

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use reprise_tests::client::{Row, SOURCES};
 use reprise_tests::process::run;
-use reprise_tests::relay::trickle;
+use reprise_tests::relay::relay_in_pieces;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, observe};
 use reprise_tests::{Agent, Client, Report, Server};
@@ -19,12 +19,12 @@ fn running_then_new(make: fn(Sessions) -> Server, running: Sessions, new: Sessio
         .run()
         .assert_mixed(30);
     let agent = Agent::start(NO_ARGUMENTS);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     drop(server);
-    hold_to_the_truth(&agent, &make(new));
+    assert_counts_match(&agent, &make(new));
 }
 
-fn hold_to_the_truth(agent: &Agent, server: &Server) {
+fn assert_counts_match(agent: &Agent, server: &Server) {
     observe(
         agent,
         server,
@@ -39,7 +39,7 @@ fn hold_to_the_truth(agent: &Agent, server: &Server) {
             240,
         );
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn openssl_s_server() {
 }
 
 #[test]
-fn two_servers_at_once_are_told_apart() {
+fn two_servers_are_counted_separately() {
     let (one, two) = (
         Server::haproxy(Sessions::Ids),
         Server::nginx(Sessions::Tickets),
@@ -110,7 +110,7 @@ fn two_servers_at_once_are_told_apart() {
     other.assert_mixed(90);
     let mut expected = Expected::default();
     expected.add_report(&one, &report).add_report(&two, &other);
-    expected.settle(&agent, &one, &before);
+    expected.assert_final(&agent, &one, &before);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn want_read_is_no_failure() {
             let server = make(sessions);
             agent.wait_libraries(1);
             let before = agent.metrics();
-            let relay = trickle(server.port);
+            let relay = relay_in_pieces(server.port);
             let report = Client::new(relay).with("--connections", "25").run();
             let (full, resumed) = (
                 report.total(|row| row.full),
@@ -147,7 +147,7 @@ fn want_read_is_no_failure() {
                 }
             }
             expected.add("reprise_handshakes_total", &[], 50);
-            expected.settle(&agent, &server, &before);
+            expected.assert_final(&agent, &server, &before);
         }
     }
 }
@@ -183,7 +183,7 @@ fn curl() {
         expected
             .add_report(&server, &report)
             .add("reprise_handshake_failures_total", &[], 0);
-        expected.settle(&agent, &server, &before);
+        expected.assert_final(&agent, &server, &before);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reprise_tests::alone::hierarchy;
+use reprise_tests::host_lock::cgroup_mount;
 use reprise_tests::manifests::deploy;
 use reprise_tests::process::fixture;
 use reprise_tests::servers::Sessions;
@@ -18,7 +18,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Self {
-        let root = hierarchy().expect("no cgroup v2 is mounted");
+        let root = cgroup_mount().expect("no cgroup v2 is mounted");
         let path = root.join(format!("reprise-test-{}", std::process::id()));
         fs::create_dir(&path).expect("failed to create a cgroup");
         Self(path)
@@ -57,7 +57,8 @@ fn status(cgroup: &Cgroup) -> impl Fn(&str) -> String {
         .unwrap_or_else(|error| panic!("{}: {error}", processes.display()));
     let pids: Vec<_> = text.lines().collect();
     assert_eq!(pids.len(), 1, "{pids:?}");
-    let status = fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("it is gone");
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("the process has ended");
     move |key| {
         let value = status.lines().find_map(|line| line.strip_prefix(key));
         let value = value.unwrap_or_else(|| panic!("no {key} in {status}"));
@@ -101,7 +102,7 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
     assert_eq!(status("CapBnd"), bits(bounding));
     // Child processes of the agent would get no capability.
     assert_eq!(status("CapAmb"), bits(&[]));
-    agent.assert_sound();
+    agent.assert_healthy();
     let stderr = agent.stderr();
     for message in [
         "failed to drop capabilities",
@@ -112,14 +113,14 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
 }
 
 #[test]
-fn the_unit_observes_from_within_its_sandbox() {
+fn the_unit_observes_in_its_sandbox() {
     observes(None, &NEEDED);
 }
 
 /// Capabilities for older kernels are dropped, except from the bounding set: that needs
 /// CAP_SETPCAP, and no_new_privs has the same effect.
 #[test]
-fn the_unit_for_older_kernels_keeps_no_more() {
+fn the_unit_for_older_kernels_drops_its_extra_capability() {
     let net_admin = 12;
     let bounding = [&NEEDED[..], &[net_admin]].concat();
     observes(Some("kernels-before-6.9.conf"), &bounding);

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use reprise_tests::agent::command;
 use reprise_tests::certificates;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{Process, run};
 use reprise_tests::{Agent, user};
@@ -105,7 +105,7 @@ fn passwords() {
         &directory,
         &format!("basic_auth_users:\n  grafana: {hash}\n"),
     );
-    poll_until("the new user is let in", PATIENCE, || {
+    poll_until("the new user is accepted", DEADLINE, || {
         match status(&ask(&["--user", "grafana:secret"])) {
             Some(200) => Ok(()),
             other => Err(format!("{other:?}: {}", agent.process.stderr())),
@@ -113,7 +113,7 @@ fn passwords() {
     });
     assert_eq!(status(&ask(&["--user", "prometheus:secret"])), Some(401));
     write(&directory, "basic_auth_users:\n  grafana: secret\n");
-    poll_until("the file is refused", PATIENCE, || {
+    poll_until("the file is rejected", DEADLINE, || {
         assert_eq!(status(&ask(&["--user", "grafana:secret"])), Some(200));
         let log = agent.process.stderr();
         if log.contains("line 2: grafana: no bcrypt hash") {
@@ -151,7 +151,7 @@ fn certificates() {
     // From now on clients need a certificate of this authority with this name.
     let client = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [scraper]\n";
     write(&directory, &format!("{tls}{client}"));
-    poll_until("nobody is let in without", PATIENCE, || {
+    poll_until("nobody is let in without", DEADLINE, || {
         match status(&agent.curl("https", at, &[])) {
             None => Ok(()),
             other => Err(format!("{other:?}: {}", agent.process.stderr())),
@@ -168,7 +168,7 @@ fn certificates() {
     let mut openssl = Command::new("openssl");
     let words = "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out server.crt";
     run(openssl.args(words.split(' ')).current_dir(at));
-    poll_until("the new certificate is shown", PATIENCE, || {
+    poll_until("the new certificate is shown", DEADLINE, || {
         let now = serial(agent.port);
         if now == before { Err(now) } else { Ok(()) }
     });
@@ -208,7 +208,7 @@ fn kinds_of_client_authentication() {
         ("RequireAndVerifyClientCert", true, no, no),
     ] {
         write(&directory, &config(kind, verifies));
-        poll_until("the file is in force", PATIENCE, || {
+        poll_until("the file is loaded", DEADLINE, || {
             let answer = with("client");
             let text = String::from_utf8_lossy(&answer.stdout).into_owned();
             match text.contains(kind) {
@@ -234,7 +234,7 @@ fn serial(port: u16) -> String {
 }
 
 #[test]
-fn a_bad_file_is_refused_with_its_line() {
+fn a_malformed_file_is_rejected_with_the_line() {
     let directory = authority();
     let pair = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
     for (text, line, about) in [
@@ -317,9 +317,9 @@ fn a_bad_file_is_refused_with_its_line() {
 }
 
 #[test]
-fn an_empty_file_asks_for_nothing() {
+fn an_empty_file_requires_nothing() {
     let directory = TempDir::new().expect("failed to create a directory");
     let config = write(&directory, "# nothing\n");
     let agent = Agent::start(["--web-config", &config]);
-    agent.assert_sound();
+    agent.assert_healthy();
 }

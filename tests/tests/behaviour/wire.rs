@@ -18,7 +18,7 @@ const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 
 #[test]
-fn gnutls_is_seen_on_the_wire() {
+fn gnutls_is_counted_from_packets() {
     let (port, agent) = (free_port(), Agent::start(NO_ARGUMENTS));
     let mut command = Command::new("gnutls-serv");
     command.args(["--http", "--quiet", "--port", &port.to_string()]);
@@ -50,7 +50,7 @@ fn gnutls_is_seen_on_the_wire() {
         expect_offers(&mut expected, sessions, 1, 0, 1);
     }
     expected.add(HANDSHAKES, &[], 12).add(FAILURES, &[], 0);
-    expected.hold(&agent, &before);
+    expected.assert_counted(&agent, &before);
     // The client rejects the server's certificate with an alert.
     let refused = Command::new("gnutls-cli")
         .args(["--port", &port.to_string(), "127.0.0.1"])
@@ -61,7 +61,9 @@ fn gnutls_is_seen_on_the_wire() {
     for (role, cause) in [("server", "alert_received"), ("client", "alert_sent")] {
         expected.add(FAILURES, &[("role", role), ("cause", cause)], 1);
     }
-    expected.add(FAILURES, &[], 2).hold(&agent, &before);
+    expected
+        .add(FAILURES, &[], 2)
+        .assert_counted(&agent, &before);
     let wire = [("library", "wire")];
     let metrics = agent.metrics();
     assert_eq!(metrics.sum("reprise_library_info", &wire), 1.0);
@@ -69,7 +71,7 @@ fn gnutls_is_seen_on_the_wire() {
 }
 
 #[test]
-fn rustls_is_seen_on_the_wire() {
+fn rustls_is_counted_from_packets() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
     let mut expected = Expected::default();
@@ -91,7 +93,9 @@ fn rustls_is_seen_on_the_wire() {
         }
         expect_offers(&mut expected, sessions, resumed, 0, full);
     }
-    expected.add(FAILURES, &[], 0).hold(&agent, &before);
+    expected
+        .add(FAILURES, &[], 0)
+        .assert_counted(&agent, &before);
 }
 
 /// Asserts that the agent's counts equal a program's report on its connections with itself (`FULL
@@ -101,10 +105,10 @@ fn both_ends(command: impl Fn(u16, &str) -> Command) {
     let before = agent.metrics();
     let mut expected = Expected::default();
     for (version, sessions) in [("1.2", Sessions::OldTickets), ("1.3", Sessions::Tickets)] {
-        let said = run(&mut command(free_port(), version));
-        let (full, resumed) = said.trim().split_once(' ').expect("two numbers");
+        let output = run(&mut command(free_port(), version));
+        let (full, resumed) = output.trim().split_once(' ').expect("two numbers");
         let [full, resumed]: [u32; 2] = [full, resumed].map(|n| n.parse().expect("a number"));
-        assert_eq!((full, resumed), (1, CONNECTIONS - 1), "{said}");
+        assert_eq!((full, resumed), (1, CONNECTIONS - 1), "{output}");
         for role in ["server", "client"] {
             for (resumption, count) in [("full", full), ("resumed", resumed)] {
                 let labels = [
@@ -120,12 +124,12 @@ fn both_ends(command: impl Fn(u16, &str) -> Command) {
     expected
         .add(HANDSHAKES, &[], 4 * CONNECTIONS)
         .add(FAILURES, &[], 0)
-        .hold(&agent, &before);
+        .assert_counted(&agent, &before);
     assert_nothing_lost(&agent.metrics());
 }
 
 #[test]
-fn go_is_seen_on_the_wire() {
+fn go_is_counted_from_packets() {
     let directory = TempDir::new().expect("failed to create a directory");
     let program = directory.path().join("tls");
     let mut build = Command::new("go");
@@ -141,7 +145,7 @@ fn go_is_seen_on_the_wire() {
 }
 
 #[test]
-fn java_is_seen_on_the_wire() {
+fn java_is_counted_from_packets() {
     let directory = TempDir::new().expect("failed to create a directory");
     let store = directory.path().join("store.p12");
     let mut keytool = Command::new("keytool");
@@ -160,7 +164,7 @@ fn java_is_seen_on_the_wire() {
 }
 
 #[test]
-fn what_is_no_tls_is_left_alone() {
+fn other_protocols_are_ignored() {
     let agent = Agent::start(NO_ARGUMENTS);
     let read = || {
         let events = [("sensor", "wire")];

@@ -5,7 +5,7 @@ use std::process::Command;
 use reprise_tests::carriers::wheel::Wheel;
 use reprise_tests::cgroup::Cgroup;
 use reprise_tests::container::Container;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
 use reprise_tests::programs::native::Native;
 use reprise_tests::servers::Sessions;
@@ -16,7 +16,7 @@ const FAMILY: &str = "reprise_workload_handshakes_total";
 const NO_ARGUMENTS: [&str; 0] = [];
 
 #[test]
-fn containers_units_and_processes_have_their_names() {
+fn containers_units_and_processes_are_named() {
     let id = "5f".repeat(32);
     for (cgroup, workload) in [
         (Some(format!("docker-{id}.scope")), "container/5f5f5f5f5f5f"),
@@ -41,7 +41,7 @@ fn containers_units_and_processes_have_their_names() {
         let mut expected = counted(server.port, full, resumed, ends);
         expected
             .add(FAMILY, &[], 2 * (full + resumed))
-            .hold(&agent, &before);
+            .assert_counted(&agent, &before);
     }
 }
 
@@ -65,7 +65,7 @@ fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expec
 
 /// Each program has its own libssl: Debian's for glibc, a Python wheel's for musl.
 #[test]
-fn containers_of_different_images_have_their_names() {
+fn containers_of_different_images_are_separate_workloads() {
     let wheel = Wheel {
         project: "psycopg2-binary",
         // The last version that Debian 12's musl can load: later ones have relative relocations
@@ -93,8 +93,8 @@ fn containers_of_different_images_have_their_names() {
     for (digits, program, loader) in &images {
         let before = attached();
         let container = Container::new(&digits.repeat(32), program, loader);
-        let holder = container.hold();
-        poll_until("its library is attached", PATIENCE, || match attached() {
+        let holder = container.start_idle();
+        poll_until("its library is attached", DEADLINE, || match attached() {
             now if now > before => Ok(()),
             now => Err(format!("{now}; stderr: {}", agent.stderr())),
         });
@@ -106,13 +106,15 @@ fn containers_of_different_images_have_their_names() {
         let workload = format!("container/{}", digits.repeat(6));
         let ends = [("client", workload.as_str()), ("server", "python3")];
         let mut expected = counted(server.port, counts.full, counts.resumed, ends);
-        expected.add(FAMILY, &[], 400).hold(&agent, &before);
+        expected
+            .add(FAMILY, &[], 400)
+            .assert_counted(&agent, &before);
         drop(holder);
     }
 }
 
 #[test]
-fn beyond_the_limit_workloads_are_other() {
+fn workloads_beyond_the_limit_are_other() {
     let servers = [(); 3].map(|()| Server::python(Sessions::Tickets));
     let agent = Agent::start(["--max-workloads", "2"]);
     let before = agent.metrics();
@@ -121,7 +123,9 @@ fn beyond_the_limit_workloads_are_other() {
         assert_eq!(report.total(|row| row.full + row.resumed), 5, "{report:?}");
     }
     let mut expected = Expected::default();
-    expected.add(FAMILY, &[], 30).hold(&agent, &before);
+    expected
+        .add(FAMILY, &[], 30)
+        .assert_counted(&agent, &before);
     let metrics = agent.metrics();
     let named = metrics.matching(FAMILY, &[("workload", "python3")]);
     // Each workload has two kinds of handshakes.

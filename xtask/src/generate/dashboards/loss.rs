@@ -18,6 +18,13 @@ pub(super) fn dashboard() -> Dashboard {
 }
 
 fn panels() -> Vec<Panel> {
+    let mut panels = key_figures();
+    panels.extend(graphs());
+    panels.extend(tables());
+    panels
+}
+
+fn key_figures() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Failed share",
@@ -57,6 +64,11 @@ fn panels() -> Vec<Panel> {
             "pps",
             "sum(rate(reprise_handshake_retransmits_total{%r}[%i]))",
         ),
+    ]
+}
+
+fn graphs() -> Vec<Panel> {
+    vec![
         Panel::graph(
             "Failures by cause",
             "Failed handshakes by cause; an alert takes precedence over packet loss.",
@@ -110,6 +122,11 @@ fn panels() -> Vec<Panel> {
         )
         .stacked()
         .sized(12, 9),
+    ]
+}
+
+fn tables() -> Vec<Panel> {
+    vec![
         Panel::table(
             "Peers that fail",
             "Failures of the last hour by peer and cause.",

@@ -5,22 +5,22 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Waits for the host-wide lock and holds it until this process ends. Enters the tests' [`cgroup`],
+/// Waits for the host-wide lock and holds it until this process ends. Enters [`tests_cgroup`],
 /// which child processes inherit.
 ///
 /// # Panics
 /// If the lock file cannot be used.
-pub fn on_this_host() {
+pub fn acquire() {
     HELD.get_or_init(|| {
         let file = locked();
-        let _ = cgroup();
+        let _ = tests_cgroup();
         file
     });
 }
 
 /// Runs `body`, which makes TLS handshakes that belong to no test (a download), while no other test
 /// process holds the lock.
-pub fn for_a_moment<T>(body: impl FnOnce() -> T) -> T {
+pub fn hold_during<T>(body: impl FnOnce() -> T) -> T {
     let _held = HELD.get().is_none().then(locked);
     body()
 }
@@ -41,7 +41,7 @@ fn locked() -> File {
 /// # Panics
 /// If the mounts cannot be read.
 #[must_use]
-pub fn hierarchy() -> Option<PathBuf> {
+pub fn cgroup_mount() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("every process has mounts");
     let mut mounts = mounts.lines().map(|line| line.split(' '));
     mounts.find_map(|mut words| {
@@ -55,10 +55,10 @@ pub fn hierarchy() -> Option<PathBuf> {
 ///
 /// # Panics
 /// If this process cannot move into the cgroup.
-pub fn cgroup() -> Option<&'static PathBuf> {
+pub fn tests_cgroup() -> Option<&'static PathBuf> {
     static ENTERED: OnceLock<Option<PathBuf>> = OnceLock::new();
     let entered = ENTERED.get_or_init(|| {
-        let own = hierarchy()?.join("reprise-tests");
+        let own = cgroup_mount()?.join("reprise-tests");
         fs::create_dir_all(&own)
             .and_then(|()| fs::write(own.join("cgroup.procs"), std::process::id().to_string()))
             .unwrap_or_else(|error| panic!("failed to enter {}: {error}", own.display()));

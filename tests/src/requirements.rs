@@ -9,18 +9,18 @@ use crate::servers::{Server, Sessions, Tuning};
 
 /// Requirement of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Demand {
+pub enum Requirement {
     /// A client certificate.
     Certificate,
     /// The name of a server that it serves.
     KnownName,
     /// The next bytes within a second.
-    Haste,
+    PromptData,
 }
 
 /// Starts a server with such a requirement; `None` if it has no such setting or completes the
 /// handshake regardless.
-pub type Make = fn(Demand, Sessions) -> Option<Server>;
+pub type Make = fn(Requirement, Sessions) -> Option<Server>;
 
 /// All kinds of servers.
 pub const ALL: [Make; 5] = [haproxy, nginx, stunnel, python, s_server];
@@ -39,10 +39,10 @@ pub fn lenient(sessions: Sessions) -> [Server; 2] {
     ]
 }
 
-fn haproxy(demand: Demand, sessions: Sessions) -> Option<Server> {
+fn haproxy(requirement: Requirement, sessions: Sessions) -> Option<Server> {
     let ca = ec().cert.display();
-    Some(match demand {
-        Demand::Certificate => {
+    Some(match requirement {
+        Requirement::Certificate => {
             let bind = format!("verify required ca-file {ca}");
             let tuning = Tuning {
                 bind: &bind,
@@ -50,61 +50,63 @@ fn haproxy(demand: Demand, sessions: Sessions) -> Option<Server> {
             };
             Server::haproxy_tuned(sessions, &tuning)
         }
-        Demand::KnownName => {
+        Requirement::KnownName => {
             let tuning = Tuning {
                 bind: "strict-sni",
                 ..Tuning::default()
             };
             Server::haproxy_tuned(sessions, &tuning)
         }
-        Demand::Haste => Server::haproxy_with(sessions, "  timeout client 1s"),
+        Requirement::PromptData => Server::haproxy_with(sessions, "  timeout client 1s"),
     })
 }
 
-fn nginx(demand: Demand, sessions: Sessions) -> Option<Server> {
-    let extra = match demand {
+fn nginx(requirement: Requirement, sessions: Sessions) -> Option<Server> {
+    let extra = match requirement {
         // Completes the handshake regardless; see [`lenient`].
-        Demand::Certificate => return None,
-        Demand::KnownName => "ssl_reject_handshake on;",
-        Demand::Haste => "client_header_timeout 1s;",
+        Requirement::Certificate => return None,
+        Requirement::KnownName => "ssl_reject_handshake on;",
+        Requirement::PromptData => "client_header_timeout 1s;",
     };
     Some(Server::nginx_with(sessions, extra))
 }
 
-fn stunnel(demand: Demand, sessions: Sessions) -> Option<Server> {
-    let extra = match demand {
-        Demand::Certificate => format!("verifyChain = yes\nCAfile = {}\n", ec().cert.display()),
+fn stunnel(requirement: Requirement, sessions: Sessions) -> Option<Server> {
+    let extra = match requirement {
+        Requirement::Certificate => {
+            format!("verifyChain = yes\nCAfile = {}\n", ec().cert.display())
+        }
         // Completes the handshake regardless; see [`lenient`].
-        Demand::KnownName => return None,
-        Demand::Haste => "TIMEOUTbusy = 1\n".to_owned(),
+        Requirement::KnownName => return None,
+        Requirement::PromptData => "TIMEOUTbusy = 1\n".to_owned(),
     };
     Some(Server::stunnel_with(sessions, &extra))
 }
 
-fn python(demand: Demand, sessions: Sessions) -> Option<Server> {
+fn python(requirement: Requirement, sessions: Sessions) -> Option<Server> {
     let ca = ec().cert.display().to_string();
-    let extra: &[&str] = match demand {
-        Demand::Certificate => &["--client-ca", &ca],
-        Demand::KnownName => &["--refuse-names"],
-        Demand::Haste => &["--timeout", "1"],
+    let extra: &[&str] = match requirement {
+        Requirement::Certificate => &["--client-ca", &ca],
+        Requirement::KnownName => &["--refuse-names"],
+        Requirement::PromptData => &["--timeout", "1"],
     };
     let python = &mut Command::new(PYTHON);
     Some(Server::python_with(sessions, "127.0.0.1", python, extra))
 }
 
-fn s_server(demand: Demand, sessions: Sessions) -> Option<Server> {
+fn s_server(requirement: Requirement, sessions: Sessions) -> Option<Server> {
     let mut command = Command::new("openssl");
     let (cert, key) = (&ec().cert, &ec().key);
-    Some(match demand {
-        Demand::Certificate => Server::s_server_with(sessions, &mut command, |s_server| {
+    Some(match requirement {
+        Requirement::Certificate => Server::s_server_with(sessions, &mut command, |s_server| {
             s_server.args(["-Verify", "1", "-verify_return_error", "-CAfile"]);
             s_server.arg(cert);
         }),
-        Demand::KnownName => Server::s_server_with(sessions, &mut command, |s_server| {
+        Requirement::KnownName => Server::s_server_with(sessions, &mut command, |s_server| {
             s_server.args(["-servername", "localhost", "-servername_fatal"]);
             s_server.arg("-cert2").arg(cert).arg("-key2").arg(key);
         }),
         // It has no timeout.
-        Demand::Haste => return None,
+        Requirement::PromptData => return None,
     })
 }

@@ -7,7 +7,7 @@ use crate::agent::Agent;
 use crate::client::{Client, Report};
 use crate::metrics::Metrics;
 use crate::namespaces::{Namespaces, SERVER_IP};
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::PYTHON;
 use crate::servers::{Server, Sessions};
 use crate::truth::assert_nothing_lost;
@@ -22,7 +22,7 @@ pub const WITH_LOSS: &str = "reprise_handshakes_with_loss_total";
 
 /// A Python server and a client in a network namespace each, and an agent outside of both.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Testbed {
     /// The two network namespaces.
     pub net: Namespaces,
     /// The server, in one of them.
@@ -32,7 +32,7 @@ pub struct Stage {
     before: Metrics,
 }
 
-impl Stage {
+impl Testbed {
     /// Sets up namespaces, server and agent.
     #[must_use]
     pub fn new() -> Self {
@@ -128,13 +128,13 @@ impl Stage {
         labels: &[(&str, &str)],
         wanted: RangeInclusive<u32>,
     ) {
-        poll_until("the agent counts the loss", PATIENCE, || {
-            let passed_over = if [RETRANSMITS, WITH_LOSS].contains(&family) {
-                self.agent.passed_over()
+        poll_until("the agent counts the loss", DEADLINE, || {
+            let skipped_events = if [RETRANSMITS, WITH_LOSS].contains(&family) {
+                self.agent.skipped_events()
             } else {
                 0
             };
-            let least = wanted.start().saturating_sub(passed_over);
+            let least = wanted.start().saturating_sub(skipped_events);
             let range = f64::from(least)..=f64::from(*wanted.end());
             let have = self.rise(family, labels);
             let page = self.agent.metrics().show("");
@@ -162,7 +162,11 @@ impl Stage {
     /// # Panics
     /// If it has dropped another number.
     pub fn expect_dropped(&self, namespace: &str, packets: u32) {
-        assert_eq!(self.net.dropped(namespace), packets, "the rule missed");
+        assert_eq!(
+            self.net.dropped(namespace),
+            packets,
+            "packets dropped by the rule"
+        );
     }
 
     /// Asserts that the handshakes of both roles are counted as completed, `with_loss` of them in
@@ -185,7 +189,7 @@ impl Stage {
     }
 }
 
-impl Default for Stage {
+impl Default for Testbed {
     fn default() -> Self {
         Self::new()
     }
