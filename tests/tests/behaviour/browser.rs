@@ -115,7 +115,7 @@ fn a_peer_with_misses_shows_their_rule_and_facts() {
     let server = Server::haproxy_tuned(Sessions::Ids, &tuning);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
-    let mut fleet = Fleet::of(3);
+    let mut fleet = Fleet::start(3);
     fleet.connect(server.port, "");
     // The lifetime of the sessions ends.
     sleep(Duration::from_secs(3));
@@ -134,7 +134,7 @@ fn a_peer_with_misses_shows_their_rule_and_facts() {
     );
     let _ = browser.evaluate("document.querySelector('#rows button').click()");
     browser.wait("document.querySelector('#rows .explained') === null", ROWS);
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
 /// Every control can be reached with Tab and used with Enter and text input.
