@@ -1,5 +1,5 @@
-//! Counts over a sliding window, in slots: constant memory, no timers. Only their ratios matter: all
-//! counts of a window are halved when one exceeds 16 bits, since there are windows for every peer.
+//! Counts over a sliding window, in slots: constant memory, no timers. Each peer has windows, so a
+//! count has 16 bits only. When one overflows, all are halved, which preserves their ratios.
 
 /// Counts of `N` kinds of events in a window of `SLOTS` slots, of which the oldest is dropped as a
 /// whole.
