@@ -100,7 +100,6 @@ pub(super) mod tests {
         key_used_by: None,
         per_connection_keys: false,
         removal: None,
-        server_reason: None,
         clock_step_ns: None,
     };
     const WORDS: &str = "rule beyond_accepted_rank, missed by process 12, issued by process 12, \

@@ -164,12 +164,20 @@ fn a_missed_session_has_its_rule_and_an_example() {
     );
     let time = example["time"].as_str().expect("no time");
     assert!(begin.as_str() <= time && *time < *wall_clock(), "{time}");
-    // The peer of the clients, percent-encoded.
+    // The clients' side of the same misses, where the peer is the service; its name is
+    // percent-encoded.
     let service = server.peer().replace(':', "%3A");
-    assert!(
-        !reasons(&agent, &service, "client")
-            .expect("no peer")
-            .is_empty()
+    let of_clients = poll_until("the clients' misses are counted", DEADLINE, || {
+        let reasons = reasons(&agent, &service, "client")?;
+        match reasons.first() {
+            Some(first) if first["count"] == missed => Ok(first.clone()),
+            _ => Err(format!("{reasons:?}")),
+        }
+    });
+    assert_eq!(of_clients["reason"], "expired");
+    assert_eq!(
+        of_clients["example"]["rule"], rule,
+        "the server's verdict is not the client's"
     );
     assert_eq!(
         reasons(&agent, "nobody", "server"),

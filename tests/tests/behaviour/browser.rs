@@ -2,10 +2,13 @@
 //! in both colour schemes, by keyboard, and on a phone.
 
 use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
 
 use reprise_tests::browser::{Browser, save_screenshot};
 use reprise_tests::client::{SOURCES, misbehave};
-use reprise_tests::servers::Sessions;
+use reprise_tests::fleet::Fleet;
+use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::{Agent, Client, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -101,6 +104,37 @@ fn the_page_is_live_and_accessible() {
         "document.getElementById('state').textContent",
     );
     browser.wait("document.querySelectorAll('#rows tr').length > 0", ROWS);
+}
+
+#[test]
+fn a_peer_with_misses_shows_their_rule_and_facts() {
+    let tuning = Tuning {
+        lifetime: 1,
+        ..Tuning::default()
+    };
+    let server = Server::haproxy_tuned(Sessions::Ids, &tuning);
+    let agent = Agent::start(NO_ARGUMENTS);
+    agent.wait_libraries(1);
+    let mut fleet = Fleet::start(3);
+    fleet.connect(server.port, "");
+    // The lifetime of the sessions ends.
+    sleep(Duration::from_secs(3));
+    fleet.miss(server.port, "");
+    let browser = Browser::start();
+    browser.size(1000, 900, false);
+    browser.open(&format!("http://{}/", agent.address));
+    browser.wait(
+        "document.querySelector('#rows button')?.textContent === '127.0.0.1'",
+        ROWS,
+    );
+    let _ = browser.evaluate("document.querySelector('#rows button').click()");
+    browser.wait(
+        "/expired.*session_id.*rule .*expired.*lifetime 1.000 s/.test(document.querySelector('#rows .explained')?.textContent)",
+        ROWS,
+    );
+    let _ = browser.evaluate("document.querySelector('#rows button').click()");
+    browser.wait("document.querySelector('#rows .explained') === null", ROWS);
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
 /// Every control can be reached with Tab and used with Enter and text input.

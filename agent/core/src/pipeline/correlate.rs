@@ -14,6 +14,7 @@ mod late_loss;
 mod network;
 mod observation;
 mod offer;
+mod server_verdicts;
 mod session;
 mod wire_handshakes;
 

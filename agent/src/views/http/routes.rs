@@ -114,3 +114,51 @@ fn ready(observed: &Observed) -> Answer {
         format!("ready, libraries observed: {libraries}\n"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpStream,
+        thread,
+    };
+
+    use tokio_util::sync::CancellationToken;
+
+    use crate::{
+        observed::Shared,
+        views::{explanation::tests::observed, http},
+    };
+
+    #[tokio::test]
+    async fn the_name_of_a_peer_is_percent_encoded() {
+        let listener = http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let served = http::serve(listener, Shared::new(observed()), None, shutdown.clone());
+        let client = thread::spawn(move || {
+            let answers = ["plant%20north%2F1", "plant", "%ff", ""].map(|name| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                let head = format!("GET /api/v1/peers/{name} HTTP/1.0\r\n\r\n");
+                stream.write_all(head.as_bytes()).unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                answer
+            });
+            shutdown.cancel();
+            answers
+        });
+        served.await;
+        let [found, others @ ..] = client.join().unwrap();
+        assert!(
+            found.starts_with("HTTP/1.0 200") && found.contains("beyond_accepted_rank"),
+            "{found}"
+        );
+        for other in others {
+            assert!(
+                other.starts_with("HTTP/1.0 404") && other.ends_with("no such peer\n"),
+                "{other}"
+            );
+        }
+    }
+}

@@ -10,6 +10,7 @@ use super::{
     network::Network,
     observation::{self, EndedHandshake},
     offer,
+    server_verdicts::ServerVerdicts,
     wire_handshakes::{Expired, WireHandshakes},
 };
 use crate::{
@@ -41,7 +42,7 @@ pub struct Tracked {
     pub connections: usize,
     /// Histories evicted before a handshake consumed them.
     pub evicted_connections: u64,
-    /// Handshakes waiting for their TCP events.
+    /// Handshakes waiting for their TCP events, or for the verdict of their server.
     pub waiting: usize,
     /// Handshakes of unknown role, which are counted nowhere else.
     pub unknown_role: u64,
@@ -72,6 +73,7 @@ pub struct Engine {
     removed_sessions: VecDeque<SessionRemoved>,
     wire_handshakes: WireHandshakes,
     diagnoser: Diagnoser,
+    server_verdicts: ServerVerdicts,
     removed: EnumMap<Removal, u64>,
     now_ns: u64,
     unknown_role: u64,
@@ -88,6 +90,7 @@ impl Engine {
             removed_sessions: VecDeque::new(),
             wire_handshakes: WireHandshakes::new(MAX_WAITING),
             diagnoser: Diagnoser::new(bounds.sessions),
+            server_verdicts: ServerVerdicts::new(),
             removed: EnumMap::default(),
             now_ns: 0,
             unknown_role: 0,
@@ -143,6 +146,7 @@ impl Engine {
         }
         self.conclude_removed(self.now_ns.saturating_sub(SETTLE_NS), out);
         self.conclude_wire(self.now_ns, out);
+        self.conclude_clients(self.now_ns, out);
     }
 
     /// Concludes everything that waits: the stream has ended.
@@ -155,6 +159,7 @@ impl Engine {
         }
         self.conclude_removed(u64::MAX, out);
         self.conclude_wire(u64::MAX, out);
+        self.conclude_clients(u64::MAX, out);
     }
 
     /// Concludes the sessions that were removed until `end_ns`.
@@ -221,7 +226,7 @@ impl Engine {
         ended.complete_evidence(&mut network);
         let offer = self.offer(ended.wire.as_ref());
         let observation = ended.observation(network, offer);
-        out(Finding::Handshake(self.diagnose(observation)));
+        self.diagnose(observation, out);
     }
 
     /// Concludes the handshakes that ended on the wire and that no library has reported since.
@@ -240,7 +245,7 @@ impl Engine {
             network.rtt_us = handshake.rtt_us;
             let offer = self.offer(Some(&handshake));
             if let Some(observation) = observation::from_wire(&handshake, network, offer) {
-                out(Finding::Handshake(self.diagnose(observation)));
+                self.diagnose(observation, out);
             }
         }
     }
@@ -251,9 +256,20 @@ impl Engine {
         })
     }
 
-    fn diagnose(&mut self, mut observation: Observation) -> Observation {
+    /// Diagnoses a handshake. A client's miss whose server is on this host waits for the server's
+    /// verdict.
+    fn diagnose(&mut self, mut observation: Observation, out: &mut impl FnMut(Finding)) {
         self.diagnoser.diagnose(&mut observation);
-        observation
+        let wire = &self.wire_handshakes;
+        let mut out = |observation| out(Finding::Handshake(observation));
+        self.server_verdicts.join(observation, wire, &mut out);
+    }
+
+    /// Concludes the clients' misses that have waited for a verdict until `now_ns`.
+    fn conclude_clients(&mut self, now_ns: u64, out: &mut impl FnMut(Finding)) {
+        while let Some(observation) = self.server_verdicts.expire(now_ns) {
+            out(Finding::Handshake(observation));
+        }
     }
 
     /// Sizes of the bounded tables and their evictions.
@@ -262,7 +278,7 @@ impl Engine {
         Tracked {
             connections: self.network.len(),
             evicted_connections: self.network.evicted(),
-            waiting: self.waiting.len() + self.pending_timeouts.len(),
+            waiting: self.waiting.len() + self.pending_timeouts.len() + self.server_verdicts.len(),
             unknown_role: self.unknown_role,
             wires: self.wire_handshakes.len(),
             evicted_wires: self.wire_handshakes.evicted(),

@@ -349,4 +349,5 @@ proptest! {
 }
 
 mod loss;
+mod verdicts;
 mod wire;

@@ -238,6 +238,12 @@ impl WireHandshakes {
             .is_some_and(|counted| counted.until_ns >= hello.begin_ns)
     }
 
+    /// Whether an endpoint on this host with this role showed this random.
+    pub(super) fn has_endpoint(&self, role: Role, random: ClientRandom) -> bool {
+        let sightings = self.by_random.get(&random);
+        sightings.is_some_and(|sightings| sightings.endpoint(role).is_some())
+    }
+
     /// Handshakes that wait.
     pub(super) fn len(&self) -> usize {
         self.queue.len()

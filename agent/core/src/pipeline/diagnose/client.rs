@@ -7,7 +7,7 @@ use std::{net::IpAddr, num::NonZeroUsize};
 use lru::LruCache;
 
 use super::{process::ProcessId, services::Services};
-use crate::model::{KeyName, MissReason, Removal, ServiceId};
+use crate::model::{KeyName, ServiceId};
 
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 /// Issuers retained per client; with more of them nothing is concluded.
@@ -25,19 +25,10 @@ pub(super) struct ClientIssuer {
     pub(super) last_ns: u64,
 }
 
-/// Reason of the newest miss of a client's session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) service: ServiceId,
-    pub(super) reason: MissReason,
-    pub(super) removal: Option<Removal>,
-}
-
 #[derive(Debug, Clone, Copy, Default)]
 struct Client {
     issuers: [Option<ClientIssuer>; MAX_ISSUERS],
     overflowed: bool,
-    verdict: Option<Verdict>,
     inferred: u8,
     unattributed: u8,
 }
@@ -86,16 +77,6 @@ impl Clients {
                 *oldest = issuer;
             }
         }
-    }
-
-    /// Records why a service on this host missed a session of this client.
-    pub(super) fn record_verdict(&mut self, client: IpAddr, verdict: Verdict) {
-        self.entry(client).verdict = Some(verdict);
-    }
-
-    /// The newest verdict about this client's sessions.
-    pub(super) fn verdict(&self, client: IpAddr) -> Option<Verdict> {
-        self.table.peek(&client)?.verdict
     }
 
     fn entry(&mut self, client: IpAddr) -> &mut Client {

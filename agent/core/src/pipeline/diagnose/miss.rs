@@ -1,7 +1,6 @@
 //! Diagnosis of a server's miss.
 
 use super::{
-    client::Verdict,
     facts::{Age, Issuer, Offered, RuleInput},
     input,
     process::Relation,
@@ -59,16 +58,8 @@ impl Tables {
             key_used_by: key_used_by.map(|process| process.tgid),
             per_connection_keys: !entry && self.has_key_per_connection(service),
             removal: offer.removed,
-            server_reason: None,
             clock_step_ns: offer.step_ns,
         };
-        let verdict = Verdict {
-            service,
-            reason: rule.reason,
-            removal: offer.removed,
-        };
-        self.clients
-            .record_verdict(server.connection.remote.ip(), verdict);
         Miss {
             reason: rule.reason,
             evidence,
@@ -80,8 +71,8 @@ impl Tables {
         }
     }
 
-    /// What is known about a client's miss. The server decides about it: where it is on this host,
-    /// the evidence names the reason of its newest miss for this client.
+    /// What the client shows about its miss. If the server is on this host, its verdict on the same
+    /// handshake replaces this one later (`correlate`).
     pub(super) fn diagnose_client(
         &self,
         hello: &HelloFacts,
@@ -98,19 +89,12 @@ impl Tables {
             (MissReason::Unknown, "client_not_enough_evidence")
         };
         let service = connection.and_then(|connection| self.services.at(&connection.remote));
-        let verdict = connection
-            .and_then(|connection| self.clients.verdict(connection.local.ip()))
-            .filter(|verdict| {
-                service.is_some_and(|service| self.services.is_same(service, verdict.service))
-            });
         Miss {
             reason,
             evidence: Evidence {
                 rule,
                 age_ns,
                 lifetime_ns,
-                removal: verdict.and_then(|verdict| verdict.removal),
-                server_reason: verdict.map(|verdict| verdict.reason),
                 ..Evidence::default()
             },
             age_ns,

@@ -303,7 +303,7 @@ const CLIENT_RULES: [(&str, &str); 2] = [
     ),
     (
         "client_not_enough_evidence",
-        "the server that missed the session is not observed on this host",
+        "no server on this host shows the reason",
     ),
 ];
 

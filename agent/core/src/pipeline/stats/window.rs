@@ -1,10 +1,11 @@
-//! Counts over a sliding window, in slots: constant memory, no timers.
+//! Counts over a sliding window, in slots: constant memory, no timers. Each peer has windows, so a
+//! count has 16 bits only. When one overflows, all are halved, which preserves their ratios.
 
 /// Counts of `N` kinds of events in a window of `SLOTS` slots, of which the oldest is dropped as a
 /// whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window<const N: usize, const SLOTS: usize> {
-    slots: [[u32; N]; SLOTS],
+    slots: [[u16; N]; SLOTS],
     /// Number of the newest slot since time zero.
     newest: u64,
 }
@@ -27,7 +28,14 @@ impl<const N: usize, const SLOTS: usize> Window<N, SLOTS> {
         if slot + SLOTS as u64 > self.newest
             && let Some(count) = self.slots[(slot % SLOTS as u64) as usize].get_mut(kind)
         {
-            *count = count.saturating_add(1);
+            if let Some(sum) = count.checked_add(1) {
+                *count = sum;
+                return;
+            }
+            for count in self.slots.as_flattened_mut() {
+                *count /= 2;
+            }
+            self.slots[(slot % SLOTS as u64) as usize][kind] += 1;
         }
     }
 
@@ -50,9 +58,13 @@ impl<const N: usize, const SLOTS: usize> Window<N, SLOTS> {
         let newest = self.newest.max(other.newest);
         self.advance(newest);
         other.advance(newest);
-        let counts = self.slots.as_flattened_mut().iter_mut();
-        for (count, addend) in counts.zip(other.slots.as_flattened()) {
-            *count = count.saturating_add(*addend);
+        let (counts, addends) = (self.slots.as_flattened_mut(), other.slots.as_flattened());
+        let sum = |(count, addend): (&u16, &u16)| u32::from(*count) + u32::from(*addend);
+        let highest = counts.iter().zip(addends).map(sum).max().unwrap_or(0);
+        let halvings = u32::from(highest > u32::from(u16::MAX));
+        for (count, addend) in counts.iter_mut().zip(addends) {
+            let halved = sum((count, addend)) >> halvings;
+            *count = u16::try_from(halved).unwrap_or(u16::MAX);
         }
     }
 
@@ -97,6 +109,23 @@ mod tests {
         window.add(0, 700, WINDOW);
         window.add(0, 100, WINDOW);
         assert_eq!(window.sums(1_500, WINDOW), [2, 0]);
+    }
+
+    #[test]
+    fn ratios_remain_when_counts_are_halved() {
+        let mut window = Window::<2, 10>::default();
+        for number in 0..300_000 {
+            window.add(usize::from(number % 3 == 0), 50, WINDOW);
+        }
+        let is_a_third = |window: &Window<2, 10>| {
+            let [most, third] = window.sums(50, WINDOW);
+            most > 20_000 && (most / 2).abs_diff(third) < 10
+        };
+        assert!(is_a_third(&window), "{window:?}");
+        let other = window;
+        window.merge(&other);
+        window.merge(&other);
+        assert!(is_a_third(&window), "{window:?}");
     }
 
     proptest! {

@@ -148,11 +148,6 @@ fn a_client_of_a_server_on_this_host_learns_its_reason() {
         miss.service = Some(crate::model::ServiceId(1));
     }
     assert!(text(&case).contains("the server is on this host"));
-    if let Some(miss) = &mut case.miss {
-        miss.evidence.server_reason = Some(MissReason::NotStored);
-    }
-    let not_stored = text(&case);
-    assert!(not_stored.contains("missed 41 of 42"), "{not_stored}");
-    assert!(not_stored.contains("does not store"), "{not_stored}");
-    assert!(!not_stored.contains("observe it there"), "{not_stored}");
+    case.reason = AlertReason::Missed(MissReason::NotStored);
+    assert!(text(&case).contains("does not store"));
 }
