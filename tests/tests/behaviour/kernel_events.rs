@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use reprise_ebpf::{
     Header,
     handshake::{
-        ALERT, AlertEvent, EXIT, ExitEvent, FORGET, ForgetEvent, HANDSHAKE, HandshakeEvent, forgot,
-        role, shutdown,
+        ALERT, AlertEvent, EXIT, ExitEvent, FORGET, ForgetEvent, HANDSHAKE, HandshakeEvent, flag,
+        forgot, role, shutdown,
     },
 };
 use reprise_tests::poll::{PATIENCE, poll_until};
@@ -249,4 +249,51 @@ fn an_alert_right_after_completion_is_recorded_with_its_number() {
     assert_eq!(alert.role, u32::from(role::CLIENT));
     assert_eq!(alert.socket.remote_port, ports[0]);
     drop(servers);
+}
+
+/// A Node program keeps TLS in memory BIOs: the library never uses the socket.
+const NODE_CLIENT: &str = r"
+const tls = require('tls');
+const socket = tls.connect({ host: '127.0.0.1', port: Number(process.argv[1]), rejectUnauthorized: false });
+socket.on('error', () => {});
+socket.on('close', () => setTimeout(() => process.exit(0), 100));
+";
+
+#[test]
+fn a_fin_before_the_answer_is_seen_by_a_program_with_memory_bios() {
+    use std::io::Read as _;
+    let server = Server::haproxy(Sessions::Ids);
+    let mut recorder = Recorder::start(|| {
+        let _ = Client::new(server.port).once_from("127.0.0.96").run();
+    });
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let closing = std::thread::spawn(move || {
+        // A FIN, not a reset: all that arrived was read.
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let _ = connection.read(&mut [0; 16_384]);
+        }
+    });
+    let mut open_fins = 0;
+    poll_until("a FIN is seen", PATIENCE, || {
+        let mut node = Process::spawn(
+            Command::new("node")
+                .args(["-e", NODE_CLIENT])
+                .arg(port.to_string()),
+        );
+        let pid = node.pid();
+        node.wait(PATIENCE);
+        open_fins += 1;
+        let events = recorder.events::<HandshakeEvent>(HANDSHAKE);
+        let mine: Vec<_> = events
+            .iter()
+            .filter(|it| it.socket.remote_port == port)
+            .collect();
+        let seen = mine.iter().any(|it| it.flags & flag::PEER_CLOSED != 0);
+        seen.then_some(())
+            .ok_or(format!("{open_fins} tries, last {pid}: {mine:?}"))
+    });
+    recorder.finish();
+    drop(closing);
 }

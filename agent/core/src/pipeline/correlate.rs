@@ -15,6 +15,7 @@ mod network;
 mod observation;
 mod offer;
 mod session;
+mod unread_hellos;
 mod wire_handshakes;
 
 pub use self::{

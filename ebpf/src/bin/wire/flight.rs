@@ -2,6 +2,7 @@
 
 use crate::{
     emit::{Content, PacketContext, emit},
+    evidence,
     packet::{Packet, load},
 };
 use aya_ebpf::programs::SkBuffContext;
@@ -52,10 +53,22 @@ pub(crate) fn process<const STEPS: u32>(
     let last = packet.seq.wrapping_add(packet.end.wrapping_sub(packet.at)) == mine.next;
     let closes =
         packet.fin() && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::DONE != 0);
-    let ends = (closes || packet.rst()) && mine.flags & flight::CLOSED == 0;
-    if state.client != 0 && ends && !over {
+    let silent = state.client == 0;
+    let closed = if silent {
+        // Only the first end of a connection without a ClientHello is emitted.
+        state.done != 0 || (mine.flags | theirs.flags) & flight::CLOSED != 0
+    } else {
+        over || mine.flags & flight::CLOSED != 0
+    };
+    let ends = (closes || packet.rst()) && !closed;
+    if ends && (!silent || evidence::serves_tls(at.socket.local_port)) {
         mine.flags |= flight::CLOSED;
-        let what = if packet.rst() { what::RESET } else { what::FIN };
+        let what = match (silent, packet.rst()) {
+            (false, false) => what::FIN,
+            (false, true) => what::RESET,
+            (true, false) => what::SILENT_FIN,
+            (true, true) => what::SILENT_RESET,
+        };
         result = result.and(emit(
             ctx,
             at,

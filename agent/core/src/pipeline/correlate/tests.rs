@@ -349,4 +349,5 @@ proptest! {
 }
 
 mod loss;
+mod memory_bios;
 mod wire;
