@@ -129,6 +129,8 @@ pub mod flight {
     pub const ALERT: u32 = 32;
     /// [`super::Flight::high`] is valid.
     pub const HIGH: u32 = 64;
+    /// The end of the connection was emitted before the client had sent anything.
+    pub const SILENT: u32 = 128;
 }
 
 /// State of a connection, stored with its socket; private to the kernel side.

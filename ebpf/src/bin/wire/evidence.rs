@@ -199,7 +199,10 @@ pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> 
 /// Returns the age of an accepted connection on a port that serves TLS, milliseconds and at least
 /// 1; 0 where its beginning was not observed.
 #[inline(never)]
-pub(crate) fn age_ms(socket: &Socket) -> u32 {
+pub(crate) fn age_ms(socket: &Socket, packet: &Packet) -> u32 {
+    if !packet.fin() && !packet.rst() {
+        return 0;
+    }
     let key = Tuple {
         local: [socket.local[0], socket.local[1]],
         remote: [socket.remote[0], socket.remote[1]],

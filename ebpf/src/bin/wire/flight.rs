@@ -2,7 +2,7 @@
 
 use crate::{
     emit::{Content, PacketContext, emit},
-    evidence,
+    evidence::serves_tls,
     packet::{Packet, load},
 };
 use aya_ebpf::programs::SkBuffContext;
@@ -53,22 +53,10 @@ pub(crate) fn process<const STEPS: u32>(
     let last = packet.seq.wrapping_add(packet.end.wrapping_sub(packet.at)) == mine.next;
     let closes =
         packet.fin() && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::DONE != 0);
-    let silent = state.client == 0;
-    let closed = if silent {
-        // Only the first end of a connection without a ClientHello is emitted.
-        state.done != 0 || (mine.flags | theirs.flags) & flight::CLOSED != 0
-    } else {
-        over || mine.flags & flight::CLOSED != 0
-    };
-    let ends = (closes || packet.rst()) && !closed;
-    if ends && (!silent || evidence::serves_tls(at.socket.local_port)) {
+    let ends = (closes || packet.rst()) && mine.flags & flight::CLOSED == 0;
+    if state.client != 0 && ends && !over {
         mine.flags |= flight::CLOSED;
-        let what = match (silent, packet.rst()) {
-            (false, false) => what::FIN,
-            (false, true) => what::RESET,
-            (true, false) => what::SILENT_FIN,
-            (true, true) => what::SILENT_RESET,
-        };
+        let what = if packet.rst() { what::RESET } else { what::FIN };
         result = result.and(emit(
             ctx,
             at,
@@ -80,6 +68,23 @@ pub(crate) fn process<const STEPS: u32>(
         }
     }
     result.map(|()| over)
+}
+
+/// Emits the end of a connection on which the client has sent nothing, at a port that serves TLS.
+#[inline(never)]
+pub(crate) fn process_silent_end(
+    ctx: &SkBuffContext,
+    state: &mut State,
+    packet: &Packet,
+    at: &PacketContext,
+) -> Result<(), Fault> {
+    let [to, _] = &mut state.flights;
+    if to.flags & flight::SILENT != 0 || !serves_tls(at.socket.local_port) {
+        return Ok(());
+    }
+    to.flags |= flight::SILENT;
+    let what = what::SILENT_FIN + u8::from(packet.rst());
+    emit(ctx, at, 0, &Content::header(what, packet.seq, 0))
 }
 
 /// State of one run. Everything that changes from step to step is in map memory and not in

@@ -130,9 +130,7 @@ pub(crate) fn try_packet(
     };
     // SAFETY: the context is live during the run.
     at.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    if packet.fin() || packet.rst() {
-        at.age_ms = evidence::age_ms(&at.socket);
-    }
+    at.age_ms = evidence::age_ms(&at.socket, &packet);
     // Counted at once: a result that lives longer is one more value by which paths differ for the
     // verifier.
     crate::record(ctx, evidence::observe(ctx, state, &packet, &at));
@@ -143,6 +141,9 @@ pub(crate) fn try_packet(
     }
     if !packet.is_relevant() {
         return Ok(());
+    }
+    if state.client == 0 && packet.length() == 0 {
+        return flight::process_silent_end(ctx, state, &packet, &at);
     }
     if flight::process::<STEPS>(ctx, state, &packet, &at)? {
         evidence::await_last_ack(state, &packet, incoming);
