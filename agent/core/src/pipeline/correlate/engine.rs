@@ -245,14 +245,12 @@ impl Engine {
             let Some(handshake) = expired else { continue };
             let end_ns = handshake.hello.end_ns;
             let span = Span {
-                begin_ns: handshake.hello.begin_ns,
-                end_ns,
                 completed: handshake.is_completed(),
                 until_ns: end_ns.saturating_add(TIMEOUT_CONFIRM_NS),
+                ..Span::new(handshake.hello.begin_ns, end_ns).with_timing(&handshake)
             };
             let connection = handshake.connection;
-            let mut network = self.network.conclude(handshake.role, connection, &span);
-            network.rtt_us = handshake.rtt_us;
+            let network = self.network.conclude(handshake.role, connection, &span);
             let offer = self.offer(Some(&handshake));
             if let Some(observation) = observation::from_wire(&handshake, network, offer) {
                 out(Finding::Handshake(self.diagnose(observation)));
@@ -305,10 +303,13 @@ fn span(ended: &EndedHandshake, waited_ns: u64) -> Span {
         Some(wire) if ended.hello_read().is_none() => begin_ns.min(wire.hello.begin_ns),
         _ => begin_ns,
     };
-    Span {
-        begin_ns,
-        end_ns,
+    let span = Span {
         completed: ended.completed(),
         until_ns: end_ns.saturating_add(waited_ns),
+        ..Span::new(begin_ns, end_ns)
+    };
+    match &ended.wire {
+        Some(wire) => span.with_timing(wire),
+        None => span,
     }
 }

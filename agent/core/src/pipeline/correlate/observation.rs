@@ -41,7 +41,6 @@ impl EndedHandshake {
     /// Adds to `network` what only the wire shows.
     pub(super) fn complete_evidence(&self, network: &mut NetworkEvidence) {
         let Some(wire) = &self.wire else { return };
-        network.rtt_us = wire.rtt_us;
         if self.hello_read().is_some()
             && cause::hello_was_late(&self.library, &wire.hello, wire.rtt_us)
         {
