@@ -14,7 +14,7 @@ use reprise_tests::poll::{PATIENCE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
-use reprise_tests::{Client, Server, certificates, user};
+use reprise_tests::{Agent, Client, Server, certificates, user};
 use tempfile::TempDir;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -249,6 +249,33 @@ fn an_alert_right_after_completion_is_recorded_with_its_number() {
     assert_eq!(alert.role, u32::from(role::CLIENT));
     assert_eq!(alert.socket.remote_port, ports[0]);
     drop(servers);
+}
+
+#[test]
+fn alerts_after_completion_are_counted_on_the_clients_host() {
+    let certificate = certificates::ec();
+    let port = free_port();
+    let mut server = Process::spawn(
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-tls1_3", "-rev", "-Verify", "1"])
+            .args(["-accept", &format!("127.0.0.1:{port}"), "-cert"])
+            .arg(&certificate.cert)
+            .arg("-key")
+            .arg(&certificate.key),
+    );
+    server.wait_listening(port);
+    let agent = Agent::start([""; 0]);
+    agent.wait_libraries(1);
+    let (_, said) = connect(port);
+    assert!(said.contains("CERTIFICATE_REQUIRED"), "{said}");
+    let family = "reprise_alerts_after_completion_total";
+    poll_until("the alert is counted", PATIENCE, || {
+        let metrics = agent.metrics();
+        let refused = [("role", "client"), ("alert", "certificate_required")];
+        let counts = [refused.as_slice(), &[]].map(|labels| metrics.sum(family, labels));
+        let once = (counts == [1.0; 2]).then_some(());
+        once.ok_or(metrics.show("reprise_alerts") + &agent.stderr())
+    });
 }
 
 /// A Node program keeps TLS in memory BIOs: the library never uses the socket.
