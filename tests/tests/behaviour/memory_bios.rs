@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::client::{SOURCES, misbehave};
+use reprise_tests::client::{SOURCES, hold_open, misbehave};
 use reprise_tests::failure::one_failure_each;
 use reprise_tests::poll::PATIENCE;
 use reprise_tests::process::{PYTHON, Process, fixture};
@@ -28,18 +28,23 @@ socket.on('error', (error) => console.log(error.code));
 setTimeout(() => socket.destroy(), patience).unref();
 ";
 
-fn servers() -> [Server; 2] {
+fn servers(patience_ms: u32) -> [Server; 2] {
     [
-        Server::asyncio(Sessions::Tickets),
-        Server::node(Sessions::Tickets, Path::new(NODE)),
+        Server::asyncio(Sessions::Tickets, patience_ms),
+        Server::node_with(Sessions::Tickets, Path::new(NODE), patience_ms),
     ]
 }
 
 /// One misbehaving connection per source address against each server.
 fn servers_blame(mode: &str, cause: &str) {
+    each_server_blames(mode, [cause; 2], 60_000);
+}
+
+/// The same with a cause for each server.
+fn each_server_blames(mode: &str, causes: [&str; 2], patience_ms: u32) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    for server in servers() {
+    for (server, cause) in servers(patience_ms).into_iter().zip(causes) {
         println!("{mode} against {:?}", server.process);
         warm_up(&agent, &server);
         let before = agent.metrics();
@@ -73,6 +78,44 @@ fn server_whose_client_closes_after_the_servers_flight() {
     servers_blame("close-after-flight", "closed");
 }
 
+#[test]
+fn server_whose_client_closes_before_its_client_hello() {
+    servers_blame("scan", "closed");
+}
+
+#[test]
+fn server_whose_client_resets_before_its_client_hello() {
+    servers_blame("scan-reset", "reset");
+}
+
+#[test]
+fn server_that_shares_no_cipher() {
+    // asyncio closes without sending the alert that its library wrote.
+    each_server_blames("no-shared-cipher", ["local_error", "alert_sent"], 60_000);
+}
+
+#[test]
+fn server_that_loses_patience() {
+    let patience_ms = 1_000;
+    each_server_blames("silent", ["timeout"; 2], patience_ms);
+}
+
+#[test]
+fn server_killed_in_its_handshake() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    let calm = Server::python(Sessions::Ids);
+    for server in servers(60_000) {
+        println!("{:?}", server.process);
+        warm_up(&agent, &server);
+        let before = agent.metrics();
+        let _client = hold_open(server.port);
+        server.process.signal_all(Signal::SIGKILL);
+        let peers = &SOURCES[..1];
+        one_failure_each(&agent, &calm, &before, "server", peers, &["abandoned"]);
+    }
+    agent.assert_sound();
+}
+
 /// Each program in the middle of its handshake with a service on this port, which `end` ends.
 /// `patience_ms` is how long the program waits.
 fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&Process)) {
@@ -83,7 +126,7 @@ fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&
     asyncio.arg(fixture("asyncio_tls.py")).arg("client");
     let mut node = Command::new(NODE);
     node.args(["-e", NODE_CLIENT]);
-    for (server, mut client) in servers().into_iter().zip([asyncio, node]) {
+    for (server, mut client) in servers(60_000).into_iter().zip([asyncio, node]) {
         println!("{client:?}");
         // Its library is the client's.
         warm_up(&agent, &server);
