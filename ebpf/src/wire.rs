@@ -42,8 +42,8 @@ pub struct Segment {
     pub repeats: u32,
     /// Smoothed round-trip time of the connection, microseconds; 0 where not measured.
     pub rtt_us: u32,
-    /// Age of an accepted connection, milliseconds, in the segments of packets with FIN or RST; 0 in
-    /// others and where its beginning was not observed.
+    /// Age of an accepted connection, milliseconds, in the segments of packets with FIN or RST. 0
+    /// in others and where its beginning was not observed.
     pub age_ms: u32,
 }
 

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{paths, steps::command_line};
 
-/// What goes in besides the binary, as it lies in the repository.
+/// Files and directories of the repository in the archive.
 const CONTENT: &[&str] = &[
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -31,26 +31,32 @@ const CONTENT: &[&str] = &[
     "docs",
 ];
 
-/// The texts of others' licences, beside the binary.
-const OTHERS: &str = "LICENSES-THIRD-PARTY.txt";
+/// File with the licences of third parties.
+const THIRD_PARTY_LICENCES: &str = "LICENSES-THIRD-PARTY.txt";
 
 /// Flags of `cargo xtask dist`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Pack this binary instead of building one
+    /// Agent binary to pack; default: build one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
-    /// Where the archive goes; `dist` in the build directory unless said
+    /// Directory of the archive; default: `dist` in the build directory
     #[arg(long, value_name = "DIRECTORY")]
     output: Option<PathBuf>,
 }
 
-/// Builds, packs and sums up.
+/// Builds the agent and writes the archive and its checksum.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None => {
-            tool(paths::cargo().args(["build", "--release", "--locked", "--package", "reprise"]))?;
+            run_tool(paths::cargo().args([
+                "build",
+                "--release",
+                "--locked",
+                "--package",
+                "reprise",
+            ]))?;
             paths::agent()?
         }
     };
@@ -60,39 +66,43 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     fs::create_dir_all(&output)
         .with_context(|| format!("failed to create {}", output.display()))?;
-    let output = fs::canonicalize(&output).context("failed to find the output directory")?;
+    let output = fs::canonicalize(&output).context("failed to resolve the output directory")?;
     let name = format!(
         "reprise-{}-{}-linux",
         env!("CARGO_PKG_VERSION"),
         env::consts::ARCH
     );
     let archive = output.join(format!("{name}.tar.gz"));
-    // Symbols stay, for backtraces; where each instruction came from does not.
+    // Backtraces need the symbols, but not the debug information.
     let binary = output.join("reprise");
-    tool(
+    run_tool(
         Command::new("strip")
             .arg("--strip-debug")
             .arg("-o")
             .args([&binary, &agent]),
     )?;
-    let others = output.join(OTHERS);
-    fs::write(&others, licences::text()?).context("failed to write others' licences")?;
+    let licences = output.join(THIRD_PARTY_LICENCES);
+    fs::write(&licences, licences::document()?)
+        .context("failed to write the licences of third parties")?;
     pack(&name, &output, &archive)?;
-    for made in [binary, others] {
-        fs::remove_file(made).context("failed to remove what was packed")?;
+    for packed in [binary, licences] {
+        fs::remove_file(packed).context("failed to remove a packed file")?;
     }
-    let sums = checksum(&archive)?;
-    println!("{}\n{}", archive.display(), sums.display());
+    let checksums = write_checksum(&archive)?;
+    println!("{}\n{}", archive.display(), checksums.display());
     Ok(())
 }
 
 /// Packs all files below one directory: sorted, owned by root, readable by everybody, and with one
 /// modification time.
-fn pack(name: &str, binary: &Path, archive: &Path) -> Result<()> {
+fn pack(name: &str, output: &Path, archive: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--format=ustar"])
         .args(["--owner=0", "--group=0", "--numeric-owner"])
-        .args(["--mode=u=rwX,go=rX", &format!("--mtime=@{}", time()?)])
+        .args([
+            "--mode=u=rwX,go=rX",
+            &format!("--mtime=@{}", modification_time()?),
+        ])
         .arg(format!("--transform=s,^,{name}/,"))
         .args(["--use-compress-program", "gzip -9 --no-name"])
         .arg("--file")
@@ -101,15 +111,15 @@ fn pack(name: &str, binary: &Path, archive: &Path) -> Result<()> {
         .arg(paths::workspace())
         .args(CONTENT)
         .arg("--directory")
-        .arg(binary)
-        .args(["reprise", OTHERS]);
-    tool(&mut tar)
+        .arg(output)
+        .args(["reprise", THIRD_PARTY_LICENCES]);
+    run_tool(&mut tar)
 }
 
-/// `SHA256SUMS` beside the archive, as `sha256sum --check` reads it.
-fn checksum(archive: &Path) -> Result<PathBuf> {
-    let directory = archive.parent().context("failed to find the directory")?;
-    let name = archive.file_name().context("failed to find the name")?;
+/// Writes `SHA256SUMS` next to the archive, in the format of `sha256sum --check`.
+fn write_checksum(archive: &Path) -> Result<PathBuf> {
+    let directory = archive.parent().context("the archive has no directory")?;
+    let name = archive.file_name().context("the archive has no name")?;
     let mut command = Command::new("sha256sum");
     let output = command
         .current_dir(directory)
@@ -121,15 +131,15 @@ fn checksum(archive: &Path) -> Result<PathBuf> {
         "failed: {}",
         command_line(&command)
     );
-    let sums = directory.join("SHA256SUMS");
-    fs::write(&sums, output.stdout)
-        .with_context(|| format!("failed to write {}", sums.display()))?;
-    Ok(sums)
+    let checksums = directory.join("SHA256SUMS");
+    fs::write(&checksums, output.stdout)
+        .with_context(|| format!("failed to write {}", checksums.display()))?;
+    Ok(checksums)
 }
 
 /// Returns the modification time of all files, Unix seconds: `SOURCE_DATE_EPOCH`
 /// (reproducible-builds.org), else the time of the last commit, else 0.
-fn time() -> Result<u64> {
+fn modification_time() -> Result<u64> {
     if let Ok(epoch) = env::var("SOURCE_DATE_EPOCH") {
         return epoch
             .parse()
@@ -143,7 +153,7 @@ fn time() -> Result<u64> {
     Ok(text.map_or(0, |text| text.trim().parse().unwrap_or_default()))
 }
 
-fn tool(command: &mut Command) -> Result<()> {
+fn run_tool(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("failed to start {}", command_line(command)))?;

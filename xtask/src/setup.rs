@@ -1,7 +1,7 @@
-//! `cargo xtask setup`: finds or installs what builds, tests and the demo need.
+//! `cargo xtask setup`: installs the dependencies of builds, tests and the demo.
 //!
-//! Idempotent: what is there is only looked at. Each step says what it found or did, and how long
-//! it took; a step that fails names the remedy.
+//! The command is idempotent: it installs only what is missing. Each step prints its result and
+//! duration; the error of a failed step contains a remedy.
 
 mod grafana;
 mod kernel;
@@ -24,15 +24,16 @@ use crate::{
 /// Flags of `cargo xtask setup`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only what compiling takes: no servers, nothing of the kernel (for images)
+    /// Install only the dependencies of compilation, without servers and kernel checks
     #[arg(long)]
     compile: bool,
-    /// Also what only the tests take: more programs that carry TLS, Prometheus, a browser
+    /// Also install the dependencies of the tests: more TLS programs, Prometheus, a browser
     #[arg(long, conflicts_with = "compile")]
     tests: bool,
 }
 
 impl Args {
+    /// Purpose that the flags select.
     pub(crate) fn purpose(&self) -> Purpose {
         match (self.compile, self.tests) {
             (true, _) => Purpose::Compile,
@@ -42,47 +43,48 @@ impl Args {
     }
 }
 
-/// What the machine is set up for.
+/// Purpose of the installation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Compiling alone.
+    /// Compilation.
     Compile,
-    /// Lints, unit tests and building, on a machine where all tests are to run.
+    /// Lints, unit tests and builds, the first part of a test run.
     Lint,
-    /// Building, and running the demo.
+    /// Builds and the demo.
     Build,
     /// All tests.
     Test,
 }
 
 impl Purpose {
-    /// Where the output of the tools goes: one may be set up for while another's work goes on.
-    fn log(self) -> &'static str {
+    /// Name of the log file. The tests are set up in a second process, with its own log.
+    fn log_name(self) -> &'static str {
         match self {
             Self::Test => "setup-tests.log",
             _ => "setup.log",
         }
     }
 
-    /// How to be set up for what only the tests take, by a process beside this one.
-    pub(crate) fn tests() -> Result<Command> {
-        let mut command = Command::new(env::current_exe().context("failed to find this program")?);
+    /// Returns the command that installs the dependencies of the tests in another process.
+    pub(crate) fn test_setup() -> Result<Command> {
+        let mut command =
+            Command::new(env::current_exe().context("failed to find the path of this executable")?);
         command.args(["setup", "--tests"]);
         Ok(command)
     }
 }
 
-/// What `cargo xtask vm` needs besides.
+/// Installs the packages for `cargo xtask vm`.
 pub(crate) fn vm_packages(log: &Log) -> Result<()> {
     step("packages", || packages::ensure(log, packages::VM))
 }
 
-/// Runs all steps.
+/// Runs all steps for `purpose`.
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     paths::require_root("setup")?;
-    let began = Instant::now();
+    let start = Instant::now();
     println!("setup");
-    let log = Log::create(paths::target()?.join(purpose.log()))?;
+    let log = Log::create(paths::target()?.join(purpose.log_name()))?;
     step("compiler", || packages::ensure(&log, packages::COMPILER))?;
     if purpose == Purpose::Lint {
         step("library", || packages::ensure(&log, packages::UNIT))?;
@@ -96,9 +98,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         step("lints", || rust::ensure_lints(&log))?;
     }
     if purpose == Purpose::Test {
-        step("packages of tests", || {
-            packages::ensure(&log, packages::TESTS)
-        })?;
+        step("test packages", || packages::ensure(&log, packages::TESTS))?;
         step("npm", || {
             packages::ensure_program(&log, "npm", packages::NPM)
         })?;
@@ -111,6 +111,6 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         step("tracefs", kernel::ensure_tracefs)?;
         step("bpf", kernel::check_bpf)?;
     }
-    println!("setup took {:.1} s", began.elapsed().as_secs_f64());
+    println!("setup took {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,25 +1,26 @@
 //! `cargo xtask vm`: runs the agent on Debian's kernels, and on images given by path, under QEMU.
 //!
-//! The root file system of a guest is an initramfs with programs of this machine. By default the
-//! CPU is emulated in software. The only network of a guest is its loopback. Each guest runs a
-//! smoke test and some of the behaviour tests.
+//! A guest runs a smoke test and some of the behaviour tests, from an initramfs with programs of
+//! this machine. Its only network is its loopback interface. QEMU emulates the CPU in software
+//! unless an accelerator is selected.
 
 mod cpio;
 mod guest;
 mod kernel;
 mod report;
 mod root;
+mod suite;
 
-use std::{path::PathBuf, time::Instant};
+use std::{path::PathBuf, slice, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use self::{
-    guest::{Guest, WAYS},
+    guest::{CONFIGURATIONS, Guest},
     kernel::Kernel,
 };
 use crate::{
-    build, paths,
+    build, interrupt, paths,
     process::TempDirectory,
     setup,
     steps::{Log, announce},
@@ -32,32 +33,33 @@ pub(crate) struct Args {
     /// modules; repeatable; default: every series
     #[arg(long, value_name = "SERIES|IMAGE")]
     kernel: Vec<String>,
-    /// Try this binary instead of building one
+    /// Agent binary to run; default: build one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
-    /// Only what fits into every test run: one way for each kernel, in turns, and one test
+    /// Run one test per kernel with one of the configurations, as every test run does
     #[arg(long)]
     brief: bool,
-    /// Print what the guests print
+    /// Print the console output of the guests
     #[arg(long)]
     verbose: bool,
 }
 
-/// Boots each kernel; fails where one of them does.
+/// Runs the guests; fails if any of them fails.
 pub(crate) fn run(args: &Args) -> Result<()> {
     paths::require_root("vm")?;
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None => build::agent()?,
     };
+    interrupt::install()?;
     let passed = boot_all(args, agent)?;
     if !passed {
-        bail!("failed on at least one kernel; see above");
+        bail!("at least one kernel failed; see the reports above");
     }
     Ok(())
 }
 
-/// What every test run has time for.
+/// Runs the brief guests, as part of a test run, and returns whether all passed.
 pub(crate) fn brief(agent: PathBuf) -> Result<bool> {
     let args = Args {
         kernel: Vec::new(),
@@ -68,36 +70,37 @@ pub(crate) fn brief(agent: PathBuf) -> Result<bool> {
     boot_all(&args, agent)
 }
 
+/// Runs a guest per kernel and returns whether all passed.
 fn boot_all(args: &Args, agent: PathBuf) -> Result<bool> {
-    let began = Instant::now();
+    let start = Instant::now();
     let store = paths::target()?.join("vm");
-    std::fs::create_dir_all(&store).context("failed to create the directory of guests")?;
+    std::fs::create_dir_all(&store).context("failed to create the directory of the guests")?;
     let log = Log::create(store.join("vm.log"))?;
     println!("\npreparing guests");
     setup::vm_packages(&log)?;
     let kernels = Kernel::find(&log, &store, &args.kernel)?;
-    let tests = guest::tests(args.brief)?;
+    let tests = suite::build(args.brief)?;
     let directory = TempDirectory::create("vm")?;
-    let root = root::build(&log, directory.path(), &agent, &tests)?;
-    announce(&format!("ready in {:.0} s", began.elapsed().as_secs_f64()));
+    let root = root::build(directory.path(), &agent, &tests)?;
+    announce(&format!("ready in {:.0} s", start.elapsed().as_secs_f64()));
     let mut passed = true;
     for (turn, kernel) in kernels.iter().enumerate() {
-        // In turns, the oldest kernel with what the oldest of all would use.
-        let one = WAYS.iter().cycle().skip(turn + 1).take(1);
+        // A brief run alternates; the oldest kernel gets the configuration that all support.
+        let one = &CONFIGURATIONS[(turn + 1) % CONFIGURATIONS.len()];
         let guest = Guest {
             kernel,
-            ways: &match args.brief {
-                true => one.copied().collect::<Vec<_>>(),
-                false => WAYS.to_vec(),
+            configurations: match args.brief {
+                true => slice::from_ref(one),
+                false => CONFIGURATIONS,
             },
             root: &root,
             directory: directory.path(),
             brief: args.brief,
             verbose: args.verbose,
         };
-        let began = Instant::now();
-        let report = guest.run(&log)?;
-        let seconds = began.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let report = guest.run()?;
+        let seconds = start.elapsed().as_secs_f64();
         println!("\n== Linux {} ({seconds:.0} s)\n{report}", kernel.release);
         passed &= report.passed();
     }

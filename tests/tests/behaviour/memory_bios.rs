@@ -9,9 +9,9 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use reprise_tests::client::{SOURCES, hold_open, misbehave};
 use reprise_tests::failure::one_failure_each;
-use reprise_tests::poll::PATIENCE;
+use reprise_tests::poll::DEADLINE;
 use reprise_tests::process::{PYTHON, Process, fixture};
-use reprise_tests::relay::{Mute, swallow};
+use reprise_tests::relay::{SilentService, read_first_record};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::warm_up;
 use reprise_tests::{Agent, Server};
@@ -55,7 +55,7 @@ fn each_server_blames(mode: &str, causes: [&str; 2], patience_ms: u32) {
         );
         one_failure_each(&agent, &calm, &before, "server", SOURCES, &[cause]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -109,11 +109,11 @@ fn server_killed_in_its_handshake() {
         warm_up(&agent, &server);
         let before = agent.metrics();
         let _client = hold_open(server.port);
-        server.process.signal_all(Signal::SIGKILL);
+        server.process.signal_group(Signal::SIGKILL);
         let peers = &SOURCES[..1];
         one_failure_each(&agent, &calm, &before, "server", peers, &["abandoned"]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 /// Each program in the middle of its handshake with a service on this port, which `end` ends.
@@ -134,17 +134,17 @@ fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&
         client.args([&port.to_string(), &patience_ms]);
         let mut process = Process::spawn(&mut client);
         end(&process);
-        let _ = process.wait(PATIENCE);
+        let _ = process.wait(DEADLINE);
         println!("{}", process.stdout());
         let peer = format!("127.0.0.1:{port}");
         one_failure_each(&agent, &calm, &before, "client", &[&peer], &[cause]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 /// The same with a service that never answers.
 fn clients_of_mute_blame(cause: &str, patience_ms: u32, end: impl Fn(&Process, TcpStream)) {
-    let mute = Mute::new();
+    let mute = SilentService::new();
     clients_blame(cause, patience_ms, mute.port, |process| {
         end(process, mute.accept());
     });
@@ -158,7 +158,7 @@ fn client_whose_server_resets() {
 #[test]
 fn client_whose_server_closes() {
     clients_of_mute_blame("closed", 60_000, |_, mut stream| {
-        swallow(&mut stream);
+        read_first_record(&mut stream);
         drop(stream);
     });
 }
@@ -178,7 +178,7 @@ fn client_whose_server_closes_at_once() {
 #[test]
 fn client_that_loses_patience() {
     clients_of_mute_blame("timeout", 1_000, |process, stream| {
-        process.wait_dead();
+        process.wait_ended();
         drop(stream);
     });
 }
@@ -187,7 +187,7 @@ fn client_that_loses_patience() {
 fn client_killed_in_its_handshake() {
     clients_of_mute_blame("abandoned", 60_000, |process, stream| {
         process.signal(Signal::SIGKILL);
-        process.wait_dead();
+        process.wait_ended();
         drop(stream);
     });
 }

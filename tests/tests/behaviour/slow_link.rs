@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use reprise_tests::failure::{FAMILY, failures};
 use reprise_tests::namespaces::Namespaces;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::{PYTHON, Process, fixture};
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Agent, Client, Server};
@@ -22,7 +22,7 @@ fn slow_link(net: &Namespaces) -> Process {
     command.arg(fixture("slow_link.py"));
     command.args([&net.client, CLIENT_IP, &net.server, SERVER_IP, DELAY_MS]);
     let link = Process::spawn(&mut command);
-    poll_until("the link is up", PATIENCE, || {
+    poll_until("the link is up", DEADLINE, || {
         let ready = link.stdout().contains("ready").then_some(());
         ready.ok_or(link.stderr())
     });
@@ -50,7 +50,7 @@ fn needless_retransmissions_are_no_packet_loss() {
     assert_eq!(completed.total(|row| row.full), 1, "{completed:?}");
     assert!(net.retransmitted_in(&net.client) > 0, "a SYN");
     assert!(net.retransmitted_in(&net.server) > 0, "a SYN-ACK");
-    poll_until("both ends are counted", PATIENCE, || {
+    poll_until("both ends are counted", DEADLINE, || {
         let metrics = agent.metrics();
         let both = metrics.sum("reprise_handshakes_total", &[]) == 2.0;
         both.then_some(()).ok_or(metrics.show("handshakes"))
@@ -70,7 +70,7 @@ fn needless_retransmissions_are_no_packet_loss() {
     let failed = client("3");
     assert_eq!(failed.total(|row| row.failed), 1, "{failed:?}");
     assert!(net.retransmitted_in(&net.client) > before, "a SYN");
-    poll_until("both ends are counted", PATIENCE, || {
+    poll_until("both ends are counted", DEADLINE, || {
         let metrics = agent.metrics();
         let causes = [("client", "timeout"), ("server", "closed")];
         let both =

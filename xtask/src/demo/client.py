@@ -1,7 +1,7 @@
-"""A sensor that reports over TLS, again and again, resuming its session.
+"""TLS client that connects periodically and resumes its session.
 
-Started by the demo, one process per sensor. Ends when its standard input does, so that none is
-left behind when the demo is killed.
+The demo starts one process per client. A process ends at the end of its standard input, so it does
+not outlive the demo.
 """
 
 import argparse
@@ -15,22 +15,22 @@ import time
 
 
 def end_with_parent():
-    """End the process when the demo is gone."""
+    """Exit when the demo has ended."""
     while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(0)
 
 
-def report(context, server, source, session):
-    """Send one report; return the session to offer next time."""
+def connect(context, server, source, session):
+    """Send one request; return the session for the next connection."""
     with socket.create_connection(server, timeout=10, source_address=(source, 0)) as tcp:
         with context.wrap_socket(tcp, server_hostname=server[0], session=session) as tls:
             tls.sendall(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")
-            # TLS 1.3 tickets come with the answer: a client that does not read gets none.
+            # TLS 1.3 tickets arrive with the response, so the client must read it.
             while tls.recv(4096):
                 pass
             session = tls.session
-            # Without close_notify OpenSSL drops the session from the server's cache.
+            # Without close_notify OpenSSL removes the session from the server's cache.
             with contextlib.suppress(OSError):
                 tls.unwrap()
             return session
@@ -53,10 +53,10 @@ def main():
         if args.renew and used >= args.renew:
             session, used = None, 0
         try:
-            session = report(context, (host, int(port)), args.source, session)
+            session = connect(context, (host, int(port)), args.source, session)
             used += 1
         except OSError:
-            # A lossy path ends some connections; a sensor tries again, with the session it has.
+            # Packet loss breaks some connections; the next attempt offers the same session.
             pass
         time.sleep(args.pause / 1000)
 

@@ -1,4 +1,4 @@
-//! The clients: sensors that come back, each from an address of its own.
+//! Clients that reconnect periodically, each from its own address.
 
 use std::{
     fs,
@@ -14,24 +14,25 @@ use super::{
 };
 use crate::{certificate, process::Process};
 
-/// The client: one process per sensor.
+/// Script of a client; one process per client.
 const SCRIPT: &str = include_str!("client.py");
 
-/// Debian's Python, which uses the system's OpenSSL.
+/// Debian's Python, which uses the OpenSSL of the system.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// How one client behaves.
+/// Behaviour of one client.
 struct Client {
+    /// Source address.
     source: &'static str,
     port: u16,
-    /// Connections per session: 1 never offers one, 0 never forgets it.
-    renew: u32,
-    /// Milliseconds between two connections.
-    pause: u32,
+    /// Connections per session: 1 never offers a session, 0 never discards it.
+    connections_per_session: u32,
+    /// Pause between two connections, milliseconds.
+    pause_ms: u32,
 }
 
-/// On loopback: one that always resumes, one that restarts now and then, one that never offers;
-/// of both kinds of session.
+/// Clients on loopback: for session IDs and for tickets, one that always resumes, one that discards
+/// its session after four connections, and one that never offers a session.
 const LOOPBACK: &[Client] = &[
     client("127.0.1.1", SESSION_ID_PORT, 0, 250),
     client("127.0.1.2", SESSION_ID_PORT, 4, 300),
@@ -41,46 +42,51 @@ const LOOPBACK: &[Client] = &[
     client("127.0.2.3", TICKET_PORT, 1, 400),
 ];
 
-/// Behind the lossy path.
+/// Clients behind the lossy path.
 const LOSSY: &[Client] = &[
     client(CLIENT_ADDRESSES[0], SESSION_ID_PORT, 0, 200),
     client(CLIENT_ADDRESSES[1], TICKET_PORT, 0, 200),
     client(CLIENT_ADDRESSES[2], TICKET_PORT, 1, 200),
 ];
 
-const fn client(source: &'static str, port: u16, renew: u32, pause: u32) -> Client {
+const fn client(
+    source: &'static str,
+    port: u16,
+    connections_per_session: u32,
+    pause_ms: u32,
+) -> Client {
     Client {
         source,
         port,
-        renew,
-        pause,
+        connections_per_session,
+        pause_ms,
     }
 }
 
-/// Starts all; each ends when its process is dropped, or when this program is gone.
+/// Starts all clients. Each ends on drop, or with this process.
 pub(super) fn start(directory: &Path) -> Result<Vec<Process>> {
     let script = directory.join("client.py");
     fs::write(&script, SCRIPT).with_context(|| format!("failed to write {}", script.display()))?;
     let certificate = directory.join(certificate::CERTIFICATE);
-    let run = |client: &Client, server: &str, mut command: Command| {
+    let spawn = |client: &Client, server: &str, mut command: Command| {
         command
             .arg(&script)
             .args(["--source", client.source, "--trust"])
             .arg(&certificate)
             .args(["--server", &format!("{server}:{}", client.port)])
-            .args(["--renew", &client.renew.to_string()])
-            .args(["--pause", &client.pause.to_string()])
-            // A client ends when the other end of its input does: no orphans, whatever happens.
+            .args(["--renew", &client.connections_per_session.to_string()])
+            .args(["--pause", &client.pause_ms.to_string()])
+            // A client ends at the end of its input, so it does not outlive this process.
             .stdin(Stdio::piped());
         Process::spawn("a client", &mut command)
     };
-    let near = LOOPBACK
+    let loopback = LOOPBACK
         .iter()
-        .map(|client| run(client, "127.0.0.1", Command::new(PYTHON)));
-    let far = LOSSY.iter().map(|client| {
+        .map(|client| spawn(client, "127.0.0.1", Command::new(PYTHON)));
+    let lossy = LOSSY.iter().map(|client| {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", network::NAMESPACE, PYTHON]);
-        run(client, HOST_ADDRESS, command)
+        spawn(client, HOST_ADDRESS, command)
     });
-    near.chain(far).collect()
+    loopback.chain(lossy).collect()
 }

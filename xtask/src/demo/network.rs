@@ -1,7 +1,7 @@
-//! A network namespace behind a path that loses packets.
+//! Network namespace behind a lossy path.
 //!
-//! Packets are dropped on receipt, never on sending: a drop in the sender's OUTPUT is reported to
-//! TCP as an error of the device, and is not what a lossy path does.
+//! Packets are dropped on receipt. TCP would treat a drop in the sender's output hook as a local
+//! error, not as packet loss.
 
 use std::{
     io::Write as _,
@@ -13,25 +13,25 @@ use anyhow::{Context as _, Result, bail};
 use super::addresses::{CLIENT_ADDRESSES, HOST_ADDRESS, SESSION_ID_PORT, TICKET_PORT};
 use crate::{process, steps::command_line};
 
-/// The namespace of the clients.
+/// Name of the clients' namespace.
 pub(super) const NAMESPACE: &str = "reprise-demo";
 
-/// Share of packets lost in each direction.
+/// Share of packets dropped in each direction.
 pub(super) const LOSS_PERCENT: u32 = 15;
 
 const HOST_LINK: &str = "reprise-demo0";
 const CLIENT_LINK: &str = "path0";
 const TABLE: &str = "reprise_demo";
 
-/// The namespace, the link and the rules; all removed when this is dropped.
-pub(super) struct Lossy(());
+/// Namespace, link and nftables rules; removed on drop.
+pub(super) struct LossyPath(());
 
-impl Lossy {
-    /// Makes the path, after removing what a killed run may have left.
+impl LossyPath {
+    /// Creates the path, after removing remains of a killed run.
     pub(super) fn create() -> Result<Self> {
         remove();
-        // From here on a failure removes what was made.
-        let lossy = Self(());
+        // Dropped on failure, which removes the parts created so far.
+        let path = Self(());
         ip(&["netns", "add", NAMESPACE])?;
         ip(&[
             "link",
@@ -45,9 +45,15 @@ impl Lossy {
             "netns",
             NAMESPACE,
         ])?;
-        ip(&["address", "add", &network(HOST_ADDRESS), "dev", HOST_LINK])?;
+        ip(&[
+            "address",
+            "add",
+            &with_prefix(HOST_ADDRESS),
+            "dev",
+            HOST_LINK,
+        ])?;
         for address in CLIENT_ADDRESSES {
-            let address = network(address);
+            let address = with_prefix(address);
             ip(&[
                 "-n",
                 NAMESPACE,
@@ -58,7 +64,7 @@ impl Lossy {
                 CLIENT_LINK,
             ])?;
         }
-        // Without segmentation offload one dropped packet is one lost segment.
+        // Without segmentation offload a dropped packet is one TCP segment.
         ip(&["link", "set", HOST_LINK, "up", "gso_max_segs", "1"])?;
         ip(&["-n", NAMESPACE, "link", "set", "lo", "up"])?;
         ip(&[
@@ -71,21 +77,22 @@ impl Lossy {
             "gso_max_segs",
             "1",
         ])?;
-        lose(&mut Command::new("nft"), HOST_LINK, "dport")?;
-        let mut inside = Command::new("ip");
-        inside.args(["netns", "exec", NAMESPACE, "nft"]);
-        lose(&mut inside, CLIENT_LINK, "sport")?;
-        Ok(lossy)
+        drop_packets(&mut Command::new("nft"), HOST_LINK, "dport")?;
+        let mut nft_in_namespace = Command::new("ip");
+        nft_in_namespace.args(["netns", "exec", NAMESPACE, "nft"]);
+        drop_packets(&mut nft_in_namespace, CLIENT_LINK, "sport")?;
+        Ok(path)
     }
 }
 
-impl Drop for Lossy {
+impl Drop for LossyPath {
     fn drop(&mut self) {
         remove();
     }
 }
 
-/// Each part may be absent; what is there goes. The link goes with its namespace, but later.
+/// Removes all parts, any of which may be absent. Deleting the namespace removes the link as well,
+/// but only later.
 fn remove() {
     for (program, args) in [
         ("ip", &["link", "delete", HOST_LINK][..]),
@@ -96,7 +103,7 @@ fn remove() {
     }
 }
 
-fn network(address: &str) -> String {
+fn with_prefix(address: &str) -> String {
     format!("{address}/24")
 }
 
@@ -104,8 +111,8 @@ fn ip(args: &[&str]) -> Result<()> {
     process::run(Command::new("ip").args(args))
 }
 
-/// Loads a table that drops a share of what this end receives of HAProxy's ports.
-fn lose(nft: &mut Command, link: &str, port: &str) -> Result<()> {
+/// Loads rules that drop a share of the packets received on `link` from or to HAProxy's ports.
+fn drop_packets(nft: &mut Command, link: &str, port: &str) -> Result<()> {
     let rules = format!(
         "table inet {TABLE} {{\n chain input {{\n  type filter hook input priority 0; policy accept;\n  \
          iifname \"{link}\" tcp {port} {{ {}, {} }} numgen random mod 100 < {LOSS_PERCENT} counter drop\n \
@@ -117,14 +124,17 @@ fn lose(nft: &mut Command, link: &str, port: &str) -> Result<()> {
         .stdin(Stdio::piped())
         .spawn()
         .with_context(|| format!("failed to start {}", command_line(nft)))?;
-    let mut stdin = child.stdin.take().context("failed to reach nft")?;
+    let mut stdin = child
+        .stdin
+        .take()
+        .context("failed to open the input of nft")?;
     stdin
         .write_all(rules.as_bytes())
-        .context("failed to write nft's rules")?;
+        .context("failed to write the nftables rules")?;
     drop(stdin);
     let status = child.wait().context("failed to wait for nft")?;
     if !status.success() {
-        bail!("failed to load nftables rules ({status})\nremedy: use a kernel with nf_tables");
+        bail!("failed to load the nftables rules ({status})\nremedy: use a kernel with nf_tables");
     }
     Ok(())
 }

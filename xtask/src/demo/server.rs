@@ -1,4 +1,4 @@
-//! HAProxy, configured as an operator would who wants sessions to be resumed.
+//! HAProxy, configured for session resumption.
 
 use std::{
     fs,
@@ -18,15 +18,15 @@ use crate::{
     process::{self, Process},
 };
 
-/// The certificate with its key, as HAProxy wants it.
+/// File with certificate and key, the format that HAProxy reads.
 const BUNDLE: &str = "bundle.pem";
 
-/// How long HAProxy may take to listen.
-const START: Duration = Duration::from_secs(10);
+/// Limit for the start of HAProxy.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts HAProxy and waits until it listens.
 pub(super) fn start(directory: &Path) -> Result<Process> {
-    certify(directory)?;
+    create_bundle(directory)?;
     let file = directory.join("haproxy.cfg");
     fs::write(&file, configuration(directory))
         .with_context(|| format!("failed to write {}", file.display()))?;
@@ -41,13 +41,13 @@ pub(super) fn start(directory: &Path) -> Result<Process> {
             .stdout(Stdio::null())
             .stderr(out),
     )?;
-    let end = Instant::now() + START;
+    let deadline = Instant::now() + START_TIMEOUT;
     while TcpStream::connect((HOST_ADDRESS, TICKET_PORT)).is_err() {
         let ended = haproxy.exit_status()?.is_some();
-        if ended || interrupt::received() || Instant::now() > end {
-            let said = fs::read_to_string(&log).unwrap_or_default();
+        if ended || interrupt::received() || Instant::now() > deadline {
+            let output = fs::read_to_string(&log).unwrap_or_default();
             bail!(
-                "failed to start HAProxy: {said}\n\
+                "failed to start HAProxy: {output}\n\
                  remedy: ports {SESSION_ID_PORT} and {TICKET_PORT} must be free"
             );
         }
@@ -69,7 +69,7 @@ fn configuration(directory: &Path) -> String {
         "ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2 no-tls-tickets",
     );
     let tickets = bind(TICKET_PORT, "ssl-min-ver TLSv1.3");
-    let answer = "http-request return status 200 content-type text/plain string \"ok\\n\"";
+    let response = "http-request return status 200 content-type text/plain string \"ok\\n\"";
     format!(
         "global\n    \
              maxconn 2000\n    \
@@ -81,13 +81,13 @@ fn configuration(directory: &Path) -> String {
              timeout client 20s\n    \
              timeout server 20s\n    \
              timeout connect 5s\n\n\
-         frontend session_ids\n{session_ids}    {answer}\n\n\
-         frontend tickets\n{tickets}    {answer}\n"
+         frontend session_ids\n{session_ids}    {response}\n\n\
+         frontend tickets\n{tickets}    {response}\n"
     )
 }
 
-/// A certificate of its own for every run, with its key in the same file.
-fn certify(directory: &Path) -> Result<()> {
+/// Creates a certificate and the bundle with its key.
+fn create_bundle(directory: &Path) -> Result<()> {
     certificate::create(directory, &["127.0.0.1", HOST_ADDRESS])?;
     let read =
         |name| fs::read(directory.join(name)).with_context(|| format!("failed to read {name}"));

@@ -16,11 +16,11 @@ use crate::{paths, steps::command_line};
 /// Packages whose dependencies are in the binary: the agent and the BPF programs that it embeds.
 const ROOTS: [&str; 2] = ["reprise", "reprise-ebpf"];
 
-/// What the programs in the kernel are compiled for.
-const BPF: &str = "bpfel-unknown-none";
+/// Compilation target of the BPF programs.
+const BPF_TARGET: &str = "bpfel-unknown-none";
 
-/// How the names of files with texts begin.
-const FILES: [&str; 6] = [
+/// Prefixes of the names of licence files, in upper case.
+const FILE_PREFIXES: [&str; 6] = [
     "LICENSE",
     "LICENCE",
     "COPYING",
@@ -30,18 +30,20 @@ const FILES: [&str; 6] = [
 ];
 
 const HEAD: &str = "\
-Others' work in the binary `reprise`: the packages of crates.io that it is built from, with all optional ones, each with the licence
-that it declares; below them the texts that they carry, each once. Where a package leaves a choice (OR), one of its licences is enough. The standard library of Rust is linked
-in too: MIT or Apache-2.0, at your choice (https://github.com/rust-lang/rust, COPYRIGHT).
+Third-party packages in the binary `reprise`. The list contains every package of crates.io from
+which the binary is built, including optional ones, with its declared licence. The licence texts in
+the packages follow, each once. OR in a licence leaves the choice to you. The binary also contains
+the standard library of Rust, which is licensed under MIT or Apache-2.0
+(https://github.com/rust-lang/rust, COPYRIGHT).
 ";
 
-/// A package in the binary.
+/// Third-party package in the binary.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Package {
     name: String,
     version: String,
     licence: String,
-    home: String,
+    url: String,
 }
 
 impl fmt::Display for Package {
@@ -50,106 +52,120 @@ impl fmt::Display for Package {
     }
 }
 
-/// The document.
-pub(super) fn text() -> Result<String> {
+/// Returns the list of packages, followed by the licence texts.
+pub(super) fn document() -> Result<String> {
     let mut cargo = paths::cargo();
     cargo.args(["metadata", "--format-version", "1", "--locked"]);
     cargo.arg("--all-features");
-    // What is left out on this machine is not in the binary either.
-    cargo.args(["--filter-platform", &host()?, "--filter-platform", BPF]);
+    // The binary has no packages of other platforms.
+    cargo.args([
+        "--filter-platform",
+        &host_triple()?,
+        "--filter-platform",
+        BPF_TARGET,
+    ]);
     let output = cargo.output().context("failed to start cargo")?;
     ensure!(output.status.success(), "failed: {}", command_line(&cargo));
-    let metadata = serde_json::from_slice(&output.stdout).context("failed to read the metadata")?;
-    let packages = linked(&metadata)?;
+    let metadata =
+        serde_json::from_slice(&output.stdout).context("failed to parse the metadata")?;
+    let packages = linked_packages(&metadata)?;
     let mut texts = BTreeMap::<String, Vec<String>>::new();
     for (package, directory) in &packages {
-        for text in texts_in(directory)? {
+        for text in licence_texts(directory)? {
             texts.entry(text).or_default().push(package.to_string());
         }
     }
-    Ok(document(packages.keys(), &texts))
+    Ok(format_document(packages.keys(), &texts))
 }
 
-fn document<'a>(
+fn format_document<'a>(
     packages: impl Iterator<Item = &'a Package>,
     texts: &BTreeMap<String, Vec<String>>,
 ) -> String {
-    let told: BTreeSet<_> = texts.values().flatten().collect();
+    let with_text: BTreeSet<_> = texts.values().flatten().collect();
     let mut document = format!("{HEAD}\n");
     for package in packages {
-        document += &format!("{package}: {}, {}", package.licence, package.home);
-        if !told.contains(&package.to_string()) {
-            document += " (the package carries no text)";
+        document += &format!("{package}: {}, {}", package.licence, package.url);
+        if !with_text.contains(&package.to_string()) {
+            document += " (no text in the package)";
         }
         document.push('\n');
     }
-    for (text, of) in texts {
-        let rule = "=".repeat(100);
-        document += &format!("\n{rule}\n{}\n{rule}\n\n{text}\n", of.join(", "));
+    for (text, packages) in texts {
+        let line = "=".repeat(100);
+        document += &format!("\n{line}\n{}\n{line}\n\n{text}\n", packages.join(", "));
     }
     document
 }
 
-/// Packages of others that the roots need at run time, by any way, and where their sources lie.
-fn linked(metadata: &Value) -> Result<BTreeMap<Package, &Path>> {
-    let by_id = |list: &'_ Value| -> Result<BTreeMap<String, Value>> {
-        let list = list.as_array().context("failed to find the packages")?;
-        let named = |one: &Value| Some((one["id"].as_str()?.to_owned(), one.clone()));
-        Ok(list.iter().filter_map(named).collect())
-    };
-    let nodes = by_id(&metadata["resolve"]["nodes"])?;
+/// Returns the third-party packages among the direct and indirect dependencies of [`ROOTS`], with
+/// their source directories.
+fn linked_packages(metadata: &Value) -> Result<BTreeMap<Package, &Path>> {
     let packages = metadata["packages"].as_array();
     let packages = packages.context("failed to find the packages")?;
-    let text = |package: &Value, key: &str| package[key].as_str().unwrap_or_default().to_owned();
-    let roots = packages.iter().filter(|package| {
-        let name = package["name"].as_str().unwrap_or_default();
-        package["source"].is_null() && ROOTS.contains(&name)
-    });
-    let mut open: Vec<_> = roots.map(|package| text(package, "id")).collect();
-    let mut seen: BTreeSet<_> = open.iter().cloned().collect();
-    while let Some(id) = open.pop() {
-        let dependencies = nodes.get(&id).map(|node| &node["deps"]);
-        for one in dependencies.and_then(Value::as_array).into_iter().flatten() {
-            // Those of builds and of tests have a kind.
-            let kinds = one["dep_kinds"].as_array().into_iter().flatten();
-            let normal = kinds.clone().any(|kind| kind["kind"].is_null());
-            let id = text(one, "pkg");
-            if normal && seen.insert(id.clone()) {
-                open.push(id);
-            }
-        }
-    }
-    let others = packages
+    let linked = linked_ids(metadata)?;
+    packages
         .iter()
-        .filter(|package| seen.contains(&text(package, "id")) && !package["source"].is_null());
-    others
+        .filter(|package| linked.contains(text(package, "id")) && !package["source"].is_null())
         .map(|package| {
-            let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
-            let directory = manifest.parent().context("failed to find a package")?;
-            let home = match text(package, "repository") {
-                none if none.is_empty() => {
-                    format!("https://crates.io/crates/{}", text(package, "name"))
-                }
-                home => home,
+            let directory = Path::new(text(package, "manifest_path")).parent();
+            let directory = directory.context("failed to find the directory of a package")?;
+            let url = match text(package, "repository") {
+                "" => format!("https://crates.io/crates/{}", text(package, "name")),
+                url => url.to_owned(),
             };
-            let described = Package {
-                name: text(package, "name"),
-                version: text(package, "version"),
-                licence: text(package, "license"),
-                home,
+            let package = Package {
+                name: text(package, "name").to_owned(),
+                version: text(package, "version").to_owned(),
+                licence: text(package, "license").to_owned(),
+                url,
             };
-            Ok((described, directory))
+            Ok((package, directory))
         })
         .collect()
 }
 
-/// The texts that a package carries.
-fn texts_in(directory: &Path) -> Result<Vec<String>> {
+/// Returns the IDs of [`ROOTS`] and of their direct and indirect dependencies.
+fn linked_ids(metadata: &Value) -> Result<BTreeSet<&str>> {
+    let nodes = metadata["resolve"]["nodes"].as_array();
+    let nodes = nodes.context("failed to find the dependencies")?;
+    let nodes: BTreeMap<_, _> = nodes.iter().map(|node| (text(node, "id"), node)).collect();
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let mut open: Vec<_> = packages
+        .filter(|package| package["source"].is_null() && ROOTS.contains(&text(package, "name")))
+        .map(|package| text(package, "id"))
+        .collect();
+    let mut linked: BTreeSet<_> = open.iter().copied().collect();
+    while let Some(id) = open.pop() {
+        let dependencies = nodes.get(id).and_then(|node| node["deps"].as_array());
+        for dependency in dependencies.into_iter().flatten() {
+            // Build and development dependencies have a kind.
+            let kinds = dependency["dep_kinds"].as_array();
+            let is_linked = kinds
+                .into_iter()
+                .flatten()
+                .any(|kind| kind["kind"].is_null());
+            let id = text(dependency, "pkg");
+            if is_linked && linked.insert(id) {
+                open.push(id);
+            }
+        }
+    }
+    Ok(linked)
+}
+
+/// Returns a string of a JSON object, empty if absent.
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object[key].as_str().unwrap_or_default()
+}
+
+/// Returns the licence texts in the source directory of a package.
+fn licence_texts(directory: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(directory)
         .with_context(|| format!("failed to list {}", directory.display()))?;
     let files = entries.flatten().filter(|entry| {
         let name = entry.file_name().to_string_lossy().to_uppercase();
-        FILES.iter().any(|begin| name.starts_with(begin)) && entry.path().is_file()
+        FILE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && entry.path().is_file()
     });
     files
         .map(|file| {
@@ -161,8 +177,8 @@ fn texts_in(directory: &Path) -> Result<Vec<String>> {
         .collect()
 }
 
-/// The triple that the binary is built for: this machine's.
-fn host() -> Result<String> {
+/// Returns the target triple of this machine, for which the binary is built.
+fn host_triple() -> Result<String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
         .arg("-vV")
@@ -170,7 +186,9 @@ fn host() -> Result<String> {
         .context("failed to start rustc")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("failed to ask rustc for its host")?.to_owned())
+    Ok(host
+        .context("failed to find the host in the version of rustc")?
+        .to_owned())
 }
 
 #[cfg(test)]
@@ -180,33 +198,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_linked_is_followed_and_nothing_else() {
+    fn only_linked_packages_are_listed() {
         let package = |name: &str, source: Option<&str>| {
             json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT", "source": source,
                    "repository": null, "manifest_path": format!("/{name}/Cargo.toml")})
         };
-        let needs =
+        let dependency =
             |id: &str, kind: Option<&str>| json!({"pkg": id, "dep_kinds": [{"kind": kind}]});
         let registry = Some("registry");
         let metadata = json!({
             "packages": [package("reprise", None), package("direct", registry), package("deep", registry),
                          package("build", registry), package("other", registry)],
             "resolve": {"nodes": [
-                {"id": "reprise", "deps": [needs("direct", None), needs("build", Some("build"))]},
-                {"id": "direct", "deps": [needs("deep", None)]},
+                {"id": "reprise", "deps": [dependency("direct", None), dependency("build", Some("build"))]},
+                {"id": "direct", "deps": [dependency("deep", None)]},
                 {"id": "deep", "deps": []}, {"id": "build", "deps": []}, {"id": "other", "deps": []},
             ]},
         });
-        let found = linked(&metadata).unwrap();
+        let found = linked_packages(&metadata).unwrap();
         let names: Vec<_> = found.keys().map(ToString::to_string).collect();
         assert_eq!(names, ["deep 1.0.0", "direct 1.0.0"]);
         let texts = BTreeMap::from([(
             "Permission is granted".to_owned(),
             vec!["deep 1.0.0".to_owned()],
         )]);
-        let text = document(found.keys(), &texts);
+        let text = format_document(found.keys(), &texts);
         assert!(text.contains(
-            "direct 1.0.0: MIT, https://crates.io/crates/direct (the package carries no text)\n"
+            "direct 1.0.0: MIT, https://crates.io/crates/direct (no text in the package)\n"
         ));
         assert!(text.contains("deep 1.0.0: MIT, https://crates.io/crates/deep\n"));
         assert!(text.ends_with("\n\nPermission is granted\n"), "{text}");

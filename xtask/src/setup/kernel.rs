@@ -1,4 +1,4 @@
-//! Is this kernel ready: tracefs, and the bpf system call.
+//! Requirements for the running kernel: tracefs and the bpf system call.
 
 use std::{io, path::Path, process::Command, ptr};
 
@@ -7,10 +7,10 @@ use nix::libc;
 
 use crate::steps::Outcome;
 
-/// Where tracefs belongs since Linux 4.1.
+/// Mount point of tracefs since Linux 4.1.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// tracefs, which tells the layout of tracepoints; mounted when it is not.
+/// Mounts tracefs, which describes the layout of tracepoints, unless it is mounted.
 pub(super) fn ensure_tracefs() -> Result<Outcome> {
     let events = Path::new(TRACEFS).join("events");
     if events.is_dir() {
@@ -23,17 +23,17 @@ pub(super) fn ensure_tracefs() -> Result<Outcome> {
     if !status.success() || !events.is_dir() {
         bail!(
             "failed to mount tracefs on {TRACEFS} ({status})\nremedy: use a kernel with \
-             CONFIG_FTRACE; in a container, mount the host's {TRACEFS} into it"
+             CONFIG_FTRACE; in a container, bind-mount {TRACEFS} of the host"
         );
     }
     Ok(Outcome::Done(format!("mounted {TRACEFS}")))
 }
 
-/// The bpf system call: an invalid request must be refused as invalid, not as forbidden.
+/// Checks that the bpf system call is permitted: an invalid request must fail with EINVAL.
 pub(super) fn check_bpf() -> Result<Outcome> {
     // SAFETY: BPF_MAP_CREATE (command 0) with an attribute of length 0 reads and writes no memory
-    // of this process (kernel/bpf/syscall.c, __sys_bpf: an all-zero attribute is checked instead),
-    // and its map type 0 is always refused.
+    // of this process (kernel/bpf/syscall.c, __sys_bpf, checks an all-zero attribute instead), and
+    // always rejects map type 0.
     let result = unsafe { libc::syscall(libc::SYS_bpf, 0, ptr::null::<u8>(), 0) };
     let error = io::Error::last_os_error();
     if result == -1 && error.raw_os_error() == Some(libc::EINVAL) {
@@ -41,6 +41,6 @@ pub(super) fn check_bpf() -> Result<Outcome> {
     }
     bail!(
         "failed to use the bpf system call: {error}\nremedy: use a kernel with CONFIG_BPF_SYSCALL; \
-         in a container, give it CAP_SYS_ADMIN and a seccomp profile that allows bpf"
+         in a container, add CAP_SYS_ADMIN and a seccomp profile that allows bpf"
     );
 }

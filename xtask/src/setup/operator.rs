@@ -10,10 +10,10 @@ use crate::{
     steps::{Log, Outcome},
 };
 
-/// What they are made of, pinned by content.
+/// Python packages with the types, pinned by hash.
 const REQUIREMENTS: &str = include_str!("operator.txt");
 
-/// Fetches them where they are not there.
+/// Downloads the types unless present.
 pub(super) fn ensure(log: &Log) -> Result<Outcome> {
     let directory = paths::tools()?.join("operator");
     if directory
@@ -24,7 +24,7 @@ pub(super) fn ensure(log: &Log) -> Result<Outcome> {
     }
     let new = directory.with_extension("new");
     if new.exists() {
-        fs::remove_dir_all(&new).context("failed to remove what an earlier run left")?;
+        fs::remove_dir_all(&new).context("failed to remove an unfinished download")?;
     }
     wheel::pip(
         log,
@@ -33,6 +33,7 @@ pub(super) fn ensure(log: &Log) -> Result<Outcome> {
         &["install", "--target"],
         &new,
     )?;
-    fs::rename(&new, &directory).context("failed to put the operator's types into place")?;
-    Ok(Outcome::Done("fetched the operator's types".to_owned()))
+    fs::rename(&new, &directory)
+        .context("failed to rename the directory of the operator's types")?;
+    Ok(Outcome::Done("downloaded the operator's types".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The distribution's packages: which are missing, and installing them without starting servers.
+//! Installation of Debian packages, without starting their services.
 
 use std::{
     collections::HashSet, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command,
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::steps::{Log, Outcome, announce};
 
-/// What bpf-linker is built with, and a C toolchain.
+/// C toolchain, and build dependencies of bpf-linker.
 pub(super) const COMPILER: &[&str] = &[
     "llvm-22-dev",
     "libpolly-22-dev",
@@ -18,10 +18,10 @@ pub(super) const COMPILER: &[&str] = &[
     "pkg-config",
 ];
 
-/// The library for which a unit test makes a plan.
+/// Library that a unit test analyses.
 pub(super) const UNIT: &[&str] = &["openssl"];
 
-/// The servers and tools of tests and demo.
+/// Servers and tools for tests and demo.
 pub(super) const BASE: &[&str] = &[
     "haproxy",
     "nginx-light",
@@ -57,7 +57,7 @@ pub(super) const TESTS: &[&str] = &[
     "default-jdk-headless",
 ];
 
-/// What boots other kernels, and what goes into their root.
+/// Packages for virtual machines and their root file system.
 pub(super) const VM: &[&str] = &[
     "qemu-system-x86",
     "busybox-static",
@@ -67,33 +67,33 @@ pub(super) const VM: &[&str] = &[
     "debian-archive-keyring",
 ];
 
-/// The client of the registry from which tests fetch Node.js releases, for machines that have none.
+/// npm, which downloads Node.js releases for the tests.
 pub(super) const NPM: &[&str] = &["npm"];
 
-/// Fetches wheels and the tools that render Kubernetes manifests.
+/// pip, which downloads tools of the tests.
 pub(super) const PIP: &[&str] = &["python3-pip"];
 
-/// The distribution's rustc with its source, for machines whose own rustc has none.
+/// Debian's rustc with its source, used if no other rustc has its source.
 pub(super) const RUSTC: &[&str] = &["rustc-web", "rust-web-src"];
 
-/// The linters that belong to the distribution's rustc.
+/// Formatter and linter for Debian's rustc.
 pub(super) const LINTS: &[&str] = &["rustfmt-web", "rust-web-clippy"];
 
-/// Debian asks this program whether a package may start its service; 101 says no.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Debian runs this program before a package starts its service; exit status 101 forbids it.
+const POLICY_PATH: &str = "/usr/sbin/policy-rc.d";
 
-const REMEDY: &str = "check the network and /etc/apt/sources.list (Debian 12 with \
-    bookworm-security is what is tested), then run `cargo xtask setup` again";
+const REMEDY: &str = "check the network and /etc/apt/sources.list (tested with Debian 12 \
+    and bookworm-security), then run `cargo xtask setup` again";
 
-/// Installs those of the packages that are missing.
-pub(super) fn ensure(log: &Log, wanted: &[&str]) -> Result<Outcome> {
-    let missing = missing(wanted)?;
+/// Installs the missing packages.
+pub(super) fn ensure(log: &Log, packages: &[&str]) -> Result<Outcome> {
+    let missing = missing(packages)?;
     if missing.is_empty() {
-        return Ok(Outcome::Present(format!("packages: {}", wanted.len())));
+        return Ok(Outcome::Present(format!("packages: {}", packages.len())));
     }
     announce(&format!("installing {}", missing.join(" ")));
-    let _policy = Policy::forbid_starts()?;
-    log.run("read the package lists", apt().arg("update"), REMEDY)?;
+    let _policy = ServicePolicy::forbid_starts()?;
+    log.run("download the package lists", apt().arg("update"), REMEDY)?;
     log.run(
         "install packages",
         apt()
@@ -104,11 +104,11 @@ pub(super) fn ensure(log: &Log, wanted: &[&str]) -> Result<Outcome> {
     Ok(Outcome::Done(format!("installed {}", missing.join(" "))))
 }
 
-/// Installs the packages where the program cannot be started: it may come from elsewhere.
+/// Installs `packages` unless `program` runs; it may have been installed in another way.
 pub(super) fn ensure_program(log: &Log, program: &str, packages: &[&str]) -> Result<Outcome> {
     match Command::new(program).arg("--version").output() {
-        Ok(answer) if answer.status.success() => {
-            let version = String::from_utf8_lossy(&answer.stdout);
+        Ok(output) if output.status.success() => {
+            let version = String::from_utf8_lossy(&output.stdout);
             Ok(Outcome::Present(format!("{program} {}", version.trim())))
         }
         _ => ensure(log, packages),
@@ -123,66 +123,64 @@ fn apt() -> Command {
     command
 }
 
-fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
+fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
-        .args(wanted)
+        .args(packages)
         .output();
     let Ok(output) = output else {
         bail!(
-            "failed to run dpkg-query: only Debian and its kin are set up by this command\n\
-             remedy: install by hand what these packages hold: {}",
-            wanted.join(" ")
+            "failed to run dpkg-query: this command supports only Debian and its derivatives\n\
+             remedy: install the equivalents of these packages: {}",
+            packages.join(" ")
         );
     };
-    // It exits non-zero when one is unknown, and lists the others all the same.
+    // dpkg-query fails if a package is unknown, but still lists the others.
     Ok(not_installed(
         &String::from_utf8_lossy(&output.stdout),
-        wanted,
+        packages,
     ))
 }
 
-fn not_installed<'a>(listing: &str, wanted: &[&'a str]) -> Vec<&'a str> {
+fn not_installed<'a>(listing: &str, packages: &[&'a str]) -> Vec<&'a str> {
     let installed: HashSet<_> = listing
         .lines()
         .filter_map(|line| line.strip_suffix(" installed"))
         .collect();
-    wanted
+    packages
         .iter()
         .copied()
         .filter(|name| !installed.contains(name))
         .collect()
 }
 
-/// Keeps packages from starting their servers, for as long as it lives.
-struct Policy {
-    /// Whether the file is ours, to be removed.
-    ours: bool,
+/// Forbids packages to start their services until dropped.
+struct ServicePolicy {
+    /// Whether this process created the file and must remove it.
+    is_owned: bool,
 }
 
-impl Policy {
+impl ServicePolicy {
     fn forbid_starts() -> Result<Self> {
-        if Path::new(POLICY).exists() {
-            // The machine has its own opinion, which is not ours to change.
-            announce(
-                "whether packages start their servers is decided by this machine's policy-rc.d",
-            );
-            return Ok(Self { ours: false });
+        if Path::new(POLICY_PATH).exists() {
+            // The administrator's policy has priority.
+            announce("the existing policy-rc.d decides whether services start");
+            return Ok(Self { is_owned: false });
         }
-        fs::write(POLICY, "#!/bin/sh\nexit 101\n")
-            .and_then(|()| fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)))
-            .with_context(|| format!("failed to write {POLICY}"))?;
-        announce("servers are installed, not started (policy-rc.d for the time of this step)");
-        Ok(Self { ours: true })
+        fs::write(POLICY_PATH, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| fs::set_permissions(POLICY_PATH, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("failed to write {POLICY_PATH}"))?;
+        announce("services are installed but not started (temporary policy-rc.d)");
+        Ok(Self { is_owned: true })
     }
 }
 
-impl Drop for Policy {
+impl Drop for ServicePolicy {
     fn drop(&mut self) {
-        if self.ours
-            && let Err(error) = fs::remove_file(POLICY)
+        if self.is_owned
+            && let Err(error) = fs::remove_file(POLICY_PATH)
         {
-            eprintln!("warning: failed to remove {POLICY}: {error}; remove it by hand");
+            eprintln!("warning: failed to remove {POLICY_PATH}: {error}; remove it manually");
         }
     }
 }
@@ -194,9 +192,9 @@ mod tests {
     #[test]
     fn only_installed_packages_count() {
         let listing = "curl installed\nhaproxy config-files\nnginx-light not-installed\n";
-        let wanted = ["curl", "haproxy", "nginx-light", "unknown"];
+        let packages = ["curl", "haproxy", "nginx-light", "unknown"];
         assert_eq!(
-            not_installed(listing, &wanted),
+            not_installed(listing, &packages),
             ["haproxy", "nginx-light", "unknown"]
         );
     }

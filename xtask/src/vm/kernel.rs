@@ -1,4 +1,4 @@
-//! Kernels for the guests: those of Debian's releases, and images given by path.
+//! Kernels of the guests: those of Debian's releases, and images given by path.
 //!
 //! apt downloads into a directory of its own, so that the packages of this machine do not change.
 
@@ -29,7 +29,7 @@ const SERIES: [(&str, &str); 3] = [
 /// and uprobes, and nf_tables as modules.
 const FLAVOUR: &str = "cloud-amd64";
 
-/// What the tests want of the modules; each with what it needs itself.
+/// Modules that the tests need, without their dependencies.
 const MODULES: &[&str] = &[
     "veth",
     "nf_tables",
@@ -43,40 +43,42 @@ const MODULES: &[&str] = &[
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const REMEDY: &str =
-    "check the network and the distribution's mirror, or name a kernel image: `--kernel PATH`";
+    "check the network and Debian's mirror, or use a kernel image with `--kernel PATH`";
 
 /// A kernel to boot.
 pub(super) struct Kernel {
-    /// What it is called.
+    /// Release, or path of the image.
     pub(super) release: String,
-    /// Its image.
+    /// Path of the image.
     pub(super) image: PathBuf,
-    /// An archive of its modules, to be unpacked over the root.
+    /// cpio archive of the modules.
     pub(super) modules: Option<PathBuf>,
 }
 
 impl Kernel {
-    /// Finds or fetches those that were `asked` for; all series where none was.
-    pub(super) fn find(log: &Log, store: &Path, asked: &[String]) -> Result<Vec<Self>> {
-        if asked.is_empty() {
-            let fetch = |(series, suite): &(&str, &str)| Self::fetch(log, store, series, suite);
-            return SERIES.iter().map(fetch).collect();
+    /// Returns the requested kernels, or one per series if `requested` is empty. Downloads missing
+    /// kernels into `store`.
+    pub(super) fn find(log: &Log, store: &Path, requested: &[String]) -> Result<Vec<Self>> {
+        if requested.is_empty() {
+            let download =
+                |(series, suite): &(&str, &str)| Self::download(log, store, series, suite);
+            return SERIES.iter().map(download).collect();
         }
-        asked
+        requested
             .iter()
             .map(
-                |asked| match SERIES.iter().find(|(series, _)| series == asked) {
-                    Some((series, suite)) => Self::fetch(log, store, series, suite),
-                    None => Self::image(Path::new(asked)),
+                |kernel| match SERIES.iter().find(|(series, _)| series == kernel) {
+                    Some((series, suite)) => Self::download(log, store, series, suite),
+                    None => Self::from_image(Path::new(kernel)),
                 },
             )
             .collect()
     }
 
-    fn image(path: &Path) -> Result<Self> {
+    fn from_image(path: &Path) -> Result<Self> {
         ensure!(
             path.is_file(),
-            "failed to find the kernel {}: neither a file nor one of the series 5.10, 6.1, 6.12",
+            "failed to find the kernel {}: expected a file or one of the series 5.10, 6.1, 6.12",
             path.display()
         );
         Ok(Self {
@@ -86,34 +88,41 @@ impl Kernel {
         })
     }
 
-    fn fetch(log: &Log, store: &Path, series: &str, suite: &str) -> Result<Self> {
-        let home = store.join(series);
-        if let Ok(kernel) = Self::unpacked(&home) {
+    /// Downloads and unpacks the newest kernel of a series, unless it is in `store`.
+    fn download(log: &Log, store: &Path, series: &str, suite: &str) -> Result<Self> {
+        let directory = store.join(series);
+        if let Ok(kernel) = Self::from_directory(&directory) {
             return Ok(kernel);
         }
-        // What an earlier run left unfinished.
-        if home.exists() {
-            fs::remove_dir_all(&home).context("failed to remove an unfinished download")?;
+        // An earlier run did not finish.
+        if directory.exists() {
+            fs::remove_dir_all(&directory).context("failed to remove an unfinished download")?;
         }
-        announce(&format!("fetching Linux {series} of {suite}"));
-        let apt = Apt::prepare(&home.join("apt"), suite)?;
-        log.run("read the package lists", apt.get().arg("update"), REMEDY)?;
-        let listed = apt
+        announce(&format!("downloading Linux {series} of {suite}"));
+        let apt = Apt::prepare(&directory.join("apt"), suite)?;
+        log.run(
+            "download the package lists",
+            apt.get().arg("update"),
+            REMEDY,
+        )?;
+        let output = apt
             .cache()
             .args(["pkgnames", &format!("linux-image-{series}.")])
             .output()
             .context("failed to start apt-cache")?;
-        let listed = String::from_utf8_lossy(&listed.stdout);
-        let package = newest(&listed, FLAVOUR).with_context(|| {
-            format!("failed to find a kernel {series} ({FLAVOUR}) in {suite}\nremedy: {REMEDY}")
+        let names = String::from_utf8_lossy(&output.stdout);
+        let package = newest(&names, FLAVOUR).with_context(|| {
+            format!("failed to find a package of Linux {series} ({FLAVOUR}) in {suite}\nremedy: {REMEDY}")
         })?;
         log.run(
-            "fetch the kernel",
-            apt.get().current_dir(&home).args(["download", package]),
+            "download the kernel",
+            apt.get()
+                .current_dir(&directory)
+                .args(["download", package]),
             REMEDY,
         )?;
-        let tree = home.join("tree");
-        for entry in fs::read_dir(&home)
+        let tree = directory.join("tree");
+        for entry in fs::read_dir(&directory)
             .context("failed to list the download")?
             .flatten()
         {
@@ -125,24 +134,27 @@ impl Kernel {
                 fs::remove_file(entry.path()).context("failed to remove a package")?;
             }
         }
-        // Since trixie the packages name the place that the link leads to.
+        // The packages since trixie contain usr/lib, earlier ones lib.
         if !tree.join("lib").exists() {
             symlink("usr/lib", tree.join("lib")).context("failed to link lib")?;
         }
-        modules(&tree, &home)?;
-        Self::unpacked(&home)
+        pack_modules(&tree, &directory)?;
+        Self::from_directory(&directory)
     }
 
-    fn unpacked(home: &Path) -> Result<Self> {
-        let boot = home.join("tree/boot");
+    fn from_directory(directory: &Path) -> Result<Self> {
+        let boot = directory.join("tree/boot");
         let image = fs::read_dir(&boot)
             .with_context(|| format!("failed to list {}", boot.display()))?
             .flatten()
             .map(|entry| entry.path())
             .find(|path| file_name(path).starts_with("vmlinuz-"))
             .context("failed to find the image in the package")?;
-        let modules = home.join("modules.cpio");
-        ensure!(modules.is_file(), "failed to find the modules");
+        let modules = directory.join("modules.cpio");
+        ensure!(
+            modules.is_file(),
+            "failed to find the archive of the modules"
+        );
         Ok(Self {
             release: file_name(&image).trim_start_matches("vmlinuz-").to_owned(),
             image,
@@ -156,18 +168,18 @@ fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The package with the highest version in its name.
+/// Returns the package name with the highest version.
 fn newest<'a>(names: &'a str, flavour: &str) -> Option<&'a str> {
-    let plain = |name: &&str| name.ends_with(flavour);
-    names.lines().filter(plain).max_by_key(|name| {
+    let has_flavour = |name: &&str| name.ends_with(flavour);
+    names.lines().filter(has_flavour).max_by_key(|name| {
         let numbers = name.split(|c: char| !c.is_ascii_digit());
         let numbers: Vec<u64> = numbers.filter_map(|number| number.parse().ok()).collect();
         numbers
     })
 }
 
-/// Packs the modules that tests want, uncompressed.
-fn modules(tree: &Path, home: &Path) -> Result<()> {
+/// Packs [`MODULES`] and their dependencies, uncompressed, into `modules.cpio` in `directory`.
+fn pack_modules(tree: &Path, directory: &Path) -> Result<()> {
     let libraries = tree.join("lib/modules");
     let release = fs::read_dir(&libraries)
         .with_context(|| format!("failed to list {}", libraries.display()))?
@@ -176,7 +188,7 @@ fn modules(tree: &Path, home: &Path) -> Result<()> {
         .context("failed to find the modules in the package")?
         .file_name();
     run(Command::new("depmod").arg("-b").arg(tree).arg(&release))?;
-    let packed = home.join("modules");
+    let packed = directory.join("modules");
     for module in MODULES {
         let output = Command::new("modprobe")
             .arg("-d")
@@ -207,15 +219,16 @@ fn modules(tree: &Path, home: &Path) -> Result<()> {
     symlink("usr/lib", packed.join("lib")).context("failed to link lib")?;
     run(Command::new("depmod").arg("-b").arg(&packed).arg(&release))?;
     fs::remove_file(packed.join("lib")).context("failed to unlink lib")?;
-    cpio::pack(&packed, &home.join("modules.cpio"))
+    cpio::pack(&packed, &directory.join("modules.cpio"))
 }
 
+/// Copies a module from `tree` to `packed`, uncompressed.
 fn add_module(from: &Path, tree: &Path, packed: &Path) -> Result<()> {
-    let inside = from
+    let path = from
         .strip_prefix(tree)
-        .context("failed to place a module")?;
-    let inside = inside.strip_prefix("usr").unwrap_or(inside);
-    let to = packed.join("usr").join(inside);
+        .context("failed to locate a module in the package")?;
+    let path = path.strip_prefix("usr").unwrap_or(path);
+    let to = packed.join("usr").join(path);
     fs::create_dir_all(to.parent().unwrap_or(packed)).context("failed to create a directory")?;
     fs::copy(from, &to).with_context(|| format!("failed to copy {}", from.display()))?;
     match to.extension().and_then(|kind| kind.to_str()) {
@@ -227,12 +240,12 @@ fn add_module(from: &Path, tree: &Path, packed: &Path) -> Result<()> {
     }
 }
 
-/// The distribution's package tools with lists and sources of their own.
+/// apt with its own directory for package lists and sources.
 struct Apt(PathBuf);
 
 impl Apt {
-    /// The mirror is the one that this machine uses; only the release is another.
-    fn prepare(home: &Path, suite: &str) -> Result<Self> {
+    /// Creates the directory. The source is the mirror of this machine, with the release `suite`.
+    fn prepare(root: &Path, suite: &str) -> Result<Self> {
         for directory in [
             "etc/apt/sources.list.d",
             "etc/apt/preferences.d",
@@ -240,7 +253,7 @@ impl Apt {
             "var/cache/apt/archives/partial",
             "var/lib/dpkg",
         ] {
-            fs::create_dir_all(home.join(directory)).context("failed to create a directory")?;
+            fs::create_dir_all(root.join(directory)).context("failed to create a directory")?;
         }
         let sites = Command::new("apt-get")
             .args(["indextargets", "--format", "$(SITE) $(LABEL)"])
@@ -250,20 +263,21 @@ impl Apt {
         let sites = String::from_utf8_lossy(&sites.stdout).into_owned();
         let site = sites.lines().find_map(|line| line.strip_suffix(" Debian"));
         let Some(site) = site else {
-            bail!("failed to find the distribution's mirror in apt's settings\nremedy: {REMEDY}");
+            bail!("failed to find Debian's mirror in apt's sources\nremedy: {REMEDY}");
         };
         let source = format!("deb [signed-by={KEYRING}] {site} {suite} main\n");
-        fs::write(home.join("etc/apt/sources.list"), source).context("failed to write sources")?;
-        fs::write(home.join("var/lib/dpkg/status"), "").context("failed to write a status")?;
-        Ok(Self(home.to_path_buf()))
+        fs::write(root.join("etc/apt/sources.list"), source)
+            .context("failed to write apt's sources")?;
+        fs::write(root.join("var/lib/dpkg/status"), "").context("failed to write dpkg's status")?;
+        Ok(Self(root.to_path_buf()))
     }
 
     fn tool(&self, name: &str) -> Command {
-        let home = self.0.display();
+        let root = self.0.display();
         let mut command = Command::new(name);
-        command.args(["-o", &format!("Dir={home}")]).args([
+        command.args(["-o", &format!("Dir={root}")]).args([
             "-o",
-            &format!("Dir::State::status={home}/var/lib/dpkg/status"),
+            &format!("Dir::State::status={root}/var/lib/dpkg/status"),
             "-o",
             "APT::Sandbox::User=root",
             "-o",
@@ -291,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_package_is_told_by_its_numbers() {
+    fn the_newest_package_has_the_highest_version() {
         let names = "linux-image-6.12.9+deb13-cloud-amd64\nlinux-image-6.12.118+deb13-cloud-amd64\n\
                      linux-image-6.12.200+deb13-amd64\nlinux-image-6.12.300+deb13-cloud-amd64-unsigned\n";
         let found = newest(names, FLAVOUR);

@@ -1,103 +1,168 @@
-//! What a guest said, line by line, and whether that is enough.
+//! Report of a guest, parsed from its console output.
 
 use std::fmt;
 
-/// See the module.
+/// Maximum number of lines in [`Report::other`].
+const MAX_OTHER_LINES: usize = 400;
+
+/// Results of all configurations of a guest.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    ways_wanted: usize,
-    tests_wanted: usize,
-    /// What the guest said of its kernel: the release it booted, and when.
+    expected_configurations: usize,
+    expected_tests: usize,
+    /// Kernel release and time of the boot, seconds.
     boot: Option<String>,
-    ways: Vec<Way>,
-    ended: bool,
-    /// The last lines that are no part of the report: what failed tests and the kernel print.
-    rest: Vec<String>,
+    configurations: Vec<Configuration>,
+    /// Whether the guest ran to the end.
+    is_complete: bool,
+    /// Other output, of failed tests and of the kernel.
+    other: Vec<String>,
 }
 
-/// What was said of one choice of transport and library data.
+/// Results of one configuration of event transport and library data.
 #[derive(Debug, Default)]
-struct Way {
+struct Configuration {
     name: String,
-    check: Option<i32>,
-    stopped: Option<i32>,
-    /// Handshakes that curl made, and how many were counted at both ends.
-    smoke: Option<(u64, u64)>,
-    facts: Vec<String>,
-    /// Name, exit status, seconds.
-    tests: Vec<(String, i32, u64)>,
+    /// Exit status of `reprise check`.
+    check_status: Option<i32>,
+    /// Exit status of `reprise run`.
+    run_status: Option<i32>,
+    smoke: Option<Smoke>,
+    /// Other reported values, one per line.
+    details: Vec<String>,
+    tests: Vec<TestResult>,
 }
 
-/// Lines kept of what is no part of the report.
-const REST: usize = 400;
+/// Result of the smoke test.
+#[derive(Debug, PartialEq, Eq)]
+struct Smoke {
+    /// Handshakes of curl.
+    completed: u64,
+    /// Handshakes that the agent counted, client and server separately.
+    counted: u64,
+}
+
+/// Result of one behaviour test.
+#[derive(Debug)]
+struct TestResult {
+    name: String,
+    status: i32,
+    seconds: u64,
+}
 
 impl Report {
-    pub(super) fn new(ways_wanted: usize, tests_wanted: usize) -> Self {
+    /// Creates an empty report.
+    pub(super) fn new(expected_configurations: usize, expected_tests: usize) -> Self {
         Self {
-            ways_wanted,
-            tests_wanted,
+            expected_configurations,
+            expected_tests,
             ..Self::default()
         }
     }
 
-    /// Takes one line.
-    pub(super) fn line(&mut self, line: &str) {
-        let Some(said) = line.strip_prefix("VM ") else {
-            if !line.is_empty() && self.rest.len() < REST {
-                self.rest.push(line.to_owned());
+    /// Adds one line of the console output.
+    pub(super) fn add_line(&mut self, line: &str) {
+        let Some(entry) = line.strip_prefix("VM ") else {
+            if !line.is_empty() && self.other.len() < MAX_OTHER_LINES {
+                self.other.push(line.to_owned());
             }
             return;
         };
-        let (word, rest) = said.split_once(' ').unwrap_or((said, ""));
-        match word {
-            "boot" => self.boot = Some(rest.to_owned()),
-            "way" => self.ways.push(Way {
-                name: rest.to_owned(),
-                ..Way::default()
+        let (key, value) = entry.split_once(' ').unwrap_or((entry, ""));
+        match key {
+            "boot" => self.boot = Some(value.to_owned()),
+            "configuration" => self.configurations.push(Configuration {
+                name: value.to_owned(),
+                ..Configuration::default()
             }),
-            "end" => self.ended = true,
+            "end" => self.is_complete = true,
             _ => {
-                if let Some(way) = self.ways.last_mut() {
-                    way.line(word, rest);
+                if let Some(configuration) = self.configurations.last_mut() {
+                    configuration.add(key, value);
                 }
             }
         }
     }
 
-    /// Whether everything was tried and went well.
+    /// Whether every configuration ran and passed.
     pub(super) fn passed(&self) -> bool {
-        self.ended
-            && self.ways.len() == self.ways_wanted
-            && self.ways.iter().all(|way| way.passed(self.tests_wanted))
+        self.is_complete
+            && self.configurations.len() == self.expected_configurations
+            && self
+                .configurations
+                .iter()
+                .all(|configuration| configuration.passed(self.expected_tests))
     }
 }
 
-impl Way {
-    fn line(&mut self, word: &str, rest: &str) {
-        let mut numbers = rest.split(' ').filter_map(|word| word.parse::<u64>().ok());
-        match word {
-            "check" => self.check = rest.parse().ok(),
-            "stopped" => self.stopped = rest.parse().ok(),
-            "smoke" => self.smoke = numbers.next().zip(numbers.next()),
-            "test" => {
-                let name = rest.split(' ').next().unwrap_or_default().to_owned();
-                let (status, from, to) = (numbers.next(), numbers.next(), numbers.next());
-                let status = status.and_then(|status| i32::try_from(status).ok());
-                let seconds = to.unwrap_or(0).saturating_sub(from.unwrap_or(0));
-                self.tests.push((name, status.unwrap_or(-1), seconds));
+impl Configuration {
+    fn add(&mut self, key: &str, value: &str) {
+        let mut numbers = value.split(' ').filter_map(|word| word.parse::<u64>().ok());
+        match key {
+            "check" => self.check_status = value.parse().ok(),
+            "run" => self.run_status = value.parse().ok(),
+            "smoke" => {
+                let pair = numbers.next().zip(numbers.next());
+                self.smoke = pair.map(|(completed, counted)| Smoke { completed, counted });
             }
-            _ => self.facts.push(format!("{word} {rest}")),
+            "test" => {
+                let name = value.split(' ').next().unwrap_or_default().to_owned();
+                let (status, start, end) = (numbers.next(), numbers.next(), numbers.next());
+                let status = status.and_then(|status| i32::try_from(status).ok());
+                self.tests.push(TestResult {
+                    name,
+                    status: status.unwrap_or(-1),
+                    seconds: end.unwrap_or(0).saturating_sub(start.unwrap_or(0)),
+                });
+            }
+            _ => self.details.push(format!("{key} {value}")),
         }
     }
 
-    /// curl's three handshakes, each at both ends; every test.
-    fn passed(&self, tests: usize) -> bool {
-        self.check == Some(0)
-            && self.stopped == Some(0)
-            && self.smoke == Some((3, 6))
-            && self.tests.len() == tests
-            && self.tests.iter().all(|(_, status, _)| *status == 0)
+    /// Whether all tests passed, and three handshakes of curl were counted at both ends.
+    fn passed(&self, expected_tests: usize) -> bool {
+        let smoke = Smoke {
+            completed: 3,
+            counted: 6,
+        };
+        self.check_status == Some(0)
+            && self.run_status == Some(0)
+            && self.smoke == Some(smoke)
+            && self.tests.len() == expected_tests
+            && self.tests.iter().all(|test| test.status == 0)
     }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, expected_tests: usize) -> fmt::Result {
+        let verdict = verdict(self.passed(expected_tests));
+        writeln!(f, "-- configuration {}: {verdict}", self.name)?;
+        for detail in &self.details {
+            writeln!(f, "  {detail}")?;
+        }
+        match &self.smoke {
+            Some(Smoke { completed, counted }) => writeln!(
+                f,
+                "  smoke: {completed} handshakes of curl, {counted} counted at both ends"
+            )?,
+            None => writeln!(f, "  smoke: no result")?,
+        }
+        for test in &self.tests {
+            let verdict = self::verdict(test.status == 0);
+            writeln!(f, "  {}: {verdict} ({} s)", test.name, test.seconds)?;
+        }
+        let status = |status: Option<i32>| {
+            status.map_or_else(|| "none".to_owned(), |status| status.to_string())
+        };
+        writeln!(
+            f,
+            "  exit statuses: check {}, run {}",
+            status(self.check_status),
+            status(self.run_status)
+        )
+    }
+}
+
+fn verdict(passed: bool) -> &'static str {
+    if passed { "ok" } else { "FAILED" }
 }
 
 impl fmt::Display for Report {
@@ -106,47 +171,17 @@ impl fmt::Display for Report {
             Some((release, seconds)) => writeln!(f, "booted {release} in {seconds} s")?,
             None => writeln!(f, "did not boot")?,
         }
-        for way in &self.ways {
-            let verdict = if way.passed(self.tests_wanted) {
-                "ok"
-            } else {
-                "FAILED"
-            };
-            writeln!(f, "-- asked for {}: {verdict}", way.name)?;
-            for fact in &way.facts {
-                writeln!(f, "  {fact}")?;
-            }
-            match way.smoke {
-                Some((made, counted)) => {
-                    writeln!(
-                        f,
-                        "  smoke: curl made {made}, counted at both ends {counted}"
-                    )?;
-                }
-                None => writeln!(f, "  smoke: not told")?,
-            }
-            for (name, status, seconds) in &way.tests {
-                let verdict = if *status == 0 { "ok" } else { "FAILED" };
-                writeln!(f, "  {name}: {verdict} ({seconds} s)")?;
-            }
-            let status = |status: Option<i32>| {
-                status.map_or("not told".to_owned(), |status| status.to_string())
-            };
-            writeln!(
-                f,
-                "  exit statuses: check {}, run {}",
-                status(way.check),
-                status(way.stopped)
-            )?;
+        for configuration in &self.configurations {
+            configuration.write(f, self.expected_tests)?;
         }
         if !self.passed() {
-            let end = if self.ended {
-                "to the end"
+            let end = if self.is_complete {
+                "ran to the end"
             } else {
-                "not to the end"
+                "did not run to the end"
             };
-            writeln!(f, "it ran {end}; what else it printed:")?;
-            for line in &self.rest {
+            writeln!(f, "the guest {end}; other output:")?;
+            for line in &self.other {
                 writeln!(f, "  | {line}")?;
             }
         }
@@ -158,39 +193,40 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Report {
+    fn parse(text: &str) -> Report {
         let mut report = Report::new(1, 1);
-        text.lines().for_each(|line| report.line(line));
+        text.lines().for_each(|line| report.add_line(line));
         report
     }
 
-    const GOOD: &str = "VM boot 5.10.0 4.5\nVM way perf auto\nVM check 0\nVM smoke 3 6\nVM metric x 1\n\
-                        VM stopped 0\nVM test loss:a 0 10 14\nVM end\n";
+    const PASSED: &str = "VM boot 5.10.0 4.5\nVM configuration perf auto\nVM check 0\nVM smoke 3 6\n\
+                          VM metric x 1\nVM run 0\nVM test loss:a 0 10 14\nVM end\n";
 
     #[test]
-    fn all_that_was_asked_for_must_be_told_and_good() {
-        assert!(read(GOOD).passed(), "{}", read(GOOD));
-        for line in GOOD
+    fn a_report_passes_only_if_complete_and_successful() {
+        assert!(parse(PASSED).passed(), "{}", parse(PASSED));
+        for line in PASSED
             .lines()
             .filter(|line| !line.contains("metric") && !line.contains("boot"))
         {
-            let less = GOOD.replace(line, "");
-            assert!(!read(&less).passed(), "without {line}");
+            let incomplete = PASSED.replace(line, "");
+            assert!(!parse(&incomplete).passed(), "without {line}");
         }
-        for (good, bad) in [
+        for (passed, failed) in [
             ("smoke 3 6", "smoke 3 5"),
             ("a 0 10", "a 101 10"),
             ("check 0", "check 77"),
         ] {
-            assert!(!read(&GOOD.replace(good, bad)).passed(), "{bad}");
+            assert!(!parse(&PASSED.replace(passed, failed)).passed(), "{failed}");
         }
     }
 
     #[test]
-    fn what_fails_is_shown_with_what_the_guest_printed() {
-        let text = read("VM boot 5.10.0 4.5\nVM way perf auto\npanicked at x\n").to_string();
+    fn a_failed_report_shows_the_other_output() {
+        let text = parse("VM boot 5.10.0 4.5\nVM configuration perf auto\npanicked at x\n");
+        let text = text.to_string();
         assert!(
-            text.contains("  | panicked at x") && text.contains("not to the end"),
+            text.contains("  | panicked at x") && text.contains("did not run to the end"),
             "{text}"
         );
     }

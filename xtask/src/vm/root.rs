@@ -13,32 +13,29 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{cpio, guest::Test};
-use crate::{
-    paths,
-    steps::{Log, announce},
-};
+use super::{cpio, suite::TestBinary};
+use crate::{paths, steps::announce};
 
-/// Programs of the guests.
+/// Programs in the guests.
 const PROGRAMS: &[&str] = &[
     "bash", "openssl", "curl", "nft", "ip", "kmod", "unshare", "setpriv", "busybox",
 ];
 
-/// The distribution's Python, as the tests use it: a version manager's would have another OpenSSL.
+/// Debian's Python, which uses the OpenSSL of the system; other installations may bring their own.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Names under which busybox serves.
+/// Commands that busybox implements.
 const APPLETS: &[&str] = &[
     "sh", "mount", "umount", "cat", "ls", "sleep", "poweroff", "mkdir", "dmesg", "grep", "awk",
     "sed", "date", "echo", "kill", "uname", "head", "tail", "wc", "sysctl", "timeout", "seq",
     "cut", "rm", "ln", "id", "env", "true", "false", "stat", "sort", "cp", "tr", "mv", "touch",
 ];
 
-/// Libraries that are loaded by name at run time.
-const LOADED: &[&str] = &["libgcc_s.so.1", "libnss_files.so.2"];
+/// Libraries that programs load at run time with `dlopen`.
+const DLOPEN_LIBRARIES: &[&str] = &["libgcc_s.so.1", "libnss_files.so.2"];
 
-/// What Python has beside the interpreter, without what no test imports.
-const PYTHON_LEFT_OUT: &[&str] = &[
+/// Modules of Python's standard library that the tests do not import.
+const EXCLUDED_PYTHON_MODULES: &[&str] = &[
     "test",
     "tests",
     "idlelib",
@@ -56,79 +53,97 @@ const PYTHON_LEFT_OUT: &[&str] = &[
 const INIT: &str = include_str!("init.sh");
 const SMOKE: &str = include_str!("smoke.sh");
 
-/// Builds the archive below `directory`.
-pub(super) fn build(_: &Log, directory: &Path, agent: &Path, tests: &[Test]) -> Result<PathBuf> {
-    announce("packing the guests' root");
+/// Builds the root file system and its archive in `directory`.
+pub(super) fn build(directory: &Path, agent: &Path, tests: &[TestBinary]) -> Result<PathBuf> {
+    announce("packing the root file system of the guests");
     let root = Root(directory.join("root"));
-    for path in [
-        "dev",
-        "etc/ssl",
-        "mnt",
-        "proc",
-        "root",
-        "run",
-        "sys",
-        "t",
-        "tmp",
-        "usr/bin",
-        "usr/lib/ssl",
-    ] {
-        fs::create_dir_all(root.0.join(path)).context("failed to create a directory")?;
-    }
-    // As the distribution has it: libraries under one roof.
-    for (link, target) in [
-        ("bin", "usr/bin"),
-        ("lib", "usr/lib"),
-        ("lib64", "usr/lib64"),
-        ("sbin", "usr/sbin"),
-    ] {
-        fs::create_dir_all(root.0.join(target)).context("failed to create a directory")?;
-        symlink(target, root.0.join(link)).context("failed to link a directory")?;
-    }
-    for program in PROGRAMS {
-        let path = xtask::toolchain::in_path(program)
-            .with_context(|| format!("failed to find {program} for the guests"))?;
-        root.program(&path)?;
-    }
-    root.python()?;
-    for applet in APPLETS {
-        symlink("/usr/bin/busybox", root.0.join("usr/bin").join(applet))
-            .with_context(|| format!("failed to link {applet}"))?;
-    }
-    // The kernel itself asks for modules by this name.
-    symlink("/usr/bin/kmod", root.0.join("usr/sbin/modprobe"))
-        .context("failed to link modprobe")?;
-    for library in LOADED {
-        root.library_named(library)?;
-    }
-    root.program_as(agent, "/t/reprise")?;
-    for test in tests {
-        root.program_as(&test.binary, &format!("/t/{}", test.name))?;
-    }
-    root.tree(&paths::workspace().join("tests/fixtures"), &["node"])?;
-    root.text("init", INIT, 0o755)?;
-    root.text("t/smoke.sh", SMOKE, 0o755)?;
-    root.text("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n", 0o644)?;
-    root.text("etc/group", "root:x:0:\n", 0o644)?;
-    root.text("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n", 0o644)?;
-    root.text("etc/nsswitch.conf", "hosts: files\n", 0o644)?;
-    root.copy(Path::new("/etc/ssl/openssl.cnf"))?;
-    symlink(
-        "/etc/ssl/openssl.cnf",
-        root.0.join("usr/lib/ssl/openssl.cnf"),
-    )
-    .context("failed to link OpenSSL's settings")?;
+    root.directories()?;
+    root.programs(agent, tests)?;
+    root.files()?;
     let archive = directory.join("root.cpio");
     cpio::pack(&root.0, &archive)?;
     Ok(archive)
 }
 
+/// Directory of the root file system.
 struct Root(PathBuf);
 
 impl Root {
+    /// Creates the directories.
+    fn directories(&self) -> Result<()> {
+        for path in [
+            "dev",
+            "etc/ssl",
+            "mnt",
+            "proc",
+            "root",
+            "run",
+            "sys",
+            "t",
+            "tmp",
+            "usr/bin",
+            "usr/lib/ssl",
+        ] {
+            fs::create_dir_all(self.0.join(path)).context("failed to create a directory")?;
+        }
+        // The layout of Debian since 12: all programs and libraries are in /usr.
+        for (link, target) in [
+            ("bin", "usr/bin"),
+            ("lib", "usr/lib"),
+            ("lib64", "usr/lib64"),
+            ("sbin", "usr/sbin"),
+        ] {
+            fs::create_dir_all(self.0.join(target)).context("failed to create a directory")?;
+            symlink(target, self.0.join(link)).context("failed to link a directory")?;
+        }
+        Ok(())
+    }
+
+    /// Copies all programs with their libraries.
+    fn programs(&self, agent: &Path, tests: &[TestBinary]) -> Result<()> {
+        for program in PROGRAMS {
+            let path = xtask::toolchain::in_path(program)
+                .with_context(|| format!("failed to find the program {program}"))?;
+            self.program(&path)?;
+        }
+        self.python()?;
+        for applet in APPLETS {
+            symlink("/usr/bin/busybox", self.0.join("usr/bin").join(applet))
+                .with_context(|| format!("failed to link {applet}"))?;
+        }
+        // The kernel loads modules with this program.
+        symlink("/usr/bin/kmod", self.0.join("usr/sbin/modprobe"))
+            .context("failed to link modprobe")?;
+        for library in DLOPEN_LIBRARIES {
+            self.library_by_name(library)?;
+        }
+        self.program_as(agent, "/t/reprise")?;
+        for test in tests {
+            self.program_as(&test.path, &format!("/t/{}", test.name))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the scripts, the configuration and the fixtures of the tests.
+    fn files(&self) -> Result<()> {
+        self.tree(&paths::workspace().join("tests/fixtures"), &["node"])?;
+        self.text("init", INIT, 0o755)?;
+        self.text("t/smoke.sh", SMOKE, 0o755)?;
+        self.text("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n", 0o644)?;
+        self.text("etc/group", "root:x:0:\n", 0o644)?;
+        self.text("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n", 0o644)?;
+        self.text("etc/nsswitch.conf", "hosts: files\n", 0o644)?;
+        self.copy(Path::new("/etc/ssl/openssl.cnf"))?;
+        symlink(
+            "/etc/ssl/openssl.cnf",
+            self.0.join("usr/lib/ssl/openssl.cnf"),
+        )
+        .context("failed to link OpenSSL's configuration")
+    }
+
     /// Returns the destination of this machine's file `path`. Both may have `/bin` or `/usr/bin`;
     /// the guest has only `/usr/bin`.
-    fn inside(&self, path: &Path) -> PathBuf {
+    fn destination(&self, path: &Path) -> PathBuf {
         let path = path.strip_prefix("/").unwrap_or(path);
         let merged = ["bin", "lib", "lib64", "sbin"]
             .iter()
@@ -147,16 +162,19 @@ impl Root {
         Ok(())
     }
 
+    /// Copies a file to the same path.
     fn copy(&self, path: &Path) -> Result<()> {
-        self.copy_to(path, &self.inside(path))
+        self.copy_to(path, &self.destination(path))
     }
 
+    /// Writes a file with `text`.
     fn text(&self, path: &str, text: &str, mode: u32) -> Result<()> {
         let path = self.0.join(path);
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).context("failed to set a mode")
     }
 
+    /// Copies a program to the same path, with its libraries.
     fn program(&self, path: &Path) -> Result<()> {
         let path = fs::canonicalize(path.parent().unwrap_or(path))
             .unwrap_or_default()
@@ -165,32 +183,33 @@ impl Root {
     }
 
     fn program_as(&self, from: &Path, to: &str) -> Result<()> {
-        self.copy_to(from, &self.inside(Path::new(to)))?;
+        self.copy_to(from, &self.destination(Path::new(to)))?;
         self.libraries(from)
     }
 
-    /// The libraries that the dynamic linker names for a file.
-    fn libraries(&self, of: &Path) -> Result<()> {
+    /// Copies the libraries that the dynamic linker loads for `binary`.
+    fn libraries(&self, binary: &Path) -> Result<()> {
         let output = Command::new("ldd")
-            .arg(of)
+            .arg(binary)
             .output()
             .context("failed to start ldd")?;
-        // Of a static program ldd says so, and fails.
+        // ldd fails for static programs, which need no libraries.
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let words: BTreeSet<_> = text
+        let libraries: BTreeSet<_> = text
             .split_whitespace()
             .filter(|word| word.starts_with('/'))
             .collect();
-        for library in words {
+        for library in libraries {
             let library = Path::new(library);
-            if !self.inside(library).exists() {
+            if !self.destination(library).exists() {
                 self.copy(library)?;
             }
         }
         Ok(())
     }
 
-    fn library_named(&self, name: &str) -> Result<()> {
+    /// Copies a library that the dynamic linker finds by name.
+    fn library_by_name(&self, name: &str) -> Result<()> {
         let output = Command::new("ldconfig")
             .arg("-p")
             .output()
@@ -201,12 +220,12 @@ impl Root {
             .find(|line| line.trim_start().starts_with(name) && line.contains("x86-64"));
         match line.and_then(|line| line.rsplit(' ').next()) {
             Some(path) => self.copy(Path::new(path)),
-            // Part of the C library itself in newer ones.
+            // Newer versions of glibc contain it.
             None => Ok(()),
         }
     }
 
-    /// The interpreter's own modules, and the libraries of those that are libraries.
+    /// Copies Python with its standard library, and the libraries of its extension modules.
     fn python(&self) -> Result<()> {
         self.program(Path::new(PYTHON))?;
         let print = "import sysconfig; print(sysconfig.get_path('stdlib'))";
@@ -214,12 +233,12 @@ impl Root {
         let output = output.context("failed to start python3")?;
         ensure!(
             output.status.success(),
-            "failed to ask Python for its modules"
+            "failed to find Python's standard library"
         );
         let directory = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        self.tree(&directory, PYTHON_LEFT_OUT)?;
+        self.tree(&directory, EXCLUDED_PYTHON_MODULES)?;
         for entry in fs::read_dir(directory.join("lib-dynload"))
-            .context("failed to list modules")?
+            .context("failed to list the extension modules")?
             .flatten()
         {
             self.libraries(&entry.path())?;
@@ -227,19 +246,19 @@ impl Root {
         Ok(())
     }
 
-    /// A directory at the same place, without entries of those names.
-    fn tree(&self, from: &Path, left_out: &[&str]) -> Result<()> {
+    /// Copies a directory to the same path, without the entries in `excluded`.
+    fn tree(&self, from: &Path, excluded: &[&str]) -> Result<()> {
         for entry in fs::read_dir(from)
             .with_context(|| format!("failed to list {}", from.display()))?
             .flatten()
         {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if left_out.contains(&name.as_str()) || name.starts_with("config-") {
+            if excluded.contains(&name.as_str()) || name.starts_with("config-") {
                 continue;
             }
             if path.is_dir() {
-                self.tree(&path, left_out)?;
+                self.tree(&path, excluded)?;
             } else if path.is_file() {
                 self.copy(&path)?;
             }

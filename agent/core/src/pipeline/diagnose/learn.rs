@@ -84,6 +84,10 @@ impl Tables {
         };
         let kind = entry_kind(hello);
         let entry = mechanism == Mechanism::SessionId || token.key.is_none();
+        if mechanism == Mechanism::Psk && entry {
+            self.services
+                .change(server.service, |state| state.stateful = true);
+        }
         if entry {
             self.learn_cache(&issued, server, hello, kind);
         }

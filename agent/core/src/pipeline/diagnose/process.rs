@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
+const MAX_EARLY_ENDS: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Overlap from which two processes serve in parallel, nanoseconds. During a reload the old process
 /// accepts a few more connections than the first of the new one.
 const OVERLAP_NS: u64 = 100_000_000;
@@ -60,10 +61,20 @@ impl Process {
     }
 }
 
+/// End of a process.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    at_ns: u64,
+    by_exec: bool,
+}
+
 /// Table of processes.
 #[derive(Debug)]
 pub(super) struct Processes {
     table: LruCache<u32, Process>,
+    /// Ends of processes without a recorded handshake: a handshake is recorded some time after it
+    /// ended, and the process can end before that.
+    early_ends: LruCache<u32, End>,
     next_generation: u32,
 }
 
@@ -71,6 +82,7 @@ impl Processes {
     pub(super) fn new() -> Self {
         Self {
             table: LruCache::new(MAX_PROCESSES),
+            early_ends: LruCache::new(MAX_EARLY_ENDS),
             next_generation: 0,
         }
     }
@@ -93,12 +105,14 @@ impl Processes {
         }
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
+        let end = self.early_ends.pop(&tgid);
+        let end = end.filter(|end| begin_ns < end.at_ns);
         let process = Process {
             generation,
             first_ns: begin_ns,
             last_ns: begin_ns,
-            ended_ns: None,
-            replaced_by_exec: false,
+            ended_ns: end.map(|end| end.at_ns),
+            replaced_by_exec: end.is_some_and(|end| end.by_exec),
             issued: [0; 2],
         };
         self.table.put(tgid, process);
@@ -107,11 +121,17 @@ impl Processes {
 
     /// Records that the process ended, or executed a new program.
     pub(super) fn end(&mut self, tgid: u32, at_ns: u64, by_exec: bool) {
-        if let Some(process) = self.table.peek_mut(&tgid)
-            && process.last_ns <= at_ns
-        {
-            process.replaced_by_exec |= by_exec;
-            process.ended_ns = process.ended_ns.or(Some(at_ns));
+        let live = self.table.peek_mut(&tgid);
+        let live = live.filter(|process| process.ended_ns.is_none());
+        match live {
+            Some(process) if process.last_ns <= at_ns => {
+                process.replaced_by_exec = by_exec;
+                process.ended_ns = Some(at_ns);
+            }
+            Some(_) => {}
+            None => {
+                self.early_ends.put(tgid, End { at_ns, by_exec });
+            }
         }
     }
 
@@ -208,6 +228,19 @@ mod tests {
         let other = processes.observe(7, 14 * SECOND);
         assert_ne!(other, one);
         assert_eq!(processes.relation(one, other, 14 * SECOND), Relation::Ended);
+    }
+
+    #[test]
+    fn a_process_can_end_before_its_handshakes_are_recorded() {
+        let mut processes = Processes::new();
+        processes.end(7, 3 * SECOND, false);
+        let one = processes.observe(7, 2 * SECOND);
+        assert_eq!(processes.has_ended(one, 3 * SECOND), Some(true));
+        let other = processes.observe(8, 4 * SECOND);
+        processes.end(9, 4 * SECOND, true);
+        let executed = processes.observe(9, 5 * SECOND);
+        assert_eq!(processes.has_ended(other, 6 * SECOND), Some(false));
+        assert_eq!(processes.has_ended(executed, 6 * SECOND), Some(false));
     }
 
     #[test]
