@@ -234,7 +234,7 @@ pub mod socket_source {
     pub const NONE: u8 = 0;
     /// The thread received or sent on it inside a drive.
     pub const IN_CALL: u8 = 1;
-    /// The thread's last receive before the drive (memory BIOs).
+    /// The thread's last receive before a drive, or its first send after one (memory BIOs).
     pub const BEFORE: u8 = 2;
 }
 

@@ -42,8 +42,9 @@ pub struct Segment {
     pub repeats: u32,
     /// Smoothed round-trip time of the connection, microseconds; 0 where not measured.
     pub rtt_us: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Age of an accepted connection, milliseconds, in the segments of packets with FIN or RST. 0
+    /// in others and where its beginning was not observed.
+    pub age_ms: u32,
 }
 
 /// Content of a [`Segment`].
@@ -62,6 +63,10 @@ pub mod what {
     pub const RESET: u8 = 0xf1;
     /// The stream was lost: too far out of order, or no TLS record where one should begin.
     pub const LOST: u8 = 0xf2;
+    /// FIN of either side before the client sent any data, at a port that serves TLS.
+    pub const SILENT_FIN: u8 = 0xf3;
+    /// RST of either side before the client sent any data, at a port that serves TLS.
+    pub const SILENT_RESET: u8 = 0xf4;
 }
 
 /// Direction of a packet.
@@ -124,6 +129,8 @@ pub mod flight {
     pub const ALERT: u32 = 32;
     /// [`super::Flight::high`] is valid.
     pub const HIGH: u32 = 64;
+    /// The end of the connection was emitted before the client had sent anything.
+    pub const SILENT: u32 = 128;
 }
 
 /// State of a connection, stored with its socket; private to the kernel side.

@@ -354,22 +354,31 @@ impl Server {
     /// Starts the server in `fixtures/node/tls.js` with the Node.js program `node`.
     #[must_use]
     pub fn node(sessions: Sessions, node: &Path) -> Self {
+        Self::node_with(sessions, node, 120_000)
+    }
+
+    /// Starts the same server, which waits this many milliseconds for a handshake.
+    #[must_use]
+    pub fn node_with(sessions: Sessions, node: &Path, patience_ms: u32) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
         let mut command = Command::new(node);
         command.arg(fixture("node/tls.js")).arg("server");
-        command.arg(key).arg(cert).arg(port.to_string());
+        command.arg(key).arg(cert);
+        command.args([port.to_string(), patience_ms.to_string()]);
         Self::start(sessions, port, scratch(), &mut command)
     }
 
-    /// Starts the asyncio server of `fixtures/asyncio_tls.py`.
+    /// Starts the asyncio server of `fixtures/asyncio_tls.py`, which waits this many milliseconds
+    /// for a handshake.
     #[must_use]
-    pub fn asyncio(sessions: Sessions) -> Self {
+    pub fn asyncio(sessions: Sessions, patience_ms: u32) -> Self {
         let port = free_port();
         let Certificate { cert, key, .. } = ec();
         let mut command = Command::new(PYTHON);
         command.arg(fixture("asyncio_tls.py")).arg("server");
-        command.arg(key).arg(cert).arg(port.to_string());
+        command.arg(key).arg(cert);
+        command.args([port.to_string(), patience_ms.to_string()]);
         Self::start(sessions, port, scratch(), &mut command)
     }
 

@@ -6,15 +6,15 @@ use nix::sys::signal::Signal;
 use reprise_ebpf::{
     Header,
     handshake::{
-        ALERT, AlertEvent, EXIT, ExitEvent, FORGET, ForgetEvent, HANDSHAKE, HandshakeEvent, forgot,
-        role, shutdown,
+        ALERT, AlertEvent, EXIT, ExitEvent, FORGET, ForgetEvent, HANDSHAKE, HandshakeEvent, flag,
+        forgot, role, shutdown,
     },
 };
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
-use reprise_tests::{Client, Server, certificates, user};
+use reprise_tests::{Agent, Client, Server, certificates, user};
 use tempfile::TempDir;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -250,4 +250,78 @@ fn an_alert_right_after_completion_is_recorded_with_its_number() {
     assert_eq!(alert.role, u32::from(role::CLIENT));
     assert_eq!(alert.socket.remote_port, ports[0]);
     drop(servers);
+}
+
+#[test]
+fn alerts_after_completion_are_counted_on_the_clients_host() {
+    let certificate = certificates::ec();
+    let port = free_port();
+    let mut server = Process::spawn(
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-tls1_3", "-rev", "-Verify", "1"])
+            .args(["-accept", &format!("127.0.0.1:{port}"), "-cert"])
+            .arg(&certificate.cert)
+            .arg("-key")
+            .arg(&certificate.key),
+    );
+    server.wait_listening(port);
+    let agent = Agent::start([""; 0]);
+    agent.wait_libraries(1);
+    let (_, said) = connect(port);
+    assert!(said.contains("CERTIFICATE_REQUIRED"), "{said}");
+    let family = "reprise_alerts_after_completion_total";
+    poll_until("the alert is counted", DEADLINE, || {
+        let metrics = agent.metrics();
+        let refused = [("role", "client"), ("alert", "certificate_required")];
+        let counts = [refused.as_slice(), &[]].map(|labels| metrics.sum(family, labels));
+        let once = (counts == [1.0; 2]).then_some(());
+        once.ok_or(metrics.show("reprise_alerts") + &agent.stderr())
+    });
+}
+
+/// A Node program keeps TLS in memory BIOs: the library never uses the socket.
+const NODE_CLIENT: &str = r"
+const tls = require('tls');
+const socket = tls.connect({ host: '127.0.0.1', port: Number(process.argv[1]), rejectUnauthorized: false });
+socket.on('error', () => {});
+socket.on('close', () => setTimeout(() => process.exit(0), 100));
+";
+
+#[test]
+fn a_fin_before_the_answer_is_seen_by_a_program_with_memory_bios() {
+    use std::io::Read as _;
+    let server = Server::haproxy(Sessions::Ids);
+    let mut recorder = Recorder::start(|| {
+        let _ = Client::new(server.port).once_from("127.0.0.96").run();
+    });
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let closing = std::thread::spawn(move || {
+        // A FIN, not a reset: all that arrived was read.
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let _ = connection.read(&mut [0; 16_384]);
+        }
+    });
+    let mut open_fins = 0;
+    poll_until("a FIN is seen", DEADLINE, || {
+        let mut node = Process::spawn(
+            Command::new("node")
+                .args(["-e", NODE_CLIENT])
+                .arg(port.to_string()),
+        );
+        let pid = node.pid();
+        node.wait(DEADLINE);
+        open_fins += 1;
+        let events = recorder.events::<HandshakeEvent>(HANDSHAKE);
+        let mine: Vec<_> = events
+            .iter()
+            .filter(|it| it.socket.remote_port == port)
+            .collect();
+        let seen = mine.iter().any(|it| it.flags & flag::PEER_CLOSED != 0);
+        seen.then_some(())
+            .ok_or(format!("{open_fins} tries, last {pid}: {mine:?}"))
+    });
+    recorder.finish();
+    drop(closing);
 }

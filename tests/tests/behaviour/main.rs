@@ -40,6 +40,7 @@ mod ready_made;
 mod record;
 mod resumption;
 mod rules;
+mod slow_link;
 mod systemd;
 mod watch;
 mod web_config;

@@ -1,5 +1,5 @@
-//! Failed handshakes of programs that copy the data themselves (memory BIOs), whose library does
-//! not know the socket: they have the same causes as those of other programs.
+//! Failed handshakes of programs that move the bytes themselves (memory BIOs), whose library knows
+//! neither the socket nor its end: they have the causes of programs whose library does.
 
 use std::io::Read as _;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::client::{SOURCES, misbehave};
+use reprise_tests::client::{SOURCES, hold_open, misbehave};
 use reprise_tests::failure::one_failure_each;
 use reprise_tests::poll::DEADLINE;
 use reprise_tests::process::{PYTHON, Process, fixture};
@@ -28,18 +28,23 @@ socket.on('error', (error) => console.log(error.code));
 setTimeout(() => socket.destroy(), patience).unref();
 ";
 
-fn servers() -> [Server; 2] {
+fn servers(patience_ms: u32) -> [Server; 2] {
     [
-        Server::asyncio(Sessions::Tickets),
-        Server::node(Sessions::Tickets, Path::new(NODE)),
+        Server::asyncio(Sessions::Tickets, patience_ms),
+        Server::node_with(Sessions::Tickets, Path::new(NODE), patience_ms),
     ]
 }
 
-/// Makes one failing connection per source address to each server.
-fn assert_server_failures(mode: &str, cause: &str) {
+/// One misbehaving connection per source address against each server.
+fn servers_blame(mode: &str, cause: &str) {
+    each_server_blames(mode, [cause; 2], 60_000);
+}
+
+/// The same with a cause for each server.
+fn each_server_blames(mode: &str, causes: [&str; 2], patience_ms: u32) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    for server in servers() {
+    for (server, cause) in servers(patience_ms).into_iter().zip(causes) {
         println!("{mode} against {:?}", server.process);
         warm_up(&agent, &server);
         let before = agent.metrics();
@@ -55,40 +60,78 @@ fn assert_server_failures(mode: &str, cause: &str) {
 
 #[test]
 fn server_whose_client_resets_in_the_client_hello() {
-    assert_server_failures("reset-half-hello", "reset");
+    servers_blame("reset-half-hello", "reset");
 }
 
 #[test]
 fn server_whose_client_resets_after_the_servers_flight() {
-    assert_server_failures("reset-after-flight", "reset");
+    servers_blame("reset-after-flight", "reset");
 }
 
 #[test]
 fn server_whose_client_closes_in_the_client_hello() {
-    assert_server_failures("close-half-hello", "closed");
+    servers_blame("close-half-hello", "closed");
 }
 
 #[test]
 fn server_whose_client_closes_after_the_servers_flight() {
-    assert_server_failures("close-after-flight", "closed");
+    servers_blame("close-after-flight", "closed");
 }
 
-/// Starts a handshake of each program with a service on this port, which `end` ends. `timeout_ms`
-/// is the program's timeout.
-fn assert_client_failures(cause: &str, timeout_ms: u32, port: u16, mut end: impl FnMut(&Process)) {
+#[test]
+fn server_whose_client_closes_before_its_client_hello() {
+    servers_blame("scan", "closed");
+}
+
+#[test]
+fn server_whose_client_resets_before_its_client_hello() {
+    servers_blame("scan-reset", "reset");
+}
+
+#[test]
+fn server_that_shares_no_cipher() {
+    // asyncio closes without sending the alert that its library wrote.
+    each_server_blames("no-shared-cipher", ["local_error", "alert_sent"], 60_000);
+}
+
+#[test]
+fn server_that_loses_patience() {
+    let patience_ms = 1_000;
+    each_server_blames("silent", ["timeout"; 2], patience_ms);
+}
+
+#[test]
+fn server_killed_in_its_handshake() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    let timeout_ms = timeout_ms.to_string();
+    for server in servers(60_000) {
+        println!("{:?}", server.process);
+        warm_up(&agent, &server);
+        let before = agent.metrics();
+        let _client = hold_open(server.port);
+        server.process.signal_group(Signal::SIGKILL);
+        let peers = &SOURCES[..1];
+        one_failure_each(&agent, &calm, &before, "server", peers, &["abandoned"]);
+    }
+    agent.assert_healthy();
+}
+
+/// Each program in the middle of its handshake with a service on this port, which `end` ends.
+/// `patience_ms` is how long the program waits.
+fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&Process)) {
+    let agent = Agent::start(NO_ARGUMENTS);
+    let calm = Server::python(Sessions::Ids);
+    let patience_ms = patience_ms.to_string();
     let mut asyncio = Command::new(PYTHON);
     asyncio.arg(fixture("asyncio_tls.py")).arg("client");
     let mut node = Command::new(NODE);
     node.args(["-e", NODE_CLIENT]);
-    for (server, mut client) in servers().into_iter().zip([asyncio, node]) {
+    for (server, mut client) in servers(60_000).into_iter().zip([asyncio, node]) {
         println!("{client:?}");
-        // The program uses the client's library.
+        // Its library is the client's.
         warm_up(&agent, &server);
         let before = agent.metrics();
-        client.args([&port.to_string(), &timeout_ms]);
+        client.args([&port.to_string(), &patience_ms]);
         let mut process = Process::spawn(&mut client);
         end(&process);
         let _ = process.wait(DEADLINE);
@@ -99,26 +142,22 @@ fn assert_client_failures(cause: &str, timeout_ms: u32, port: u16, mut end: impl
     agent.assert_healthy();
 }
 
-/// Like [`assert_client_failures`], with a service that never answers.
-fn assert_client_failures_with_silent_service(
-    cause: &str,
-    timeout_ms: u32,
-    end: impl Fn(&Process, TcpStream),
-) {
-    let silent = SilentService::new();
-    assert_client_failures(cause, timeout_ms, silent.port, |process| {
-        end(process, silent.accept());
+/// The same with a service that never answers.
+fn clients_of_mute_blame(cause: &str, patience_ms: u32, end: impl Fn(&Process, TcpStream)) {
+    let mute = SilentService::new();
+    clients_blame(cause, patience_ms, mute.port, |process| {
+        end(process, mute.accept());
     });
 }
 
 #[test]
 fn client_whose_server_resets() {
-    assert_client_failures_with_silent_service("reset", 60_000, |_, stream| drop(stream));
+    clients_of_mute_blame("reset", 60_000, |_, stream| drop(stream));
 }
 
 #[test]
 fn client_whose_server_closes() {
-    assert_client_failures_with_silent_service("closed", 60_000, |_, mut stream| {
+    clients_of_mute_blame("closed", 60_000, |_, mut stream| {
         read_first_record(&mut stream);
         drop(stream);
     });
@@ -128,17 +167,17 @@ fn client_whose_server_closes() {
 fn client_whose_server_closes_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
     let port = listener.local_addr().expect("an address").port();
-    assert_client_failures("closed", 60_000, port, |_| {
+    clients_blame("closed", 60_000, port, |_| {
         let (mut stream, _) = listener.accept().expect("failed to accept");
         stream.shutdown(Shutdown::Write).expect("a connection");
-        // Waits until the client closes, so that no close becomes a reset.
+        // Until the client closes, so that nothing turns into a reset.
         let _ = stream.read_to_end(&mut Vec::new());
     });
 }
 
 #[test]
-fn client_that_times_out() {
-    assert_client_failures_with_silent_service("timeout", 1_000, |process, stream| {
+fn client_that_loses_patience() {
+    clients_of_mute_blame("timeout", 1_000, |process, stream| {
         process.wait_ended();
         drop(stream);
     });
@@ -146,7 +185,7 @@ fn client_that_times_out() {
 
 #[test]
 fn client_killed_in_its_handshake() {
-    assert_client_failures_with_silent_service("abandoned", 60_000, |process, stream| {
+    clients_of_mute_blame("abandoned", 60_000, |process, stream| {
         process.signal(Signal::SIGKILL);
         process.wait_ended();
         drop(stream);

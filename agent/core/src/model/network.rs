@@ -9,6 +9,9 @@ pub struct NetworkEvidence {
     pub retransmits: Retransmits,
     /// Those of [`Self::retransmits`] that were reported as late losses before the handshake ended.
     pub counted: Retransmits,
+    /// Those of [`Self::retransmits`] whose sender waited for less than a round trip: no evidence
+    /// of loss.
+    pub needless: u32,
     /// Segments that arrived beyond a gap in the stream, or that did not acknowledge data sent more
     /// than a round trip before.
     pub missing: u32,
@@ -27,6 +30,12 @@ impl NetworkEvidence {
     /// Whether packets were lost, as far as this end can observe.
     #[must_use]
     pub fn loss(&self) -> bool {
-        self.retransmits.any() || self.missing > 0 || self.stalls > 0
+        self.lost_segments() > 0 || self.missing > 0 || self.stalls > 0
+    }
+
+    /// Retransmissions that are evidence of loss.
+    #[must_use]
+    pub fn lost_segments(&self) -> u32 {
+        self.retransmits.total().saturating_sub(self.needless)
     }
 }

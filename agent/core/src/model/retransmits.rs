@@ -23,10 +23,13 @@ impl Retransmits {
     /// Whether any segment was retransmitted.
     #[must_use]
     pub fn any(&self) -> bool {
-        let mut counts = self
-            .0
-            .values()
-            .flat_map(|by_direction| by_direction.values());
-        counts.any(|count| *count > 0)
+        self.total() > 0
+    }
+
+    /// Retransmitted segments.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        let counts = self.0.values().flat_map(EnumMap::values);
+        counts.sum()
     }
 }

@@ -109,6 +109,9 @@ impl Tracker {
             self.adopt(&segment.socket, key);
         }
         let Some(flights) = self.table.get_mut(&key) else {
+            if matches!(segment.what, what::SILENT_FIN | what::SILENT_RESET) {
+                out(Flights::silent(segment));
+            }
             // Only a ClientHello begins a connection; anything else belongs to one that has ended
             // or was not followed.
             if segment.what == what::HANDSHAKE

@@ -2,8 +2,8 @@
 //! The agent attaches either `hs_receive` or the two call programs.
 
 use crate::{
-    maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_TASKS, Received, may_drive},
-    socket::{established, identify},
+    maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_TASKS, HS_UNSENT, Received, may_drive},
+    socket::{established, identify, identify_by_send},
     user,
 };
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
@@ -45,7 +45,12 @@ pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
     }
     // SAFETY: a map value copied at once.
     let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
-        return Ok(());
+        // SAFETY: a map value copied at once.
+        let Some(ssl) = unsafe { HS_UNSENT.get(pid_tgid) }.copied() else {
+            return Ok(());
+        };
+        let _ = HS_UNSENT.remove(pid_tgid);
+        return identify_by_send(tgid, ssl, ctx.arg(0));
     };
     if let Some(open) = HS_OPEN.get_ptr_mut(OpenKey::new(tgid, ssl)) {
         // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may

@@ -5,10 +5,12 @@ use crate::{
     completed,
     maps::{
         Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
-        HS_RECEIVED, HS_SOCKETS, HS_TASKS, record_driver,
+        HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_UNSENT, record_driver,
     },
     phase::{self, Verdict},
-    session, user,
+    session,
+    socket::peer_closed,
+    user,
 };
 use aya_ebpf::programs::ProbeContext;
 use core::ptr::addr_of_mut;
@@ -149,9 +151,13 @@ fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open, now: u64) {
     if open.socket_source != u32::from(socket_source::IN_CALL) && received.ssl == 0 {
         received.ssl = ssl;
         open.heard_ns = now;
+        if open.skaddr != 0 && open.skaddr != received.skaddr {
+            let _ = HS_SOCKETS.remove(open.skaddr);
+        }
         open.socket = received.socket;
         open.skaddr = received.skaddr;
         open.socket_source = u32::from(socket_source::BEFORE);
+        open.flags |= peer_closed(received.skaddr);
         let key = OpenKey::new((pid_tgid >> 32) as u32, ssl);
         let _ = HS_SOCKETS.insert(received.skaddr, key, 0);
     }
@@ -161,6 +167,11 @@ fn claim_last_receive(pid_tgid: u64, ssl: u64, open: &mut Open, now: u64) {
 /// that still waits for its ClientHello has consumed no data: the receive attributed to it was
 /// another connection's.
 fn end_pending(layout: &Layout, ssl: u64, open: &mut Open) -> Result<(), Fault> {
+    if open.socket_source == u32::from(socket_source::NONE) && open.role == u32::from(role::CLIENT)
+    {
+        // Where the map is full the socket is identified by the first receive.
+        let _ = HS_UNSENT.insert(user::pid_tgid(), ssl, 0);
+    }
     open.reason = 0;
     open.flags &= !flag::ALERTED;
     if open.socket_source == u32::from(socket_source::BEFORE)

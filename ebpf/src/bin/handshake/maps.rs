@@ -114,8 +114,12 @@ pub(crate) static HS_TASKS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(
 /// Last receive of each thread of the processes with value 0 in [`HS_TASKS`].
 #[map]
 pub(crate) static HS_RECEIVED: LruHashMap<u64, Received> = LruHashMap::with_max_entries(16_384, 0);
-/// Addresses of established connections by kernel socket. Used only with `hs_recv_call` and
-/// `hs_send_call`.
+/// Handshake that each thread has just driven as a client without a known socket: with memory BIOs
+/// the thread's next send is its ClientHello.
+#[map]
+pub(crate) static HS_UNSENT: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
+/// Addresses of established connections by kernel socket; `reserved` is 1 after the peer's FIN.
+/// Used only with `hs_recv_call` and `hs_send_call`.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);
 /// Number of processes in [`HS_TASKS`], by process ID modulo [`DRIVERS`]. An array, since the

@@ -2,8 +2,8 @@
 
 use crate::{
     maps::{
-        HS_ACTIVE, HS_ERRORS, HS_EVENTS, HS_FREEING, HS_RECEIVED, HS_TASKS, forget_driver,
-        may_drive,
+        HS_ACTIVE, HS_ERRORS, HS_EVENTS, HS_FREEING, HS_RECEIVED, HS_TASKS, HS_UNSENT,
+        forget_driver, may_drive,
     },
     user,
 };
@@ -77,6 +77,7 @@ fn forget_thread(pid_tgid: u64) {
     let _ = HS_RECEIVED.remove(pid_tgid);
     let _ = HS_FREEING.remove(pid_tgid);
     let _ = HS_ERRORS.remove(pid_tgid);
+    let _ = HS_UNSENT.remove(pid_tgid);
 }
 
 /// Removes a process from the tables; returns whether it had driven a handshake.

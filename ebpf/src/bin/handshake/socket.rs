@@ -42,9 +42,45 @@ pub(crate) fn identify(
     open.socket = socket;
     open.skaddr = skaddr;
     open.socket_source = u32::from(socket_source::IN_CALL);
+    open.flags |= peer_closed(skaddr);
     HS_SOCKETS
         .insert(skaddr, key, 0)
         .map_err(|_| Fault::MapFull)
+}
+
+/// Records the socket of a send right after a drive of `ssl` as the handshake's, where none is
+/// known.
+#[inline(always)]
+pub(crate) fn identify_by_send(tgid: u32, ssl: u64, skaddr: u64) -> Result<(), Fault> {
+    let key = OpenKey::new(tgid, ssl);
+    let Some(open) = HS_OPEN.get_ptr_mut(key) else {
+        return Ok(());
+    };
+    // SAFETY: a live LRU entry; this thread has just driven that object, nobody else writes it.
+    let open = unsafe { &mut *open };
+    if open.socket_source != u32::from(socket_source::NONE) {
+        return Ok(());
+    }
+    let Some(socket) = established(skaddr) else {
+        return Ok(());
+    };
+    open.socket = socket;
+    open.skaddr = skaddr;
+    open.socket_source = u32::from(socket_source::BEFORE);
+    open.flags |= peer_closed(skaddr);
+    HS_SOCKETS
+        .insert(skaddr, key, 0)
+        .map_err(|_| Fault::MapFull)
+}
+
+/// Returns [`flag::PEER_CLOSED`] where the peer's FIN had arrived before the socket was identified.
+#[inline(always)]
+pub(crate) fn peer_closed(skaddr: u64) -> u32 {
+    match HS_TUPLES.get_ptr(skaddr) {
+        // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
+        Some(tuple) if unsafe { (*tuple).reserved } != 0 => flag::PEER_CLOSED,
+        _ => 0,
+    }
 }
 
 /// Returns the connection of a kernel socket; `None` where it is not TCP's, or was established
@@ -80,8 +116,10 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
     // call on a map (`trace_call_bpf`, kernel/trace/bpf_trace.c). A skipped beginning is added when
     // the peer closes.
     if state != STATE_CLOSE && by_calls {
+        let mut socket = record::socket(ctx, &layout)?;
+        socket.reserved = u32::from(state == STATE_CLOSE_WAIT);
         HS_TUPLES
-            .insert(skaddr, record::socket(ctx, &layout)?, 0)
+            .insert(skaddr, socket, 0)
             .map_err(|_| Fault::MapFull)?;
     }
     if state == STATE_ESTABLISHED {

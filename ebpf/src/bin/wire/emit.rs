@@ -25,6 +25,8 @@ pub(crate) struct PacketContext {
     pub(crate) rtt_us: u32,
     /// Minimum round-trip time, microseconds; valid where the smoothed one is known.
     pub(crate) rtt_min_us: u32,
+    /// As [`Segment::age_ms`].
+    pub(crate) age_ms: u32,
 }
 
 /// A segment and the bytes that follow it, as they are sent.
@@ -106,7 +108,7 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*segment).record).write(content.record as u16);
         addr_of_mut!((*segment).repeats).write(repeats);
         addr_of_mut!((*segment).rtt_us).write(at.rtt_us);
-        addr_of_mut!((*segment).reserved).write(0);
+        addr_of_mut!((*segment).age_ms).write(at.age_ms);
         match content.length {
             0 => Ok(()),
             _ => {

@@ -196,6 +196,29 @@ pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> 
     emit_tcp(ctx, &socket_of(key), LATE)
 }
 
+/// Returns the age of an accepted connection on a port that serves TLS, milliseconds and at least
+/// 1; 0 where its beginning was not observed.
+#[inline(never)]
+pub(crate) fn age_ms(socket: &Socket, packet: &Packet) -> u32 {
+    if !packet.fin() && !packet.rst() {
+        return 0;
+    }
+    let key = Tuple {
+        local: [socket.local[0], socket.local[1]],
+        remote: [socket.remote[0], socket.remote[1]],
+        local_port: socket.local_port,
+        remote_port: socket.remote_port,
+        reserved: 0,
+    };
+    let Some(opening) = WIRE_SYNS.get_ptr(key) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let (syn_ns, ack_ns) = unsafe { ((*opening).syn_ns, (*opening).ack_ns) };
+    let opened_ns = if ack_ns == 0 { syn_ns } else { ack_ns };
+    (now().saturating_sub(opened_ns) / 1_000_000) as u32 + 1
+}
+
 #[inline(always)]
 const fn socket_of(key: &Tuple) -> Socket {
     Socket {
@@ -218,6 +241,6 @@ pub(crate) fn record_port(port: u16) {
 }
 
 #[inline(always)]
-fn serves_tls(port: u16) -> bool {
+pub(crate) fn serves_tls(port: u16) -> bool {
     WIRE_PORTS.get_ptr(u32::from(port)).is_some()
 }

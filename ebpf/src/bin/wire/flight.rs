@@ -2,6 +2,7 @@
 
 use crate::{
     emit::{Content, PacketContext, emit},
+    evidence::serves_tls,
     packet::{Packet, load},
 };
 use aya_ebpf::programs::SkBuffContext;
@@ -67,6 +68,23 @@ pub(crate) fn process<const STEPS: u32>(
         }
     }
     result.map(|()| over)
+}
+
+/// Emits the end of a connection on which the client has sent nothing, at a port that serves TLS.
+#[inline(never)]
+pub(crate) fn process_silent_end(
+    ctx: &SkBuffContext,
+    state: &mut State,
+    packet: &Packet,
+    at: &PacketContext,
+) -> Result<(), Fault> {
+    let [to, _] = &mut state.flights;
+    if to.flags & flight::SILENT != 0 || !serves_tls(at.socket.local_port) {
+        return Ok(());
+    }
+    to.flags |= flight::SILENT;
+    let what = what::SILENT_FIN + u8::from(packet.rst());
+    emit(ctx, at, 0, &Content::header(what, packet.seq, 0))
 }
 
 /// State of one run. Everything that changes from step to step is in map memory and not in

@@ -126,9 +126,11 @@ pub(crate) fn try_packet(
         way,
         rtt_us,
         rtt_min_us,
+        age_ms: 0,
     };
     // SAFETY: the context is live during the run.
     at.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    at.age_ms = evidence::age_ms(&at.socket, &packet);
     // Counted at once: a result that lives longer is one more value by which paths differ for the
     // verifier.
     crate::record(ctx, evidence::observe(ctx, state, &packet, &at));
@@ -139,6 +141,9 @@ pub(crate) fn try_packet(
     }
     if !packet.is_relevant() {
         return Ok(());
+    }
+    if state.client == 0 && packet.length() == 0 {
+        return flight::process_silent_end(ctx, state, &packet, &at);
     }
     if flight::process::<STEPS>(ctx, state, &packet, &at)? {
         evidence::await_last_ack(state, &packet, incoming);
@@ -242,6 +247,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
         // A listener has no measurement.
         rtt_us,
         rtt_min_us: 0,
+        age_ms: 0,
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };

@@ -66,7 +66,13 @@ pub(super) fn from_library(
     if handshake.peer_closed {
         return FailureCause::Closed;
     }
-    let silence_ns = handshake.end_ns.saturating_sub(handshake.heard_ns);
+    // A program may free the connection object long after it closed the socket.
+    let end_ns = wire
+        .filter(|wire| wire.end == WireEnd::ClosedHere)
+        .map_or(handshake.end_ns, |wire| {
+            handshake.end_ns.min(wire.hello.end_ns)
+        });
+    let silence_ns = end_ns.saturating_sub(handshake.heard_ns);
     let stalled = silence_ns >= timeout_ns(network.rtt_us);
     if dropped {
         return if stalled {
@@ -87,9 +93,10 @@ pub(super) fn from_library(
 /// Whether the peer closed the connection before this host did, and before the handshake ended in
 /// the library.
 fn closed_by_peer(handshake: &LibraryHandshake, wire: Option<&WireHandshake>) -> bool {
-    wire.is_some_and(|wire| {
+    let by_wire = wire.is_some_and(|wire| {
         wire.end == WireEnd::ClosedByPeer && wire.hello.end_ns <= handshake.end_ns
-    })
+    });
+    by_wire || handshake.peer_closed
 }
 
 /// Cause of a handshake that was observed on the wire alone and did not complete.

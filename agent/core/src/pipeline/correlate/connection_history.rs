@@ -3,11 +3,13 @@
 
 use std::num::NonZeroUsize;
 
+use enum_map::EnumMap;
 use lru::LruCache;
 
 use crate::model::{
-    Connection, Direction, NetworkEvidence, Phase, TcpEvent,
+    Connection, Direction, NetworkEvidence, Phase, Role, TcpEvent,
     TcpEventKind::{self, Retransmission},
+    WireHandshake,
 };
 
 /// Events retained per connection; a connection with more loses its oldest.
@@ -15,6 +17,9 @@ const MAX_EVENTS: usize = 32;
 /// Longest connection set-up that can belong to a handshake: Linux abandons a SYN after about two
 /// minutes (`tcp_syn_retries` = 6).
 const MAX_SETUP_NS: u64 = 130_000_000_000;
+/// `TCP_TIMEOUT_INIT` (include/net/tcp.h, RFC 6298), nanoseconds: the timeout of a SYN and a
+/// SYN-ACK before a round trip was measured.
+const RTO_INIT_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -24,14 +29,56 @@ struct Entry {
     counted: bool,
 }
 
-/// Time span of a handshake.
-#[derive(Debug, Clone, Copy)]
+/// Time span of a handshake, and what the wire shows of its timing.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Span {
     pub(super) begin_ns: u64,
     pub(super) end_ns: u64,
     pub(super) completed: bool,
     /// A gap in the stream until this time is evidence about data sent before the end.
     pub(super) until_ns: u64,
+    /// Round-trip time, microseconds, where TCP has measured it.
+    pub(super) rtt_us: Option<u32>,
+    /// When the first handshake data of each direction passed.
+    pub(super) first_data_ns: EnumMap<Direction, Option<u64>>,
+}
+
+impl Span {
+    /// A span from the beginning to the end of a handshake.
+    pub(super) fn new(begin_ns: u64, end_ns: u64) -> Self {
+        Self {
+            begin_ns,
+            end_ns,
+            until_ns: end_ns,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the timing that the wire shows.
+    pub(super) fn with_timing(mut self, wire: &WireHandshake) -> Self {
+        self.rtt_us = wire.rtt_us;
+        let (hello, answer) = match wire.role {
+            Role::Client => (Direction::Sent, Direction::Received),
+            Role::Server => (Direction::Received, Direction::Sent),
+        };
+        self.first_data_ns[hello] = Some(wire.hello.begin_ns);
+        self.first_data_ns[answer] = wire.hello.answer_ns;
+        self
+    }
+
+    /// Whether the sender of a retransmission had waited for less than a round trip, so that no
+    /// acknowledgement can have arrived: on a slow link the first timeout is shorter than that.
+    /// `first_ns` is the first retransmission of this phase and direction.
+    fn is_needless(&self, phase: Phase, direction: Direction, first_ns: u64, at_ns: u64) -> bool {
+        let since_ns = match phase {
+            Phase::Syn | Phase::SynAck => Some(first_ns.saturating_sub(RTO_INIT_NS)),
+            Phase::Handshake => self.first_data_ns[direction],
+        };
+        let (Some(rtt_us), Some(since_ns)) = (self.rtt_us, since_ns) else {
+            return false;
+        };
+        at_ns.saturating_sub(since_ns) <= u64::from(rtt_us) * 1000
+    }
 }
 
 /// TCP events of one connection, oldest first.
@@ -41,7 +88,11 @@ struct ConnectionHistory(Vec<Entry>);
 impl ConnectionHistory {
     /// Evidence about the connection's set-up and its handshake.
     fn evidence(&self, span: &Span) -> NetworkEvidence {
-        let mut sum = NetworkEvidence::default();
+        let mut sum = NetworkEvidence {
+            rtt_us: span.rtt_us,
+            ..NetworkEvidence::default()
+        };
+        let mut first_ns: EnumMap<Phase, EnumMap<Direction, Option<u64>>> = EnumMap::default();
         for entry in &self.0 {
             let at_ns = entry.at_ns;
             let inside = (span.begin_ns..=span.end_ns).contains(&at_ns);
@@ -87,6 +138,8 @@ impl ConnectionHistory {
                 _ => (Phase::Handshake, Direction::Sent),
             };
             sum.retransmits.add(phase, direction);
+            let first_ns = *first_ns[phase][direction].get_or_insert(at_ns);
+            sum.needless += u32::from(span.is_needless(phase, direction, first_ns, at_ns));
             if entry.counted {
                 sum.counted.add(phase, direction);
             }
@@ -131,7 +184,10 @@ impl ConnectionHistories {
     /// Evidence about a handshake on this connection.
     pub(super) fn evidence(&self, connection: Option<Connection>, span: &Span) -> NetworkEvidence {
         let history = connection.and_then(|connection| self.table.peek(&connection));
-        history.map_or_else(NetworkEvidence::default, |history| history.evidence(span))
+        match history {
+            Some(history) => history.evidence(span),
+            None => ConnectionHistory::default().evidence(span),
+        }
     }
 
     /// Drops the events of a handshake that ended then. Later ones remain: they belong to what

@@ -11,12 +11,13 @@ use super::{
     observation::{self, EndedHandshake},
     offer,
     server_verdicts::ServerVerdicts,
+    unread_hellos::UnreadHellos,
     wire_handshakes::{Expired, WireHandshakes},
 };
 use crate::{
     model::{
-        Connection, FailureCause, LibraryHandshake, Observation, Offer, Outcome, Removal,
-        ServiceFacts, ServiceId, SessionRemoved, WireHandshake,
+        Connection, FailureCause, HelloFlags, LibraryHandshake, Observation, Offer, Outcome,
+        Removal, Role, ServiceFacts, ServiceId, SessionRemoved, WireHandshake,
     },
     pipeline::{
         diagnose::{CloseEvidence, Diagnoser, Retained},
@@ -72,6 +73,7 @@ pub struct Engine {
     /// Removed sessions, until the handshakes before them are concluded.
     removed_sessions: VecDeque<SessionRemoved>,
     wire_handshakes: WireHandshakes,
+    unread_hellos: UnreadHellos,
     diagnoser: Diagnoser,
     server_verdicts: ServerVerdicts,
     removed: EnumMap<Removal, u64>,
@@ -89,6 +91,7 @@ impl Engine {
             pending_timeouts: VecDeque::new(),
             removed_sessions: VecDeque::new(),
             wire_handshakes: WireHandshakes::new(MAX_WAITING),
+            unread_hellos: UnreadHellos::new(),
             diagnoser: Diagnoser::new(bounds.sessions),
             server_verdicts: ServerVerdicts::new(),
             removed: EnumMap::default(),
@@ -112,7 +115,10 @@ impl Engine {
                     out(Finding::Loss(loss));
                 }
             }
-            Event::Wire(handshake) => self.wire_handshakes.insert(handshake),
+            Event::Wire(handshake) if handshake.hello.has(HelloFlags::OFFER_READ) => {
+                self.wire_handshakes.insert(handshake);
+            }
+            Event::Wire(handshake) => self.unread_hellos.insert(handshake),
             Event::SessionRemoved(removed) => {
                 if self.removed_sessions.len() >= MAX_WAITING {
                     self.conclude_removed(u64::MAX, out);
@@ -196,11 +202,20 @@ impl Engine {
         let Ok(wire) = self.wire_handshakes.match_library(role, &library) else {
             return;
         };
+        let is_unknown = library.connection.is_none() && library.client_random.is_none();
+        let wire = match wire {
+            None if role == Role::Server && is_unknown => self.unread_hellos.take(&library),
+            wire => wire,
+        };
         let ended = EndedHandshake {
             library,
             role,
             wire,
         };
+        if let (Role::Server, Some(connection)) = (role, ended.connection()) {
+            self.unread_hellos
+                .serves(library.tgid, connection.local.port());
+        }
         if self.needs_confirmation(&ended) {
             self.pending_timeouts.push_back(ended);
         } else {
@@ -224,7 +239,7 @@ impl Engine {
         let span = span(ended, waited_ns);
         let mut network = self.network.conclude(ended.role, ended.connection(), &span);
         ended.complete_evidence(&mut network);
-        let offer = self.offer(ended.wire.as_ref());
+        let offer = self.offer(ended.hello_read());
         let observation = ended.observation(network, offer);
         self.diagnose(observation, out);
     }
@@ -235,14 +250,12 @@ impl Engine {
             let Some(handshake) = expired else { continue };
             let end_ns = handshake.hello.end_ns;
             let span = Span {
-                begin_ns: handshake.hello.begin_ns,
-                end_ns,
                 completed: handshake.is_completed(),
                 until_ns: end_ns.saturating_add(TIMEOUT_CONFIRM_NS),
+                ..Span::new(handshake.hello.begin_ns, end_ns).with_timing(&handshake)
             };
             let connection = handshake.connection;
-            let mut network = self.network.conclude(handshake.role, connection, &span);
-            network.rtt_us = handshake.rtt_us;
+            let network = self.network.conclude(handshake.role, connection, &span);
             let offer = self.offer(Some(&handshake));
             if let Some(observation) = observation::from_wire(&handshake, network, offer) {
                 self.diagnose(observation, out);
@@ -300,11 +313,19 @@ impl Engine {
 }
 
 fn span(ended: &EndedHandshake, waited_ns: u64) -> Span {
-    let end_ns = ended.library.end_ns;
-    Span {
-        begin_ns: ended.library.begin_ns,
-        end_ns,
+    let (begin_ns, end_ns) = (ended.library.begin_ns, ended.library.end_ns);
+    // A connection may have ended before its program accepted it.
+    let begin_ns = match &ended.wire {
+        Some(wire) if ended.hello_read().is_none() => begin_ns.min(wire.hello.begin_ns),
+        _ => begin_ns,
+    };
+    let span = Span {
         completed: ended.completed(),
         until_ns: end_ns.saturating_add(waited_ns),
+        ..Span::new(begin_ns, end_ns)
+    };
+    match &ended.wire {
+        Some(wire) => span.with_timing(wire),
+        None => span,
     }
 }

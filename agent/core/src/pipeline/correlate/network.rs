@@ -49,7 +49,7 @@ impl Network {
         if let Some(connection) = connection {
             self.histories.consume(&connection, span.end_ns);
             if span.completed {
-                let had_loss = evidence.retransmits.any();
+                let had_loss = evidence.lost_segments() > 0;
                 self.late_losses
                     .completed(role, &connection, span.end_ns, had_loss);
             } else {

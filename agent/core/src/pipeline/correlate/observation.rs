@@ -2,9 +2,9 @@
 
 use super::{cause, session};
 use crate::model::{
-    Alert, Connection, Direction, LibraryEnd, LibraryFacts, LibraryHandshake, NetworkEvidence,
-    Observation, Offer, Outcome, Resumption, Role, SocketSource, Source, Version, WireEnd,
-    WireHandshake,
+    Alert, Connection, Direction, HelloFlags, LibraryEnd, LibraryFacts, LibraryHandshake,
+    NetworkEvidence, Observation, Offer, Outcome, Resumption, Role, SocketSource, Source, Version,
+    WireEnd, WireHandshake,
 };
 
 /// A library's handshake, with the `wire` sensor's record of the same handshake.
@@ -27,6 +27,12 @@ impl EndedHandshake {
         }
     }
 
+    /// The wire's record, if it holds the ClientHello.
+    pub(super) fn hello_read(&self) -> Option<&WireHandshake> {
+        let wire = self.wire.as_ref();
+        wire.filter(|wire| wire.hello.has(HelloFlags::OFFER_READ))
+    }
+
     /// Whether the library completed it.
     pub(super) fn completed(&self) -> bool {
         self.library.end == LibraryEnd::Completed
@@ -35,8 +41,9 @@ impl EndedHandshake {
     /// Adds to `network` what only the wire shows.
     pub(super) fn complete_evidence(&self, network: &mut NetworkEvidence) {
         let Some(wire) = &self.wire else { return };
-        network.rtt_us = wire.rtt_us;
-        if cause::hello_was_late(&self.library, &wire.hello, wire.rtt_us) {
+        if self.hello_read().is_some()
+            && cause::hello_was_late(&self.library, &wire.hello, wire.rtt_us)
+        {
             network.stalls = network.stalls.max(1);
         }
     }
@@ -63,7 +70,7 @@ impl EndedHandshake {
     /// The observation, before it is diagnosed.
     pub(super) fn observation(&self, network: NetworkEvidence, offer: Offer) -> Observation {
         let library = &self.library;
-        let hello = self.wire.map(|wire| wire.hello);
+        let hello = self.hello_read().map(|wire| wire.hello);
         let by_reason = library.reason.and_then(cause::received_alert);
         let by_reason = by_reason.map(|description| Alert {
             description,

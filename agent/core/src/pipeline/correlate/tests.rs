@@ -349,5 +349,6 @@ proptest! {
 }
 
 mod loss;
+mod memory_bios;
 mod verdicts;
 mod wire;

@@ -13,9 +13,7 @@ use std::{
 
 use lru::LruCache;
 
-use crate::model::{
-    ClientRandom, Connection, HelloFlags, LibraryEnd, LibraryHandshake, Role, WireHandshake,
-};
+use crate::model::{ClientRandom, Connection, LibraryEnd, LibraryHandshake, Role, WireHandshake};
 
 /// How long a handshake waits for its library's record, nanoseconds. The library reports at its
 /// last call, which a busy program may make late; a record that arrives later is recognised as
@@ -103,12 +101,9 @@ impl WireHandshakes {
         }
     }
 
-    /// Adds a handshake, unless its ClientHello was not read.
+    /// Adds a handshake whose ClientHello was read.
     pub(super) fn insert(&mut self, handshake: &WireHandshake) {
         let (role, hello) = (handshake.role, &handshake.hello);
-        if !hello.has(HelloFlags::OFFER_READ) {
-            return;
-        }
         while self.queue.len() >= self.max {
             self.evicted += 1;
             let _ = self.expire(u64::MAX);

@@ -131,7 +131,7 @@ impl Stats {
         let failed = matches!(seen.outcome, Outcome::Failed(_));
         // A gap or a stall is evidence of loss in a failed handshake only: a completed one has
         // received the data after all.
-        if seen.network.retransmits.any() || (failed && seen.network.loss()) {
+        if seen.network.lost_segments() > 0 || (failed && seen.network.loss()) {
             let with_loss = &mut self.with_loss[seen.role];
             if failed {
                 with_loss.failed += 1;

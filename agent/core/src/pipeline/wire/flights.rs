@@ -94,6 +94,9 @@ impl Flights {
     /// Adds a segment; returns a constant of [`end`] if the segment ends the first flights.
     pub(super) fn push(&mut self, segment: &Segment, bytes: &[u8]) -> Option<u8> {
         let incoming = segment.direction == direction::IN;
+        if matches!(segment.what, what::FIN | what::RESET) && !self.event.has(flag::OFFER_READ) {
+            self.event.begin_ns = opened_ns(segment).unwrap_or(self.event.begin_ns);
+        }
         match segment.what {
             what::FIN if incoming => return Some(end::CLOSED_IN),
             what::FIN => return Some(end::CLOSED_OUT),
@@ -211,10 +214,30 @@ impl Flights {
         (answered && self.client.finished && self.server.finished).then_some(end::COMPLETED)
     }
 
+    /// The record of an accepted connection on which the client sent nothing.
+    pub(super) fn silent(segment: &Segment) -> WireRecord {
+        let end = match (segment.what, segment.direction) {
+            (what::SILENT_RESET, _) => end::RESET,
+            (_, direction::IN) => end::CLOSED_IN,
+            _ => end::CLOSED_OUT,
+        };
+        let mut flights = Self::new(segment, false);
+        flights.last_ns = opened_ns(segment).unwrap_or(flights.last_ns);
+        flights.event.begin_ns = flights.last_ns;
+        flights.touch(segment);
+        flights.ended(end)
+    }
+
     /// The record of first flights that ended this way.
     pub(super) fn ended(mut self, end: u8) -> WireRecord {
         self.event.header.time_ns = self.last_ns;
         self.event.end = end;
         self.event
     }
+}
+
+/// When the connection that this segment ends was opened; `None` where that was not observed.
+fn opened_ns(segment: &Segment) -> Option<u64> {
+    let age_ns = u64::from(segment.age_ms) * 1_000_000;
+    (age_ns > 0).then(|| segment.header.time_ns.saturating_sub(age_ns))
 }

@@ -36,7 +36,8 @@ pub struct WireRecord {
     pub header: Header,
     /// The connection.
     pub socket: Socket,
-    /// When the ClientHello passed, nanoseconds of `CLOCK_MONOTONIC`.
+    /// When the ClientHello passed, nanoseconds of `CLOCK_MONOTONIC`. Without
+    /// [`flag::OFFER_READ`]: when the connection was opened, where that was observed.
     pub begin_ns: u64,
     /// When the ServerHello passed, nanoseconds; 0 where none was read.
     pub answer_ns: u64,

@@ -4,7 +4,10 @@
 mod kernel;
 
 use proptest::prelude::*;
-use reprise_ebpf::{handshake::role, wire::direction};
+use reprise_ebpf::{
+    handshake::role,
+    wire::{direction, what},
+};
 
 use self::kernel::{Sent, cut, fixture, handshake};
 use super::{Limits, TokenRecord, Tracker, WireRecord, end, flag};
@@ -197,6 +200,58 @@ fn segments_of_the_listener_belong_to_the_accepted_socket() {
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].end, end::COMPLETED);
     assert_ne!(seen[0].socket.cookie, 0);
+}
+
+/// A segment that ends a connection of this age.
+fn ending(what: u8, way: u8, age_ms: u32) -> Sent {
+    let mut sent = handshake("tls13_full", direction::IN, &[]).remove(0);
+    sent.0.header.time_ns = 9_000_000_000;
+    sent.0.what = what;
+    sent.0.direction = way;
+    sent.0.length = 0;
+    sent.0.age_ms = age_ms;
+    (sent.0, Vec::new())
+}
+
+#[test]
+fn end_of_a_silent_connection_is_a_record_without_an_offer() {
+    for (kind, way, how) in [
+        (what::SILENT_FIN, direction::IN, end::CLOSED_IN),
+        (what::SILENT_FIN, direction::OUT, end::CLOSED_OUT),
+        (what::SILENT_RESET, direction::IN, end::RESET),
+    ] {
+        let seen = run(&[ending(kind, way, 5_000)]);
+        let [record] = seen[..] else {
+            panic!("{seen:?}");
+        };
+        assert_eq!((record.end, record.role), (how, role::SERVER));
+        assert!(!record.has(flag::OFFER_READ));
+        assert_eq!(record.begin_ns, 4_000_000_000);
+        assert_eq!(
+            (record.header.time_ns, record.silence_ms),
+            (9_000_000_000, 5_000)
+        );
+    }
+    // The end of a connection that was not followed is not one of a silent one.
+    assert!(run(&[ending(what::FIN, direction::IN, 5_000)]).is_empty());
+}
+
+#[test]
+fn half_a_client_hello_begins_with_its_connection() {
+    let mut sent = Vec::new();
+    let half = &fixture("tls13_full", "client")[..100];
+    cut(half, 1, direction::IN, &[], &mut sent);
+    let mut unknown = sent.clone();
+    sent.push(ending(what::FIN, direction::IN, 5_000));
+    let seen = run(&sent);
+    assert_eq!(seen.len(), 1);
+    assert!(!seen[0].has(flag::OFFER_READ));
+    assert_eq!(
+        (seen[0].end, seen[0].begin_ns),
+        (end::CLOSED_IN, 4_000_000_000)
+    );
+    unknown.push(ending(what::FIN, direction::IN, 0));
+    assert_eq!(run(&unknown)[0].begin_ns, 1_000);
 }
 
 fn any_name() -> impl Strategy<Value = &'static str> {

@@ -10,12 +10,16 @@ use reprise_ebpf::{
     tcp,
 };
 
-use super::{MS, Run, handshake, run, run_all, tcp_event, wire::hello};
+use super::{
+    MS, Run, handshake, run, run_all, tcp_event,
+    wire::{hello, library},
+};
 use crate::{
     model::{Direction, FailureCause as Cause, Outcome, Phase, Role},
     pipeline::{
         correlate::{LateLoss, SETTLE_NS, engine::TIMEOUT_CONFIRM_NS},
         record::Record,
+        wire::{end, flag},
     },
 };
 
@@ -203,7 +207,7 @@ fn loss_before_a_handshake_counts_for_tls_services() {
 #[test]
 fn wire_handshake_closed_after_silence_timed_out() {
     let mut shown = hello(role::CLIENT, 1, 1, 10 * MS, 900 * MS);
-    shown.end = crate::pipeline::wire::end::CLOSED_OUT;
+    shown.end = end::CLOSED_OUT;
     shown.silence_ms = 800;
     let end = |shown| run(&[Record::Wire(shown)])[0].outcome;
     assert_eq!(end(shown), Outcome::Failed(Cause::Timeout));
@@ -217,7 +221,7 @@ fn late_client_hello_was_lost_before() {
         let mut event = handshake(1, 10 * MS, 600 * MS);
         event.outcome = outcome::FAILED;
         let mut shown = hello(role::SERVER, 1, 1, come, 600 * MS);
-        shown.end = crate::pipeline::wire::end::CLOSED_IN;
+        shown.end = end::CLOSED_IN;
         event.flags = library_flag::RANDOM | library_flag::PEER_CLOSED;
         event.client_random = shown.client_random;
         run(&[Record::Wire(shown), Record::Handshake(event)])[0].outcome
@@ -274,4 +278,63 @@ fn loss_after_a_handshake_is_remembered_for_its_session() {
     assert!(is_lost(800 * MS));
     // After the session was removed.
     assert!(!is_lost(901 * MS));
+}
+
+/// The cause of a handshake from 1,500 ms to 6 s on a link with this round trip, which its program
+/// gave up, with these events on its connection.
+fn fail_on_slow_link(role: u8, rtt_ms: u32, marks: &[(u32, u64)]) -> Cause {
+    let mut event = library(1, 1, 1_500 * MS, 6_000 * MS);
+    event.outcome = outcome::FREED;
+    event.heard_ns = 1_500 * MS;
+    event.role = role;
+    let mut shown = hello(role, 1, 1, 1_500 * MS, 6_000 * MS);
+    shown.flags = flag::OFFER_READ;
+    shown.end = end::CLOSED_OUT;
+    shown.rtt_us = rtt_ms * 1_000;
+    let marks = marks.iter().map(|(kind, at)| {
+        let mut mark = tcp_event(*kind, 1, at * MS);
+        mark.state = match mark.header.kind {
+            tcp::RETRANSMIT if *at < 1_500 => tcp::STATE_SYN_SENT,
+            _ => tcp::STATE_ESTABLISHED,
+        };
+        Record::Tcp(mark)
+    });
+    let records = [Record::Wire(shown), Record::Handshake(event)];
+    let seen = run(&marks.chain(records).collect::<Vec<_>>());
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let rtt_us = (rtt_ms > 0).then_some(rtt_ms * 1_000);
+    assert_eq!(seen[0].network.rtt_us, rtt_us);
+    match seen[0].outcome {
+        Outcome::Failed(cause) => cause,
+        Outcome::Completed(_) => panic!("a failed handshake seen as completed"),
+    }
+}
+
+#[test]
+fn retransmission_within_a_round_trip_is_no_evidence_of_loss() {
+    let client = |rtt_ms, marks: &[(u32, u64)]| fail_on_slow_link(role::CLIENT, rtt_ms, marks);
+    let server = |rtt_ms, marks: &[(u32, u64)]| fail_on_slow_link(role::SERVER, rtt_ms, marks);
+    // A link with a round trip of 1,500 ms: the timers of SYN and SYN-ACK are 1 s.
+    let syn = (tcp::RETRANSMIT, 1_000);
+    let syn_ack_again = (tcp::SYNACK_AGAIN, 2_500);
+    assert_eq!(client(1_500, &[syn, syn_ack_again]), Cause::Timeout);
+    let syn_again = (tcp::SYN_AGAIN, 1_750);
+    let syn_ack = (tcp::RETRANSMIT_SYNACK, 1_750);
+    assert_eq!(server(1_500, &[syn_again, syn_ack]), Cause::Timeout);
+    // A round trip shorter than the timer, or not measured.
+    assert_eq!(client(900, &[syn]), Cause::PacketLoss);
+    assert_eq!(server(900, &[syn_again]), Cause::PacketLoss);
+    assert_eq!(client(0, &[syn]), Cause::PacketLoss);
+    // The second retransmission came after a whole round trip.
+    let second = (tcp::SYN_AGAIN, 2_750);
+    assert_eq!(server(1_500, &[syn_again, second]), Cause::PacketLoss);
+    // The ClientHello at 1,500 ms, retransmitted before and after its acknowledgement was due.
+    let early = (tcp::RETRANSMIT, 2_600);
+    let late = (tcp::RETRANSMIT, 3_100);
+    assert_eq!(client(1_500, &[early]), Cause::Timeout);
+    assert_eq!(client(1_500, &[late]), Cause::PacketLoss);
+    assert_eq!(client(1_500, &[early, late]), Cause::PacketLoss);
+    // Other evidence stays.
+    let missing = (tcp::MISSING, 2_000);
+    assert_eq!(client(1_500, &[syn, missing]), Cause::PacketLoss);
 }

@@ -51,7 +51,7 @@ pub(super) fn hello(role: u8, random: u8, port: u16, begin: u64, end_ns: u64) ->
     hello
 }
 
-fn library(random: u8, port: u16, begin: u64, end_ns: u64) -> HandshakeEvent {
+pub(super) fn library(random: u8, port: u16, begin: u64, end_ns: u64) -> HandshakeEvent {
     let mut event = library_event(port, begin, end_ns);
     event.flags = library_flag::RANDOM;
     event.client_random = [random; 32];
@@ -286,32 +286,6 @@ fn failures_on_the_wire_have_causes() {
     let mut shown = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
     shown.end = end::UNKNOWN;
     assert!(run(&[Record::Wire(shown)]).is_empty());
-}
-
-#[test]
-fn handshake_dropped_after_the_peers_fin_is_closed() {
-    // A program with memory BIOs: the library knows neither the socket nor the end of the stream.
-    let cause = |how, on_the_wire, wire_end_ns| {
-        let mut dropped = library(1, 1, 10 * MS, 20 * MS);
-        dropped.outcome = how;
-        dropped.socket_source = socket_source::NONE;
-        dropped.socket = Socket::default();
-        let mut shown = hello(role::SERVER, 1, 1, 10 * MS, wire_end_ns);
-        shown.flags = flag::OFFER_READ;
-        shown.end = on_the_wire;
-        let seen = run(&[Record::Wire(shown), Record::Handshake(dropped)]);
-        assert_eq!(seen.len(), 1, "{seen:?}");
-        assert_eq!(seen[0].connection, connection(&shown.socket));
-        seen[0].outcome
-    };
-    for how in [outcome::FREED, outcome::RESTARTED, outcome::PROCESS_ENDED] {
-        let fin = cause(how, end::CLOSED_IN, 15 * MS);
-        assert_eq!(fin, Outcome::Failed(Cause::Closed), "{how}");
-        let own_fin = cause(how, end::CLOSED_OUT, 15 * MS);
-        assert_eq!(own_fin, Outcome::Failed(Cause::Abandoned), "{how}");
-        let later = cause(how, end::CLOSED_IN, 25 * MS);
-        assert_eq!(later, Outcome::Failed(Cause::Abandoned), "{how}");
-    }
 }
 
 #[test]

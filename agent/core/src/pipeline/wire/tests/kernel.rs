@@ -96,6 +96,6 @@ fn segment(what: u8, seq: u32, record: u16, length: usize, way: u8) -> Segment {
         record,
         repeats: 0,
         rtt_us: 0,
-        reserved: 0,
+        age_ms: 0,
     }
 }
