@@ -94,6 +94,10 @@ impl Tables {
                 skewed?;
                 self.given_age_ns(server, created_ns?, now_ns)
             });
+        let step_ns = issued.and_then(|issued| state.clock.step_since(issued.at_ns));
+        let stepped_age_ns = issued_age_ns
+            .zip(step_ns)
+            .and_then(|(age_ns, step_ns)| age_ns.checked_add_signed(step_ns));
         let removed = issued
             .and_then(|issued| issued.removed)
             .filter(|(at_ns, _)| *at_ns <= now_ns)
@@ -118,9 +122,14 @@ impl Tables {
             considered: is_considered(hello, mechanism),
             offered,
             issuer: self.issuer(issued.as_ref(), server, now_ns),
+            succeeded_issuer: issued
+                .and_then(|issued| issued.process)
+                .zip(server.process)
+                .is_some_and(|(issuer, process)| self.processes.succeeded(issuer, process)),
             age: age(observed_age_ns, lifetime_ns),
             observed_age_ns,
             within_by_host_clock: age(skewed, lifetime_ns) == Age::Within,
+            expired_by_step: age(stepped_age_ns, lifetime_ns) == Age::Over,
             removed,
             used_up: issued.is_some_and(|issued| issued.used_up),
             stored: if storage.is_disproven() {
@@ -144,7 +153,7 @@ impl Tables {
             key,
             age_ns: observed_age_ns,
             lifetime_ns,
-            step_ns: stepped.map(|stepped| stepped.step_ns),
+            step_ns: stepped.map(|stepped| stepped.step_ns).or(step_ns),
             removed,
             input,
         }

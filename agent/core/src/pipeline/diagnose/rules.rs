@@ -1,15 +1,13 @@
 //! Rules for the reason of a miss, as data: the first rule that matches decides.
 
 use super::{
-    facts::{Age, CLOCK_NS, Issuer, KeyOwner, RuleInput, Stored, TicketKey},
+    facts::{Age, CLOCK_NS, FULL_RANK, Issuer, KeyOwner, RuleInput, Stored, TicketKey},
     process::Relation,
 };
 use crate::model::{Lookup, MissReason, Removal};
 
 /// Ranks at which even the smallest cache still holds a session.
 pub(super) const LOW_RANK: u64 = 4;
-/// Rank from which a cache can be full although none was ever seen to accept a session.
-pub(super) const FULL_RANK: u64 = 32;
 /// Acceptances from which the highest accepted rank describes the cache's capacity.
 const ENOUGH_ACCEPTED: u64 = 3;
 
@@ -26,7 +24,7 @@ pub struct Rule {
 }
 
 /// The rules in order.
-pub const RULES: [Rule; 30] = [
+pub const RULES: [Rule; 32] = [
     Rule {
         name: "clock_ahead_of_session",
         evidence: "the server's library found the session, and it begins in the future of the server's clock",
@@ -116,6 +114,18 @@ pub const RULES: [Rule; 30] = [
         when: |input| !input.considered,
     },
     Rule {
+        name: "clock_stepped_past_lifetime",
+        evidence: "the server's clock was stepped since it issued the session, which is past its lifetime by that clock and was observed to be within",
+        reason: MissReason::Clock,
+        when: |input| {
+            input.is_entry()
+                && input.expired_by_step
+                && input.age == Age::Within
+                && matches!(input.issuer, Issuer::ThisService | Issuer::Process(_))
+                && input.issuer != Issuer::Process(Relation::Ended)
+        },
+    },
+    Rule {
         name: "observed_expired",
         evidence: "the service issued the session longer ago than its lifetime",
         reason: MissReason::Expired,
@@ -146,6 +156,20 @@ pub const RULES: [Rule; 30] = [
         reason: MissReason::Restarted,
         when: |input| {
             input.is_entry() && input.issuer == Issuer::Process(Relation::Ended) && !input.shared
+        },
+    },
+    Rule {
+        name: "shared_cache_gone_with_process",
+        evidence: "the process that issued the session had ended before the one that missed it served; processes share a cache that holds more than were issued since, and none found a session of an ended process",
+        reason: MissReason::Restarted,
+        when: |input| {
+            input.is_entry()
+                && input.issuer == Issuer::Process(Relation::Ended)
+                && input.succeeded_issuer
+                && input.lookup == Lookup::NotFound
+                && input.age == Age::Within
+                && !input.survives
+                && input.fits_cache()
         },
     },
     Rule {

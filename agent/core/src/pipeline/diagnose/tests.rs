@@ -255,6 +255,47 @@ fn a_stepped_clock_is_named() {
 }
 
 #[test]
+fn a_cache_that_drops_sessions_by_a_stepped_clock_is_not_full() {
+    let mut host = Host::new();
+    for id in 0..50 {
+        host.session.age.created_ns = Some(host.now_ns);
+        host.full(443, Offered::Id(id));
+    }
+    host.wait(SECOND);
+    host.session.age.created_ns = Some(host.now_ns + 2 * LIFETIME);
+    let miss = host.handshake(443, Offered::Id(0), false, Offered::Nothing);
+    let miss = miss.expect("a miss");
+    assert_eq!(miss.reason, MissReason::Clock);
+    let step = miss.evidence.clock_step_ns.expect("a step");
+    assert_eq!(step.unsigned_abs(), 2 * LIFETIME);
+}
+
+#[test]
+fn a_shared_cache_ends_with_its_processes() {
+    for survives in [false, true] {
+        let mut host = Host::new();
+        host.tgid = Some(1);
+        for id in 0..10 {
+            host.full(443, Offered::Id(id));
+        }
+        host.tgid = Some(2);
+        host.handshake(443, Offered::Id(0), true, Offered::Nothing);
+        for tgid in [1, 2] {
+            host.diagnoser.process_ended(tgid, host.now_ns, false);
+        }
+        host.wait(SECOND).tgid = Some(3);
+        if survives {
+            host.handshake(443, Offered::Id(1), true, Offered::Nothing);
+        }
+        let reason = match survives {
+            true => MissReason::Unknown,
+            false => MissReason::Restarted,
+        };
+        assert_eq!(host.reason(443, Offered::Id(2)), reason);
+    }
+}
+
+#[test]
 fn the_clock_of_a_server_is_compared_with_the_hosts() {
     let mut host = Host::new();
     host.diagnoser.set_clock(0);
