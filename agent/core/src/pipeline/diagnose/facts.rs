@@ -40,6 +40,8 @@ pub(super) enum Stored {
     Accepted {
         count: u64,
         max_rank: u64,
+        /// It has missed a session at a rank below any cache's capacity since.
+        missed_low: bool,
     },
 }
 
@@ -64,7 +66,11 @@ pub(super) enum KeyOwner {
     Own {
         /// The whole service uses a newer key.
         replaced: bool,
+        /// The answer contains a ticket under this key.
+        current: bool,
     },
+    /// The service used it for one connection, as it uses nearly every key.
+    OneConnection,
     /// Only other processes of the service used it.
     Process(Relation),
     /// Processes that are not known used it for the service.

@@ -62,15 +62,34 @@ fn a_cache_that_is_too_small_evicts() {
 #[test]
 fn an_accepted_rank_bounds_the_cache() {
     let mut host = Host::new();
-    for id in 0..12 {
+    for id in 0..60 {
         host.full(443, Offered::Id(id));
     }
-    for id in 9..12 {
+    for id in 57..60 {
         host.handshake(443, Offered::Id(id), true, Offered::Nothing);
     }
-    // Below the highest accepted rank, something else happened.
-    assert_eq!(host.reason(443, Offered::Id(11)), MissReason::Unknown);
+    assert_eq!(host.reason(443, Offered::Id(40)), MissReason::Unknown);
     assert_eq!(host.reason(443, Offered::Id(0)), MissReason::Evicted);
+    // A session that any cache still holds is missed: something else happened.
+    assert_eq!(host.reason(443, Offered::Id(59)), MissReason::Unknown);
+    assert_eq!(host.reason(443, Offered::Id(1)), MissReason::Unknown);
+}
+
+#[test]
+fn a_cache_that_is_lost_at_once_is_not_full() {
+    let mut host = Host::new();
+    let clients = 40;
+    for id in 0..clients {
+        host.full(443, Offered::Id(id));
+    }
+    for id in 0..clients {
+        host.handshake(443, Offered::Id(id), true, Offered::Id(clients + id));
+    }
+    for id in 0..clients {
+        let offered = Offered::Id(clients + id);
+        let miss = host.handshake(443, offered, false, Offered::Id(2 * clients + id));
+        assert_eq!(miss.expect("a miss").reason, MissReason::Unknown);
+    }
 }
 
 #[test]
