@@ -6,6 +6,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use reprise_tests::fleet::Fleet;
 use reprise_tests::poll::{DEADLINE, poll_until};
@@ -104,7 +106,12 @@ fn workers_with_ticket_keys_of_their_own() {
         let python = &mut Command::new(PYTHON);
         let server = Server::python_with(sessions, "127.0.0.1", python, &["--workers", "3"]);
         let mut client = Fleet::start(1);
-        client.connect(server.port, "");
+        // After a reload the old process serves for a short time beside the new one, so that
+        // workers are known as such only after a while.
+        for _ in 0..CONNECTIONS {
+            client.connect(server.port, "");
+            sleep(Duration::from_millis(5));
+        }
         let before = agent.metrics();
         let missed = (0..CONNECTIONS)
             .map(|_| client.connect(server.port, ""))

@@ -13,7 +13,7 @@ use super::{SessionAge, labels::labelled};
 pub enum Removal {
     /// The server freed its connection without having sent `close_notify`.
     UncleanCloseByServer,
-    /// The peer reset the connection, or packet loss ended it.
+    /// The peer reset the connection or closed it without `close_notify`, or packet loss ended it.
     UncleanCloseByPeer,
     /// It was found to be past its lifetime.
     Expired,

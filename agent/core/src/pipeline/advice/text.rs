@@ -198,8 +198,9 @@ fn removed(case: &Case) -> &'static str {
              tickets"
         }
         Some(Removal::UncleanCloseByPeer) => {
-            "the server removed the sessions because the client reset their connections, or lost \
-             packets ended them: let clients send close_notify before they close, or use tickets"
+            "the server removed the sessions because the client reset their connections or closed \
+             them without sending close_notify, or lost packets ended them: let clients send \
+             close_notify before they close, or use tickets"
         }
         Some(Removal::Application) => {
             "the application removed the sessions from the cache: check where it calls \

@@ -1,10 +1,10 @@
 //! Diagnosis of a server's miss.
 
 use super::{
-    facts::{Age, Issuer, Offered, RuleInput},
+    facts::{Age, FULL_RANK, Issuer, Offered, RuleInput},
     input,
     process::Relation,
-    rules::{self, FULL_RANK, LOW_RANK},
+    rules::{self, LOW_RANK},
     tables::{Server, Tables, entry_kind},
 };
 use crate::model::{Connection, Evidence, HelloFacts, Lookup, Mechanism, Miss, MissReason};

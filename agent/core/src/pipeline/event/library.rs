@@ -102,8 +102,8 @@ pub(super) fn removed(record: &ForgetEvent) -> SessionRemoved {
         id: hash(&record.session_id),
         peer_closed_cleanly: (record.shutdown != ABSENT)
             .then_some(record.shutdown & shutdown::RECEIVED != 0),
-        reason: (record.reason != 0 && record.shutdown != ABSENT).then_some(record.reason),
-        reason_observed: record.shutdown != ABSENT,
+        reason: (record.reason != 0).then_some(record.reason),
+        reason_observed: record.reason != 0 || record.shutdown != ABSENT,
     }
 }
 
