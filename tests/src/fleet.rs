@@ -18,6 +18,8 @@ pub struct Round {
     pub offered: u32,
     /// Of those, resumed.
     pub resumed: u32,
+    /// Sessions that the clients' library really offered, and that were not resumed.
+    pub missed: u32,
     /// Connections that failed.
     pub failed: u32,
     /// The last error.
@@ -48,12 +50,17 @@ impl Fleet {
     /// When they cannot be started.
     #[must_use]
     pub fn under(prefix: &[&str], host: &str, clients: u32) -> Self {
+        Self::start(prefix, &["--host", host], clients)
+    }
+
+    fn start(prefix: &[&str], arguments: &[&str], clients: u32) -> Self {
         alone::on_this_host();
         let mut words = prefix.iter().chain(&[PYTHON]);
         let mut child = Command::new(words.next().unwrap_or(&PYTHON))
             .args(words)
             .arg(fixture("fleet.py"))
-            .args(["--host", host, "--clients", &clients.to_string()])
+            .args(arguments)
+            .args(["--clients", &clients.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,6 +72,16 @@ impl Fleet {
             commands,
             rounds: BufReader::new(rounds),
         }
+    }
+
+    /// So many clients, each with an address of its own in the network `sources` (three bytes of an
+    /// address), started by the command `prefix`.
+    ///
+    /// # Panics
+    /// When they cannot be started.
+    #[must_use]
+    pub fn at(prefix: &[&str], sources: &str, clients: u32) -> Self {
+        Self::start(prefix, &["--sources", sources], clients)
     }
 
     /// Each client connects once to `port`, and offers what it has; `words` are those of the
