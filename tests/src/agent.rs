@@ -1,5 +1,4 @@
-//! The program under test: `reprise run` in the foreground, asked over HTTP like any operator
-//! would.
+//! The agent under test: `reprise run` in the foreground, queried over HTTP as an operator would.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,22 +9,22 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::alone;
 use crate::binary::binary;
+use crate::host_lock;
 use crate::http::{self, Response};
 use crate::metrics::Metrics;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::user;
 
-/// Runs the binary to its end with `args`.
+/// Runs the binary with `args` until it ends.
 ///
 /// # Panics
-/// When it cannot be started, or goes on where it should have ended.
+/// If it cannot be started or does not end in time.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     let mut process = Process::spawn(user::agent().args(args));
-    let (status, _) = process.wait(PATIENCE);
+    let (status, _) = process.wait(DEADLINE);
     Output {
         status,
         stdout: process.stdout().into(),
@@ -33,10 +32,10 @@ pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     }
 }
 
-/// Leaves cargo and rustup alone, which carry an OpenSSL and may be at work beside the tests: their
-/// handshakes are nobody's here.
+/// Returns arguments that exclude cargo and rustup, which contain OpenSSL and may run during the
+/// tests.
 #[must_use]
-pub fn toolchain() -> Vec<OsString> {
+pub fn ignore_toolchain() -> Vec<OsString> {
     let cargo = Path::new(env!("CARGO")).parent().map(Path::to_owned);
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
@@ -47,10 +46,10 @@ pub fn toolchain() -> Vec<OsString> {
         .collect()
 }
 
-/// Reads the packets of the tests' own sockets alone.
+/// Returns arguments that restrict packet observation to the tests' cgroup.
 #[must_use]
-pub fn own_sockets() -> Vec<OsString> {
-    let words = alone::cgroup().map(|own| [OsString::from("--cgroup"), own.into()]);
+pub fn restrict_to_cgroup() -> Vec<OsString> {
+    let words = host_lock::tests_cgroup().map(|own| [OsString::from("--cgroup"), own.into()]);
     words.into_iter().flatten().collect()
 }
 
@@ -58,63 +57,65 @@ pub fn own_sockets() -> Vec<OsString> {
 #[derive(Debug)]
 pub struct Agent {
     process: Process,
-    /// Where it serves.
+    /// Address of its HTTP server.
     pub address: SocketAddr,
 }
 
 impl Agent {
-    /// Starts `reprise run` and returns once `/readyz` says that the probes are attached.
+    /// Starts `reprise run` and returns once `/readyz` reports that the probes are attached.
     ///
     /// # Panics
-    /// When it ends or does not get ready.
+    /// If it ends or does not get ready.
     #[must_use]
     pub fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
         Self::start_under(&[], args)
     }
 
-    /// As [`Self::start`], with the binary started by way of another command of root's, such as
-    /// `unshare`.
+    /// Like [`Self::start`], with a command prefix that runs as root, such as `unshare`.
     ///
     /// # Panics
-    /// When it ends or does not get ready.
+    /// If it ends or does not get ready.
     #[must_use]
     pub fn start_under<S: AsRef<OsStr>>(
         prefix: &[&str],
         args: impl IntoIterator<Item = S>,
     ) -> Self {
-        let user = user::words();
+        let user = user::command_prefix();
         let words = prefix.iter().copied();
         let words: Vec<_> = words.chain(user.iter().map(String::as_str)).collect();
         Self::start_by(&words, args)
     }
 
-    /// As [`Self::start`], with the binary started by another command, which decides who it is.
+    /// Like [`Self::start`], with a command prefix that decides user and capabilities.
     ///
     /// # Panics
-    /// When it ends or does not get ready.
+    /// If it ends or does not get ready.
     #[must_use]
     pub fn start_by<S: AsRef<OsStr>>(words: &[&str], args: impl IntoIterator<Item = S>) -> Self {
         let binary = binary();
-        // Without words it is the binary itself.
+        // Without a prefix the command is the binary itself.
         let mut words: Vec<_> = words.iter().map(OsStr::new).collect();
         words.push(binary.as_os_str());
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        // What runs in another place may not have the same paths: not with the tests' own sockets
-        // alone.
+        // The paths of the tests' cgroup may not exist there, so packet observation is not
+        // restricted.
         let mut agent = Self::spawn(&mut command, args);
         agent.wait_ready();
         agent
     }
 
-    /// Starts `reprise run` and returns at once, whatever becomes of it.
+    /// Starts `reprise run` and returns at once, even if it fails later.
     #[must_use]
     pub fn launch<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
         let args: Vec<_> = args
             .into_iter()
             .map(|word| word.as_ref().to_owned())
             .collect();
-        Self::spawn(&mut user::agent(), own_sockets().into_iter().chain(args))
+        Self::spawn(
+            &mut user::agent(),
+            restrict_to_cgroup().into_iter().chain(args),
+        )
     }
 
     fn spawn<S: AsRef<OsStr>>(command: &mut Command, args: impl IntoIterator<Item = S>) -> Self {
@@ -122,19 +123,19 @@ impl Agent {
         let process = Process::spawn(
             command
                 .args(["run", "--listen", &address.to_string()])
-                .args(toolchain())
+                .args(ignore_toolchain())
                 .args(args),
         );
         Self { process, address }
     }
 
-    /// Returns once `/readyz` says that the probes are attached.
+    /// Waits until `/readyz` reports that the probes are attached.
     ///
     /// # Panics
-    /// When it ends or does not get ready.
+    /// If it ends or does not get ready.
     pub fn wait_ready(&mut self) {
         poll_until("the agent is ready", Duration::from_secs(60), || {
-            if let Some(status) = self.process.ended() {
+            if let Some(status) = self.process.exit_status() {
                 panic!("the agent ended early: {status}; stderr: {}", self.stderr());
             }
             match self.get("/readyz") {
@@ -144,7 +145,7 @@ impl Agent {
         });
     }
 
-    /// GET of `path`.
+    /// Sends a GET request for `path`.
     ///
     /// # Errors
     /// As [`http::request`].
@@ -152,10 +153,10 @@ impl Agent {
         http::request(self.address, "GET", path, "*/*")
     }
 
-    /// The metrics page, parsed.
+    /// Returns the parsed metrics page.
     ///
     /// # Panics
-    /// When it cannot be had or is malformed: no test expects that.
+    /// If the request fails or the page is malformed.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let response = self
@@ -169,9 +170,9 @@ impl Agent {
     /// Waits until at least `count` TLS library builds are observed.
     ///
     /// # Panics
-    /// When that does not happen in time.
+    /// If that does not happen in time.
     pub fn wait_libraries(&self, count: usize) {
-        poll_until("a TLS library is attached", PATIENCE, || {
+        poll_until("a TLS library is attached", DEADLINE, || {
             let metrics = self.metrics();
             let seen = metrics.matching("reprise_library_info", &[]).count();
             let attached = metrics.sum("reprise_probe_attached", &[("verdict", "attached")]);
@@ -185,13 +186,13 @@ impl Agent {
         });
     }
 
-    /// What it logged so far.
+    /// Everything that it has logged.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.process.stderr()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the agent.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
@@ -202,16 +203,16 @@ impl Agent {
         self.process.pid()
     }
 
-    /// Events that the kernel passed over its programs: tracepoints that fired while their CPU was
-    /// inside another's, or in a system call on a map (`trace_call_bpf`, kernel/trace/bpf_trace.c).
-    /// Nobody can observe those.
+    /// Returns the number of events for which the kernel skipped the agent's programs: tracepoints
+    /// that fired while the CPU was inside another program or a system call on a map
+    /// (`trace_call_bpf`, kernel/trace/bpf_trace.c). No program can observe them.
     ///
     /// # Panics
-    /// When the agent is gone.
+    /// If the agent has ended.
     #[must_use]
-    pub fn passed_over(&self) -> u32 {
+    pub fn skipped_events(&self) -> u32 {
         let directory = format!("/proc/{}/fdinfo", self.pid());
-        let entries = fs::read_dir(directory).expect("the agent is gone");
+        let entries = fs::read_dir(directory).expect("the agent has ended");
         let files = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
         files
             .filter_map(|file| {
@@ -222,31 +223,31 @@ impl Agent {
             .sum()
     }
 
-    /// SIGTERM: exit code and time until the end.
+    /// Sends SIGTERM; returns the exit code and the time until the end.
     ///
     /// # Panics
-    /// When it does not end at all.
+    /// If it does not end in time.
     #[must_use]
     pub fn terminate(self) -> (Option<i32>, Duration) {
         self.signal(Signal::SIGTERM);
-        self.ends()
+        self.wait_exit()
     }
 
-    /// Waits for its end: exit code and how long that took.
+    /// Waits until it ends; returns the exit code and the time that this took.
     ///
     /// # Panics
-    /// When it does not end at all.
+    /// If it does not end in time.
     #[must_use]
-    pub fn ends(mut self) -> (Option<i32>, Duration) {
-        let (status, took) = self.process.wait(PATIENCE);
+    pub fn wait_exit(mut self) -> (Option<i32>, Duration) {
+        let (status, took) = self.process.wait(DEADLINE);
         (status.code(), took)
     }
 
-    /// That it is up, ready, and has not panicked.
+    /// Asserts that it is running and ready and has not panicked.
     ///
     /// # Panics
-    /// When any of that does not hold.
-    pub fn assert_sound(&self) {
+    /// If it is not.
+    pub fn assert_healthy(&self) {
         let ready = self
             .get("/readyz")
             .unwrap_or_else(|error| panic!("{error}; stderr: {}", self.stderr()));

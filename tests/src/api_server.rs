@@ -1,5 +1,5 @@
-//! As much of a Kubernetes API server as an agent asks for: the pods of one node, listed in pages
-//! and watched, over TLS, for those with the token.
+//! The part of the Kubernetes API that the agent uses: lists and watches of the pods of one node
+//! over TLS, with pagination and a token.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -18,12 +18,12 @@ use tempfile::TempDir;
 
 use crate::certificates;
 
-/// The node whose pods are served.
+/// Node of the served pods.
 pub const NODE: &str = "node-a";
-/// What the service account's token file holds.
+/// Content of the service account's token file.
 const TOKEN: &str = "a-token-of-a-test";
 
-/// What it serves, and what it was asked.
+/// State of the server.
 #[derive(Debug, Default)]
 struct State {
     pods: Vec<Value>,
@@ -33,16 +33,16 @@ struct State {
     failing: bool,
 }
 
-/// A running server; its threads end with the test's process.
+/// A running server; its threads end with the test process.
 #[derive(Debug)]
 pub struct ApiServer {
-    /// Where it listens on 127.0.0.1.
+    /// Port on 127.0.0.1.
     pub port: u16,
     state: Arc<Mutex<State>>,
     directory: TempDir,
 }
 
-/// A pod as the server sends it: metadata only.
+/// Returns a pod as the server sends it: only metadata.
 #[must_use]
 pub fn pod(namespace: &str, name: &str, uid: &str) -> Value {
     json!({
@@ -53,10 +53,10 @@ pub fn pod(namespace: &str, name: &str, uid: &str) -> Value {
 }
 
 impl ApiServer {
-    /// Serves these pods.
+    /// Starts a server with these pods.
     ///
     /// # Panics
-    /// When it cannot be set up.
+    /// If it cannot be started.
     #[must_use]
     pub fn start(pods: Vec<Value>) -> Self {
         let directory = authority();
@@ -79,7 +79,7 @@ impl ApiServer {
         thread::spawn(move || {
             for tcp in listener.incoming().flatten() {
                 let (state, config) = (Arc::clone(&shared), Arc::clone(&config));
-                // What a client does that goes away is no concern of the test's.
+                // A client may disconnect at any time.
                 thread::spawn(move || serve(tcp, config, &state).ok());
             }
         });
@@ -94,26 +94,26 @@ impl ApiServer {
         self.state.lock().expect("a thread panicked")
     }
 
-    /// Sends a change to all watches: `ADDED`, `MODIFIED` or `DELETED`.
+    /// Sends an event to all watches: `ADDED`, `MODIFIED` or `DELETED`.
     pub fn send(&self, kind: &str, pod: &Value) {
         self.state()
             .events
             .push(json!({ "type": kind, "object": pod }));
     }
 
-    /// Whether it answers every request with an error from now on.
+    /// Sets whether every further request is answered with an error.
     pub fn fail(&self, failing: bool) {
         self.state().failing = failing;
     }
 
-    /// The request lines so far, of those with the token.
+    /// Returns the request lines so far of requests with the token.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
     }
 
-    /// Words that run a command as in a pod of this server's cluster, with its service account's
-    /// files.
+    /// Returns a command prefix that runs a command as in a pod of this cluster, with the files of
+    /// the service account.
     #[must_use]
     pub fn in_a_pod(&self) -> [String; 8] {
         let account = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -146,20 +146,20 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
             head.push(line.trim().to_owned());
         }
         let allowed = format!("authorization: bearer {}", TOKEN).to_lowercase();
-        let asked = head[0].clone();
+        let request = head[0].clone();
         let known = head.iter().any(|line| line.to_lowercase() == allowed);
         let failing = {
             let mut state = state.lock().expect("a thread panicked");
             if known {
-                state.requests.push(asked.clone());
+                state.requests.push(request.clone());
             }
             state.failing
         };
         let metadata = head
             .iter()
             .any(|line| line.contains("as=PartialObjectMetadata"));
-        let of_node = asked.contains(&format!("fieldSelector=spec.nodeName%3D{NODE}"));
-        let path = asked.split(' ').nth(1).unwrap_or_default();
+        let of_node = request.contains(&format!("fieldSelector=spec.nodeName%3D{NODE}"));
+        let path = request.split(' ').nth(1).unwrap_or_default();
         let (status, body) = if !known {
             (
                 401,
@@ -175,10 +175,10 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
                 403,
                 json!({ "kind": "Status", "code": 403, "reason": "Forbidden" }),
             )
-        } else if asked.contains("watch=true") {
+        } else if request.contains("watch=true") {
             return watch(stream.get_mut(), state);
         } else {
-            (200, page(&asked, state))
+            (200, page(&request, state))
         };
         let body = body.to_string();
         let stream = stream.get_mut();
@@ -191,9 +191,9 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
     }
 }
 
-/// One pod per page, whatever was asked for: a server may give fewer.
-fn page(asked: &str, state: &Mutex<State>) -> Value {
-    let at = asked.split("continue=").nth(1);
+/// Returns one pod per page; a server may return fewer than requested.
+fn page(request: &str, state: &Mutex<State>) -> Value {
+    let at = request.split("continue=").nth(1);
     let at = at.and_then(|text| text.split(['&', ' ']).next()?.parse().ok());
     let at: usize = at.unwrap_or_default();
     let state = state.lock().expect("a thread panicked");
@@ -210,7 +210,7 @@ fn page(asked: &str, state: &Mutex<State>) -> Value {
     })
 }
 
-/// Every event that there is and that will be, each as it comes.
+/// Sends all events, including later ones as they occur.
 fn watch(stream: &mut impl std::io::Write, state: &Mutex<State>) -> std::io::Result<()> {
     write!(
         stream,
@@ -232,12 +232,12 @@ fn watch(stream: &mut impl std::io::Write, state: &Mutex<State>) -> std::io::Res
             write!(stream, "{:x}\r\n{line}\r\n", line.len())?;
             stream.flush()?;
         }
-        // A watch has nothing to wait for but this list.
+        // A watch waits only for this list.
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// What a service account is given, and the server's own certificate and key.
+/// Creates the files of a service account, and the server's own certificate and key.
 fn authority() -> TempDir {
     let server = ("server", "kubernetes", "IP:127.0.0.1");
     let directory = certificates::authority("cluster", &[server]);

@@ -1,18 +1,18 @@
-//! What of BPF the kernel holds, by its own lists and not by anybody's word.
+//! BPF objects in the kernel, according to the kernel's own lists.
 
 use std::collections::BTreeMap;
 
 use aya::maps::loaded_maps;
 use aya::programs::{loaded_links, loaded_programs};
 
-/// Programs and maps by name, links by kind: how many of each.
+/// Number of programs and maps by name and of links by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held(BTreeMap<String, usize>);
+pub struct KernelObjects(BTreeMap<String, usize>);
 
-impl Held {
-    /// What it holds now. What goes while it is listed is not there.
+impl KernelObjects {
+    /// Lists the current objects. Objects that disappear while they are listed are left out.
     #[must_use]
-    pub fn now() -> Self {
+    pub fn list() -> Self {
         let programs = loaded_programs().flatten();
         let programs = programs.map(|one| format!("program {}", text(one.name())));
         let maps = loaded_maps().flatten();
@@ -22,16 +22,16 @@ impl Held {
             Ok(kind) => format!("link {kind:?}"),
             Err(error) => format!("link of a kind that is not known: {error}"),
         });
-        let mut held = Self::default();
+        let mut objects = Self::default();
         for one in programs.chain(maps).chain(links) {
-            *held.0.entry(one).or_default() += 1;
+            *objects.0.entry(one).or_default() += 1;
         }
-        held
+        objects
     }
 
-    /// What there is more of than in `before`, and how much more.
+    /// Returns the objects added since `before`, with their number.
     #[must_use]
-    pub fn beyond(&self, before: &Self) -> BTreeMap<&str, usize> {
+    pub fn added_since(&self, before: &Self) -> BTreeMap<&str, usize> {
         let more = self.0.iter().filter_map(|(name, count)| {
             let more = count.saturating_sub(before.0.get(name).copied().unwrap_or_default());
             (more > 0).then_some((name.as_str(), more))

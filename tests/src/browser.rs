@@ -1,4 +1,4 @@
-//! A real browser without a screen, driven over Chromium's DevTools protocol by a pair of pipes.
+//! A headless browser, controlled over Chromium's DevTools protocol through a pair of pipes.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -10,34 +10,34 @@ use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 
-/// One page in a browser of its own.
+/// A browser with one page.
 #[derive(Debug)]
 pub struct Browser {
-    wire: RefCell<Wire>,
+    connection: RefCell<Connection>,
     _process: Process,
     _directory: TempDir,
 }
 
 #[derive(Debug)]
-struct Wire {
+struct Connection {
     to: File,
     from: BufReader<File>,
     session: Option<String>,
     next: u64,
-    /// What the page complained of.
-    complaints: Vec<String>,
-    /// Addresses that it asked for.
-    asked: Vec<String>,
+    /// Errors and warnings of the page.
+    errors: Vec<String>,
+    /// Addresses that it requested.
+    requests: Vec<String>,
 }
 
 impl Browser {
     /// Starts Chromium with an empty page.
     ///
     /// # Panics
-    /// When it does not start or does not answer.
+    /// If it does not start or does not answer.
     #[must_use]
     pub fn start() -> Self {
         let directory = TempDir::new().expect("failed to create a directory for the browser");
@@ -45,7 +45,7 @@ impl Browser {
         for name in ["to", "from"] {
             mkfifo(&at(name), Mode::S_IRWXU).expect("failed to create a pipe");
         }
-        // The protocol is spoken on descriptors 3 and 4. Its sandbox refuses root.
+        // The protocol uses descriptors 3 and 4. Chromium's sandbox does not work as root.
         let script = "exec chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
                       --disable-background-networking --disable-component-update --user-data-dir=\"$1/profile\" \
                       --remote-debugging-pipe about:blank 3<\"$1/to\" 4>\"$1/from\"";
@@ -55,20 +55,20 @@ impl Browser {
                 .arg(directory.path())
                 .env("HOME", directory.path()),
         );
-        // In the order in which the shell opens them: each waits for its other end.
+        // In the order in which the shell opens them: each open blocks until the other end is open.
         let to = File::options()
             .write(true)
             .open(at("to"))
             .expect("failed to open the pipe to the browser");
         let from = File::open(at("from")).expect("failed to open the pipe from the browser");
         let browser = Self {
-            wire: RefCell::new(Wire {
+            connection: RefCell::new(Connection {
                 to,
                 from: BufReader::new(from),
                 session: None,
                 next: 0,
-                complaints: Vec::new(),
-                asked: Vec::new(),
+                errors: Vec::new(),
+                requests: Vec::new(),
             }),
             _process: process,
             _directory: directory,
@@ -79,58 +79,60 @@ impl Browser {
             &json!({ "targetId": target["targetId"], "flatten": true }),
         );
         let session = attached["sessionId"].as_str().map(str::to_owned);
-        browser.wire.borrow_mut().session = session;
+        browser.connection.borrow_mut().session = session;
         for domain in ["Runtime", "Log", "Network", "Page"] {
             browser.call(&format!("{domain}.enable"), &json!({}));
         }
         browser
     }
 
-    /// One command of the protocol and its result.
+    /// Sends one command of the protocol and returns its result.
     ///
     /// # Panics
-    /// When the browser refuses it or is gone.
+    /// If the browser rejects it or has ended.
     pub fn call(&self, method: &str, params: &Value) -> Value {
-        let mut wire = self.wire.borrow_mut();
-        wire.next += 1;
-        let id = wire.next;
+        let mut connection = self.connection.borrow_mut();
+        connection.next += 1;
+        let id = connection.next;
         let mut words = json!({ "id": id, "method": method, "params": params });
-        if let Some(session) = &wire.session {
+        if let Some(session) = &connection.session {
             words["sessionId"] = json!(session);
         }
-        wire.to
+        connection
+            .to
             .write_all(format!("{words}\0").as_bytes())
             .expect("failed to write to the browser");
         loop {
             let mut line = Vec::new();
-            wire.from
+            connection
+                .from
                 .read_until(0, &mut line)
                 .expect("failed to read from the browser");
             line.pop();
-            let said: Value = serde_json::from_slice(&line)
+            let message: Value = serde_json::from_slice(&line)
                 .unwrap_or_else(|error| panic!("the browser ended in {method}: {error}"));
-            if said["id"] == id {
-                assert!(said["error"].is_null(), "{method}: {}", said["error"]);
-                return said["result"].clone();
+            if message["id"] == id {
+                assert!(message["error"].is_null(), "{method}: {}", message["error"]);
+                return message["result"].clone();
             }
-            wire.hear(&said);
+            connection.handle_event(&message);
         }
     }
 
-    /// Opens an address and waits for what it serves.
+    /// Opens an address and waits until the page is loaded.
     ///
     /// # Panics
-    /// When it is not there in time.
+    /// If it is not loaded in time.
     pub fn open(&self, address: &str) {
         self.call("Page.navigate", &json!({ "url": address }));
         let there = format!("location.href === '{address}' && document.readyState === 'complete'");
         self.wait(&there, "location.href");
     }
 
-    /// What an expression gives in the page.
+    /// Returns the value of an expression in the page.
     ///
     /// # Panics
-    /// When it throws.
+    /// If it throws.
     #[must_use]
     pub fn evaluate(&self, expression: &str) -> Value {
         let words =
@@ -143,12 +145,12 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    /// Waits until the expression gives `true`.
+    /// Waits until the expression is `true`.
     ///
     /// # Panics
-    /// When it does not in time; shows what `shown` gives.
+    /// If it is not `true` in time; the message contains the value of `shown`.
     pub fn wait(&self, expression: &str, shown: &str) {
-        poll_until(expression, PATIENCE, || match self.evaluate(expression) {
+        poll_until(expression, DEADLINE, || match self.evaluate(expression) {
             Value::Bool(true) => Ok(()),
             other => Err(format!("{other}; {shown}: {}", self.evaluate(shown))),
         });
@@ -166,14 +168,14 @@ impl Browser {
         }
     }
 
-    /// Width and height of the window, as of a phone where `phone`.
+    /// Sets width and height of the window; `phone` emulates a mobile device.
     pub fn size(&self, width: u32, height: u32, phone: bool) {
         let words =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
         self.call("Emulation.setDeviceMetricsOverride", &words);
     }
 
-    /// What the user prefers: `light` or `dark`.
+    /// Sets the preferred colour scheme: `light` or `dark`.
     pub fn scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call(
@@ -182,56 +184,57 @@ impl Browser {
         );
     }
 
-    /// A picture of the window, PNG in base64.
+    /// Returns a screenshot, PNG in base64.
     ///
     /// # Panics
-    /// When the browser gives none.
+    /// If the browser returns none.
     #[must_use]
     pub fn picture(&self) -> String {
         let result = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
         result["data"].as_str().expect("no picture").to_owned()
     }
 
-    /// What the page complained of so far: exceptions, errors on the console, refused requests.
+    /// Returns exceptions, console errors and failed requests of the page so far.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        self.wire.borrow().complaints.clone()
+    pub fn errors(&self) -> Vec<String> {
+        self.connection.borrow().errors.clone()
     }
 
-    /// Every address that the page asked for.
+    /// Returns every address that the page has requested.
     #[must_use]
-    pub fn asked(&self) -> Vec<String> {
-        self.wire.borrow().asked.clone()
+    pub fn requests(&self) -> Vec<String> {
+        self.connection.borrow().requests.clone()
     }
 }
 
-impl Wire {
-    fn hear(&mut self, said: &Value) {
-        let params = &said["params"];
-        match said["method"].as_str().unwrap_or_default() {
-            "Runtime.exceptionThrown" => self.complaints.push(params.to_string()),
+impl Connection {
+    fn handle_event(&mut self, message: &Value) {
+        let params = &message["params"];
+        match message["method"].as_str().unwrap_or_default() {
+            "Runtime.exceptionThrown" => self.errors.push(params.to_string()),
             "Runtime.consoleAPICalled"
                 if params["type"] == "error" || params["type"] == "warning" =>
             {
-                self.complaints.push(params["args"].to_string());
+                self.errors.push(params["args"].to_string());
             }
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
-                self.complaints.push(params["entry"].to_string());
+                self.errors.push(params["entry"].to_string());
             }
             "Network.requestWillBeSent" => {
                 let address = params["request"]["url"].as_str().unwrap_or_default();
-                self.asked.push(address.to_owned());
+                self.requests.push(address.to_owned());
             }
             _ => {}
         }
     }
 }
 
-/// Writes a picture where the environment names a file for it: that is how the README gets its own.
+/// Writes a screenshot to the file that the environment variable names, if it is set. The pictures
+/// in the README are created this way.
 ///
 /// # Panics
-/// When it cannot be written.
-pub fn keep(browser: &Browser, variable: &str) {
+/// If it cannot be written.
+pub fn save_screenshot(browser: &Browser, variable: &str) {
     let Some(path) = std::env::var_os(variable) else {
         return;
     };

@@ -1,20 +1,20 @@
-//! A Redis without TLS, in which several servers keep their sessions.
+//! A Redis without TLS that stores sessions of several servers.
 
 use std::process::Command;
 
 use crate::ports::free_port;
 use crate::process::Process;
 
-/// Shared session cache, as the module describes; stops when dropped.
+/// A running session cache; stopped when dropped.
 #[derive(Debug)]
 pub struct Cache {
-    /// Where it listens on 127.0.0.1.
+    /// Port on 127.0.0.1.
     pub port: u16,
     _process: Process,
 }
 
 impl Cache {
-    /// Starts one.
+    /// Starts Redis on a free port.
     #[must_use]
     pub fn start() -> Self {
         let port = free_port();

@@ -1,5 +1,4 @@
-//! A packet capture at both ends of a lossy link: what arrived, and what the dropping rules took
-//! away.
+//! A packet capture at both ends of a lossy link, with received and dropped packets.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -7,12 +6,12 @@ use std::process::Command;
 use crate::namespaces::Namespaces;
 use crate::process::{PYTHON, Process, fixture};
 
-/// What a rule says before its verdict, so that the capture shows it as lost.
+/// Log statement of a dropping rule, which marks the packet as lost in the capture.
 pub const LOG_LOST: &str = "log prefix \"lost\" group 1";
-/// The same for what gets through.
-pub const LOG_CAME: &str = "log prefix \"came\" group 1";
+/// Log statement for packets that pass.
+pub const LOG_PASSED: &str = "log prefix \"came\" group 1";
 
-/// `TCPHDR_FIN` and so on.
+/// `TCPHDR_FIN` etc., include/net/tcp.h.
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -20,34 +19,34 @@ const RST: u8 = 4;
 /// One packet of a connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Packet {
-    /// When, seconds.
+    /// Time, seconds.
     pub at: f64,
-    /// It did not arrive.
+    /// Whether it was dropped.
     pub lost: bool,
-    /// It went to the server.
+    /// Whether it was sent to the server.
     pub to_server: bool,
-    /// Flags of its TCP header.
+    /// Flags of the TCP header.
     pub flags: u8,
-    /// Bytes of data.
+    /// Length of the data, bytes.
     pub length: u32,
     /// Sequence number.
     pub seq: u32,
 }
 
 impl Packet {
-    /// It opens the connection.
+    /// Whether it opens the connection.
     #[must_use]
-    pub const fn syn(&self) -> bool {
+    pub const fn is_syn(&self) -> bool {
         self.flags & SYN != 0
     }
 
-    /// TCP sends it again when it is lost, and it belongs to what a handshake needs.
+    /// Whether TCP retransmits it when it is lost and the handshake needs it.
     #[must_use]
-    pub const fn matters(&self) -> bool {
-        self.syn() || self.length > 0
+    pub const fn is_retransmitted(&self) -> bool {
+        self.is_syn() || self.length > 0
     }
 
-    /// In a few characters: where to, what, and whether it arrived.
+    /// Returns a short text: direction, flags, length, time and whether it was lost.
     fn brief(&self, began: f64) -> String {
         let way = if self.to_server { ">" } else { "<" };
         let bits = [(SYN, "S"), (FIN, "F"), (RST, "R")];
@@ -59,50 +58,54 @@ impl Packet {
     }
 }
 
-/// The packets of one connection in words.
+/// Returns the packets of one connection as text.
 #[must_use]
-pub fn story(packets: &[Packet]) -> String {
+pub fn describe(packets: &[Packet]) -> String {
     let began = packets.first().map_or(0.0, |packet| packet.at);
     let words: Vec<_> = packets.iter().map(|packet| packet.brief(began)).collect();
     words.join(" ")
 }
 
-/// How long the agent waits after a handshake for a sign of loss, seconds.
-const DOUBT: f64 = 1.0;
-/// A packet that comes so long after another was sent did not cross it on the way, seconds.
-const CROSSED: f64 = 0.02;
+/// Time that the agent waits after a handshake for evidence of loss, seconds.
+const EVIDENCE_WAIT: f64 = 1.0;
+/// A packet this long after another one was not sent before the other one arrived, seconds.
+const MIN_DELAY: f64 = 0.02;
 
-/// Whether one end can know in any way that a packet which matters was lost, of those that passed
-/// its own socket or arrived at it: one of its own is sent again, or the peer speaks without having
-/// got it; one of the peer's is followed by another. A SYN that is lost ahead of the first that
-/// arrives shows nowhere at the server, nor does the silence of a peer of which nothing comes any
-/// more.
+/// Whether one end can observe that a packet of the handshake was lost: it retransmits its own
+/// packet, or the peer answers without having received it; or a lost packet of the peer is followed
+/// by another one. A server cannot observe a SYN that was lost before the first one that arrived,
+/// nor the loss of everything that a peer sent last.
 #[must_use]
-pub fn shows(packets: &[Packet], at_server: bool) -> bool {
+pub fn is_loss_visible(packets: &[Packet], at_server: bool) -> bool {
     let own = |packet: &&Packet| packet.to_server != at_server;
     let here = |packet: &&Packet| own(packet) || !packet.lost;
     let ends = |packet: &&Packet| packet.flags & (FIN | RST) != 0;
     let end = packets.iter().filter(here).find(ends);
-    let until = end.map_or(f64::MAX, |end| end.at + DOUBT);
+    let until = end.map_or(f64::MAX, |end| end.at + EVIDENCE_WAIT);
     let seen = || packets.iter().filter(here).filter(|one| one.at <= until);
-    let lost = packets.iter().filter(|one| one.lost && one.matters());
+    let lost = packets
+        .iter()
+        .filter(|one| one.lost && one.is_retransmitted());
     let again = |lost: &Packet, one: &Packet| {
-        own(&one) == own(&lost) && one.at > lost.at && one.seq == lost.seq && one.matters()
+        own(&one) == own(&lost) && one.at > lost.at && one.seq == lost.seq && one.is_retransmitted()
     };
     let mut lost = lost.filter(|one| one.at <= until);
-    lost.any(|lost| match (own(&lost), lost.syn()) {
+    lost.any(|lost| match (own(&lost), lost.is_syn()) {
         (true, _) => {
-            seen().any(|one| again(lost, one) || (!own(&one) && one.at >= lost.at + CROSSED))
+            seen().any(|one| again(lost, one) || (!own(&one) && one.at >= lost.at + MIN_DELAY))
         }
-        // The client sends its SYN again, too.
-        (false, true) => [true, false]
-            .iter()
-            .any(|ours| seen().filter(|one| one.syn() && own(one) == *ours).count() > 1),
+        // The client retransmits its SYN, too.
+        (false, true) => [true, false].iter().any(|ours| {
+            seen()
+                .filter(|one| one.is_syn() && own(one) == *ours)
+                .count()
+                > 1
+        }),
         (false, false) => seen().any(|one| !own(&one) && one.at > lost.at),
     })
 }
 
-/// The captures; they end when it is dropped.
+/// Running captures; stopped when dropped.
 #[derive(Debug)]
 pub struct Capture {
     at_server: Process,
@@ -110,18 +113,18 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Captures what the rules of both namespaces log.
+    /// Starts a capture of the packets that the rules of both namespaces log.
     ///
     /// # Panics
-    /// When the host refuses.
+    /// If the capture cannot be started.
     #[must_use]
-    pub fn of(net: &Namespaces) -> Self {
+    pub fn start(net: &Namespaces) -> Self {
         let [at_server, at_client] = [&net.server, &net.client].map(|name| {
             let words = Namespaces::exec(name);
             let mut command = Command::new(words[0]);
             command.args(&words[1..]).arg(PYTHON);
             let process = Process::spawn(command.arg(fixture("capture.py")));
-            process.wait_says("ready\n");
+            process.wait_stdout("ready\n");
             process
         });
         Self {
@@ -130,17 +133,17 @@ impl Capture {
         }
     }
 
-    /// The packets by the client's address, in order.
+    /// Returns the packets by the client's address, in order.
     ///
     /// # Panics
-    /// When a capture is malformed, or has ended.
+    /// If a capture is malformed or has ended.
     #[must_use]
     pub fn connections(&mut self) -> BTreeMap<String, Vec<Packet>> {
         let mut all: BTreeMap<String, Vec<Packet>> = BTreeMap::new();
         for (process, to_server) in [(&mut self.at_server, true), (&mut self.at_client, false)] {
-            assert!(process.ended().is_none(), "{}", process.stderr());
+            assert!(process.exit_status().is_none(), "{}", process.stderr());
             let text = process.stdout();
-            // The last line may be half there.
+            // The last line may be incomplete.
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
             for line in whole.lines().skip(1) {
                 let (client, packet) = parse(line, to_server)

@@ -1,13 +1,12 @@
-//! Carriers of OpenSSL whose plans are held to the truth: built here from source, and ready-made
-//! ones.
+//! Files that contain OpenSSL, whose plans are compared with the ground truth: built here from
+//! source, or ready-made.
 //!
-//! Called by `tests/carriers.rs`, `behaviour/ready_made.rs` and `behaviour/programs.rs`. What is
-//! built or downloaded stays below `carriers/` in the build directory, so that the next run starts
-//! at once; deleting that directory is always safe.
+//! Used by `tests/carriers.rs`, `behaviour/ready_made.rs` and `behaviour/programs.rs`. Builds and
+//! downloads are cached in `carriers/` of the build directory, which may be deleted at any time.
 //!
-//! Modules: `release` names versions, `build` compiles one, `link` makes files of it; `npm`,
-//! `wheel` and `debian` fetch ready-made ones; `layout` reads debug information, `code` symbols,
-//! call frames and instructions; `plan` is what the agent says, `verdict` compares.
+//! Modules: `release` lists versions, `build` compiles one, `link` links it; `npm`, `wheel` and
+//! `debian` download ready-made files; `layout` reads debug information, `code` reads symbols, call
+//! frames and instructions; `plan` is the agent's plan, `verdict` compares.
 
 pub mod build;
 pub mod code;
@@ -24,14 +23,14 @@ pub mod wheel;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The directory `name` of this cache.
+/// Returns the directory `name` of this cache.
 ///
 /// # Panics
-/// When it cannot be created.
+/// If it cannot be created.
 #[must_use]
 pub fn cache(name: &str) -> PathBuf {
     let program = std::env::current_exe().expect("a running program has a path");
-    // The build directory is the one above `debug/deps` or `release/deps`.
+    // The build directory is the parent of `debug/deps` or `release/deps`.
     let target = program.ancestors().nth(3).expect("tests are run by cargo");
     let directory = target.join("carriers").join(name);
     fs::create_dir_all(&directory)
@@ -39,11 +38,11 @@ pub fn cache(name: &str) -> PathBuf {
     directory
 }
 
-/// What `make` leaves at `path`: taken from the cache where it is there. `make` is given an empty
-/// directory, which takes the place of `path` once it is complete.
+/// Returns `path`, created by `make` unless it is cached. `make` fills an empty directory, which is
+/// renamed to `path` once it is complete.
 ///
 /// # Panics
-/// When `make` does, or the disk is full.
+/// If `make` panics or the disk is full.
 pub fn cached(path: &Path, make: impl FnOnce(&Path)) -> PathBuf {
     if path.exists() {
         return path.to_owned();
@@ -54,7 +53,7 @@ pub fn cached(path: &Path, make: impl FnOnce(&Path)) -> PathBuf {
     let made = scratch.path().join("made");
     fs::create_dir(&made).expect("failed to create a directory");
     make(&made);
-    // Another test process may have been faster; what it made serves as well.
+    // Another test process may have created the same result in the meantime.
     if let Err(error) = fs::rename(&made, path) {
         assert!(path.exists(), "failed to move {}: {error}", made.display());
     }

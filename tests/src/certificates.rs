@@ -1,5 +1,5 @@
-//! Certificates, made by the machine's own `openssl`: a self-signed one per kind and test process,
-//! and authorities.
+//! Certificates created by the system's `openssl`: a self-signed one per kind and test process, and
+//! certificate authorities.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,25 +10,26 @@ use tempfile::TempDir;
 
 use crate::process::run;
 
-/// A certificate with its key, as the servers want it.
+/// A certificate and its key in the formats that the servers read.
 #[derive(Debug)]
 pub struct Certificate {
-    /// The certificate, PEM.
+    /// Path of the certificate, PEM.
     pub cert: PathBuf,
-    /// Its private key, PEM.
+    /// Path of the private key, PEM.
     pub key: PathBuf,
-    /// Both in one file, as HAProxy reads them.
+    /// Path of a file with both, as HAProxy reads them.
     pub both: PathBuf,
     _directory: TempDir,
 }
 
-/// RSA 2048: the server's flight exceeds one small segment, the commonest key in the field.
+/// Returns an RSA 2048 certificate, the most common kind: the server's flight takes more than one
+/// small segment.
 pub fn rsa() -> &'static Certificate {
     static RSA: OnceLock<Certificate> = OnceLock::new();
     RSA.get_or_init(|| make(&["-newkey", "rsa:2048"]))
 }
 
-/// EC P-256: cheap enough for hundreds of full handshakes.
+/// Returns an EC P-256 certificate, which makes hundreds of full handshakes fast.
 pub fn ec() -> &'static Certificate {
     static EC: OnceLock<Certificate> = OnceLock::new();
     EC.get_or_init(|| make(&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]))
@@ -61,8 +62,9 @@ fn make(kind: &[&str]) -> Certificate {
     }
 }
 
-/// A directory with an authority (`ca.crt`) called `name`, and by it a certificate and key of each
-/// of these, `NAME.crt` and `NAME.key`, with the subject and the alternative name that are given.
+/// Creates a directory with a certificate authority `name` (`ca.crt`), and a certificate and key
+/// signed by it for each entry (`NAME.crt`, `NAME.key`), with the given subject and alternative
+/// name.
 #[must_use]
 pub fn authority(name: &str, certificates: &[(&str, &str, &str)]) -> TempDir {
     let directory = TempDir::new().expect("failed to create a directory for certificates");

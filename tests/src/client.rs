@@ -1,4 +1,5 @@
-//! Clients and their own word: the Python client, and the raw one that only misbehaves.
+//! Clients that report their own handshakes: the Python client, and a raw one that sends malformed
+//! or incomplete handshakes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -6,10 +7,10 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::{PYTHON, Process, fixture, run};
 
-/// Source addresses of the observed connections; each is one peer of the server.
+/// Source addresses of the observed connections; each is a separate peer of the server.
 pub const SOURCES: &[&str] = &[
     "127.0.0.2",
     "127.0.0.3",
@@ -19,41 +20,41 @@ pub const SOURCES: &[&str] = &[
     "127.0.0.7",
 ];
 
-/// What one source address saw, by the library's own `session_reused`.
+/// Counts of one source address, according to `session_reused` of the client's library.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// Completed in full.
+    /// Full handshakes.
     pub full: u32,
-    /// Completed by resumption.
+    /// Resumed handshakes.
     pub resumed: u32,
-    /// Not completed.
+    /// Failed handshakes.
     pub failed: u32,
-    /// Completed ones that offered a session.
+    /// Completed handshakes that offered a session.
     #[serde(default)]
     pub offered: u32,
-    /// TCP retransmissions of the client's sockets up to the handshake's end, from `TCP_INFO`.
+    /// TCP retransmissions of the client's sockets until the end of the handshake, from `TCP_INFO`.
     #[serde(default)]
     pub retransmits: u32,
-    /// Messages of the failed ones.
+    /// Error messages of the failed ones.
     #[serde(default)]
     pub errors: Vec<String>,
 }
 
-/// Rows by source address.
+/// Report of a client run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
-    /// Source address to counts; the empty string where the kernel chose the source.
+    /// Counts by source address; the empty string stands for an address chosen by the kernel.
     pub rows: BTreeMap<String, Row>,
 }
 
 impl Report {
-    /// The sum over one column.
+    /// Returns the sum of one column.
     pub fn total(&self, column: impl Fn(&Row) -> u32) -> u32 {
         self.rows.values().map(column).sum()
     }
 
-    /// Adds another report's rows.
+    /// Adds the rows of another report.
     pub fn merge(&mut self, other: &Self) {
         for (source, row) in &other.rows {
             let into = self.rows.entry(source.clone()).or_default();
@@ -66,17 +67,17 @@ impl Report {
         }
     }
 
-    /// That the mix is what the test set out to make: both kinds in every row, nothing failed.
+    /// Asserts that every row has both full and resumed handshakes and that none failed.
     ///
     /// # Panics
-    /// When the mix would prove nothing.
+    /// If the report would prove nothing.
     pub fn assert_mixed(&self, at_least: u32) {
         let total = self.total(|row| row.full + row.resumed);
         assert!(total >= at_least, "only {total} handshakes: {self:?}");
         assert_eq!(
             self.total(|row| row.failed),
             0,
-            "failures that nobody asked for: {self:?}"
+            "unexpected failures: {self:?}"
         );
         for (source, row) in &self.rows {
             assert!(
@@ -87,17 +88,17 @@ impl Report {
     }
 }
 
-/// The Python client, set up step by step.
+/// Builder of a Python client run.
 #[derive(Debug)]
 pub struct Client {
     arguments: Vec<OsString>,
-    /// Command words in front of the interpreter, such as `ip netns exec`.
+    /// Command prefix of the interpreter, such as `ip netns exec NAME`.
     prefix: Vec<String>,
 }
 
 impl Client {
-    /// A client of `127.0.0.1:port` that makes one full handshake from an address of the kernel's
-    /// choice.
+    /// Returns a client of `127.0.0.1:port` that makes one full handshake from an address that the
+    /// kernel chooses.
     #[must_use]
     pub fn new(port: u16) -> Self {
         let client = Self {
@@ -114,27 +115,27 @@ impl Client {
         self
     }
 
-    /// Connections per worker, over all of [`SOURCES`] in turn.
+    /// Sets the number of connections per worker, which use all of [`SOURCES`] in turn.
     #[must_use]
     pub fn connections(self, count: u32) -> Self {
         self.with("--connections", count.to_string())
             .with("--sources", SOURCES.join(","))
     }
 
-    /// Concurrent workers, as `threads` or `processes`.
+    /// Sets the number of concurrent workers; `mode` is `threads` or `processes`.
     #[must_use]
     pub fn workers(self, count: u32, mode: &str) -> Self {
         self.with("--workers", count.to_string())
             .with("--mode", mode)
     }
 
-    /// One handshake from `source` alone.
+    /// Uses `source` as the only source address.
     #[must_use]
     pub fn once_from(self, source: &str) -> Self {
         self.with("--sources", source)
     }
 
-    /// Runs the client under another command, such as `ip netns exec NAME`.
+    /// Runs the client with a command prefix, such as `ip netns exec NAME`.
     #[must_use]
     pub fn under(mut self, prefix: &[&str]) -> Self {
         self.prefix = prefix.iter().map(ToString::to_string).collect();
@@ -151,10 +152,10 @@ impl Client {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the client until it ends.
     ///
     /// # Panics
-    /// When the client itself breaks; failed handshakes are part of its report.
+    /// If the client itself fails; failed handshakes are part of its report.
     #[must_use]
     pub fn run(&self) -> Report {
         let text = run(&mut self.command());
@@ -163,56 +164,56 @@ impl Client {
         Report { rows }
     }
 
-    /// Starts it without waiting.
+    /// Starts the client without waiting.
     #[must_use]
     pub fn spawn(&self) -> Process {
         Process::spawn(&mut self.command())
     }
 }
 
-/// Runs the raw client in `mode`, `connections` times from [`SOURCES`] in turn.
+/// Runs the raw client in `mode` with `connections` connections from [`SOURCES`] in turn.
 ///
 /// # Panics
-/// When it could not do what it was asked for.
+/// If it did not complete its task.
 pub fn misbehave(mode: &str, port: u16, connections: u32) {
-    let said = run(&mut raw(mode, port, connections));
-    assert_eq!(said.lines().last(), Some("done"), "{said}");
+    let output = run(&mut raw(mode, port, connections));
+    assert_eq!(output.lines().last(), Some("done"), "{output}");
 }
 
-/// Starts the raw client with one connection from the first source, and returns once the server's
-/// flight has arrived: the server waits in mid-handshake until the process is dropped.
+/// Starts the raw client with one connection from the first source and returns once the server's
+/// flight has arrived. The server waits in the middle of a handshake until the process is dropped.
 ///
 /// # Panics
-/// When the server does not answer.
+/// If the server does not answer.
 #[must_use]
 pub fn hold_open(port: u16) -> Process {
-    hold("hold", port)
+    start_raw("hold", port)
 }
 
-/// As [`hold_open`], with what the server sent still unread: when the process dies, its kernel
+/// Like [`hold_open`], but leaves the server's data unread: when the process ends, its kernel
 /// resets the connection (RFC 2525, section 2.17).
 ///
 /// # Panics
-/// When the server does not answer.
+/// If the server does not answer.
 #[must_use]
 pub fn hold_unread(port: u16) -> Process {
-    hold("freeze", port)
+    start_raw("freeze", port)
 }
 
-/// Half a ClientHello, which the server has read, and no more.
+/// Starts a raw client that sends half a ClientHello, and returns once the server has read it.
 ///
 /// # Panics
-/// When the server does not read it.
+/// If the server does not read it.
 #[must_use]
 pub fn hold_silent(port: u16) -> Process {
-    hold("silent", port)
+    start_raw("silent", port)
 }
 
-fn hold(mode: &str, port: u16) -> Process {
+fn start_raw(mode: &str, port: u16) -> Process {
     let process = Process::spawn(&mut raw(mode, port, 1));
     poll_until(
-        "the server takes the ClientHello",
-        PATIENCE,
+        "the server reads the ClientHello",
+        DEADLINE,
         || match process.stdout().as_str() {
             "holding\n" => Ok(()),
             other => Err(format!("{other:?}; stderr: {}", process.stderr())),

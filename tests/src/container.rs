@@ -1,5 +1,5 @@
-//! A container without a runtime: a root directory with one program and what it loads, namespaces,
-//! and a cgroup that is named as runtimes do.
+//! A container without a runtime: a root directory with one program and its libraries, new
+//! namespaces, and a cgroup with a name as from Docker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::process::{Process, run};
 use crate::programs::Counts;
 use crate::programs::native::Native;
 
-/// An image and the container made of it.
+/// A container with its image.
 #[derive(Debug)]
 pub struct Container {
     cgroup: Cgroup,
@@ -20,17 +20,18 @@ pub struct Container {
 }
 
 impl Container {
-    /// Of a program and the libraries that `loader` lists for it; `id` is the container's, 64
-    /// digits.
+    /// Creates the image of a program and the libraries that `loader` lists for it; `id` is the
+    /// container ID, 64 hexadecimal digits.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     #[must_use]
     pub fn new(id: &str, program: &Native, loader: &[&str]) -> Self {
         let root = TempDir::new().expect("failed to create a root directory");
         let mut list = Command::new(loader[0]);
         let listed = run(list.args(&loader[1..]).arg(program.path()));
-        // `NAME => PATH (ADDRESS)`, or the path alone for what loads the others.
+        // The loader prints `NAME => PATH (ADDRESS)` for each library and the path alone for
+        // itself.
         let paths = listed
             .split_whitespace()
             .filter(|word| word.starts_with('/'));
@@ -60,25 +61,26 @@ impl Container {
         command
     }
 
-    /// A process in it that has mapped its library, and does nothing.
+    /// Starts a process in the container that has mapped its library and does nothing else.
     ///
     /// # Panics
-    /// When it does not get so far.
+    /// If it does not map the library in time.
     #[must_use]
-    pub fn hold(&self) -> Process {
+    pub fn start_idle(&self) -> Process {
         let process = Process::spawn(&mut self.command(["0", "0"].map(str::to_owned)));
-        process.wait_says("mapped\n");
+        process.wait_stdout("mapped\n");
         process
     }
 
-    /// Connects from within it to `port` of the host, every fifth time without a session.
+    /// Connects from the container to `port` of the host; every fifth connection offers no session.
     ///
     /// # Panics
-    /// When a handshake fails.
+    /// If a handshake fails.
     #[must_use]
     pub fn connect(&self, port: u16, connections: u32) -> Counts {
-        let said = run(&mut self.command([port.to_string(), connections.to_string()]));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(&mut self.command([port.to_string(), connections.to_string()]));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Holds the agent to handshakes that were made to fail: how many, whose, and why.
+//! Assertions about handshakes that were made to fail: their number, peers and causes.
 
 use crate::agent::Agent;
 use crate::metrics::Metrics;
@@ -10,10 +10,10 @@ pub const FAMILY: &str = "reprise_handshake_failures_total";
 /// Failed handshakes by peer, role and cause.
 pub const PEER_FAMILY: &str = "reprise_peer_handshake_failures_total";
 
-/// The recent failed handshakes, the latest first.
+/// Returns the recent failed handshakes, latest first.
 ///
 /// # Panics
-/// When the agent does not list them.
+/// If the agent does not answer with a list.
 #[must_use]
 pub fn failures(agent: &Agent) -> Vec<serde_json::Value> {
     let response = agent.get("/api/v1/failures");
@@ -22,10 +22,11 @@ pub fn failures(agent: &Agent) -> Vec<serde_json::Value> {
         .unwrap_or_else(|error| panic!("malformed failures: {error}: {}", response.body))
 }
 
-/// Demands one failure for each of `peers` in this role, nothing else, and each by one of `causes`.
+/// Asserts that each of `peers` has one failure in this role with one of `causes`, and that nothing
+/// else was counted.
 ///
 /// # Panics
-/// When anything else was counted.
+/// If anything else was counted.
 pub fn one_failure_each(
     agent: &Agent,
     server: &Server,
@@ -47,7 +48,7 @@ pub fn one_failure_each(
             0,
         );
     }
-    expected.settle(agent, server, before);
+    expected.assert_final(agent, server, before);
     let after = agent.metrics();
     for (family, peer) in [FAMILY]
         .into_iter()

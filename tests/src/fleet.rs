@@ -1,4 +1,4 @@
-//! A fleet of clients, each of which keeps its session from one connection to the next
+//! A fleet of clients, each of which offers its session from the previous connection
 //! (`fixtures/fleet.py`).
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -6,27 +6,27 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::Deserialize;
 
-use crate::alone;
+use crate::host_lock;
 use crate::process::{PYTHON, fixture};
 
-/// What the clients say of one round of connections.
+/// Report of the clients on one round of connections.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Round {
-    /// Handshakes completed.
+    /// Completed handshakes.
     pub connected: u32,
-    /// Of those, with a session offered.
+    /// Completed handshakes that offered a session.
     pub offered: u32,
-    /// Of those, resumed.
+    /// Resumed handshakes.
     pub resumed: u32,
-    /// Sessions that the clients' library really offered, and that were not resumed.
+    /// Sessions that the clients' library offered and that were not resumed.
     pub missed: u32,
-    /// Connections that failed.
+    /// Failed connections.
     pub failed: u32,
     /// The last error.
     pub errors: Vec<String>,
 }
 
-/// The clients; they end with this value.
+/// Running clients; killed when dropped.
 #[derive(Debug)]
 pub struct Fleet {
     child: Child,
@@ -35,26 +35,26 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// So many clients without sessions.
+    /// Starts this number of clients without sessions.
     ///
     /// # Panics
-    /// When they cannot be started.
+    /// If they cannot be started.
     #[must_use]
-    pub fn of(clients: u32) -> Self {
-        Self::under(&[], "127.0.0.1", clients)
+    pub fn start(clients: u32) -> Self {
+        Self::start_under(&[], "127.0.0.1", clients)
     }
 
-    /// The same, started by the command `prefix`, for servers on `host`.
+    /// Like [`Self::start`], with a command prefix and the address of the servers.
     ///
     /// # Panics
-    /// When they cannot be started.
+    /// If they cannot be started.
     #[must_use]
-    pub fn under(prefix: &[&str], host: &str, clients: u32) -> Self {
-        Self::start(prefix, &["--host", host], clients)
+    pub fn start_under(prefix: &[&str], host: &str, clients: u32) -> Self {
+        Self::start_with(prefix, &["--host", host], clients)
     }
 
-    fn start(prefix: &[&str], arguments: &[&str], clients: u32) -> Self {
-        alone::on_this_host();
+    fn start_with(prefix: &[&str], arguments: &[&str], clients: u32) -> Self {
+        host_lock::acquire();
         let mut words = prefix.iter().chain(&[PYTHON]);
         let mut child = Command::new(words.next().unwrap_or(&PYTHON))
             .args(words)
@@ -65,8 +65,8 @@ impl Fleet {
             .stdout(Stdio::piped())
             .spawn()
             .expect("failed to start a fleet of clients");
-        let commands = child.stdin.take().expect("stdin was asked for");
-        let rounds = child.stdout.take().expect("stdout was asked for");
+        let commands = child.stdin.take().expect("stdin is a pipe");
+        let rounds = child.stdout.take().expect("stdout is a pipe");
         Self {
             child,
             commands,
@@ -74,37 +74,37 @@ impl Fleet {
         }
     }
 
-    /// So many clients, each with an address of its own in the network `sources` (three bytes of an
-    /// address), started by the command `prefix`.
+    /// Like [`Self::start_under`], with an address for each client: the network `sources` (three
+    /// bytes of an address) and the client's number.
     ///
     /// # Panics
-    /// When they cannot be started.
+    /// If they cannot be started.
     #[must_use]
-    pub fn at(prefix: &[&str], sources: &str, clients: u32) -> Self {
-        Self::start(prefix, &["--sources", sources], clients)
+    pub fn start_with_addresses(prefix: &[&str], sources: &str, clients: u32) -> Self {
+        Self::start_with(prefix, &["--sources", sources], clients)
     }
 
-    /// Each client connects once to `port`, and offers what it has; `words` are those of the
-    /// fixture.
+    /// Each client connects once to `port` and offers its session, if it has one; `words` are
+    /// options of the fixture.
     ///
     /// # Panics
-    /// When a connection fails.
+    /// If a connection fails.
     pub fn connect(&mut self, port: u16, words: &str) -> Round {
-        writeln!(self.commands, "{port} {words}").expect("failed to command a fleet");
+        writeln!(self.commands, "{port} {words}").expect("failed to write to a fleet");
         let mut line = String::new();
         self.rounds
             .read_line(&mut line)
-            .expect("failed to hear of a fleet");
+            .expect("failed to read the report of a fleet");
         let round: Round = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("no round: {error}: {line:?}"));
         assert_eq!(round.failed, 0, "{round:?}");
         round
     }
 
-    /// As [`Self::connect`], where all that is offered is to be missed.
+    /// Like [`Self::connect`]; asserts that all connections offer a session and none is resumed.
     ///
     /// # Panics
-    /// When something is resumed, or nothing offered: the test would show nothing.
+    /// If a session is resumed or a connection offers none: the test would prove nothing.
     pub fn miss(&mut self, port: u16, words: &str) -> u32 {
         let round = self.connect(port, words);
         assert_eq!(
@@ -115,10 +115,10 @@ impl Fleet {
         round.offered
     }
 
-    /// As [`Self::connect`], where all that is offered is to be resumed.
+    /// Like [`Self::connect`]; asserts that all connections are resumed.
     ///
     /// # Panics
-    /// When something is not.
+    /// If a connection is not resumed.
     pub fn resume(&mut self, port: u16, words: &str) -> u32 {
         let round = self.connect(port, words);
         assert_eq!(round.resumed, round.connected, "{round:?}");

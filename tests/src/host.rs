@@ -1,4 +1,4 @@
-//! Hosts that lack something: the binary where every user may read it, directories that are hidden.
+//! Hosts with missing requirements: a binary that every user can read, and hidden directories.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,10 +7,10 @@ use tempfile::TempDir;
 
 use crate::binary::binary;
 
-/// The binary where every user may read it; gone with the directory.
+/// Copies the binary to a directory that every user can read.
 ///
 /// # Panics
-/// When it cannot be copied.
+/// If it cannot be copied.
 #[must_use]
 pub fn public_copy() -> (TempDir, String) {
     let directory = TempDir::new().expect("failed to create a directory");
@@ -24,7 +24,7 @@ pub fn public_copy() -> (TempDir, String) {
     (directory, path)
 }
 
-/// Words that run a command in a mount namespace of its own where `directories` are empty.
+/// Returns a command prefix that hides the contents of `directories` in a new mount namespace.
 #[must_use]
 pub fn hiding(directories: &str) -> [String; 6] {
     let hide =

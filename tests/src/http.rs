@@ -1,22 +1,22 @@
-//! The smallest HTTP client that does: one HTTP/1.0 request per connection.
+//! A minimal HTTP client: one HTTP/1.0 request per connection.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// An answer, as far as the tests look at it.
+/// The parts of a response that the tests use.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// The status code.
+    /// Status code.
     pub status: u16,
-    /// Header lines, lower case.
+    /// Header lines in lower case.
     pub headers: Vec<String>,
-    /// Everything after the blank line.
+    /// The body.
     pub body: String,
 }
 
 impl Response {
-    /// The value of the header `name` (lower case), if it was sent.
+    /// Returns the value of the header `name` (lower case), if present.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -26,10 +26,11 @@ impl Response {
     }
 }
 
-/// Sends one request and reads the answer to its end.
+/// Sends one request and reads the response to its end.
 ///
 /// # Errors
-/// When the server cannot be reached, stays silent for five seconds, or answers what is not HTTP.
+/// If the server cannot be reached, does not answer within five seconds, or answers with malformed
+/// HTTP.
 pub fn request(
     address: SocketAddr,
     method: &str,
@@ -40,10 +41,10 @@ pub fn request(
         let at = format!("failed to {verb} {address}{path}");
         move |error: std::io::Error| format!("{at}: {error}")
     };
-    let patience = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&address, patience).map_err(say("connect to"))?;
+    let timeout = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, timeout).map_err(say("connect to"))?;
     stream
-        .set_read_timeout(Some(patience))
+        .set_read_timeout(Some(timeout))
         .map_err(say("set up"))?;
     let head = format!(
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n"

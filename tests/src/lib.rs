@@ -1,12 +1,11 @@
-//! Harness of the behaviour tests: real TLS servers and clients, the agent, and the truth it is
-//! held to.
+//! Harness of the behaviour tests: real TLS servers and clients, the agent, and the ground truth
+//! that it is compared with.
 //!
-//! Called by `tests/*.rs` only, as root and one test at a time (the agent observes the whole host).
-//! Never sleeps for a result: whatever takes time is polled with a deadline. Never takes the
-//! agent's word: what is expected comes from the client's or the server's own report.
+//! The tests run as root and one at a time, since an agent observes the whole host. Results are
+//! polled with a deadline; no test sleeps for a fixed time. Expected numbers come from the client's
+//! or the server's own report.
 
 pub mod agent;
-pub mod alone;
 pub mod api_server;
 pub mod binary;
 pub mod bpf;
@@ -18,10 +17,10 @@ pub mod certificates;
 pub mod cgroup;
 pub mod client;
 pub mod container;
-pub mod demanding;
 pub mod failure;
 pub mod fleet;
 pub mod host;
+pub mod host_lock;
 pub mod http;
 pub mod libssl;
 pub mod lossy;
@@ -39,11 +38,12 @@ pub mod programs;
 pub mod prometheus;
 pub mod readiness;
 pub mod relay;
+pub mod requirements;
 pub mod rustls_pair;
 pub mod s_client;
 pub mod servers;
-pub mod stage;
 pub mod terminal;
+pub mod testbed;
 pub mod truth;
 pub mod user;
 

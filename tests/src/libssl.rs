@@ -1,5 +1,5 @@
-//! Private copies of the distribution's libssl: another inode, which has to be found and attached
-//! on its own.
+//! Private copies of the distribution's libssl: separate inodes, which the agent has to find and
+//! attach to separately.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use tempfile::TempDir;
 
 use crate::process::{PYTHON, run};
 
-/// The libssl that the distribution's Python loads.
+/// Returns the path of the libssl that the distribution's Python loads.
 ///
 /// # Panics
-/// When Python maps none.
+/// If Python maps none.
 #[must_use]
 pub fn system() -> PathBuf {
     let print = "import ssl; print(open('/proc/self/maps').read())";
@@ -25,11 +25,11 @@ pub fn system() -> PathBuf {
     path.expect("Python maps no libssl").into()
 }
 
-/// A directory with an own copy of libssl, for `LD_LIBRARY_PATH`.
+/// A directory with a copy of libssl, for `LD_LIBRARY_PATH`.
 #[derive(Debug)]
 pub struct Copy {
     directory: TempDir,
-    /// The copy.
+    /// Path of the copy.
     pub path: PathBuf,
 }
 
@@ -37,7 +37,7 @@ impl Copy {
     /// Copies the system's libssl.
     ///
     /// # Panics
-    /// When it cannot be copied.
+    /// If it cannot be copied.
     #[must_use]
     pub fn new() -> Self {
         let directory = TempDir::new().expect("failed to create a directory for a library");
@@ -49,7 +49,7 @@ impl Copy {
         Self { directory, path }
     }
 
-    /// The directory it lies in.
+    /// Directory of the copy.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -62,11 +62,11 @@ impl Default for Copy {
     }
 }
 
-/// Device and inode of the libssl that process `pid` maps, as `/proc/PID/maps` prints them, and the
-/// path it shows.
+/// Returns device and inode of the libssl that process `pid` maps, as in `/proc/PID/maps`, and its
+/// path.
 ///
 /// # Panics
-/// When it maps none.
+/// If it maps none.
 #[must_use]
 pub fn mapped_by(pid: u32) -> (String, String) {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))

@@ -1,20 +1,19 @@
-//! A lossy link, and the truth about it: which connections had a packet dropped, by the dropping
-//! rule's own word; what became of each handshake, by the client's and the server's; and what the
-//! agent makes of it, connection by connection.
+//! A lossy link with its ground truth: dropped packets according to the dropping rules, outcomes of
+//! handshakes according to client and server, compared with the agent's counts per connection.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::agent::Agent;
-use crate::capture::{Capture, LOG_CAME, LOG_LOST, Packet, story};
+use crate::capture::{Capture, LOG_LOST, LOG_PASSED, Packet, describe};
 use crate::failure::{PEER_FAMILY, failures};
 use crate::metrics::Metrics;
 use crate::namespaces::{CLIENT_NET, Namespaces, SERVER_NET};
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::{PYTHON, fixture, run};
 use crate::servers::{Server, Sessions};
 
-/// Causes that the metrics name.
+/// Causes in the metrics.
 const CAUSES: [&str; 8] = [
     "packet_loss",
     "timeout",
@@ -25,27 +24,27 @@ const CAUSES: [&str; 8] = [
     "local_error",
     "abandoned",
 ];
-/// How long the server waits for more, seconds: longer than any client.
-const SERVER_PATIENCE: &str = "2";
+/// Time that the server waits for more data, seconds: longer than any client.
+const SERVER_TIMEOUT: &str = "2";
 
-/// One handshake that failed, under one role.
+/// A failed handshake in one role.
 #[derive(Debug)]
 pub struct Failed {
     /// `client` or `server`.
     pub role: &'static str,
-    /// The agent's cause.
+    /// Cause according to the agent.
     pub cause: String,
-    /// A packet of its connection was dropped.
+    /// Whether a packet of its connection was dropped.
     pub lost: bool,
-    /// A packet that TCP sends again when it is lost: SYN, SYN-ACK or data.
+    /// Whether a dropped packet was one that TCP retransmits: SYN, SYN-ACK or data.
     pub lost_data: bool,
-    /// Its client never meant to complete it.
+    /// Whether its client did not intend to complete it.
     pub unwilling: bool,
-    /// The packets of its connection.
+    /// Packets of its connection.
     pub packets: Vec<Packet>,
 }
 
-/// The link, with a server on it and an agent over all.
+/// A lossy link with a server and an agent that observes both ends.
 #[derive(Debug)]
 pub struct Lossy {
     net: Namespaces,
@@ -62,22 +61,22 @@ impl Default for Lossy {
 }
 
 impl Lossy {
-    /// Sets it all up.
+    /// Sets up namespaces, server, capture and agent.
     ///
     /// # Panics
-    /// When the host refuses.
+    /// If the host does not support one of them.
     #[must_use]
     pub fn new() -> Self {
         let net = Namespaces::new();
-        net.spread();
+        net.add_networks();
         let words = Namespaces::exec(&net.server);
         let server = Server::python_with(
             Sessions::Tickets,
             "0.0.0.0",
             Command::new(words[0]).args(&words[1..]).arg(PYTHON),
-            &["--report", "--timeout", SERVER_PATIENCE],
+            &["--report", "--timeout", SERVER_TIMEOUT],
         );
-        let capture = Capture::of(&net);
+        let capture = Capture::start(&net);
         let agent = Agent::start(["--max-peers", "10000"]);
         Self {
             net,
@@ -88,8 +87,8 @@ impl Lossy {
         }
     }
 
-    /// Drops so many percent of the packets to the server, and to the client.
-    fn lose(&self, to_server: u32, to_client: u32) {
+    /// Drops these percentages of the packets to the server and to the client.
+    fn set_loss(&self, to_server: u32, to_client: u32) {
         let port = self.server.port;
         for (name, way, percent) in [
             (&self.net.server, "dport", to_server),
@@ -97,32 +96,32 @@ impl Lossy {
         ] {
             let rules = format!(
                 "tcp {way} {port} numgen random mod 100 < {percent} {LOG_LOST} drop\n  \
-                 tcp {way} {port} {LOG_CAME}"
+                 tcp {way} {port} {LOG_PASSED}"
             );
             self.net.rules(name, "", &rules);
         }
     }
 
-    /// What the server says of its connections, by client address.
-    fn served(&self) -> Vec<(String, String)> {
-        let said = self.server.process.stdout();
-        let lines = said.lines().filter_map(|line| line.split_once(' '));
+    /// Returns the outcomes that the server reports, with the client's address.
+    fn server_outcomes(&self) -> Vec<(String, String)> {
+        let output = self.server.process.stdout();
+        let lines = output.lines().filter_map(|line| line.split_once(' '));
         lines
             .map(|(peer, outcome)| (peer.to_owned(), outcome.to_owned()))
             .collect()
     }
 
-    /// Makes so many connections under this loss, and returns the failed handshakes of both roles.
-    /// Each has been held to the truth: who says that a handshake failed finds it counted with one
-    /// cause, and who says that it completed finds no failure.
+    /// Makes connections under this loss and returns the failed handshakes of both roles. Every
+    /// handshake that failed according to client or server must be counted with one cause, and
+    /// every other one must not be counted as failed.
     ///
     /// # Panics
-    /// When the agent counts a handshake that was not, or misses one.
+    /// If the agent counts a failure that did not happen or does not count one that did.
     #[must_use]
     pub fn round(&mut self, (to_server, to_client): (u32, u32), connections: u32) -> Vec<Failed> {
-        self.lose(to_server, to_client);
-        // Addresses that nobody had before: what the kernel still sends of earlier rounds is none
-        // of this one's.
+        self.set_loss(to_server, to_client);
+        // New addresses: packets that the kernel still sends for earlier rounds must not be counted
+        // here.
         self.rounds += 1;
         let (from, to) = (
             format!("{CLIENT_NET}.{}", self.rounds),
@@ -131,10 +130,10 @@ impl Lossy {
         let before = self.agent.metrics();
         let clients = self.clients(&from, &to, connections);
         let mut failed = Vec::new();
-        poll_until("the agent and the servers agree", PATIENCE, || {
+        poll_until("the agent and the servers agree", DEADLINE, || {
             failed.clear();
             let after = self.agent.metrics();
-            let served = self.served();
+            let outcomes = self.server_outcomes();
             let mut wrong = Vec::new();
             for (index, (mode, outcome)) in &clients {
                 let remote = format!("{to}.{index}:{}", self.server.port);
@@ -144,12 +143,12 @@ impl Lossy {
                     wrong.push(format!("client {index}: {outcome}, {causes:?}"));
                 }
                 let source = format!("{from}.{index}");
-                let own = served.iter().filter(|(peer, _)| *peer == source);
+                let own = outcomes.iter().filter(|(peer, _)| *peer == source);
                 let says: Vec<_> = own.map(|(_, outcome)| outcome.as_str()).collect();
                 let count = |what| says.iter().filter(|outcome| **outcome == what).count();
                 let ended = count("completed") + count("failed") == count("came");
-                // Those too that never received anything: since 6.3 the kernel reports which socket
-                // did not answer.
+                // Includes handshakes that never received a packet: since 6.3 the kernel reports
+                // which socket did not answer.
                 let of_server = self::causes(&before, &after, &source, "server");
                 if !ended || of_server.len() != count("failed") {
                     wrong.push(format!("server {index}: {says:?}, {of_server:?}"));
@@ -180,7 +179,7 @@ impl Lossy {
                         .any(|line| line.contains(&format!(" {index}:")))
                 });
                 let stories: Vec<_> = packets
-                    .map(|(source, packets)| format!("{source}: {}", story(packets)))
+                    .map(|(source, packets)| format!("{source}: {}", describe(packets)))
                     .collect();
                 Err(format!("{wrong:#?}; {stories:#?}; listed: {own:#?}"))
             }
@@ -194,7 +193,9 @@ impl Lossy {
                     role,
                     cause,
                     lost: packets.iter().any(|packet| packet.lost),
-                    lost_data: packets.iter().any(|packet| packet.lost && packet.matters()),
+                    lost_data: packets
+                        .iter()
+                        .any(|packet| packet.lost && packet.is_retransmitted()),
                     unwilling,
                     packets,
                 }
@@ -212,12 +213,13 @@ impl Lossy {
         command.args(["--source", from, "--to", to]);
         command.args(["--port", &self.server.port.to_string()]);
         command.args(["--connections", &connections.to_string()]);
-        let said = run(&mut command);
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(&mut command);
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }
 
-/// The causes of a peer's failures since `before`, one for each.
+/// Returns one cause for each failure of a peer since `before`.
 fn causes(before: &Metrics, after: &Metrics, peer: &str, role: &str) -> Vec<String> {
     let risen = CAUSES.into_iter().flat_map(|cause| {
         let labels = [("peer", peer), ("role", role), ("cause", cause)];

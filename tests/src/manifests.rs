@@ -1,4 +1,4 @@
-//! The manifests in `deploy/`, rendered by the real tools and read as the API's own types.
+//! The manifests in `deploy/`, rendered by the real tools and parsed as API types.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::{Deserialize as _, DeserializeOwned};
 use serde_json::Value;
 
-/// A path in `deploy/`.
+/// Returns a path in `deploy/`.
 #[must_use]
 pub fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -18,28 +18,28 @@ pub fn deploy(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// Where the tools are that `cargo xtask test` fetches.
+/// Directory of the tools that `cargo xtask test` downloads.
 ///
 /// # Panics
-/// When the environment does not say.
+/// If the environment variable is not set.
 #[must_use]
 pub fn tools() -> PathBuf {
     let tools = std::env::var_os("REPRISE_TOOLS");
     PathBuf::from(tools.expect(
-        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches the tools",
+        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which downloads the tools",
     ))
 }
 
-/// `helm` or `kubectl`.
+/// Returns a command for `helm` or `kubectl`.
 #[must_use]
 pub fn tool(name: &str) -> Command {
     Command::new(tools().join(name))
 }
 
-/// The chart, rendered with these values (`name=JSON`).
+/// Renders the chart with these values (`name=JSON`).
 ///
 /// # Panics
-/// When helm cannot be started.
+/// If helm cannot be started.
 #[must_use]
 pub fn helm<S: AsRef<str>>(values: &[S]) -> Output {
     let mut helm = tool("helm");
@@ -52,10 +52,10 @@ pub fn helm<S: AsRef<str>>(values: &[S]) -> Output {
     helm.output().expect("failed to start helm")
 }
 
-/// What a tool rendered, by kind; one document of each.
+/// Returns the documents of a tool's output by kind.
 ///
 /// # Panics
-/// When it failed, or there are two of a kind.
+/// If the tool failed or a kind occurs twice.
 #[must_use]
 pub fn documents(output: &Output) -> BTreeMap<String, Value> {
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -68,29 +68,28 @@ pub fn documents(output: &Output) -> BTreeMap<String, Value> {
             continue;
         }
         let kind = value["kind"].as_str().expect("no kind").to_owned();
-        assert!(found.insert(kind, value).is_none(), "two of a kind");
+        assert!(found.insert(kind, value).is_none(), "duplicate kind");
     }
     found
 }
 
-/// Reads a document as the API's type. A field that the type does not know would be gone when it is
-/// written again.
+/// Parses a document as an API type and asserts that no field is unknown to the type.
 ///
 /// # Panics
-/// When it is not of that type.
+/// If the document has another type or an unknown field.
 #[must_use]
 pub fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> T {
     let typed: T = serde_json::from_value(document.clone())
         .unwrap_or_else(|error| panic!("{error}: {document:#}"));
-    let again = serde_json::to_value(&typed).expect("cannot be written");
+    let again = serde_json::to_value(&typed).expect("failed to serialise");
     assert_eq!(*document, again, "a field is unknown to the API");
     typed
 }
 
-/// The pod that it starts.
+/// Returns the pod template of the DaemonSet.
 ///
 /// # Panics
-/// When its selector does not select it, which the API server refuses.
+/// If its selector does not match its template, which the API server would reject.
 #[must_use]
 pub fn pod(daemon_set: &DaemonSet) -> &PodSpec {
     let spec = daemon_set.spec.as_ref().expect("no spec");
@@ -107,10 +106,10 @@ pub fn pod(daemon_set: &DaemonSet) -> &PodSpec {
     spec.template.spec.as_ref().expect("no pod")
 }
 
-/// The capabilities that the pod's container is given, in order; all others are taken from it.
+/// Returns the sorted capabilities of the pod's container, which must drop all others.
 ///
 /// # Panics
-/// When they are not.
+/// If it does not drop all others.
 #[must_use]
 pub fn added(pod: &PodSpec) -> Vec<String> {
     let context = pod.containers[0].security_context.as_ref();

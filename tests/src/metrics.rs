@@ -1,32 +1,30 @@
-//! Parser of the metrics page in the Prometheus text format, strict enough to notice a malformed
-//! page.
+//! Strict parser of the metrics page in the Prometheus text format.
 
 use std::collections::{BTreeMap, HashSet};
 
-/// One line of the page.
+/// One sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// The name with its suffix (`_total`, `_bucket` …).
+    /// Name with suffix (`_total`, `_bucket` …).
     pub name: String,
     /// Label values by name.
     pub labels: BTreeMap<String, String>,
-    /// The value.
+    /// Value.
     pub value: f64,
 }
 
-/// A whole page.
+/// All samples of a page.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
-    /// Every sample, in the page's order.
+    /// Samples in the order of the page.
     pub samples: Vec<Sample>,
 }
 
 impl Metrics {
-    /// Reads a page.
+    /// Parses a page.
     ///
     /// # Errors
-    /// Names the first line that is neither a comment nor a sample, or a sample that stands there
-    /// twice.
+    /// Names the first line that is neither a comment nor a sample, or a duplicate sample.
     pub fn parse(page: &str) -> Result<Self, String> {
         let mut samples: Vec<Sample> = Vec::new();
         let mut seen = HashSet::new();
@@ -43,7 +41,7 @@ impl Metrics {
         Ok(Self { samples })
     }
 
-    /// Samples of `name` that carry all of `labels`, and perhaps more.
+    /// Returns the samples of `name` with all of `labels`; they may have more labels.
     pub fn matching<'a>(
         &'a self,
         name: &'a str,
@@ -57,10 +55,10 @@ impl Metrics {
         })
     }
 
-    /// The one sample of `name` with `labels`, which must leave no choice.
+    /// Returns the only sample of `name` with `labels`.
     ///
     /// # Panics
-    /// When several samples match: the caller forgot a label.
+    /// If several samples match: the caller has omitted a label.
     #[must_use]
     pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let found: Vec<_> = self.matching(name, labels).collect();
@@ -71,13 +69,13 @@ impl Metrics {
         found.first().map(|sample| sample.value)
     }
 
-    /// The sum over every sample that matches; 0 where none does.
+    /// Returns the sum of all matching samples; 0 if there is none.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.matching(name, labels).map(|sample| sample.value).sum()
     }
 
-    /// Every line whose name contains `part`, for failure messages.
+    /// Returns every line whose name contains `part`, for failure messages.
     #[must_use]
     pub fn show(&self, part: &str) -> String {
         let lines = self
@@ -112,7 +110,7 @@ fn parse_line(line: &str) -> Option<Sample> {
     })
 }
 
-/// Undoes the escapes of a label value up to its closing quote; returns what follows it too.
+/// Unescapes a label value up to its closing quote; returns the text after it too.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();

@@ -1,37 +1,37 @@
-//! File systems of a test's own, taken down when dropped.
+//! File systems mounted by a test, unmounted when dropped.
 
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 
 /// A mounted file system.
 #[derive(Debug)]
 pub struct Mounted {
     /// Mount point.
     pub at: PathBuf,
-    // Whatever lies below goes with it.
+    // Removed together with the mount point.
     _directory: TempDir,
-    /// What it is mounted over, for an overlay.
+    /// File system of the upper directory of an overlay.
     _scratch: Option<Box<Mounted>>,
 }
 
 impl Mounted {
-    /// An empty file system in memory.
+    /// Mounts an empty tmpfs.
     ///
     /// # Panics
-    /// When it cannot be mounted.
+    /// If it cannot be mounted.
     #[must_use]
     pub fn tmpfs() -> Self {
         Self::mount("tmpfs", "size=256m", None)
     }
 
-    /// An overlay over `lower`, as containers have it over their image.
+    /// Mounts an overlay over `lower`, as containers do over their image.
     ///
     /// # Panics
-    /// When it cannot be mounted.
+    /// If it cannot be mounted.
     #[must_use]
     pub fn overlay(lower: &Path) -> Self {
         let scratch = Self::tmpfs();
@@ -60,13 +60,13 @@ impl Mounted {
         }
     }
 
-    /// Takes it down, which works once nobody holds on to it.
+    /// Unmounts the file system; waits until it is not in use.
     ///
     /// # Panics
-    /// When somebody does until the deadline.
+    /// If it is in use at the deadline.
     pub fn release(&self) {
-        let what = format!("nobody holds on to {}", self.at.display());
-        poll_until(&what, PATIENCE, || {
+        let what = format!("{} is not in use", self.at.display());
+        poll_until(&what, DEADLINE, || {
             umount2(&self.at, MntFlags::empty()).map_err(|error| error.to_string())
         });
     }
@@ -74,7 +74,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Gone already where the test took it down.
+        // The test may have unmounted it.
         let _ = umount2(&self.at, MntFlags::MNT_DETACH);
     }
 }

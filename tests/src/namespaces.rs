@@ -1,8 +1,7 @@
-//! Two network namespaces joined by a veth pair, with packet loss decided by the receiver's
-//! nftables rules.
+//! Two network namespaces connected by a veth pair; nftables rules of the receiver drop packets.
 //!
-//! The rule always stands in the receiver's INPUT: a drop in the sender's OUTPUT is a failed send,
-//! not a loss on the way.
+//! The rule is always in the receiver's INPUT chain: a drop in the sender's OUTPUT chain is a
+//! failed send and not a loss.
 
 use std::fs;
 use std::io::Write;
@@ -15,12 +14,12 @@ pub const CLIENT_IP: &str = "10.77.0.1";
 /// The server's address.
 pub const SERVER_IP: &str = "10.77.0.2";
 
-/// First two bytes of the client's other addresses, and of the server's.
+/// First two bytes of the client's additional addresses.
 pub const CLIENT_NET: &str = "10.78";
-/// See [`CLIENT_NET`].
+/// First two bytes of the server's additional addresses.
 pub const SERVER_NET: &str = "10.79";
 
-/// The pair; both namespaces go when it is dropped.
+/// The pair of namespaces; removed when dropped.
 #[derive(Debug)]
 pub struct Namespaces {
     /// Name of the client's namespace.
@@ -30,10 +29,10 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Makes the pair and connects it.
+    /// Creates the pair and connects it.
     ///
     /// # Panics
-    /// When the host lacks namespaces, veth or nftables.
+    /// If the host does not support namespaces, veth or nftables.
     #[must_use]
     pub fn new() -> Self {
         let id = std::process::id();
@@ -50,27 +49,27 @@ impl Namespaces {
         for (name, address) in [(c, CLIENT_IP), (s, SERVER_IP)] {
             ip(&format!("-n {name} addr add {address}/24 dev v0"));
             ip(&format!("-n {name} link set lo up"));
-            // One buffer is one packet on the wire, so that a rule meets packets one by one.
+            // Each buffer is one packet, so that a rule matches single packets.
             ip(&format!("-n {name} link set v0 up gso_max_segs 1"));
             pair.set(name, "net.netfilter.nf_conntrack_acct=1");
         }
         pair
     }
 
-    /// Sets a kernel parameter, `name=value`, in namespace `name`.
+    /// Sets a kernel parameter (`name=value`) in namespace `name`.
     ///
     /// # Panics
-    /// When the kernel refuses.
+    /// If the kernel rejects it.
     pub fn set(&self, name: &str, parameter: &str) {
         run(Command::new("ip").args(["netns", "exec", name, "sysctl", "-qw", parameter]));
     }
 
-    /// Gives both namespaces a whole network of addresses, [`CLIENT_NET`] and [`SERVER_NET`], so
-    /// that each connection can have a pair of its own.
+    /// Adds the networks [`CLIENT_NET`] and [`SERVER_NET`], so that each connection can have its
+    /// own pair of addresses.
     ///
     /// # Panics
-    /// When the host refuses.
-    pub fn spread(&self) {
+    /// If the routes cannot be added.
+    pub fn add_networks(&self) {
         let (c, s) = (&self.client, &self.server);
         for (name, own, other, via) in [
             (c, CLIENT_NET, SERVER_NET, SERVER_IP),
@@ -81,19 +80,19 @@ impl Namespaces {
         }
     }
 
-    /// Installs one rule in the INPUT of namespace `name`.
+    /// Installs one rule in the INPUT chain of namespace `name`.
     ///
     /// # Panics
-    /// When nft refuses it.
+    /// If nft rejects it.
     pub fn rule(&self, name: &str, rule: &str) {
         self.rules(name, "", rule);
     }
 
-    /// Installs rules, one a line, in the INPUT of namespace `name`, with the sets that they use;
-    /// what was there before is gone.
+    /// Replaces the rules in the INPUT chain of namespace `name`, one per line, and the sets that
+    /// they use.
     ///
     /// # Panics
-    /// When nft refuses them.
+    /// If nft rejects them.
     pub fn rules(&self, name: &str, sets: &str, rules: &str) {
         let text = format!(
             "flush ruleset\ntable inet t {{\n {sets}\n chain in {{\n  type filter hook input priority 0; policy accept;\n  \
@@ -113,10 +112,10 @@ impl Namespaces {
         assert!(status.success(), "nft refused {text:?}: {status}");
     }
 
-    /// Packets that the rule of namespace `name` has dropped.
+    /// Returns the number of packets that the rule of namespace `name` has dropped.
     ///
     /// # Panics
-    /// When there is no rule with a counter.
+    /// If there is no rule with a counter.
     #[must_use]
     pub fn dropped(&self, name: &str) -> u32 {
         let text = run(Command::new("ip").args(["netns", "exec", name, "nft", "list", "ruleset"]));
@@ -127,11 +126,11 @@ impl Namespaces {
         count.unwrap_or_else(|| panic!("no counter in {text}"))
     }
 
-    /// The kernel's own count of retransmitted segments in the namespace of process `pid`, SYN-ACKs
-    /// included.
+    /// Returns the kernel's count of retransmitted segments, including SYN-ACKs, in the namespace
+    /// of process `pid`.
     ///
     /// # Panics
-    /// When the kernel does not say.
+    /// If the kernel does not report it.
     #[must_use]
     pub fn retransmitted(&self, pid: u32) -> u32 {
         let text = fs::read_to_string(format!("/proc/{pid}/net/snmp"))
@@ -139,17 +138,17 @@ impl Namespaces {
         retransmitted(&text)
     }
 
-    /// The same for the namespace `name`.
+    /// Returns the same count for namespace `name`.
     ///
     /// # Panics
-    /// When the kernel does not say.
+    /// If the kernel does not report it.
     #[must_use]
     pub fn retransmitted_in(&self, name: &str) -> u32 {
         let words = ["netns", "exec", name, "cat", "/proc/net/snmp"];
         retransmitted(&run(Command::new("ip").args(words)))
     }
 
-    /// Words that run a command in the namespace `name`.
+    /// Returns a command prefix that runs a command in namespace `name`.
     #[must_use]
     pub fn exec(name: &str) -> [&str; 4] {
         ["ip", "netns", "exec", name]

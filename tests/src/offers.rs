@@ -1,17 +1,17 @@
-//! Holds the agent to what clients say of the sessions that they offered.
+//! Expectations about sessions that clients offered, from the clients' reports.
 
 use crate::client::Report;
 use crate::servers::Sessions;
 use crate::truth::Expected;
 
-/// Completed handshakes that offered a session.
+/// Counter of completed handshakes that offered a session.
 pub const OFFERS: &str = "reprise_resumption_offers_total";
-/// Completed handshakes that offered none.
+/// Counter of completed handshakes that offered none.
 pub const NOT_OFFERED: &str = "reprise_resumption_not_offered_total";
-/// Disagreements of wire and library.
+/// Counter of disagreements between packets and library.
 pub const CONFLICTS: &str = "reprise_evidence_conflicts_total";
 
-/// The mechanism that clients of such a server use.
+/// Returns the mechanism of clients of such a server.
 const fn mechanism(sessions: Sessions) -> &'static str {
     match sessions {
         Sessions::Ids => "session_id",
@@ -20,7 +20,7 @@ const fn mechanism(sessions: Sessions) -> &'static str {
     }
 }
 
-/// Demands for both roles what a client says of its offers, and no disagreement.
+/// Expects these offers for both roles and no disagreement.
 pub fn expect_offers(
     expected: &mut Expected,
     sessions: Sessions,
@@ -43,7 +43,7 @@ pub fn expect_offers(
     expected.add(CONFLICTS, &[], 0);
 }
 
-/// Demands for both roles what a client's report says of its offers.
+/// Expects the offers of a client's report for both roles.
 pub fn expect_report(expected: &mut Expected, sessions: Sessions, report: &Report) {
     let accepted = report.total(|row| row.resumed);
     let offered = report.total(|row| row.offered);

@@ -1,14 +1,14 @@
-//! Ends the process groups of a test process that is killed and so runs no destructors.
+//! Kills the process groups of a test process that was itself killed and so ran no destructors.
 //!
-//! The kernel's parent death signal would not do: it fires when the spawning thread ends, and a
-//! change of credentials, such as the agent's, clears it.
+//! The kernel's parent death signal is not usable here: it fires when the spawning thread ends, and
+//! a change of credentials, such as the agent's, clears it.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Reads groups from a pipe until the test process has closed it, then kills those that are left.
+/// Reads groups from a pipe until the test process closes it, then kills those that remain.
 const SCRIPT: &str = r#"
 groups=' '
 while read -r verb group; do
@@ -43,7 +43,7 @@ fn send(verb: &str, group: u32) {
     let watcher = WATCHER.get_or_init(|| Mutex::new(start()));
     let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
     let pipe = watcher.stdin.as_mut().expect("stdin is a pipe");
-    // One write, so that a line is never read in part.
+    // A single write, so that a line is complete even if this process is killed.
     let line = format!("{verb} {group}\n");
     pipe.write_all(line.as_bytes())
         .expect("the watcher of process groups has ended");

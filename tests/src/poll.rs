@@ -1,16 +1,16 @@
-//! Waiting for a state of the world, with a deadline and the last value seen in the failure.
+//! Polling with a deadline; a failure message contains the last state.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The usual patience: far beyond what a loaded two-core machine needs, so that reaching it is a
+/// Default deadline: far longer than a loaded two-core machine needs, so that reaching it is a
 /// defect.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Calls `probe` until it returns `Ok`, and panics with the last `Err` once `deadline` has passed.
 ///
 /// # Panics
-/// When the deadline passes first.
+/// If the deadline passes first.
 pub fn poll_until<T>(
     what: &str,
     deadline: Duration,
@@ -23,7 +23,7 @@ pub fn poll_until<T>(
             Err(last) if start.elapsed() > deadline => {
                 panic!("{what}: not within {deadline:?}; last seen: {last}")
             }
-            // The pause only spares the processor; no result depends on its length.
+            // The pause only saves CPU time; no result depends on its length.
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
     }

@@ -1,4 +1,4 @@
-//! Child processes that cannot outlive their test: each leads a process group that `Drop` kills,
+//! Child processes that do not outlive their test: each leads a process group, which `Drop` kills,
 //! or `orphans` if the test process is killed.
 
 use std::fs::{self, File};
@@ -11,15 +11,15 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::alone;
+use crate::host_lock;
 use crate::orphans;
 use crate::poll::poll_until;
 
-/// The distribution's Python, whose `ssl` uses the distribution's libssl. A version manager's shim
-/// would not.
+/// The distribution's Python, whose `ssl` module uses the distribution's libssl; a version
+/// manager's Python may not.
 pub const PYTHON: &str = "/usr/bin/python3";
 
-/// The path of a script in `fixtures/`.
+/// Returns the path of a file in `fixtures/`.
 #[must_use]
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -27,7 +27,7 @@ pub fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A running child with its output in files, killed with its whole group when dropped.
+/// A running child with its output in files; its process group is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -39,10 +39,10 @@ impl Process {
     /// Starts `command` as the leader of a new process group.
     ///
     /// # Panics
-    /// When the program cannot be started.
+    /// If the program cannot be started.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
-        alone::on_this_host();
+        host_lock::acquire();
         let name = format!("{command:?}");
         let output = TempDir::new().expect("failed to create a directory for output");
         let file =
@@ -62,19 +62,19 @@ impl Process {
         }
     }
 
-    /// The child's process id.
+    /// Process ID of the child.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What the child wrote to stdout so far.
+    /// Everything that the child has written to stdout.
     #[must_use]
     pub fn stdout(&self) -> String {
         self.read("stdout")
     }
 
-    /// What the child wrote to stderr so far.
+    /// Everything that the child has written to stderr.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.read("stderr")
@@ -85,59 +85,59 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Its exit status, if it has ended.
+    /// Exit status, if the child has ended.
     ///
     /// # Panics
-    /// When the kernel refuses to say.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    /// If `waitpid` fails.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("failed to wait for a child")
     }
 
-    /// Sends a signal to the child alone, not to its group.
+    /// Sends a signal to the child only, not to its group.
     ///
     /// # Panics
-    /// When it is gone already.
+    /// If it has already been waited for.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed());
         kill(pid, signal)
             .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
     }
 
-    /// Sends a signal to the child's whole group: a server's workers, too.
+    /// Sends a signal to the child's process group, which includes a server's workers.
     ///
     /// # Panics
-    /// When it is gone already.
-    pub fn signal_all(&self, signal: Signal) {
+    /// If it has already been waited for.
+    pub fn signal_group(&self, signal: Signal) {
         let group = Pid::from_raw(self.pid().cast_signed());
         killpg(group, signal)
             .unwrap_or_else(|error| panic!("failed to send {signal} to {}: {error}", self.name));
     }
 
-    /// Waits until the child has written `text` to stdout, and nothing else.
+    /// Waits until stdout contains exactly `text`.
     ///
     /// # Panics
-    /// When it has not in time.
-    pub fn wait_says(&self, text: &str) {
-        let what = format!("{} says {text:?}", self.name);
-        poll_until(&what, crate::poll::PATIENCE, || {
-            let said = self.stdout();
-            if said == text {
+    /// If it does not at the deadline.
+    pub fn wait_stdout(&self, text: &str) {
+        let what = format!("{} prints {text:?}", self.name);
+        poll_until(&what, crate::poll::DEADLINE, || {
+            let stdout = self.stdout();
+            if stdout == text {
                 Ok(())
             } else {
-                Err(format!("{said:?}; stderr: {}", self.stderr()))
+                Err(format!("{stdout:?}; stderr: {}", self.stderr()))
             }
         });
     }
 
-    /// Waits until the child has ended, without collecting its status.
+    /// Waits until the child has ended, without collecting its exit status.
     ///
     /// # Panics
-    /// When it still runs at the deadline.
-    pub fn wait_dead(&self) {
+    /// If it still runs at the deadline.
+    pub fn wait_ended(&self) {
         let path = format!("/proc/{}/stat", self.pid());
         poll_until(
             &format!("death of {}", self.name),
-            crate::poll::PATIENCE,
+            crate::poll::DEADLINE,
             || {
                 let state = fs::read_to_string(&path).unwrap_or_default();
                 if state.is_empty() || state.contains(") Z ") {
@@ -149,29 +149,29 @@ impl Process {
         );
     }
 
-    /// Waits for the child to end by itself: its status and how long that took.
+    /// Waits until the child ends by itself; returns its exit status and the time that this took.
     ///
     /// # Panics
-    /// When it still runs at the deadline.
+    /// If it still runs at the deadline.
     pub fn wait(&mut self, deadline: Duration) -> (ExitStatus, Duration) {
         let start = Instant::now();
         let what = format!("end of {}", self.name);
-        let status = poll_until(&what, deadline, || match self.ended() {
+        let status = poll_until(&what, deadline, || match self.exit_status() {
             Some(status) => Ok(status),
             None => Err(format!("running; stderr: {}", self.stderr())),
         });
         (status, start.elapsed())
     }
 
-    /// Waits until the child listens on `port` in its own network namespace, without connecting to
-    /// it: a connection that says nothing would be one more handshake to account for.
+    /// Waits until the child listens on `port` in its network namespace. Does not connect, since
+    /// the agent would count the connection.
     ///
     /// # Panics
-    /// When it ends first or does not listen in time.
+    /// If it ends or does not listen in time.
     pub fn wait_listening(&mut self, port: u16) {
         let what = format!("{} listens on {port}", self.name);
-        poll_until(&what, crate::poll::PATIENCE, || {
-            if let Some(status) = self.ended() {
+        poll_until(&what, crate::poll::DEADLINE, || {
+            if let Some(status) = self.exit_status() {
                 panic!(
                     "{} ended early: {status}; stderr: {}",
                     self.name,
@@ -187,8 +187,7 @@ impl Process {
     }
 }
 
-/// Whether anything in the network namespace of `pid` listens on the `port`, over IPv4 or for both
-/// by IPv6.
+/// Whether a socket in the network namespace of `pid` listens on `port`, over IPv4 or IPv6.
 fn listens(pid: u32, port: u16) -> bool {
     let table: String = ["tcp", "tcp6"]
         .map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default())
@@ -203,17 +202,17 @@ fn listens(pid: u32, port: u16) -> bool {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Workers and forked helpers stay in the group even when the leader is gone.
+        // Workers and forked helpers remain in the group after the leader has ended.
         let _ = killpg(Pid::from_raw(self.pid().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
         orphans::remove(self.pid());
     }
 }
 
-/// Runs a command to its end and returns stdout.
+/// Runs a command until it ends and returns its stdout.
 ///
 /// # Panics
-/// When it cannot be run or fails.
+/// If it cannot be run or fails.
 pub fn run(command: &mut Command) -> String {
     let output = command
         .output()

@@ -1,8 +1,8 @@
-//! Programs that carry TLS, each with its own word on its handshakes.
+//! Programs with TLS that report their own handshakes.
 //!
-//! Called by `tests/programs.rs`. A client that is the first user of a library file is gone before
-//! the agent has attached to it, so tests start a process that only holds the file before they
-//! start the agent.
+//! A short-lived client that is the first user of a library file may end before the agent has
+//! attached to the file. Tests therefore start a process that maps the file before they start the
+//! agent.
 
 pub mod boringssl;
 pub mod native;
@@ -18,19 +18,19 @@ use crate::agent::Agent;
 use crate::metrics::Metrics;
 use crate::truth::{Expected, assert_nothing_lost};
 
-/// Completed handshakes, in one program's own words.
+/// Completed handshakes according to the program itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Counts {
-    /// In full.
+    /// Full handshakes.
     pub full: u32,
-    /// By resumption.
+    /// Resumed handshakes.
     pub resumed: u32,
 }
 
-/// What is observed.
+/// Agent and server of one observation.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
-    /// The agent that is held to the truth.
+pub struct Observation<'a> {
+    /// The agent under test.
     pub agent: &'a Agent,
     /// The server's port on 127.0.0.1.
     pub port: u16,
@@ -38,13 +38,13 @@ pub struct Scene<'a> {
     pub version: &'static str,
 }
 
-impl Scene<'_> {
-    /// Runs `client`, and demands that the agent's counts for both roles rise by exactly what it
-    /// returns, in total and per peer, with no failure and no lost event. Then has `client` run
-    /// again: a number that was right by luck and moves afterwards does not pass.
+impl Observation<'_> {
+    /// Runs `client` and asserts that the agent's counts for both roles rise by exactly the
+    /// returned numbers, in total and per peer, without failures or lost events. Runs `client`
+    /// twice, so that a number that changes late is noticed.
     ///
     /// # Panics
-    /// At the first number that differs.
+    /// If any number differs.
     pub fn observe(&self, mut client: impl FnMut() -> Counts) -> Counts {
         let before = self.agent.metrics();
         let mut all = Counts::default();
@@ -52,10 +52,10 @@ impl Scene<'_> {
             let counts = client();
             all.full += counts.full;
             all.resumed += counts.resumed;
-            self.hold(all, &before);
+            self.assert_counted(all, &before);
         }
         assert_nothing_lost(&self.agent.metrics());
-        self.agent.assert_sound();
+        self.agent.assert_healthy();
         println!(
             "{} full and {} resumed in TLS {}, both roles",
             all.full, all.resumed, self.version
@@ -63,7 +63,7 @@ impl Scene<'_> {
         all
     }
 
-    fn hold(&self, counts: Counts, before: &Metrics) {
+    fn assert_counted(&self, counts: Counts, before: &Metrics) {
         let mut expected = Expected::default();
         let service = format!("127.0.0.1:{}", self.port);
         for (role, peer) in [("server", "127.0.0.1"), ("client", service.as_str())] {
@@ -78,10 +78,10 @@ impl Scene<'_> {
                 expected.add("reprise_handshakes_total", &labels, count);
             }
         }
-        // Whatever carries another version, role or kind was not made.
+        // No handshakes with another version, role or kind.
         let total = 2 * (counts.full + counts.resumed);
         expected.add("reprise_handshakes_total", &[], total);
         expected.add("reprise_handshake_failures_total", &[], 0);
-        expected.hold(self.agent, before);
+        expected.assert_counted(self.agent, before);
     }
 }

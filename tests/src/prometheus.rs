@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::ports::free_port;
 use crate::process::Process;
 
@@ -23,7 +23,7 @@ pub struct Prometheus {
     _directory: TempDir,
 }
 
-/// A path in `dashboards/`.
+/// Returns a path in `dashboards/`.
 #[must_use]
 pub fn dashboards(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -32,10 +32,10 @@ pub fn dashboards(path: &str) -> PathBuf {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `target` as cluster `test`.
+    /// Starts a Prometheus that scrapes `target` with the label `cluster="test"`.
     ///
     /// # Panics
-    /// When it does not get ready.
+    /// If it is not ready in time.
     #[must_use]
     pub fn start(target: SocketAddr) -> Self {
         let directory = TempDir::new().expect("failed to create a directory for Prometheus");
@@ -75,7 +75,7 @@ impl Prometheus {
             process,
             _directory: directory,
         };
-        poll_until("Prometheus is ready", PATIENCE, || {
+        poll_until("Prometheus is ready", DEADLINE, || {
             match http::request(address, "GET", "/-/ready", "*/*") {
                 Ok(response) if response.status == 200 => Ok(()),
                 other => Err(format!("{other:?}: {}", prometheus.process.stderr())),
@@ -84,10 +84,10 @@ impl Prometheus {
         prometheus
     }
 
-    /// The series that a query gives now.
+    /// Returns the current result of a query.
     ///
     /// # Errors
-    /// What Prometheus says of a query that it does not take.
+    /// The error of Prometheus for an invalid query.
     pub fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let mut path = "/api/v1/query?query=".to_owned();
         for byte in query.bytes() {

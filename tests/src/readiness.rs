@@ -1,11 +1,11 @@
-//! What `reprise check` prints, as a script reads it.
+//! Output of `reprise check`, parsed as a script would.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use serde::Deserialize;
 
-use crate::alone;
+use crate::host_lock;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,24 +14,24 @@ struct Report {
     items: Vec<Item>,
 }
 
-/// One line of it.
+/// One item of the report.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Item {
-    /// Its stable name.
+    /// Stable name.
     pub name: String,
     /// `ok`, `degraded`, `missing` or `n/a`.
     pub verdict: String,
-    /// What was found.
+    /// State that was found.
     pub found: String,
-    /// What to do.
+    /// Remedy.
     pub remedy: Option<String>,
 }
 
-/// Parses a report; what it says must agree with the exit status.
+/// Parses a report, which must agree with the exit status.
 ///
 /// # Panics
-/// When it does not, or is no report.
+/// If it does not agree or is not a report.
 #[must_use]
 pub fn parse(output: &Output) -> BTreeMap<String, Item> {
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -49,7 +49,7 @@ pub fn parse(output: &Output) -> BTreeMap<String, Item> {
         assert!(known && !item.found.is_empty(), "{item:?}");
         if item.verdict == "missing" {
             assert!(!report.ready && item.remedy.is_some(), "{item:?}");
-            // Whoever reads only the error still learns what to look for.
+            // The error output alone must name the missing requirement.
             assert!(stderr.contains(&item.name), "{item:?}; stderr: {stderr}");
         }
     }
@@ -59,17 +59,17 @@ pub fn parse(output: &Output) -> BTreeMap<String, Item> {
         .into_iter()
         .map(|item| (item.name.clone(), item))
         .collect();
-    assert_eq!(items.len(), count, "a name is there twice");
+    assert_eq!(items.len(), count, "duplicate name");
     items
 }
 
-/// Runs `check --json` of the binary at `path` by way of another command.
+/// Runs `check --json` of the binary at `path` with a command prefix.
 ///
 /// # Panics
 /// As [`parse`].
 #[must_use]
 pub fn check_under<S: AsRef<str>>(prefix: &[S], path: &str) -> BTreeMap<String, Item> {
-    alone::on_this_host();
+    host_lock::acquire();
     let mut words = prefix.iter().map(AsRef::as_ref);
     let mut command = Command::new("timeout");
     command

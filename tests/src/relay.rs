@@ -1,19 +1,19 @@
-//! Listeners of the test process: a relay that passes a handshake on in tiny pieces, a service that
-//! never answers, and a plain one that does.
+//! Listeners in the test process: a relay that splits a handshake into small pieces, a service that
+//! never answers, and a plain-text service.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 
 /// Relays every connection to `127.0.0.1:port` in pieces of seven bytes, so that a server has to
-/// come back for more input many times in one handshake. Returns the port to connect to.
+/// wait for input many times in one handshake. Returns the port to connect to.
 ///
 /// # Panics
-/// When no port can be bound.
+/// If no port can be bound.
 #[must_use]
-pub fn trickle(port: u16) -> u16 {
+pub fn relay_in_pieces(port: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
     let own = listener
         .local_addr()
@@ -44,8 +44,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
                 if to.write_all(&piece[..count]).is_err() {
                     break;
                 }
-                // Lets the receiver run: on a loaded machine the pieces would otherwise arrive as
-                // one.
+                // Otherwise the pieces would arrive as one on a loaded machine.
                 thread::yield_now();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -55,19 +54,19 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// A TCP service that takes a ClientHello and says nothing.
+/// A TCP service that reads a ClientHello and sends nothing.
 #[derive(Debug)]
-pub struct Mute {
+pub struct SilentService {
     listener: TcpListener,
-    /// Where it listens.
+    /// Port on 127.0.0.1.
     pub port: u16,
 }
 
-impl Mute {
-    /// Starts to listen.
+impl SilentService {
+    /// Starts to listen on a free port.
     ///
     /// # Panics
-    /// When no port can be bound.
+    /// If no port can be bound.
     #[must_use]
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
@@ -78,21 +77,21 @@ impl Mute {
         Self { listener, port }
     }
 
-    /// Accepts one connection and returns it once the first record has arrived whole: the client
-    /// waits from now on. The record stays unread, so that dropping the stream resets the
-    /// connection; see [`swallow`].
+    /// Accepts one connection and returns it once the first record has arrived completely. The
+    /// record remains unread, so that dropping the stream resets the connection; see
+    /// [`read_first_record`].
     ///
     /// # Panics
-    /// When no ClientHello comes.
+    /// If no ClientHello arrives.
     #[must_use]
     pub fn accept(&self) -> TcpStream {
         let (stream, _) = self.listener.accept().expect("failed to accept");
         stream
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(DEADLINE))
             .expect("failed to set a timeout");
         poll_until(
             "a whole record from the client",
-            PATIENCE,
+            DEADLINE,
             || match first_record(&stream) {
                 (have, Some(want)) if have >= want => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -102,7 +101,8 @@ impl Mute {
     }
 }
 
-/// Bytes that wait to be read, and the length of the first record once its header is there.
+/// Returns the number of unread bytes and, once its header has arrived, the length of the first
+/// record.
 fn first_record(stream: &TcpStream) -> (usize, Option<usize>) {
     let mut buffer = [0; 8192];
     let have = stream
@@ -118,28 +118,28 @@ fn first_record(stream: &TcpStream) -> (usize, Option<usize>) {
     )
 }
 
-/// Reads the first record, so that dropping the stream closes the connection properly.
+/// Reads the first record, so that dropping the stream closes the connection without a reset.
 ///
 /// # Panics
-/// When it cannot be read.
-pub fn swallow(stream: &mut TcpStream) {
+/// If it cannot be read.
+pub fn read_first_record(stream: &mut TcpStream) {
     let (have, _) = first_record(stream);
     stream
         .read_exact(&mut vec![0; have])
         .expect("failed to read the client's bytes");
 }
 
-impl Default for Mute {
+impl Default for SilentService {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A plain service that answers one request per connection, for as long as the test process lives.
+/// Starts a plain-text service that answers one request per connection until the test process ends.
 /// Returns its port.
 ///
 /// # Panics
-/// When no port can be bound.
+/// If no port can be bound.
 #[must_use]
 pub fn plain_service() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
@@ -164,6 +164,6 @@ fn answer(mut stream: TcpStream) {
             Ok(count) => request.extend_from_slice(&buffer[..count]),
         }
     }
-    // A client that is gone by now is no concern of this service.
+    // The client may have disconnected.
     let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
 }

@@ -1,4 +1,4 @@
-//! A rustls server and client in the test's own process: TLS without OpenSSL.
+//! A rustls server and client in the test process: TLS without OpenSSL.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use rustls::{
 
 use crate::certificates::ec;
 
-/// Trusts any server.
+/// Verifier that trusts every server.
 #[derive(Debug)]
 struct Anyone;
 
@@ -55,11 +55,11 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// Makes `connections` handshakes one after the other with one client: full and resumed ones, in
-/// the client's own words.
+/// Makes `connections` handshakes one after the other with one client; returns the numbers of full
+/// and resumed handshakes according to the client.
 ///
 /// # Panics
-/// When one does not complete.
+/// If one does not complete.
 #[must_use]
 pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) -> (u32, u32) {
     let provider = Arc::new(default_provider());
@@ -91,18 +91,20 @@ pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) 
             let tls = ServerConnection::new(server).expect("a connection");
             let mut tls = StreamOwned::new(tls, tcp);
             let mut word = [0; 4];
-            tls.read_exact(&mut word).expect("a request");
-            tls.write_all(b"pong").expect("to answer");
+            tls.read_exact(&mut word)
+                .expect("failed to read the request");
+            tls.write_all(b"pong").expect("failed to write a response");
             tls.conn.send_close_notify();
-            tls.flush().expect("to close");
+            tls.flush().expect("failed to close");
         });
-        let tcp = TcpStream::connect(address).expect("to connect");
+        let tcp = TcpStream::connect(address).expect("failed to connect");
         let name = ServerName::try_from("localhost").expect("a name");
         let tls = ClientConnection::new(Arc::clone(&client), name).expect("a connection");
         let mut tls = StreamOwned::new(tls, tcp);
-        tls.write_all(b"ping").expect("to ask");
+        tls.write_all(b"ping").expect("failed to write a request");
         let mut answer = Vec::new();
-        tls.read_to_end(&mut answer).expect("an answer");
+        tls.read_to_end(&mut answer)
+            .expect("failed to read the response");
         serving.join().expect("the server");
         match tls.conn.handshake_kind() {
             Some(HandshakeKind::Resumed) => resumed += 1,

@@ -1,20 +1,20 @@
-//! `openssl s_client` with a ClientHello that takes more than one segment.
+//! `openssl s_client` with a ClientHello that needs more than one segment.
 
 use std::io::{Seek as _, Write as _};
 use std::process::Command;
 
 use crate::process::run;
 
-/// `s_client` with a ClientHello of more than 2,000 bytes, a session kept in `file`; true where it
-/// says that it resumed. `words` run it in another place, such as a network namespace.
+/// Runs `s_client` with a ClientHello of more than 2,000 bytes and its session in `file`; returns
+/// whether it reports a resumption. `words` is a command prefix, such as for a network namespace.
 ///
 /// # Panics
-/// When it does not complete a handshake.
+/// If the handshake does not complete.
 #[must_use]
 pub fn s_client(words: &[&str], connect: &str, file: &str, offer: bool) -> bool {
     let names: Vec<_> = (0..60)
         .map(|n| format!("a-protocol-that-nobody-speaks-{n:04}"))
-        // One that nginx knows: it refuses clients with whom it has none in common.
+        // nginx rejects clients without a common protocol.
         .chain(["http/1.1".to_owned()])
         .collect();
     let mut command = Command::new(words.first().unwrap_or(&"openssl"));
@@ -27,7 +27,7 @@ pub fn s_client(words: &[&str], connect: &str, file: &str, offer: bool) -> bool 
     if offer {
         command.args(["-sess_in", file]);
     }
-    // A request, so that the ticket is read before the end.
+    // With a request the ticket is read before the connection ends.
     let mut request = tempfile::tempfile().expect("failed to create a file for a request");
     request
         .write_all(b"GET / HTTP/1.0\r\n\r\n")

@@ -1,4 +1,4 @@
-//! Real TLS servers, configured as an operator would, each killed when its guard is dropped.
+//! Real TLS servers, configured as an operator would; each is killed when dropped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,19 @@ use crate::ports::free_port;
 use crate::process::{PYTHON, Process, fixture};
 use crate::relay::plain_service;
 
-/// How a server hands out sessions, and so which protocol version it speaks.
+/// Session mechanism of a server, which determines the protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sessions {
-    /// TLS 1.2 by session ID, no tickets.
+    /// TLS 1.2 with session IDs, without tickets.
     Ids,
-    /// TLS 1.3 by ticket.
+    /// TLS 1.3 with tickets.
     Tickets,
-    /// TLS 1.2 by ticket.
+    /// TLS 1.2 with tickets.
     OldTickets,
 }
 
 impl Sessions {
-    /// The `version` label of its handshakes.
+    /// Value of the `version` label of its handshakes.
     #[must_use]
     pub fn version(self) -> &'static str {
         match self {
@@ -34,24 +34,24 @@ impl Sessions {
     }
 }
 
-/// How HAProxy is set up beyond the ordinary.
+/// Settings of HAProxy that differ from the default.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning<'a> {
-    /// The address that it listens on.
+    /// Address to listen on.
     pub host: &'a str,
-    /// Where it listens; a free port where not said.
+    /// Port to listen on; a free port if none.
     pub port: Option<u16>,
     /// `tune.ssl.cachesize`, blocks.
     pub cache: u32,
     /// `tune.ssl.lifetime`, seconds.
     pub lifetime: u32,
-    /// Words of the `bind` line in place of those that the kind of sessions calls for.
+    /// Options of the `bind` line instead of those for the session mechanism.
     pub versions: Option<&'a str>,
-    /// More words of it.
+    /// Additional options of the `bind` line.
     pub bind: &'a str,
-    /// More lines of the `defaults` section.
+    /// Additional lines of the `defaults` section.
     pub defaults: &'a str,
-    /// Command that it is started by.
+    /// Command that starts it.
     pub under: &'a [&'a str],
 }
 
@@ -73,11 +73,11 @@ impl Default for Tuning<'_> {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens on 127.0.0.1.
+    /// Port on 127.0.0.1.
     pub port: u16,
-    /// Which protocol version it speaks.
+    /// Session mechanism and protocol version.
     pub sessions: Sessions,
-    /// The process that leads its group.
+    /// The server's main process.
     pub process: Process,
     directory: TempDir,
 }
@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    /// HAProxy with a session cache; `extra` goes into the defaults section.
+    /// Starts HAProxy with a session cache; `extra` is added to the `defaults` section.
     #[must_use]
     pub fn haproxy_with(sessions: Sessions, extra: &str) -> Self {
         let tuning = Tuning {
@@ -104,7 +104,7 @@ impl Server {
         Self::haproxy_tuned(sessions, &tuning)
     }
 
-    /// HAProxy as `tuning` says.
+    /// Starts HAProxy with these settings.
     #[must_use]
     pub fn haproxy_tuned(sessions: Sessions, tuning: &Tuning<'_>) -> Self {
         let (port, directory) = (tuning.port.unwrap_or_else(free_port), scratch());
@@ -129,19 +129,20 @@ impl Server {
         Self::start(sessions, port, directory, &mut command)
     }
 
-    /// HAProxy with a session cache.
+    /// Starts HAProxy with a session cache.
     #[must_use]
     pub fn haproxy(sessions: Sessions) -> Self {
         Self::haproxy_with(sessions, "")
     }
 
-    /// nginx with two workers and a shared cache; its access log says which sessions were reused.
+    /// Starts nginx with two workers and a shared cache; its access log reports which sessions were
+    /// reused.
     #[must_use]
     pub fn nginx(sessions: Sessions) -> Self {
         Self::nginx_with(sessions, "")
     }
 
-    /// As [`Self::nginx`]; `extra` goes into the server section.
+    /// Like [`Self::nginx`]; `extra` is added to the `server` section.
     #[must_use]
     pub fn nginx_with(sessions: Sessions, extra: &str) -> Self {
         let (port, directory) = (free_port(), scratch());
@@ -164,8 +165,7 @@ impl Server {
              {tls}\n    {extra}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
         );
         let file = write(&directory, "nginx.conf", &config);
-        // Without -e the binary complains about the distribution's own log before it has read this
-        // one's path.
+        // Without -e nginx writes to the distribution's log before it has read the configuration.
         let log = directory.path().join("error.log");
         Self::start(
             sessions,
@@ -175,13 +175,13 @@ impl Server {
         )
     }
 
-    /// stunnel in front of a plain TCP service.
+    /// Starts stunnel in front of a plain TCP service.
     #[must_use]
     pub fn stunnel(sessions: Sessions) -> Self {
         Self::stunnel_with(sessions, "")
     }
 
-    /// As [`Self::stunnel`]; `extra` goes into the service's section.
+    /// Like [`Self::stunnel`]; `extra` is added to the section of the service.
     #[must_use]
     pub fn stunnel_with(sessions: Sessions, extra: &str) -> Self {
         let (port, directory) = (free_port(), scratch());
@@ -206,20 +206,21 @@ impl Server {
         )
     }
 
-    /// Apache with the worker of its event loop, and a shared cache.
+    /// Starts Apache with the event worker and a shared cache.
     #[must_use]
     pub fn apache(sessions: Sessions) -> Self {
         Self::apache_hosting(sessions, &[])
     }
 
-    /// Apache with a virtual host of each of these names: sessions of one are none of the other's.
+    /// Starts Apache with a virtual host for each of `names`; sessions of one host are not valid
+    /// for another.
     #[must_use]
     pub fn apache_hosting(sessions: Sessions, names: &[&str]) -> Self {
         let cache = |at: &str| format!("shmcb:{at}/sessions(512000)");
         Self::apache_caching(sessions, "socache_shmcb", names, cache)
     }
 
-    /// Apache that keeps its sessions in `cache`, as others may.
+    /// Starts Apache with its sessions in `cache`, which several servers may share.
     #[must_use]
     pub fn apache_sharing(sessions: Sessions, cache: &Cache) -> Self {
         Self::apache_caching(sessions, "socache_redis", &[], |_| {
@@ -253,7 +254,7 @@ impl Server {
                 format!("<VirtualHost 127.0.0.1:{port}>\nServerName {name}\nSSLEngine on\n</VirtualHost>\n")
             })
             .collect();
-        // What it answers is an error page: there are no documents.
+        // It answers with an error page, since there are no documents.
         let config = format!(
             "ServerRoot {at}\nServerName localhost\nPidFile {at}/pid\nErrorLog {at}/error.log\nDefaultRuntimeDir {at}\n\
              {modules}Listen 127.0.0.1:{port}\nSSLEngine on\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}\n\
@@ -270,20 +271,20 @@ impl Server {
         )
     }
 
-    /// The threaded server on Python's `ssl`.
+    /// Starts the threaded server with Python's `ssl`.
     #[must_use]
     pub fn python(sessions: Sessions) -> Self {
         Self::python_under(sessions, "127.0.0.1", &mut Command::new(PYTHON))
     }
 
-    /// The Python server on `host`, with the interpreter started by `command` (in another
-    /// namespace, with another library).
+    /// Starts the Python server on `host`; `command` runs the interpreter, for example in another
+    /// namespace or with another library.
     #[must_use]
     pub fn python_under(sessions: Sessions, host: &str, command: &mut Command) -> Self {
         Self::python_with(sessions, host, command, &[])
     }
 
-    /// As [`Self::python_under`], with more arguments for `fixtures/server.py`.
+    /// Like [`Self::python_under`] with additional arguments for `fixtures/server.py`.
     #[must_use]
     pub fn python_with(
         sessions: Sessions,
@@ -308,19 +309,19 @@ impl Server {
         Self::start(sessions, port, scratch(), command.args(extra))
     }
 
-    /// `openssl s_server -www`, which drives its handshakes through no exported function at all.
+    /// Starts `openssl s_server -www`, which calls no exported function for its handshakes.
     #[must_use]
     pub fn s_server(sessions: Sessions) -> Self {
         Self::s_server_under(sessions, &mut Command::new("openssl"))
     }
 
-    /// The same by another `openssl` than the system's.
+    /// Like [`Self::s_server`] with another `openssl` than the system's.
     #[must_use]
     pub fn s_server_under(sessions: Sessions, command: &mut Command) -> Self {
         Self::s_server_with(sessions, command, |_| {})
     }
 
-    /// As [`Self::s_server_under`], with arguments that `extra` adds.
+    /// Like [`Self::s_server_under`] with arguments that `extra` adds.
     #[must_use]
     pub fn s_server_with(
         sessions: Sessions,
@@ -350,7 +351,7 @@ impl Server {
         )
     }
 
-    /// The server on Node.js in `fixtures/node/tls.js`; `node` is of any version.
+    /// Starts the server in `fixtures/node/tls.js` with the Node.js program `node`.
     #[must_use]
     pub fn node(sessions: Sessions, node: &Path) -> Self {
         let port = free_port();
@@ -361,7 +362,18 @@ impl Server {
         Self::start(sessions, port, scratch(), &mut command)
     }
 
-    /// BoringSSL's own tool, with the library that Debian ships for Android's.
+    /// Starts the asyncio server of `fixtures/asyncio_tls.py`.
+    #[must_use]
+    pub fn asyncio(sessions: Sessions) -> Self {
+        let port = free_port();
+        let Certificate { cert, key, .. } = ec();
+        let mut command = Command::new(PYTHON);
+        command.arg(fixture("asyncio_tls.py")).arg("server");
+        command.arg(key).arg(cert).arg(port.to_string());
+        Self::start(sessions, port, scratch(), &mut command)
+    }
+
+    /// Starts BoringSSL's command-line tool with the library that Debian ships for Android tools.
     #[must_use]
     pub fn boringssl(sessions: Sessions) -> Self {
         let port = free_port();
@@ -374,14 +386,14 @@ impl Server {
         Self::start(sessions, port, scratch(), &mut command)
     }
 
-    /// nginx's word on its handshakes so far: lines of `address r|. protocol`.
+    /// Returns nginx's report on its handshakes so far: lines of `address r|. protocol`.
     #[must_use]
     pub fn access_log(&self) -> Vec<String> {
         let log = fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
 
-    /// The `peer` label of its clients' handshakes.
+    /// Value of the `peer` label of its clients' handshakes.
     #[must_use]
     pub fn peer(&self) -> String {
         format!("127.0.0.1:{}", self.port)

@@ -1,4 +1,4 @@
-//! A real pseudo-terminal: a program on its other end, and what its screen shows.
+//! A pseudo-terminal with a program and the contents of its screen.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -13,18 +13,18 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::alone;
-use crate::poll::{PATIENCE, poll_until};
+use crate::host_lock;
+use crate::poll::{DEADLINE, poll_until};
 
-/// How the first colours of a terminal are drawn: black, red, green, yellow, blue.
+/// Colours of the terminal's first palette entries: black, red, green, yellow, blue.
 const COLOURS: [&str; 5] = ["#000000", "#ff6b68", "#5fd38d", "#e6b84c", "#7aa8ff"];
 
-/// A program in a terminal of its own; killed when dropped.
+/// A program in its own terminal; killed when dropped.
 pub struct Terminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<vt100::Parser>>,
-    /// Everything that was written, escapes too.
+    /// Everything that was written, with escape sequences.
     written: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -32,10 +32,10 @@ impl Terminal {
     /// Starts a program in a terminal of this size.
     ///
     /// # Panics
-    /// When there is no terminal, or no program.
+    /// If the terminal or the program cannot be started.
     #[must_use]
     pub fn start(program: &mut Command, columns: u16, rows: u16) -> Self {
-        alone::on_this_host();
+        host_lock::acquire();
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,
@@ -44,7 +44,7 @@ impl Terminal {
         };
         let pty = openpty(&size, None).expect("failed to open a terminal");
         let stdio = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("failed to share a terminal"));
-        // The tests' own descriptors are not the child's: closing the keyboard ends it.
+        // The child does not inherit the test's descriptors, so closing the keyboard ends it.
         let child = program
             .stdin(stdio(&pty.slave))
             .stdout(stdio(&pty.slave))
@@ -80,19 +80,19 @@ impl Terminal {
         }
     }
 
-    /// Types.
+    /// Sends key presses.
     ///
     /// # Panics
-    /// When nobody reads it.
+    /// If the program has closed the terminal.
     pub fn press(&mut self, keys: &str) {
         self.keyboard
             .write_all(keys.as_bytes())
             .expect("failed to type");
     }
 
-    /// What the screen shows now.
+    /// Returns the text on the screen.
     #[must_use]
-    pub fn shows(&self) -> String {
+    pub fn text(&self) -> String {
         self.screen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -100,7 +100,7 @@ impl Terminal {
             .contents()
     }
 
-    /// The same as a page that a browser draws, colours and all.
+    /// Returns the screen as an HTML page with colours.
     #[must_use]
     pub fn page(&self) -> String {
         let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +137,7 @@ impl Terminal {
         )
     }
 
-    /// Whether the program draws on the alternate screen.
+    /// Whether the program uses the alternate screen.
     #[must_use]
     pub fn alternate(&self) -> bool {
         self.screen
@@ -147,34 +147,34 @@ impl Terminal {
             .alternate_screen()
     }
 
-    /// Waits until the screen is as it should be.
+    /// Waits until `right` accepts the text on the screen.
     ///
     /// # Panics
-    /// When it is not in time.
+    /// If it does not in time.
     pub fn wait(&mut self, what: &str, right: impl Fn(&str) -> bool) {
-        poll_until(what, PATIENCE, || {
-            let shows = self.shows();
-            if right(&shows) { Ok(()) } else { Err(shows) }
+        poll_until(what, DEADLINE, || {
+            let text = self.text();
+            if right(&text) { Ok(()) } else { Err(text) }
         });
     }
 
-    /// Waits for the program's end.
+    /// Waits until the program ends.
     ///
     /// # Panics
-    /// When it goes on.
-    pub fn ends(&mut self, deadline: Duration) -> ExitStatus {
+    /// If it does not end in time.
+    pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let status = poll_until("the program ends", deadline, || {
             match self.child.try_wait().expect("failed to wait for a program") {
                 Some(status) => Ok(status),
-                None => Err(self.shows()),
+                None => Err(self.text()),
             }
         });
-        // What it wrote last may still be on its way.
+        // The reader thread may not have read the last output yet.
         thread::sleep(Duration::from_millis(50));
         status
     }
 
-    /// Everything that was written so far.
+    /// Returns everything that was written so far.
     #[must_use]
     pub fn written(&self) -> String {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,24 +1,24 @@
-//! Holds the agent to the client's own report, number by number.
+//! Assertions that the agent's counters equal the client's own report.
 
 use std::collections::BTreeMap;
 
 use crate::agent::Agent;
 use crate::client::{Client, Report};
 use crate::metrics::Metrics;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::servers::Server;
 
-/// The source address of the one handshake that is made after all others, to know that they were
-/// all counted.
+/// Source address of the last handshake of an observation, which shows that all previous ones were
+/// counted.
 const LAST: &str = "127.0.0.99";
 
-/// Counters and by how much they are to rise.
+/// Counters and the rise expected of each.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
     rises: BTreeMap<Key, f64>,
 }
 
-/// The samples of one family that carry these labels, summed.
+/// The sum of the samples of one family with these labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     family: &'static str,
@@ -37,8 +37,8 @@ impl Key {
 }
 
 impl Expected {
-    /// Demands a rise by `count` more of everything in `family` that carries `labels`; 0 demands
-    /// standstill.
+    /// Adds `count` to the expected rise of all samples in `family` with `labels`; 0 expects no
+    /// change.
     pub fn add(
         &mut self,
         family: &'static str,
@@ -53,7 +53,7 @@ impl Expected {
         self
     }
 
-    /// Demands what `report` says of both roles' handshakes with `server`, in total and per peer.
+    /// Adds the handshakes of `report` with `server` for both roles, in total and per peer.
     pub fn add_report(&mut self, server: &Server, report: &Report) -> &mut Self {
         let (version, service) = (server.sessions.version(), server.peer());
         for (source, row) in &report.rows {
@@ -70,17 +70,17 @@ impl Expected {
                 }
             }
         }
-        // Whatever carries another version, role or kind was not made.
+        // No handshakes with another version, role or kind.
         let total = report.total(|row| row.full + row.resumed);
         self.add("reprise_handshakes_total", &[], 2 * total)
     }
 
-    /// Waits until every counter has risen since `before` exactly as demanded.
+    /// Waits until every counter has risen since `before` by exactly the expected number.
     ///
     /// # Panics
-    /// When one has not in time, or has risen too far.
-    pub fn hold(&self, agent: &Agent, before: &Metrics) {
-        poll_until("the agent counts what really happened", PATIENCE, || {
+    /// If a counter has another value at the deadline.
+    pub fn assert_counted(&self, agent: &Agent, before: &Metrics) {
+        poll_until("the agent counts the expected numbers", DEADLINE, || {
             let after = agent.metrics();
             let rises = self
                 .rises
@@ -108,14 +108,14 @@ impl Expected {
         });
     }
 
-    /// As [`Self::hold`]; then has one more handshake made, which the agent reports after
-    /// everything it still had in hand, and holds again: a number that was right by luck and moves
-    /// afterwards does not pass.
+    /// Like [`Self::assert_counted`]; then makes one more handshake, which the agent reports after
+    /// everything still queued, and checks again. A number that is right by chance and changes
+    /// later is noticed.
     ///
     /// # Panics
-    /// At the first number that differs.
-    pub fn settle(&mut self, agent: &Agent, server: &Server, before: &Metrics) {
-        self.hold(agent, before);
+    /// If a counter has another value at the deadline.
+    pub fn assert_final(&mut self, agent: &Agent, server: &Server, before: &Metrics) {
+        self.assert_counted(agent, before);
         let last = Client::new(server.port).once_from(LAST).run();
         assert_eq!(
             last.total(|row| row.full),
@@ -123,17 +123,17 @@ impl Expected {
             "the last handshake did not complete: {last:?}"
         );
         self.add_report(server, &last);
-        self.hold(agent, before);
+        self.assert_counted(agent, before);
         assert_nothing_lost(&agent.metrics());
     }
 }
 
-/// Runs `client` against `server` and demands that the agent's counts for both roles, in total and
-/// per peer, rise by exactly what the client reports; that no call that wants more input counts as
-/// a failure; that nothing is counted late; and that no event is lost.
+/// Runs `client` against `server` and asserts that the agent's counts for both roles rise by
+/// exactly what the client reports, in total and per peer; that no failure is counted, such as a
+/// call that returned for more input; that nothing is counted late; and that no event is lost.
 ///
 /// # Panics
-/// At the first number that differs.
+/// If a counter has another value at the deadline.
 pub fn observe(agent: &Agent, server: &Server, client: &Client, at_least: u32) -> Report {
     let before = agent.metrics();
     let report = client.run();
@@ -143,31 +143,30 @@ pub fn observe(agent: &Agent, server: &Server, client: &Client, at_least: u32) -
     expected
         .add("reprise_handshake_failures_total", &[], 0)
         .add("reprise_peer_handshake_failures_total", &[], 0);
-    expected.settle(agent, server, &before);
+    expected.assert_final(agent, server, &before);
     report
 }
 
-/// That every sensor reports its losses, and reports none, after having delivered events at all.
+/// Asserts that every sensor reports zero lost events and that events were delivered at all.
 ///
 /// # Panics
-/// When a sensor lost something or says nothing.
+/// If a sensor lost events or reports no number.
 pub fn assert_nothing_lost(metrics: &Metrics) {
     let lost: Vec<_> = metrics.matching("reprise_events_lost_total", &[]).collect();
-    assert!(!lost.is_empty(), "no sensor says what it lost");
+    assert!(!lost.is_empty(), "no sensor reports lost events");
     assert!(
         lost.iter().all(|sample| sample.value == 0.0),
         "lost events: {lost:?}"
     );
     let events = metrics.sum("reprise_events_total", &[("sensor", "handshake")]);
-    assert!(events > 0.0, "no events at all: {}", metrics.show("events"));
+    assert!(events > 0.0, "no events: {}", metrics.show("events"));
 }
 
-/// Makes single handshakes until the agent counts one of them: a library that it meets for the
-/// first time takes a moment to be attached, and only what is made after that is held to the exact
-/// numbers.
+/// Makes single handshakes until the agent counts one. Attaching to a new library takes a moment,
+/// and only handshakes made after that are counted exactly.
 ///
 /// # Panics
-/// When none is counted in time.
+/// If none is counted in time.
 pub fn warm_up(agent: &Agent, server: &Server) {
     let counted = |peer: &str| {
         let labels = [("peer", peer), ("role", "server")];
@@ -177,7 +176,7 @@ pub fn warm_up(agent: &Agent, server: &Server) {
     };
     let before = counted("127.0.0.98");
     let mut made = 0;
-    poll_until("the agent observes this server", PATIENCE, || {
+    poll_until("the agent observes this server", DEADLINE, || {
         made += Client::new(server.port)
             .once_from("127.0.0.98")
             .run()
@@ -188,12 +187,12 @@ pub fn warm_up(agent: &Agent, server: &Server) {
             Err(format!("{made} made; agent: {}", agent.stderr()))
         }
     });
-    // Others of these may still be in the agent's hand. Two more, one after the other: once the
-    // second is counted, so is everything before it.
+    // Some of these may still be queued in the agent. Two more follow one after the other: when the
+    // second is counted, everything before it is.
     for round in 1..=2 {
         let before = counted("127.0.0.97");
         let _ = Client::new(server.port).once_from("127.0.0.97").run();
-        poll_until("the agent has caught up", PATIENCE, || {
+        poll_until("the agent has caught up", DEADLINE, || {
             let have = counted("127.0.0.97") - before;
             if have == 1.0 {
                 Ok(())
@@ -202,15 +201,15 @@ pub fn warm_up(agent: &Agent, server: &Server) {
             }
         });
     }
-    // Those made before the library was attached are counted from the wire, a while later.
-    poll_until("all handshakes are counted", PATIENCE, || {
+    // Handshakes from before the library was attached are counted from packets, after a delay.
+    poll_until("all handshakes are counted", DEADLINE, || {
         let metrics = agent.metrics();
         let waiting = ["wire_handshakes", "waiting_handshakes", "first_flights"]
             .map(|table| metrics.sum("reprise_tracked", &[("table", table)]));
         if waiting == [0.0; 3] {
             Ok(())
         } else {
-            Err(format!("{waiting:?} in hand"))
+            Err(format!("{waiting:?} pending"))
         }
     });
 }

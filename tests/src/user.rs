@@ -1,6 +1,6 @@
-//! Who the agent is: a user that nobody else is, with the capabilities that docs/operating.md names
-//! for this kernel and no other. So every test shows that they are enough; with `REPRISE_AS_ROOT`
-//! (`cargo xtask test --as-root`) the agent is root, with all.
+//! User and capabilities of the agent: a user without processes, with exactly the capabilities that
+//! docs/operating.md requires for this kernel. Every test therefore shows that they are enough.
+//! With `REPRISE_AS_ROOT` (`cargo xtask test --as-root`) the agent is root with all capabilities.
 
 use std::process::Command;
 
@@ -11,20 +11,20 @@ use tempfile::TempDir;
 
 use crate::binary::binary;
 
-/// Nobody's, and no server's here: processes of its own user it could look into without any
-/// capability.
+/// A user ID without other processes: the agent needs no capability to inspect processes of its own
+/// user.
 const USER: u32 = 60_797;
 
-/// Makes the agent root instead.
+/// Environment variable: the agent runs as root.
 const ROOT_ENV: &str = "REPRISE_AS_ROOT";
 
-/// These capabilities and no other, as setpriv(1) names sets.
+/// Returns a capability set with only these, in the syntax of setpriv(1).
 fn capabilities(sets: &[&str]) -> String {
     let added: String = sets.iter().map(|set| format!(",+{set}")).collect();
     format!("-all{added}")
 }
 
-/// What this kernel asks for.
+/// Returns the capabilities that are documented for this kernel.
 fn documented() -> Vec<&'static str> {
     let mut sets = vec!["sys_admin", "dac_read_search", "sys_ptrace"];
     if kernel() < (6, 9) {
@@ -33,7 +33,7 @@ fn documented() -> Vec<&'static str> {
     sets
 }
 
-/// Major and minor number of the kernel's release.
+/// Returns major and minor number of the kernel's release.
 fn kernel() -> (u32, u32) {
     let name = uname().expect("every kernel has a name");
     let release = name.release().to_string_lossy().into_owned();
@@ -43,16 +43,16 @@ fn kernel() -> (u32, u32) {
     number.unwrap_or_else(|| panic!("not a release: {release}"))
 }
 
-/// Words that run another command as that user; none where the agent is to be root.
+/// Returns a command prefix that switches to the user; empty if the agent is to run as root.
 ///
 /// # Panics
-/// When an older kernel's memory lock limit cannot be lifted.
+/// If the memory lock limit of an older kernel cannot be raised.
 #[must_use]
-pub fn words() -> Vec<String> {
+pub fn command_prefix() -> Vec<String> {
     if std::env::var_os(ROOT_ENV).is_some() {
         return Vec::new();
     }
-    // The documents' other wish for older kernels; children inherit it.
+    // Documented for older kernels; children inherit the limit.
     if kernel() < (5, 11) {
         setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
             .expect("failed to lift the memory lock limit");
@@ -72,7 +72,8 @@ pub fn words() -> Vec<String> {
     .to_vec()
 }
 
-/// Words that run another command as the manifests do: as root with these capabilities alone.
+/// Returns a command prefix that runs a command as the manifests do: as root with only these
+/// capabilities.
 #[must_use]
 pub fn confined_root() -> Vec<String> {
     let sets = capabilities(&documented());
@@ -86,24 +87,24 @@ pub fn confined_root() -> Vec<String> {
     .to_vec()
 }
 
-/// The binary under test, run as that user.
+/// Returns a command that runs the binary as the user.
 #[must_use]
 pub fn agent() -> Command {
-    let mut words = words();
+    let mut words = command_prefix();
     words.push(binary().display().to_string());
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command
 }
 
-/// A directory where that user may write: other directories for a while are root's alone.
+/// Creates a directory where the user may write; other temporary directories belong to root.
 ///
 /// # Panics
-/// When it cannot be made.
+/// If it cannot be created.
 #[must_use]
 pub fn directory() -> TempDir {
     let directory = TempDir::new().expect("failed to create a directory");
-    if !words().is_empty() {
+    if !command_prefix().is_empty() {
         let user = Uid::from_raw(USER);
         chown(directory.path(), Some(user), None).expect("failed to give the directory away");
     }

@@ -1,18 +1,18 @@
-//! Plans equal the truth: debug information and symbols of the very build, for OpenSSL compiled
-//! here in every series.
+//! Plans equal debug information and symbols of the same build, for OpenSSL of every series,
+//! compiled here.
 //!
-//! What is compared is printed (`cargo test … -- --nocapture`). `cargo xtask test --matrix`
-//! compares every series in every variant.
+//! The number of comparisons is printed (`cargo test … -- --nocapture`). `cargo xtask test
+//! --matrix` compares every series in every variant.
 
 use reprise_tests::carriers::build::build;
 use reprise_tests::carriers::code::Code;
 use reprise_tests::carriers::layout;
 use reprise_tests::carriers::plan::{Plan, inspect};
 use reprise_tests::carriers::release::{FIRST, Release, SERIES, Variant};
-use reprise_tests::carriers::verdict::{FIELDS, NAMELESS_FIELDS, Verdict};
+use reprise_tests::carriers::verdict::{FIELDS, STRIPPED_FIELDS, Verdict};
 
-/// Plans each build from its stripped copy, and compares with the whole one.
-fn hold(builds: impl IntoIterator<Item = (Release, Variant)>) {
+/// Plans each build from its stripped copy and compares the plan with the copy that has symbols.
+fn assert_plans_match(builds: impl IntoIterator<Item = (Release, Variant)>) {
     let mut faults = Vec::new();
     let mut count = 0;
     for (release, variant) in builds {
@@ -44,67 +44,70 @@ fn verdict(release: Release, variant: Variant) -> Verdict {
             return verdict;
         }
     };
-    let truth = layout::read(&built.ssl.whole, &built.crypto.whole);
+    let truth = layout::read(&built.ssl.with_symbols, &built.crypto.with_symbols);
     let wanted: &[&str] = match variant {
-        Variant::Nameless => &NAMELESS_FIELDS,
+        Variant::Stripped => &STRIPPED_FIELDS,
         _ => &FIELDS,
     };
     verdict.fields(&plan, &truth, wanted);
-    let (ssl, crypto) = (Code::of(&built.ssl.whole), Code::of(&built.crypto.whole));
+    let (ssl, crypto) = (
+        Code::read(&built.ssl.with_symbols),
+        Code::read(&built.crypto.with_symbols),
+    );
     verdict.named(&plan, &ssl, &crypto);
-    verdict.turned_down(&plan);
+    verdict.rejections(&plan);
     verdict.shape(&plan, &ssl, &crypto);
-    whole(&mut verdict, &plan, release, variant);
+    others(&mut verdict, &plan, release, variant);
     verdict
 }
 
-/// Nothing is missing beside the fields.
-fn whole(verdict: &mut Verdict, plan: &Plan, release: Release, variant: Variant) {
-    let names = variant != Variant::Nameless;
-    verdict.that("the version", &plan.version.as_deref(), &Some(release.1));
-    verdict.that("the hook", &plan.hook.as_str(), &"state_machine");
-    verdict.that("a probe of SSL_free", &plan.free.is_some(), &names);
-    verdict.that("a probe of errors", &plan.error.is_some(), &names);
+/// Checks the parts of a plan other than fields.
+fn others(verdict: &mut Verdict, plan: &Plan, release: Release, variant: Variant) {
+    let names = variant != Variant::Stripped;
+    verdict.equal("the version", &plan.version.as_deref(), &Some(release.1));
+    verdict.equal("the hook", &plan.hook.as_str(), &"state_machine");
+    verdict.equal("a probe of SSL_free", &plan.free.is_some(), &names);
+    verdict.equal("a probe of errors", &plan.error.is_some(), &names);
 }
 
 #[test]
-fn each_series_as_it_is_built_by_default() {
-    hold(SERIES.map(|release| (release, Variant::Plain)));
+fn every_series_with_default_options() {
+    assert_plans_match(SERIES.map(|release| (release, Variant::Plain)));
 }
 
-/// Each variant at least once, each where its kind of build is common.
+/// Covers each variant at least once, with a release for which it is common.
 #[test]
-fn other_options_compilers_and_kinds_of_file() {
+fn every_variant_once() {
     let of = |version: &str, variant| {
         let release = SERIES
             .into_iter()
             .find(|release| release.1.starts_with(version));
         (release.expect("a series"), variant)
     };
-    hold([
-        of("1.1.1", Variant::Lean),
+    assert_plans_match([
+        of("1.1.1", Variant::Minimal),
         of("1.1.1", Variant::Program),
-        of("3.0", Variant::Fast),
+        of("3.0", Variant::Optimised),
         of("3.0", Variant::FramePointers),
         of("3.2", Variant::Lto),
-        of("3.5", Variant::Lean),
+        of("3.5", Variant::Minimal),
         of("3.5", Variant::Hardened),
         of("3.5", Variant::Arm),
-        of("3.6", Variant::Nameless),
+        of("3.6", Variant::Stripped),
         of("4.0", Variant::Arm),
     ]);
 }
 
-/// A plan that knew the offsets of its version by heart would fail on these.
+/// A plan with offsets from a table of versions would fail here.
 #[test]
-fn fields_are_found_where_nobody_has_them() {
+fn fields_at_unusual_offsets_are_found() {
     for release in SERIES
         .into_iter()
         .filter(|release| ["1.1.1w", "3.5.5"].contains(&release.1))
     {
         let [plain, packed] = [Variant::Plain, Variant::Packed].map(|variant| {
             let built = build(release, variant);
-            layout::read(&built.ssl.whole, &built.crypto.whole)
+            layout::read(&built.ssl.with_symbols, &built.crypto.with_symbols)
         });
         let moved = plain
             .keys()
@@ -116,43 +119,46 @@ fn fields_are_found_where_nobody_has_them() {
             "{}: few fields moved: {plain:x?}, {packed:x?}",
             release.1
         );
-        hold([(release, Variant::Packed)]);
+        assert_plans_match([(release, Variant::Packed)]);
     }
 }
 
-/// Makes one part of a plan wrong.
-type Spoil = fn(&mut Plan);
+/// Changes one part of a plan.
+type Change = fn(&mut Plan);
 
 fn set(plan: &mut Plan, field: &str, value: serde_json::Value) {
     plan.fields.insert(field.to_owned(), value);
 }
 
-/// The comparison itself: it reports each part of a plan that is made wrong.
+/// The comparison reports each part of a plan that is wrong.
 #[test]
-fn a_wrong_plan_is_told() {
+fn a_wrong_plan_is_reported() {
     let release = SERIES
         .into_iter()
         .find(|release| release.1 == "3.5.5")
         .expect("a series");
     let built = build(release, Variant::Plain);
     let right = inspect(&built.ssl.stripped).expect("a plan");
-    let truth = layout::read(&built.ssl.whole, &built.crypto.whole);
-    let (ssl, crypto) = (Code::of(&built.ssl.whole), Code::of(&built.crypto.whole));
+    let truth = layout::read(&built.ssl.with_symbols, &built.crypto.with_symbols);
+    let (ssl, crypto) = (
+        Code::read(&built.ssl.with_symbols),
+        Code::read(&built.crypto.with_symbols),
+    );
     let faults = |plan: &Plan| {
         let mut verdict = Verdict::default();
         verdict.fields(plan, &truth, &FIELDS);
         verdict.named(plan, &ssl, &crypto);
-        verdict.turned_down(plan);
+        verdict.rejections(plan);
         verdict.shape(plan, &ssl, &crypto);
         verdict.faults.concat()
     };
     assert_eq!(faults(&right), "");
-    let wrong: [(&str, Spoil); 9] = [
+    let wrong: [(&str, Change); 9] = [
         ("rejected session at", |plan| {
-            plan.turned_down[0] = plan.entries[0];
+            plan.rejections[0] = plan.entries[0];
         }),
         ("where sessions are rejected is not found", |plan| {
-            plan.turned_down.clear();
+            plan.rejections.clear();
         }),
         ("hit is planned at", |plan| set(plan, "hit", 4.into())),
         ("wbio is not found", |plan| {
@@ -161,7 +167,7 @@ fn a_wrong_plan_is_told() {
         ("is no instruction's first byte", |plan| {
             plan.exits[0].offset += 1;
         }),
-        ("call frames say", |plan| plan.exits[0].sp_delta += 8),
+        ("call frames have", |plan| plan.exits[0].sp_delta += 8),
         ("entry at file offset", |plan| {
             plan.entries[0] = plan.free.expect("a probe of SSL_free");
         }),
@@ -171,9 +177,9 @@ fn a_wrong_plan_is_told() {
             error.points.pop();
         }),
     ];
-    for (words, spoil) in wrong {
+    for (words, change) in wrong {
         let mut plan = right.clone();
-        spoil(&mut plan);
+        change(&mut plan);
         let found = faults(&plan);
         assert!(
             found.contains(words),
@@ -184,14 +190,14 @@ fn a_wrong_plan_is_told() {
 
 #[test]
 #[ignore = "nine more builds: some minutes the first time"]
-fn the_first_of_each_series() {
-    hold(FIRST.map(|release| (release, Variant::Hardened)));
+fn the_first_release_of_every_series() {
+    assert_plans_match(FIRST.map(|release| (release, Variant::Hardened)));
 }
 
 #[test]
 #[ignore = "a hundred builds: about half an hour the first time"]
 fn every_series_in_every_variant() {
-    hold(
+    assert_plans_match(
         SERIES
             .into_iter()
             .flat_map(|release| Variant::ALL.map(|variant| (release, variant))),

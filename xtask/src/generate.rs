@@ -1,5 +1,5 @@
-//! `cargo xtask generate`: writes the files that are derived from others in this repository: the
-//! Grafana dashboards, the rules as Kubernetes objects, and the metrics reference.
+//! `cargo xtask generate`: generates the Grafana dashboards, the Kubernetes objects of the rules,
+//! and the metrics reference.
 //!
 //! They are committed, so that using them does not need Rust. A unit test fails when a committed
 //! file differs from the generated one.
@@ -24,8 +24,8 @@ use crate::paths;
 /// Flags of `cargo xtask generate`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Base URL under which this repository's files are published, with a slash at its end: alerts
-    /// link to their runbooks there; by default they name the path
+    /// Base URL of the published runbooks, with a final slash; default: alerts contain only the
+    /// path of the runbook
     #[arg(long, value_name = "URL", default_value = rules::RUNBOOK_BASE, hide_default_value = true)]
     runbook_base: String,
 }

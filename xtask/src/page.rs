@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request with `response` and returns what `request` makes of it.
+    /// Starts a server that answers one request with `response`; returns the result of `request`.
     fn with_response<T>(response: &'static str, request: impl FnOnce(SocketAddr) -> T) -> T {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

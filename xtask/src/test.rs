@@ -1,17 +1,18 @@
-//! `cargo xtask test`: sets up, lints, builds, runs every test, and prints the totals.
+//! `cargo xtask test`: installs what the tests need, runs lints, builds, runs every test, and
+//! prints the totals.
 //!
-//! Every part runs even when an earlier one failed, so that one run shows all failures. A lint that
-//! fails counts as one failed test, one that cannot run as one skipped. Parts that wait for the
-//! network or only compile run in parallel with others (`beside`).
+//! Every part runs even if an earlier one failed, so that one run shows all failures. A lint that
+//! fails counts as one failed test, and one that cannot run as one skipped test. Parts that wait
+//! for the network or only compile run in the background of others.
 
-mod beside;
+mod background;
 mod parts;
 mod totals;
 
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
-use beside::Beside;
+use background::Background;
 pub(crate) use parts::AGENT_ENV;
 use totals::Totals;
 
@@ -20,20 +21,19 @@ use crate::setup::{self, Purpose};
 /// Flags of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only what needs neither root nor servers: lints and unit tests, without setting up
+    /// Only lints and unit tests, which need neither root nor servers; installs nothing
     #[arg(long)]
     fast: bool,
-    /// Also every carrier of OpenSSL that there are plans for: a hundred builds, a gigabyte of
-    /// downloads, half an hour
+    /// Also every OpenSSL carrier that has a plan: a hundred builds, a gigabyte of downloads, half
+    /// an hour
     #[arg(long, conflicts_with = "fast")]
     matrix: bool,
-    /// The agent as root with all capabilities; otherwise it is a user with those that
-    /// docs/operating.md names
+    /// Run the agent as root with all capabilities, not as a user with those in docs/operating.md
     #[arg(long, conflicts_with = "fast")]
     as_root: bool,
 }
 
-/// Runs all parts; the last line printed is the totals.
+/// Runs the parts and prints the totals as the last line.
 pub(crate) fn run(args: &Args) -> ExitCode {
     let began = Instant::now();
     let mut totals = Totals::default();
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         lint(&mut totals);
         part("dependencies", &mut totals, parts::deny);
     } else if part("setup", &mut totals, |_| setup::run(Purpose::Lint)) {
-        whole(args, &mut totals);
+        all_parts(args, &mut totals);
     }
     println!("\nall took {:.0} s", began.elapsed().as_secs_f64());
     println!("{totals}");
@@ -51,17 +51,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs all parts. The set-up of the tests mostly waits for the network, so it runs during lints
-/// and builds.
-fn whole(args: &Args, totals: &mut Totals) {
-    let rest =
-        Purpose::test_setup().and_then(|mut setup| Beside::start("setup-tests.out", &mut setup));
+/// Runs all parts. The set-up of the behaviour tests mostly waits for the network, so it runs
+/// during lints and builds.
+fn all_parts(args: &Args, totals: &mut Totals) {
+    let test_setup = Purpose::test_setup()
+        .and_then(|mut command| Background::start("setup-tests.out", &mut command));
     lint(totals);
     let built = part("build", totals, parts::build);
-    let ready = part("setup of the tests", totals, |_| rest?.finish(|_| {}));
+    let ready = part("setup of the tests", totals, |_| test_setup?.finish(|_| {}));
     part("dependencies", totals, parts::deny);
     if !built || !ready {
-        println!("skipped the behaviour tests: they need the agent and a complete set-up");
+        println!("skipped the behaviour tests, which need the agent and a complete set-up");
         return;
     }
     part("behaviour tests", totals, |totals| {
@@ -89,7 +89,7 @@ fn part(name: &str, totals: &mut Totals, body: impl FnOnce(&mut Totals) -> Resul
     let start = *totals;
     if let Err(error) = body(totals) {
         eprintln!("error: {error:#}");
-        // A part that breaks before it could count its failures is one itself.
+        // A part that fails before it has counted any failure counts as one.
         if totals.failed == start.failed {
             totals.failed += 1;
         }

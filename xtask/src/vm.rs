@@ -20,7 +20,7 @@ use self::{
     kernel::Kernel,
 };
 use crate::{
-    build, paths,
+    build, interrupt, paths,
     process::TempDirectory,
     setup,
     steps::{Log, announce},
@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(path) => path.clone(),
         None => build::agent()?,
     };
+    interrupt::install()?;
     let passed = boot_all(args, agent)?;
     if !passed {
         bail!("at least one kernel failed; see the reports above");

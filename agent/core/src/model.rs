@@ -12,6 +12,7 @@ mod hello;
 mod labels;
 mod mechanism;
 mod miss;
+mod miss_reason;
 mod network;
 mod observation;
 mod offer;
@@ -38,7 +39,8 @@ pub use self::{
     },
     hello::{ClientRandom, HelloFacts, HelloFlags, MAX_IDENTITIES},
     mechanism::Mechanism,
-    miss::{Miss, MissReason},
+    miss::Miss,
+    miss_reason::MissReason,
     network::NetworkEvidence,
     observation::{LibraryFacts, Observation, OfferOutcome, Source},
     offer::Offer,

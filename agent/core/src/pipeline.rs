@@ -25,7 +25,7 @@ use crate::{
         event::Event,
         peers::Naming,
         record::Record,
-        stats::{Limits, Stats},
+        stats::{Limits, MissExample, PeerKey, Stats},
     },
 };
 
@@ -57,21 +57,38 @@ impl Pipeline {
 
     /// Adds one record.
     pub fn push(&mut self, record: &Record) {
+        self.push_with(record, &mut |_, _, _| {});
+    }
+
+    /// Adds one record; `missed` receives each missed session that it completes, with the clock as
+    /// of this record and the peer.
+    pub fn push_with(
+        &mut self,
+        record: &Record,
+        missed: &mut impl FnMut(&Clock, &PeerKey, &MissExample),
+    ) {
         self.now_ns = self.now_ns.max(record.time_ns());
         match record {
             Record::Clock(reading) => self.clock.record(reading),
             Record::Workload(event) => self.stats.workloads.assign(event.tgid, event.name()),
             _ => {}
         }
-        let (stats, naming) = (&mut self.stats, &self.naming);
-        let mut out = |finding| count(stats, naming, &finding);
+        let (stats, naming, clock) = (&mut self.stats, &self.naming, &self.clock);
+        let mut missed = |peer: &PeerKey, miss: &MissExample| missed(clock, peer, miss);
+        let mut out = |finding| count(stats, naming, &finding, &mut missed);
         self.engine.push(&Event::from(record), &mut out);
     }
 
     /// Concludes everything that waits: the stream has ended.
     pub fn finish(&mut self) {
-        let (stats, naming) = (&mut self.stats, &self.naming);
-        let mut out = |finding| count(stats, naming, &finding);
+        self.finish_with(&mut |_, _, _| {});
+    }
+
+    /// Concludes everything that waits, as [`Self::push_with`] does for one record.
+    pub fn finish_with(&mut self, missed: &mut impl FnMut(&Clock, &PeerKey, &MissExample)) {
+        let (stats, naming, clock) = (&mut self.stats, &self.naming, &self.clock);
+        let mut missed = |peer: &PeerKey, miss: &MissExample| missed(clock, peer, miss);
+        let mut out = |finding| count(stats, naming, &finding, &mut missed);
         self.engine.finish(&mut out);
     }
 
@@ -100,9 +117,19 @@ impl Pipeline {
     }
 }
 
-fn count(stats: &mut Stats, naming: &Naming, finding: &Finding) {
+fn count(
+    stats: &mut Stats,
+    naming: &Naming,
+    finding: &Finding,
+    missed: &mut impl FnMut(&PeerKey, &MissExample),
+) {
     match finding {
-        Finding::Handshake(observation) => stats.record(observation, naming),
+        Finding::Handshake(observation) => {
+            let peer = stats.record(observation, naming);
+            if let Some(miss) = MissExample::from_observation(observation) {
+                missed(&peer, &miss);
+            }
+        }
         Finding::Loss(loss) => stats.record_loss(loss, naming),
         Finding::Alert(alert) => stats
             .alerts_after_completion

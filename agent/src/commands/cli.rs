@@ -220,6 +220,10 @@ pub struct Record {
 pub struct Replay {
     /// File with the recording.
     pub file: PathBuf,
+    /// First print each missed session in one line: time, peer, role, mechanism, reason, and the
+    /// rule with the facts that decided.
+    #[arg(long)]
+    pub explain: bool,
     /// Print the metrics page instead of the table.
     #[arg(long)]
     pub metrics: bool,

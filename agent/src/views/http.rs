@@ -5,6 +5,7 @@
 mod connections;
 mod failures;
 mod overview;
+mod peer;
 mod peers;
 mod response;
 mod routes;

@@ -1,4 +1,4 @@
-//! Clients, whose server is not observed.
+//! Clients of a server that is not observed.
 
 use std::process::Command;
 
@@ -12,12 +12,12 @@ use tempfile::TempDir;
 
 use super::{Kind, count::Counter};
 
-/// Tickets in both versions: BoringSSL's tool hangs up without a word, which takes a session from a
-/// server's cache.
+/// Tickets in both versions: BoringSSL's tool closes without close_notify, which removes the
+/// session from a server's cache.
 const VERSIONS: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
 /// Connections of each kind by one process.
 const CONNECTIONS: u32 = 101;
-/// The same where each connection takes a process.
+/// Connections of each kind if each takes a process.
 const PROCESSES: u32 = 20;
 
 /// Makes handshakes of a kind with a server.
@@ -32,8 +32,8 @@ const CLIENTS: [(&str, Run); 5] = [
 ];
 
 pub(crate) fn count_each(counter: &Counter) {
-    // The first user of a file is gone before the agent has attached to it: somebody holds the two
-    // that are nobody's.
+    // A short-lived first user of a file may end before the agent has attached to it. These
+    // processes keep the two files in use.
     let _node =
         Process::spawn(Command::new(node_program()).args(["-e", "setInterval(() => {}, 1e6)"]));
     let _bssl = Server::boringssl(Sessions::Ids);
@@ -59,7 +59,7 @@ fn fresh_every(kind: Kind) -> u32 {
     }
 }
 
-/// Sums over runs of one process each.
+/// Returns the sums over runs of one process each.
 fn processes(mut run: impl FnMut(u32) -> Counts) -> Counts {
     let mut all = Counts::default();
     for index in 0..PROCESSES {
@@ -70,7 +70,7 @@ fn processes(mut run: impl FnMut(u32) -> Counts) -> Counts {
     all
 }
 
-/// curl keeps sessions for as long as it runs.
+/// curl stores sessions while it runs.
 fn curl(server: &Server, kind: Kind) -> Counts {
     let url = format!("https://localhost:{}/", server.port);
     let resolve = format!("localhost:{}:127.0.0.1", server.port);

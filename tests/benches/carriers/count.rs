@@ -1,17 +1,17 @@
-//! The agent, and what it counts while a carrier makes handshakes.
+//! An agent and its counts while a carrier makes handshakes.
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::programs::Counts;
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Agent, Metrics, libssl};
 
 use super::Kind;
 
-/// The programs on uprobes: each run is one trap of the observed process.
+/// BPF programs on uprobes: each run is one trap of the observed process.
 const TRAPS: [&str; 6] = [
     "hs_enter",
     "hs_exit",
@@ -21,16 +21,16 @@ const TRAPS: [&str; 6] = [
     "hs_forget",
 ];
 
-/// Longer than a page is old.
+/// Longer than the maximum age of a page.
 const REFRESH: Duration = Duration::from_millis(2200);
 
-/// Traps of one run: by program.
+/// Traps of one run by program.
 type Traps = [f64; TRAPS.len()];
 
-/// Counter of traps: an agent and a copy of OpenSSL that it ignores.
+/// Counter of traps, with an agent and copies of OpenSSL that it ignores.
 pub(crate) struct Counter {
     agent: Agent,
-    /// Copies of OpenSSL's two libraries, which the agent ignores.
+    /// Copies of libssl and libcrypto that the agent ignores.
     copy: libssl::Copy,
 }
 
@@ -51,7 +51,7 @@ impl Counter {
         Self { agent, copy }
     }
 
-    /// Words that start a program on libraries that are not observed.
+    /// Returns a command prefix that starts a program with the libraries that are not observed.
     pub(crate) fn unobserved(&self) -> [String; 2] {
         let directory = self.copy.directory().display();
         ["env".to_owned(), format!("LD_LIBRARY_PATH={directory}")]
@@ -65,7 +65,7 @@ impl Counter {
         sessions: Sessions,
         mut run: impl FnMut(Kind) -> Counts,
     ) {
-        // The later version is of the same file.
+        // The other TLS version uses the same file, which is already attached.
         if sessions != Sessions::Tickets {
             self.warm_up(carrier, || {
                 run(Kind::Full);
@@ -76,7 +76,7 @@ impl Counter {
         let full = full.map(|runs| runs / f64::from(made.full));
         let (made, both) = self.traps(role, || run(Kind::Resumed));
         assert!(made.resumed > 0, "{carrier} resumed none: {made:?}");
-        // What the full ones among them take is known.
+        // The traps of the full handshakes among them are known.
         let resumed: Traps = std::array::from_fn(|at| {
             (both[at] - full[at] * f64::from(made.full)) / f64::from(made.resumed)
         });
@@ -87,12 +87,11 @@ impl Counter {
         }
     }
 
-    /// Makes handshakes until one of them is a trap: a file that the agent meets for the first time
-    /// takes a moment.
+    /// Makes handshakes until one causes a trap: attaching to a new file takes a moment.
     fn warm_up(&self, carrier: &str, mut run: impl FnMut()) {
         let entered = || runs(&self.agent.metrics())[0];
         let before = entered();
-        poll_until(&format!("{carrier} is observed"), PATIENCE, || {
+        poll_until(&format!("{carrier} is observed"), DEADLINE, || {
             run();
             thread::sleep(REFRESH);
             if entered() > before {
@@ -103,12 +102,12 @@ impl Counter {
         });
     }
 
-    /// What `run` made, and the traps meanwhile: what was before is on the page already. The agent
-    /// has counted the very same handshakes.
+    /// Returns the handshakes that `run` made and the traps meanwhile. Earlier traps are already on
+    /// the page. The agent must have counted the same handshakes.
     fn traps(&self, role: &str, run: impl FnOnce() -> Counts) -> (Counts, Traps) {
         let before = self.agent.metrics();
         let made = run();
-        poll_until("the handshakes are counted", PATIENCE, || {
+        poll_until("the handshakes are counted", DEADLINE, || {
             let after = self.agent.metrics();
             let wrong: Vec<_> = [("full", made.full), ("resumed", made.resumed)]
                 .into_iter()

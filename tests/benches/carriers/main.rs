@@ -1,20 +1,20 @@
-//! Traps per handshake of each carrier: how often its process hits a uprobe, by the kernel's own
+//! Traps per handshake of each carrier: the number of uprobe hits of its process, from the kernel's
 //! count of BPF program runs.
 //!
-//! Run by `cargo xtask bench`, which switches the accounting on and makes a table of the lines.
-//! Counts need no quiet machine. The other end of each connection runs on libraries that the agent
-//! ignores, so that one end alone is counted.
+//! `cargo xtask bench` enables the accounting, runs this and creates a table from the lines. Counts
+//! need no idle machine. The other end of each connection uses libraries that the agent ignores, so
+//! that only one end is counted.
 
 mod client;
 mod count;
 mod server;
 
-/// Which handshakes are made.
+/// Kind of handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// None offers a session.
+    /// No handshake offers a session.
     Full,
-    /// All but the first of a client's sessions offer one.
+    /// All handshakes but the first of each client offer a session.
     Resumed,
 }
 

@@ -1,4 +1,4 @@
-//! Servers, whose client is not observed.
+//! Servers with a client that is not observed.
 
 use reprise_tests::carriers::npm::node;
 use reprise_tests::programs::Counts;
@@ -7,12 +7,12 @@ use reprise_tests::{Client, Server};
 
 use super::{Kind, count::Counter};
 
-/// Session IDs in TLS 1.2, tickets in 1.3.
+/// Session IDs in TLS 1.2 and tickets in 1.3.
 const VERSIONS: [Sessions; 2] = [Sessions::Ids, Sessions::Tickets];
 /// Connections of each kind.
 const CONNECTIONS: &str = "101";
 
-/// How to start one.
+/// Starts a server.
 type Make = fn(Sessions) -> Server;
 
 const SERVERS: [(&str, Make); 8] = [

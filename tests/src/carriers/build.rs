@@ -1,7 +1,7 @@
-//! Compiles what of OpenSSL a plan is made from: all of `ssl/`, and of the crypto library what
-//! plans look at. Takes seconds, not the minutes that all of it would.
+//! Compiles the part of OpenSSL that plans are derived from: all of `ssl/` and a few objects of the
+//! crypto library. Takes seconds; a complete build takes minutes.
 //!
-//! The result is never run: what it takes from the rest of the crypto library stays undefined.
+//! The result is never run: other symbols of the crypto library stay undefined.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,31 +14,31 @@ use super::release::{Release, Variant, sources};
 use super::{cache, cached};
 use crate::process::run;
 
-/// To be raised with each change to how things are built here.
+/// Version of the build recipe; incremented with every change of this module.
 const RECIPE: u32 = 1;
 
-/// One file twice.
+/// A file with and without symbols.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// With its symbols and debug information: the truth.
-    pub whole: PathBuf,
-    /// Without them, as it is shipped.
+    /// The file with symbols and debug information: the ground truth.
+    pub with_symbols: PathBuf,
+    /// The stripped file, as distributions ship it.
     pub stripped: PathBuf,
 }
 
-/// A release as one variant.
+/// The files of one release in one variant.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// The library, or the program that holds it.
+    /// libssl, or the program that contains it.
     pub ssl: Pair,
-    /// The crypto library; the same file in a program.
+    /// libcrypto; in a program the same file.
     pub crypto: Pair,
 }
 
-/// Builds it, or takes it from the cache.
+/// Builds a release, or returns it from the cache.
 ///
 /// # Panics
-/// When a tool fails.
+/// If a tool fails.
 #[must_use]
 pub fn build(release: Release, variant: Variant) -> Built {
     let name = format!("{}-{}-{:x}", release.1, variant.name(), recipe(variant));
@@ -55,7 +55,10 @@ pub fn build(release: Release, variant: Variant) -> Built {
         let stripped = directory
             .join("stripped")
             .join(whole.file_name().expect("a file has a name"));
-        Pair { whole, stripped }
+        Pair {
+            with_symbols: whole,
+            stripped,
+        }
     };
     if variant.is_program() {
         let program = pair("program");
@@ -70,7 +73,7 @@ pub fn build(release: Release, variant: Variant) -> Built {
     }
 }
 
-/// Changes with whatever changes the result, so that the cache is never an old one.
+/// Hashes everything that affects the result, so that the cache never returns an outdated build.
 fn recipe(variant: Variant) -> u64 {
     let mut hasher = DefaultHasher::new();
     (RECIPE, variant.flags(), variant.options()).hash(&mut hasher);
@@ -78,7 +81,7 @@ fn recipe(variant: Variant) -> u64 {
 }
 
 fn compile(sources: &Path, work: &Path, variant: Variant) {
-    // What later releases can leave out, earlier ones have no option for.
+    // Earlier releases reject options that only later ones know.
     let options = fs::read_to_string(sources.join("Configure")).expect("failed to read Configure");
     let known = |option: &str| {
         let listed = format!("\"{}\",", option.trim_start_matches("no-"));

@@ -1,5 +1,5 @@
-//! What a file says of its own code, apart from any plan: symbols, call frames (`.eh_frame`),
-//! executable segments and instructions.
+//! Code of a file, read independently of any plan: symbols, call frames (`.eh_frame`), executable
+//! segments and instructions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,17 +17,17 @@ use object::{
 
 use crate::process::run;
 
-/// A function's name and address range.
+/// Name and address range of a function.
 pub type Function = (String, Range<u64>);
 
-/// One file's code.
+/// Code of one file.
 #[derive(Debug)]
 pub struct Code {
     path: PathBuf,
     bytes: Vec<u8>,
-    /// For AArch64 rather than x86-64.
+    /// Whether the file is for AArch64 and not for x86-64.
     pub is_arm: bool,
-    /// Virtual addresses of executable segments, and the file offset of their beginning.
+    /// Virtual addresses of executable segments, with the file offset of each.
     segments: Vec<(Range<u64>, u64)>,
     functions: Vec<Function>,
 }
@@ -35,10 +35,10 @@ pub struct Code {
 /// The call frame at an instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Addresses of the function, or of the part of it.
+    /// Address range of the function or of a part of it.
     pub range: Range<u64>,
-    /// Bytes between the stack pointer at the function's entry and the one here; `None` where a
-    /// frame pointer is used.
+    /// Bytes between the stack pointer at the function's entry and here; `None` where a frame
+    /// pointer is used.
     pub depth: Option<u64>,
 }
 
@@ -46,9 +46,9 @@ impl Code {
     /// Reads a file.
     ///
     /// # Panics
-    /// When it is no object file.
+    /// If it is not an object file.
     #[must_use]
-    pub fn of(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path)
             .unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
         let file = object::File::parse(bytes.as_slice())
@@ -80,7 +80,7 @@ impl Code {
         }
     }
 
-    /// Address of a file offset, if it is code.
+    /// Returns the address of a file offset if it is executable.
     #[must_use]
     pub fn address(&self, offset: u64) -> Option<u64> {
         self.segments.iter().find_map(|(range, start)| {
@@ -89,7 +89,7 @@ impl Code {
         })
     }
 
-    /// Every function of that name, and its clones such as `name.isra.0` or `name.cold`.
+    /// Returns every function with this name and its clones, such as `name.isra.0` or `name.cold`.
     #[must_use]
     pub fn functions(&self, name: &str) -> Vec<Function> {
         let of = |symbol: &str| {
@@ -102,10 +102,10 @@ impl Code {
         functions.cloned().collect()
     }
 
-    /// The frame at `address`, if the file describes it.
+    /// Returns the call frame at `address` if the file describes it.
     ///
     /// # Panics
-    /// When the description is malformed.
+    /// If the call frames are malformed.
     #[must_use]
     pub fn frame(&self, address: u64) -> Option<Frame> {
         let file = object::File::parse(self.bytes.as_slice()).expect("was parsed before");
@@ -114,7 +114,7 @@ impl Code {
         let mut frames = EhFrame::from(EndianSlice::new(&data, LittleEndian));
         frames.set_address_size(8);
         if self.is_arm {
-            // Signed return addresses have an instruction of their own there.
+            // Signed return addresses have their own call frame instruction on AArch64.
             frames.set_vendor(gimli::Vendor::AArch64);
         }
         let bases = BaseAddresses::default().set_eh_frame(section.address());
@@ -137,11 +137,11 @@ impl Code {
         Some(Frame { range, depth })
     }
 
-    /// The linkage stubs (PLT), by the disassembler of binutils: the name of the function and the
-    /// addresses of the instructions.
+    /// Returns the linkage stubs (PLT) according to objdump: function name and instruction
+    /// addresses.
     ///
     /// # Panics
-    /// When it fails.
+    /// If objdump fails.
     #[must_use]
     pub fn stubs(&self) -> BTreeMap<String, BTreeSet<u64>> {
         let mut objdump = Command::new(if self.is_arm {
@@ -153,16 +153,16 @@ impl Code {
         let mut stubs: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         let file = object::File::parse(self.bytes.as_slice()).expect("was parsed before");
         let names = [".plt", ".plt.sec", ".plt.got"];
-        let there: Vec<_> = names
+        let existing: Vec<_> = names
             .iter()
             .filter(|name| file.section_by_name(name).is_some())
             .map(|name| format!("--section={name}"))
             .collect();
-        // The disassembler takes it for an error where there is none.
-        if there.is_empty() {
+        // objdump fails if a named section does not exist.
+        if existing.is_empty() {
             return stubs;
         }
-        objdump.args(there);
+        objdump.args(existing);
         let listing = run(objdump.arg(&self.path));
         let mut name = None;
         for line in listing.lines() {
@@ -180,11 +180,10 @@ impl Code {
         stubs
     }
 
-    /// Addresses at which instructions begin, by the disassembler of binutils; on AArch64 they are
-    /// multiples of four.
+    /// Returns the addresses of instructions according to objdump; on AArch64, multiples of four.
     ///
     /// # Panics
-    /// When it fails.
+    /// If objdump fails.
     #[must_use]
     pub fn instructions(&self, range: &Range<u64>) -> BTreeSet<u64> {
         if self.is_arm {

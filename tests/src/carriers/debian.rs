@@ -1,5 +1,5 @@
-//! Libraries of Debian's other suites and architectures, unpacked beside the system and never
-//! installed in it.
+//! Libraries of other Debian suites and architectures, unpacked into a directory and never
+//! installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,17 @@ use std::process::Command;
 
 use super::wheel::with_prefix;
 use super::{cache, cached};
-use crate::process::run;
+use crate::{host_lock, process::run};
 
-/// What signs the archive.
+/// Keys that sign the archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Packages of one suite for one architecture.
 #[derive(Debug, Clone, Copy)]
 pub struct Suite {
-    /// Its name.
+    /// Name of the suite.
     pub name: &'static str,
-    /// Suites whose packages complete it: `experimental` has but a few of its own.
+    /// Suites that complete it: `experimental` has few packages of its own.
     pub with: &'static [&'static str],
     /// `amd64` or `arm64`.
     pub architecture: &'static str,
@@ -26,13 +26,13 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// The root that libssl was unpacked to.
+    /// Returns the root directory that libssl was unpacked to.
     #[must_use]
     pub fn libraries(&self) -> PathBuf {
         self.unpacked("libraries", &[self.library])
     }
 
-    /// The root of the suite's `openssl` with all that it needs.
+    /// Returns the root directory with the suite's `openssl` and its dependencies.
     #[must_use]
     pub fn runnable(&self) -> PathBuf {
         let needed = ["openssl", "libc6", "zlib1g", "libzstd1"];
@@ -44,16 +44,17 @@ impl Suite {
         cached(&cache("debian").join(name), |made| {
             let lists = self.lists();
             for package in packages {
-                // The suite's own first; what it has not, those that complete it have.
+                // The suite itself is preferred; the suites that complete it have the remaining
+                // packages.
                 let own = format!("{package}/{}", self.name);
                 let mut download = self.apt(&lists);
                 download.current_dir(made).args(["download", &own]);
-                let has_own = download
-                    .output()
+                let has_own = host_lock::hold_during(|| download.output())
                     .is_ok_and(|output| output.status.success());
                 if !has_own {
                     let mut download = self.apt(&lists);
-                    run(download.current_dir(made).args(["download", package]));
+                    download.current_dir(made).args(["download", package]);
+                    host_lock::hold_during(|| run(&mut download));
                 }
             }
             while let Some(archive) = with_suffix(made, "deb") {
@@ -66,7 +67,7 @@ impl Suite {
         })
     }
 
-    /// A directory that apt takes for the system's own, with the suite's package lists.
+    /// Returns an apt root directory with the package lists of the suite.
     fn lists(&self) -> PathBuf {
         let name = format!("{}-{}-lists", self.name, self.architecture);
         cached(&cache("debian").join(name), |made| {
@@ -89,7 +90,7 @@ impl Suite {
             );
             fs::write(made.join("etc/apt/sources.list.d/archive.sources"), sources)
                 .expect("failed to write a file");
-            run(self.apt(made).arg("update"));
+            host_lock::hold_during(|| run(self.apt(made).arg("update")));
         })
     }
 
@@ -112,7 +113,7 @@ impl Suite {
     }
 }
 
-/// Where this machine gets Debian's packages from.
+/// Returns the URI of the Debian archive that this machine uses.
 fn archive() -> String {
     let known = run(Command::new("apt-get").args([
         "indextargets",
@@ -126,10 +127,10 @@ fn archive() -> String {
     main.expect("apt knows Debian's own archive").to_owned()
 }
 
-/// The library in an unpacked root.
+/// Returns the path of libssl in an unpacked root.
 ///
 /// # Panics
-/// When it is not there.
+/// If there is none.
 #[must_use]
 pub fn libssl(root: &Path) -> PathBuf {
     with_prefix(root, "libssl.so.").unwrap_or_else(|| panic!("no libssl in {}", root.display()))

@@ -1,5 +1,4 @@
-//! Where a build keeps its fields, by the compiler's own word: the debug information of the very
-//! file.
+//! Field offsets according to the debug information of the same build.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,11 +12,11 @@ use object::{Object as _, ObjectSection as _};
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
 
-/// A field: its structure, and the members that lead to it.
+/// A field: its structure and the path of members.
 type Field = (&'static str, &'static [&'static str]);
 
-/// Fields of the connection by the name they have in a plan. Each has one of these places: `SSL`
-/// was split into `SSL` and `SSL_CONNECTION` in 3.2 (ssl/ssl_local.h).
+/// Fields of the connection by their names in a plan, with their paths. OpenSSL 3.2 split `SSL`
+/// into `SSL` and `SSL_CONNECTION` (ssl/ssl_local.h).
 const CONNECTION: [(&str, &[&str]); 12] = [
     ("state", &["statem", "state"]),
     ("hand_state", &["statem", "hand_state"]),
@@ -32,30 +31,30 @@ const CONNECTION: [(&str, &[&str]); 12] = [
     ("client_random", &["s3", "client_random"]),
     ("session", &["session"]),
 ];
-/// Fields of the session, likewise.
+/// Fields of the session by their names in a plan, with their paths.
 const SESSION: [(&str, &[&str]); 4] = [
     ("session_time", &["time"]),
     ("session_timeout", &["timeout"]),
     ("session_id", &["session_id"]),
     ("session_id_length", &["session_id_length"]),
 ];
-/// The connection's structure from 3.2 on, and before.
+/// The connection's structure since 3.2, and before.
 const STRUCTURES: [&str; 2] = ["ssl_connection_st", "ssl_st"];
 
-/// Offsets by the fields' names in a plan: one number, or two where a pointer is followed.
+/// Offsets by the names of the fields in a plan: one, or two where a pointer is followed.
 pub type Layout = HashMap<&'static str, Vec<u64>>;
 
-/// Reads the fields of connection and BIO from the files with debug information.
+/// Reads the offsets of connection, session and BIO fields from files with debug information.
 ///
 /// # Panics
-/// When one is not there: the test would have no truth.
+/// If a field is missing: the test would have no ground truth.
 #[must_use]
 pub fn read(ssl: &Path, crypto: &Path) -> Layout {
     let mut layout = with_dwarf(ssl, |types| {
         let structure = STRUCTURES
             .iter()
             .find(|structure| types.find(structure).is_some())
-            .expect("the debug information knows the connection");
+            .expect("the debug information has the structure of the connection");
         let connection = CONNECTION.iter().map(|field| (*structure, field));
         let session = SESSION.iter().map(|field| ("ssl_session_st", field));
         connection
@@ -81,15 +80,15 @@ fn with_dwarf<T>(path: &Path, read: impl FnOnce(&mut Types<'_>) -> T) -> T {
     read(&mut Types::of(&dwarf))
 }
 
-/// The structures of one file.
+/// Structure definitions of one file.
 struct Types<'a> {
     dwarf: &'a Dwarf<'a>,
     units: Vec<gimli::Unit<Slice<'a>>>,
-    /// Unit and entry of each structure that was looked for.
+    /// Unit and entry of each structure looked up so far.
     found: HashMap<&'static str, Option<Entry>>,
 }
 
-/// A debugging information entry: the index of its unit, and where it is there.
+/// A debugging information entry: index of its unit and offset in it.
 type Entry = (usize, UnitOffset);
 
 impl<'a> Types<'a> {
@@ -106,7 +105,7 @@ impl<'a> Types<'a> {
         }
     }
 
-    /// The definition of a structure, in whichever unit it is complete.
+    /// Returns the definition of a structure from the unit that has it complete.
     fn find(&mut self, structure: &'static str) -> Option<Entry> {
         if let Some(found) = self.found.get(structure) {
             return *found;
@@ -134,7 +133,7 @@ impl<'a> Types<'a> {
         None
     }
 
-    /// Offset in the structure, and one more for each pointer that is followed.
+    /// Returns the offset in the structure, and one more for each pointer that is followed.
     fn offsets(&mut self, (structure, path): Field) -> Vec<u64> {
         let mut at = self
             .find(structure)
@@ -156,7 +155,7 @@ impl<'a> Types<'a> {
         offsets
     }
 
-    /// Offset and type of a member.
+    /// Returns offset and type of a member.
     fn member(&self, (index, at): Entry, wanted: &str) -> Option<(u64, Entry)> {
         let unit = self.units.get(index)?;
         let mut tree = unit.entries_tree(Some(at)).ok()?;
@@ -181,7 +180,7 @@ impl<'a> Types<'a> {
         None
     }
 
-    /// The structure that a type is or points to, and whether it points.
+    /// Returns the structure that a type is or points to, and whether it is a pointer.
     fn structure_of(&mut self, mut at: Entry) -> (Entry, bool) {
         let mut pointer = false;
         loop {

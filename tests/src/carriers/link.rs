@@ -1,4 +1,4 @@
-//! Links libraries and programs of what `build` compiled, and strips copies of them.
+//! Links libraries and programs from compiled objects, and creates stripped copies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use super::objects::crypto_objects;
 use super::release::Variant;
 use crate::process::run;
 
-/// What makes a program of the objects; it never runs.
+/// Turns the objects into a program, which is never run.
 const MAIN: &str = "int main(void) { return 0; }\n";
 
-/// Links what was compiled in `work`, and puts it below `made` twice: `whole` and `stripped`.
+/// Links the objects in `work` and writes the results to the directories `whole` and `stripped` in
+/// `made`.
 pub(super) fn link(sources: &Path, work: &Path, made: &Path, variant: Variant) {
     let whole = made.join("whole");
     fs::create_dir(&whole).expect("failed to create a directory");
@@ -27,7 +28,7 @@ pub(super) fn link(sources: &Path, work: &Path, made: &Path, variant: Variant) {
         let mut gcc = linker(work, variant);
         gcc.args(["-no-pie", "main.c"]);
         match variant {
-            Variant::Nameless => gcc.arg("-static"),
+            Variant::Stripped => gcc.arg("-static"),
             _ => gcc.arg("-rdynamic"),
         };
         run(gcc
@@ -64,7 +65,7 @@ fn linker(work: &Path, variant: Variant) -> Command {
     gcc
 }
 
-/// A linker script that exports what the release's list of functions names, and hides the rest.
+/// Returns a linker script that exports the functions in the release's list and hides all others.
 fn exports(list: &str) -> String {
     let names: String = list
         .lines()
@@ -75,7 +76,7 @@ fn exports(list: &str) -> String {
     format!("{{ global:\n{names}local: *; }};\n")
 }
 
-/// What follows `.so.` in the library's name.
+/// Returns the suffix of the library's name after `.so.`.
 fn release_number(sources: &Path) -> String {
     let header = [
         "include/openssl/opensslv.h",

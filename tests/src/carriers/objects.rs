@@ -1,6 +1,6 @@
 //! Objects of the crypto library that plans are derived from.
 
-/// Their sources; later releases add a prefix to the object's file name.
+/// Their sources. Later releases add a prefix to the names of the object files.
 const CRYPTO: [&str; 4] = [
     "crypto/bio/bio_lib",
     "crypto/err/err",

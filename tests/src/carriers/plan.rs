@@ -1,4 +1,4 @@
-//! What the agent plans for a file: the JSON of `reprise inspect`.
+//! The agent's plan for a file: the JSON of `reprise inspect`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,47 +8,47 @@ use serde::Deserialize;
 use crate::process::run;
 use crate::user;
 
-/// A plan, as far as it is held to the truth.
+/// The parts of a plan that are compared.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Plan {
-    /// The version found.
+    /// OpenSSL version.
     pub version: Option<String>,
-    /// How the drive was found.
+    /// How the state machine is observed.
     pub hook: String,
-    /// Where drives begin.
+    /// Entries of the state machine.
     pub entries: Vec<Point>,
-    /// Where drives end.
+    /// Exits of the state machine.
     pub exits: Vec<Point>,
-    /// In `SSL_free`.
+    /// Probe point in `SSL_free`.
     pub free: Option<Point>,
-    /// Where errors are raised.
+    /// Probe points of raised errors.
     pub error: Option<ErrorPoint>,
-    /// Null, an offset, or an object with the offsets on the way.
+    /// Fields by name: null, an offset, or an object with the offsets of the pointer path.
     pub fields: BTreeMap<String, serde_json::Value>,
-    /// The same for sessions; also points.
+    /// The same for sessions, together with their probe points.
     session: BTreeMap<String, serde_json::Value>,
     /// Points where a server releases a session that it rejected.
     #[serde(skip)]
-    pub turned_down: Vec<Point>,
+    pub rejections: Vec<Point>,
 }
 
-/// One instruction.
+/// One probed instruction.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Point {
-    /// Where it is in the file.
+    /// Offset in the file, bytes.
     pub offset: u64,
-    /// Stack pointer at the function's entry minus the one here.
+    /// Stack pointer at the function's entry minus the one here, bytes.
     pub sp_delta: u64,
 }
 
-/// The instructions where errors are seen.
+/// Probe points of raised errors.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ErrorPoint {
-    /// Probe points; each error passes one of them.
+    /// Probe points; every error passes one of them.
     pub points: Vec<Point>,
-    /// Whether in the crypto library.
+    /// Whether the points are in the crypto library.
     pub in_crypto: bool,
-    /// Which argument is the reason.
+    /// Index of the argument that is the reason.
     pub reason_arg: u8,
 }
 
@@ -63,10 +63,10 @@ struct Library {
     reason: Option<String>,
 }
 
-/// The plan for the file, or why there is none.
+/// Returns the plan for a file, or the reason why there is none.
 ///
 /// # Panics
-/// When the agent does not say either.
+/// If the agent reports neither.
 pub fn inspect(path: &Path) -> Result<Plan, String> {
     let text = run(user::agent().arg("inspect").arg(path).arg("--json"));
     let report: Report = serde_json::from_str(&text)
@@ -78,7 +78,7 @@ pub fn inspect(path: &Path) -> Result<Plan, String> {
 }
 
 impl Plan {
-    /// Counts the session's fields among the others.
+    /// Adds the session's fields to the others.
     fn with_session(mut self) -> Self {
         for (part, name) in [
             ("pointer", "session"),
@@ -92,16 +92,16 @@ impl Plan {
             }
         }
         let calls = self.session.remove("turned_down");
-        self.turned_down = calls.map_or_else(Vec::new, |calls| {
+        self.rejections = calls.map_or_else(Vec::new, |calls| {
             serde_json::from_value(calls).expect("points")
         });
         self
     }
 
-    /// The offsets of a field: none, one, or one more for each pointer that is followed.
+    /// Returns the offsets of a field: none, one, or one more for each pointer that is followed.
     ///
     /// # Panics
-    /// When the field has another shape.
+    /// If the JSON value has another form.
     #[must_use]
     pub fn offsets(&self, field: &str) -> Vec<u64> {
         let number = |value: &serde_json::Value| value.as_u64().expect("an offset is a number");
@@ -119,7 +119,7 @@ impl Plan {
         }
     }
 
-    /// Fields that were found, where `client_random` may be behind a pointer.
+    /// Returns the names of the fields that were found; `client_random` may be behind a pointer.
     #[must_use]
     pub fn found(&self) -> BTreeMap<&str, Vec<u64>> {
         let names = self.fields.keys().map(String::as_str);

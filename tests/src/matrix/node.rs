@@ -71,7 +71,7 @@ impl Target for Node {
             .arg(options.to_string());
         let process = Process::spawn(command);
         if cluster {
-            process.wait_says("listening\n");
+            process.wait_stdout("listening\n");
         }
         vec![process]
     }

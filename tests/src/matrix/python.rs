@@ -8,7 +8,7 @@ use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
 use super::target::{Target, children};
 use crate::certificates::ec;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::{PYTHON, Process, fixture};
 
 const WORKERS: usize = 3;
@@ -113,7 +113,7 @@ fn start(setup: &Setup, model: &str) -> Vec<Process> {
     }
     let process = Process::spawn(&mut command);
     if setup.has(Fault::WorkerCaches) || setup.has(Fault::WorkerKeys) {
-        poll_until("all workers run", PATIENCE, || {
+        poll_until("all workers run", DEADLINE, || {
             let running = children(process.pid()).len();
             if running == WORKERS {
                 Ok(())

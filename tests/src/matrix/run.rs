@@ -15,7 +15,7 @@ use super::cell::{Cell, Fault, Kind};
 use super::setup::{SHORT_LIFETIME, Setup};
 use super::target::Target;
 use crate::fleet::Fleet;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 use crate::{Agent, Metrics, Server, servers::Sessions};
 
@@ -94,7 +94,7 @@ pub fn hold(target: &dyn Target) {
         }
     });
     let outcomes = outcomes.into_inner().expect("no thread panics");
-    agent.assert_sound();
+    agent.assert_healthy();
     report(target, &cells, outcomes);
 }
 
@@ -155,7 +155,7 @@ fn observe(
     let clients = services
         .iter()
         .map(|service| [("peer", service.as_str()), CLIENT]);
-    let metrics = poll_until("the agent counts what the clients saw", PATIENCE, || {
+    let metrics = poll_until("the agent counts what the clients saw", DEADLINE, || {
         let metrics = agent.metrics();
         let count = |family, labels: &[(&str, &str)]| metrics.sum(family, labels);
         let of_clients = |family| clients.clone().map(|labels| count(family, &labels)).sum();
@@ -234,7 +234,7 @@ fn stage(target: &dyn Target, cell: Cell, number: usize) -> Truth {
     } else {
         &[]
     };
-    let mut fleet = Fleet::at(slow, &network(number), target.clients(cell));
+    let mut fleet = Fleet::start_with_addresses(slow, &network(number), target.clients(cell));
     let words = format!("tls={} {}", cell.kind.version(), target.words(cell));
     let mut truth = Truth::default();
     // Before the fault, sessions are resumed.

@@ -8,7 +8,7 @@ use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
 use super::target::Target;
 use crate::certificates::ec;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 use crate::relay::plain_service;
 
@@ -53,7 +53,7 @@ impl Target for Stunnel {
         let loads = || process.stderr().matches("Configuration successful").count();
         let before = loads();
         process.signal(Signal::SIGHUP);
-        poll_until("the configuration is read again", PATIENCE, || {
+        poll_until("the configuration is read again", DEADLINE, || {
             if loads() > before {
                 Ok(())
             } else {

@@ -2,7 +2,7 @@
 
 use super::cell::{Cell, usual_truth};
 use super::setup::Setup;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 
 /// A kind of server.
@@ -60,7 +60,7 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
 /// # Panics
 /// When that is not so in time.
 pub(super) fn wait_replaced(parent: u32, old: &[u32], count: usize) {
-    poll_until("all workers are new", PATIENCE, || {
+    poll_until("all workers are new", DEADLINE, || {
         let now = children(parent);
         if now.len() >= count && !now.iter().any(|pid| old.contains(pid)) {
             Ok(())

@@ -8,7 +8,7 @@ use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
 use super::target::{Target, children};
 use crate::certificates::ec;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::{PYTHON, Process, fixture};
 
 const WORKERS: usize = 3;
@@ -90,7 +90,7 @@ impl Target for Uvicorn {
         }
         let process = Process::spawn(command.args(["--lifespan", "off", "app:asgi"]));
         if workers {
-            poll_until("all workers serve", PATIENCE, || {
+            poll_until("all workers serve", DEADLINE, || {
                 let log = process.stderr();
                 if log.matches("Started server process").count() == WORKERS {
                     Ok(())
@@ -127,7 +127,7 @@ fn python(module: &str) -> Command {
 }
 
 fn wait_workers(process: &Process, count: usize) {
-    poll_until("all workers run", PATIENCE, || {
+    poll_until("all workers run", DEADLINE, || {
         let running = process.stderr().matches("Booting worker").count();
         if running == count && children(process.pid()).len() == count {
             Ok(())

@@ -1,4 +1,4 @@
-//! BoringSSL's own tool as a client.
+//! BoringSSL's command-line tool as a client.
 
 use std::process::Command;
 
@@ -6,23 +6,23 @@ use super::Counts;
 use crate::process::run;
 use crate::servers::Server;
 
-/// One connection, or two of which the second offers the session of the first, in one process.
+/// Makes one connection, or two in one process, of which the second offers the session of the
+/// first.
 ///
 /// # Panics
-/// When it fails, or says neither yes nor no.
+/// If it fails or does not report whether the session was resumed.
 #[must_use]
 pub fn client(server: &Server, again: bool) -> Counts {
-    // Its own word is what it writes to stderr; the server's page, which says the same of the
-    // server, goes to stdout.
+    // The client reports on stderr; stdout has the server's page with the server's report.
     let script = format!(
         "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | bssl-tool client -connect {} {} -max-version tls{} 2>&1 >/dev/null",
         server.peer(),
         if again { "-test-resumption" } else { "" },
         server.sessions.version()
     );
-    let said = run(Command::new("sh").args(["-c", &script]));
+    let output = run(Command::new("sh").args(["-c", &script]));
     let mut counts = Counts::default();
-    for line in said
+    for line in output
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Resumed session: "))
     {

@@ -1,4 +1,4 @@
-//! A small client in C, compiled against any libssl: of another libc, or inside the program.
+//! A small client in C, compiled for several kinds of libssl: for musl, or static.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,10 +16,10 @@ pub struct Native {
 }
 
 impl Native {
-    /// Compiles it for musl, with the shared libraries in `libraries`.
+    /// Compiles it for musl with the shared libraries in `libraries`.
     ///
     /// # Panics
-    /// When the compiler fails.
+    /// If the compiler fails.
     #[must_use]
     pub fn for_musl(libraries: &Path, libssl: &Path) -> Self {
         let search = format!(
@@ -29,19 +29,19 @@ impl Native {
         Self::compile("musl-gcc", &[libssl.as_os_str(), search.as_ref()])
     }
 
-    /// Compiles it for glibc, with the distribution's shared libraries.
+    /// Compiles it for glibc with the distribution's shared libraries.
     ///
     /// # Panics
-    /// When the compiler fails.
+    /// If the compiler fails.
     #[must_use]
     pub fn for_glibc() -> Self {
         Self::compile("gcc", &["-lssl", "-lcrypto"].map(AsRef::as_ref))
     }
 
-    /// Compiles it with the distribution's OpenSSL inside, at a fixed address.
+    /// Compiles it as a static program with the distribution's OpenSSL at a fixed address.
     ///
     /// # Panics
-    /// When the compiler fails.
+    /// If the compiler fails.
     #[must_use]
     pub fn static_at_fixed_address() -> Self {
         Self::compile(
@@ -50,10 +50,10 @@ impl Native {
         )
     }
 
-    /// The same without any name.
+    /// Strips the program.
     ///
     /// # Panics
-    /// When the names cannot be removed.
+    /// If `strip` fails.
     #[must_use]
     pub fn stripped(self) -> Self {
         run(Command::new("strip").arg("--strip-all").arg(&self.program));
@@ -75,34 +75,35 @@ impl Native {
         }
     }
 
-    /// Where it is.
+    /// Path of the program.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.program
     }
 
-    /// A process that has mapped the library, and does nothing with it.
+    /// Starts a process that has mapped the library and does nothing else.
     ///
     /// # Panics
-    /// When it does not get so far.
+    /// If it does not map the library in time.
     #[must_use]
-    pub fn hold(&self) -> Process {
+    pub fn start_idle(&self) -> Process {
         let process = Process::spawn(Command::new(&self.program).args(["0", "0"]));
-        process.wait_says(
+        process.wait_stdout(
             "mapped
 ",
         );
         process
     }
 
-    /// Connects to `port`, every fifth time without a session.
+    /// Connects to `port`; every fifth connection offers no session.
     ///
     /// # Panics
-    /// When a handshake fails.
+    /// If a handshake fails.
     #[must_use]
     pub fn connect(&self, port: u16, connections: u32) -> Counts {
         let mut command = Command::new(&self.program);
-        let said = run(command.args([port.to_string(), connections.to_string()]));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(command.args([port.to_string(), connections.to_string()]));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }

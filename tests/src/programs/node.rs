@@ -1,4 +1,4 @@
-//! Node.js of any version, as https server and client.
+//! Node.js as HTTPS server and client.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,19 +8,19 @@ use crate::certificates::ec;
 use crate::ports::free_port;
 use crate::process::{Process, fixture, run};
 
-/// An https server.
+/// A running HTTPS server.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens.
+    /// Port on 127.0.0.1.
     pub port: u16,
     process: Process,
 }
 
 impl Server {
-    /// Starts it by the program at `node`, for one version of TLS.
+    /// Starts the program `node` with one version of TLS.
     ///
     /// # Panics
-    /// When it does not listen in time.
+    /// If it does not listen in time.
     #[must_use]
     pub fn start(node: &Path, version: &str) -> Self {
         let port = free_port();
@@ -40,24 +40,23 @@ impl Server {
     }
 }
 
-/// Runs an https client by the program at `node`: `connections` requests, every fifth without a
-/// session.
+/// Makes `connections` HTTPS requests with the program `node`; every fifth offers no session.
 ///
 /// # Panics
-/// When one fails.
+/// If a request fails.
 #[must_use]
 pub fn requests(node: &Path, port: u16, connections: u32) -> Counts {
     requests_with(node, port, connections, 5)
 }
 
-/// The same, with one without a session in so many.
+/// Like [`requests`], but every `fresh_every`-th request offers no session.
 ///
 /// # Panics
-/// When one fails.
+/// If a request fails.
 #[must_use]
 pub fn requests_with(node: &Path, port: u16, connections: u32, fresh_every: u32) -> Counts {
     let mut command = Command::new(node);
     command.arg(fixture("node/client.js")).arg(port.to_string());
-    let said = run(command.args([connections, fresh_every].map(|number| number.to_string())));
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+    let output = run(command.args([connections, fresh_every].map(|number| number.to_string())));
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
 }

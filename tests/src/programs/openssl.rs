@@ -1,5 +1,5 @@
-//! `openssl s_server` and `s_client`, of this system or of another suite: both drive handshakes
-//! through no function of the library's users.
+//! `openssl s_server` and `s_client` of this system or another suite. Neither calls an exported
+//! function for the handshake.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +8,8 @@ use super::Counts;
 use crate::carriers::wheel::with_prefix;
 use crate::process::run;
 
-/// Starts the `openssl` of an unpacked root with that root's own libraries; of this system without
-/// one.
+/// Returns a command for the `openssl` of an unpacked root with the libraries of that root, or for
+/// the system's `openssl` without a root.
 #[must_use]
 pub fn openssl(root: Option<&Path>) -> Command {
     let Some(root) = root else {
@@ -29,25 +29,25 @@ pub fn openssl(root: Option<&Path>) -> Command {
     command
 }
 
-/// Runs `s_client -reconnect`, which connects once and five times again with the session of the
-/// first, and says of each whether it was resumed.
+/// Runs `s_client -reconnect`, which connects six times, offers the session of the first connection
+/// in the others, and reports whether each was resumed.
 ///
 /// # Panics
-/// When it fails.
+/// If it fails.
 #[must_use]
 pub fn reconnect(mut openssl: Command, port: u16, version: &str) -> Counts {
     let version = format!("-tls{}", version.replace('.', "_"));
     let address = format!("127.0.0.1:{port}");
     openssl.args(["s_client", "-connect", &address, "-reconnect", &version]);
-    let said = run(openssl.stdin(std::process::Stdio::null()));
+    let output = run(openssl.stdin(std::process::Stdio::null()));
     let count = |word: &str| {
-        let lines = said.lines().filter(|line| line.starts_with(word)).count();
+        let lines = output.lines().filter(|line| line.starts_with(word)).count();
         u32::try_from(lines).expect("few lines")
     };
     let counts = Counts {
         full: count("New, "),
         resumed: count("Reused, "),
     };
-    assert!(counts.full + counts.resumed >= 6, "{counts:?}: {said}");
+    assert!(counts.full + counts.resumed >= 6, "{counts:?}: {output}");
     counts
 }

@@ -1,5 +1,5 @@
-//! PostgreSQL: a server that forks for each connection, and clients on the system's libssl and on
-//! one of their own.
+//! PostgreSQL: a server that forks for each connection, and clients with the system's libssl or
+//! their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,27 +10,27 @@ use tempfile::TempDir;
 
 use super::Counts;
 use crate::certificates::ec;
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::ports::free_port;
 use crate::process::{PYTHON, Process, fixture, run};
 
-/// The user that it runs as: it refuses to be root.
+/// User of the server, which refuses to run as root.
 const USER: &str = "postgres";
 
-/// A running server with a database of its own.
+/// A running server with its own database.
 #[derive(Debug)]
 pub struct Postgres {
-    /// Where it listens.
+    /// Port on 127.0.0.1.
     pub port: u16,
     process: Process,
     _directory: TempDir,
 }
 
 impl Postgres {
-    /// Starts it.
+    /// Creates a database and starts the server.
     ///
     /// # Panics
-    /// When it does not accept connections in time.
+    /// If it does not accept connections in time.
     #[must_use]
     pub fn start() -> Self {
         let directory = TempDir::new().expect("failed to create a directory for a database");
@@ -71,13 +71,16 @@ impl Postgres {
             postgres.args(["-c", &setting]);
         }
         let mut process = Process::spawn(&mut postgres);
-        poll_until("PostgreSQL is ready", PATIENCE, || {
-            let said = process.stderr();
-            assert!(process.ended().is_none(), "PostgreSQL ended early: {said}");
-            if said.contains("ready to accept connections") {
+        poll_until("PostgreSQL is ready", DEADLINE, || {
+            let output = process.stderr();
+            assert!(
+                process.exit_status().is_none(),
+                "PostgreSQL ended early: {output}"
+            );
+            if output.contains("ready to accept connections") {
                 Ok(())
             } else {
-                Err(said)
+                Err(output)
             }
         });
         Self {
@@ -87,7 +90,7 @@ impl Postgres {
         }
     }
 
-    /// How to reach it.
+    /// Connection string for libpq.
     fn address(&self) -> String {
         format!(
             "host=127.0.0.1 port={} user={USER} dbname=postgres sslmode=require gssencmode=disable",
@@ -95,25 +98,25 @@ impl Postgres {
         )
     }
 
-    /// Connects by `psql`, once each: the server's word on whether it was TLS. Neither side knows
-    /// sessions: PostgreSQL switches them off (src/backend/libpq/be-secure-openssl.c), and libpq
-    /// keeps none.
+    /// Connects with `psql` and returns how many connections used TLS according to the server. All
+    /// are full handshakes: PostgreSQL disables sessions (src/backend/libpq/be-secure-openssl.c),
+    /// and libpq stores none.
     ///
     /// # Panics
-    /// When a connection fails.
+    /// If a connection fails.
     #[must_use]
     pub fn psql(&self, connections: u32) -> Counts {
-        let ask = "select count(*) from pg_stat_ssl where pid = pg_backend_pid() and ssl and version = 'TLSv1.3'";
+        let query = "select count(*) from pg_stat_ssl where pid = pg_backend_pid() and ssl and version = 'TLSv1.3'";
         let one = |_| {
             let mut psql = Command::new("psql");
-            let said = run(psql.arg(self.address()).args([
+            let output = run(psql.arg(self.address()).args([
                 "--no-psqlrc",
                 "--tuples-only",
                 "--no-align",
                 "-c",
-                ask,
+                query,
             ]));
-            said.trim().parse::<u32>().expect("a count is a number")
+            output.trim().parse::<u32>().expect("a count is a number")
         };
         Counts {
             full: (0..connections).map(one).sum(),
@@ -121,28 +124,29 @@ impl Postgres {
         }
     }
 
-    /// Connects by psycopg2 from the wheel unpacked at `wheel`, with the libraries that it brings.
+    /// Connects with psycopg2 from the unpacked wheel, which contains its own libraries.
     ///
     /// # Panics
-    /// When a connection fails.
+    /// If a connection fails.
     #[must_use]
     pub fn psycopg(&self, wheel: &Path, connections: u32) -> Counts {
         let mut python = psycopg(wheel);
-        let said = run(python.arg(connections.to_string()).arg(self.address()));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(python.arg(connections.to_string()).arg(self.address()));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 }
 
-/// A process that has mapped the wheel's libraries, and does nothing with them.
+/// Starts a process that has mapped the wheel's libraries and does nothing else.
 ///
 /// # Panics
-/// When it does not get so far.
+/// If it does not map them in time.
 #[must_use]
-pub fn hold_psycopg(wheel: &Path) -> Process {
+pub fn start_idle_psycopg(wheel: &Path) -> Process {
     let process = Process::spawn(psycopg(wheel).arg("0"));
     poll_until(
         "the wheel's libraries are mapped",
-        PATIENCE,
+        DEADLINE,
         || match process.stdout().as_str() {
             "mapped\n" => Ok(()),
             other => Err(format!("{other:?}; stderr: {}", process.stderr())),
@@ -157,7 +161,7 @@ fn psycopg(wheel: &Path) -> Command {
     python
 }
 
-/// Where the distribution puts the server's programs.
+/// Directory of the server's programs in the distribution.
 fn programs() -> PathBuf {
     let entries = fs::read_dir("/usr/lib/postgresql")
         .expect("PostgreSQL is not installed: `cargo xtask setup` does that");
@@ -180,10 +184,10 @@ fn as_user(program: &Path, directory: &Path) -> Command {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Its children lead sessions of their own: it is asked to end them itself, at once.
-        if self.process.ended().is_none() {
+        // Its children lead their own sessions, so that killing the group would not end them.
+        if self.process.exit_status().is_none() {
             self.process.signal(Signal::SIGQUIT);
-            self.process.wait_dead();
+            self.process.wait_ended();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! pyOpenSSL, with the OpenSSL that is inside the wheel of `cryptography`: a Python module that
-//! exports none of its functions.
+//! pyOpenSSL, whose `cryptography` wheel contains OpenSSL in a Python module that exports none of
+//! its functions.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use super::Counts;
 use crate::carriers::wheel::Wheel;
 use crate::process::{PYTHON, Process, fixture, run};
 
-/// The wheels that it takes, each with its version and platform.
+/// The required wheels, each with version and platform.
 const WHEELS: [(&str, &str, &str); 5] = [
     ("pyopenssl", "26.4.0", "any"),
     ("cryptography", "50.0.2", "manylinux_2_34_x86_64"),
@@ -16,17 +16,17 @@ const WHEELS: [(&str, &str, &str); 5] = [
     ("typing_extensions", "4.16.0", "any"),
 ];
 
-/// The client, with its wheels unpacked.
+/// The client with its unpacked wheels.
 #[derive(Debug)]
 pub struct PyOpenSsl {
     path: String,
 }
 
 impl PyOpenSsl {
-    /// Fetches what it takes, for the distribution's Python.
+    /// Downloads the wheels for the distribution's Python.
     ///
     /// # Panics
-    /// When that cannot be had.
+    /// If a download fails.
     #[must_use]
     pub fn fetch() -> Self {
         let python = python_tag();
@@ -44,28 +44,29 @@ impl PyOpenSsl {
         }
     }
 
-    /// A process that has mapped the module, and does nothing with it.
+    /// Starts a process that has mapped the library and does nothing else.
     ///
     /// # Panics
-    /// When it does not get so far.
+    /// If it does not map the library in time.
     #[must_use]
-    pub fn hold(&self) -> Process {
+    pub fn start_idle(&self) -> Process {
         let process = Process::spawn(&mut self.command(0, 0));
-        process.wait_says(
+        process.wait_stdout(
             "mapped
 ",
         );
         process
     }
 
-    /// Connects to `port`, every fifth time without a session.
+    /// Connects to `port`; every fifth connection offers no session.
     ///
     /// # Panics
-    /// When a handshake fails.
+    /// If a handshake fails.
     #[must_use]
     pub fn connect(&self, port: u16, connections: u32) -> Counts {
-        let said = run(&mut self.command(port, connections));
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no report: {error}: {said:?}"))
+        let output = run(&mut self.command(port, connections));
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("no report: {error}: {output:?}"))
     }
 
     fn command(&self, port: u16, connections: u32) -> Command {
@@ -78,14 +79,14 @@ impl PyOpenSsl {
     }
 }
 
-/// The distribution's Python as wheels name it: `311`.
+/// Version of the distribution's Python as in the names of wheels, such as `311`.
 ///
 /// # Panics
-/// When it does not say.
+/// If Python fails.
 #[must_use]
 pub fn python_tag() -> String {
-    let ask = "import sys; print('%d%d' % sys.version_info[:2])";
-    run(Command::new(PYTHON).args(["-c", ask]))
+    let script = "import sys; print('%d%d' % sys.version_info[:2])";
+    run(Command::new(PYTHON).args(["-c", script]))
         .trim()
         .to_owned()
 }

@@ -1,4 +1,4 @@
-//! Redis over TLS, and its own clients.
+//! Redis over TLS and its own clients.
 
 use std::process::Command;
 
@@ -12,17 +12,17 @@ use crate::process::{Process, run};
 /// A running server.
 #[derive(Debug)]
 pub struct Redis {
-    /// Where it listens for TLS.
+    /// TLS port on 127.0.0.1.
     pub port: u16,
     _process: Process,
     _directory: TempDir,
 }
 
 impl Redis {
-    /// Starts it, without a port for clear text.
+    /// Starts it without a plain-text port.
     ///
     /// # Panics
-    /// When it does not listen in time.
+    /// If it does not listen in time.
     #[must_use]
     pub fn start() -> Self {
         let directory = TempDir::new().expect("failed to create a directory for a server");
@@ -62,12 +62,12 @@ impl Redis {
         }
     }
 
-    /// Runs `redis-benchmark` with this many connections at a time, then asks the server how many
-    /// it has had: all in full, since none of these clients keeps a session (src/cli_common.c makes
-    /// a new object for each).
+    /// Runs `redis-benchmark` with this many concurrent connections and returns the number of
+    /// connections that the server counted. All are full handshakes: these clients store no session
+    /// (src/cli_common.c creates a new object for each connection).
     ///
     /// # Panics
-    /// When a client fails.
+    /// If a client fails.
     #[must_use]
     pub fn benchmark(&self, connections: u32) -> Counts {
         let before = self.received();
@@ -81,24 +81,24 @@ impl Redis {
             &connections.to_string(),
         ]));
         let after = self.received();
-        // The question before was a connection too, and is counted in its own answer.
+        // The first `redis-cli` was a connection too and is included in its own answer.
         Counts {
             full: after - before + 1,
             resumed: 0,
         }
     }
 
-    /// Connections received so far, by the server's own count; the one that asks is among them.
+    /// Returns the number of connections that the server has counted, including the one that asks.
     fn received(&self) -> u32 {
-        let said = run(self.client("redis-cli").args(["info", "stats"]));
-        let count = said
+        let output = run(self.client("redis-cli").args(["info", "stats"]));
+        let count = output
             .lines()
             .find_map(|line| line.strip_prefix("total_connections_received:"));
         let count = count.expect("Redis counts its connections");
         count.trim().parse().expect("a count is a number")
     }
 
-    /// One of its clients, with its address.
+    /// Command for one of its clients, with the server's address.
     fn client(&self, program: &str) -> Command {
         let mut client = Command::new(program);
         client.args([

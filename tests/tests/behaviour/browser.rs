@@ -1,20 +1,20 @@
-//! The page at `/` in a real browser: live and right, without foreign assets or console errors,
-//! light and dark, by keyboard, on a phone.
+//! The page at `/` in a real browser: live and correct, without foreign requests or console errors,
+//! in both colour schemes, by keyboard, and on a phone.
 
 use std::collections::BTreeSet;
 
-use reprise_tests::browser::{Browser, keep};
+use reprise_tests::browser::{Browser, save_screenshot};
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Agent, Client, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// The cells of all rows.
+/// Returns the cells of all rows.
 const ROWS: &str = "[...document.querySelectorAll('#rows tr')].map(r => [...r.cells].map(c => c.textContent).join('|')).join('\\n')";
 
 #[test]
-fn the_page_shows_what_happens() {
+fn the_page_is_live_and_accessible() {
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -26,7 +26,7 @@ fn the_page_shows_what_happens() {
         "document.getElementById('state').textContent.startsWith('observing')",
         "document.body.innerText",
     );
-    // Live: what happens after the page was opened.
+    // Later handshakes appear without a reload.
     let report = Client::new(server.port).connections(60).run();
     misbehave("reset-half-hello", server.port, 3);
     let (full, resumed) = (
@@ -65,16 +65,16 @@ fn the_page_shows_what_happens() {
         "document.getElementById('coverage').textContent.includes('processes observed')",
         "document.getElementById('coverage').textContent",
     );
-    keep(&browser, "REPRISE_PICTURE");
-    // Nobody else is asked for anything.
+    save_screenshot(&browser, "REPRISE_PICTURE");
+    // The page requests nothing from other hosts.
     let foreign: BTreeSet<_> = browser
-        .asked()
+        .requests()
         .into_iter()
         .filter(|address| !address.starts_with(&origin) && !address.starts_with("data:"))
         .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
-    assert!(browser.asked().len() > 4, "{:?}", browser.asked());
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert!(browser.requests().len() > 4, "{:?}", browser.requests());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 
     by_keyboard(&browser);
     in_both_schemes(&browser);
@@ -84,8 +84,8 @@ fn the_page_shows_what_happens() {
         "document.documentElement.scrollWidth <= 360 && innerWidth === 360",
         "document.documentElement.scrollWidth",
     );
-    assert_eq!(browser.complaints(), Vec::<String>::new());
-    // The other role, whose only peer is the service.
+    assert_eq!(browser.errors(), Vec::<String>::new());
+    // In the other role the service is the only peer.
     let _ = browser.evaluate("document.querySelector('input[value=client]').click()");
     browser.wait(
         &format!(
@@ -94,7 +94,7 @@ fn the_page_shows_what_happens() {
         ),
         ROWS,
     );
-    // The page reports that the agent is gone, and the last numbers stay.
+    // The page reports that the agent has ended and continues to show the last numbers.
     let _ = agent.terminate();
     browser.wait(
         "document.getElementById('state').className === 'bad'",
@@ -103,7 +103,7 @@ fn the_page_shows_what_happens() {
     browser.wait("document.querySelectorAll('#rows tr').length > 0", ROWS);
 }
 
-/// Everything is reached by Tab, and works by Enter and typing.
+/// Every control can be reached with Tab and used with Enter and text input.
 fn by_keyboard(browser: &Browser) {
     let _ = browser.evaluate("document.activeElement.blur()");
     let mut reached = Vec::new();
@@ -144,7 +144,7 @@ fn by_keyboard(browser: &Browser) {
     }
 }
 
-/// Text stands out from what is behind it, as WCAG 2.1 wants (4.5 to 1).
+/// Asserts a text contrast of at least 4.5 to 1, as WCAG 2.1 requires.
 fn in_both_schemes(browser: &Browser) {
     let contrast = "(() => {
         const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);

@@ -1,5 +1,5 @@
-//! What the canary says of probes, held against what probes made without the agent and without BPF
-//! do.
+//! The canary's verdicts equal the effects of probes that are created without the agent and without
+//! BPF.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,21 +7,21 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reprise_tests::agent::command;
-use reprise_tests::alone;
+use reprise_tests::host_lock;
 use reprise_tests::process::{PYTHON, fixture};
 use reprise_tests::readiness::parse;
 use tempfile::TempDir;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// A uprobe by tracefs, without any BPF and without the agent; gone when dropped.
+/// A uprobe created through tracefs; removed when dropped.
 struct Probe {
     name: &'static str,
 }
 
 impl Probe {
-    /// `kind` is `p` for an entry probe and `r` for a return probe.
-    fn place(kind: &'static str, name: &'static str, library: &Path, offset: &str) -> Self {
+    /// Creates a probe; `kind` is `p` for an entry probe and `r` for a return probe.
+    fn create(kind: &'static str, name: &'static str, library: &Path, offset: &str) -> Self {
         let probe = Self { name };
         let library = library.display();
         append(
@@ -60,11 +60,11 @@ fn append(file: &str, line: &str) {
         .unwrap_or_else(|error| panic!("failed to write {line:?} to {path}: {error}"));
 }
 
-/// Whether a process under seccomp lives on, where a function that it calls has this probe.
-fn lives_with(kind: Option<(&'static str, &'static str)>) -> bool {
-    alone::on_this_host();
+/// Returns whether a process under seccomp survives a call of a function with this probe.
+fn survives(kind: Option<(&'static str, &'static str)>) -> bool {
+    host_lock::acquire();
     let directory = TempDir::new().expect("failed to create a directory");
-    // A copy, so that no other process meets the probe.
+    // A copy, so that no other process hits the probe.
     let library = directory.path().join("libm.so");
     fs::copy(system_libm(), &library).expect("failed to copy libm");
     let mut child = Command::new("timeout")
@@ -79,7 +79,7 @@ fn lives_with(kind: Option<(&'static str, &'static str)>) -> bool {
     let mut offset = String::new();
     stdout.read_line(&mut offset).expect("python says nothing");
     assert!(offset.starts_with("0x"), "{offset:?}");
-    let probe = kind.map(|(kind, name)| Probe::place(kind, name, &library, offset.trim()));
+    let probe = kind.map(|(kind, name)| Probe::create(kind, name, &library, offset.trim()));
     let mut stdin = child.stdin.take().expect("a pipe");
     stdin.write_all(b"\n").expect("python is gone");
     let mut rest = String::new();
@@ -106,16 +106,16 @@ fn system_libm() -> String {
 }
 
 #[test]
-fn the_canary_tells_what_a_probe_without_the_agent_shows() {
-    assert!(lives_with(None), "dies without any probe");
+fn canary_verdicts_equal_the_effects_of_probes() {
+    assert!(survives(None), "dies without any probe");
     let items = parse(&command(["check", "--json"]));
     for (kind, name, item) in [
         ("p", "check_entry", "canary:stepped"),
         ("r", "check_return", "canary:return"),
     ] {
-        let said = &items[item].found;
-        let lives = lives_with(Some((kind, name)));
-        assert_eq!(said.contains(": harmless"), lives, "{item}: {said}");
-        assert_eq!(said.contains(": harmful"), !lives, "{item}: {said}");
+        let found = &items[item].found;
+        let lives = survives(Some((kind, name)));
+        assert_eq!(found.contains(": harmless"), lives, "{item}: {found}");
+        assert_eq!(found.contains(": harmful"), !lives, "{item}: {found}");
     }
 }

@@ -1,13 +1,13 @@
-//! Handshakes that a server refuses or waits for without an answer: the cause, the library's reason
-//! and the alert's name, as they really were.
+//! Handshakes that a server rejects or does not get an answer for: cause, the library's error
+//! reason and name of the alert.
 
 use std::process::Command;
 
 use reprise_tests::client::{SOURCES, misbehave};
-use reprise_tests::demanding::{self, Demand};
 use reprise_tests::failure::{FAMILY, PEER_FAMILY, failures, one_failure_each};
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
+use reprise_tests::requirements::{self, Requirement};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Server};
@@ -16,17 +16,17 @@ const NO_ARGUMENTS: [&str; 0] = [];
 type Make = fn(Sessions) -> Server;
 const ERRORS: &str = "reprise_handshake_errors_total";
 
-/// A client refused by each server: the server sent `alert` and says `alert_sent`. `completes`
-/// says whether the client's side had completed by then.
-fn refused(demand: Demand, sessions: Sessions, alerts: &[&str], completes: bool) {
+/// Asserts the failure of a client that each server rejects with one of `alerts`. `completes`: the
+/// handshake of the client completes before that.
+fn refused(requirement: Requirement, sessions: Sessions, alerts: &[&str], completes: bool) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(sessions);
-    for make in demanding::ALL {
-        let Some(server) = make(demand, sessions) else {
+    for make in requirements::ALL {
+        let Some(server) = make(requirement, sessions) else {
             continue;
         };
         agent.wait_libraries(1);
-        println!("{demand:?} of {:?}", server.process);
+        println!("{requirement:?} of {:?}", server.process);
         let before = agent.metrics();
         let client = Client::new(server.port).once_from(SOURCES[0]);
         let _ = client.with("--name", "elsewhere.example").run();
@@ -59,7 +59,7 @@ fn refused(demand: Demand, sessions: Sessions, alerts: &[&str], completes: bool)
                 u32::from(completes),
             )
             .add(ERRORS, &[("role", "server")], 1);
-        expected.settle(&agent, &calm, &before);
+        expected.assert_final(&agent, &calm, &before);
         let seen = failures(&agent);
         let of_server = seen
             .iter()
@@ -77,37 +77,38 @@ fn refused(demand: Demand, sessions: Sessions, alerts: &[&str], completes: bool)
             assert_eq!(of_client["alert"]["direction"], "received");
         }
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
 fn a_missing_client_certificate() {
     refused(
-        Demand::Certificate,
+        Requirement::Certificate,
         Sessions::Ids,
         &["handshake_failure"],
         false,
     );
 }
 
-/// With TLS 1.3 a client is done before the server has seen that its certificate is missing.
+/// In TLS 1.3 the client completes before the server notices the missing certificate.
 #[test]
 fn a_missing_client_certificate_of_tls13() {
-    refused(Demand::Certificate, Sessions::Tickets, &[], true);
+    refused(Requirement::Certificate, Sessions::Tickets, &[], true);
 }
 
 #[test]
-fn a_name_that_is_not_served() {
+fn an_unknown_server_name() {
     let alerts = ["unrecognized_name", "handshake_failure"];
-    refused(Demand::KnownName, Sessions::Tickets, &alerts, false);
+    refused(Requirement::KnownName, Sessions::Tickets, &alerts, false);
 }
 
-/// Where a server lets the handshake complete, it has not failed, whatever it says afterwards.
+/// A handshake that the server lets complete is no failure, even if the server rejects the request
+/// later.
 #[test]
-fn a_demand_that_the_handshake_does_not_fail_of() {
+fn a_requirement_that_lets_the_handshake_complete() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let agent = Agent::start(NO_ARGUMENTS);
-        for server in demanding::lenient(sessions) {
+        for server in requirements::lenient(sessions) {
             agent.wait_libraries(1);
             println!("{:?}", server.process);
             let before = agent.metrics();
@@ -116,18 +117,18 @@ fn a_demand_that_the_handshake_does_not_fail_of() {
             assert_eq!(report.total(|row| row.full), 1, "{report:?}");
             let mut expected = Expected::default();
             expected.add_report(&server, &report).add(FAMILY, &[], 0);
-            expected.settle(&agent, &server, &before);
+            expected.assert_final(&agent, &server, &before);
         }
-        agent.assert_sound();
+        agent.assert_healthy();
     }
 }
 
 #[test]
-fn half_a_hello_then_silence() {
+fn half_a_client_hello_then_silence() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    for make in demanding::ALL {
-        let Some(server) = make(Demand::Haste, Sessions::Ids) else {
+    for make in requirements::ALL {
+        let Some(server) = make(Requirement::PromptData, Sessions::Ids) else {
             continue;
         };
         agent.wait_libraries(1);
@@ -145,7 +146,7 @@ fn half_a_hello_then_silence() {
     }
 }
 
-/// Whoever connects and leaves. nginx begins no handshake before the first byte.
+/// Connections without data. nginx starts no handshake before the first byte.
 #[test]
 fn a_port_scan() {
     let agent = Agent::start(NO_ARGUMENTS);
@@ -169,12 +170,12 @@ fn a_port_scan() {
             .add(FAMILY, &[("role", "server"), ("cause", "closed")], count)
             .add(FAMILY, &[], count)
             .add("reprise_handshakes_total", &[], 0);
-        expected.settle(&agent, &calm, &before);
+        expected.assert_final(&agent, &calm, &before);
     }
 }
 
 #[test]
-fn reasons_have_the_librarys_own_names() {
+fn reasons_have_the_names_of_the_library() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
     let server = Server::python(Sessions::Ids);
@@ -188,13 +189,13 @@ fn reasons_have_the_librarys_own_names() {
         expected.add(ERRORS, &[("role", "server"), ("reason", reason)], 1);
     }
     expected.add(ERRORS, &[], 2);
-    expected.settle(&agent, &calm, &before);
+    expected.assert_final(&agent, &calm, &before);
 }
 
-/// The classic of services that ask for certificates: whoever comes back with a session is refused.
-/// The log says what it is.
+/// A common fault of services that require certificates: they reject clients that resume a session.
+/// The log explains it.
 #[test]
-fn a_reason_that_only_resumption_has() {
+fn a_failure_of_resumption_is_explained_in_the_log() {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
     let python = &mut Command::new(PYTHON);
@@ -217,8 +218,8 @@ fn a_reason_that_only_resumption_has() {
             &[("role", "client"), ("cause", "alert_received")],
             1,
         );
-    expected.settle(&agent, &calm, &before);
-    poll_until("the log says what to do", PATIENCE, || {
+    expected.assert_final(&agent, &calm, &before);
+    poll_until("the log says what to do", DEADLINE, || {
         let log = agent.stderr();
         let line = log
             .lines()

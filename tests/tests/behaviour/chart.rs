@@ -1,4 +1,4 @@
-//! What the Helm chart and the kustomization make of what an operator asks for.
+//! Results of the Helm chart and the kustomization for an operator's settings.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Probe;
 use reprise_tests::manifests::{added, deploy, documents, helm, pod, tool, typed};
 use tempfile::TempDir;
 
-/// What the agent keeps, as the manifests name it.
+/// Capabilities that the agent always has, in the notation of the manifests.
 const ALWAYS: [&str; 3] = ["DAC_READ_SEARCH", "SYS_ADMIN", "SYS_PTRACE"];
 
 fn with(more: &[&str]) -> Vec<String> {
@@ -17,15 +17,15 @@ fn with(more: &[&str]) -> Vec<String> {
     all
 }
 
-fn charted(values: &[&str]) -> DaemonSet {
+fn helm_daemon_set(values: &[&str]) -> DaemonSet {
     typed(&documents(&helm(values))["DaemonSet"])
 }
 
-/// An overlay of the kustomization with these components, as an operator would write it.
-fn overlaid(components: &[&str]) -> DaemonSet {
+/// Renders an overlay of the kustomization with these components, as an operator would write it.
+fn overlay_daemon_set(components: &[&str]) -> DaemonSet {
     let directory = TempDir::new().expect("failed to create a directory");
     let real = |path: &Path| fs::canonicalize(path).expect("no such directory");
-    // kustomize takes no absolute paths.
+    // kustomize rejects absolute paths.
     let up = real(directory.path())
         .components()
         .fold(String::new(), |up, part| match part {
@@ -57,13 +57,13 @@ fn older_kernels_get_more_capabilities() {
             &["NET_ADMIN", "SYS_RESOURCE"],
         ),
     ] {
-        let charted = charted(&[&format!("oldestKernel={oldest:?}")]);
-        assert_eq!(added(pod(&charted)), with(more), "{oldest}");
+        let helm_daemon_set = helm_daemon_set(&[&format!("oldestKernel={oldest:?}")]);
+        assert_eq!(added(pod(&helm_daemon_set)), with(more), "{oldest}");
         if components.is_empty() {
             continue;
         }
-        let overlaid = overlaid(components);
-        assert_eq!(added(pod(&overlaid)), with(more), "{oldest}");
+        let overlay_daemon_set = overlay_daemon_set(components);
+        assert_eq!(added(pod(&overlay_daemon_set)), with(more), "{oldest}");
     }
 }
 
@@ -79,10 +79,10 @@ fn a_web_configuration_comes_from_a_secret() {
             false => &["web-config"],
         };
         for daemon_set in [
-            charted(&[&format!(
+            helm_daemon_set(&[&format!(
                 r#"webConfig={{"secret":"reprise-web","tls":{tls}}}"#
             )]),
-            overlaid(components),
+            overlay_daemon_set(components),
         ] {
             let pod = pod(&daemon_set);
             let container = &pod.containers[0];
@@ -113,7 +113,7 @@ fn a_web_configuration_comes_from_a_secret() {
 }
 
 #[test]
-fn without_names_of_pods_there_is_no_token() {
+fn without_pod_names_there_is_no_token() {
     let documents = documents(&helm(&["podNames=false"]));
     assert!(!documents.contains_key("ClusterRole"), "{documents:?}");
     let daemon_set: DaemonSet = typed(&documents["DaemonSet"]);
@@ -127,7 +127,7 @@ fn without_names_of_pods_there_is_no_token() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_values_are_rejected() {
     for value in [
         r#"oldestKernel="4.19""#,
         "oldestKernel=6.9",

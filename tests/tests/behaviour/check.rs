@@ -1,5 +1,5 @@
-//! `reprise check`: what it says of this host, and of hosts that lack something, and whether that
-//! is true.
+//! `reprise check` on this host and on hosts with missing requirements, and whether its report is
+//! true.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ fn own() -> String {
 }
 
 #[test]
-fn this_host_is_ready_in_words_and_in_json() {
+fn this_host_is_ready_in_text_and_in_json() {
     let output = command(["check", "--json"]);
     let items = parse(&output);
     assert_eq!(output.status.code(), Some(0), "{items:?}");
@@ -81,12 +81,12 @@ fn this_host_is_ready_in_words_and_in_json() {
 }
 
 #[test]
-fn without_capabilities_it_names_them() {
+fn missing_capabilities_are_named() {
     let (_directory, path) = public_copy();
     let none = ["setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon"];
     let items = check_under(&none, &path);
     assert_eq!(items["cap_sys_admin"].verdict, "missing");
-    // What cannot be asked is not said to be missing.
+    // Items that cannot be checked are not reported as missing.
     assert_eq!(items["bpf_ring_buffer"].verdict, "n/a");
     assert_eq!(items["sensor:handshake"].verdict, "n/a");
     let nobody = [
@@ -99,14 +99,14 @@ fn without_capabilities_it_names_them() {
     for name in ["cap_sys_admin", "cap_dac_read_search"] {
         assert_eq!(items[name].verdict, "missing", "{items:?}");
     }
-    // Observes, though not everybody.
+    // It observes, but not every process.
     let items = check_under(&["setpriv", "--bounding-set=-sys_ptrace"], &path);
     assert_eq!(items["cap_sys_ptrace"].verdict, "degraded");
     assert_eq!(items["sensor:handshake"].verdict, "ok");
 }
 
 #[test]
-fn the_capabilities_that_it_names_are_enough() {
+fn the_named_capabilities_are_enough() {
     let (_directory, path) = public_copy();
     let capabilities = "+sys_admin,+dac_read_search,+sys_ptrace";
     let user = [
@@ -118,7 +118,7 @@ fn the_capabilities_that_it_names_are_enough() {
         &format!("--ambient-caps=-all,{capabilities}"),
         "--bounding-set=-all,+sys_admin,+dac_read_search,+sys_ptrace",
     ];
-    // As the manifests have it: root, cut down to the same.
+    // As in the manifests: root with the same capabilities.
     let root = [
         "setpriv",
         "--no-new-privs",
@@ -142,11 +142,11 @@ fn assert_enough(items: &BTreeMap<String, Item>) {
 }
 
 #[test]
-fn namespaces_of_its_own_are_told() {
+fn its_own_namespaces_are_reported() {
     let (_directory, path) = public_copy();
     let items = check_under(&["unshare", "--user", "--map-root-user"], &path);
     assert_eq!(items["user_namespace"].verdict, "missing");
-    // There root has every capability, and none counts.
+    // There root has every capability, but none applies to the host.
     assert_eq!(items["cap_sys_admin"].verdict, "ok");
     let pids = ["unshare", "--pid", "--fork", "--mount-proc"];
     let items = check_under(&pids, &path);
@@ -158,7 +158,7 @@ fn namespaces_of_its_own_are_told() {
 }
 
 #[test]
-fn without_tracefs_it_says_how_to_mount_it() {
+fn missing_tracefs_has_a_remedy() {
     let items = check_under(&hiding("/sys/kernel"), &own());
     let tracefs = &items["tracefs"];
     assert_eq!(tracefs.verdict, "missing");
@@ -167,7 +167,7 @@ fn without_tracefs_it_says_how_to_mount_it() {
     let tracepoint = &items["tracepoint:tcp/tcp_rcv_space_adjust"];
     assert_eq!(tracepoint.verdict, "n/a");
 
-    // Where only the mount is missing, it has one of its own, and the host none more than before.
+    // If only the mount is missing, the agent mounts its own, and the host's mounts do not change.
     let mounts = || fs::read_to_string("/proc/self/mounts").expect("failed to read the mounts");
     let before = mounts();
     let items = check_under(&hiding("/sys/kernel/tracing /sys/kernel/debug"), &own());
@@ -177,7 +177,7 @@ fn without_tracefs_it_says_how_to_mount_it() {
 }
 
 #[test]
-fn what_is_not_needed_may_be_hidden() {
+fn unneeded_directories_may_be_hidden() {
     let hidden = hiding("/sys/kernel/btf /sys/fs/cgroup");
     let items = check_under(&hidden, &own());
     assert_eq!(items["btf"].verdict, "n/a");

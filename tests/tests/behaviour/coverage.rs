@@ -1,4 +1,4 @@
-//! Who is observed, who is not and why, and that probes go when the last user of a file is gone.
+//! Observed and unobserved processes, and removal of probes with the last user of a file.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::thread;
 
 use reprise_tests::libssl::{Copy, system};
 use reprise_tests::mounts::Mounted;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::{PYTHON, Process, fixture};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
@@ -17,9 +17,9 @@ use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-fn hold_to_the_truth(agent: &Agent, server: &Server) {
+fn assert_counts_match(agent: &Agent, server: &Server) {
     observe(agent, server, &Client::new(server.port).connections(40), 40);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 fn server_from(directory: &Path) -> Server {
@@ -31,7 +31,7 @@ fn server_from(directory: &Path) -> Server {
     )
 }
 
-/// A server in mount and PID namespaces of its own, with `root` as its root.
+/// Starts a server in new mount and PID namespaces with `root` as its root directory.
 fn contained(root: &Path) -> Server {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "chroot"]);
@@ -39,14 +39,14 @@ fn contained(root: &Path) -> Server {
     Server::python_under(Sessions::Tickets, "127.0.0.1", &mut command)
 }
 
-/// Library files that have probes.
+/// Returns the number of library files with probes.
 fn attached(agent: &Agent) -> f64 {
     let labels = [("probe", "hs_enter"), ("verdict", "attached")];
     agent.metrics().sum("reprise_probe_attached", &labels)
 }
 
 fn expect_attached(agent: &Agent, count: f64) {
-    poll_until("so many library files have probes", PATIENCE, || {
+    poll_until("so many library files have probes", DEADLINE, || {
         let have = attached(agent);
         if have == count {
             Ok(())
@@ -57,7 +57,7 @@ fn expect_attached(agent: &Agent, count: f64) {
 }
 
 #[test]
-fn probes_go_with_the_last_user() {
+fn probes_are_removed_with_the_last_user() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = attached(&agent);
     let mounted = Mounted::tmpfs();
@@ -67,13 +67,13 @@ fn probes_go_with_the_last_user() {
     warm_up(&agent, &one);
     expect_attached(&agent, before + 1.0);
     drop(one);
-    hold_to_the_truth(&agent, &other);
+    assert_counts_match(&agent, &other);
     expect_attached(&agent, before + 1.0);
     drop(other);
-    // A probe holds on to the file system of its file.
+    // A probe keeps the file system of its file in use.
     mounted.release();
     expect_attached(&agent, before);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -85,27 +85,27 @@ fn containers_of_one_image_share_one_set_of_probes() {
     let [one, other] = [0, 1].map(|index| server_from(&mounts[index].at));
     warm_up(&agent, &one);
     warm_up(&agent, &other);
-    hold_to_the_truth(&agent, &one);
-    hold_to_the_truth(&agent, &other);
+    assert_counts_match(&agent, &one);
+    assert_counts_match(&agent, &other);
     assert_eq!(attached(&agent), before + 1.0);
-    // The probes go over to the other's mount, whichever held them.
+    // The probes move to the other mount if they used this one.
     drop(one);
     mounts[0].release();
     warm_up(&agent, &other);
-    hold_to_the_truth(&agent, &other);
+    assert_counts_match(&agent, &other);
     drop(other);
     mounts[1].release();
     expect_attached(&agent, before);
 }
 
 #[test]
-fn containers_over_the_hosts_own_files() {
+fn containers_with_the_files_of_the_host() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = attached(&agent);
     let mounted = Mounted::overlay(Path::new("/"));
     let server = contained(&mounted.at);
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     assert_eq!(attached(&agent), before, "the same file behind");
     drop(server);
     mounted.release();
@@ -118,7 +118,7 @@ fn a_library_in_anonymous_memory() {
     command.arg(fixture("memfd.py")).arg(system()).arg(PYTHON);
     let server = Server::python_under(Sessions::Tickets, "127.0.0.1", &mut command);
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 #[test]
@@ -138,12 +138,12 @@ fn a_library_loaded_late() {
     fs::write(&signal, "").expect("failed to write a file");
     let server = server.join().expect("the server did not start");
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
-/// What `/api/v1/libraries` says of the process, and the gauge of that reason.
+/// Returns the entry of the process in `/api/v1/libraries` and the gauge of its reason.
 fn uncovered(agent: &Agent, pid: u32) -> Option<(String, Value, f64)> {
-    let body = agent.get("/api/v1/libraries").expect("no answer").body;
+    let body = agent.get("/api/v1/libraries").expect("no response").body;
     let body: Value = serde_json::from_str(&body).expect("no JSON");
     let rows = body["uncovered"].as_array().expect("no list");
     rows.iter().find_map(|row| {
@@ -161,7 +161,7 @@ fn uncovered(agent: &Agent, pid: u32) -> Option<(String, Value, f64)> {
 }
 
 #[test]
-fn who_is_not_observed_is_named_with_the_reason() {
+fn unobserved_processes_are_listed_with_the_reason() {
     let directory = TempDir::new().expect("failed to create a directory");
     let ignored = directory.path().join("ignored");
     let file = |name: &str, bytes: &[u8]| {
@@ -171,7 +171,7 @@ fn who_is_not_observed_is_named_with_the_reason() {
         path
     };
     let good = fs::read(system()).expect("failed to read libssl");
-    // e_machine (gABI, chapter 4): 2 is SPARC.
+    // Field e_machine (gABI, chapter 4): 2 is SPARC.
     let mut foreign = good.clone();
     foreign[0x12] = 2;
     let symbols = b"crypto/tls.(*Conn).serverHandshake\0crypto/tls.(*Conn).clientHandshake";
@@ -187,7 +187,7 @@ fn who_is_not_observed_is_named_with_the_reason() {
     for (reason, path) in &cases {
         let process = Process::spawn(Command::new(PYTHON).arg(fixture("mapper.py")).arg(path));
         let pid = process.pid();
-        poll_until("the process is named", PATIENCE, || {
+        poll_until("the process is named", DEADLINE, || {
             let Some((found, example, gauge)) = uncovered(&agent, pid) else {
                 return Err(format!("{reason}: not listed; {}", agent.stderr()));
             };
@@ -198,10 +198,12 @@ fn who_is_not_observed_is_named_with_the_reason() {
             Ok(())
         });
         drop(process);
-        poll_until("it is gone", PATIENCE, || match uncovered(&agent, pid) {
-            None => Ok(()),
-            Some(listed) => Err(format!("{listed:?}")),
+        poll_until("the process has ended", DEADLINE, || {
+            match uncovered(&agent, pid) {
+                None => Ok(()),
+                Some(listed) => Err(format!("{listed:?}")),
+            }
         });
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }

@@ -1,5 +1,5 @@
-//! The dashboards: as Grafana reads them, and with every query run by a real Prometheus that has
-//! scraped the real agent under real traffic.
+//! The dashboards, parsed by Grafana, with every query run by a real Prometheus that scraped the
+//! agent under real traffic.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use reprise_tests::alone;
 use reprise_tests::client::misbehave;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::host_lock;
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::{PYTHON, fixture};
 use reprise_tests::prometheus::{Prometheus, dashboards};
 use reprise_tests::servers::Sessions;
-use reprise_tests::stage::Stage;
+use reprise_tests::testbed::Testbed;
 use reprise_tests::{Client, Server};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,10 +33,10 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&text).expect("no JSON")
 }
 
-/// Grafana's own types on these files.
+/// Checks these files against Grafana's types.
 fn typed(files: &[PathBuf]) -> Output {
     let tools = std::env::var_os("REPRISE_TOOLS").expect(
-        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which fetches Grafana's types",
+        "REPRISE_TOOLS is not set: run these tests by `cargo xtask test`, which downloads Grafana's types",
     );
     Command::new(PYTHON)
         .arg(fixture("dashboard.py"))
@@ -52,7 +52,7 @@ fn grafana_knows_every_field() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stdout}{stderr}");
-    // The same check finds what is wrong.
+    // The same check finds an error.
     let directory = TempDir::new().expect("failed to create a directory");
     for (pointer, name, value) in [
         ("/panels/0", "colour", Value::from("red")),
@@ -71,7 +71,7 @@ fn grafana_knows_every_field() {
 }
 
 #[test]
-fn panels_have_units_thresholds_and_their_own_place() {
+fn panels_have_units_and_thresholds_and_do_not_overlap() {
     for path in files() {
         let dashboard = json(&path);
         let mut taken = BTreeSet::new();
@@ -97,7 +97,7 @@ fn panels_have_units_thresholds_and_their_own_place() {
                     .is_some_and(|text| !text.is_empty()),
                 "{title}"
             );
-            // Every share of resumed handshakes wears the same colours.
+            // Every panel of a resumed share uses the same colours.
             if title.contains("esumed share") {
                 let steps = defaults["thresholds"]["steps"]
                     .as_array()
@@ -115,10 +115,9 @@ fn panels_have_units_thresholds_and_their_own_place() {
     }
 }
 
-/// Whoever looks can choose: every query is of the chosen source, and each variable that is offered
-/// decides something.
+/// Every query uses the chosen source, and each variable affects a query.
 #[test]
-fn every_variable_chooses() {
+fn every_variable_affects_a_query() {
     let (mut offered, node) = (BTreeSet::new(), "instance=~\"$node\"");
     for path in files() {
         let dashboard = json(&path);
@@ -153,7 +152,7 @@ fn every_variable_chooses() {
     }
 }
 
-/// Every query of every panel and variable, as Grafana would send it.
+/// Returns every query of every panel and variable, as Grafana would send it.
 fn queries() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for path in files() {
@@ -194,7 +193,7 @@ fn queries() -> Vec<(String, String)> {
     found
 }
 
-/// What the recording rules record, each under the file's name.
+/// Returns the names of the recorded series by file.
 fn recorded() -> Vec<(String, String)> {
     let path = dashboards("rules/recording.yaml");
     let text = fs::read_to_string(path).expect("failed to read the rules");
@@ -211,28 +210,27 @@ fn recorded() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Series of one node that the rules record, beside those that come per ticket key: docs/fleet.md
-/// reckons with them.
-const KEPT: f64 = 105.0;
+/// Maximum of series per node that the rules record, apart from those per ticket key, as in
+/// docs/fleet.md.
+const MAX_SERIES: f64 = 105.0;
 
-/// That the rules record no more than the fleet's reckoning says, and nothing per peer but the
-/// worst.
-fn what_a_fleet_keeps(prometheus: &Prometheus) {
+/// Asserts that the rules record no more series than documented, and per peer only the worst.
+fn assert_series_as_documented(prometheus: &Prometheus) {
     let count = |selector: &str| {
         let found = prometheus.query(&format!("count({selector})"));
-        let found = found.expect("an answer");
+        let found = found.expect("failed to read the response");
         let number = found.first().and_then(|one| one["value"][1].as_str());
         number.map_or(0.0, |number| number.parse().expect("a number"))
     };
-    let kept = count(r#"{__name__=~"instance:.+",key=""}"#);
-    println!("{kept} series recorded of one node");
-    assert!((10.0..=KEPT).contains(&kept), "{kept}");
+    let series = count(r#"{__name__=~"instance:.+",key=""}"#);
+    println!("{series} series recorded of one node");
+    assert!((10.0..=MAX_SERIES).contains(&series), "{series}");
     let named = count(r#"{__name__=~"(instance|cluster):.+",peer!=""}"#);
     let topk = count(r#"{__name__=~"cluster:.+_peer_.+:topk.+",peer!=""}"#);
     assert_eq!(named, topk);
 }
 
-/// The kernel's accounting of BPF programs, switched on while this lives.
+/// Enables the kernel's accounting of BPF programs until it is dropped.
 struct Accounting {
     before: String,
 }
@@ -241,8 +239,8 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 impl Accounting {
     fn on() -> Self {
-        // Nobody else changes it meanwhile.
-        alone::on_this_host();
+        // No other program changes it during the test.
+        host_lock::acquire();
         let before = fs::read_to_string(SWITCH).expect("failed to read the switch");
         fs::write(SWITCH, "1").expect("failed to switch the accounting on");
         Self { before }
@@ -258,20 +256,20 @@ impl Drop for Accounting {
 #[test]
 fn every_query_returns_data() {
     let accounting = Accounting::on();
-    // The flight of the server is lost once per connection.
-    let stage = Stage::new();
-    let prometheus = Prometheus::start(stage.agent.address);
+    // The server's flight is lost once per connection.
+    let testbed = Testbed::new();
+    let prometheus = Prometheus::start(testbed.agent.address);
     let rule = format!(
         "tcp sport {} ct reply packets 3 counter drop",
-        stage.server.port
+        testbed.server.port
     );
-    stage.net.rule(&stage.net.client, &rule);
+    testbed.net.rule(&testbed.net.client, &rule);
     let (ids, first, second) = (
         Server::haproxy(Sessions::Ids),
         Server::haproxy(Sessions::Tickets),
         Server::haproxy(Sessions::Tickets),
     );
-    poll_until("Prometheus has scraped", PATIENCE, || {
+    poll_until("Prometheus has scraped", DEADLINE, || {
         match prometheus
             .query("reprise_handshakes_with_loss_total")?
             .len()
@@ -280,14 +278,14 @@ fn every_query_returns_data() {
             _ => Ok(()),
         }
     });
-    stage.complete();
+    testbed.complete();
 
     let mut pending = queries();
     assert!(pending.len() > 60, "only {} queries", pending.len());
     pending.extend(recorded());
     poll_until("every query returns data", Duration::from_secs(60), || {
         let _ = Client::new(ids.port).connections(12).run();
-        // Every second connection goes to a server that does not have the key.
+        // Every second connection goes to a server without the key.
         let other = second.port.to_string();
         let client = Client::new(first.port).once_from("127.0.0.2");
         let _ = client
@@ -309,7 +307,7 @@ fn every_query_returns_data() {
             Err(format!("{pending:#?}"))
         }
     });
-    what_a_fleet_keeps(&prometheus);
+    assert_series_as_documented(&prometheus);
     drop(accounting);
-    stage.agent.assert_sound();
+    testbed.agent.assert_healthy();
 }

@@ -1,5 +1,4 @@
-//! The release as one archive: whole, of the right sum, the same every time, and what it says
-//! works.
+//! The release archive: complete, reproducible, with the right checksum, and its binary runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,20 +8,20 @@ use reprise_tests::binary::binary;
 use reprise_tests::process::run;
 use tempfile::TempDir;
 
-/// Packs the binary under test into a directory; returns the archive.
+/// Packs the binary under test into a directory; returns the path of the archive.
 fn dist(output: &Path) -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--package", "xtask", "--manifest-path"]);
     cargo.arg(manifest).args(["--", "dist", "--agent"]);
-    let said = run(cargo.arg(binary()).arg("--output").arg(output));
-    let archive = said.lines().next().expect("no archive");
-    assert!(archive.ends_with("-linux.tar.gz"), "{said}");
+    let stdout = run(cargo.arg(binary()).arg("--output").arg(output));
+    let archive = stdout.lines().next().expect("no archive");
+    assert!(archive.ends_with("-linux.tar.gz"), "{stdout}");
     archive.into()
 }
 
 #[test]
-fn the_archive_is_whole_and_always_the_same() {
+fn the_archive_is_complete_and_reproducible() {
     let directories = [(); 2].map(|()| TempDir::new().expect("failed to create a directory"));
     let [first, second] = directories
         .each_ref()
@@ -50,9 +49,9 @@ fn the_archive_is_whole_and_always_the_same() {
         .and_then(|name| name.strip_suffix(".tar.gz"))
         .expect("no name");
     let root = at.join(name);
-    let said = run(Command::new(root.join("reprise")).arg("--version"));
-    let version = said.trim().strip_prefix("reprise ").expect("no version");
-    assert!(name.contains(version), "{name}: {said}");
+    let stdout = run(Command::new(root.join("reprise")).arg("--version"));
+    let version = stdout.trim().strip_prefix("reprise ").expect("no version");
+    assert!(name.contains(version), "{name}: {stdout}");
     for file in [
         "LICENSE-MIT",
         "LICENSE-APACHE",
@@ -72,19 +71,18 @@ fn the_archive_is_whole_and_always_the_same() {
         assert!(others.contains(&format!("\n{package}")), "no {package}");
     }
     assert!(others.contains("WITHOUT WARRANTY OF ANY KIND"), "no texts");
-    // It says what the one under test says: nothing that it runs by was stripped away.
+    // Its help equals that of the binary under test: stripping has removed nothing that it needs.
     let help = |program: &Path| run(Command::new(program).args(["run", "--help"]));
     assert_eq!(help(&root.join("reprise")), help(&binary()));
 }
 
-/// No engine that could pull a base image is at hand in a test: what the file names is compared
-/// with what there is.
+/// A test cannot pull the base image, so the file's contents are compared with the repository.
 #[test]
-fn the_image_is_of_this_version_and_starts_what_is_there() {
+fn the_image_matches_version_and_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join("deploy/Containerfile")).expect("no Containerfile");
-    let said = run(Command::new(binary()).arg("--version"));
-    let version = said.trim().strip_prefix("reprise ").expect("no version");
+    let stdout = run(Command::new(binary()).arg("--version"));
+    let version = stdout.trim().strip_prefix("reprise ").expect("no version");
     assert!(
         text.contains(&format!("image.version=\"{version}\"")),
         "not of {version}"
@@ -95,7 +93,7 @@ fn the_image_is_of_this_version_and_starts_what_is_there() {
     };
     assert_eq!(json("ENTRYPOINT "), ["/reprise"]);
     assert!(text.contains("COPY --from=build /reprise /reprise"));
-    // The flags are those of the DaemonSet, which names the image only.
+    // The DaemonSet specifies the flags, the image only the program.
     let daemon_set = fs::read_to_string(root.join("deploy/kubernetes/daemonset.yaml"));
     let args = json("CMD ")
         .join(", ")

@@ -1,5 +1,5 @@
-//! Commands and configuration files in the docs: each is run, or read by the program that it is
-//! for.
+//! Commands and configuration files in the documentation: each is run, or read by the program that
+//! it is for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ fn doc(name: &str) -> String {
     fs::read_to_string(path).expect("failed to read a doc")
 }
 
-/// The fenced blocks of a language.
+/// Returns the fenced code blocks of a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -45,9 +45,9 @@ fn passed(what: &str, output: &Output) {
 fn commands_run() {
     let agent = Agent::start(NO_ARGUMENTS);
     let directory = user::directory();
-    // By its name, as whoever reads them has it.
+    // The binary is called by name, as by a reader.
     let program = directory.path().join("reprise");
-    let words = [user::words(), vec![binary().display().to_string()]].concat();
+    let words = [user::command_prefix(), vec![binary().display().to_string()]].concat();
     let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));
     fs::write(&program, script).expect("failed to write a script");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("failed to set a mode");
@@ -64,7 +64,7 @@ fn commands_run() {
         passed(&block, &output);
         assert!(!output.stdout.is_empty(), "{block} says nothing");
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 struct Scratch(TempDir);
@@ -97,7 +97,7 @@ impl Scratch {
 }
 
 #[test]
-fn servers_take_the_settings() {
+fn servers_accept_the_settings() {
     let scratch = Scratch::new();
     let certificate = rsa();
     let (cert, key) = (certificate.cert.display(), certificate.key.display());
@@ -154,7 +154,7 @@ fn servers_take_the_settings() {
 }
 
 #[test]
-fn prometheus_takes_the_settings() {
+fn prometheus_accepts_the_settings() {
     let scratch = Scratch::new();
     for block in blocks(&doc("fleet.md"), "yaml") {
         let path = scratch.write("prometheus.yml", &block);

@@ -1,5 +1,5 @@
-//! Handshakes that do not complete: exactly one failure each, with the cause that really was, and
-//! no handshake counted.
+//! Handshakes that do not complete: exactly one failure each with the right cause, and no handshake
+//! counted.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -9,17 +9,17 @@ use nix::sys::signal::Signal;
 use reprise_tests::certificates::rsa;
 use reprise_tests::client::{SOURCES, hold_open, hold_silent, hold_unread, misbehave};
 use reprise_tests::failure::{FAMILY, PEER_FAMILY, one_failure_each};
-use reprise_tests::poll::PATIENCE;
+use reprise_tests::poll::DEADLINE;
 use reprise_tests::process::{PYTHON, Process};
-use reprise_tests::relay::{Mute, swallow};
+use reprise_tests::relay::{SilentService, read_first_record};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// One misbehaving connection per source address against each server.
-fn servers_blame(mode: &str, causes: &[&str], makes: &[fn(Sessions) -> Server]) {
+/// Makes one failing connection per source address to each server.
+fn assert_server_failures(mode: &str, causes: &[&str], makes: &[fn(Sessions) -> Server]) {
     let agent = Agent::start(NO_ARGUMENTS);
     for make in makes {
         let server = make(Sessions::Ids);
@@ -33,7 +33,7 @@ fn servers_blame(mode: &str, causes: &[&str], makes: &[fn(Sessions) -> Server]) 
         );
         one_failure_each(&agent, &server, &before, "server", SOURCES, causes);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 const ALL: &[fn(Sessions) -> Server] = &[
@@ -46,28 +46,28 @@ const ALL: &[fn(Sessions) -> Server] = &[
 
 #[test]
 fn reset_in_the_client_hello() {
-    servers_blame("reset-half-hello", &["reset"], ALL);
+    assert_server_failures("reset-half-hello", &["reset"], ALL);
 }
 
 #[test]
 fn reset_after_the_servers_flight() {
-    servers_blame("reset-after-flight", &["reset"], ALL);
+    assert_server_failures("reset-after-flight", &["reset"], ALL);
 }
 
 #[test]
 fn closed_in_the_client_hello() {
-    servers_blame("close-half-hello", &["closed"], ALL);
+    assert_server_failures("close-half-hello", &["closed"], ALL);
 }
 
 #[test]
 fn closed_after_the_servers_flight() {
-    servers_blame("close-after-flight", &["closed"], ALL);
+    assert_server_failures("close-after-flight", &["closed"], ALL);
 }
 
 #[test]
 fn plain_http_on_the_tls_port() {
-    // nginx looks at the first byte itself and never starts a handshake: see below.
-    servers_blame(
+    // nginx reads the first byte itself and starts no handshake; see the next test.
+    assert_server_failures(
         "plain-http",
         &["local_error"],
         &[
@@ -80,7 +80,7 @@ fn plain_http_on_the_tls_port() {
 }
 
 #[test]
-fn plain_http_that_nginx_answers_in_plain() {
+fn plain_http_that_nginx_answers() {
     let server = Server::nginx(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -90,18 +90,18 @@ fn plain_http_that_nginx_answers_in_plain() {
     expected
         .add(FAMILY, &[], 0)
         .add("reprise_handshakes_total", &[], 0);
-    expected.settle(&agent, &Server::python(Sessions::Ids), &before);
+    expected.assert_final(&agent, &Server::python(Sessions::Ids), &before);
 }
 
 #[test]
 fn no_shared_cipher() {
-    // The server finds the error and sends an alert.
-    servers_blame("no-shared-cipher", &["alert_sent"], ALL);
+    // The server detects the error and sends an alert.
+    assert_server_failures("no-shared-cipher", &["alert_sent"], ALL);
 }
 
-/// Half a ClientHello, then silence, until the server has had enough.
+/// Sends half a ClientHello, then nothing until the server's timeout.
 #[test]
-fn servers_that_lose_patience() {
+fn servers_that_time_out() {
     let agent = Agent::start(NO_ARGUMENTS);
     for make in [
         || Server::haproxy_with(Sessions::Ids, "  timeout client 1s"),
@@ -120,12 +120,12 @@ fn servers_that_lose_patience() {
         let peers = &SOURCES[..2];
         one_failure_each(&agent, &server, &before, "server", peers, &["timeout"]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
-/// `s_server` waits for ever: its handshake ends when the silent client does.
+/// `s_server` has no timeout: its handshake ends with the silent client.
 #[test]
-fn a_server_of_endless_patience() {
+fn a_server_without_a_timeout() {
     let server = Server::s_server(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -137,7 +137,7 @@ fn a_server_of_endless_patience() {
     let calm = Server::python(Sessions::Ids);
     let peers = &SOURCES[..1];
     one_failure_each(&agent, &calm, &before, "server", peers, &["closed"]);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_client_that_rejects_the_certificate() {
             let server = make(sessions);
             agent.wait_libraries(1);
             let before = agent.metrics();
-            // Another self-signed certificate as the only one to trust.
+            // The client trusts only another self-signed certificate.
             let report = Client::new(server.port)
                 .once_from(SOURCES[0])
                 .with("--ca", &rsa().cert)
@@ -174,7 +174,7 @@ fn a_client_that_rejects_the_certificate() {
                 &[("role", "server"), ("cause", "alert_received")],
                 1,
             );
-            expected.settle(&agent, &server, &before);
+            expected.assert_final(&agent, &server, &before);
             let after = agent.metrics();
             let labels = [
                 ("peer", service.as_str()),
@@ -197,11 +197,11 @@ fn a_server_killed_in_mid_handshake() {
         println!("{:?}", doomed.process);
         let before = agent.metrics();
         let _client = hold_open(doomed.port);
-        doomed.process.signal_all(Signal::SIGKILL);
+        doomed.process.signal_group(Signal::SIGKILL);
         let peers = &SOURCES[..1];
         one_failure_each(&agent, &calm, &before, "server", peers, &["abandoned"]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -217,67 +217,66 @@ fn a_servers_client_killed_in_mid_handshake() {
         let peers = &SOURCES[..1];
         one_failure_each(&agent, &calm, &before, "server", peers, &["reset"]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
-/// A client in the middle of its handshake with a service that never answers; `end` brings that to
-/// its end.
+/// Starts a client handshake with a service that never answers; `end` ends it.
 fn client_ends(causes: &[&str], options: &[(&str, &str)], end: impl FnOnce(&Process, TcpStream)) {
     let server = Server::python(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
-    let mute = Mute::new();
+    let silent = SilentService::new();
     let before = agent.metrics();
     let client = options
         .iter()
-        .fold(Client::new(mute.port), |client, (option, value)| {
+        .fold(Client::new(silent.port), |client, (option, value)| {
             client.with(option, *value)
         });
     let mut process = client.spawn();
-    let stream = mute.accept();
+    let stream = silent.accept();
     end(&process, stream);
-    let _ = process.wait(PATIENCE);
-    let peer = format!("127.0.0.1:{}", mute.port);
+    let _ = process.wait(DEADLINE);
+    let peer = format!("127.0.0.1:{}", silent.port);
     one_failure_each(&agent, &server, &before, "client", &[&peer], causes);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
 fn a_client_killed_in_mid_handshake() {
     client_ends(&["abandoned"], &[], |process, stream| {
         process.signal(Signal::SIGKILL);
-        // The stream must outlive the client, else the close would be the service's.
-        process.wait_dead();
+        // The stream is dropped after the client, or else the service would close first.
+        process.wait_ended();
         drop(stream);
     });
 }
 
 #[test]
-fn a_client_that_is_reset() {
-    // The ClientHello was never read: the kernel turns this close into a reset (RFC 2525, section
+fn a_client_whose_server_resets() {
+    // The ClientHello is unread, so the kernel turns this close into a reset (RFC 2525, section
     // 2.17).
     client_ends(&["reset"], &[], |_, stream| drop(stream));
 }
 
 #[test]
-fn a_client_that_is_closed_on() {
+fn a_client_whose_server_closes() {
     client_ends(&["closed"], &[], |_, mut stream| {
-        swallow(&mut stream);
+        read_first_record(&mut stream);
         drop(stream);
     });
 }
 
 #[test]
-fn a_client_that_loses_patience() {
+fn a_client_that_times_out() {
     client_ends(&["timeout"], &[("--timeout", "1")], |process, stream| {
-        process.wait_dead();
+        process.wait_ended();
         drop(stream);
     });
 }
 
 #[test]
-fn a_client_that_is_answered_in_another_protocol() {
+fn a_client_answered_in_another_protocol() {
     client_ends(&["local_error"], &[], |_, mut stream| {
-        swallow(&mut stream);
+        read_first_record(&mut stream);
         stream
             .write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             .expect("failed to write to the client");

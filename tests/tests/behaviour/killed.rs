@@ -1,6 +1,5 @@
-//! An agent that is killed without warning, at whatever moment: nothing of it stays in the kernel,
-//! and nobody who is observed notices. The handshakes are judged by the client and the server that
-//! made them.
+//! An agent killed at any moment leaves nothing in the kernel and disturbs no handshake, according
+//! to client and server.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,29 +8,29 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use reprise_tests::binary::binary;
-use reprise_tests::bpf::Held;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::bpf::KernelObjects;
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
-/// Agents that are killed.
+/// Number of agents that are killed.
 const KILLS: u32 = 20;
-/// Handshakes that go on meanwhile, at the least.
+/// Minimum of handshakes made meanwhile.
 const HANDSHAKES: u32 = 10_000;
-/// Workers of one run of the client, and connections of each.
+/// Workers per client run, and connections of each.
 const WORKERS: u32 = 2;
 const BATCH: u32 = 500;
 
-/// Makes handshakes until it may stop and has made enough.
+/// Makes handshakes until it is stopped and has made enough.
 fn load(server: &Server, stop: &AtomicBool) -> Report {
     let mut sum = Report::default();
     let client = Client::new(server.port).connections(BATCH);
     let client = client.workers(WORKERS, "processes");
     while !stop.load(Ordering::Relaxed) || made(&sum) < HANDSHAKES {
         let report = client.run();
-        // What fails ends it at once, with the client's word for it.
+        // A failed handshake ends the test with the client's error.
         report.assert_mixed(WORKERS * BATCH);
         sum.merge(&report);
     }
@@ -42,40 +41,41 @@ fn made(report: &Report) -> u32 {
     report.total(|row| row.full + row.resumed)
 }
 
-/// What an agent is doing when it is killed.
+/// Phase of the agent when it is killed.
 #[derive(Debug, Clone, Copy)]
-enum Moment {
-    /// It starts: tries its canaries, loads programs, attaches.
+enum Phase {
+    /// Start: runs canaries, loads programs, attaches.
     Starting,
-    /// It observes.
+    /// Observation.
     Observing,
-    /// It received a signal to end, and removes its probes.
+    /// Shutdown after a signal: removes its probes.
     Detaching,
 }
 
-/// Kills an agent some way through what it is doing; `patience` is how long it takes to be ready.
-fn kill_one(moment: Moment, way: f64, patience: Duration) {
+/// Kills an agent in this phase, after this fraction of `startup_time`, the time that an agent
+/// takes to get ready.
+fn kill_one(phase: Phase, fraction: f64, startup_time: Duration) {
     let mut agent = Agent::launch(NO_ARGUMENTS);
-    match moment {
-        Moment::Starting => {}
-        Moment::Observing => agent.wait_ready(),
-        Moment::Detaching => {
+    match phase {
+        Phase::Starting => {}
+        Phase::Observing => agent.wait_ready(),
+        Phase::Detaching => {
             agent.wait_ready();
             agent.signal(Signal::SIGTERM);
         }
     }
-    // Not waited for anything: the moment itself is what is varied.
-    thread::sleep(patience.mul_f64(way));
+    // A fixed delay, since the moment itself is varied.
+    thread::sleep(startup_time.mul_f64(fraction));
     agent.signal(Signal::SIGKILL);
-    let (code, _) = agent.ends();
+    let (code, _) = agent.wait_exit();
     assert_eq!(
         code, None,
-        "{moment:?} at {way}: it ended before it was killed"
+        "{phase:?} at {fraction}: it ended before it was killed"
     );
 }
 
-/// Processes that run the binary: an agent's own, or a canary's that it left behind.
-fn left_behind() -> Vec<String> {
+/// Returns the processes that run the binary: agents, or canaries that were left behind.
+fn running_agents() -> Vec<String> {
     let binary = fs::canonicalize(binary()).expect("no binary");
     let processes = fs::read_dir("/proc").expect("no processes").flatten();
     let processes = processes.filter(|process| {
@@ -88,15 +88,15 @@ fn left_behind() -> Vec<String> {
 }
 
 #[test]
-fn nothing_stays_and_nobody_notices() {
+fn nothing_remains_and_no_handshake_fails() {
     let server = Server::nginx(Sessions::Tickets);
-    let before = Held::now();
+    let before = KernelObjects::list();
     let began = Instant::now();
     let agent = Agent::start(NO_ARGUMENTS);
-    let patience = began.elapsed();
+    let startup_time = began.elapsed();
     agent.wait_libraries(1);
-    let during = Held::now();
-    let of_agent = during.beyond(&before);
+    let during = KernelObjects::list();
+    let of_agent = during.added_since(&before);
     for kind in ["program", "map", "link"] {
         assert!(
             of_agent.keys().any(|name| name.starts_with(kind)),
@@ -109,41 +109,41 @@ fn nothing_stays_and_nobody_notices() {
     let report = thread::scope(|scope| {
         let client = scope.spawn(|| load(&server, &stop));
         for round in 0..KILLS {
-            let (moment, most) = match round % 5 {
-                0 | 2 | 4 => (Moment::Starting, 1.0),
-                1 => (Moment::Observing, 0.3),
-                _ => (Moment::Detaching, 0.3),
+            let (phase, most) = match round % 5 {
+                0 | 2 | 4 => (Phase::Starting, 1.0),
+                1 => (Phase::Observing, 0.3),
+                _ => (Phase::Detaching, 0.3),
             };
-            let way = most * f64::from(round) / f64::from(KILLS);
-            kill_one(moment, way, patience);
+            let fraction = most * f64::from(round) / f64::from(KILLS);
+            kill_one(phase, fraction, startup_time);
             assert!(!client.is_finished(), "the load ended in round {round}");
         }
         stop.store(true, Ordering::Relaxed);
         client.join().expect("the load failed")
     });
-    // The server's word: one line for each connection that it answered.
+    // The access log has one line for each connection.
     let counted = made(&report);
     assert!(counted >= HANDSHAKES);
     assert_eq!(server.access_log().len(), counted as usize);
 
-    poll_until("nothing of it is left in the kernel", PATIENCE, || {
-        let now = Held::now();
-        let left = now.beyond(&before);
+    poll_until("nothing of it is left in the kernel", DEADLINE, || {
+        let now = KernelObjects::list();
+        let left = now.added_since(&before);
         if left.is_empty() {
             Ok(())
         } else {
             Err(format!("{left:?}"))
         }
     });
-    poll_until("no process of it is left", PATIENCE, || {
-        let left = left_behind();
+    poll_until("no process of it is left", DEADLINE, || {
+        let left = running_agents();
         if left.is_empty() {
             Ok(())
         } else {
             Err(format!("{left:?}"))
         }
     });
-    // And the next one observes as if there had been none.
+    // A later agent observes as usual.
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
     warm_up(&agent, &server);
@@ -154,7 +154,7 @@ fn nothing_stays_and_nobody_notices() {
         30,
     );
     println!(
-        "{counted} handshakes, {KILLS} kills, {:?}; ready in {patience:?}",
+        "{counted} handshakes, {KILLS} kills, {:?}; ready in {startup_time:?}",
         began.elapsed()
     );
 }

@@ -1,5 +1,5 @@
-//! Libraries in odd places and states: own copies, deleted, replaced, in another mount namespace,
-//! and no libraries at all.
+//! Libraries in unusual places and states: private copies, deleted, replaced, in another mount
+//! namespace, or malformed.
 
 use std::fs;
 use std::process::Command;
@@ -29,17 +29,17 @@ fn server_with(copy: &Copy) -> Server {
     server
 }
 
-fn hold_to_the_truth(agent: &Agent, server: &Server) {
+fn assert_counts_match(agent: &Agent, server: &Server) {
     observe(agent, server, &Client::new(server.port).connections(60), 60);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
-fn an_own_copy_that_appears_later() {
+fn a_private_copy_loaded_later() {
     let agent = Agent::start(NO_ARGUMENTS);
     let server = server_with(&Copy::new());
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 #[test]
@@ -47,20 +47,20 @@ fn deleted_while_in_use() {
     let copy = Copy::new();
     let server = server_with(&copy);
     let agent = Agent::start(NO_ARGUMENTS);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     fs::remove_file(&copy.path).expect("failed to delete the library");
     assert!(mapped_by(server.process.pid()).1.ends_with("(deleted)"));
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 #[test]
-fn deleted_before_the_agent_came() {
+fn deleted_before_the_agent_started() {
     let copy = Copy::new();
     let server = server_with(&copy);
     fs::remove_file(&copy.path).expect("failed to delete the library");
     assert!(mapped_by(server.process.pid()).1.ends_with("(deleted)"));
     let agent = Agent::start(NO_ARGUMENTS);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn replaced_while_in_use() {
     let copy = Copy::new();
     let old = server_with(&copy);
     let agent = Agent::start(NO_ARGUMENTS);
-    // As a package manager does it: the new file takes the name, the old one lives on without.
+    // Like a package manager: the new file gets the name, the old one remains without one.
     let new = copy.path.with_extension("new");
     fs::copy(system(), &new).expect("failed to copy libssl");
     fs::rename(&new, &copy.path).expect("failed to replace the library");
@@ -79,8 +79,8 @@ fn replaced_while_in_use() {
         "one inode"
     );
     warm_up(&agent, &young);
-    hold_to_the_truth(&agent, &young);
-    hold_to_the_truth(&agent, &old);
+    assert_counts_match(&agent, &young);
+    assert_counts_match(&agent, &old);
 }
 
 #[test]
@@ -88,8 +88,8 @@ fn in_another_mount_namespace() {
     let agent = Agent::start(NO_ARGUMENTS);
     let copy = Copy::new();
     let system = system();
-    // The path is the host's, the file is not: whoever opens the path in the own namespace attaches
-    // to the wrong one.
+    // The path exists on the host with another file: opening it in the agent's namespace would
+    // attach to the wrong one.
     let bind = format!(
         "mount --bind {} {} && exec \"$@\"",
         copy.path.display(),
@@ -106,20 +106,21 @@ fn in_another_mount_namespace() {
     assert_eq!(inside.1, outside.1, "two paths");
     assert_ne!(inside.0, outside.0, "one inode");
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
-    hold_to_the_truth(&agent, &host);
+    assert_counts_match(&agent, &server);
+    assert_counts_match(&agent, &host);
 }
 
-/// Files named like the library that are none, each broken in another way.
+/// Creates malformed files with the name of the library.
 fn malformed(directory: &TempDir) -> Vec<String> {
     let good = fs::read(system()).expect("failed to read libssl");
     let mut wild = good.clone();
-    // e_shoff, e_phoff and every program header point out of the file (gABI, chapter 4 and 5).
+    // Fields e_shoff and e_phoff and every program header point beyond the file (gABI, chapters 4
+    // and 5).
     wild[0x20..0x30].fill(0xf0);
     let mut headers = good.clone();
     headers[0x40..0x400].fill(0xff);
     let mut code = good.clone();
-    // All code replaced by bytes that are no function; symbols stay.
+    // All code is replaced by bytes that form no function; symbols remain.
     let half = code.len() / 4;
     code[half..half * 3].fill(0xcc);
     let files = [
@@ -149,21 +150,20 @@ fn malformed_libraries_do_no_harm() {
     let paths = malformed(&directory);
     let mapper = || {
         let process = Process::spawn(Command::new(PYTHON).arg(fixture("mapper.py")).args(&paths));
-        process.wait_says(
+        process.wait_stdout(
             "mapped
 ",
         );
         process
     };
-    // Once before the agent and once after it.
+    // Mapped once before the agent starts and once after.
     let _early = mapper();
     let agent = Agent::start(NO_ARGUMENTS);
     let _late = mapper();
-    // A good library that appears after the bad ones: once it is observed, they have been looked
-    // at.
+    // A valid library is mapped after the malformed ones: when it is observed, they have been read.
     let server = server_with(&Copy::new());
     warm_up(&agent, &server);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     let root = directory.path().display().to_string();
     let metrics = agent.metrics();
     let listed: Vec<_> = metrics

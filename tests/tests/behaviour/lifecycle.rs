@@ -1,4 +1,4 @@
-//! How the program starts and ends: exit statuses, their messages, and hosts that lack something.
+//! Start and end of the agent: exit statuses, messages, and hosts with missing requirements.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -27,7 +27,7 @@ fn assert_exit(output: &Output, code: i32, names: &[&str]) {
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
-/// Status 2 comes with one line.
+/// Asserts status 2 with a single line.
 fn assert_usage(output: &Output, name: &str) {
     assert_exit(output, 2, &[name]);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -44,36 +44,36 @@ fn sigterm_and_sigint_end_it_with_success() {
         &Client::new(server.port).connections(30),
         30,
     );
-    // A client that says nothing must not hold up the end.
+    // A silent client must not delay the end.
     let _idle = TcpStream::connect(agent.address).expect("failed to connect to the agent");
     let (code, took) = agent.terminate();
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(2), "{took:?}");
-    // The probes are gone and the server is none the worse for it.
+    // The probes are removed and the server is unharmed.
     let report = Client::new(server.port).connections(30).run();
     report.assert_mixed(30);
 
     let agent = Agent::start(NO_ARGUMENTS);
     agent.signal(Signal::SIGINT);
-    let (code, took) = agent.ends();
+    let (code, took) = agent.wait_exit();
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
-fn two_agents_see_the_same() {
+fn two_agents_count_the_same() {
     let server = Server::nginx(Sessions::Tickets);
     let (one, two) = (Agent::start(NO_ARGUMENTS), Agent::start(NO_ARGUMENTS));
     let before = two.metrics();
     let report = observe(&one, &server, &Client::new(server.port).connections(60), 60);
     let mut expected = reprise_tests::truth::Expected::default();
     let last = Client::new(server.port).once_from("127.0.0.99").run();
-    // `observe` has made one handshake of its own from that address.
+    // `observe` has made one handshake itself from that address.
     expected
         .add_report(&server, &report)
         .add_report(&server, &last)
         .add_report(&server, &last)
-        .hold(&two, &before);
+        .assert_counted(&two, &before);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn root_without_its_capabilities() {
     assert_exit(&output, 77, &["CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON"]);
 }
 
-/// An agent that lives with what is hidden and observes as well as any.
+/// Asserts that the agent observes correctly without the hidden directories.
 fn works_without(directories: &str) {
     let prefix = hiding(directories);
     let agent = Agent::start_under(&prefix.each_ref().map(String::as_str), NO_ARGUMENTS);
@@ -174,7 +174,7 @@ fn works_without(directories: &str) {
         &Client::new(server.port).connections(30),
         30,
     );
-    // Each sensor is attached: no sensor needs the hidden files.
+    // All sensors are attached: none needs the hidden files.
     assert!(
         agent
             .metrics()

@@ -1,34 +1,33 @@
-//! Packets lost in the handshake: retransmissions joined to it, equal to what the kernel and the
-//! client count.
+//! Packets lost during the handshake: the counted retransmissions equal those of kernel and client.
 
 use reprise_tests::namespaces::SERVER_IP;
-use reprise_tests::stage::{CONNECTIONS, RETRANSMITS, Stage, WITH_LOSS};
+use reprise_tests::testbed::{CONNECTIONS, RETRANSMITS, Testbed, WITH_LOSS};
 
 #[test]
-fn no_loss_is_no_loss() {
-    let stage = Stage::new();
-    stage.complete();
-    stage.expect_completed("client", 0);
-    stage.expect(WITH_LOSS, &[], 0);
-    stage.expect(RETRANSMITS, &[], 0);
+fn nothing_is_counted_without_loss() {
+    let testbed = Testbed::new();
+    testbed.complete();
+    testbed.expect_completed("client", 0);
+    testbed.expect(WITH_LOSS, &[], 0);
+    testbed.expect(RETRANSMITS, &[], 0);
 }
 
 #[test]
 fn a_lost_client_hello() {
-    let stage = Stage::new();
-    // From the client come SYN, ACK, ClientHello.
-    stage.drop_from_client("ct original packets 3");
-    let report = stage.complete();
-    stage.expect_dropped(&stage.net.server, CONNECTIONS);
+    let testbed = Testbed::new();
+    // The client sends SYN, ACK, ClientHello.
+    testbed.drop_from_client("ct original packets 3");
+    let report = testbed.complete();
+    testbed.expect_dropped(&testbed.net.server, CONNECTIONS);
     assert_eq!(
         report.total(|row| row.retransmits),
         CONNECTIONS,
         "the client's own count: {report:?}"
     );
-    stage.expect_again(["client", "handshake", "sent"], CONNECTIONS);
-    stage.expect(RETRANSMITS, &[("direction", "sent")], CONNECTIONS);
-    stage.expect_completed("client", CONNECTIONS);
-    let peers = stage.agent.get("/api/v1/peers").expect("peers");
+    testbed.expect_again(["client", "handshake", "sent"], CONNECTIONS);
+    testbed.expect(RETRANSMITS, &[("direction", "sent")], CONNECTIONS);
+    testbed.expect_completed("client", CONNECTIONS);
+    let peers = testbed.agent.get("/api/v1/peers").expect("peers");
     let peers: Vec<serde_json::Value> = serde_json::from_str(&peers.body).expect("a list");
     let service = peers.iter().find(|peer| peer["role"] == "client");
     let service = service.expect("the service among the peers");
@@ -37,119 +36,119 @@ fn a_lost_client_hello() {
 
 #[test]
 fn a_lost_finished() {
-    let stage = Stage::new();
-    // It begins with a ChangeCipherSpec (type 20), behind 32 bytes of TCP header; the first one of
-    // each connection.
+    let testbed = Testbed::new();
+    // The flight begins with a ChangeCipherSpec (type 20) after 32 bytes of TCP header; the first
+    // one of each connection is dropped.
     let (sets, seen) = (
         "set seen { type ipv4_addr . inet_service; flags dynamic; size 1024; }",
         "ip saddr . tcp sport",
     );
     let rule = format!(
         "tcp dport {} @th,256,8 0x14 {seen} != @seen add @seen {{ {seen} }} counter drop",
-        stage.server.port
+        testbed.server.port
     );
-    stage.net.rules(&stage.net.server, sets, &rule);
-    stage.complete();
-    stage.expect_dropped(&stage.net.server, CONNECTIONS);
-    // A busy kernel may send again what was not lost.
-    let kernel = stage.resent_by_client();
+    testbed.net.rules(&testbed.net.server, sets, &rule);
+    testbed.complete();
+    testbed.expect_dropped(&testbed.net.server, CONNECTIONS);
+    // A busy kernel may retransmit packets that were not lost.
+    let kernel = testbed.resent_by_client();
     assert!(
         kernel >= CONNECTIONS,
         "the kernel retransmitted only {kernel}"
     );
-    // The client's library was done with it when it was lost. Its request arrived from beyond the
-    // gap.
+    // The client's library had completed the handshake when the packet was lost, and its request
+    // arrived after the gap.
     for (role, direction) in [("client", "sent"), ("server", "received")] {
         let labels = [
             ("role", role),
             ("phase", "handshake"),
             ("direction", direction),
         ];
-        stage.expect_within(RETRANSMITS, &labels, CONNECTIONS..=kernel);
-        stage.expect_completed(role, CONNECTIONS);
+        testbed.expect_within(RETRANSMITS, &labels, CONNECTIONS..=kernel);
+        testbed.expect_completed(role, CONNECTIONS);
     }
-    stage.expect_within(RETRANSMITS, &[], 2 * CONNECTIONS..=2 * kernel);
+    testbed.expect_within(RETRANSMITS, &[], 2 * CONNECTIONS..=2 * kernel);
 }
 
 #[test]
-fn a_lost_flight_of_the_server() {
-    let stage = Stage::new();
-    // From the server come SYN-ACK, ACK of the ClientHello, then its flight.
-    stage.drop_from_server("ct reply packets 3");
-    let before = stage.resent_by_server();
-    stage.complete();
-    stage.expect_dropped(&stage.net.client, CONNECTIONS);
-    let kernel = stage.resent_by_server() - before;
+fn the_flight_of_the_server_is_lost() {
+    let testbed = Testbed::new();
+    // The server sends SYN-ACK, ACK of the ClientHello, then its flight.
+    testbed.drop_from_server("ct reply packets 3");
+    let before = testbed.resent_by_server();
+    testbed.complete();
+    testbed.expect_dropped(&testbed.net.client, CONNECTIONS);
+    let kernel = testbed.resent_by_server() - before;
     assert!(
         kernel >= CONNECTIONS,
         "the kernel retransmitted only {kernel}"
     );
-    stage.expect_again(["server", "handshake", "sent"], kernel);
-    stage.expect(RETRANSMITS, &[("direction", "sent")], kernel);
-    stage.expect_completed("server", CONNECTIONS);
+    testbed.expect_again(["server", "handshake", "sent"], kernel);
+    testbed.expect(RETRANSMITS, &[("direction", "sent")], kernel);
+    testbed.expect_completed("server", CONNECTIONS);
 }
 
 #[test]
 fn a_lost_syn() {
-    let stage = Stage::new();
-    stage.drop_from_client("tcp flags & (syn|ack) == syn numgen inc mod 2 == 0");
-    let report = stage.complete();
-    stage.expect_dropped(&stage.net.server, CONNECTIONS);
+    let testbed = Testbed::new();
+    testbed.drop_from_client("tcp flags & (syn|ack) == syn numgen inc mod 2 == 0");
+    let report = testbed.complete();
+    testbed.expect_dropped(&testbed.net.server, CONNECTIONS);
     assert_eq!(
         report.total(|row| row.retransmits),
         CONNECTIONS,
         "the client's own count: {report:?}"
     );
-    stage.expect_again(["client", "syn", "sent"], CONNECTIONS);
-    stage.expect_completed("client", CONNECTIONS);
+    testbed.expect_again(["client", "syn", "sent"], CONNECTIONS);
+    testbed.expect_completed("client", CONNECTIONS);
 }
 
 #[test]
 fn a_lost_syn_ack() {
-    let stage = Stage::new();
-    stage.drop_from_server("ct reply packets 1");
-    let before = stage.resent_by_server();
-    let report = stage.complete();
-    stage.expect_dropped(&stage.net.client, CONNECTIONS);
-    // Both ends have a timer of one second: the SYN-ACK is repeated by the server's, or because the
-    // SYN is.
-    let kernel = stage.resent_by_server() - before;
+    let testbed = Testbed::new();
+    testbed.drop_from_server("ct reply packets 1");
+    let before = testbed.resent_by_server();
+    let report = testbed.complete();
+    testbed.expect_dropped(&testbed.net.client, CONNECTIONS);
+    // Both ends have a timer of one second: the SYN-ACK is retransmitted by the server's, or
+    // because the SYN is.
+    let kernel = testbed.resent_by_server() - before;
     assert!(
         kernel >= CONNECTIONS,
         "the kernel retransmitted only {kernel}"
     );
-    stage.expect_again(["server", "synack", "sent"], kernel);
+    testbed.expect_again(["server", "synack", "sent"], kernel);
     let syns = report.total(|row| row.retransmits);
-    stage.expect_again(["client", "syn", "sent"], syns);
-    stage.expect_completed("server", CONNECTIONS);
+    testbed.expect_again(["client", "syn", "sent"], syns);
+    testbed.expect_completed("server", CONNECTIONS);
 }
 
 #[test]
 fn every_packet_of_the_servers_flight() {
-    let stage = Stage::new();
-    // All that carries data behind SYN-ACK and ACK, until it is sent again.
-    stage.drop_from_server("ip length > 100 ct reply packets 3-4");
-    let before = stage.resent_by_server();
-    stage.complete();
-    assert!(stage.net.dropped(&stage.net.client) >= CONNECTIONS);
-    let kernel = stage.resent_by_server() - before;
-    // The kernel counts segments, of which a packet on this link may be two.
+    let testbed = Testbed::new();
+    // Drops every data packet after SYN-ACK and ACK until it is retransmitted.
+    testbed.drop_from_server("ip length > 100 ct reply packets 3-4");
+    let before = testbed.resent_by_server();
+    testbed.complete();
+    assert!(testbed.net.dropped(&testbed.net.client) >= CONNECTIONS);
+    let kernel = testbed.resent_by_server() - before;
+    // The kernel counts segments; a packet on this link may contain two.
     let counted = CONNECTIONS..=kernel;
     let sent = ("direction", "sent");
     let labels = [("role", "server"), ("phase", "handshake"), sent];
-    stage.expect_within(RETRANSMITS, &labels, counted.clone());
-    stage.expect_within(RETRANSMITS, &[sent], counted);
-    stage.expect_completed("server", CONNECTIONS);
+    testbed.expect_within(RETRANSMITS, &labels, counted.clone());
+    testbed.expect_within(RETRANSMITS, &[sent], counted);
+    testbed.expect_completed("server", CONNECTIONS);
 }
 
-/// The SYN-ACK is lost twice: the server sends it again, and so the client its SYN, which arrives
+/// The SYN-ACK is lost twice: the server retransmits it, and the client its SYN, which arrives
 /// again.
 #[test]
-fn every_syn_ack_twice() {
-    let stage = Stage::new();
-    // From now on it is known that TLS is spoken there.
-    stage.complete();
-    let port = stage.server.port;
+fn every_syn_ack_is_lost_twice() {
+    let testbed = Testbed::new();
+    // From now on the port is known as a TLS service.
+    testbed.complete();
+    let port = testbed.server.port;
     let set = |name| format!("set {name} {{ type inet_service; flags dynamic; size 1024; }}");
     let sets = [set("once"), set("twice")].join("\n ");
     let synack = format!("tcp sport {port} tcp flags & (syn|ack) == (syn|ack) tcp dport");
@@ -158,14 +157,14 @@ fn every_syn_ack_twice() {
         format!("meta mark != 1 {synack} != @twice add @twice {{ tcp dport }} meta mark set 1"),
         "meta mark 1 counter drop".to_owned(),
     ];
-    stage
+    testbed
         .net
-        .rules(&stage.net.client, &sets, &rules.join("\n  "));
-    let before = stage.resent_by_server();
-    let report = stage.client(&[("--connections", "2".to_owned())]);
+        .rules(&testbed.net.client, &sets, &rules.join("\n  "));
+    let before = testbed.resent_by_server();
+    let report = testbed.client(&[("--connections", "2".to_owned())]);
     assert_eq!(report.total(|row| row.full + row.resumed), 2, "{report:?}");
-    stage.expect_dropped(&stage.net.client, 4);
-    let kernel = stage.resent_by_server() - before;
+    testbed.expect_dropped(&testbed.net.client, 4);
+    let kernel = testbed.resent_by_server() - before;
     let syns = report.total(|row| row.retransmits);
     assert!(kernel >= 4 && syns >= 2, "{kernel} SYN-ACKs, {syns} SYNs");
     for (role, phase, direction, count) in [
@@ -173,55 +172,54 @@ fn every_syn_ack_twice() {
         ("client", "syn", "sent", syns),
         ("server", "syn", "received", syns),
     ] {
-        stage.expect_again([role, phase, direction], count);
+        testbed.expect_again([role, phase, direction], count);
     }
-    stage.expect(
+    testbed.expect(
         "reprise_handshakes_total",
         &[("role", "server")],
         CONNECTIONS + 2,
     );
     for role in ["client", "server"] {
-        stage.expect(WITH_LOSS, &[("role", role), ("outcome", "completed")], 2);
+        testbed.expect(WITH_LOSS, &[("role", role), ("outcome", "completed")], 2);
     }
-    stage.expect("reprise_handshake_failures_total", &[], 0);
+    testbed.expect("reprise_handshake_failures_total", &[], 0);
 }
 
-/// A port where TLS is spoken cannot be reached any more: no handshake comes about, and the loss
-/// still shows.
+/// A known TLS port becomes unreachable: no handshake starts, but the loss is counted.
 #[test]
 fn no_syn_ack_arrives() {
-    let stage = Stage::new();
-    stage.complete();
-    stage
+    let testbed = Testbed::new();
+    testbed.complete();
+    testbed
         .net
-        .set(&stage.net.server, "net.ipv4.tcp_synack_retries=1");
-    stage.drop_from_server("tcp flags & (syn|ack) == (syn|ack)");
-    let before = stage.resent_by_server();
-    // A busy kernel may have sent again what was not lost.
-    let before_in_client = stage.resent_by_client();
-    let report = stage.client(&[("--timeout", "2.5".to_owned())]);
+        .set(&testbed.net.server, "net.ipv4.tcp_synack_retries=1");
+    testbed.drop_from_server("tcp flags & (syn|ack) == (syn|ack)");
+    let before = testbed.resent_by_server();
+    // A busy kernel may have retransmitted packets that were not lost.
+    let before_in_client = testbed.resent_by_client();
+    let report = testbed.client(&[("--timeout", "2.5".to_owned())]);
     assert_eq!(report.total(|row| row.failed), 1, "{report:?}");
-    let syns = stage.resent_by_client() - before_in_client;
+    let syns = testbed.resent_by_client() - before_in_client;
     assert!(syns >= 1, "the client gave up before it tried again");
-    stage.expect_again(["client", "syn", "sent"], syns);
-    stage.expect_again(["server", "syn", "received"], syns);
-    let kernel = stage.resent_by_server() - before;
-    stage.expect_again(["server", "synack", "sent"], kernel);
-    stage.expect(
+    testbed.expect_again(["client", "syn", "sent"], syns);
+    testbed.expect_again(["server", "syn", "received"], syns);
+    let kernel = testbed.resent_by_server() - before;
+    testbed.expect_again(["server", "synack", "sent"], kernel);
+    testbed.expect(
         "reprise_handshakes_total",
         &[("role", "server")],
         CONNECTIONS,
     );
-    stage.expect("reprise_handshake_failures_total", &[], 0);
+    testbed.expect("reprise_handshake_failures_total", &[], 0);
 }
 
-/// Handshakes without loss, many: none is said to have failed of it. `REPRISE_CONTROL` says how
-/// many per process.
+/// Many handshakes without loss: no failure has the cause `packet_loss`. `REPRISE_CONTROL` sets the
+/// number per process.
 #[test]
 fn many_without_loss() {
     let each = std::env::var("REPRISE_CONTROL").unwrap_or_else(|_| "250".to_owned());
-    let stage = Stage::new();
-    let report = stage.client(&[
+    let testbed = Testbed::new();
+    let report = testbed.client(&[
         ("--connections", each.clone()),
         ("--workers", "4".to_owned()),
         ("--mode", "processes".to_owned()),
@@ -233,13 +231,14 @@ fn many_without_loss() {
         "{report:?}"
     );
     for role in ["client", "server"] {
-        stage.expect("reprise_handshakes_total", &[("role", role)], want);
+        testbed.expect("reprise_handshakes_total", &[("role", role)], want);
     }
-    stage.expect("reprise_handshake_failures_total", &[], 0);
-    // A busy kernel may send again what was not lost. Nobody else is to be believed.
-    let kernel = stage.resent_by_server() + stage.resent_by_client();
-    let sent = stage.rise(RETRANSMITS, &[("direction", "sent")]);
-    let received = stage.rise(RETRANSMITS, &[("direction", "received")]);
+    testbed.expect("reprise_handshake_failures_total", &[], 0);
+    // A busy kernel may retransmit packets that were not lost, so only the kernel's own count is
+    // used.
+    let kernel = testbed.resent_by_server() + testbed.resent_by_client();
+    let sent = testbed.rise(RETRANSMITS, &[("direction", "sent")]);
+    let received = testbed.rise(RETRANSMITS, &[("direction", "received")]);
     assert!(
         sent <= f64::from(kernel),
         "{sent} sent again, by the kernel {kernel}"
@@ -254,24 +253,24 @@ fn many_without_loss() {
 }
 
 #[test]
-fn nothing_but_the_connection_gets_through() {
-    let stage = Stage::new();
-    stage.drop_from_client("ip length > 60");
-    let report = stage.client(&[("--timeout", "2".to_owned())]);
+fn all_data_of_the_client_is_lost() {
+    let testbed = Testbed::new();
+    testbed.drop_from_client("ip length > 60");
+    let report = testbed.client(&[("--timeout", "2".to_owned())]);
     assert_eq!(report.total(|row| row.failed), 1, "{report:?}");
     assert!(
-        stage.net.dropped(&stage.net.server) >= 2,
+        testbed.net.dropped(&testbed.net.server) >= 2,
         "no retransmission within two seconds"
     );
-    let peer = format!("{SERVER_IP}:{}", stage.server.port);
-    stage.expect(
+    let peer = format!("{SERVER_IP}:{}", testbed.server.port);
+    testbed.expect(
         "reprise_peer_handshake_failures_total",
         &[("peer", &peer), ("role", "client")],
         1,
     );
-    stage.expect(WITH_LOSS, &[("role", "client"), ("outcome", "failed")], 1);
-    stage.expect("reprise_handshakes_total", &[], 0);
-    stage.expect(
+    testbed.expect(WITH_LOSS, &[("role", "client"), ("outcome", "failed")], 1);
+    testbed.expect("reprise_handshakes_total", &[], 0);
+    testbed.expect(
         "reprise_handshake_failures_total",
         &[("role", "client"), ("cause", "packet_loss")],
         1,

@@ -1,16 +1,16 @@
-//! Random loss, one way or both: every handshake that fails has a cause, and it is `packet_loss`
-//! where packets were lost, and there alone.
+//! Random loss in one or both directions: every failed handshake has a cause, which is
+//! `packet_loss` only where packets were lost.
 
 use std::collections::BTreeMap;
 
-use reprise_tests::capture::{shows, story};
+use reprise_tests::capture::{describe, is_loss_visible};
 use reprise_tests::lossy::{Failed, Lossy};
 
-/// Connections per round; each has an address of its own. All rounds are made `REPRISE_LOSS` times,
-/// once where that is not set.
+/// Connections per round, each with its own address. `REPRISE_LOSS` sets how many times all rounds
+/// run; the default is once.
 const CONNECTIONS: u32 = 120;
 
-/// Percent of the packets lost to the server, and to the client.
+/// Percentage of packets lost to the server and to the client.
 const ROUNDS: [(u32, u32); 10] = [
     (0, 0),
     (5, 0),
@@ -25,10 +25,10 @@ const ROUNDS: [(u32, u32); 10] = [
 ];
 
 #[test]
-fn causes_hold_against_the_dropping_rule() {
+fn causes_match_the_dropped_packets() {
     let repeat = std::env::var("REPRISE_LOSS").unwrap_or_else(|_| "1".to_owned());
     let repeat: usize = repeat.parse().expect("REPRISE_LOSS is a number");
-    // Percent: what holds over many rounds, and what chance leaves of it in one of each.
+    // Percentages: the minimum over many rounds, and the minimum of a single round.
     let (precision, recalls) = match repeat {
         1 => (95, [("client", 85), ("server", 85)]),
         _ => (95, [("client", 95), ("server", 95)]),
@@ -51,17 +51,17 @@ fn causes_hold_against_the_dropping_rule() {
         all.extend(failed);
     }
     let is_loss = |one: &&Failed| one.cause == "packet_loss";
-    let said: Vec<_> = all.iter().filter(is_loss).collect();
-    let right = said.iter().filter(|one| one.lost).count();
-    // Whoever left would have left without loss, too.
+    let counted: Vec<_> = all.iter().filter(is_loss).collect();
+    let right = counted.iter().filter(|one| one.lost).count();
+    // These clients would have left without loss, too.
     let meant = all.iter().filter(|one| one.lost_data && !one.unwilling);
     let meant: Vec<_> = meant.collect();
-    println!("packet_loss: {} said, {right} right", said.len());
-    assert!(right * 100 >= said.len() * precision, "precision");
+    println!("packet_loss: {} counted, {right} right", counted.len());
+    assert!(right * 100 >= counted.len() * precision, "precision");
     for (role, least) in recalls {
         let meant: Vec<_> = meant.iter().filter(|one| one.role == role).collect();
         let missed: Vec<_> = meant.iter().filter(|one| !is_loss(one)).collect();
-        let show = |one: &&Failed| shows(&one.packets, role == "server");
+        let show = |one: &&Failed| is_loss_visible(&one.packets, role == "server");
         let knowable = meant.iter().filter(|one| show(one)).count();
         let found = meant.len() - missed.len();
         println!(
@@ -69,8 +69,8 @@ fn causes_hold_against_the_dropping_rule() {
             meant.len()
         );
         for one in &missed {
-            let known = if show(one) { "" } else { " (shows nothing)" };
-            println!("  {}{known}: {}", one.cause, story(&one.packets));
+            let known = if show(one) { "" } else { " (not visible)" };
+            println!("  {}{known}: {}", one.cause, describe(&one.packets));
         }
         assert!(meant.len() >= 5, "the loss did too little harm");
         assert!(found * 100 >= meant.len() * least, "recall of a {role}");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use reprise_tests::fleet::Fleet;
 use reprise_tests::namespaces::{CLIENT_IP, Namespaces, SERVER_IP};
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
 use reprise_tests::servers::{Server, Sessions, Tuning};
 use reprise_tests::{Agent, Client};
@@ -15,7 +15,7 @@ const CLIENTS: u32 = 12;
 
 /// Waits until the row of the client contains it.
 fn expect_row(agent: &Agent, wanted: impl Fn(&serde_json::Value) -> bool) {
-    poll_until("the peer's row", PATIENCE, || {
+    poll_until("the peer's row", DEADLINE, || {
         let body = agent.get("/api/v1/peers")?.body;
         let rows: Vec<serde_json::Value> =
             serde_json::from_str(&body).map_err(|error| error.to_string())?;
@@ -35,7 +35,7 @@ fn expect(agent: &Agent, forgotten: u32, missed: u32, removed: u32) {
     expect_row(agent, |lost| {
         lost["forgotten"] == forgotten && lost["missed"] == missed && lost["never_stored"] == 0
     });
-    poll_until("all that were removed", PATIENCE, || {
+    poll_until("all that were removed", DEADLINE, || {
         let all = agent.metrics().sum("reprise_sessions_removed_total", &[]);
         if all == f64::from(removed) {
             Ok(())
@@ -72,7 +72,7 @@ fn a_session_is_never_stored() {
     expect_row(&agent, |lost| {
         lost["never_stored"] == 1 && lost["forgotten"] == 0 && lost["missed"] == 0
     });
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_session_is_given_cut_off_and_offered_in_vain() {
     let server = Server::haproxy_tuned(Sessions::Ids, &tuning);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
-    let mut fleet = Fleet::under(&Namespaces::exec(&net.client), SERVER_IP, CLIENTS);
+    let mut fleet = Fleet::start_under(&Namespaces::exec(&net.client), SERVER_IP, CLIENTS);
     // Without loss: the resets alone make the server forget.
     fleet.connect(server.port, "reset");
     expect(&agent, 0, 0, CLIENTS);
@@ -110,5 +110,5 @@ fn a_session_is_given_cut_off_and_offered_in_vain() {
     expect(&agent, CLIENTS, 0, 2 * CLIENTS);
     fleet.miss(server.port, "");
     expect(&agent, CLIENTS, CLIENTS, 2 * CLIENTS);
-    agent.assert_sound();
+    agent.assert_healthy();
 }

@@ -1,8 +1,9 @@
 //! The behaviour tests, one module per subject, in one binary so that it is linked once.
 //!
-//! `.config/nextest.toml` names the modules that run beside others; the remaining tests count every
-//! TLS handshake on the host and run one at a time.
+//! `.config/nextest.toml` lists the modules that may run in parallel; the others count every TLS
+//! handshake on the host and run one at a time.
 
+mod abandoned;
 mod api;
 mod browser;
 mod canary;
@@ -15,7 +16,6 @@ mod dist;
 mod docs;
 mod failures;
 mod harness;
-mod hello;
 mod hooks;
 mod kernel_events;
 mod kernels;
@@ -26,10 +26,12 @@ mod loss;
 mod loss_random;
 mod loss_sessions;
 mod manifests;
+mod memory_bios;
+mod miss_reports;
 mod misses;
+mod offers;
 mod operator;
 mod page;
-mod patience;
 mod peers;
 mod pods;
 mod privilege;

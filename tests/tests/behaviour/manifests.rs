@@ -1,5 +1,5 @@
-//! The Kubernetes manifests and the Helm chart in `deploy/`: rendered by the real tools, then read
-//! as the API's own types, which must lose nothing of what was written.
+//! The Kubernetes manifests and the Helm chart in `deploy/`, rendered by the real tools and parsed
+//! as API types without loss of fields.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use reprise_tests::manifests::{added, deploy, documents, helm, pod, tool, typed};
 use serde_json::Value;
 
-/// What every way to deploy must have in common.
+/// Asserts what all deployments have in common.
 fn assert_observes(pod: &PodSpec) {
     assert_eq!(pod.host_pid, Some(true));
     let [container] = pod.containers.as_slice() else {
@@ -19,7 +19,7 @@ fn assert_observes(pod: &PodSpec) {
     assert_eq!(security.privileged, Some(false));
     assert_eq!(security.read_only_root_filesystem, Some(true));
     assert_eq!(added(pod), ["DAC_READ_SEARCH", "SYS_ADMIN", "SYS_PTRACE"]);
-    // Every mount has its volume, and every probe its port.
+    // Every mount needs a volume and every probe a port.
     let volumes: Vec<_> = pod
         .volumes
         .iter()
@@ -44,7 +44,7 @@ fn assert_observes(pod: &PodSpec) {
     }
 }
 
-/// The account that the pods run under may read pods and nothing else, and they know their node.
+/// The service account may only read pods, and the pods know their node.
 fn assert_names_pods(documents: &BTreeMap<String, Value>) {
     let role: ClusterRole = typed(&documents["ClusterRole"]);
     let [rule] = role.rules.as_deref().unwrap_or_default() else {
@@ -73,7 +73,7 @@ fn assert_names_pods(documents: &BTreeMap<String, Value>) {
 }
 
 #[test]
-fn the_kustomization_is_what_the_api_takes() {
+fn the_kustomization_is_valid_for_the_api() {
     let output = tool("kubectl")
         .arg("kustomize")
         .arg(deploy("kubernetes"))
@@ -87,7 +87,7 @@ fn the_kustomization_is_what_the_api_takes() {
     let kustomized: DaemonSet = typed(&documents["DaemonSet"]);
     assert_observes(pod(&kustomized));
 
-    // The chart, as it comes, starts the same pod.
+    // The chart with default values starts the same pod.
     let charted = self::documents(&helm::<&str>(&[]));
     assert_names_pods(&charted);
     let charted: DaemonSet = typed(&charted["DaemonSet"]);
@@ -98,7 +98,7 @@ fn the_kustomization_is_what_the_api_takes() {
 }
 
 #[test]
-fn the_chart_is_what_the_api_takes() {
+fn the_chart_is_valid_for_the_api() {
     let lint = tool("helm")
         .args(["lint", "--strict"])
         .arg(deploy("helm/reprise"))
@@ -146,7 +146,7 @@ fn the_chart_is_what_the_api_takes() {
         "10",
     ];
     assert_eq!(args, expected);
-    // The mounted file is the one that the flag names.
+    // The flag names the mounted file.
     let volume = pod
         .volumes
         .iter()
@@ -160,7 +160,7 @@ fn the_chart_is_what_the_api_takes() {
 }
 
 #[test]
-fn the_schema_refuses_what_makes_no_sense() {
+fn the_schema_rejects_invalid_values() {
     for value in [
         "port=0",
         r#"port="9797""#,

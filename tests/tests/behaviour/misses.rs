@@ -9,21 +9,21 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reprise_tests::cache::Cache;
 use reprise_tests::fleet::Fleet;
 use reprise_tests::offers::CONFLICTS;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
-const MISSES: &str = "reprise_cache_misses_total";
-const REMOVED: &str = "reprise_sessions_removed_total";
+pub(crate) const MISSES: &str = "reprise_cache_misses_total";
+pub(crate) const REMOVED: &str = "reprise_sessions_removed_total";
 const KEYS: &str = "reprise_ticket_key_offers_total";
-const SERVER: (&str, &str) = ("role", "server");
-const CLIENTS: u32 = 40;
+pub(crate) const SERVER: (&str, &str) = ("role", "server");
+pub(crate) const CLIENTS: u32 = 40;
 
 /// A node of its own for sessions of every kind: by ID, by ticket, and by a ticket that is but a
 /// name in the cache.
-fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
+pub(crate) fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
     let bind = format!(
         "{}{}",
         tuning.bind,
@@ -39,7 +39,7 @@ fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
 }
 
 /// Demands that so many misses have this reason, and that no other reason and no conflict is given.
-fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
+pub(crate) fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
     let mut expected = Expected::default();
     expected.add(MISSES, &[SERVER, ("reason", reason)], misses);
     expected.add(MISSES, &[SERVER], misses);
@@ -49,11 +49,12 @@ fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
         misses,
     );
     expected.add(CONFLICTS, &[], 0);
-    expected.hold(agent, before);
+    expected.assert_counted(agent, before);
 }
 
 /// All kinds of sessions that one cache keeps.
-const CACHED: [(Sessions, bool); 2] = [(Sessions::Ids, false), (Sessions::Tickets, true)];
+pub(crate) const CACHED: [(Sessions, bool); 2] =
+    [(Sessions::Ids, false), (Sessions::Tickets, true)];
 /// All kinds of sessions.
 const ALL: [(Sessions, bool); 4] = [
     (Sessions::Ids, false),
@@ -62,7 +63,7 @@ const ALL: [(Sessions, bool); 4] = [
     (Sessions::Tickets, true),
 ];
 /// Kinds that carry a key.
-const KEYED: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
+pub(crate) const KEYED: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
 
 #[test]
 fn a_cache_too_small_for_its_clients() {
@@ -73,13 +74,13 @@ fn a_cache_too_small_for_its_clients() {
         };
         let server = node(sessions, stateful, &tuning);
         let agent = Agent::start(["--alert-min-offers", "20"]);
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
         hold(&agent, &before, missed, "evicted");
         // The alert names the reason, and how large the cache would have to be.
-        poll_until("the alert stands", PATIENCE, || {
+        poll_until("the alert stands", DEADLINE, || {
             let alert = [("peer", "127.0.0.1"), SERVER, ("reason", "evicted")];
             match agent.metrics().get("reprise_cache_miss_alert", &alert) {
                 Some(1.0) => Ok(()),
@@ -109,7 +110,7 @@ fn a_lifetime_shorter_than_the_clients_interval() {
     let nodes = ALL.map(|(sessions, stateful)| node(sessions, stateful, &tuning));
     let agent = Agent::start(NO_ARGUMENTS);
     let fleets = nodes.each_ref().map(|server| {
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet
     });
@@ -124,7 +125,7 @@ fn a_lifetime_shorter_than_the_clients_interval() {
             // The ticket says when it ends, and OpenSSL's clients keep to that.
             let mut expected = Expected::default();
             expected.add("reprise_resumption_not_offered_total", &[SERVER], missed);
-            expected.add(MISSES, &[], 0).hold(&agent, &before);
+            expected.add(MISSES, &[], 0).assert_counted(&agent, &before);
         }
     }
 }
@@ -133,7 +134,7 @@ fn a_lifetime_shorter_than_the_clients_interval() {
 fn two_nodes_with_caches_of_their_own() {
     let nodes = [(); 2].map(|()| node(Sessions::Ids, false, &Tuning::default()));
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut fleet = Fleet::of(CLIENTS);
+    let mut fleet = Fleet::start(CLIENTS);
     fleet.connect(nodes[0].port, "");
     let before = agent.metrics();
     let missed = fleet.miss(nodes[1].port, "") + fleet.miss(nodes[0].port, "");
@@ -149,7 +150,7 @@ fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
     for sessions in KEYED {
         let agent = Agent::start(NO_ARGUMENTS);
         let own = [(); 2].map(|()| node(sessions, false, &Tuning::default()));
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(own[0].port, "");
         let before = agent.metrics();
         let missed = fleet.miss(own[1].port, "");
@@ -165,7 +166,7 @@ fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
             ..Tuning::default()
         };
         let nodes = [(); 2].map(|()| node(sessions, false, &tuning));
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(nodes[0].port, "");
         let before = agent.metrics();
         let resumed = fleet.resume(nodes[1].port, "");
@@ -173,13 +174,15 @@ fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
         let key = [("key", "00620eac"), ("outcome", "accepted")];
         let mut expected = Expected::default();
         expected.add(MISSES, &[], 0).add(KEYS, &key, resumed);
-        expected.add(KEYS, &[], resumed).hold(&agent, &before);
+        expected
+            .add(KEYS, &[], resumed)
+            .assert_counted(&agent, &before);
     }
 }
 
 /// Three keys of 48 bytes for HAProxy, which encrypts under the second last; each begins with its
 /// name.
-fn ticket_keys(first: u8) -> String {
+pub(crate) fn ticket_keys(first: u8) -> String {
     (first..first + 3)
         .map(|number| {
             // Names end in the key's number; the second of the first three is 000.
@@ -204,7 +207,7 @@ fn a_key_replaced_by_a_restart() {
         };
         let server = node(sessions, false, &tuning);
         let agent = Agent::start(NO_ARGUMENTS);
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
         let port = server.port;
@@ -229,7 +232,7 @@ fn clients_that_hang_up_by_reset() {
     let agent = Agent::start(NO_ARGUMENTS);
     for (sessions, stateful) in CACHED {
         let server = node(sessions, stateful, &Tuning::default());
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         // The first round shows that the server's tickets are but names of its cache entries.
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
@@ -237,7 +240,9 @@ fn clients_that_hang_up_by_reset() {
         fleet.connect(server.port, "reset");
         let mut expected = Expected::default();
         expected.add(REMOVED, &[("cause", "unclean_close_by_peer")], CLIENTS);
-        expected.add(REMOVED, &[], CLIENTS).hold(&agent, &before);
+        expected
+            .add(REMOVED, &[], CLIENTS)
+            .assert_counted(&agent, &before);
         let missed = fleet.miss(server.port, "");
         hold(&agent, &before, missed, "removed");
     }
@@ -264,7 +269,7 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
         };
         let server = Server::haproxy_tuned(Sessions::Tickets, &tuning);
         let port = server.port;
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(port, "");
         fleet.resume(port, "");
         drop(server);
@@ -288,7 +293,7 @@ fn sessions_of_another_name() {
     for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
         let names = ["localhost", "elsewhere.example"];
         let server = Server::apache_hosting(sessions, &names);
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         let [one, other] = names.map(|name| format!("sni={name}"));
         fleet.connect(server.port, &one);
         fleet.resume(server.port, &one);
@@ -303,7 +308,7 @@ fn a_cache_that_two_nodes_share_until_it_is_gone() {
     let cache = Cache::start();
     let nodes = [(); 2].map(|()| Server::apache_sharing(Sessions::Ids, &cache));
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut fleet = Fleet::of(CLIENTS);
+    let mut fleet = Fleet::start(CLIENTS);
     let before = agent.metrics();
     fleet.connect(nodes[0].port, "");
     let resumed = fleet.resume(nodes[1].port, "") + fleet.resume(nodes[0].port, "");
@@ -314,7 +319,7 @@ fn a_cache_that_two_nodes_share_until_it_is_gone() {
         &[SERVER, ("resumption", "resumed")],
         resumed,
     );
-    expected.hold(&agent, &before);
+    expected.assert_counted(&agent, &before);
     drop(cache);
     // The nodes still run, and too few sessions were issued for a cache to be full: a larger one
     // would change nothing.
@@ -326,13 +331,13 @@ fn a_cache_that_two_nodes_share_until_it_is_gone() {
 fn clients_that_never_offer() {
     let server = node(Sessions::Tickets, false, &Tuning::default());
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut fleet = Fleet::of(CLIENTS);
+    let mut fleet = Fleet::start(CLIENTS);
     let before = agent.metrics();
     fleet.connect(server.port, "forget");
     let mut expected = Expected::default();
     expected.add("reprise_resumption_not_offered_total", &[SERVER], CLIENTS);
-    expected.add(MISSES, &[], 0).hold(&agent, &before);
-    poll_until("the log names it", PATIENCE, || {
+    expected.add(MISSES, &[], 0).assert_counted(&agent, &before);
+    poll_until("the log names it", DEADLINE, || {
         let log = agent.stderr();
         if log.contains("the clients never offer a session") {
             Ok(())
@@ -359,12 +364,12 @@ fn a_node_whose_clock_is_two_hours_ahead() {
     for sessions in KEYED {
         let nodes = [right, ahead].map(|tuning| node(sessions, false, &tuning));
         let agent = Agent::start(NO_ARGUMENTS);
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(nodes[0].port, "");
         let before = agent.metrics();
         let missed = fleet.miss(nodes[1].port, "");
         hold(&agent, &before, missed, "clock");
-        poll_until("the advice names the clock", PATIENCE, || {
+        poll_until("the advice names the clock", DEADLINE, || {
             let peers = agent.get("/api/v1/peers")?.body;
             if peers.contains("the server's clock is 7200 s ahead of this host's")
                 || peers.contains("the server's clock is 7199 s ahead of this host's")

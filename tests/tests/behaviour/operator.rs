@@ -1,4 +1,4 @@
-//! The objects for the Prometheus operator, held to the operator's own types.
+//! The objects for the Prometheus operator, checked against the operator's own types.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -7,8 +7,8 @@ use reprise_tests::manifests::{deploy, documents, helm, tool, tools};
 use reprise_tests::process::{PYTHON, fixture};
 use serde_json::Value;
 
-/// What the types say against these objects.
-fn problems(objects: &[&Value]) -> String {
+/// Returns the errors of the type check of these objects.
+fn type_errors(objects: &[&Value]) -> String {
     let mut python = Command::new(PYTHON)
         .arg(fixture("prometheus_operator.py"))
         .arg(tools().join("operator"))
@@ -20,14 +20,14 @@ fn problems(objects: &[&Value]) -> String {
     let stdin = python.stdin.take().expect("no stdin");
     { stdin }.write_all(&text).expect("failed to write");
     let output = python.wait_with_output().expect("failed to wait");
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let errors = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     assert_eq!(
         output.status.success(),
-        said.is_empty(),
-        "{said}: {}",
+        errors.is_empty(),
+        "{errors}: {}",
         output.status
     );
-    said
+    errors
 }
 
 #[test]
@@ -51,11 +51,11 @@ fn the_operator_knows_every_field() {
         .into_iter()
         .flat_map(|documents| kinds.map(|kind| &documents[kind]))
         .collect();
-    assert_eq!(problems(&objects), "");
+    assert_eq!(type_errors(&objects), "");
 }
 
 #[test]
-fn what_it_does_not_know_is_noticed() {
+fn an_unknown_field_is_detected() {
     let charted = documents(&helm(&["podMonitor.enabled=true"]));
     let monitor = &charted["PodMonitor"];
     let text = monitor.to_string();
@@ -66,6 +66,6 @@ fn what_it_does_not_know_is_noticed() {
     ] {
         assert!(text.contains(right), "{text}");
         let wrong = serde_json::from_str(&text.replace(right, wrong)).expect("no JSON");
-        assert_ne!(problems(&[&wrong]), "", "{wrong}");
+        assert_ne!(type_errors(&[&wrong]), "", "{wrong}");
     }
 }

@@ -1,10 +1,10 @@
-//! The pages: formats, families, statuses, and clients that misbehave.
+//! The HTTP pages: formats, metric families, statuses, and slow or hostile clients.
 
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::observe;
 use reprise_tests::{Agent, Client, Server, http};
@@ -12,7 +12,7 @@ use reprise_tests::{Agent, Client, Server, http};
 const NO_ARGUMENTS: [&str; 0] = [];
 
 #[test]
-fn formats_by_accept() {
+fn the_format_follows_the_accept_header() {
     let agent = Agent::start(NO_ARGUMENTS);
     let open = http::request(
         agent.address,
@@ -30,7 +30,7 @@ fn formats_by_accept() {
     for page in [&open, &text] {
         assert!(!page.body.contains("_total_total"), "a doubled suffix");
     }
-    // In OpenMetrics the family has no suffix, in the text format it has the sample's name.
+    // OpenMetrics names the family without the suffix, the text format with it.
     assert!(
         open.body.contains("# TYPE reprise_handshakes counter"),
         "{}",
@@ -45,7 +45,7 @@ fn formats_by_accept() {
 }
 
 #[test]
-fn every_family_is_there() {
+fn every_metric_family_is_exported() {
     let server = Server::haproxy(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     observe(
@@ -104,7 +104,7 @@ fn every_family_is_there() {
 }
 
 #[test]
-fn statuses() {
+fn http_statuses() {
     let agent = Agent::start(NO_ARGUMENTS);
     let status = |method, path| {
         http::request(agent.address, method, path, "*/*").map(|response| response.status)
@@ -117,14 +117,14 @@ fn statuses() {
 }
 
 #[test]
-fn slow_and_hostile_clients_hold_up_nobody() {
+fn slow_and_hostile_clients_do_not_block_others() {
     let server = Server::nginx(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     let connect = || TcpStream::connect(agent.address).expect("failed to connect to the agent");
     let mut held: Vec<_> = (0..100).map(|_| connect()).collect();
     for (index, stream) in held.iter_mut().enumerate() {
-        // A third says nothing, a third half a request, a third asks without ever reading the
-        // answer.
+        // A third sends nothing, a third half a request, and a third a request without reading the
+        // response.
         let words: &[u8] = match index % 3 {
             0 => b"",
             1 => b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept:",
@@ -134,7 +134,7 @@ fn slow_and_hostile_clients_hold_up_nobody() {
             .write_all(words)
             .expect("failed to write to the agent");
     }
-    // A server may refuse these in any way, even by a reset before all was sent.
+    // A server may reject these in any way, even with a reset.
     for words in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         &[0xff; 100_000],
@@ -143,7 +143,9 @@ fn slow_and_hostile_clients_hold_up_nobody() {
         let _ = connect().write_all(words);
     }
     let start = Instant::now();
-    let page = agent.get("/metrics").expect("the page while others dawdle");
+    let page = agent
+        .get("/metrics")
+        .expect("the page is served despite slow clients");
     assert_eq!(page.status, 200);
     assert!(
         start.elapsed() < Duration::from_secs(2),
@@ -157,23 +159,23 @@ fn slow_and_hostile_clients_hold_up_nobody() {
         200,
     );
     drop(held);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
-fn far_more_connections_than_anyone_needs() {
+fn too_many_connections_do_no_harm() {
     let agent = Agent::start(NO_ARGUMENTS);
     let held: Vec<_> = (0..900)
         .map_while(|_| TcpStream::connect(agent.address).ok())
         .collect();
     assert!(held.len() >= 100, "only {} connections", held.len());
-    // It may refuse new ones while these are open, but it must neither end nor stay deaf.
+    // It may reject new connections meanwhile, but it must keep running and respond afterwards.
     drop(held);
-    poll_until("the agent answers again", PATIENCE, || {
+    poll_until("the agent answers again", DEADLINE, || {
         match agent.get("/healthz") {
             Ok(response) if response.status == 200 => Ok(()),
             other => Err(format!("{other:?}")),
         }
     });
-    agent.assert_sound();
+    agent.assert_healthy();
 }

@@ -1,10 +1,10 @@
-//! Who the peers are called, how many are kept, and their resume ratio.
+//! Names of peers, their limit, and their resumption ratio.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use nix::sys::signal::Signal;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Metrics, Server};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const FAMILY: &str = "reprise_peer_handshakes_total";
 
-/// The server-role counts of `peer`, by resumption, wait for this report.
+/// Waits until the server-role counts of `peer` equal this report.
 fn expect_peer(agent: &Agent, before: &Metrics, peer: &str, full: u32, resumed: u32) {
     let mut expected = Expected::default();
     for (resumption, count) in [("full", full), ("resumed", resumed)] {
@@ -26,9 +26,9 @@ fn expect_peer(agent: &Agent, before: &Metrics, peer: &str, full: u32, resumed: 
             count,
         );
     }
-    // Under no other name too.
+    // They are counted under no other name.
     expected.add(FAMILY, &[("role", "server")], full + resumed);
-    expected.hold(agent, before);
+    expected.assert_counted(agent, before);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn the_ratio_is_resumed_by_completed() {
     let mut expected = Expected::default();
     expected
         .add_report(&server, &report)
-        .settle(&agent, &server, &before);
+        .assert_final(&agent, &server, &before);
     let after = agent.metrics();
     for (source, row) in &report.rows {
         let want = f64::from(row.resumed) / f64::from(row.full + row.resumed);
@@ -71,7 +71,7 @@ fn a_prefix_joins_its_addresses() {
     let report = Client::new(server.port).connections(60).run();
     report.assert_mixed(60);
     let total = report.total(|row| row.full + row.resumed);
-    poll_until("the prefix is counted", PATIENCE, || {
+    poll_until("the prefix is counted", DEADLINE, || {
         let after = agent.metrics();
         let names: BTreeSet<_> = after
             .matching(FAMILY, &[("role", "server")])
@@ -92,7 +92,7 @@ fn a_prefix_joins_its_addresses() {
 }
 
 #[test]
-fn beyond_the_limit_is_other() {
+fn peers_beyond_the_limit_are_other() {
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(["--max-peers", "3"]);
     let before = agent.metrics();
@@ -100,8 +100,10 @@ fn beyond_the_limit_is_other() {
     report.assert_mixed(60);
     let total = report.total(|row| row.full + row.resumed);
     let mut expected = Expected::default();
-    // Both roles together: nothing falls out of the sum.
-    expected.add(FAMILY, &[], 2 * total).hold(&agent, &before);
+    // Both roles: no handshake is missing from the sum.
+    expected
+        .add(FAMILY, &[], 2 * total)
+        .assert_counted(&agent, &before);
     let after = agent.metrics();
     let names: BTreeSet<_> = after
         .matching(FAMILY, &[])
@@ -116,7 +118,7 @@ fn beyond_the_limit_is_other() {
 }
 
 #[test]
-fn groups_are_re_read_and_a_bad_file_keeps_them() {
+fn groups_are_reloaded_and_a_malformed_file_is_ignored() {
     let directory = TempDir::new().expect("failed to create a directory");
     let file = directory.path().join("peers.toml");
     let group = |name: &str| {
@@ -129,14 +131,14 @@ fn groups_are_re_read_and_a_bad_file_keeps_them() {
 
     let before = agent.metrics();
     handshake();
-    // The longest prefix wins: not `wide`.
+    // The longest prefix wins, which is not `wide`.
     expect_peer(&agent, &before, "sensors", 1, 0);
 
     let logged = agent.stderr().len();
     fs::write(&file, "[groups]\nsensors = [\"no address\"]\n")
         .expect("failed to write the peer file");
     agent.signal(Signal::SIGHUP);
-    poll_until("the agent complains about the peer file", PATIENCE, || {
+    poll_until("the agent logs an error in the peer file", DEADLINE, || {
         let log = agent.stderr().split_off(logged);
         if log.contains("peers.toml") {
             Ok(())
@@ -150,7 +152,7 @@ fn groups_are_re_read_and_a_bad_file_keeps_them() {
 
     fs::write(&file, group("renamed")).expect("failed to write the peer file");
     agent.signal(Signal::SIGHUP);
-    poll_until("the new name is used", PATIENCE, || {
+    poll_until("the new name is used", DEADLINE, || {
         handshake();
         let have = agent
             .metrics()
@@ -165,5 +167,5 @@ fn groups_are_re_read_and_a_bad_file_keeps_them() {
             ))
         }
     });
-    agent.assert_sound();
+    agent.assert_healthy();
 }

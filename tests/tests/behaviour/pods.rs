@@ -1,5 +1,5 @@
-//! Handshakes in containers of Kubernetes are counted by pod, as the API server names it;
-//! observation needs none.
+//! Handshakes in Kubernetes containers are counted by pod name if an API server is reachable, and
+//! by container ID otherwise.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Server};
 
 const FAMILY: &str = "reprise_workload_handshakes_total";
-/// Connections of one run of the client.
+/// Connections per client run.
 const CONNECTIONS: u32 = 20;
-/// The agent asks again after a second or two.
+/// The agent retries after one or two seconds.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A server in a container of a pod; its cgroups go with it.
+/// A server in a container of a pod; dropping it removes its cgroups.
 struct Contained {
     server: Server,
     _cgroup: Cgroup,
 }
 
 impl Contained {
-    /// The pod's cgroup is named as the systemd driver does.
+    /// Cgroup of the pod, named as by the systemd driver.
     fn start(uid: &str, container: &str) -> Self {
         let uid = uid.replace('-', "_");
         let id = container.repeat(32);
@@ -37,7 +37,8 @@ impl Contained {
         }
     }
 
-    /// That all handshakes with it, by the client's report, count for this workload and no other.
+    /// Asserts that all handshakes with it, according to the client, are counted for this workload
+    /// and no other.
     fn assert_is(&self, agent: &Agent, workload: &str) {
         let before = agent.metrics();
         let report = Client::new(self.server.port).connections(CONNECTIONS).run();
@@ -59,7 +60,7 @@ impl Contained {
             expected.add(FAMILY, &labels, count);
             expected.add(FAMILY, &ours, count);
         }
-        expected.hold(agent, &before);
+        expected.assert_counted(agent, &before);
     }
 }
 
@@ -70,7 +71,7 @@ fn start(api: &ApiServer, args: &[&str]) -> Agent {
     agent
 }
 
-/// How often it began to watch.
+/// Number of watch requests.
 fn watches(api: &ApiServer) -> usize {
     let requests = api.requests();
     requests
@@ -94,7 +95,7 @@ const TILL: &str = "8fd4bc31-4e7c-4f40-a1b2-d1d57f0e0c11";
 const LATE: &str = "11e2a6a4-94a5-4d5c-8f0e-2b7d8c9e0f21";
 
 #[test]
-fn pods_have_their_names() {
+fn handshakes_have_the_pod_name() {
     let (till, late) = (Contained::start(TILL, "5f"), Contained::start(LATE, "6e"));
     let api = ApiServer::start(vec![
         pod(
@@ -107,10 +108,10 @@ fn pods_have_their_names() {
     let agent = start(&api, &[]);
     wait_watches(&api, &agent, 1);
     till.assert_is(&agent, "pod/shop/till-0");
-    // Known by its container until its pod is.
+    // The workload is the container until the pod is known.
     late.assert_is(&agent, "container/6e6e6e6e6e6e");
     api.send("ADDED", &pod("shop", "late-0", LATE));
-    // One after the other, each until it is counted.
+    // Each event is sent once the previous one has taken effect.
     poll_until("the pod becomes known", RETRY, || {
         let before = agent.metrics();
         let made = Client::new(late.server.port).once_from("127.0.0.99").run();
@@ -118,7 +119,7 @@ fn pods_have_their_names() {
         let labels = [("port", port.as_str()), ("role", "server")];
         Expected::default()
             .add(FAMILY, &labels, made.total(|row| row.full))
-            .hold(&agent, &before);
+            .assert_counted(&agent, &before);
         let metrics = agent.metrics();
         match metrics.sum(FAMILY, &[("workload", "pod/shop/late-0")]) {
             0.0 => Err(metrics.show("workload")),
@@ -127,10 +128,10 @@ fn pods_have_their_names() {
     });
     late.assert_is(&agent, "pod/shop/late-0");
 
-    // Without the API server everything goes on, and it is asked again.
+    // Without the API server observation continues, and the agent retries.
     api.fail(true);
     till.assert_is(&agent, "pod/shop/till-0");
-    agent.assert_sound();
+    agent.assert_healthy();
     api.fail(false);
     wait_watches(&api, &agent, 2);
     late.assert_is(&agent, "pod/shop/late-0");
@@ -138,12 +139,12 @@ fn pods_have_their_names() {
     assert_eq!(code, Some(0));
     assert!(
         took < Duration::from_secs(3),
-        "a watch held it up: {took:?}"
+        "a watch delayed it: {took:?}"
     );
 }
 
 #[test]
-fn nobody_is_asked_where_that_is_not_wanted() {
+fn without_pod_names_the_api_server_is_not_queried() {
     let till = Contained::start(TILL, "5f");
     let api = ApiServer::start(vec![pod("shop", "till-0", TILL)]);
     let agent = start(&api, &["--pod-names", "off"]);

@@ -1,37 +1,37 @@
-//! What the agent keeps of what it was given, and that it is enough. All other tests run it as a
-//! user with what the documents name (`tests/src/user.rs`); here it is root.
+//! Privileges that the agent retains, and that they are enough. All other tests run the agent as a
+//! user with the documented capabilities (`tests/src/user.rs`); here it is root.
 
 use std::fs;
 use std::process::Command;
 
-use reprise_tests::agent::own_sockets;
+use reprise_tests::agent::restrict_to_cgroup;
 use reprise_tests::libssl::Copy;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Server, user};
 
-/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN` (include/uapi/linux/capability.h),
-/// as `/proc` shows them.
+/// `CAP_DAC_READ_SEARCH`, `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN` (include/uapi/linux/capability.h) in
+/// the format of `/proc`.
 const NEEDED: u64 = 1 << 2 | 1 << 19 | 1 << 21;
 
-/// Root with all capabilities, as by hand.
+/// Root with all capabilities, as when started by hand.
 #[test]
-fn root_gives_up_what_it_does_not_need_and_observes_on() {
-    // A command that adds nothing.
-    gives_up_and_observes_on(&["env".to_owned()]);
+fn root_drops_privileges_and_continues_to_observe() {
+    // A command that changes nothing.
+    assert_drops_and_observes(&["env".to_owned()]);
 }
 
-/// As a container of the manifests has it.
+/// Root as in a container of the manifests.
 #[test]
-fn root_with_what_is_documented_observes_on() {
-    gives_up_and_observes_on(&user::confined_root());
+fn root_with_the_documented_capabilities_observes() {
+    assert_drops_and_observes(&user::confined_root());
 }
 
-fn gives_up_and_observes_on(words: &[String]) {
+fn assert_drops_and_observes(words: &[String]) {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let agent = Agent::start_by(&words, own_sockets());
+    let agent = Agent::start_by(&words, restrict_to_cgroup());
     let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("no tasks");
     let mut seen = 0;
     for task in tasks {
@@ -59,7 +59,7 @@ fn gives_up_and_observes_on(words: &[String]) {
         seen >= 2,
         "the thread that looks for libraries is one of them"
     );
-    // Processes, files and attach points that came later: a library that nobody had.
+    // A library copied later has new processes, files and attach points.
     let libraries = || {
         let metrics = agent.metrics();
         metrics.sum(
@@ -72,7 +72,7 @@ fn gives_up_and_observes_on(words: &[String]) {
     let mut python = Command::new(PYTHON);
     python.env("LD_LIBRARY_PATH", library.directory());
     let server = Server::python_under(Sessions::Tickets, "127.0.0.1", &mut python);
-    poll_until("the library is attached", PATIENCE, || {
+    poll_until("the library is attached", DEADLINE, || {
         let now = libraries();
         if now > before {
             Ok(())

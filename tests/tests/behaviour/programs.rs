@@ -1,7 +1,7 @@
-//! Real handshakes through each carrier that runs here: full and resumed counts of both roles equal
-//! the programs' own word.
+//! Handshakes with each carrier that can run here: full and resumed counts of both roles equal the
+//! programs' own reports.
 //!
-//! nginx, HAProxy, stunnel, Python and curl are in `resumption.rs`.
+//! `resumption.rs` covers nginx, HAProxy, stunnel, Python and curl.
 
 use reprise_tests::carriers::debian::Suite;
 use reprise_tests::carriers::npm::node;
@@ -9,10 +9,10 @@ use reprise_tests::carriers::wheel::Wheel;
 use reprise_tests::process::run;
 use reprise_tests::programs::native::Native;
 use reprise_tests::programs::openssl::{openssl, reconnect};
-use reprise_tests::programs::postgres::{Postgres, hold_psycopg};
+use reprise_tests::programs::postgres::{Postgres, start_idle_psycopg};
 use reprise_tests::programs::pyopenssl::{PyOpenSsl, python_tag};
 use reprise_tests::programs::redis::Redis;
-use reprise_tests::programs::{Counts, Scene, node as nodejs};
+use reprise_tests::programs::{Counts, Observation, node as nodejs};
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Agent, Server};
 
@@ -20,16 +20,16 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const PSYCOPG: &str = "psycopg2-binary";
 const PSYCOPG_VERSION: &str = "2.9.13";
 
-fn scene<'a>(agent: &'a Agent, server: &Server) -> Scene<'a> {
-    Scene {
+fn observation<'a>(agent: &'a Agent, server: &Server) -> Observation<'a> {
+    Observation {
         agent,
         port: server.port,
         version: server.sessions.version(),
     }
 }
 
-/// That a client made what it was asked for, and resumed as the test needs it.
-fn mixed(counts: Counts, full: u32, resumed: u32) {
+/// Asserts that a client made this number of connections and that enough of them were resumed.
+fn assert_mix(counts: Counts, full: u32, resumed: u32) {
     assert!(
         counts.full >= full && counts.resumed >= resumed,
         "no mix: {counts:?}"
@@ -41,13 +41,14 @@ fn openssl_against_openssl() {
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
-        let scene = scene(&agent, &server);
-        let counts = scene.observe(|| reconnect(openssl(None), server.port, scene.version));
-        mixed(counts, 2, if sessions == Sessions::Ids { 10 } else { 0 });
+        let observation = observation(&agent, &server);
+        let counts =
+            observation.observe(|| reconnect(openssl(None), server.port, observation.version));
+        assert_mix(counts, 2, if sessions == Sessions::Ids { 10 } else { 0 });
     }
 }
 
-/// The program of each suite runs on this kernel with its own libraries: 1.1.1, 3.5, 3.6, 4.0.
+/// The `openssl` of each suite with its own libraries: 1.1.1, 3.5, 3.6, 4.0.
 #[test]
 fn openssl_of_other_suites() {
     let suites: [(&str, &[&str], &str); 4] = [
@@ -67,15 +68,15 @@ fn openssl_of_other_suites() {
     });
     for root in &roots {
         println!("{}", run(openssl(Some(root)).arg("version")).trim());
-        // Both users of the library are there before the agent is.
+        // Both programs map the library before the agent starts.
         let servers = [Sessions::Ids, Sessions::Tickets]
             .map(|sessions| Server::s_server_under(sessions, &mut openssl(Some(root))));
         let agent = Agent::start(NO_ARGUMENTS);
         for server in &servers {
-            let scene = scene(&agent, server);
-            let counts =
-                scene.observe(|| reconnect(openssl(Some(root)), server.port, scene.version));
-            mixed(
+            let observation = observation(&agent, server);
+            let counts = observation
+                .observe(|| reconnect(openssl(Some(root)), server.port, observation.version));
+            assert_mix(
                 counts,
                 2,
                 if server.sessions == Sessions::Ids {
@@ -88,7 +89,7 @@ fn openssl_of_other_suites() {
     }
 }
 
-/// 1.1.1, 3.0 and 3.5 inside Node.js, each as a server of the others.
+/// OpenSSL 1.1.1, 3.0 and 3.5 in Node.js, each as a server of the others.
 #[test]
 fn node_against_node() {
     let programs =
@@ -100,13 +101,13 @@ fn node_against_node() {
         let agent = Agent::start(NO_ARGUMENTS);
         for server in &servers {
             for client in &programs {
-                let scene = Scene {
+                let observation = Observation {
                     agent: &agent,
                     port: server.port,
                     version,
                 };
-                mixed(
-                    scene.observe(|| nodejs::requests(client, server.port, 20)),
+                assert_mix(
+                    observation.observe(|| nodejs::requests(client, server.port, 20)),
                     8,
                     16,
                 );
@@ -126,26 +127,30 @@ fn postgresql() {
     };
     let wheel = wheel.unpacked();
     let server = Postgres::start();
-    let _holder = hold_psycopg(&wheel);
+    let _holder = start_idle_psycopg(&wheel);
     let agent = Agent::start(NO_ARGUMENTS);
-    let scene = Scene {
+    let observation = Observation {
         agent: &agent,
         port: server.port,
         version: "1.3",
     };
-    mixed(scene.observe(|| server.psql(10)), 20, 0);
-    mixed(scene.observe(|| server.psycopg(&wheel, 20)), 40, 0);
+    assert_mix(observation.observe(|| server.psql(10)), 20, 0);
+    assert_mix(observation.observe(|| server.psycopg(&wheel, 20)), 40, 0);
 }
 
 #[test]
 fn openssl_inside_a_python_module() {
     let client = PyOpenSsl::fetch();
-    let _holder = client.hold();
+    let _holder = client.start_idle();
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
-        let scene = scene(&agent, &server);
-        mixed(scene.observe(|| client.connect(server.port, 40)), 16, 64);
+        let observation = observation(&agent, &server);
+        assert_mix(
+            observation.observe(|| client.connect(server.port, 40)),
+            16,
+            64,
+        );
     }
 }
 
@@ -153,21 +158,21 @@ fn openssl_inside_a_python_module() {
 fn redis() {
     let server = Redis::start();
     let agent = Agent::start(NO_ARGUMENTS);
-    let scene = Scene {
+    let observation = Observation {
         agent: &agent,
         port: server.port,
         version: "1.3",
     };
-    mixed(scene.observe(|| server.benchmark(20)), 40, 0);
+    assert_mix(observation.observe(|| server.benchmark(20)), 40, 0);
 }
 
 fn native(client: &Native) {
-    let _holder = client.hold();
+    let _holder = client.start_idle();
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
-        mixed(
-            scene(&agent, &server).observe(|| client.connect(server.port, 40)),
+        assert_mix(
+            observation(&agent, &server).observe(|| client.connect(server.port, 40)),
             16,
             64,
         );
@@ -178,8 +183,8 @@ fn native(client: &Native) {
 fn program_on_musl() {
     let wheel = Wheel {
         project: PSYCOPG,
-        // The last one that the musl of Debian 12 can load: later ones are linked with relative
-        // relocations (RELR).
+        // The last version that Debian 12's musl can load: later ones have relative relocations
+        // (RELR).
         version: "2.9.9",
         platform: "musllinux_1_1_x86_64",
         python: "311",

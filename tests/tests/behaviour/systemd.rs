@@ -1,10 +1,9 @@
-//! The systemd unit as it is shipped, run by a systemd: the agent observes from within every
-//! restriction of it.
+//! The shipped systemd unit, run by systemd: the agent observes within the unit's sandbox.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reprise_tests::alone::hierarchy;
+use reprise_tests::host_lock::cgroup_mount;
 use reprise_tests::manifests::deploy;
 use reprise_tests::process::fixture;
 use reprise_tests::servers::Sessions;
@@ -14,13 +13,12 @@ use reprise_tests::{Agent, Client, Server};
 /// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN (include/uapi/linux/capability.h).
 const NEEDED: [u64; 3] = [2, 19, 21];
 
-/// A directory in the cgroup v2 hierarchy; removed with all below it when dropped, once nothing
-/// lives there.
+/// A directory in the cgroup v2 hierarchy; removed with its subdirectories when dropped.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Self {
-        let root = hierarchy().expect("no cgroup v2 is mounted");
+        let root = cgroup_mount().expect("no cgroup v2 is mounted");
         let path = root.join(format!("reprise-test-{}", std::process::id()));
         fs::create_dir(&path).expect("failed to create a cgroup");
         Self(path)
@@ -33,7 +31,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// Bottom up; only directories can be removed there.
+/// Removes subdirectories first; cgroup v2 permits no other order.
 fn remove(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
@@ -51,14 +49,16 @@ fn remove(directory: &Path) {
     }
 }
 
-/// `Key: value` of the status of the only process in the unit's cgroup.
+/// Returns a function that looks up `Key: value` in the status of the only process in the unit's
+/// cgroup.
 fn status(cgroup: &Cgroup) -> impl Fn(&str) -> String {
     let processes = cgroup.0.join("system.slice/reprise.service/cgroup.procs");
     let text = fs::read_to_string(&processes)
         .unwrap_or_else(|error| panic!("{}: {error}", processes.display()));
     let pids: Vec<_> = text.lines().collect();
     assert_eq!(pids.len(), 1, "{pids:?}");
-    let status = fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("it is gone");
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("the process has ended");
     move |key| {
         let value = status.lines().find_map(|line| line.strip_prefix(key));
         let value = value.unwrap_or_else(|| panic!("no {key} in {status}"));
@@ -66,14 +66,14 @@ fn status(cgroup: &Cgroup) -> impl Fn(&str) -> String {
     }
 }
 
-/// The capabilities with these numbers, as `/proc` shows them.
+/// Returns the set of these capabilities in the format of `/proc`.
 fn bits(numbers: &[u64]) -> String {
     let set = numbers.iter().fold(0_u64, |set, number| set | 1 << number);
     format!("{set:016x}")
 }
 
-/// Observes under the unit, with the drop-in of that name if there is one; the capabilities of
-/// `bounding` are left of what the process might once have had.
+/// Observes under the unit, optionally with a drop-in; `bounding` are the capabilities that remain
+/// in the bounding set.
 fn observes(drop_in: Option<&str>, bounding: &[u64]) {
     let deploy = |name: &str| deploy("systemd").join(name).display().to_string();
     let cgroup = Cgroup::new();
@@ -100,9 +100,9 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
         assert_eq!(status(set), bits(&NEEDED), "{set}");
     }
     assert_eq!(status("CapBnd"), bits(bounding));
-    // What the agent might start gets none of them.
+    // Child processes of the agent would get no capability.
     assert_eq!(status("CapAmb"), bits(&[]));
-    agent.assert_sound();
+    agent.assert_healthy();
     let stderr = agent.stderr();
     for message in [
         "failed to drop capabilities",
@@ -113,14 +113,14 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
 }
 
 #[test]
-fn the_unit_observes_from_within_its_sandbox() {
+fn the_unit_observes_in_its_sandbox() {
     observes(None, &NEEDED);
 }
 
-/// Capabilities for older kernels are dropped, as far as a process without CAP_SETPCAP can: the
-/// rest is out of reach by no_new_privs.
+/// Capabilities for older kernels are dropped, except from the bounding set: that needs
+/// CAP_SETPCAP, and no_new_privs has the same effect.
 #[test]
-fn the_unit_for_older_kernels_keeps_no_more() {
+fn the_unit_for_older_kernels_drops_its_extra_capability() {
     let net_admin = 12;
     let bounding = [&NEEDED[..], &[net_admin]].concat();
     observes(Some("kernels-before-6.9.conf"), &bounding);

@@ -1,22 +1,26 @@
-//! The live table: in a real terminal by keys, elsewhere plain lines that name the peers.
+//! `reprise watch`: a live table in a terminal, and plain lines otherwise.
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::toolchain;
-use reprise_tests::browser::{Browser, keep};
+use reprise_tests::agent::ignore_toolchain;
+use reprise_tests::browser::{Browser, save_screenshot};
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::fleet::Fleet;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::Process;
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::terminal::Terminal;
 use reprise_tests::{Client, Server, user};
 
 #[test]
-fn lines_name_every_peer() {
+fn plain_lines_name_every_peer() {
     let server = Server::haproxy(Sessions::Tickets);
-    let mut watch = Process::spawn(user::agent().arg("watch").args(toolchain()));
-    poll_until("every peer is shown", PATIENCE, || {
-        assert!(watch.ended().is_none(), "watch ended: {}", watch.stderr());
+    let mut watch = Process::spawn(user::agent().arg("watch").args(ignore_toolchain()));
+    poll_until("every peer is shown", DEADLINE, || {
+        assert!(
+            watch.exit_status().is_none(),
+            "watch ended: {}",
+            watch.stderr()
+        );
         let report = Client::new(server.port).connections(12).run();
         assert_eq!(report.total(|row| row.full + row.resumed), 12, "{report:?}");
         let text = watch.stdout();
@@ -39,21 +43,22 @@ fn lines_name_every_peer() {
         "escape sequences where nobody can see them: {text:?}"
     );
     watch.signal(Signal::SIGTERM);
-    let (status, took) = watch.wait(PATIENCE);
+    let (status, took) = watch.wait(DEADLINE);
     assert_eq!(status.code(), Some(0), "stderr: {}", watch.stderr());
     assert!(took.as_secs_f64() < 2.0, "{took:?}");
 }
 
-/// Lines that show one of the clients, in order.
+/// Returns the lines of the clients, in order.
 fn clients(screen: &str) -> Vec<&str> {
     let first = |line: &str| SOURCES.contains(&line.split_whitespace().next().unwrap_or_default());
     screen.lines().filter(|line| first(line)).collect()
 }
 
-/// The screen, drawn where the environment asks for it: that is how the README gets its picture.
+/// Saves a picture of the screen if the environment variable is set. The pictures in the README are
+/// created this way.
 fn picture(watch: &Terminal) {
-    const WANTED: &str = "REPRISE_TERMINAL_PICTURE";
-    if std::env::var_os(WANTED).is_none() {
+    const SCREENSHOT_ENV: &str = "REPRISE_TERMINAL_PICTURE";
+    if std::env::var_os(SCREENSHOT_ENV).is_none() {
         return;
     }
     let file = tempfile::NamedTempFile::with_suffix(".html").expect("failed to create a file");
@@ -65,18 +70,18 @@ fn picture(watch: &Terminal) {
         "document.querySelector('pre') !== null",
         "document.body.innerText",
     );
-    keep(&browser, WANTED);
+    save_screenshot(&browser, SCREENSHOT_ENV);
 }
 
 #[test]
-fn keys_in_a_real_terminal() {
+fn keys_in_a_terminal() {
     let server = Server::haproxy(Sessions::Ids);
-    let mut watch = Terminal::start(user::agent().arg("watch").args(toolchain()), 80, 24);
+    let mut watch = Terminal::start(user::agent().arg("watch").args(ignore_toolchain()), 80, 24);
     watch.wait("the picture is there", |screen| screen.contains("q quit"));
     assert!(watch.alternate());
-    poll_until("every client is shown", PATIENCE, || {
+    poll_until("every client is shown", DEADLINE, || {
         let _ = Client::new(server.port).connections(12).run();
-        let screen = watch.shows();
+        let screen = watch.text();
         if clients(&screen).len() == SOURCES.len() {
             Ok(())
         } else {
@@ -87,21 +92,21 @@ fn keys_in_a_real_terminal() {
     watch.wait("a failure with its cause", |screen| {
         screen.contains(" 1 reset")
     });
-    // Clients that share an address, and a cache too small for them.
+    // Clients with the same address, and a cache that is too small for them.
     let tuning = Tuning {
         cache: 20,
         ..Tuning::default()
     };
     let small = Server::haproxy_tuned(Sessions::Ids, &tuning);
-    let mut fleet = Fleet::of(40);
+    let mut fleet = Fleet::start(40);
     fleet.connect(small.port, "");
     fleet.miss(small.port, "");
     watch.wait("misses with their reason", |screen| {
         screen.contains(" 0 evicted")
     });
     picture(&watch);
-    // 80 columns hold a whole line, and every column has its head over it.
-    let screen = watch.shows();
+    // A line fits into 80 columns, and every column is below its heading.
+    let screen = watch.text();
     let head = screen
         .lines()
         .find(|line| line.contains("PEER"))
@@ -115,7 +120,7 @@ fn keys_in_a_real_terminal() {
             "{name} {value}:\n{head}\n{line}"
         );
     }
-    // Servers only, by name, then the other way round.
+    // Servers only, sorted by name, then in reverse.
     watch.press("tsssss");
     watch.wait("sorted by peer", |screen| {
         clients(screen)
@@ -140,8 +145,8 @@ fn keys_in_a_real_terminal() {
         screen.contains("server here") && screen.contains("reset") && screen.contains("Esc back")
     });
     watch.press("q");
-    assert_eq!(watch.ends(PATIENCE).code(), Some(0));
-    // The terminal is as it was, with the last picture in it, and no log line was ever drawn over.
+    assert_eq!(watch.wait_exit(DEADLINE).code(), Some(0));
+    // The terminal is restored and shows the last picture; no log line was written over it.
     assert!(!watch.alternate());
     watch.wait("the last picture stays", |screen| screen.contains("PEER"));
     assert!(!watch.written().contains("INFO"), "{}", watch.written());

@@ -1,4 +1,4 @@
-//! `--web-config`: who may read the pages, held against curl, as an operator would.
+//! `--web-config`: authentication of HTTP clients, tested with curl.
 
 use std::fs;
 use std::net::TcpStream;
@@ -7,13 +7,14 @@ use std::process::{Command, Output};
 
 use reprise_tests::agent::command;
 use reprise_tests::certificates;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{Process, run};
 use reprise_tests::{Agent, user};
 use tempfile::TempDir;
 
-/// A directory with an authority, a server's certificate by it for 127.0.0.1, and two clients'.
+/// Creates a directory with an authority, a server certificate for 127.0.0.1, and two client
+/// certificates.
 fn authority() -> TempDir {
     let certificates = [
         ("server", "server", "IP:127.0.0.1"),
@@ -29,7 +30,7 @@ fn write(directory: &TempDir, text: &str) -> String {
     path.display().to_string()
 }
 
-/// An agent that is waited for by its own words: it does not talk to everybody.
+/// An agent whose readiness is read from its log, since it does not answer every client.
 struct Guarded {
     process: Process,
     port: u16,
@@ -69,7 +70,7 @@ impl Guarded {
     }
 }
 
-/// The status of an answer; `None` where there was none.
+/// Returns the status code; `None` without a response.
 fn status(output: &Output) -> Option<u16> {
     let text = String::from_utf8_lossy(&output.stdout);
     text.split(' ').nth(1)?.parse().ok()
@@ -99,12 +100,12 @@ fn passwords() {
     for _ in 0..2 {
         assert_eq!(status(&ask(&["--user", "prometheus:secret"])), Some(200));
     }
-    // Another user takes over while it runs; a file that is wrong changes nothing.
+    // The agent loads a new user while it runs, and ignores a malformed file.
     write(
         &directory,
         &format!("basic_auth_users:\n  grafana: {hash}\n"),
     );
-    poll_until("the new user is let in", PATIENCE, || {
+    poll_until("the new user is accepted", DEADLINE, || {
         match status(&ask(&["--user", "grafana:secret"])) {
             Some(200) => Ok(()),
             other => Err(format!("{other:?}: {}", agent.process.stderr())),
@@ -112,7 +113,7 @@ fn passwords() {
     });
     assert_eq!(status(&ask(&["--user", "prometheus:secret"])), Some(401));
     write(&directory, "basic_auth_users:\n  grafana: secret\n");
-    poll_until("the file is refused", PATIENCE, || {
+    poll_until("the file is rejected", DEADLINE, || {
         assert_eq!(status(&ask(&["--user", "grafana:secret"])), Some(200));
         let log = agent.process.stderr();
         if log.contains("line 2: grafana: no bcrypt hash") {
@@ -123,7 +124,7 @@ fn passwords() {
     });
 }
 
-/// `secret`, hashed by another program than ours.
+/// Returns the hash of `secret` by another program.
 fn hash() -> String {
     let mut htpasswd = Command::new("htpasswd");
     let line = run(htpasswd.args(["-bnBC", "5", "user", "secret"]));
@@ -142,15 +143,15 @@ fn certificates() {
         Some(200)
     );
     assert_eq!(status(&agent.curl("http", at, &[])), None);
-    // Those who never say hello hold up nobody.
+    // Clients that never start a handshake block no other client.
     let connect = |_| TcpStream::connect(("127.0.0.1", agent.port)).expect("failed to connect");
     let silent: Vec<_> = (0..100).map(connect).collect();
     assert_eq!(status(&agent.curl("https", at, &[])), Some(200));
     drop(silent);
-    // Clients have to show a certificate of this authority, with this name, from now on.
+    // From now on clients need a certificate of this authority with this name.
     let client = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [scraper]\n";
     write(&directory, &format!("{tls}{client}"));
-    poll_until("nobody is let in without", PATIENCE, || {
+    poll_until("nobody is let in without", DEADLINE, || {
         match status(&agent.curl("https", at, &[])) {
             None => Ok(()),
             other => Err(format!("{other:?}: {}", agent.process.stderr())),
@@ -162,19 +163,19 @@ fn certificates() {
     };
     assert_eq!(with("client"), Some(200));
     assert_eq!(with("other"), None);
-    // A certificate that is renewed is used without a restart.
+    // A renewed certificate is used without a restart.
     let before = serial(agent.port);
     let mut openssl = Command::new("openssl");
     let words = "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out server.crt";
     run(openssl.args(words.split(' ')).current_dir(at));
-    poll_until("the new certificate is shown", PATIENCE, || {
+    poll_until("the new certificate is shown", DEADLINE, || {
         let now = serial(agent.port);
         if now == before { Err(now) } else { Ok(()) }
     });
 }
 
-/// Each way to ask clients for certificates, by Go's names: nobody without one, one by the
-/// authority, one that nobody vouches for.
+/// Each kind of client authentication by its name in Go: without a certificate, with one of the
+/// authority, and with an unknown one.
 #[test]
 fn kinds_of_client_authentication() {
     let directory = authority();
@@ -207,7 +208,7 @@ fn kinds_of_client_authentication() {
         ("RequireAndVerifyClientCert", true, no, no),
     ] {
         write(&directory, &config(kind, verifies));
-        poll_until("the file is in force", PATIENCE, || {
+        poll_until("the file is loaded", DEADLINE, || {
             let answer = with("client");
             let text = String::from_utf8_lossy(&answer.stdout).into_owned();
             match text.contains(kind) {
@@ -224,7 +225,7 @@ fn kinds_of_client_authentication() {
     }
 }
 
-/// The serial number of the certificate that is shown.
+/// Returns the serial number of the server's certificate.
 fn serial(port: u16) -> String {
     let script = format!(
         "openssl s_client -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -serial"
@@ -233,7 +234,7 @@ fn serial(port: u16) -> String {
 }
 
 #[test]
-fn a_bad_file_is_refused_with_its_line() {
+fn a_malformed_file_is_rejected_with_the_line() {
     let directory = authority();
     let pair = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
     for (text, line, about) in [
@@ -316,9 +317,9 @@ fn a_bad_file_is_refused_with_its_line() {
 }
 
 #[test]
-fn an_empty_file_asks_for_nothing() {
+fn an_empty_file_requires_nothing() {
     let directory = TempDir::new().expect("failed to create a directory");
     let config = write(&directory, "# nothing\n");
     let agent = Agent::start(["--web-config", &config]);
-    agent.assert_sound();
+    agent.assert_healthy();
 }

@@ -1,5 +1,4 @@
-//! Handshakes of programs without OpenSSL, which only the wire shows, equal what the clients
-//! themselves report.
+//! Handshakes of programs without OpenSSL, which only packets show, equal the clients' own reports.
 
 use std::process::{Command, Stdio};
 
@@ -13,13 +12,13 @@ use reprise_tests::{Agent, http, rustls_pair};
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
-/// Of each program with itself, in each version.
+/// Handshakes of each program with itself, per version.
 const CONNECTIONS: u32 = 8;
 const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 
 #[test]
-fn gnutls_is_seen_on_the_wire() {
+fn gnutls_is_counted_from_packets() {
     let (port, agent) = (free_port(), Agent::start(NO_ARGUMENTS));
     let mut command = Command::new("gnutls-serv");
     command.args(["--http", "--quiet", "--port", &port.to_string()]);
@@ -33,7 +32,7 @@ fn gnutls_is_seen_on_the_wire() {
         ("NORMAL:-VERS-TLS1.3", "1.2", Sessions::OldTickets),
         ("NORMAL:-VERS-TLS1.3:%NO_TICKETS", "1.2", Sessions::Ids),
     ] {
-        // Connects, and connects again with what it got.
+        // Connects and reconnects with the new session.
         let mut client = Command::new("gnutls-cli");
         client.args(["--insecure", "--resume", "--priority", priority, "--port"]);
         let output = run(client.args([&port.to_string(), "127.0.0.1"]));
@@ -51,8 +50,8 @@ fn gnutls_is_seen_on_the_wire() {
         expect_offers(&mut expected, sessions, 1, 0, 1);
     }
     expected.add(HANDSHAKES, &[], 12).add(FAILURES, &[], 0);
-    expected.hold(&agent, &before);
-    // The client does not trust the server's certificate and sends an alert.
+    expected.assert_counted(&agent, &before);
+    // The client rejects the server's certificate with an alert.
     let refused = Command::new("gnutls-cli")
         .args(["--port", &port.to_string(), "127.0.0.1"])
         .stdin(Stdio::null())
@@ -62,7 +61,9 @@ fn gnutls_is_seen_on_the_wire() {
     for (role, cause) in [("server", "alert_received"), ("client", "alert_sent")] {
         expected.add(FAILURES, &[("role", role), ("cause", cause)], 1);
     }
-    expected.add(FAILURES, &[], 2).hold(&agent, &before);
+    expected
+        .add(FAILURES, &[], 2)
+        .assert_counted(&agent, &before);
     let wire = [("library", "wire")];
     let metrics = agent.metrics();
     assert_eq!(metrics.sum("reprise_library_info", &wire), 1.0);
@@ -70,7 +71,7 @@ fn gnutls_is_seen_on_the_wire() {
 }
 
 #[test]
-fn rustls_is_seen_on_the_wire() {
+fn rustls_is_counted_from_packets() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
     let mut expected = Expected::default();
@@ -92,20 +93,22 @@ fn rustls_is_seen_on_the_wire() {
         }
         expect_offers(&mut expected, sessions, resumed, 0, full);
     }
-    expected.add(FAILURES, &[], 0).hold(&agent, &before);
+    expected
+        .add(FAILURES, &[], 0)
+        .assert_counted(&agent, &before);
 }
 
-/// Holds the agent to what a program says of its connections with itself, `FULL RESUMED`. In TLS
-/// 1.2 it offers tickets.
+/// Asserts that the agent's counts equal a program's report on its connections with itself (`FULL
+/// RESUMED`). In TLS 1.2 the program offers tickets.
 fn both_ends(command: impl Fn(u16, &str) -> Command) {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
     let mut expected = Expected::default();
     for (version, sessions) in [("1.2", Sessions::OldTickets), ("1.3", Sessions::Tickets)] {
-        let said = run(&mut command(free_port(), version));
-        let (full, resumed) = said.trim().split_once(' ').expect("two numbers");
+        let output = run(&mut command(free_port(), version));
+        let (full, resumed) = output.trim().split_once(' ').expect("two numbers");
         let [full, resumed]: [u32; 2] = [full, resumed].map(|n| n.parse().expect("a number"));
-        assert_eq!((full, resumed), (1, CONNECTIONS - 1), "{said}");
+        assert_eq!((full, resumed), (1, CONNECTIONS - 1), "{output}");
         for role in ["server", "client"] {
             for (resumption, count) in [("full", full), ("resumed", resumed)] {
                 let labels = [
@@ -121,12 +124,12 @@ fn both_ends(command: impl Fn(u16, &str) -> Command) {
     expected
         .add(HANDSHAKES, &[], 4 * CONNECTIONS)
         .add(FAILURES, &[], 0)
-        .hold(&agent, &before);
+        .assert_counted(&agent, &before);
     assert_nothing_lost(&agent.metrics());
 }
 
 #[test]
-fn go_is_seen_on_the_wire() {
+fn go_is_counted_from_packets() {
     let directory = TempDir::new().expect("failed to create a directory");
     let program = directory.path().join("tls");
     let mut build = Command::new("go");
@@ -142,7 +145,7 @@ fn go_is_seen_on_the_wire() {
 }
 
 #[test]
-fn java_is_seen_on_the_wire() {
+fn java_is_counted_from_packets() {
     let directory = TempDir::new().expect("failed to create a directory");
     let store = directory.path().join("store.p12");
     let mut keytool = Command::new("keytool");
@@ -161,7 +164,7 @@ fn java_is_seen_on_the_wire() {
 }
 
 #[test]
-fn what_is_no_tls_is_left_alone() {
+fn other_protocols_are_ignored() {
     let agent = Agent::start(NO_ARGUMENTS);
     let read = || {
         let events = [("sensor", "wire")];

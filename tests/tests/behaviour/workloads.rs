@@ -1,12 +1,11 @@
-//! Handshakes are counted by the workload of the process: a container, a systemd unit, or the
-//! process itself.
+//! Handshakes are counted by the workload of the process: container, systemd unit, or process name.
 
 use std::process::Command;
 
 use reprise_tests::carriers::wheel::Wheel;
 use reprise_tests::cgroup::Cgroup;
 use reprise_tests::container::Container;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
 use reprise_tests::programs::native::Native;
 use reprise_tests::servers::Sessions;
@@ -17,7 +16,7 @@ const FAMILY: &str = "reprise_workload_handshakes_total";
 const NO_ARGUMENTS: [&str; 0] = [];
 
 #[test]
-fn containers_units_and_processes_have_their_names() {
+fn containers_units_and_processes_are_named() {
     let id = "5f".repeat(32);
     for (cgroup, workload) in [
         (Some(format!("docker-{id}.scope")), "container/5f5f5f5f5f5f"),
@@ -42,11 +41,11 @@ fn containers_units_and_processes_have_their_names() {
         let mut expected = counted(server.port, full, resumed, ends);
         expected
             .add(FAMILY, &[], 2 * (full + resumed))
-            .hold(&agent, &before);
+            .assert_counted(&agent, &before);
     }
 }
 
-/// The same handshakes at both ends, each under the workload of its role.
+/// The same handshakes at both ends, each counted for the workload of its role.
 fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expected {
     let port = port.to_string();
     let mut expected = Expected::default();
@@ -64,13 +63,13 @@ fn counted(port: u16, full: u32, resumed: u32, ends: [(&str, &str); 2]) -> Expec
     expected
 }
 
-/// The program's own libssl in each: of Debian for glibc, of a Python wheel for musl.
+/// Each program has its own libssl: Debian's for glibc, a Python wheel's for musl.
 #[test]
-fn containers_of_different_images_have_their_names() {
+fn containers_of_different_images_are_separate_workloads() {
     let wheel = Wheel {
         project: "psycopg2-binary",
-        // The last one that the musl of Debian 12 can load: later ones are linked with relative
-        // relocations (RELR).
+        // The last version that Debian 12's musl can load: later ones have relative relocations
+        // (RELR).
         version: "2.9.9",
         platform: "musllinux_1_1_x86_64",
         python: "311",
@@ -94,26 +93,28 @@ fn containers_of_different_images_have_their_names() {
     for (digits, program, loader) in &images {
         let before = attached();
         let container = Container::new(&digits.repeat(32), program, loader);
-        let holder = container.hold();
-        poll_until("its library is attached", PATIENCE, || match attached() {
+        let holder = container.start_idle();
+        poll_until("its library is attached", DEADLINE, || match attached() {
             now if now > before => Ok(()),
             now => Err(format!("{now}; stderr: {}", agent.stderr())),
         });
         let before = agent.metrics();
-        // Long enough to be looked up while it runs.
+        // Runs long enough for the agent to look it up.
         let counts = container.connect(server.port, 200);
         assert_eq!(counts.full + counts.resumed, 200);
         assert!(counts.resumed > 0, "{counts:?}");
         let workload = format!("container/{}", digits.repeat(6));
         let ends = [("client", workload.as_str()), ("server", "python3")];
         let mut expected = counted(server.port, counts.full, counts.resumed, ends);
-        expected.add(FAMILY, &[], 400).hold(&agent, &before);
+        expected
+            .add(FAMILY, &[], 400)
+            .assert_counted(&agent, &before);
         drop(holder);
     }
 }
 
 #[test]
-fn beyond_the_limit_workloads_are_other() {
+fn workloads_beyond_the_limit_are_other() {
     let servers = [(); 3].map(|()| Server::python(Sessions::Tickets));
     let agent = Agent::start(["--max-workloads", "2"]);
     let before = agent.metrics();
@@ -122,10 +123,12 @@ fn beyond_the_limit_workloads_are_other() {
         assert_eq!(report.total(|row| row.full + row.resumed), 5, "{report:?}");
     }
     let mut expected = Expected::default();
-    expected.add(FAMILY, &[], 30).hold(&agent, &before);
+    expected
+        .add(FAMILY, &[], 30)
+        .assert_counted(&agent, &before);
     let metrics = agent.metrics();
     let named = metrics.matching(FAMILY, &[("workload", "python3")]);
-    // Of two kinds each.
+    // Each workload has two kinds of handshakes.
     assert!(named.count() <= 4, "{}", metrics.show("workload"));
     assert!(metrics.sum(FAMILY, &[("workload", "other"), ("port", "other")]) >= 20.0);
 }

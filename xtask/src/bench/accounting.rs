@@ -1,31 +1,34 @@
-//! The kernel's accounting of BPF programs, which costs time itself and is off as a rule.
+//! The kernel's run-time statistics of BPF programs, which have a cost and are normally disabled.
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Switches it (`Documentation/admin-guide/sysctl/kernel.rst`).
-const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// sysctl of the statistics (`Documentation/admin-guide/sysctl/kernel.rst`).
+const SYSCTL: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// The accounting, switched on; as it was before when this is dropped.
-pub(super) struct Accounting {
-    before: String,
+/// Enabled statistics; the earlier value is restored on drop.
+pub(super) struct BpfStatistics {
+    previous: String,
 }
 
-impl Accounting {
-    pub(super) fn switch_on() -> Result<Self> {
-        let before =
-            fs::read_to_string(SWITCH).with_context(|| format!("failed to read {SWITCH}"))?;
-        fs::write(SWITCH, "1").with_context(|| format!("failed to write {SWITCH}"))?;
-        Ok(Self { before })
+impl BpfStatistics {
+    /// Enables the statistics.
+    pub(super) fn enable() -> Result<Self> {
+        let previous =
+            fs::read_to_string(SYSCTL).with_context(|| format!("failed to read {SYSCTL}"))?;
+        fs::write(SYSCTL, "1").with_context(|| format!("failed to write {SYSCTL}"))?;
+        Ok(Self { previous })
     }
 }
 
-impl Drop for Accounting {
+impl Drop for BpfStatistics {
     fn drop(&mut self) {
-        if let Err(error) = fs::write(SWITCH, self.before.trim()) {
-            let before = self.before.trim();
-            eprintln!("warning: failed to write {before} to {SWITCH}: {error}; do it by hand");
+        let previous = self.previous.trim();
+        if let Err(error) = fs::write(SYSCTL, previous) {
+            eprintln!(
+                "warning: failed to write {previous} to {SYSCTL}: {error}; write it manually"
+            );
         }
     }
 }

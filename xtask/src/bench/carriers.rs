@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{accounting::Accounting, environment, go_on};
+use super::{accounting::BpfStatistics, context::check_interrupt, environment};
 use crate::{paths, test};
 
-/// Uprobe programs, in the order of [`Line::traps`].
-pub(super) const TRAPS: [&str; 6] = [
+/// Uprobe programs, in the order of [`CarrierTraps::traps`].
+pub(super) const PROGRAMS: [&str; 6] = [
     "hs_enter",
     "hs_exit",
     "hs_free",
@@ -15,54 +15,57 @@ pub(super) const TRAPS: [&str; 6] = [
     "hs_forget",
 ];
 
-/// One kind of handshake of one carrier.
+/// Traps of a kind of handshake of a carrier.
 #[derive(Debug, PartialEq)]
-pub(super) struct Line {
-    /// The program.
+pub(super) struct CarrierTraps {
+    /// Name of the carrier.
     pub(super) carrier: String,
-    /// Which end of the connection it is.
+    /// `server` or `client`.
     pub(super) role: String,
-    /// Of TLS.
+    /// TLS version.
     pub(super) version: String,
     /// `full` or `resumed`.
     pub(super) kind: String,
     /// Runs per handshake.
-    pub(super) traps: [f64; TRAPS.len()],
+    pub(super) traps: [f64; PROGRAMS.len()],
 }
 
-/// Counts them all.
-pub(super) fn measure() -> Result<Vec<Line>> {
-    go_on()?;
-    let _accounting = Accounting::switch_on()?;
+/// Runs the benchmark and returns the traps of all carriers.
+pub(super) fn measure() -> Result<Vec<CarrierTraps>> {
+    check_interrupt()?;
+    let _statistics = BpfStatistics::enable()?;
     let mut cargo = paths::cargo();
     cargo
         .args(["bench", "--package", "reprise-tests", "--bench", "carriers"])
         .env(test::AGENT_ENV, paths::agent()?);
-    lines(&environment::output(&mut cargo).context("failed to count traps")?)
+    parse(&environment::output(&mut cargo).context("failed to count traps")?)
 }
 
 /// Parses lines of tab-separated fields: `traps`, carrier, role, version, kind, and one value per
 /// program.
-fn lines(said: &str) -> Result<Vec<Line>> {
-    let lines: Result<Vec<_>> = said
+fn parse(output: &str) -> Result<Vec<CarrierTraps>> {
+    let carriers: Result<Vec<_>> = output
         .lines()
         .filter_map(|line| line.strip_prefix("traps\t"))
-        .map(|line| parse(line).with_context(|| format!("failed to parse {line:?}")))
+        .map(|line| parse_line(line).with_context(|| format!("failed to parse {line:?}")))
         .collect();
-    let lines = lines?;
-    ensure!(!lines.is_empty(), "nothing was counted: {said}");
-    Ok(lines)
+    let carriers = carriers?;
+    ensure!(
+        !carriers.is_empty(),
+        "no traps in the benchmark's output: {output}"
+    );
+    Ok(carriers)
 }
 
-fn parse(line: &str) -> Option<Line> {
-    let mut words = line.split('\t');
-    let mut word = || words.next().map(str::to_owned);
-    let (carrier, role, version, kind) = (word()?, word()?, word()?, word()?);
-    let mut traps = [0.0; TRAPS.len()];
-    for figure in &mut traps {
-        *figure = word()?.parse().ok()?;
+fn parse_line(line: &str) -> Option<CarrierTraps> {
+    let mut fields = line.split('\t');
+    let mut field = || fields.next().map(str::to_owned);
+    let (carrier, role, version, kind) = (field()?, field()?, field()?, field()?);
+    let mut traps = [0.0; PROGRAMS.len()];
+    for trap in &mut traps {
+        *trap = field()?.parse().ok()?;
     }
-    Some(Line {
+    Some(CarrierTraps {
         carrier,
         role,
         version,
@@ -76,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_whole_or_not_at_all() {
-        let said = "noise\ntraps\tnginx\tserver\t1.3\tfull\t2.00\t1.99\t1.00\t0.00\t0.50\t0.00\n";
-        let found = lines(said).unwrap();
+    fn incomplete_lines_are_rejected() {
+        let output = "noise\ntraps\tnginx\tserver\t1.3\tfull\t2.00\t1.99\t1.00\t0.00\t0.50\t0.00\n";
+        let found = parse(output).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].carrier, "nginx");
         assert_eq!(found[0].traps, [2.0, 1.99, 1.0, 0.0, 0.5, 0.0]);
-        assert!(lines("traps\tnginx\tserver\t1.3\tfull\t2.00\n").is_err());
-        assert!(lines("noise\n").is_err());
+        assert!(parse("traps\tnginx\tserver\t1.3\tfull\t2.00\n").is_err());
+        assert!(parse("noise\n").is_err());
     }
 }

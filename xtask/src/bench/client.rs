@@ -1,4 +1,4 @@
-//! `openssl s_time`: one connection after the other, for some seconds.
+//! Client `openssl s_time`, which opens one connection after the other.
 
 use std::{
     ffi::OsStr,
@@ -11,25 +11,26 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    Bench, Case, go_on, numbers, pinned,
-    server::{Made, Nginx},
+    context::{Bench, Case, check_interrupt, pinned},
+    numbers,
+    server::{HandshakeCounts, Nginx},
 };
 use crate::process::Process;
 
-/// How much longer than asked it may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Limit for the client, in addition to the requested duration.
+const EXTRA_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What one measurement gave.
+/// Result of one measurement.
 pub(super) struct Run {
-    /// By nginx's log.
-    pub(super) made: Made,
-    /// Handshakes per second of the wall clock.
+    /// Handshakes in nginx's log.
+    pub(super) handshakes: HandshakeCounts,
+    /// Handshakes per second of wall-clock time.
     pub(super) rate: f64,
-    /// nginx's CPU time per handshake and its answer, seconds.
+    /// CPU time of nginx per handshake with its response, seconds.
     pub(super) server_cpu: f64,
 }
 
-/// Connects for `seconds`; `library` is loaded in place of the system's OpenSSL.
+/// Connects for `seconds`. `library`, the value of `LD_PRELOAD`, replaces the system's OpenSSL.
 ///
 /// The duration is measured here, since `s_time` reports whole seconds only.
 pub(super) fn run(
@@ -39,15 +40,15 @@ pub(super) fn run(
     library: Option<&OsStr>,
     seconds: u64,
 ) -> Result<Run> {
-    server.made()?;
-    let said = bench.directory.join("s_time.log");
-    let out = File::create(&said).context("failed to create the log of s_time")?;
+    server.take_handshakes()?;
+    let log = bench.directory.join("s_time.log");
+    let out = File::create(&log).context("failed to create the log of s_time")?;
     let mut command = pinned("openssl");
     command
         .args(["s_time", "-connect"])
         .arg(format!("127.0.0.1:{}", server.port(case)))
-        .arg(if case.tls13 { "-tls1_3" } else { "-tls1_2" })
-        .arg(if case.resumed { "-reuse" } else { "-new" })
+        .arg(if case.is_tls13 { "-tls1_3" } else { "-tls1_2" })
+        .arg(if case.is_resumed { "-reuse" } else { "-new" })
         .args(["-www", "/", "-time", &seconds.to_string()])
         .stdin(Stdio::null())
         .stdout(out.try_clone().context("failed to share a log")?)
@@ -55,55 +56,58 @@ pub(super) fn run(
     if let Some(library) = library {
         command.env("LD_PRELOAD", library);
     }
-    let (cpu, began) = (server.cpu_ns()?, Instant::now());
+    let (cpu_before, start) = (server.cpu_ns()?, Instant::now());
     let status = {
         let mut client = Process::spawn("openssl s_time", &mut command)?;
         loop {
             if let Some(status) = client.exit_status()? {
                 break status;
             }
-            go_on()?;
+            check_interrupt()?;
             ensure!(
-                began.elapsed() < Duration::from_secs(seconds) + PATIENCE,
-                "openssl s_time did not end by itself"
+                start.elapsed() < Duration::from_secs(seconds) + EXTRA_TIMEOUT,
+                "openssl s_time did not end in time"
             );
             thread::sleep(Duration::from_millis(2));
         }
     };
-    let took = began.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     server.check_alive()?;
-    // The last answer is logged when its connection is closed.
+    // nginx logs the last request when the connection is closed.
     thread::sleep(Duration::from_millis(100));
-    let cpu = server.cpu_ns()? - cpu;
-    let made = server.made()?;
-    let said = fs::read_to_string(&said).context("failed to read what s_time said")?;
-    ensure!(status.success(), "openssl s_time failed ({status}): {said}");
-    let counted = numbers::connections(&said).context("failed to parse what s_time said")?;
-    check(case, made, counted)?;
+    let cpu = server.cpu_ns()? - cpu_before;
+    let handshakes = server.take_handshakes()?;
+    let output = fs::read_to_string(&log).context("failed to read the output of s_time")?;
+    ensure!(
+        status.success(),
+        "openssl s_time failed ({status}): {output}"
+    );
+    let counted = numbers::connections(&output).context("failed to parse the output of s_time")?;
+    check(case, handshakes, counted)?;
     Ok(Run {
-        made,
-        rate: made.all() as f64 / took,
-        server_cpu: cpu as f64 / 1e9 / made.all() as f64,
+        handshakes,
+        rate: handshakes.total() as f64 / seconds,
+        server_cpu: cpu as f64 / 1e9 / handshakes.total() as f64,
     })
 }
 
-/// Client and server must agree on how many there were and of which kind: one full handshake comes
-/// before those that reuse its session, which `s_time` does not count.
-fn check(case: &Case, made: Made, counted: u64) -> Result<()> {
-    let expected = if case.resumed {
-        Made {
+/// Checks that client and server agree on number and kind of the handshakes. `s_time` does not
+/// count the full handshake that precedes the resumed ones.
+fn check(case: &Case, logged: HandshakeCounts, counted: u64) -> Result<()> {
+    let expected = if case.is_resumed {
+        HandshakeCounts {
             full: 1,
             resumed: counted,
         }
     } else {
-        Made {
+        HandshakeCounts {
             full: counted,
             resumed: 0,
         }
     };
     ensure!(
-        counted > 0 && made == expected,
-        "{}: expected {expected:?} by s_time, nginx logged {made:?}",
+        counted > 0 && logged == expected,
+        "{}: expected {expected:?} after s_time, nginx logged {logged:?}",
         case.name
     );
     Ok(())
@@ -111,17 +115,17 @@ fn check(case: &Case, made: Made, counted: u64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::CASES;
     use super::*;
+    use crate::bench::context::CASES;
 
     #[test]
-    fn a_run_that_does_not_resume_is_refused() {
+    fn a_run_with_the_wrong_kind_of_handshake_is_rejected() {
         let [full, resumed, ..] = &CASES;
-        let made = |full, resumed| Made { full, resumed };
-        assert!(check(full, made(9, 0), 9).is_ok());
-        assert!(check(full, made(8, 1), 9).is_err());
-        assert!(check(resumed, made(1, 9), 9).is_ok());
-        assert!(check(resumed, made(10, 0), 9).is_err());
-        assert!(check(full, made(0, 0), 0).is_err());
+        let logged = |full, resumed| HandshakeCounts { full, resumed };
+        assert!(check(full, logged(9, 0), 9).is_ok());
+        assert!(check(full, logged(8, 1), 9).is_err());
+        assert!(check(resumed, logged(1, 9), 9).is_ok());
+        assert!(check(resumed, logged(10, 0), 9).is_err());
+        assert!(check(full, logged(0, 0), 0).is_err());
     }
 }

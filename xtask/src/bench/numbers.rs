@@ -1,6 +1,6 @@
-//! The arithmetic, and the parsing of what tools and pages say. Pure.
+//! Statistics, and parsers for the output of tools and for metrics pages.
 
-/// The middle value, or the mean of the middle two; `None` of nothing.
+/// Returns the median, `None` if there are no values.
 pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -13,7 +13,7 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// Least and greatest value.
+/// Returns minimum and maximum.
 pub(super) fn range(values: &[f64]) -> (f64, f64) {
     values
         .iter()
@@ -22,30 +22,32 @@ pub(super) fn range(values: &[f64]) -> (f64, f64) {
         })
 }
 
-/// Connections that `openssl s_time` counted (`7660 connections in 2 real seconds, …`).
-pub(super) fn connections(said: &str) -> Option<u64> {
-    let line = said.lines().find(|line| line.contains(" real seconds"))?;
+/// Returns the number of connections in the output of `openssl s_time` (`7660 connections in 2 real
+/// seconds, …`).
+pub(super) fn connections(output: &str) -> Option<u64> {
+    let line = output.lines().find(|line| line.contains(" real seconds"))?;
     line.split_once(" connections in ")?.0.trim().parse().ok()
 }
 
-/// The figure that the pipeline's benchmark prints as `name value`.
-pub(super) fn figure(said: &str, name: &str) -> Option<f64> {
-    said.lines()
+/// Returns a value that a benchmark of the agent prints as `name value`.
+pub(super) fn bench_value(output: &str, name: &str) -> Option<f64> {
+    output
+        .lines()
         .filter_map(|line| line.split_once(' '))
         .find(|(first, _)| *first == name)
         .and_then(|(_, value)| value.trim().parse().ok())
 }
 
-/// One line of a metrics page.
+/// Sample of a metrics page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sample<'a> {
     labels: &'a str,
-    /// Its value.
+    /// Value.
     pub(super) value: f64,
 }
 
 impl<'a> Sample<'a> {
-    /// The value of a label. Those asked for here hold no comma and no quote.
+    /// Returns the value of a label, which must not contain commas or quotes.
     pub(super) fn label(&self, name: &str) -> Option<&'a str> {
         self.labels
             .split(',')
@@ -55,7 +57,7 @@ impl<'a> Sample<'a> {
     }
 }
 
-/// All samples of a name.
+/// Returns the samples with this name.
 pub(super) fn samples<'a>(page: &'a str, name: &str) -> impl Iterator<Item = Sample<'a>> {
     page.lines().filter_map(move |line| {
         let (labels, value) = match line.strip_prefix(name)? {
@@ -67,7 +69,7 @@ pub(super) fn samples<'a>(page: &'a str, name: &str) -> impl Iterator<Item = Sam
     })
 }
 
-/// Sum of the samples that carry all these labels; 0 of none.
+/// Returns the sum of the samples with these labels, 0 if there are none.
 pub(super) fn sum(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     samples(page, name)
         .filter(|sample| {
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle() {
+    fn median_and_range() {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
@@ -93,26 +95,26 @@ mod tests {
     }
 
     #[test]
-    fn s_time_says_how_many() {
-        let said = "Now timing with session id reuse.\nstarting\nrrr\n\n\
+    fn connections_of_s_time() {
+        let output = "Now timing with session id reuse.\nstarting\nrrr\n\n\
             7660 connections in 0.42s; 18238.10 connections/user sec, bytes read 1110700\n\
             7660 connections in 2 real seconds, 145 bytes read per connection\n";
-        assert_eq!(connections(said), Some(7660));
+        assert_eq!(connections(output), Some(7660));
         assert_eq!(connections("No CIPHER specified\n"), None);
     }
 
     #[test]
-    fn the_benchmark_prints_a_figure() {
+    fn values_of_a_benchmark() {
         assert_eq!(
-            figure("noise\nthroughput 8621698.4\n", "throughput"),
+            bench_value("noise\nthroughput 8621698.4\n", "throughput"),
             Some(8_621_698.4)
         );
-        assert_eq!(figure("throughputs 1\n", "throughput"), None);
+        assert_eq!(bench_value("throughputs 1\n", "throughput"), None);
     }
 
     #[test]
     fn samples_are_found_by_name_and_labels() {
-        let page = "HTTP/1.1 200 OK\r\n\r\n# HELP runs_total x\n\
+        let page = "# HELP runs_total x\n\
             runs_total{program=\"a\",role=\"server\"} 2\nruns_total{program=\"b\",role=\"server\"} 3.5\n\
             runs_total_more{program=\"a\"} 9\nresident 42\n";
         assert_eq!(sum(page, "runs_total", &[]), 5.5);

@@ -1,4 +1,4 @@
-//! The agent under measurement: started, read, and asked to end.
+//! The agent during a measurement.
 
 use std::{
     fs::{self, File},
@@ -12,22 +12,22 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use super::{Bench, go_on};
+use super::context::{Bench, check_interrupt};
 use crate::{
     page,
     process::{self, Process},
 };
 
-/// How long it may take to attach.
-const START: Duration = Duration::from_secs(20);
+/// Limit for the start of the agent.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long it may take to end before it is killed (the contract says 2 s).
-const GRACE: Duration = Duration::from_secs(4);
+/// Limit for the shutdown of the agent, which promises 2 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long the page, which is made anew each second, may take to show what happened.
-const SHOWN: Duration = Duration::from_secs(5);
+/// Limit for the metrics page to contain recent events; it is rendered every second.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running agent.
+/// A running agent; killed on drop.
 pub(super) struct Observer {
     process: Process,
     address: SocketAddr,
@@ -35,7 +35,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Starts it as `reprise run` and waits until it is ready, and at rest.
+    /// Starts `reprise run` and waits until it is ready and idle.
     pub(super) fn start(bench: &Bench<'_>) -> Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
@@ -51,12 +51,12 @@ impl Observer {
                 .stdout(out.try_clone().context("failed to share a log")?)
                 .stderr(out),
         )?;
-        let end = Instant::now() + START;
+        let deadline = Instant::now() + START_TIMEOUT;
         while !page::is_ready(address) {
-            go_on()?;
-            if process.exit_status()?.is_some() || Instant::now() > end {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                bail!("the agent did not become ready: {said}");
+            check_interrupt()?;
+            if process.exit_status()?.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                bail!("the agent did not become ready: {log}");
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -68,35 +68,36 @@ impl Observer {
         })
     }
 
-    /// What it logged so far.
+    /// Returns the log.
     pub(super) fn log(&self) -> Result<String> {
         fs::read_to_string(&self.log).context("failed to read the agent's log")
     }
 
-    /// Its metrics page.
+    /// Returns the metrics page.
     pub(super) fn page(&self) -> Result<String> {
         page::metrics(self.address)
     }
 
-    /// Its page once `count` of it reaches `wanted`; at the deadline, what it shows then.
-    pub(super) fn page_with(&self, wanted: u64, count: impl Fn(&str) -> u64) -> Result<String> {
-        let end = Instant::now() + SHOWN;
+    /// Returns the metrics page as soon as its `count` is at least `expected`, or the latest page
+    /// at the deadline.
+    pub(super) fn page_with(&self, expected: u64, count: impl Fn(&str) -> u64) -> Result<String> {
+        let deadline = Instant::now() + PAGE_TIMEOUT;
         loop {
-            go_on()?;
+            check_interrupt()?;
             thread::sleep(Duration::from_millis(200));
             let page = self.page()?;
-            if count(&page) >= wanted || Instant::now() > end {
+            if count(&page) >= expected || Instant::now() > deadline {
                 return Ok(page);
             }
         }
     }
 
-    /// Ends it by SIGTERM; seconds until it was gone.
-    pub(super) fn end(mut self) -> Result<f64> {
-        let began = Instant::now();
-        let status = self.process.stop(Signal::SIGTERM, GRACE)?;
-        let took = began.elapsed().as_secs_f64();
-        ensure!(status.success(), "the agent did not end well ({status})");
-        Ok(took)
+    /// Ends the agent with SIGTERM and returns the duration of the shutdown, seconds.
+    pub(super) fn stop(mut self) -> Result<f64> {
+        let start = Instant::now();
+        let status = self.process.stop(Signal::SIGTERM, STOP_TIMEOUT)?;
+        let seconds = start.elapsed().as_secs_f64();
+        ensure!(status.success(), "the agent failed ({status})");
+        Ok(seconds)
     }
 }

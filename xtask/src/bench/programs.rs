@@ -1,78 +1,80 @@
-//! Runs and time of the BPF programs, by the kernel's own accounting.
+//! Runs and run time of the BPF programs, from the kernel's statistics.
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 
 use super::{
-    Bench, CASES,
-    accounting::Accounting,
-    client, go_on,
+    accounting::BpfStatistics,
+    client,
+    context::{Bench, CASES, check_interrupt},
     numbers::{samples, sum},
     observer::Observer,
     server::Nginx,
 };
 
-/// Each case need not last.
-const SECONDS: u64 = 2;
+/// Maximum duration of one case.
+const MAX_SECONDS: u64 = 2;
 
-/// Longer than a page is old.
+/// Time after which the metrics page is up to date.
 const REFRESH: Duration = Duration::from_millis(2200);
 
-/// Runs and time of one program, over all cases.
+/// Totals of one program.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Program {
-    /// Runs.
+    /// Number of runs.
     pub(super) runs: f64,
-    /// Seconds inside it.
+    /// Run time.
     pub(super) seconds: f64,
 }
 
-/// What was counted.
-pub(super) struct Counted {
-    /// Every program that ran, by name.
+/// Totals of all cases.
+pub(super) struct ProgramTotals {
+    /// Programs with at least one run, by name.
     pub(super) programs: BTreeMap<String, Program>,
-    /// Handshakes of the ends whose library was observed.
+    /// Handshakes of observed libraries.
     pub(super) handshakes: f64,
 }
 
-/// Counts for every case with one end observed, then with the other.
-pub(super) fn measure(bench: &Bench<'_>, observed: &mut Nginx) -> Result<Counted> {
-    let _accounting = Accounting::switch_on()?;
+/// Measures every case with the server observed, then with the client observed.
+pub(super) fn measure(bench: &Bench<'_>, observed: &mut Nginx) -> Result<ProgramTotals> {
+    let _statistics = BpfStatistics::enable()?;
     let mut unobserved = Nginx::start(bench, "unobserved", Some(bench.unobserved))?;
     let observer = Observer::start(bench)?;
     thread::sleep(REFRESH);
     let start = observer.page()?;
-    let mut all = 0.0;
-    for kind in &CASES {
+    let mut total = 0.0;
+    for case in &CASES {
         for (role, server, library) in [
             ("server", &mut *observed, Some(bench.unobserved)),
             ("client", &mut unobserved, None),
         ] {
             let before = observer.page()?;
-            client::run(bench, kind, server, library, bench.seconds.min(SECONDS))?;
-            go_on()?;
+            client::run(bench, case, server, library, bench.seconds.min(MAX_SECONDS))?;
+            check_interrupt()?;
             thread::sleep(REFRESH);
-            let made = handshakes(&before, &observer.page()?, role);
-            ensure!(made > 0.0, "the agent saw no handshake of a {role}");
-            all += made;
+            let counted = handshakes(&before, &observer.page()?, role);
+            ensure!(counted > 0.0, "the agent counted no handshake of a {role}");
+            total += counted;
         }
     }
     let end = observer.page()?;
-    observer.end()?;
-    Ok(Counted {
+    observer.stop()?;
+    Ok(ProgramTotals {
         programs: programs(&start, &end),
-        handshakes: all,
+        handshakes: total,
     })
 }
 
+/// Returns the number of handshakes between two metrics pages.
 fn handshakes(before: &str, after: &str, role: &str) -> f64 {
     let count = |page| sum(page, "reprise_handshakes_total", &[("role", role)]);
     count(after) - count(before)
 }
 
+/// Returns the programs with at least one run between two metrics pages.
 fn programs(start: &str, end: &str) -> BTreeMap<String, Program> {
-    let since = |family: &str, name: &str| {
+    let difference = |family: &str, name: &str| {
         let labels = [("program", name)];
         sum(end, family, &labels) - sum(start, family, &labels)
     };
@@ -80,8 +82,8 @@ fn programs(start: &str, end: &str) -> BTreeMap<String, Program> {
         .filter_map(|sample| sample.label("program"))
         .map(|name| {
             let program = Program {
-                runs: since("reprise_bpf_runs_total", name),
-                seconds: since("reprise_bpf_run_seconds_total", name),
+                runs: difference("reprise_bpf_runs_total", name),
+                seconds: difference("reprise_bpf_run_seconds_total", name),
             };
             (name.to_owned(), program)
         })
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_told_by_what_they_did_meanwhile() {
+    fn programs_without_runs_are_omitted() {
         let page = |runs: &str, seconds: &str| {
             format!(
                 "reprise_bpf_runs_total{{program=\"a\"}} {runs}\n\

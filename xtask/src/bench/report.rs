@@ -1,29 +1,29 @@
-//! The tables, and their places in `SPECIFICATION.md`. Pure.
+//! Generated sections of `SPECIFICATION.md`.
 
 use anyhow::Result;
 
 use super::{
-    CASES,
-    carriers::{Line, TRAPS},
+    carriers::{CarrierTraps, PROGRAMS},
+    context::CASES,
     numbers::range,
     pipeline::Pipeline,
-    programs::Counted,
-    rate::{Rates, middle},
+    programs::ProgramTotals,
+    rate::{Rates, median_of_rounds},
     scan::Scan,
     stream::{Ratio, Streams},
 };
 
-/// A generated part of the file.
+/// Generated section.
 #[derive(Clone, Copy)]
 pub(super) enum Section {
-    /// Figures that a busy machine blurs.
+    /// Times and rates, which depend on the load of the machine.
     Measured,
-    /// Those that it does not.
+    /// Counts, which do not depend on the load of the machine.
     Counted,
 }
 
 impl Section {
-    /// What opens and what closes it.
+    /// Lines before and after the section.
     const fn markers(self) -> (&'static str, &'static str) {
         match self {
             Self::Measured => (
@@ -37,7 +37,7 @@ impl Section {
         }
     }
 
-    /// The old text with the section between its markers replaced; `None` where they are not.
+    /// Returns `old` with the text between the markers replaced; `None` without markers.
     pub(super) fn replace(self, old: &str, section: &str) -> Option<String> {
         let (begin, end) = self.markers();
         let (head, rest) = old.split_once(begin)?;
@@ -47,76 +47,86 @@ impl Section {
     }
 }
 
+/// Maximum width of prose, columns.
+const COLUMNS: usize = 100;
+
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What was counted, as Markdown.
-pub(super) fn counted(environment: &str, carriers: &[Line], scan: Scan) -> String {
+/// Returns [`Section::Counted`] as Markdown.
+pub(super) fn counted(environment: &str, carriers: &[CarrierTraps], scan: Scan) -> String {
     let scan = format!(
-        "First look at all processes: {:.0} ms for {:.0} of them, most with OpenSSL mapped.",
+        "First scan of all processes: {:.0} ms for {:.0} processes, most of them with OpenSSL.",
         scan.milliseconds, scan.processes
     );
-    [environment, &traps(carriers), &scan].join("\n\n")
+    [wrap(environment), traps(carriers), wrap(&scan)].join("\n\n")
 }
 
-/// What was measured, as Markdown.
+/// Returns [`Section::Measured`] as Markdown.
 pub(super) fn measured(
     environment: &str,
     rates: &Rates,
     streams: &Streams,
-    counted: &Counted,
+    totals: &ProgramTotals,
     pipeline: &Pipeline,
 ) -> Result<String> {
     let parts = [
-        environment.to_owned(),
+        wrap(environment),
         handshakes(rates)?,
         transfers(streams),
-        programs(counted),
+        programs(totals),
         agent(rates, pipeline)?,
     ];
     Ok(parts.join("\n\n"))
 }
 
+/// Table of handshake rates.
 fn handshakes(rates: &Rates) -> Result<String> {
-    let mut text = "| handshakes | per second, no agent | server observed: with ÷ without | \
-        both ends observed: with ÷ without | server's CPU time per handshake: with ÷ without |\n\
+    let mut text = "| handshakes | per second, no agent | rate with ÷ without, server \
+        observed | rate with ÷ without, both ends observed | server CPU time with ÷ without |\n\
         |---|---:|---:|---:|---:|\n"
         .to_owned();
-    for (case, rate) in CASES.iter().zip(&rates.cases) {
+    for (case, comparison) in CASES.iter().zip(&rates.cases) {
         let spread = |values: &[f64]| -> Result<String> {
             let (low, high) = range(values);
-            Ok(format!("{:.3} ({low:.3}–{high:.3})", middle(values)?))
+            Ok(format!(
+                "{:.3} ({low:.3}–{high:.3})",
+                median_of_rounds(values)?
+            ))
         };
         text += &format!(
             "| {} | {:.0} | {} | {} | {} |\n",
             case.name,
-            middle(&rate.alone)?,
-            spread(&rate.server)?,
-            spread(&rate.both)?,
-            spread(&rate.cpu)?,
+            median_of_rounds(&comparison.baseline)?,
+            spread(&comparison.server)?,
+            spread(&comparison.both)?,
+            spread(&comparison.server_cpu)?,
         );
     }
-    text += &format!(
-        "\nHandshakes to be observed meanwhile: {}; counted by the agent: {}, of which {} for their \
+    text.push('\n');
+    text += &wrap(&format!(
+        "Handshakes in these runs, both ends: {}; counted by the agent: {}, of which {} for their \
          peer; events lost: {}.",
-        rates.made, rates.seen, rates.named, rates.lost
-    );
+        rates.expected, rates.counted, rates.counted_by_peer, rates.lost
+    ));
     Ok(text)
 }
 
+/// Sentence with the rates of a long transfer.
 fn transfers(streams: &Streams) -> String {
-    let ratio = |Ratio { middle, low, high }| format!("{middle:.3} ({low:.3}–{high:.3})");
-    format!(
-        "A long transfer over loopback: {:.2} GiB/s without any program; with ÷ without the two of `wire` {}, \
-         with ÷ without these and the two at receives and sends {}; medians and their 95 % confidence intervals.",
-        streams.alone / (1024.0 * MIB),
+    let ratio = |Ratio { median, low, high }| format!("{median:.3} ({low:.3}–{high:.3})");
+    wrap(&format!(
+        "Long transfer over loopback: {:.2} GiB/s without programs; rate with ÷ without the two \
+         programs of `wire` {}, with ÷ without these and the two at receives and sends {}; medians \
+         and 95 % confidence intervals.",
+        streams.baseline / (1024.0 * MIB),
         ratio(streams.wire),
         ratio(streams.all),
-    )
+    ))
 }
 
 /// Returns a table with a row per carrier and role and a column per kind of handshake. Each cell is
 /// a sum with one term per program.
-fn traps(lines: &[Line]) -> String {
+fn traps(carriers: &[CarrierTraps]) -> String {
     let kinds = [
         ("1.2", "full"),
         ("1.2", "resumed"),
@@ -126,24 +136,24 @@ fn traps(lines: &[Line]) -> String {
     let heads = kinds.map(|(version, kind)| format!("TLS {version}, {kind}"));
     let mut text = format!(
         "| traps per handshake: {} | role | {} |\n|---|---|{}\n",
-        TRAPS.map(|name| format!("`{name}`")).join(" + "),
+        PROGRAMS.map(|name| format!("`{name}`")).join(" + "),
         heads.join(" | "),
         "---:|".repeat(kinds.len()),
     );
-    let mut rows: Vec<(&str, &str)> = lines
+    let mut rows: Vec<(&str, &str)> = carriers
         .iter()
-        .map(|line| (line.carrier.as_str(), line.role.as_str()))
+        .map(|traps| (traps.carrier.as_str(), traps.role.as_str()))
         .collect();
     rows.dedup();
     for (carrier, role) in rows {
         let cells = kinds.map(|(version, kind)| {
-            let line = lines.iter().find(|line| {
-                (line.carrier.as_str(), line.role.as_str()) == (carrier, role)
-                    && (line.version.as_str(), line.kind.as_str()) == (version, kind)
+            let found = carriers.iter().find(|traps| {
+                (traps.carrier.as_str(), traps.role.as_str()) == (carrier, role)
+                    && (traps.version.as_str(), traps.kind.as_str()) == (version, kind)
             });
-            line.map_or_else(
-                || "not made".to_owned(),
-                |line| line.traps.map(|runs| format!("{runs:.2}")).join(" + "),
+            found.map_or_else(
+                || "none".to_owned(),
+                |found| found.traps.map(|runs| format!("{runs:.2}")).join(" + "),
             )
         });
         text += &format!("| {carrier} | {role} | {} |\n", cells.join(" | "));
@@ -151,52 +161,73 @@ fn traps(lines: &[Line]) -> String {
     text.trim_end().to_owned()
 }
 
-fn programs(counted: &Counted) -> String {
+/// Table of BPF programs.
+fn programs(totals: &ProgramTotals) -> String {
     let mut text = "| BPF program | runs per observed handshake | mean run time, ns |\n\
         |---|---:|---:|\n"
         .to_owned();
-    for (name, program) in &counted.programs {
+    for (name, program) in &totals.programs {
         text += &format!(
             "| `{name}` | {:.2} | {:.0} |\n",
-            program.runs / counted.handshakes,
+            program.runs / totals.handshakes,
             program.seconds / program.runs * 1e9,
         );
     }
     text.trim_end().to_owned()
 }
 
+/// Table of the agent's own values.
 fn agent(rates: &Rates, pipeline: &Pipeline) -> Result<String> {
-    let (_, slowest) = range(&rates.ends);
+    let (_, slowest) = range(&rates.shutdowns);
     Ok(format!(
-        "| the agent | |\n|---|---:|\n\
-         | events correlated per second, one core | {:.1} million |\n\
+        "| agent | |\n|---|---:|\n\
+         | events per second, one core | {:.1} million |\n\
          | resident memory of the pipeline, 50,000 peers | {:.1} MiB |\n\
-         | a metrics page of 10,000 series | {:.2} ms |\n\
-         | resident memory of `reprise run` at rest | {:.1} MiB |\n\
+         | rendering a metrics page of 10,000 series | {:.2} ms |\n\
+         | resident memory of `reprise run`, idle | {:.1} MiB |\n\
          | SIGTERM to exit, median of {} (slowest) | {:.0} ms ({:.0} ms) |",
         pipeline.events_per_second / 1e6,
         pipeline.memory / MIB,
-        pipeline.page * 1e3,
-        middle(&rates.resident)? / MIB,
-        rates.ends.len(),
-        middle(&rates.ends)? * 1e3,
+        pipeline.page_seconds * 1e3,
+        median_of_rounds(&rates.resident)? / MIB,
+        rates.shutdowns.len(),
+        median_of_rounds(&rates.shutdowns)? * 1e3,
         slowest * 1e3,
     ))
 }
 
+/// Breaks a paragraph into lines of at most [`COLUMNS`] columns.
+fn wrap(paragraph: &str) -> String {
+    let mut text = String::new();
+    let mut width = 0;
+    for word in paragraph.split_whitespace() {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > COLUMNS {
+            text.push('\n');
+            width = 0;
+        } else if width > 0 {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(word);
+        width += length;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::rate::Rate;
     use super::*;
+    use crate::bench::rate::Comparison;
 
     #[test]
-    fn only_what_is_between_the_markers_changes() {
+    fn only_the_text_between_the_markers_changes() {
         let (begin, end) = Section::Counted.markers();
         let (other, close) = Section::Measured.markers();
-        let rest = format!("{other}\nkept too\n{close}\n");
-        let old = format!("kept\n{begin}\nold\ntext\n{end}\n{rest}");
+        let rest = format!("{other}\nunchanged too\n{close}\n");
+        let old = format!("unchanged\n{begin}\nold\ntext\n{end}\n{rest}");
         let new = Section::Counted.replace(&old, "new\n\n").unwrap();
-        assert_eq!(new, format!("kept\n{begin}\nnew\n{end}\n{rest}"));
+        assert_eq!(new, format!("unchanged\n{begin}\nnew\n{end}\n{rest}"));
         assert_eq!(
             Section::Counted.replace(&new, "new").as_deref(),
             Some(new.as_str())
@@ -210,76 +241,88 @@ mod tests {
 
     #[test]
     fn each_carrier_has_a_row_and_each_kind_a_column() {
-        let line = |carrier: &str, kind: &str| Line {
+        let traps = |carrier: &str, kind: &str| CarrierTraps {
             carrier: carrier.to_owned(),
             role: "server".to_owned(),
             version: "1.3".to_owned(),
             kind: kind.to_owned(),
             traps: [2.0, 1.5, 1.0, 0.0, 0.0, 0.0],
         };
-        let lines = [
-            line("one", "full"),
-            line("one", "resumed"),
-            line("two", "full"),
+        let carriers = [
+            traps("one", "full"),
+            traps("one", "resumed"),
+            traps("two", "full"),
         ];
         let scan = Scan {
             processes: 1100.0,
             milliseconds: 50.4,
         };
-        let text = counted("when and where", &lines, scan);
+        let text = counted("environment", &carriers, scan);
         let cell = "2.00 + 1.50 + 1.00 + 0.00 + 0.00 + 0.00";
         for expected in [
-            "when and where\n".to_owned(),
-            format!("| one | server | not made | not made | {cell} | {cell} |"),
-            format!("| two | server | not made | not made | {cell} | not made |"),
-            "50 ms for 1100 of them".to_owned(),
+            "environment\n".to_owned(),
+            format!("| one | server | none | none | {cell} | {cell} |"),
+            format!("| two | server | none | none | {cell} | none |"),
+            "50 ms for 1100 processes".to_owned(),
         ] {
             assert!(text.contains(&expected), "{expected} is not in\n{text}");
         }
     }
 
     #[test]
-    fn the_table_says_what_was_measured() {
-        let rate = || Rate {
-            alone: vec![1000.0],
+    fn prose_is_wrapped() {
+        let word = "x".repeat(COLUMNS / 2);
+        assert_eq!(
+            wrap(&format!("a\n b {word} {word}")),
+            format!("a b {word}\n{word}")
+        );
+        assert_eq!(wrap(""), "");
+    }
+
+    #[test]
+    fn the_tables_contain_the_measurements() {
+        let comparison = || Comparison {
+            baseline: vec![1000.0],
             server: vec![0.9, 0.8, 0.95],
             both: vec![0.7],
-            cpu: vec![1.25],
+            server_cpu: vec![1.25],
         };
         let rates = Rates {
-            cases: CASES.iter().map(|_| rate()).collect(),
-            made: 10,
-            seen: 9,
-            named: 8,
+            cases: CASES.iter().map(|_| comparison()).collect(),
+            expected: 10,
+            counted: 9,
+            counted_by_peer: 8,
             lost: 1,
             resident: vec![2.0 * MIB],
-            ends: vec![0.050],
+            shutdowns: vec![0.050],
         };
-        let counted = Counted {
+        let totals = ProgramTotals {
             programs: [].into(),
             handshakes: 1.0,
         };
         let pipeline = Pipeline {
             events_per_second: 2e6,
             memory: MIB,
-            page: 0.001,
+            page_seconds: 0.001,
         };
-        let ratio = |middle| Ratio {
-            middle,
-            low: middle - 0.01,
-            high: middle + 0.01,
+        let ratio = |median| Ratio {
+            median,
+            low: median - 0.01,
+            high: median + 0.01,
         };
         let streams = Streams {
-            alone: 2.0 * 1024.0 * MIB,
+            baseline: 2.0 * 1024.0 * MIB,
             wire: ratio(0.99),
             all: ratio(0.97),
         };
-        let text = measured("when and where", &rates, &streams, &counted, &pipeline).unwrap();
+        let text = measured("environment", &rates, &streams, &totals, &pipeline).unwrap();
+        assert!(text.starts_with("environment\n"), "{text}");
+        let text = text.replace('\n', " ");
         for expected in [
-            "when and where\n",
             "| TLS 1.2, full | 1000 | 0.900 (0.800–0.950) | 0.700 (0.700–0.700) |",
-            "observed meanwhile: 10; counted by the agent: 9, of which 8 for their peer; events lost: 1.",
-            "2.00 GiB/s without any program; with ÷ without the two of `wire` 0.990 (0.980–1.000), with ÷",
+            "both ends: 10; counted by the agent: 9, of which 8 for their peer; events lost: 1.",
+            "2.00 GiB/s without programs; rate with ÷ without the two programs of `wire` 0.990 \
+             (0.980–1.000), with ÷",
             "receives and sends 0.970 (0.960–0.980)",
             "| 50 ms (50 ms) |",
             "| 2.0 million |",

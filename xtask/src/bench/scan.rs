@@ -1,4 +1,4 @@
-//! The first look at all processes, on a host with many.
+//! Duration of the first scan of all processes, on a host with many.
 
 use std::{
     fs::{self, File},
@@ -10,11 +10,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Bench, go_on, numbers::median, observer::Observer};
+use super::{
+    context::{Bench, check_interrupt},
+    numbers::median,
+    observer::Observer,
+};
 use crate::process::{self, Process};
 
-/// A process that has mapped OpenSSL, and a thousand copies of it that end with it.
-const CROWD: &str = "
+/// Starts a thousand copies of a process with OpenSSL, which end with it.
+const PROCESSES_SCRIPT: &str = "
 import os, ssl
 read, write = os.pipe()
 for _ in range(1000):
@@ -26,70 +30,70 @@ print('ready', flush=True)
 os.read(read, 1)
 ";
 
-/// How often it is measured.
+/// Number of measurements.
 const ROUNDS: usize = 5;
 
-/// How long the processes may take to start.
-const START: Duration = Duration::from_secs(60);
+/// Limit for the start of the processes.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the agent says of its first look.
+/// Scan of all processes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scan {
-    /// Processes that it looked at.
+    /// Number of processes.
     pub(super) processes: f64,
-    /// How long that took.
+    /// Duration.
     pub(super) milliseconds: f64,
 }
 
-/// Starts the agent beside a thousand processes, several times: the median.
+/// Starts a thousand processes and returns the median over several starts of the agent.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Scan> {
-    let said = bench.directory.join("crowd.log");
-    let out = File::create(&said).context("failed to create a log")?;
-    let mut crowd = Process::spawn(
+    let output = bench.directory.join("processes.log");
+    let out = File::create(&output).context("failed to create a log")?;
+    let mut processes = Process::spawn(
         "a thousand processes",
         process::with_parent_death_signal(Path::new("/usr/bin/python3"), "KILL")
-            .args(["-c", CROWD])
+            .args(["-c", PROCESSES_SCRIPT])
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(Stdio::null()),
     )?;
-    let end = Instant::now() + START;
-    while !fs::read_to_string(&said).is_ok_and(|said| said == "ready\n") {
-        go_on()?;
+    let deadline = Instant::now() + START_TIMEOUT;
+    while !fs::read_to_string(&output).is_ok_and(|text| text == "ready\n") {
+        check_interrupt()?;
         ensure!(
-            crowd.exit_status()?.is_none() && Instant::now() < end,
+            processes.exit_status()?.is_none() && Instant::now() < deadline,
             "failed to start a thousand processes"
         );
         thread::sleep(Duration::from_millis(20));
     }
     let mut scans = Vec::new();
     for _ in 0..ROUNDS {
-        // It is ready once it has looked at all of them.
+        // The agent is ready after its first scan.
         let observer = Observer::start(bench)?;
         let log = observer.log()?;
-        scans.push(scan(&log).with_context(|| format!("failed to find the scan in {log}"))?);
-        observer.end()?;
+        scans.push(parse(&log).with_context(|| format!("failed to find the scan in {log}"))?);
+        observer.stop()?;
     }
-    let middle = |figure: fn(&Scan) -> f64| {
-        let figures: Vec<_> = scans.iter().map(figure).collect();
-        median(&figures).context("nothing was measured")
+    let median = |value: fn(&Scan) -> f64| {
+        let values: Vec<_> = scans.iter().map(value).collect();
+        median(&values).context("no measurements")
     };
     Ok(Scan {
-        processes: middle(|scan| scan.processes)?,
-        milliseconds: middle(|scan| scan.milliseconds)?,
+        processes: median(|scan| scan.processes)?,
+        milliseconds: median(|scan| scan.milliseconds)?,
     })
 }
 
-/// `… first scan done processes=1064 took_ms=83 …`
-fn scan(log: &str) -> Option<Scan> {
+/// Parses the line `… first scan done processes=1064 took_ms=83 …` of the log.
+fn parse(log: &str) -> Option<Scan> {
     let line = log.lines().find(|line| line.contains("first scan done"))?;
-    let figure = |name: &str| {
+    let value = |name: &str| {
         let (_, rest) = line.split_once(&format!(" {name}="))?;
         rest.split(' ').next()?.parse().ok()
     };
     Some(Scan {
-        processes: figure("processes")?,
-        milliseconds: figure("took_ms")?,
+        processes: value("processes")?,
+        milliseconds: value("took_ms")?,
     })
 }
 
@@ -98,13 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_tells_the_scan() {
+    fn the_scan_is_parsed_from_the_log() {
         let log = "starting\n2026-11-24 INFO reprise: first scan done processes=1064 took_ms=83 libraries=2\n";
-        let found = Scan {
+        let expected = Scan {
             processes: 1064.0,
             milliseconds: 83.0,
         };
-        assert_eq!(scan(log), Some(found));
-        assert_eq!(scan("starting\n"), None);
+        assert_eq!(parse(log), Some(expected));
+        assert_eq!(parse("starting\n"), None);
     }
 }

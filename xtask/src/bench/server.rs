@@ -1,4 +1,4 @@
-//! nginx, one process, and what it says of the handshakes it made.
+//! Server nginx, in one process, with a log of its handshakes.
 
 use std::{
     ffi::OsStr,
@@ -12,46 +12,49 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Bench, Case, go_on, pinned};
+use super::context::{Bench, Case, check_interrupt, pinned};
 use crate::{
     certificate::{CERTIFICATE, KEY},
     process::Process,
 };
 
-/// How long nginx may take to listen.
-const START: Duration = Duration::from_secs(10);
+/// Limit for the start of nginx.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running nginx with one port per kind of session.
+/// A running nginx; killed on drop.
 pub(super) struct Nginx {
     process: Process,
     log: PathBuf,
-    session_ids: u16,
-    tickets: u16,
+    /// Port with TLS 1.2 and session IDs.
+    session_id_port: u16,
+    /// Port with TLS 1.3 and tickets.
+    ticket_port: u16,
 }
 
-/// Completed handshakes by nginx's own account.
+/// Completed handshakes in nginx's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Made {
-    /// Without a session.
+pub(super) struct HandshakeCounts {
+    /// Full handshakes.
     pub(super) full: u64,
-    /// With one.
+    /// Resumed handshakes.
     pub(super) resumed: u64,
 }
 
-impl Made {
-    pub(super) fn all(self) -> u64 {
+impl HandshakeCounts {
+    /// Full and resumed handshakes.
+    pub(super) fn total(self) -> u64 {
         self.full + self.resumed
     }
 }
 
 impl Nginx {
-    /// Starts it; `library` is loaded in place of the system's OpenSSL.
+    /// Starts nginx. `library`, the value of `LD_PRELOAD`, replaces the system's OpenSSL.
     pub(super) fn start(bench: &Bench<'_>, name: &str, library: Option<&OsStr>) -> Result<Self> {
         let directory = bench.directory.join(name);
         fs::create_dir(&directory).context("failed to create nginx's directory")?;
-        let (session_ids, tickets) = (free_port()?, free_port()?);
+        let (session_id_port, ticket_port) = (free_port()?, free_port()?);
         let file = directory.join("nginx.conf");
-        let text = configuration(bench.directory, &directory, session_ids, tickets);
+        let text = configuration(bench.directory, &directory, session_id_port, ticket_port);
         fs::write(&file, text).context("failed to write nginx's configuration")?;
         let errors = directory.join("error.log");
         let mut command = pinned("nginx");
@@ -69,45 +72,45 @@ impl Nginx {
         let mut server = Self {
             process,
             log: directory.join("access.log"),
-            session_ids,
-            tickets,
+            session_id_port,
+            ticket_port,
         };
-        server.wait(&errors)?;
+        server.wait_until_listening(&errors)?;
         Ok(server)
     }
 
-    fn wait(&mut self, errors: &Path) -> Result<()> {
-        let end = Instant::now() + START;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.tickets)).is_err() {
-            go_on()?;
-            if self.process.exit_status()?.is_some() || Instant::now() > end {
-                let said = fs::read_to_string(errors).unwrap_or_default();
-                bail!("failed to start nginx: {said}");
+    fn wait_until_listening(&mut self, errors: &Path) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.ticket_port)).is_err() {
+            check_interrupt()?;
+            if self.process.exit_status()?.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(errors).unwrap_or_default();
+                bail!("failed to start nginx: {log}");
             }
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// Fails when it has ended, and says how.
+    /// Fails if nginx has ended.
     pub(super) fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.process.exit_status()? {
-            let said = fs::read_to_string(self.log.with_file_name("error.log")).unwrap_or_default();
-            bail!("nginx ended by itself ({status}): {said}");
+            let log = fs::read_to_string(self.log.with_file_name("error.log")).unwrap_or_default();
+            bail!("nginx ended unexpectedly ({status}): {log}");
         }
         Ok(())
     }
 
-    /// The port that serves this kind of handshake.
+    /// Port for this kind of handshake.
     pub(super) fn port(&self, case: &Case) -> u16 {
-        if case.tls13 {
-            self.tickets
+        if case.is_tls13 {
+            self.ticket_port
         } else {
-            self.session_ids
+            self.session_id_port
         }
     }
 
-    /// Time on a CPU so far, nanoseconds (first field of `/proc/PID/schedstat`), traps included.
+    /// CPU time including traps, nanoseconds (first field of `/proc/PID/schedstat`).
     pub(super) fn cpu_ns(&self) -> Result<u64> {
         let path = format!("/proc/{}/schedstat", self.process.pid());
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
@@ -117,19 +120,19 @@ impl Nginx {
             .with_context(|| format!("failed to parse {path}"))
     }
 
-    /// The handshakes since this was asked last.
-    pub(super) fn made(&self) -> Result<Made> {
+    /// Returns the handshakes since the last call.
+    pub(super) fn take_handshakes(&self) -> Result<HandshakeCounts> {
         let text = fs::read_to_string(&self.log).context("failed to read nginx's log")?;
-        // nginx appends, so an emptied log goes on from its beginning.
-        fs::write(&self.log, "").context("failed to empty nginx's log")?;
+        // nginx appends to the file, so truncation is safe.
+        fs::write(&self.log, "").context("failed to truncate nginx's log")?;
         Ok(count(&text))
     }
 }
 
-/// `$ssl_session_reused` is `r` or `.`.
-fn count(log: &str) -> Made {
-    let lines = |wanted: &str| log.lines().filter(|line| *line == wanted).count() as u64;
-    Made {
+/// Counts the values of `$ssl_session_reused`, `r` or `.`, in the log.
+fn count(log: &str) -> HandshakeCounts {
+    let lines = |value: &str| log.lines().filter(|line| *line == value).count() as u64;
+    HandshakeCounts {
         full: lines("."),
         resumed: lines("r"),
     }
@@ -142,13 +145,20 @@ fn free_port() -> Result<u16> {
         .context("failed to find a free port")
 }
 
-/// One process, without a master: what is killed is all there is.
-fn configuration(certificates: &Path, own: &Path, session_ids: u16, tickets: u16) -> String {
+/// Returns the configuration of nginx, without a master process, so that killing one process
+/// suffices.
+fn configuration(
+    certificates: &Path,
+    directory: &Path,
+    session_id_port: u16,
+    ticket_port: u16,
+) -> String {
     let certificate = certificates.join(CERTIFICATE);
     let key = certificates.join(KEY);
-    let (certificate, key, own) = (certificate.display(), key.display(), own.display());
+    let (certificate, key) = (certificate.display(), key.display());
+    let directory = directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("  {name}_temp_path {own}/{name};\n"))
+        .map(|name| format!("  {name}_temp_path {directory}/{name};\n"))
         .concat();
     let server = |port, tls| {
         format!(
@@ -156,15 +166,18 @@ fn configuration(certificates: &Path, own: &Path, session_ids: u16, tickets: u16
              ssl_certificate_key {key};\n    {tls}\n    location / {{ return 200 \"ok\\n\"; }}\n  }}\n"
         )
     };
-    let first = server(
-        session_ids,
+    let session_ids = server(
+        session_id_port,
         "ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache shared:tls:16m;",
     );
-    let second = server(tickets, "ssl_protocols TLSv1.3; ssl_session_tickets on;");
+    let tickets = server(
+        ticket_port,
+        "ssl_protocols TLSv1.3; ssl_session_tickets on;",
+    );
     format!(
-        "daemon off;\nmaster_process off;\npid {own}/pid;\nerror_log {own}/error.log;\n\
+        "daemon off;\nmaster_process off;\npid {directory}/pid;\nerror_log {directory}/error.log;\n\
          events {{ worker_connections 512; }}\nhttp {{\n  log_format reused '$ssl_session_reused';\n  \
-         access_log {own}/access.log reused;\n{temporary}{first}{second}}}\n"
+         access_log {directory}/access.log reused;\n{temporary}{session_ids}{tickets}}}\n"
     )
 }
 
@@ -173,16 +186,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_tells_full_from_resumed() {
-        let made = count(".\nr\nr\n");
+    fn full_and_resumed_handshakes_are_counted() {
+        let counts = count(".\nr\nr\n");
         assert_eq!(
-            made,
-            Made {
+            counts,
+            HandshakeCounts {
                 full: 1,
                 resumed: 2
             }
         );
-        assert_eq!(made.all(), 3);
-        assert_eq!(count(""), Made::default());
+        assert_eq!(counts.total(), 3);
+        assert_eq!(count(""), HandshakeCounts::default());
     }
 }

@@ -31,7 +31,7 @@ for name in ('helm', 'kubectl'):
     os.rename(path + '.new', path)
 ";
 
-/// Fetches both where they are not there.
+/// Downloads both unless present.
 pub(super) fn ensure(log: &Log) -> Result<Outcome> {
     let tools = paths::tools()?;
     if tools.join("helm").is_file() && tools.join("kubectl").is_file() {

@@ -89,10 +89,10 @@ const REMEDY: &str = "check the network and /etc/apt/sources.list (tested with D
     and bookworm-security), then run `cargo xtask setup` again";
 
 /// Installs the missing packages.
-pub(super) fn ensure(log: &Log, wanted: &[&str]) -> Result<Outcome> {
-    let missing = missing(wanted)?;
+pub(super) fn ensure(log: &Log, packages: &[&str]) -> Result<Outcome> {
+    let missing = missing(packages)?;
     if missing.is_empty() {
-        return Ok(Outcome::Present(format!("packages: {}", wanted.len())));
+        return Ok(Outcome::Present(format!("packages: {}", packages.len())));
     }
     announce(&format!("installing {}", missing.join(" ")));
     let _policy = ServicePolicy::forbid_starts()?;
@@ -126,31 +126,31 @@ fn apt() -> Command {
     command
 }
 
-fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
+fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
-        .args(wanted)
+        .args(packages)
         .output();
     let Ok(output) = output else {
         bail!(
             "failed to run dpkg-query: this command supports only Debian and its derivatives\n\
              remedy: install the equivalents of these packages: {}",
-            wanted.join(" ")
+            packages.join(" ")
         );
     };
     // dpkg-query fails if a package is unknown, but still lists the others.
     Ok(not_installed(
         &String::from_utf8_lossy(&output.stdout),
-        wanted,
+        packages,
     ))
 }
 
-fn not_installed<'a>(listing: &str, wanted: &[&'a str]) -> Vec<&'a str> {
+fn not_installed<'a>(listing: &str, packages: &[&'a str]) -> Vec<&'a str> {
     let installed: HashSet<_> = listing
         .lines()
         .filter_map(|line| line.strip_suffix(" installed"))
         .collect();
-    wanted
+    packages
         .iter()
         .copied()
         .filter(|name| !installed.contains(name))
@@ -167,7 +167,7 @@ impl ServicePolicy {
     fn forbid_starts() -> Result<Self> {
         if Path::new(POLICY_PATH).exists() {
             // The administrator's policy has priority.
-            announce("the existing policy-rc.d decides whether packages start their services");
+            announce("the existing policy-rc.d decides whether services start");
             return Ok(Self { is_owned: false });
         }
         fs::write(POLICY_PATH, "#!/bin/sh\nexit 101\n")
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn only_installed_packages_count() {
         let listing = "curl installed\nhaproxy config-files\nnginx-light not-installed\n";
-        let wanted = ["curl", "haproxy", "nginx-light", "unknown"];
+        let packages = ["curl", "haproxy", "nginx-light", "unknown"];
         assert_eq!(
-            not_installed(listing, &wanted),
+            not_installed(listing, &packages),
             ["haproxy", "nginx-light", "unknown"]
         );
     }

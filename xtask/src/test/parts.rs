@@ -1,4 +1,4 @@
-//! The parts of a test run. Each runs one tool with its output passed through.
+//! The parts of a test run. Each runs one tool and passes its output through.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -8,16 +8,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use xtask::{bpf, toolchain::Toolchain};
 
-use super::{beside::Beside, totals::Totals};
+use super::{background::Background, totals::Totals};
 use crate::{paths, setup, steps::command_line, vm};
 
 /// The package of the behaviour tests.
 const BEHAVIOUR: &str = "reprise-tests";
 
-/// The test binary of that package which compiles for minutes and observes nothing.
+/// The test binary that only compiles for minutes, without observing anything.
 const CARRIERS: &str = "carriers";
 
-/// The test binary of all other behaviour tests.
+/// The test binary with all other behaviour tests.
 const OBSERVING: &str = "behaviour";
 
 /// Arguments of `cargo test` that run every test, one at a time.
@@ -46,12 +46,12 @@ pub(super) fn clippy_host(_: &mut Totals) -> Result<()> {
     pass(cargo.args(["--", "--deny", "warnings"]))
 }
 
-/// The objects, with the clippy of the compiler that builds them.
+/// Runs clippy on the BPF programs with the compiler that builds them.
 pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
     let toolchain = Toolchain::find()?;
     if toolchain.clippy_driver().is_none() {
         println!(
-            "skipped: {} comes without clippy-driver; `rustup component add clippy` has one",
+            "skipped: {} has no clippy-driver; install it with `rustup component add clippy`",
             toolchain.rustc.display()
         );
         totals.skipped += 1;
@@ -67,12 +67,14 @@ pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
 
 pub(super) fn deny(totals: &mut Totals) -> Result<()> {
     let Some(program) = setup::find_deny()? else {
-        println!("skipped: no cargo-deny; `cargo xtask test` without --fast installs it");
+        println!(
+            "skipped: cargo-deny is not installed; `cargo xtask test` without --fast installs it"
+        );
         totals.skipped += 1;
         return Ok(());
     };
-    println!("bans, licences, sources; advisories need the network: `cargo deny check advisories`");
-    // It reads the manifests of all targets' packages, more than any build downloads.
+    println!("checks bans, licences and sources; `cargo deny check advisories` needs the network");
+    // cargo-deny reads the manifests of packages for all targets, more than a build downloads.
     pass(paths::cargo().args(["fetch", "--locked"]))?;
     let mut deny = Command::new(program);
     deny.current_dir(paths::workspace())
@@ -82,8 +84,8 @@ pub(super) fn deny(totals: &mut Totals) -> Result<()> {
 
 /// Unit, property and doc tests of the whole workspace.
 ///
-/// Every cargo command here names the whole workspace: its features are then the same in each, and
-/// nothing is compiled twice.
+/// Every cargo command names the whole workspace, so that features are the same and nothing is
+/// compiled twice.
 pub(super) fn unit(totals: &mut Totals) -> Result<()> {
     for targets in [["--lib", "--bins"].as_slice(), &["--doc"]] {
         let mut cargo = paths::cargo();
@@ -97,12 +99,12 @@ pub(super) fn build(_: &mut Totals) -> Result<()> {
     pass(paths::cargo().args(["build", "--release", "--package", "reprise"]))
 }
 
-/// Runs the behaviour tests, against real servers and the agent as it is shipped.
+/// Runs the behaviour tests against real servers with the release build of the agent.
 ///
-/// cargo-nextest runs those that only read files beside those that observe, which run one at a
-/// time (`.config/nextest.toml`). Without it all run one at a time. The test of the carriers only
-/// compiles, so it runs beside the others at idle priority. `root`: the agent may do more than the
-/// documents ask for.
+/// cargo-nextest runs tests that only read files in parallel with those that observe, which run one
+/// at a time (`.config/nextest.toml`). Without it all run one at a time. The carrier tests only
+/// compile and run in the background at idle priority. `root`: the agent runs as root with all
+/// capabilities.
 pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
     let mut build = paths::cargo();
     build.args(["test", "--workspace", "--test", "*", "--no-run"]);
@@ -110,9 +112,9 @@ pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
     let mut carriers = with_agent(paths::cargo_under(&IDLE), root)?;
     carriers.args(["test", "--workspace", "--test", CARRIERS]);
     carriers.args(ONE_AT_A_TIME);
-    let carriers = Beside::start("carriers.log", &mut carriers)?;
+    let carriers = Background::start("carriers.log", &mut carriers)?;
     let others = observing(totals, root);
-    println!("\nbeside them:");
+    println!("\nin the background:");
     let carriers = carriers.finish(|line| totals.add_line(line));
     others.and(carriers)
 }
@@ -125,7 +127,7 @@ fn observing(totals: &mut Totals, root: bool) -> Result<()> {
         cargo.args(["--test", OBSERVING]);
         return count(&mut cargo, Output::Stderr, totals);
     }
-    println!("no cargo-nextest: all behaviour tests run one at a time");
+    println!("cargo-nextest is not installed: all behaviour tests run one at a time");
     cargo.args(["test", "--workspace", "--test", OBSERVING]);
     count(cargo.args(ONE_AT_A_TIME), Output::Stdout, totals)
 }
@@ -149,7 +151,7 @@ fn with_agent(mut cargo: Command, root: bool) -> Result<Command> {
     Ok(cargo)
 }
 
-/// On older kernels, with what each has and made to do without; one test for all.
+/// Runs tests on older kernels in virtual machines; counts as one test.
 pub(super) fn other_kernels(totals: &mut Totals) -> Result<()> {
     let passed = vm::brief(paths::agent()?)?;
     totals.passed += u64::from(passed);
@@ -157,7 +159,7 @@ pub(super) fn other_kernels(totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests of the carriers that are too many for every run, and prints what they compare.
+/// Runs the ignored carrier tests and prints what they compare.
 pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo
@@ -169,7 +171,7 @@ pub(super) fn matrix(totals: &mut Totals) -> Result<()> {
     count(&mut cargo, Output::Stdout, totals)
 }
 
-/// Builds the documentation of all items, private ones too; a warning is an error.
+/// Builds the documentation of all items, including private ones; a warning is an error.
 pub(super) fn doc(_: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo.args([
@@ -181,7 +183,7 @@ pub(super) fn doc(_: &mut Totals) -> Result<()> {
     pass(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-/// Runs a tool that passes or fails.
+/// Runs a tool that passes or fails by its exit status.
 fn pass(command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
@@ -219,7 +221,7 @@ fn count(command: &mut Command, output: Output, totals: &mut Totals) -> Result<(
         Output::Stderr => child.stderr.take().map(|stream| Box::new(stream) as _),
     };
     let stream = stream.context("failed to open the output of the tests")?;
-    // By bytes: the output of a test need not be UTF-8.
+    // As bytes, since the output of a test need not be UTF-8.
     for line in BufReader::new(stream).split(b'\n') {
         let line = line.context("failed to read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);

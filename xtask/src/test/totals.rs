@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// How many tests went which way.
+/// Numbers of passed, failed and skipped tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) passed: u64,
@@ -12,7 +12,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Adds one line of output if it is a result line of the test harness or of cargo-nextest.
+    /// Adds the counts of a line if it is a result line of the test harness or cargo-nextest.
     pub(super) fn add_line(&mut self, line: &str) {
         let harness = line
             .strip_prefix("test result: ")
@@ -35,9 +35,10 @@ impl Totals {
     }
 }
 
-/// Counts in a line such as `Summary [ 1.2s] 3 tests run: 2 passed (1 slow), 1 failed, 0 skipped`.
+/// Returns the counts in a line such as `Summary [ 1.2s] 3 tests run: 2 passed (1 slow), 1 failed,
+/// 0 skipped`.
 ///
-/// `3/5 tests run` says that the run was interrupted.
+/// An interrupted run has `3/5 tests run`.
 fn nextest_counts(line: &str) -> Option<&str> {
     let (_, rest) = line
         .trim_start()
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn result_lines_add_up_and_others_do_not() {
+    fn only_result_lines_are_counted() {
         let mut totals = Totals::default();
         for line in [
             "running 4 tests",
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn nextest_summaries_add_up() {
+    fn nextest_summaries_are_counted() {
         let mut totals = Totals::default();
         for line in [
             "     Summary [   1.204s] 9 tests run: 5 passed (2 slow, 1 leaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped",

@@ -21,18 +21,18 @@ struct Selection {
 const TESTS: &[Selection] = &[Selection {
     binary: "behaviour",
     tests: &[
-        "kernels::as_the_kernel_can",
-        "hello::python_offers",
+        "kernels::the_default_mode",
+        "offers::python_offers",
         "loss::a_lost_client_hello",
         "loss::a_lost_syn",
-        "loss::nothing_but_the_connection_gets_through",
+        "loss::all_data_of_the_client_is_lost",
     ],
 }];
 
 /// Tests of a brief run.
 const BRIEF_TESTS: &[Selection] = &[Selection {
     binary: "behaviour",
-    tests: &["kernels::as_the_kernel_can"],
+    tests: &["kernels::the_default_mode"],
 }];
 
 /// A compiled test binary.

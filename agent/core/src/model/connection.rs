@@ -14,6 +14,15 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The client's end, given the role of this host.
+    #[must_use]
+    pub const fn client(&self, role: Role) -> SocketAddr {
+        match role {
+            Role::Server => self.remote,
+            Role::Client => self.local,
+        }
+    }
+
     /// The server's end, given the role of this host.
     #[must_use]
     pub const fn server(&self, role: Role) -> SocketAddr {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{KeyName, Removal};
+use super::{KeyName, MissReason, Removal};
 
 /// The rule that decided the reason of a miss, with the facts known about the session. Facts that
 /// are not known are absent.
@@ -28,10 +28,18 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_rank: Option<u64>,
     /// Age of the session, nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "age_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "seconds"
+    )]
     pub age_ns: Option<u64>,
     /// Lifetime of the session, nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "lifetime_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "seconds"
+    )]
     pub lifetime_ns: Option<u64>,
     /// Name of the ticket's key.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "key_name")]
@@ -45,8 +53,16 @@ pub struct Evidence {
     /// Cause of the session's removal from the cache.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "removal")]
     pub removal: Option<Removal>,
+    /// For a client: reason of the newest miss that the server, on the same host, had for a session
+    /// of this client.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "reason")]
+    pub server_reason: Option<MissReason>,
     /// Step of the server's clock since the session was issued, nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "clock_step_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "signed_seconds"
+    )]
     pub clock_step_ns: Option<i64>,
 }
 
@@ -59,6 +75,21 @@ fn key_name<S: Serializer>(key: &Option<KeyName>, serializer: S) -> Result<S::Ok
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
 fn removal<S: Serializer>(removal: &Option<Removal>, serializer: S) -> Result<S::Ok, S::Error> {
     removal.map(Removal::label).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+fn reason<S: Serializer>(reason: &Option<MissReason>, serializer: S) -> Result<S::Ok, S::Error> {
+    reason.map(MissReason::label).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+fn seconds<S: Serializer>(ns: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    ns.map(|ns| ns as f64 / 1e9).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+fn signed_seconds<S: Serializer>(ns: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    ns.map(|ns| ns as f64 / 1e9).serialize(serializer)
 }
 
 impl fmt::Display for Evidence {
@@ -97,6 +128,9 @@ impl fmt::Display for Evidence {
         }
         if let Some(removal) = self.removal {
             write!(f, ", removed from the cache: {}", removal.label())?;
+        }
+        if let Some(reason) = self.server_reason {
+            write!(f, ", the server is on this host: {}", reason.label())?;
         }
         if let Some(step) = self.clock_step_ns {
             let sign = if step < 0 { "-" } else { "" };

@@ -1,43 +1,6 @@
 //! Missed sessions.
 
-use enum_map::Enum;
-use strum::{IntoStaticStr, VariantArray};
-
-use super::{Evidence, ServiceId, labels::labelled};
-
-/// Reason why an offered session was not resumed, exactly one each; `diagnose` holds the rules.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray,
-)]
-#[strum(serialize_all = "snake_case")]
-pub enum MissReason {
-    /// The service issues sessions that it does not store.
-    NotStored,
-    /// Issued by, or under a key of, another live process of the same service.
-    OtherProcess,
-    /// The process that issued it has ended, and its cache or keys with it.
-    Restarted,
-    /// Issued by the service, within its lifetime, at a rank at which a cache can be full.
-    Evicted,
-    /// Older than its lifetime.
-    Expired,
-    /// Removed from the cache after an unclean close or by the application.
-    Removed,
-    /// Known and within its lifetime, but rejected for its version, name, cipher or context.
-    Refused,
-    /// A session ID that another service issued.
-    ForeignId,
-    /// A ticket under a key that the service has never used, where that can be known.
-    ForeignKey,
-    /// A ticket under a key that the whole service has stopped using.
-    RetiredKey,
-    /// The server's clock was stepped after the session was issued.
-    Clock,
-    /// Not enough evidence.
-    Unknown,
-}
-
-labelled!(MissReason);
+use super::{Evidence, MissReason, ServiceId};
 
 /// One missed session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +13,7 @@ pub struct Miss {
     pub age_ns: Option<u64>,
     /// Lifetime of the session, nanoseconds, where known.
     pub lifetime_ns: Option<u64>,
-    /// The service that missed it; `None` for a client's miss.
+    /// The service that missed it, where it is on this host.
     pub service: Option<ServiceId>,
     /// The session was removed at the unclean end of a connection with packet loss.
     pub lossy: bool,

@@ -18,7 +18,7 @@ pub struct Advice {
     pub reason: AlertReason,
     /// Cause and remedy.
     pub text: String,
-    /// Evidence of the newest miss, if it has this reason.
+    /// Evidence of the newest miss with this reason; `None` if it was evicted.
     pub evidence: Option<Evidence>,
 }
 
@@ -27,15 +27,20 @@ pub struct Advice {
 pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<Advice> {
     let peers = &pipeline.stats.peers;
     let reason = peers.advice_reason(key, sums, pipeline.now_ns())?;
-    let last = sums.offers.last_miss;
-    let service = last.and_then(|last| Some(pipeline.service(last.miss.service?)));
-    // Details of a miss with another reason would mislead.
-    let last = last.filter(|last| reason == AlertReason::Missed(last.miss.reason));
+    let example = match reason {
+        AlertReason::Missed(reason) => pipeline.stats.miss_examples.get(key, reason),
+        AlertReason::NeverOffered => None,
+    };
+    let missed_by = match example {
+        Some(example) => example.miss.service,
+        None => sums.offers.last_miss.and_then(|last| last.service),
+    };
+    let service = missed_by.map(|service| pipeline.service(service));
     let case = Case {
         reason,
         role: key.role,
-        miss: last.map(|last| last.miss),
-        ticket_key: last.and_then(|last| last.key),
+        miss: example.map(|example| example.miss),
+        ticket_key: example.and_then(|example| example.key),
         offers: sums.offers.sums.total(),
         given_before: sums.offers.given_before,
         service: service.unwrap_or_default(),

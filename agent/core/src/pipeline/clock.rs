@@ -56,6 +56,18 @@ impl Clock {
         });
     }
 
+    /// Nanoseconds since 1970 at `monotonic_ns` of `CLOCK_MONOTONIC`; `None` before the first
+    /// reading. Only the last step is taken into account.
+    #[must_use]
+    pub fn wall_ns(&self, monotonic_ns: u64) -> Option<i64> {
+        let offset_ns = self.last?.offset_ns;
+        let offset_ns = match self.last_step {
+            Some((step_ns, at_ns)) if monotonic_ns < at_ns => offset_ns.checked_sub(step_ns)?,
+            _ => offset_ns,
+        };
+        i64::try_from(monotonic_ns).ok()?.checked_add(offset_ns)
+    }
+
     /// Whether it is synchronized; `None` before the first reading.
     #[must_use]
     pub fn synchronized(&self) -> Option<bool> {
@@ -86,6 +98,8 @@ mod tests {
         assert_eq!((clock.steps, clock.synchronized()), (0, Some(true)));
         clock.record(&at(2, 8_200_004_000_000, 0));
         assert_eq!(clock.last_step, Some((7_200_000_000_000, 2)));
+        let wall_ns = [1, 2].map(|time_ns| clock.wall_ns(time_ns));
+        assert_eq!(wall_ns, [Some(1_000_004_000_001), Some(8_200_004_000_002)]);
         clock.record(&at(3, 1_000_004_000_000, 0));
         assert_eq!((clock.steps, clock.synchronized()), (2, Some(false)));
     }

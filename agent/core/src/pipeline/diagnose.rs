@@ -20,12 +20,12 @@ mod tables;
 use self::tables::Tables;
 pub use self::{
     removal::{CloseEvidence, RemovedSession},
-    rules::{RULES, Rule},
+    rules::{RULES, Rule, required_evidence},
     tables::Retained,
 };
 use crate::model::{
-    Connection, Evidence, HelloFacts, Miss, MissReason, Observation, Offer, Outcome, Resumption,
-    Role, ServiceFacts, ServiceId, SessionRemoved, Token,
+    Connection, HelloFacts, Observation, Offer, Outcome, Resumption, Role, ServiceFacts, ServiceId,
+    SessionRemoved, Token,
 };
 
 /// Decides the reasons of misses.
@@ -71,7 +71,8 @@ impl Diagnoser {
             _ => None,
         };
         if seen.role == Role::Client {
-            seen.miss = missed.map(|_| self.diagnose_client(&hello));
+            let connection = seen.connection.as_ref();
+            seen.miss = missed.map(|_| self.tables.diagnose_client(&hello, connection));
             self.tables.sessions.record_client(&hello);
             return;
         }
@@ -84,34 +85,6 @@ impl Diagnoser {
             && let Some(hello) = &mut seen.hello
         {
             remove_key_names(hello);
-        }
-    }
-
-    fn diagnose_client(&self, hello: &HelloFacts) -> Miss {
-        let tokens = [hello.session_id, hello.ticket];
-        let sessions = &self.tables.sessions;
-        let mut issued = tokens.iter().flatten();
-        let issued = issued.find_map(|token| sessions.get_client(token.hash));
-        let age_ns = issued.map(|issued| hello.begin_ns.saturating_sub(issued.at_ns));
-        let lifetime_ns = issued.and_then(|issued| issued.lifetime_ns);
-        let expired = input::age(age_ns, lifetime_ns) == facts::Age::Over;
-        let (reason, rule) = if expired {
-            (MissReason::Expired, "client_observed_expired")
-        } else {
-            (MissReason::Unknown, "client_not_enough_evidence")
-        };
-        Miss {
-            reason,
-            evidence: Evidence {
-                rule,
-                age_ns,
-                lifetime_ns,
-                ..Evidence::default()
-            },
-            age_ns,
-            lifetime_ns,
-            service: None,
-            lossy: false,
         }
     }
 

@@ -6,15 +6,18 @@ mod alerts_after_completion;
 mod by_role;
 mod ephemeral;
 mod errors;
+mod explanations;
 mod failures;
 mod histogram;
 mod history;
 mod keys;
 mod limits;
 mod merge;
+mod miss_examples;
 mod offers;
 mod outcomes;
 mod peer_key;
+mod peer_name;
 mod peer_stats;
 mod peer_table;
 mod recent_table;
@@ -28,11 +31,13 @@ pub use self::{
     alerts_after_completion::AlertsAfterCompletion,
     by_role::ByRole,
     errors::{ErrorSum, Errors},
+    explanations::Explanation,
     failures::{Failure, Failures},
     histogram::{BOUNDS, Histogram},
     history::{History, SLOT_NS, Slot},
     keys::TicketKeys,
     limits::{Limits, Thresholds},
+    miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
     offers::{LastMiss, Offers, RecentOffers},
     outcomes::{OfferSums, Outcomes},
     peer_key::PeerKey,

@@ -1,4 +1,4 @@
-//! Body of `/api/v1/peers`.
+//! Body of `/api/v1/peers`, and the sums of one peer.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -101,7 +101,7 @@ pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
     peers.map(|(key, sums)| row(observed, key, sums)).collect()
 }
 
-fn row(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> PeerRow {
+pub(super) fn row(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> PeerRow {
     let pipeline = &observed.pipeline;
     let failures = sums.failures.into_iter().filter(|(_, count)| *count > 0);
     let advice = advice(pipeline, key, sums);

@@ -1,9 +1,10 @@
 //! Paths and their responses.
 
 use hyper::{Method, Request, StatusCode, body::Incoming, header::ACCEPT};
+use percent_encoding::percent_decode_str;
 
 use super::{
-    failures, overview, peers,
+    failures, overview, peer, peers,
     response::{self, Answer, file, json, text},
     status,
 };
@@ -14,6 +15,9 @@ use crate::{
 
 /// Schema of the JSON endpoints.
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
+
+/// Path of one peer, up to its name.
+const PEER: &str = "/api/v1/peers/";
 
 /// Sources of the responses.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ pub(super) fn answer(site: &Site, request: &Request<Incoming>) -> Answer {
                 include_str!("page/page.js"),
             )
         },
+        path if path.starts_with(PEER) => one_peer,
         _ => return text(StatusCode::NOT_FOUND, "no such page\n"),
     };
     if matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -82,6 +87,19 @@ fn limited_peers(site: &Site, request: &Request<Incoming>) -> Answer {
             let limit = limit.and_then(Result::ok).unwrap_or(usize::MAX);
             json(&peers::peers(&site.shared.lock(), limit))
         }
+    }
+}
+
+/// The peer whose percent-encoded name ends the path.
+fn one_peer(site: &Site, request: &Request<Incoming>) -> Answer {
+    let name = request.uri().path().strip_prefix(PEER).unwrap_or_default();
+    let peer = percent_decode_str(name)
+        .decode_utf8()
+        .ok()
+        .and_then(|name| peer::peer(&site.shared.lock(), &name));
+    match peer {
+        Some(peer) => json(&peer),
+        None => text(StatusCode::NOT_FOUND, "no such peer\n"),
     }
 }
 

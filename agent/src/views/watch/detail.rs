@@ -3,11 +3,11 @@
 use ratatui::{style::Modifier, text::Line};
 
 use super::{row::Row, text::percent};
-use crate::observed::Observed;
+use crate::{observed::Observed, views::explanation};
 use reprise_core::{
-    model::Resumption,
+    model::{MissReason, Resumption},
     pipeline::{
-        reasons,
+        Pipeline, reasons,
         stats::{PeerKey, SessionsLost},
     },
 };
@@ -15,11 +15,37 @@ use reprise_core::{
 /// Maximum number of failures shown.
 const MAX_FAILURES: usize = 5;
 
-/// The most recent failures of a peer, one line each, copied so that the lock can be released.
-pub(super) fn recent_failures(observed: &Observed, peer: Option<&PeerKey>) -> Vec<String> {
-    let Some(key) = peer else {
-        return Vec::new();
-    };
+/// The most recent events of a peer, one line each, copied so that the lock can be released.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// Failed handshakes, the latest first.
+    failures: Vec<String>,
+    /// The newest miss with each of the commonest reasons.
+    misses: Vec<(MissReason, String)>,
+}
+
+/// The most recent events of a peer.
+pub(super) fn recent(observed: &Observed, peer: Option<&PeerKey>) -> Recent {
+    peer.map_or_else(Recent::default, |key| Recent {
+        failures: recent_failures(observed, key),
+        misses: recent_misses(&observed.pipeline, key),
+    })
+}
+
+fn recent_misses(pipeline: &Pipeline, key: &PeerKey) -> Vec<(MissReason, String)> {
+    let stats = &pipeline.stats;
+    let sums = stats.peers.get(key);
+    let explanations = sums.map(|sums| stats.explanations(key, sums));
+    let explanations = explanations.into_iter().flatten();
+    explanations
+        .map(|explanation| {
+            let example = explanation.example.as_ref();
+            (explanation.reason, explanation::example(pipeline, example))
+        })
+        .collect()
+}
+
+fn recent_failures(observed: &Observed, key: &PeerKey) -> Vec<String> {
     let now_ns = observed.pipeline.now_ns();
     let failures = observed.pipeline.stats.recent_failures.latest_first();
     let failures = failures.into_iter().filter(|failure| failure.peer == *key);
@@ -52,7 +78,7 @@ impl Lines {
 }
 
 /// All that is known about one peer.
-pub(super) fn detail(row: &Row, failures: &[String]) -> Vec<Line<'static>> {
+pub(super) fn detail(row: &Row, recent: &Recent) -> Vec<Line<'static>> {
     let mut lines = Lines::default();
     let title = format!("{} ({} here)", row.name, row.key.role.label());
     lines.0 = vec![
@@ -67,27 +93,24 @@ pub(super) fn detail(row: &Row, failures: &[String]) -> Vec<Line<'static>> {
         row.sums.completed[Resumption::Unknown],
     );
     lines.add("recent resumed share", percent(row.recent));
-    offers(row, &mut lines);
+    offers(row, &recent.misses, &mut lines);
     loss(row, &mut lines);
     lines.add("failed handshakes", row.sums.failed());
     for (cause, count) in row.sums.failures {
         lines.add_count(&format!("  {}", cause.label()), count);
     }
-    let failures = failures.iter();
+    let failures = recent.failures.iter();
     lines
         .0
         .extend(failures.map(|failure| Line::raw(format!("    {failure}"))));
     if let Some(advice) = &row.advice {
         let text = Line::styled(advice.text.clone(), Modifier::BOLD);
         lines.0.extend([Line::raw(""), text]);
-        if let Some(evidence) = &advice.evidence {
-            lines.0.push(Line::raw(evidence.to_string()));
-        }
     }
     lines.0
 }
 
-fn offers(row: &Row, lines: &mut Lines) {
+fn offers(row: &Row, examples: &[(MissReason, String)], lines: &mut Lines) {
     let offers = &row.sums.offers;
     for (mechanism, outcomes) in offers.sums.offered {
         if outcomes.total() > 0 {
@@ -102,6 +125,10 @@ fn offers(row: &Row, lines: &mut Lines) {
     lines.add("without an offer", offers.sums.not_offered);
     for (reason, count) in offers.misses {
         lines.add_count(&format!("  {}", reason.label()), count);
+        let example = examples.iter().find(|(other, _)| *other == reason);
+        if let Some((_, text)) = example {
+            lines.0.push(Line::raw(format!("    {text}")));
+        }
     }
 }
 

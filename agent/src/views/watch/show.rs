@@ -103,14 +103,14 @@ async fn interact(
         {
             return Ok(());
         }
-        let (header, failures) = {
+        let (header, recent) = {
             let observed = shared.lock();
             rows = state.rows(&observed);
-            let failures = detail::recent_failures(&observed, state.detail.as_ref());
-            (view::header(&observed), failures)
+            let recent = detail::recent(&observed, state.detail.as_ref());
+            (view::header(&observed), recent)
         };
         state.selected = state.selected.min(rows.len().saturating_sub(1));
-        terminal.draw(|frame| view::draw(frame, &mut state, &header, &rows, &failures))?;
+        terminal.draw(|frame| view::draw(frame, &mut state, &header, &rows, &recent))?;
     }
 }
 

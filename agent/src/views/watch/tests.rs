@@ -56,7 +56,11 @@ fn observed() -> Observed {
             tgid: Some(1),
             offer: Offer::Session(Mechanism::Psk),
             miss: (end == Outcome::Completed(Resumption::Full)).then_some(Miss {
-                evidence: reprise_core::model::Evidence::default(),
+                evidence: reprise_core::model::Evidence {
+                    rule: "near_accepted_rank",
+                    rank: Some(41),
+                    ..reprise_core::model::Evidence::default()
+                },
                 reason: MissReason::Evicted,
                 age_ns: None,
                 lifetime_ns: None,
@@ -113,9 +117,9 @@ fn screen(state: &mut State, observed: &Observed, columns: u16) -> String {
 fn screen_with(state: &mut State, observed: &Observed, columns: u16, rows: &[Row]) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
     let header = view::header(observed);
-    let failures = detail::recent_failures(observed, state.detail.as_ref());
+    let recent = detail::recent(observed, state.detail.as_ref());
     terminal
-        .draw(|frame| view::draw(frame, state, &header, rows, &failures))
+        .draw(|frame| view::draw(frame, state, &header, rows, &recent))
         .unwrap();
     terminal.backend().to_string()
 }
@@ -174,6 +178,8 @@ fn eighty_columns_are_enough() {
         "1 accepted, 3 missed",
         "evicted",
         "the server's cache is too small",
+        "0 s ago, psk: nearly as many sessions were issued since",
+        "rule near_accepted_rank, 41",
     ] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }

@@ -9,7 +9,7 @@ use ratatui::{
 };
 
 use super::{
-    detail::detail,
+    detail::{Recent, detail},
     row::Row,
     state::{Column, State},
     text::{percent, totals},
@@ -37,7 +37,7 @@ pub(super) fn draw(
     state: &mut State,
     header: &str,
     rows: &[Row],
-    failures: &[String],
+    recent: &Recent,
 ) {
     let lines = u16::try_from(header.lines().count()).unwrap_or(u16::MAX);
     let [above, middle, below] = Layout::vertical([
@@ -53,7 +53,7 @@ pub(super) fn draw(
         .and_then(|key| rows.iter().find(|row| row.key == *key));
     match shown {
         Some(row) => frame.render_widget(
-            Paragraph::new(detail(row, failures)).wrap(Wrap { trim: false }),
+            Paragraph::new(detail(row, recent)).wrap(Wrap { trim: false }),
             middle,
         ),
         None => table(frame, middle, state, rows),

@@ -18,6 +18,13 @@ pub(super) fn dashboard() -> Dashboard {
 }
 
 fn panels() -> Vec<Panel> {
+    let mut panels = key_figures();
+    panels.extend(graphs());
+    panels.extend(tables());
+    panels
+}
+
+fn key_figures() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Failed share",
@@ -57,6 +64,11 @@ fn panels() -> Vec<Panel> {
             "pps",
             "sum(rate(reprise_handshake_retransmits_total{%r}[%i]))",
         ),
+    ]
+}
+
+fn graphs() -> Vec<Panel> {
+    vec![
         Panel::graph(
             "Failures by cause",
             "Failed handshakes by cause; an alert takes precedence over packet loss.",
@@ -76,6 +88,16 @@ fn panels() -> Vec<Panel> {
         .target(
             "topk(15, sum by (reason) (rate(reprise_handshake_errors_total{%r}[%i])))",
             "{{reason}}",
+        )
+        .sized(12, 9),
+        Panel::graph(
+            "Alerts after completion",
+            "TLS 1.3: fatal alerts right after a completed handshake, for example a client certificate that the server rejects after the client's Finished.",
+            "reqps",
+        )
+        .target(
+            "sum by (alert) (rate(reprise_alerts_after_completion_total{%r}[%i]))",
+            "{{alert}}",
         )
         .sized(12, 9),
         Panel::graph(
@@ -100,6 +122,11 @@ fn panels() -> Vec<Panel> {
         )
         .stacked()
         .sized(12, 9),
+    ]
+}
+
+fn tables() -> Vec<Panel> {
+    vec![
         Panel::table(
             "Peers that fail",
             "Failures of the last hour by peer and cause.",
@@ -127,6 +154,6 @@ fn panels() -> Vec<Panel> {
             r#"1 - sum by (resumption) (rate(reprise_handshake_duration_seconds_bucket{%r,le=~"1|1.0"}[%i])) / (sum by (resumption) (rate(reprise_handshake_duration_seconds_count{%r}[%i])) > 0)"#,
             "{{resumption}}",
         )
-        .sized(24, 8),
+        .sized(12, 9),
     ]
 }

@@ -150,7 +150,7 @@ fn misses() -> Vec<Panel> {
         .sized(12, 8),
         Panel::graph(
             "Sessions removed early",
-            "Sessions removed from a cache before their lifetime ended; unclean_close stands for a connection without close_notify.",
+            "Sessions removed from a cache before their lifetime ended; unclean_close_by_server and unclean_close_by_peer name the side that ended a connection without close_notify.",
             "ops",
         )
         .target(

@@ -19,6 +19,13 @@ pub(super) fn dashboard() -> Dashboard {
 }
 
 fn panels() -> Vec<Panel> {
+    let mut panels = key_figures();
+    panels.extend(tables());
+    panels.extend(graphs());
+    panels
+}
+
+fn key_figures() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Peers below 10 %",
@@ -59,6 +66,11 @@ fn panels() -> Vec<Panel> {
             r#"sum(reprise_cache_miss_alert{%r,peer=~"$peer"}) or vector(0)"#,
         )
         .alarm(1.0),
+    ]
+}
+
+fn tables() -> Vec<Panel> {
+    vec![
         Panel::table(
             "Worst peers",
             "Peers with the lowest resumed share in the agent's window.",
@@ -96,6 +108,11 @@ fn panels() -> Vec<Panel> {
             "Failures",
         )
         .sized(12, 10),
+    ]
+}
+
+fn graphs() -> Vec<Panel> {
+    vec![
         Panel::graph(
             "Resumed share of the ten busiest peers",
             "Resumed share; dashed lines mark 10 %, 40 % and 75 %.",

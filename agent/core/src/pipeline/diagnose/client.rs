@@ -7,7 +7,7 @@ use std::{net::IpAddr, num::NonZeroUsize};
 use lru::LruCache;
 
 use super::{process::ProcessId, services::Services};
-use crate::model::{KeyName, ServiceId};
+use crate::model::{KeyName, MissReason, Removal, ServiceId};
 
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 /// Issuers retained per client; with more of them nothing is concluded.
@@ -25,10 +25,19 @@ pub(super) struct ClientIssuer {
     pub(super) last_ns: u64,
 }
 
+/// Reason of the newest miss of a client's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) service: ServiceId,
+    pub(super) reason: MissReason,
+    pub(super) removal: Option<Removal>,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Client {
     issuers: [Option<ClientIssuer>; MAX_ISSUERS],
     overflowed: bool,
+    verdict: Option<Verdict>,
     inferred: u8,
     unattributed: u8,
 }
@@ -58,13 +67,7 @@ impl Clients {
 
     /// Records that an issuer gave a TLS 1.3 session to this client.
     pub(super) fn record(&mut self, client: IpAddr, issuer: ClientIssuer) {
-        if !self.table.contains(&client) {
-            self.evicted |= self.table.len() == MAX_CLIENTS.get();
-            self.table.put(client, Client::default());
-        }
-        let Some(entry) = self.table.get_mut(&client) else {
-            return;
-        };
+        let entry = self.entry(client);
         let same = |other: &ClientIssuer| {
             other.service == issuer.service && other.process == issuer.process
         };
@@ -83,6 +86,21 @@ impl Clients {
                 *oldest = issuer;
             }
         }
+    }
+
+    /// Records why a service on this host missed a session of this client.
+    pub(super) fn record_verdict(&mut self, client: IpAddr, verdict: Verdict) {
+        self.entry(client).verdict = Some(verdict);
+    }
+
+    /// The newest verdict about this client's sessions.
+    pub(super) fn verdict(&self, client: IpAddr) -> Option<Verdict> {
+        self.table.peek(&client)?.verdict
+    }
+
+    fn entry(&mut self, client: IpAddr) -> &mut Client {
+        self.evicted |= self.table.len() == MAX_CLIENTS.get() && !self.table.contains(&client);
+        self.table.get_or_insert_mut(client, Client::default)
     }
 
     /// Issuers of TLS 1.3 sessions to this client since `since_ns`; `None` where some may be

@@ -1,12 +1,14 @@
 //! Diagnosis of a server's miss.
 
 use super::{
+    client::Verdict,
     facts::{Age, Issuer, Offered, RuleInput},
+    input,
     process::Relation,
     rules::{self, FULL_RANK, LOW_RANK},
     tables::{Server, Tables, entry_kind},
 };
-use crate::model::{Evidence, HelloFacts, Lookup, Mechanism, Miss, MissReason};
+use crate::model::{Connection, Evidence, HelloFacts, Lookup, Mechanism, Miss, MissReason};
 
 impl Tables {
     /// The reason why this server missed the session that was offered by `mechanism`.
@@ -57,8 +59,16 @@ impl Tables {
             key_used_by: key_used_by.map(|process| process.tgid),
             per_connection_keys: !entry && self.has_key_per_connection(service),
             removal: offer.removed,
+            server_reason: None,
             clock_step_ns: offer.step_ns,
         };
+        let verdict = Verdict {
+            service,
+            reason: rule.reason,
+            removal: offer.removed,
+        };
+        self.clients
+            .record_verdict(server.connection.remote.ip(), verdict);
         Miss {
             reason: rule.reason,
             evidence,
@@ -67,6 +77,46 @@ impl Tables {
             service: Some(server.service),
             lossy: rule.reason == MissReason::Removed
                 && offer.issued.is_some_and(|issued| issued.lossy),
+        }
+    }
+
+    /// What is known about a client's miss. The server decides about it: where it is on this host,
+    /// the evidence names the reason of its newest miss for this client.
+    pub(super) fn diagnose_client(
+        &self,
+        hello: &HelloFacts,
+        connection: Option<&Connection>,
+    ) -> Miss {
+        let tokens = [hello.session_id, hello.ticket];
+        let mut issued = tokens.iter().flatten();
+        let issued = issued.find_map(|token| self.sessions.get_client(token.hash));
+        let age_ns = issued.map(|issued| hello.begin_ns.saturating_sub(issued.at_ns));
+        let lifetime_ns = issued.and_then(|issued| issued.lifetime_ns);
+        let (reason, rule) = if input::age(age_ns, lifetime_ns) == Age::Over {
+            (MissReason::Expired, "client_observed_expired")
+        } else {
+            (MissReason::Unknown, "client_not_enough_evidence")
+        };
+        let service = connection.and_then(|connection| self.services.at(&connection.remote));
+        let verdict = connection
+            .and_then(|connection| self.clients.verdict(connection.local.ip()))
+            .filter(|verdict| {
+                service.is_some_and(|service| self.services.is_same(service, verdict.service))
+            });
+        Miss {
+            reason,
+            evidence: Evidence {
+                rule,
+                age_ns,
+                lifetime_ns,
+                removal: verdict.and_then(|verdict| verdict.removal),
+                server_reason: verdict.map(|verdict| verdict.reason),
+                ..Evidence::default()
+            },
+            age_ns,
+            lifetime_ns,
+            service,
+            lossy: false,
         }
     }
 

@@ -294,3 +294,23 @@ pub(super) fn decide(input: &RuleInput) -> &'static Rule {
     let matching = TABLE.iter().find(|rule| (rule.when)(input));
     matching.unwrap_or(&TABLE[RULES.len() - 1])
 }
+
+/// Rules for the misses of clients, with the evidence that they require.
+const CLIENT_RULES: [(&str, &str); 2] = [
+    (
+        "client_observed_expired",
+        "the client offered the session after the lifetime that the server had named",
+    ),
+    (
+        "client_not_enough_evidence",
+        "the server that missed the session is not observed on this host",
+    ),
+];
+
+/// The evidence that the rule of this name requires, in words; `None` for an unknown name.
+#[must_use]
+pub fn required_evidence(name: &str) -> Option<&'static str> {
+    let rules = RULES.iter().map(|rule| (rule.name, rule.evidence));
+    let mut rules = rules.chain(CLIENT_RULES);
+    rules.find_map(|(known, evidence)| (known == name).then_some(evidence))
+}

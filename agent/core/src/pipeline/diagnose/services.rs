@@ -127,6 +127,11 @@ impl Services {
         service
     }
 
+    /// The service at `end`, where one was observed.
+    pub(super) fn at(&self, end: &SocketAddr) -> Option<ServiceId> {
+        self.ends.peek(end).map(|service| self.root(*service))
+    }
+
     fn begin(&mut self, port: u16, now_ns: u64) -> ServiceId {
         let id = ServiceId(self.next);
         self.next = self.next.wrapping_add(1).max(1);

@@ -7,8 +7,7 @@ mod removal;
 mod table;
 
 use self::host::{Host, LIFETIME, Offered, SECOND};
-use super::*;
-use crate::model::Lookup;
+use crate::model::{Connection, Lookup, MissReason, Role};
 
 /// One client that reconnects at once, `times` times, and misses each time.
 fn reconnect(host: &mut Host, port: u16, times: u64) -> Vec<MissReason> {
@@ -290,6 +289,38 @@ fn a_session_that_another_clock_calls_expired_is_dated_by_when_it_was_given() {
         host.reject(age as i64);
         assert_eq!(host.reason(443, Offered::Psk(1, 7)), reason, "{given_by}");
     }
+}
+
+#[test]
+fn a_client_learns_the_reason_of_a_server_on_its_host() {
+    let mut host = Host::new();
+    host.full(443, Offered::Id(1));
+    let client = |host: &mut Host, port| {
+        let mut seen = host.observation(port, Offered::Id(1), false, Offered::Nothing);
+        seen.role = Role::Client;
+        let connection = seen.connection.expect("a connection");
+        seen.connection = Some(Connection {
+            local: connection.remote,
+            remote: connection.local,
+        });
+        host.diagnoser.diagnose(&mut seen);
+        let miss = seen.miss.expect("a miss");
+        (
+            miss.reason,
+            miss.service.is_some(),
+            miss.evidence.server_reason,
+        )
+    };
+    let unknown = MissReason::Unknown;
+    assert_eq!(client(&mut host, 443), (unknown, true, None));
+    assert_eq!(
+        client(&mut host, 8443),
+        (unknown, false, None),
+        "on another host"
+    );
+    let reason = host.reason(443, Offered::Id(1));
+    assert_eq!(client(&mut host, 443), (unknown, true, Some(reason)));
+    assert_eq!(reason, MissReason::NotStored);
 }
 
 #[test]

@@ -85,10 +85,7 @@ pub(super) fn commonest_reason(offers: &Offers, role: Role, now_ns: u64) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::{Evidence, Miss},
-        pipeline::stats::offers::LastMiss,
-    };
+    use crate::pipeline::stats::offers::LastMiss;
 
     const THRESHOLDS: Thresholds = Thresholds {
         miss_ratio: 0.9,
@@ -151,15 +148,7 @@ mod tests {
         let advised = |offers: &Offers, role| commonest_reason(offers, role, ADVICE_NS + 1);
         assert_eq!(advised(&offers, Role::Server), None, "no miss is known");
         offers.last_miss = Some(LastMiss {
-            miss: Miss {
-                reason: MissReason::Unknown,
-                evidence: Evidence::default(),
-                age_ns: None,
-                lifetime_ns: None,
-                service: None,
-                lossy: false,
-            },
-            key: None,
+            service: None,
             time_ns: 1,
         });
         assert_eq!(advised(&offers, Role::Server), None, "19 misses");

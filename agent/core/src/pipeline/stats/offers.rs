@@ -3,7 +3,7 @@
 use enum_map::{Enum, EnumMap};
 
 use super::{merge::Merge, outcomes::OfferSums, visitors::Given, window::Window};
-use crate::model::{KeyName, Miss, MissReason, Observation, OfferOutcome};
+use crate::model::{MissReason, Observation, OfferOutcome, ServiceId};
 
 /// What the window counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -17,13 +17,11 @@ enum Counted {
 /// Slots of the window. There is one window per peer, and alerts need no finer resolution.
 const SLOTS: usize = 5;
 
-/// A missed session.
+/// The newest miss of a peer. Its evidence is in [`super::MissExamples`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastMiss {
-    /// The miss.
-    pub miss: Miss,
-    /// Name of its ticket's key.
-    pub key: Option<KeyName>,
+    /// The service that missed it; `None` where it is not on this host.
+    pub service: Option<ServiceId>,
     /// End of the handshake, nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
 }
@@ -75,8 +73,7 @@ impl Offers {
                 self.misses[reason] += 1;
                 if let Some(miss) = seen.miss {
                     self.last_miss = Some(LastMiss {
-                        miss,
-                        key: seen.ticket_key().map(|(key, _)| key),
+                        service: miss.service,
                         time_ns: seen.time_ns,
                     });
                 }

@@ -7,13 +7,17 @@ use super::{
     by_role::ByRole,
     ephemeral::EphemeralPorts,
     errors::Errors,
+    explanations::{self, Explanation},
     failures::Failures,
     histogram::Histogram,
     history::History,
     keys::TicketKeys,
     limits::Limits,
+    miss_examples::{MissExample, MissExamples},
     outcomes::OfferSums,
     peer_key::PeerKey,
+    peer_name,
+    peer_stats::PeerStats,
     peer_table::PeerTable,
     visitors::Visitors,
     workloads::{ServicePort, Workloads},
@@ -75,6 +79,8 @@ pub struct Stats {
     pub history: ByRole<History>,
     /// Sums per peer.
     pub peers: PeerTable,
+    /// The newest miss per peer and reason.
+    pub miss_examples: MissExamples,
     ephemeral_ports: EphemeralPorts,
     visitors: Visitors,
     window_ns: u64,
@@ -102,14 +108,15 @@ impl Stats {
             workloads: Workloads::new(limits.max_workloads),
             history: ByRole::default(),
             peers: PeerTable::new(limits),
+            miss_examples: MissExamples::new(),
             ephemeral_ports: EphemeralPorts::new(),
             visitors: Visitors::new(),
             window_ns: limits.window_ns,
         }
     }
 
-    /// Adds an ended handshake.
-    pub fn record(&mut self, seen: &Observation, naming: &Naming) {
+    /// Adds an ended handshake; returns its peer.
+    pub fn record(&mut self, seen: &Observation, naming: &Naming) -> PeerKey {
         let peer = self.peer(seen.role, seen.connection.as_ref(), naming);
         self.history[seen.role].add(seen.outcome, seen.time_ns);
         match seen.outcome {
@@ -131,8 +138,9 @@ impl Stats {
             } else {
                 with_loss.completed += 1;
             }
-            self.peers.record_loss(peer);
+            self.peers.record_loss(peer.clone());
         }
+        peer
     }
 
     fn record_completed(&mut self, seen: &Observation, resumption: Resumption, peer: PeerKey) {
@@ -141,11 +149,17 @@ impl Stats {
         self.library_ns[seen.role][resumption] +=
             seen.library().map_or(0, |facts| facts.library_ns);
         let outcome = seen.offer_outcome();
-        let sums = self.peers.record_completed(peer, resumption, seen.time_ns);
+        let sums = self
+            .peers
+            .record_completed(peer.clone(), resumption, seen.time_ns);
         sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
         if let Some(outcome) = outcome {
             let given = self.visitors.record(seen);
             sums.offers.record(seen, outcome, given, self.window_ns);
+            if let Some(example) = MissExample::from_observation(seen) {
+                let misses = &sums.offers.misses;
+                self.miss_examples.record(&peer, misses, example);
+            }
             self.record_offer(seen, outcome);
         }
         let port = seen
@@ -217,6 +231,27 @@ impl Stats {
     pub fn record_cut_session(&mut self, connection: &Connection, naming: &Naming) {
         let peer = self.peer(Role::Server, Some(connection), naming);
         self.peers.record_cut_session(peer);
+    }
+
+    /// Explanations of a peer's misses, the commonest reason first; bounded.
+    #[must_use]
+    pub fn explanations(&self, key: &PeerKey, sums: &PeerStats) -> Vec<Explanation> {
+        explanations::explanations(&self.miss_examples, key, sums)
+    }
+
+    /// Sums of the peers that are shown under this name, by role.
+    #[must_use]
+    pub fn peers_named(&self, name: &str) -> Vec<(PeerKey, &PeerStats)> {
+        let peers = peer_name::peers_named(name);
+        let keys = Role::ALL.into_iter().flat_map(|role| {
+            let peers = peers.iter().cloned();
+            peers.map(move |peer| PeerKey { role, peer })
+        });
+        keys.filter_map(|key| {
+            let sums = self.peers.get(&key)?;
+            Some((key, sums))
+        })
+        .collect()
     }
 
     /// The peer of a connection. Ephemeral ports of a server of clients here may be folded.

@@ -34,6 +34,8 @@ const by = (id) => document.getElementById(id);
 const state = {
   role: "server", sort: "gain", down: true, paused: false, filter: "",
   peers: [], failures: [], overview: null,
+  // Name of the peer whose misses are explained, and the answer about it.
+  open: null, explained: null,
 };
 
 function element(name, text, type) {
@@ -167,6 +169,51 @@ const KEYS = {
   gain: (peer) => peer.full + sum(peer.failures),
 };
 
+// The name of a peer; a button that shows explanations if it has missed sessions.
+function nameOf(peer) {
+  if (sum(peer.misses) === 0) return document.createTextNode(peer.peer);
+  const button = element("button", peer.peer);
+  button.type = "button";
+  button.dataset.peer = peer.peer;
+  button.title = "Why were sessions missed?";
+  button.setAttribute("aria-expanded", state.open === peer.peer);
+  button.addEventListener("click", async () => {
+    state.open = state.open === peer.peer ? null : peer.peer;
+    state.explained = null;
+    draw();
+    await explain();
+    draw();
+  });
+  return button;
+}
+
+// Queries the explanations of the open peer.
+async function explain() {
+  const name = state.open;
+  if (name === null) return;
+  const explained = await query("peers/" + encodeURIComponent(name)).catch(() => null);
+  if (state.open === name) state.explained = explained;
+}
+
+// The explanations of the open peer: rule and evidence of its newest miss for each reason.
+function explanations() {
+  const row = element("tr", undefined, "explained");
+  const cell = element("td");
+  cell.colSpan = 6;
+  const roles = state.explained ? state.explained.roles : [];
+  const reasons = roles.filter((one) => one.role === state.role).flatMap((one) => one.reasons);
+  const list = element("ul");
+  list.append(...reasons.map(({ reason, count, example }) => {
+    const newest = example ? (example.time || Math.round(example.seconds_ago) + " s ago") + ", "
+      + example.mechanism + ": " + example.text
+      : "no example: only the peers with the newest misses have one";
+    return element("li", count.toLocaleString() + " × " + reason + ". " + newest);
+  }));
+  cell.append(list);
+  row.append(cell);
+  return row;
+}
+
 function table() {
   const wanted = state.filter.toLowerCase();
   const rows = state.peers.filter((peer) => peer.role === state.role)
@@ -178,21 +225,26 @@ function table() {
     const order = left < right ? -1 : left > right ? 1 : a.peer.peer < b.peer.peer ? -1 : 1;
     return state.down ? -order : order;
   });
-  by("rows").replaceChildren(...rows.map(({ peer, text }) => {
+  const focused = document.activeElement?.dataset.peer;
+  by("rows").replaceChildren(...rows.flatMap(({ peer, text }) => {
     const row = element("tr");
     const cell = (name, value, type) => {
       const made = element("td", value, type);
       made.dataset.name = name;
       row.append(made);
     };
-    cell("peer", peer.peer, "peer");
+    cell("peer", undefined, "peer");
+    row.firstChild.append(nameOf(peer));
     cell("recent", percent(peer.resume_ratio), "number " + grade(peer.resume_ratio));
     cell("full", peer.full.toLocaleString(), "number");
     cell("resumed", peer.resumed.toLocaleString(), "number");
     cell("failed", sum(peer.failures).toLocaleString(), "number");
     cell("remedy", text, "remedy");
-    return row;
+    return peer.peer === state.open && state.explained ? [row, explanations()] : [row];
   }));
+  for (const button of by("rows").querySelectorAll("button")) {
+    if (button.dataset.peer === focused) button.focus();
+  }
   by("shown").textContent = rows.length + " shown, of " + state.overview.peers + " in both roles";
   for (const head of document.querySelectorAll("th")) {
     const button = head.querySelector("button");
@@ -239,6 +291,7 @@ async function refresh() {
       const [overview, peers, failures, libraries, status] =
         await Promise.all(["overview", "peers?limit=" + PEERS, "failures", "libraries", "status"].map(query));
       Object.assign(state, { overview, peers, failures });
+      await explain();
       coverage(libraries, status);
       draw();
     }

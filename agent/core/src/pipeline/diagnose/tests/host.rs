@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::super::*;
 use crate::model::{
-    Connection, HelloFlags, KeyName, LibraryFacts, Lookup, Mechanism, NetworkEvidence, Removal,
-    RemovalContext, SessionAge, SessionFacts, Source, Version,
+    HelloFlags, KeyName, LibraryFacts, Lookup, Mechanism, Miss, MissReason, NetworkEvidence,
+    Removal, RemovalContext, SessionAge, SessionFacts, Source, Version,
 };
 
 pub(super) const SECOND: u64 = 1_000_000_000;

@@ -1,10 +1,7 @@
 //! Tests of ticket keys.
 
-use super::{
-    super::*,
-    host::{Host, LIFETIME, Offered, SECOND},
-};
-use crate::model::Lookup;
+use super::host::{Host, LIFETIME, Offered, SECOND};
+use crate::model::{Lookup, MissReason};
 
 fn offer(key: u32) -> Offered {
     Offered::Psk(1_000 + u64::from(key), key)
@@ -104,6 +101,44 @@ fn a_client_of_another_service_has_its_key() {
     assert_eq!(host.reason(443, offer(7)), MissReason::ForeignKey);
     // The service has given it a TLS 1.3 session since: the next key may be its own.
     assert_eq!(host.reason(443, offer(8)), MissReason::Unknown);
+}
+
+#[test]
+fn a_key_that_was_attributed_once_is_remembered() {
+    let mut host = Host::new();
+    host.full(8443, Offered::Psk(1, 0));
+    for ticket in 0..40 {
+        let offered = Offered::Psk(100 + ticket, 7);
+        let miss = host.handshake(443, offered, false, Offered::Psk(200 + ticket, 0));
+        assert_eq!(miss.expect("a miss").reason, MissReason::ForeignKey);
+    }
+}
+
+#[test]
+fn two_tickets_under_an_unseen_key_show_a_worker_with_a_key_of_its_own() {
+    for per_connection in [false, true] {
+        let mut host = Host::new();
+        for worker in [1, 2, 1, 2] {
+            host.wait(SECOND).tgid = Some(worker);
+            host.full(443, Offered::Psk(u64::from(worker), 0));
+        }
+        host.tgid = Some(1);
+        let reasons: Vec<_> = (0..4)
+            .map(|number| {
+                let key = if per_connection { 10 + number } else { 10 };
+                host.reason(443, Offered::Psk(100 + u64::from(number), key))
+            })
+            .collect();
+        let later = match per_connection {
+            true => MissReason::Unknown,
+            false => MissReason::OtherProcess,
+        };
+        assert_eq!(reasons[0], MissReason::Unknown);
+        assert!(
+            reasons[1..].iter().all(|reason| *reason == later),
+            "{reasons:?}"
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     super::*,
     host::{Host, Offered, SECOND},
 };
-use crate::model::{Lookup, RemovalContext};
+use crate::model::{Lookup, Miss, RemovalContext};
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -4,7 +4,7 @@ use super::{
     super::*,
     host::{Host, Offered},
 };
-use crate::model::{Removal, RemovalContext};
+use crate::model::{MissReason, Removal, RemovalContext};
 
 #[test]
 fn a_removed_session_is_reported_once_and_named() {

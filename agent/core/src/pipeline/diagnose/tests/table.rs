@@ -1,6 +1,7 @@
 //! The documentation's table of rules.
 
 use super::super::*;
+use crate::model::MissReason;
 
 /// The table as `docs/miss-reasons.md` shows it.
 fn table() -> String {

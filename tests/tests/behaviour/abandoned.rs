@@ -1,37 +1,37 @@
-//! Handshakes that programs give up in their own ways: by the kernel's timeout, with BIOs in
-//! memory, by clearing the object for another.
+//! Handshakes that programs abandon in different ways: kernel timeout, memory BIOs, a cleared
+//! object.
 
 use std::net::TcpStream;
 use std::process::Command;
 
 use reprise_tests::client::Row;
 use reprise_tests::failure::{FAMILY, PEER_FAMILY};
-use reprise_tests::poll::PATIENCE;
+use reprise_tests::poll::DEADLINE;
 use reprise_tests::process::{PYTHON, Process, fixture};
-use reprise_tests::relay::Mute;
+use reprise_tests::relay::SilentService;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Report, Server};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// Runs `fixtures/direct.py` against a service that never answers; returns the port of that, and
+/// Runs `fixtures/direct.py` against a service that never answers; returns the service's port and
 /// its end of the connection.
 fn direct(mode: &str, other: u16) -> (u16, TcpStream) {
-    let mute = Mute::new();
+    let silent = SilentService::new();
     let mut command = Command::new(PYTHON);
     command.arg(fixture("direct.py")).arg(mode);
-    command.args([mute.port.to_string(), other.to_string()]);
+    command.args([silent.port.to_string(), other.to_string()]);
     let mut process = Process::spawn(&mut command);
-    let stream = mute.accept();
-    let (status, _) = process.wait(PATIENCE);
+    let stream = silent.accept();
+    let (status, _) = process.wait(DEADLINE);
     assert!(status.success(), "{}", process.stderr());
-    (mute.port, stream)
+    (silent.port, stream)
 }
 
-/// One failed client handshake with the mute service, by `cause`, and one that completes with the
-/// other server where it `completes`.
-fn gives_up(mode: &str, cause: &'static str, completes: bool) {
+/// Asserts one failed client handshake with the silent service, with this cause, and one completed
+/// handshake with the other server if `completes`.
+fn assert_abandoned(mode: &str, cause: &'static str, completes: bool) {
     let server = Server::python(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
@@ -52,23 +52,23 @@ fn gives_up(mode: &str, cause: &'static str, completes: bool) {
         let rows = [("127.0.0.1".to_owned(), row)].into();
         expected.add_report(&server, &Report { rows });
     }
-    expected.settle(&agent, &server, &before);
+    expected.assert_final(&agent, &server, &before);
     drop(stream);
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
-fn the_kernel_gives_up_the_read() {
-    gives_up("kernel", "timeout", false);
+fn the_read_times_out_in_the_kernel() {
+    assert_abandoned("kernel", "timeout", false);
 }
 
-/// Nothing was ever received for it: the wire sensor identifies its server.
+/// The client received nothing; the wire sensor identifies the server.
 #[test]
 fn memory_bios() {
-    gives_up("memory", "timeout", false);
+    assert_abandoned("memory", "timeout", false);
 }
 
 #[test]
-fn an_object_that_is_cleared_and_used_again() {
-    gives_up("clear", "abandoned", true);
+fn an_object_that_is_cleared_and_reused() {
+    assert_abandoned("clear", "abandoned", true);
 }

@@ -1,27 +1,26 @@
-//! One behaviour test at a time on a host: an agent observes every process, those of another test
-//! run too. And a cgroup of the tests' own, so that the packets of others on the host are nobody's
-//! here.
+//! A host-wide lock, since an agent observes every process of the host, and a cgroup for the tests,
+//! since an agent also observes packets of other programs.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Waits until no other test process holds the host, and holds it until this process ends. What it
-/// starts from here on is in [`cgroup`].
+/// Waits for the host-wide lock and holds it until this process ends. Enters [`tests_cgroup`],
+/// which child processes inherit.
 ///
 /// # Panics
-/// When the lock file cannot be used.
-pub fn on_this_host() {
+/// If the lock file cannot be used.
+pub fn acquire() {
     HELD.get_or_init(|| {
         let file = locked();
-        let _ = cgroup();
+        let _ = tests_cgroup();
         file
     });
 }
 
-/// Runs `body`, which makes handshakes that are no test's (a download), while no test process holds
-/// the host.
-pub fn for_a_moment<T>(body: impl FnOnce() -> T) -> T {
+/// Runs `body`, which makes TLS handshakes that belong to no test (a download), while no other test
+/// process holds the lock.
+pub fn hold_during<T>(body: impl FnOnce() -> T) -> T {
     let _held = HELD.get().is_none().then(locked);
     body()
 }
@@ -37,12 +36,12 @@ fn locked() -> File {
     file
 }
 
-/// Where the cgroup v2 hierarchy is mounted, if it is.
+/// Mount point of the cgroup v2 hierarchy, if it is mounted.
 ///
 /// # Panics
-/// When the mounts cannot be read.
+/// If the mounts cannot be read.
 #[must_use]
-pub fn hierarchy() -> Option<PathBuf> {
+pub fn cgroup_mount() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("every process has mounts");
     let mut mounts = mounts.lines().map(|line| line.split(' '));
     mounts.find_map(|mut words| {
@@ -51,15 +50,15 @@ pub fn hierarchy() -> Option<PathBuf> {
     })
 }
 
-/// The cgroup that this process and its children are in; `None` where the host has no hierarchy
-/// (v2) mounted, and so all that happens on it is seen.
+/// Enters and returns the cgroup of the tests; `None` where no cgroup v2 hierarchy is mounted and
+/// an agent observes all packets of the host.
 ///
 /// # Panics
-/// When there is a hierarchy, and this process cannot move into a cgroup of it.
-pub fn cgroup() -> Option<&'static PathBuf> {
+/// If this process cannot move into the cgroup.
+pub fn tests_cgroup() -> Option<&'static PathBuf> {
     static ENTERED: OnceLock<Option<PathBuf>> = OnceLock::new();
     let entered = ENTERED.get_or_init(|| {
-        let own = hierarchy()?.join("reprise-tests");
+        let own = cgroup_mount()?.join("reprise-tests");
         fs::create_dir_all(&own)
             .and_then(|()| fs::write(own.join("cgroup.procs"), std::process::id().to_string()))
             .unwrap_or_else(|error| panic!("failed to enter {}: {error}", own.display()));

@@ -1,4 +1,4 @@
-//! What clients offer to resume, and what becomes of it, equals what the clients themselves report.
+//! Offers of sessions and their outcomes equal the clients' own reports.
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -8,10 +8,10 @@ use reprise_tests::agent::command;
 use reprise_tests::certificates::ec;
 use reprise_tests::namespaces::{Namespaces, SERVER_IP};
 use reprise_tests::offers::{CONFLICTS, OFFERS, expect_offers, expect_report};
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, Process, run};
-use reprise_tests::relay::trickle;
+use reprise_tests::relay::relay_in_pieces;
 use reprise_tests::s_client::s_client;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
@@ -21,7 +21,7 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 
-/// Everything that a server accepts.
+/// Asserts that every offer to this kind of server is accepted.
 fn offers_are_accepted(make: fn(Sessions) -> Server) {
     for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
         let server = make(sessions);
@@ -33,7 +33,7 @@ fn offers_are_accepted(make: fn(Sessions) -> Server) {
         let mut expected = Expected::default();
         expected.add_report(&server, &report).add(FAILURES, &[], 0);
         expect_report(&mut expected, sessions, &report);
-        expected.hold(&agent, &before);
+        expected.assert_counted(&agent, &before);
         assert_nothing_lost(&agent.metrics());
     }
 }
@@ -72,30 +72,30 @@ fn sessions_of_another_server_are_missed() {
         expected.add(HANDSHAKES, &[("resumption", "full")], 80);
         expected.add(HANDSHAKES, &[], 80);
         expect_report(&mut expected, sessions, &report);
-        expected.hold(&agent, &before);
+        expected.assert_counted(&agent, &before);
     }
 }
 
 #[test]
-fn a_client_hello_in_tiny_pieces() {
+fn a_client_hello_in_small_pieces() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {
         let server = Server::haproxy(sessions);
         let agent = Agent::start(NO_ARGUMENTS);
         let before = agent.metrics();
-        // The relay's own sockets show the same handshakes, which are not its own.
-        let relay = trickle(server.port);
+        // The relay's own sockets carry the same handshakes, which must not be counted twice.
+        let relay = relay_in_pieces(server.port);
         let report = Client::new(relay).with("--connections", "20").run();
         let mut expected = Expected::default();
         expected.add(HANDSHAKES, &[], 40).add(FAILURES, &[], 0);
         expect_report(&mut expected, sessions, &report);
-        expected.hold(&agent, &before);
+        expected.assert_counted(&agent, &before);
     }
 }
 
 #[test]
-fn first_data_ahead_of_the_socket() {
+fn data_before_the_socket_exists() {
     let mut command = Command::new(PYTHON);
-    // As Apache does: the ClientHello completes the TCP handshake.
+    // Like Apache: the ClientHello completes the TCP handshake.
     let server = Server::python_with(Sessions::Tickets, "127.0.0.1", &mut command, &["--defer"]);
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
@@ -103,7 +103,7 @@ fn first_data_ahead_of_the_socket() {
     let mut expected = Expected::default();
     expected.add_report(&server, &report);
     expect_report(&mut expected, Sessions::Tickets, &report);
-    expected.hold(&agent, &before);
+    expected.assert_counted(&agent, &before);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn client_hellos_of_several_segments_over_both_families() {
             "-www",
             "-quiet",
         ]);
-        // The port alone: one socket for both families.
+        // Without an address: one socket for both families.
         command
             .args(["-accept", &port.to_string(), "-cert"])
             .arg(&ec().cert);
@@ -158,15 +158,15 @@ fn client_hellos_of_several_segments_over_both_families() {
             .add(HANDSHAKES, &[], 2 * completed)
             .add(FAILURES, &[], 0);
         expect_offers(&mut expected, sessions, resumed, 0, completed - resumed);
-        expected.hold(&agent, &before);
+        expected.assert_counted(&agent, &before);
         assert_nothing_lost(&agent.metrics());
     }
 }
 
-/// Waits until `server` listens on IPv6, in its own network namespace.
+/// Waits until `server` listens on IPv6 in its network namespace.
 fn wait_listening_on_both(server: &Process, port: u16) {
     let path = format!("/proc/{}/net/tcp6", server.pid());
-    poll_until("the server listens", PATIENCE, || {
+    poll_until("the server listens", DEADLINE, || {
         let table = std::fs::read_to_string(&path).unwrap_or_default();
         let listens = table.contains(&format!(":{port:04X} 00000000"));
         if listens {
@@ -178,11 +178,11 @@ fn wait_listening_on_both(server: &Process, port: u16) {
 }
 
 #[test]
-fn recordings_hold_no_session() {
+fn recordings_contain_no_session() {
     let directory = user::directory();
     let path = directory.path().join("events");
     let file = directory.path().join("session").display().to_string();
-    // Tickets begin with the name of their key, which this server is given.
+    // Tickets begin with the name of their key, which is configured here.
     let name = b"REPRISE-STEK-123";
     let keys = directory.path().join("keys");
     std::fs::write(&keys, [&name[..], &[7; 64]].concat()).expect("failed to write a key");
@@ -211,11 +211,11 @@ fn recordings_hold_no_session() {
     let mut made = 0;
     poll_until(
         "a full and a resumed handshake are recorded",
-        PATIENCE,
+        DEADLINE,
         || {
-            assert!(recorder.ended().is_none(), "{}", recorder.stderr());
+            assert!(recorder.exit_status().is_none(), "{}", recorder.stderr());
             made += 1;
-            // In turn: the recorder is ready at any time.
+            // Alternates between full and resumed, since the recorder may be ready at any time.
             let _ = s_client(&[], &address, &file, made % 2 == 0);
             let page = replayed();
             let accepted = page.sum(OFFERS, &accepted);
@@ -227,11 +227,11 @@ fn recordings_hold_no_session() {
         },
     );
     recorder.signal(Signal::SIGTERM);
-    let (status, _) = recorder.wait(PATIENCE);
+    let (status, _) = recorder.wait(DEADLINE);
     assert_eq!(status.code(), Some(0), "stderr: {}", recorder.stderr());
     let mut expected = Expected::default();
     expected.add(HANDSHAKES, &handshakes, made);
-    expected.hold(&agent, &before);
+    expected.assert_counted(&agent, &before);
     let page = replayed();
     assert_eq!(page.sum(CONFLICTS, &[]), 0.0);
 
@@ -241,8 +241,8 @@ fn recordings_hold_no_session() {
             .windows(secret.len())
             .any(|window| window == secret)
     };
-    assert!(!holds(name), "the recording holds a ticket");
-    // OpenSSL's own word on its session.
+    assert!(!holds(name), "the recording contains a ticket");
+    // OpenSSL's own description of the session.
     let text = run(Command::new("openssl").args(["sess_id", "-noout", "-text", "-in", &file]));
     let id = text
         .lines()
@@ -252,16 +252,16 @@ fn recordings_hold_no_session() {
         .map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).expect("hexadecimal digits"))
         .collect();
     assert_eq!(id.len(), 32, "{text}");
-    assert!(!holds(&id[..16]), "the recording holds a session ID");
-    // The check finds what is there: thread names are.
+    assert!(!holds(&id[..16]), "the recording contains a session ID");
+    // The search itself works: it finds thread names.
     assert!(
         holds(b"nginx"),
-        "the recording does not even name the server"
+        "the recording does not contain the server's name"
     );
 }
 
 #[test]
-fn a_host_that_has_not_mounted_the_hierarchy() {
+fn a_host_without_a_cgroup_mount() {
     let server = Server::python(Sessions::Tickets);
     let without =
         "awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo | xargs -r -n1 umount -l; exec \"$@\"";
@@ -273,5 +273,5 @@ fn a_host_that_has_not_mounted_the_hierarchy() {
     let report = Client::new(server.port).connections(12).run();
     let mut expected = Expected::default();
     expect_report(&mut expected, Sessions::Tickets, &report);
-    expected.hold(&agent, &before);
+    expected.assert_counted(&agent, &before);
 }

@@ -1,4 +1,4 @@
-//! The stage of the loss tests: an observed connection between two namespaces.
+//! Test bed of the loss tests: an observed connection between two network namespaces.
 
 use std::ops::RangeInclusive;
 use std::process::Command;
@@ -7,34 +7,33 @@ use crate::agent::Agent;
 use crate::client::{Client, Report};
 use crate::metrics::Metrics;
 use crate::namespaces::{Namespaces, SERVER_IP};
-use crate::poll::{PATIENCE, poll_until};
+use crate::poll::{DEADLINE, poll_until};
 use crate::process::PYTHON;
 use crate::servers::{Server, Sessions};
 use crate::truth::assert_nothing_lost;
 
 const NO_ARGUMENTS: [&str; 0] = [];
-/// Handshakes per test: a lost SYN costs a second each.
+/// Handshakes per test; a lost SYN delays each by a second.
 pub const CONNECTIONS: u32 = 3;
-/// Retransmissions in connection set-up or handshake.
+/// Counter of retransmissions during connection set-up or handshake.
 pub const RETRANSMITS: &str = "reprise_handshake_retransmits_total";
-/// Handshakes that met at least one.
+/// Counter of handshakes with at least one retransmission.
 pub const WITH_LOSS: &str = "reprise_handshakes_with_loss_total";
 
-/// A Python server and client, one namespace each, under the eyes of an agent that runs outside of
-/// both.
+/// A Python server and a client in a network namespace each, and an agent outside of both.
 #[derive(Debug)]
-pub struct Stage {
-    /// The two namespaces.
+pub struct Testbed {
+    /// The two network namespaces.
     pub net: Namespaces,
-    /// The server in the one.
+    /// The server, in one of them.
     pub server: Server,
-    /// The observer outside of both.
+    /// The agent, outside of both.
     pub agent: Agent,
     before: Metrics,
 }
 
-impl Stage {
-    /// Sets it all up.
+impl Testbed {
+    /// Sets up namespaces, server and agent.
     #[must_use]
     pub fn new() -> Self {
         let net = Namespaces::new();
@@ -55,26 +54,26 @@ impl Stage {
         }
     }
 
-    /// Drops what comes from the client and matches; `ct original packets 3` is the third of its
-    /// connection.
+    /// Drops packets from the client that match; `ct original packets 3` matches the third packet
+    /// of a connection.
     pub fn drop_from_client(&self, what: &str) {
         let rule = format!("tcp dport {} {what} counter drop", self.server.port);
         self.net.rule(&self.net.server, &rule);
     }
 
-    /// Drops what comes from the server and matches.
+    /// Drops packets from the server that match.
     pub fn drop_from_server(&self, what: &str) {
         let rule = format!("tcp sport {} {what} counter drop", self.server.port);
         self.net.rule(&self.net.client, &rule);
     }
 
-    /// Segments that the server's kernel has sent again, by its own count.
+    /// Segments that the server's kernel has retransmitted, by its own count.
     #[must_use]
     pub fn resent_by_server(&self) -> u32 {
         self.net.retransmitted(self.server.process.pid())
     }
 
-    /// Segments that the client's kernel has sent again, by its own count.
+    /// Segments that the client's kernel has retransmitted, by its own count.
     #[must_use]
     pub fn resent_by_client(&self) -> u32 {
         self.net.retransmitted_in(&self.net.client)
@@ -90,10 +89,10 @@ impl Stage {
         client.under(&Namespaces::exec(&self.net.client)).run()
     }
 
-    /// [`CONNECTIONS`] handshakes that all complete, after loss.
+    /// Makes [`CONNECTIONS`] handshakes, all of which must complete.
     ///
     /// # Panics
-    /// When one does not.
+    /// If one does not complete.
     pub fn complete(&self) -> Report {
         let report = self.client(&[("--connections", CONNECTIONS.to_string())]);
         assert_eq!(
@@ -104,38 +103,38 @@ impl Stage {
         report
     }
 
-    /// By how much everything in `family` that carries `labels` has risen.
+    /// Returns the rise of all samples in `family` with `labels`.
     #[must_use]
     pub fn rise(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
         self.agent.metrics().sum(family, labels) - self.before.sum(family, labels)
     }
 
-    /// Waits for that rise to be `want`.
+    /// Waits until the rise is `want`.
     ///
     /// # Panics
-    /// When it is not in time.
+    /// If it has another value at the deadline.
     pub fn expect(&self, family: &str, labels: &[(&str, &str)], want: u32) {
         self.expect_within(family, labels, want..=want);
     }
 
-    /// Waits for that rise to be one of `wanted`; of loss, less by what the kernel says that it
-    /// passed over.
+    /// Waits until the rise is in `wanted`. Counters of loss may be lower by the number of events
+    /// that the kernel skipped.
     ///
     /// # Panics
-    /// When it is not in time.
+    /// If it has another value at the deadline.
     pub fn expect_within(
         &self,
         family: &str,
         labels: &[(&str, &str)],
         wanted: RangeInclusive<u32>,
     ) {
-        poll_until("the agent counts the loss", PATIENCE, || {
-            let passed_over = if [RETRANSMITS, WITH_LOSS].contains(&family) {
-                self.agent.passed_over()
+        poll_until("the agent counts the loss", DEADLINE, || {
+            let skipped_events = if [RETRANSMITS, WITH_LOSS].contains(&family) {
+                self.agent.skipped_events()
             } else {
                 0
             };
-            let least = wanted.start().saturating_sub(passed_over);
+            let least = wanted.start().saturating_sub(skipped_events);
             let range = f64::from(least)..=f64::from(*wanted.end());
             let have = self.rise(family, labels);
             let page = self.agent.metrics().show("");
@@ -149,27 +148,32 @@ impl Stage {
         });
     }
 
-    /// Waits until so many retransmissions are counted for that role, phase and direction.
+    /// Waits until this number of retransmissions is counted for role, phase and direction.
     ///
     /// # Panics
-    /// When it is not in time.
+    /// If it has another value at the deadline.
     pub fn expect_again(&self, [role, phase, direction]: [&str; 3], want: u32) {
         let labels = [("role", role), ("phase", phase), ("direction", direction)];
         self.expect(RETRANSMITS, &labels, want);
     }
 
-    /// Holds the rule in `namespace` to what it should have dropped by now.
+    /// Asserts that the rule in `namespace` has dropped this number of packets.
     ///
     /// # Panics
-    /// When it dropped more or less.
+    /// If it has dropped another number.
     pub fn expect_dropped(&self, namespace: &str, packets: u32) {
-        assert_eq!(self.net.dropped(namespace), packets, "the rule missed");
+        assert_eq!(
+            self.net.dropped(namespace),
+            packets,
+            "packets dropped by the rule"
+        );
     }
 
-    /// That both roles' handshakes are counted as completed, `with_loss` of the given role.
+    /// Asserts that the handshakes of both roles are counted as completed, `with_loss` of them in
+    /// the given role with retransmissions.
     ///
     /// # Panics
-    /// When that is not so.
+    /// If the counters differ.
     pub fn expect_completed(&self, role: &str, with_loss: u32) {
         for role in ["server", "client"] {
             self.expect("reprise_handshakes_total", &[("role", role)], CONNECTIONS);
@@ -185,7 +189,7 @@ impl Stage {
     }
 }
 
-impl Default for Stage {
+impl Default for Testbed {
     fn default() -> Self {
         Self::new()
     }

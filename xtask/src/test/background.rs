@@ -1,6 +1,7 @@
-//! Commands in parallel with the parts of a test run; a file holds their output until it is shown.
+//! Commands that run in the background of other parts of a test run, with their output in a file
+//! until it is shown.
 //!
-//! They share the process group, so that Ctrl-C ends all.
+//! They are in the same process group, so that Ctrl-C ends all of them.
 
 use std::{
     fs::File,
@@ -18,21 +19,21 @@ use crate::{paths, steps::command_line};
 /// Time between two reads of a file that still grows.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A running command, with its output in a file.
-pub(super) struct Beside {
+/// A running command with its output in a file.
+pub(super) struct Background {
     words: String,
     output: PathBuf,
     child: Child,
 }
 
-impl Beside {
+impl Background {
     /// Starts `command`; its output goes to the file `name` in the build directory.
     pub(super) fn start(name: &str, command: &mut Command) -> Result<Self> {
         let (words, output) = (command_line(command), paths::target()?.join(name));
         let file = File::create(&output)
             .with_context(|| format!("failed to create {}", output.display()))?;
         let errors = file.try_clone().context("failed to share a file")?;
-        println!("beside this: {words} (output: {})", output.display());
+        println!("in the background: {words} (output: {})", output.display());
         let child = command
             .stdin(Stdio::null())
             .stdout(file)
@@ -56,7 +57,7 @@ impl Beside {
             let read = reader.read_until(b'\n', &mut line);
             let read = read.context("failed to read the output")?;
             if line.ends_with(b"\n") || (read == 0 && ended.is_some() && !line.is_empty()) {
-                // By bytes: the output of a test need not be UTF-8.
+                // As bytes, since the output of a test need not be UTF-8.
                 let text = String::from_utf8_lossy(&line);
                 println!("{}", text.trim_end_matches('\n'));
                 each(text.trim_end_matches('\n'));
@@ -64,7 +65,8 @@ impl Beside {
             } else if let (0, Some(status)) = (read, ended) {
                 return passed(status, &self.words);
             } else if read == 0 {
-                // Output from before the end is read once more after it.
+                // The command may have written more between the read and its end, so the file is
+                // read once more.
                 ended = self.child.try_wait().context("failed to wait")?;
                 if ended.is_none() {
                     thread::sleep(PAUSE);
@@ -85,10 +87,10 @@ mod tests {
 
     fn run(script: &str) -> (Vec<String>, Result<()>) {
         let mut lines = Vec::new();
-        let name = format!("beside-{}-{}.log", std::process::id(), script.len());
-        let beside = Beside::start(&name, Command::new("sh").args(["-c", script])).unwrap();
-        let output = beside.output.clone();
-        let result = beside.finish(|line| lines.push(line.to_owned()));
+        let name = format!("background-{}-{}.log", std::process::id(), script.len());
+        let command = Background::start(&name, Command::new("sh").args(["-c", script])).unwrap();
+        let output = command.output.clone();
+        let result = command.finish(|line| lines.push(line.to_owned()));
         std::fs::remove_file(output).unwrap();
         (lines, result)
     }

@@ -1,0 +1,209 @@
+//! Misses as operators reported them in public trackers: each cause set up with real servers, and
+//! the reason compared with the cause.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+use reprise_tests::fleet::Fleet;
+use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::process::PYTHON;
+use reprise_tests::servers::{Sessions, Tuning};
+use reprise_tests::truth::Expected;
+use reprise_tests::{Agent, Metrics, Server};
+
+use crate::misses::{CACHED, CLIENTS, KEYED, MISSES, REMOVED, SERVER, hold, node, ticket_keys};
+
+const NO_ARGUMENTS: [&str; 0] = [];
+/// Connections of one client.
+const CONNECTIONS: u32 = 40;
+
+/// Requires that the misses have this reason, except that at most `unknown` have none yet.
+fn hold_with_unknown(agent: &Agent, before: &Metrics, misses: u32, reason: &str, unknown: u32) {
+    let mut expected = Expected::default();
+    expected.add(MISSES, &[SERVER], misses).hold(agent, before);
+    let after = agent.metrics();
+    let rise = |reason| {
+        let labels = [SERVER, ("reason", reason)];
+        after.sum(MISSES, &labels) - before.sum(MISSES, &labels)
+    };
+    let (named, unnamed) = (rise(reason), rise("unknown"));
+    assert_eq!(
+        named + unnamed,
+        f64::from(misses),
+        "{}",
+        after.show("cache_misses_total")
+    );
+    assert!(unnamed <= f64::from(unknown), "{unnamed} of {misses}");
+}
+
+/// Waits until the advice for the client's address contains `text`.
+fn expect_advice(agent: &Agent, text: &str) {
+    poll_until("the advice", PATIENCE, || {
+        let peers = agent.get("/api/v1/peers")?.body;
+        if peers.contains(text) {
+            Ok(())
+        } else {
+            Err(peers)
+        }
+    });
+}
+
+/// HAProxy with `no-tls-tickets` and `tune.ssl.cachesize 0` issues TLS 1.3 session IDs all the same.
+#[test]
+fn sessions_that_are_issued_and_never_stored() {
+    let tuning = Tuning {
+        cache: 0,
+        ..Tuning::default()
+    };
+    let server = node(Sessions::Tickets, true, &tuning);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut client = Fleet::of(1);
+    client.connect(server.port, "");
+    let before = agent.metrics();
+    let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
+    hold(&agent, &before, missed, "not_stored");
+    expect_advice(&agent, "issues sessions that it does not store");
+}
+
+#[test]
+fn a_cache_that_ends_with_its_process() {
+    for (sessions, stateful) in CACHED {
+        let server = node(sessions, stateful, &Tuning::default());
+        let agent = Agent::start(NO_ARGUMENTS);
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(server.port, "");
+        fleet.resume(server.port, "");
+        let port = Some(server.port);
+        drop(server);
+        let tuning = Tuning {
+            port,
+            ..Tuning::default()
+        };
+        let server = node(sessions, stateful, &tuning);
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, "");
+        hold(&agent, &before, missed, "restarted");
+    }
+}
+
+#[test]
+fn workers_with_ticket_keys_of_their_own() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    for sessions in KEYED {
+        let python = &mut Command::new(PYTHON);
+        let server = Server::python_with(sessions, "127.0.0.1", python, &["--workers", "3"]);
+        let mut client = Fleet::of(1);
+        client.connect(server.port, "");
+        let before = agent.metrics();
+        let missed = (0..CONNECTIONS)
+            .map(|_| client.connect(server.port, ""))
+            .map(|round| round.offered - round.resumed)
+            .sum();
+        assert!(
+            missed > CONNECTIONS / 4,
+            "one worker served {missed} misses"
+        );
+        // Until a worker's key was used it is not known.
+        hold_with_unknown(&agent, &before, missed, "other_process", 5);
+    }
+    expect_advice(&agent, "another live process of the service");
+}
+
+/// The server frees its connections without `SSL_shutdown`, and OpenSSL drops their sessions; the
+/// client does send `close_notify`.
+#[test]
+fn a_server_that_closes_without_close_notify() {
+    let python = &mut Command::new(PYTHON);
+    let server = Server::python_with(Sessions::Ids, "127.0.0.1", python, &["--no-close-notify"]);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut client = Fleet::of(1);
+    let before = agent.metrics();
+    client.connect(server.port, "");
+    let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
+    hold(&agent, &before, missed, "removed");
+    let cause = [("cause", "unclean_close_by_server")];
+    let mut expected = Expected::default();
+    expected.add(REMOVED, &cause, CONNECTIONS + 1);
+    expected.add(REMOVED, &[], CONNECTIONS + 1);
+    expected.hold(&agent, &before);
+    expect_advice(&agent, "let the server call SSL_shutdown");
+}
+
+/// Replaces each of HAProxy's three ticket keys while it runs.
+fn rotate(socket: &Path, keys: &str) {
+    for key in keys.lines() {
+        let mut stream = UnixStream::connect(socket).expect("failed to connect to HAProxy");
+        writeln!(stream, "set ssl tls-key #0 {key}").expect("failed to command HAProxy");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("failed to read HAProxy's answer");
+        assert!(answer.contains("TLS ticket key updated"), "{answer}");
+    }
+}
+
+#[test]
+fn a_key_rotated_while_the_server_runs() {
+    let agent = Agent::start(NO_ARGUMENTS);
+    for sessions in KEYED {
+        let directory = tempfile::TempDir::new().expect("failed to create a directory");
+        let [keys, socket] = ["keys", "socket"].map(|name| directory.path().join(name));
+        fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
+        let bind = format!("tls-ticket-keys {}", keys.display());
+        let defaults = format!("global\n  stats socket {} level admin\n", socket.display());
+        let tuning = Tuning {
+            bind: &bind,
+            defaults: &defaults,
+            ..Tuning::default()
+        };
+        let server = node(sessions, false, &tuning);
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(server.port, "");
+        fleet.resume(server.port, "");
+        rotate(&socket, &ticket_keys(10));
+        let mut others = Fleet::of(5);
+        others.connect(server.port, "");
+        others.resume(server.port, "");
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, "");
+        hold(&agent, &before, missed, "retired_key");
+    }
+}
+
+/// A device boots with a clock of 1970, and learns the time while it serves.
+#[test]
+fn a_clock_that_is_stepped_from_1970() {
+    let library = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
+    let library = library.iter().find(|path| Path::new(path).exists());
+    let library = library.expect("faketime is not installed");
+    let agent = Agent::start(NO_ARGUMENTS);
+    for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
+        let directory = tempfile::TempDir::new().expect("failed to create a directory");
+        let clock = directory.path().join("clock");
+        fs::write(&clock, "@1970-01-01 00:10:00\n").expect("failed to set the clock");
+        let under = [
+            "env",
+            &format!("LD_PRELOAD={library}"),
+            &format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
+            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        ];
+        let tuning = Tuning {
+            under: &under,
+            ..Tuning::default()
+        };
+        let server = node(sessions, false, &tuning);
+        let mut fleet = Fleet::of(CLIENTS);
+        fleet.connect(server.port, "");
+        fleet.resume(server.port, "");
+        fs::write(&clock, "+0\n").expect("failed to set the clock");
+        let before = agent.metrics();
+        let missed = fleet.miss(server.port, "");
+        hold(&agent, &before, missed, "clock");
+    }
+    expect_advice(&agent, "was stepped forward by");
+}
