@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::fleet::Fleet;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::{PYTHON, fixture};
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::observe;
@@ -134,13 +134,13 @@ fn a_missed_session_has_its_rule_and_an_example() {
     };
     let server = Server::haproxy_tuned(Sessions::Ids, &tuning);
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut fleet = Fleet::of(CLIENTS);
+    let mut fleet = Fleet::start(CLIENTS);
     fleet.connect(server.port, "");
     // The lifetime of the sessions ends.
     sleep(Duration::from_secs(4));
     let begin = wall_clock();
     let missed = fleet.miss(server.port, "");
-    let [reason] = poll_until("the misses are explained", PATIENCE, || {
+    let [reason] = poll_until("the misses are explained", DEADLINE, || {
         let reasons = reasons(&agent, "127.0.0.1", "server")?;
         let counted = reasons.iter().filter_map(|one| one["count"].as_u64());
         if counted.sum::<u64>() < u64::from(missed) {

@@ -9,9 +9,9 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
-use reprise_tests::poll::PATIENCE;
+use reprise_tests::poll::DEADLINE;
 use reprise_tests::process::{PYTHON, Process, fixture};
-use reprise_tests::relay::{Mute, swallow};
+use reprise_tests::relay::{SilentService, read_first_record};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::warm_up;
 use reprise_tests::{Agent, Server};
@@ -50,7 +50,7 @@ fn servers_blame(mode: &str, cause: &str) {
         );
         one_failure_each(&agent, &calm, &before, "server", SOURCES, &[cause]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 #[test]
@@ -91,17 +91,17 @@ fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&
         client.args([&port.to_string(), &patience_ms]);
         let mut process = Process::spawn(&mut client);
         end(&process);
-        let _ = process.wait(PATIENCE);
+        let _ = process.wait(DEADLINE);
         println!("{}", process.stdout());
         let peer = format!("127.0.0.1:{port}");
         one_failure_each(&agent, &calm, &before, "client", &[&peer], &[cause]);
     }
-    agent.assert_sound();
+    agent.assert_healthy();
 }
 
 /// The same with a service that never answers.
 fn clients_of_mute_blame(cause: &str, patience_ms: u32, end: impl Fn(&Process, TcpStream)) {
-    let mute = Mute::new();
+    let mute = SilentService::new();
     clients_blame(cause, patience_ms, mute.port, |process| {
         end(process, mute.accept());
     });
@@ -115,7 +115,7 @@ fn client_whose_server_resets() {
 #[test]
 fn client_whose_server_closes() {
     clients_of_mute_blame("closed", 60_000, |_, mut stream| {
-        swallow(&mut stream);
+        read_first_record(&mut stream);
         drop(stream);
     });
 }
@@ -135,7 +135,7 @@ fn client_whose_server_closes_at_once() {
 #[test]
 fn client_that_loses_patience() {
     clients_of_mute_blame("timeout", 1_000, |process, stream| {
-        process.wait_dead();
+        process.wait_ended();
         drop(stream);
     });
 }
@@ -144,7 +144,7 @@ fn client_that_loses_patience() {
 fn client_killed_in_its_handshake() {
     clients_of_mute_blame("abandoned", 60_000, |process, stream| {
         process.signal(Signal::SIGKILL);
-        process.wait_dead();
+        process.wait_ended();
         drop(stream);
     });
 }

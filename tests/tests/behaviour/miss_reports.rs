@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use reprise_tests::fleet::Fleet;
-use reprise_tests::poll::{PATIENCE, poll_until};
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
@@ -23,7 +23,9 @@ const CONNECTIONS: u32 = 40;
 /// Requires that the misses have this reason, except that at most `unknown` have none yet.
 fn hold_with_unknown(agent: &Agent, before: &Metrics, misses: u32, reason: &str, unknown: u32) {
     let mut expected = Expected::default();
-    expected.add(MISSES, &[SERVER], misses).hold(agent, before);
+    expected
+        .add(MISSES, &[SERVER], misses)
+        .assert_counted(agent, before);
     let after = agent.metrics();
     let rise = |reason| {
         let labels = [SERVER, ("reason", reason)];
@@ -41,7 +43,7 @@ fn hold_with_unknown(agent: &Agent, before: &Metrics, misses: u32, reason: &str,
 
 /// Waits until the advice for the client's address contains `text`.
 fn expect_advice(agent: &Agent, text: &str) {
-    poll_until("the advice", PATIENCE, || {
+    poll_until("the advice", DEADLINE, || {
         let peers = agent.get("/api/v1/peers")?.body;
         if peers.contains(text) {
             Ok(())
@@ -60,7 +62,7 @@ fn sessions_that_are_issued_and_never_stored() {
     };
     let server = node(Sessions::Tickets, true, &tuning);
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut client = Fleet::of(1);
+    let mut client = Fleet::start(1);
     client.connect(server.port, "");
     let before = agent.metrics();
     let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
@@ -73,7 +75,7 @@ fn a_cache_that_ends_with_its_process() {
     for (sessions, stateful) in CACHED {
         let server = node(sessions, stateful, &Tuning::default());
         let agent = Agent::start(NO_ARGUMENTS);
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
         let port = Some(server.port);
@@ -95,7 +97,7 @@ fn workers_with_ticket_keys_of_their_own() {
     for sessions in KEYED {
         let python = &mut Command::new(PYTHON);
         let server = Server::python_with(sessions, "127.0.0.1", python, &["--workers", "3"]);
-        let mut client = Fleet::of(1);
+        let mut client = Fleet::start(1);
         client.connect(server.port, "");
         let before = agent.metrics();
         let missed = (0..CONNECTIONS)
@@ -119,7 +121,7 @@ fn a_server_that_closes_without_close_notify() {
     let python = &mut Command::new(PYTHON);
     let server = Server::python_with(Sessions::Ids, "127.0.0.1", python, &["--no-close-notify"]);
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut client = Fleet::of(1);
+    let mut client = Fleet::start(1);
     let before = agent.metrics();
     client.connect(server.port, "");
     let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
@@ -128,7 +130,7 @@ fn a_server_that_closes_without_close_notify() {
     let mut expected = Expected::default();
     expected.add(REMOVED, &cause, CONNECTIONS + 1);
     expected.add(REMOVED, &[], CONNECTIONS + 1);
-    expected.hold(&agent, &before);
+    expected.assert_counted(&agent, &before);
     expect_advice(&agent, "let the server call SSL_shutdown");
 }
 
@@ -160,11 +162,11 @@ fn a_key_rotated_while_the_server_runs() {
             ..Tuning::default()
         };
         let server = node(sessions, false, &tuning);
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
         rotate(&socket, &ticket_keys(10));
-        let mut others = Fleet::of(5);
+        let mut others = Fleet::start(5);
         others.connect(server.port, "");
         others.resume(server.port, "");
         let before = agent.metrics();
@@ -197,7 +199,7 @@ fn a_clock_that_is_stepped_from_1970() {
             ..Tuning::default()
         };
         let server = node(sessions, false, &tuning);
-        let mut fleet = Fleet::of(CLIENTS);
+        let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
         fs::write(&clock, "+0\n").expect("failed to set the clock");
