@@ -1,5 +1,6 @@
-//! Matrix of servers, kinds of sessions and faults. Each cell stages one fault with a server of its
-//! own; clients count what they missed, and the fault is the reason that the agent has to give.
+//! Matrix of servers, kinds of session and faults. Each cell stages one fault with its own server.
+//! Clients count the sessions that they missed, and the fault is the reason that the agent has to
+//! report.
 
 mod apache;
 mod cell;
@@ -7,9 +8,11 @@ mod haproxy;
 mod mosquitto;
 mod nginx;
 mod node;
+mod outcome;
 mod python;
 mod run;
 mod s_server;
+mod scenario;
 mod setup;
 mod stunnel;
 mod target;
@@ -23,7 +26,7 @@ pub use mosquitto::Mosquitto;
 pub use nginx::Nginx;
 pub use node::Node;
 pub use python::{Asyncio, Threads};
-pub use run::hold;
+pub use run::assert_reasons;
 pub use s_server::SServer;
 pub use stunnel::Stunnel;
 pub use target::Target;

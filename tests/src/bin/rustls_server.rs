@@ -1,5 +1,5 @@
-//! A TLS server on rustls: CERT KEY PORT VERSION SESSIONS, where SESSIONS is `tickets`, `context`
-//! (tickets under a key for each connection) or the size of a cache. Answers one request per
+//! TLS server on rustls: CERT KEY PORT VERSION SESSIONS. SESSIONS is `tickets`, `context` (tickets
+//! with a key for each connection) or the size of a session cache. It answers one request per
 //! connection.
 
 use std::io::{Read as _, Write as _};
@@ -66,7 +66,7 @@ fn main() {
         } else {
             Arc::clone(&shared)
         };
-        // A client that hangs up is part of the tests.
+        // Tests include clients that disconnect early.
         thread::spawn(move || serve(tcp, config).ok());
     }
 }

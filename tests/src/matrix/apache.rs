@@ -1,4 +1,4 @@
-//! Apache: processes of many threads, with a cache in shared memory.
+//! Apache: worker processes with threads, and a session cache in shared memory.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::process::Process;
 
 const WORKERS: usize = 2;
 
-/// The server.
+/// Apache.
 #[derive(Debug)]
 pub struct Apache;
 
@@ -23,9 +23,9 @@ impl Target for Apache {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
-            // Without a cache it gives no session IDs.
+            // Without a cache Apache issues no session IDs.
             (Fault::CacheOff, Kind::Id) => Some(&[]),
-            // The key is read at a reload, which replaces the workers too.
+            // Apache reads the key at a reload, which also replaces the workers.
             (Fault::KeyRotated, Kind::Ticket | Kind::Stateless) => {
                 Some(&["retired_key", "restarted"])
             }
@@ -93,7 +93,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
     let modules: String = ["mpm_event", "authz_core", "socache_shmcb", "ssl"]
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
         .concat();
-    // Sessions of one name are none of the other's.
+    // Apache binds sessions to their virtual host.
     let names: &[&str] = if setup.has(Fault::OtherName) {
         &["localhost", "elsewhere.example"]
     } else {
@@ -108,7 +108,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
             )
         })
         .collect();
-    // What it answers is an error page: there are no documents.
+    // The response is an error page, since there are no documents.
     let config = format!(
         "ServerRoot {at}\nServerName localhost\nPidFile {at}/pid\nErrorLog {at}/error.log\n\
          DefaultRuntimeDir {at}\n{modules}StartServers {WORKERS}\nListen 127.0.0.1:{}\nSSLEngine on\n\

@@ -1,57 +1,57 @@
-//! Cells of the matrix: a kind of sessions and a fault.
+//! Cells of the matrix: a kind of session and a fault.
 
 use std::fmt;
 
-/// How sessions are kept.
+/// Kind of session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// TLS 1.2 by session ID.
+    /// TLS 1.2 with session IDs.
     Id,
-    /// TLS 1.2 by ticket.
+    /// TLS 1.2 with tickets.
     Ticket,
-    /// TLS 1.3 by a ticket that holds the session.
+    /// TLS 1.3 with tickets that contain the session.
     Stateless,
-    /// TLS 1.3 by a ticket that is the name of a cache entry.
+    /// TLS 1.3 with tickets that name an entry of the server's cache.
     Stateful,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Id, Self::Ticket, Self::Stateless, Self::Stateful];
 
-    /// Whether the server keeps the session.
+    /// Whether the server stores the session.
     #[must_use]
     pub const fn is_entry(self) -> bool {
         matches!(self, Self::Id | Self::Stateful)
     }
 
-    /// Whether it is a kind of TLS 1.3.
+    /// Whether the version is TLS 1.3.
     #[must_use]
     pub const fn is_tls13(self) -> bool {
         matches!(self, Self::Stateless | Self::Stateful)
     }
 
-    /// The version of TLS.
+    /// Version of TLS.
     #[must_use]
     pub const fn version(self) -> &'static str {
         if self.is_tls13() { "1.3" } else { "1.2" }
     }
 }
 
-/// What is wrong with the server or its clients.
+/// Fault of the server or its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Sessions are resumed.
+    /// No fault: sessions are resumed.
     Nothing,
-    /// The server gives sessions that it does not store.
+    /// The server issues sessions that it does not store.
     CacheOff,
     /// The cache holds fewer sessions than there are clients.
     CacheTooSmall,
     /// Clients return after the session's lifetime.
     LifetimeTooShort,
-    /// The configuration is read again.
+    /// The server reads its configuration again.
     Reload,
-    /// The server ends and is started again.
+    /// The server stops and starts again.
     Restart,
     /// Each worker has a cache of its own.
     WorkerCaches,
@@ -59,24 +59,24 @@ pub enum Fault {
     WorkerKeys,
     /// The ticket key is replaced.
     KeyRotated,
-    /// Clients go to another node that shares nothing.
+    /// Clients move to another node that shares neither cache nor keys.
     SecondNode,
-    /// The server makes a TLS context for each connection.
+    /// The server creates a TLS context for each connection.
     ContextPerConnection,
-    /// The server hangs up without `close_notify`.
+    /// The server closes connections without `close_notify`.
     UncleanClose,
     /// Clients reset their connections.
     ClientResets,
-    /// Clients ask for another name.
+    /// Clients request another server name.
     OtherName,
-    /// The server changes to another cipher.
+    /// The server changes its cipher suites.
     OtherCipher,
-    /// The server's clock is stepped by two hours.
+    /// The server's clock is stepped by three days.
     ClockStep,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 16] = [
         Self::Nothing,
         Self::CacheOff,
@@ -100,9 +100,9 @@ impl Fault {
 /// One cell of a server's matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
-    /// The kind of sessions.
+    /// Kind of session.
     pub kind: Kind,
-    /// What is wrong.
+    /// Fault.
     pub fault: Fault,
 }
 
@@ -136,8 +136,8 @@ impl fmt::Display for Cell {
     }
 }
 
-/// The reasons that are true of a fault by itself: none where nothing is missed, and `None` where
-/// the fault does not concern this kind of sessions.
+/// Reasons that are true for the fault with most servers: none where no session is missed, `None`
+/// where the fault does not affect this kind of session.
 #[must_use]
 pub(super) fn usual_truth(cell: Cell) -> Option<&'static [&'static str]> {
     let entry = cell.kind.is_entry();
@@ -155,7 +155,7 @@ pub(super) fn usual_truth(cell: Cell) -> Option<&'static [&'static str]> {
         Fault::ContextPerConnection if entry => &["not_stored"],
         Fault::ContextPerConnection => &["retired_key"],
         Fault::UncleanClose | Fault::ClientResets if entry => &["removed"],
-        // A session in a ticket is not removed, whatever happens to its connection.
+        // No server can remove a session that the ticket contains.
         Fault::ClientResets => &[],
         Fault::OtherName => &["refused"],
         Fault::OtherCipher if cell.kind == Kind::Stateless => &["refused"],

@@ -1,4 +1,4 @@
-//! HAProxy: one process with two threads and a cache of its own.
+//! HAProxy: one process with two threads and its own session cache.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -15,7 +15,7 @@ use crate::certificates::ec;
 use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 
-/// The server.
+/// HAProxy.
 #[derive(Debug)]
 pub struct HaProxy;
 
@@ -26,7 +26,7 @@ impl Target for HaProxy {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
-            // Without a cache it gives no session IDs.
+            // Without a cache HAProxy issues no session IDs.
             (Fault::CacheOff, Kind::Id) => Some(&[]),
             (Fault::ContextPerConnection | Fault::UncleanClose | Fault::OtherName, _) => None,
             _ => usual_truth(cell),
@@ -36,7 +36,7 @@ impl Target for HaProxy {
     fn start(&self, setup: &Setup) -> Vec<Process> {
         let config = config(setup);
         let workers = match setup.cell.fault {
-            // Two processes that share the port.
+            // Two processes listen on the same port.
             Fault::WorkerCaches | Fault::WorkerKeys => 2,
             _ => 1,
         };
@@ -61,7 +61,7 @@ impl Target for HaProxy {
             wait_replaced(master.pid(), &old, 1);
             return;
         }
-        // The file has three keys, of which the second last encrypts.
+        // HAProxy retains three keys and encrypts with the second last.
         let key = BASE64_STANDARD.encode(setup.ticket_key(48));
         let file = setup.path().join("keys");
         for _ in 0..3 {
@@ -111,7 +111,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
     setup.write("haproxy.cfg", config)
 }
 
-/// Sends a command to the administrator's socket and returns the answer.
+/// Sends a command to the administration socket and returns the response.
 fn ask(setup: &Setup, command: &str) -> String {
     let mut socket =
         UnixStream::connect(setup.path().join("cli")).expect("failed to connect to HAProxy");
@@ -126,7 +126,7 @@ fn ask(setup: &Setup, command: &str) -> String {
     answer
 }
 
-/// Waits until so many sockets listen on the port.
+/// Waits until at least this number of sockets listens on the port.
 fn wait_listeners(port: u16, count: usize) {
     let suffix = format!(":{port:04X}");
     poll_until("all processes listen", DEADLINE, || {
@@ -138,7 +138,7 @@ fn wait_listeners(port: u16, count: usize) {
                 && fields.nth(1) == Some("0A")
         });
         let listening = listening.count();
-        // HAProxy has one listening socket, or one per thread.
+        // A process may listen with one socket per thread.
         if listening >= count {
             Ok(())
         } else {

@@ -1,4 +1,4 @@
-//! mosquitto: one process, one thread, the library's own cache.
+//! mosquitto: one process with one thread and OpenSSL's internal cache.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use super::target::Target;
 use crate::certificates::ec;
 use crate::process::Process;
 
-/// The broker.
+/// mosquitto.
 #[derive(Debug)]
 pub struct Mosquitto;
 
@@ -19,7 +19,7 @@ impl Target for Mosquitto {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
-            // It has no setting that makes tickets of TLS 1.3 names of cache entries.
+            // mosquitto has no setting for stateful tickets of TLS 1.3.
             (_, Kind::Stateful) => None,
             (
                 Fault::Nothing

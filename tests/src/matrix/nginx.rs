@@ -1,4 +1,4 @@
-//! nginx: two workers, with a shared cache or one each.
+//! nginx: two workers with a shared session cache, or one cache each.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::process::Process;
 
 const WORKERS: usize = 2;
 
-/// The server.
+/// nginx.
 #[derive(Debug)]
 pub struct Nginx;
 
@@ -26,12 +26,12 @@ impl Target for Nginx {
         match (cell.fault, cell.kind) {
             // The shared cache survives a reload.
             (Fault::Reload, Kind::Id | Kind::Stateful) => Some(&[]),
-            // The key is read at a reload, which replaces the workers too.
+            // nginx reads the key at a reload, which also replaces the workers.
             (Fault::KeyRotated, Kind::Ticket | Kind::Stateless) => {
                 Some(&["retired_key", "restarted"])
             }
             (Fault::WorkerKeys | Fault::ContextPerConnection | Fault::UncleanClose, _) => None,
-            // It removes no session at a reset, and resumes those of another name.
+            // nginx removes no session after a reset and resumes sessions of other names.
             (Fault::ClientResets | Fault::OtherName, _) => Some(&[]),
             _ => usual_truth(cell),
         }
@@ -56,7 +56,7 @@ impl Target for Nginx {
     }
 
     fn clients(&self, cell: Cell) -> u32 {
-        // The smallest shared cache has 32 kB.
+        // The smallest shared cache, 32 kB, holds more than 100 sessions.
         if cell.fault == Fault::CacheTooSmall {
             200
         } else {
@@ -104,7 +104,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
             )
         })
         .collect();
-    // Options of a listening socket stand once.
+    // nginx accepts the options of a listening socket only once.
     let hosts = hosts
         .replacen(" reuseport", "", 2)
         .replacen(" ssl;", " ssl reuseport;", 1);

@@ -1,4 +1,4 @@
-//! Node.js, whose TLS goes over memory BIOs: one process, or a cluster of workers.
+//! Node.js, which moves TLS records through memory BIOs: one process, or a cluster of workers.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::process::{Process, fixture};
 
 const WORKERS: usize = 3;
 
-/// The server.
+/// Node.js.
 #[derive(Debug)]
 pub struct Node;
 
@@ -24,7 +24,7 @@ impl Target for Node {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
-            // The application keeps each session that it stored.
+            // The application removes no stored session.
             (Fault::ClientResets, Kind::Id | Kind::Stateful) => Some(&[]),
             (
                 Fault::Nothing

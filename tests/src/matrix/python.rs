@@ -1,4 +1,4 @@
-//! Servers on Python's `ssl`: with threads over sockets, or with asyncio over memory BIOs.
+//! Servers on Python's `ssl`: threads with socket BIOs, and asyncio with memory BIOs.
 
 use std::process::Command;
 
@@ -13,11 +13,11 @@ use crate::process::{PYTHON, Process, fixture};
 
 const WORKERS: usize = 3;
 
-/// The server with a thread for each connection.
+/// Server with a thread per connection.
 #[derive(Debug)]
 pub struct Threads;
 
-/// The server on asyncio.
+/// Server on asyncio.
 #[derive(Debug)]
 pub struct Asyncio;
 
@@ -46,7 +46,7 @@ impl Target for Asyncio {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match cell.fault {
-            // It always sends close_notify.
+            // asyncio always sends close_notify.
             Fault::UncleanClose => None,
             _ => truth(cell),
         }
@@ -63,10 +63,10 @@ impl Target for Asyncio {
 
 fn truth(cell: Cell) -> Option<&'static [&'static str]> {
     match (cell.fault, cell.kind) {
-        // The process goes on with a new context: the old one removes its sessions when it is freed.
+        // The process replaces its context; OpenSSL removes the sessions of the old one.
         (Fault::Reload, Kind::Id | Kind::Stateful) => Some(&["removed"]),
         (Fault::Reload, _) => Some(&["retired_key"]),
-        // A context of its own for another name has the same session ID context.
+        // Python uses the same session ID context for all names.
         (Fault::OtherName, _) => None,
         _ => usual_truth(cell),
     }

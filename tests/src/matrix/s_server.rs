@@ -1,4 +1,4 @@
-//! `openssl s_server -www`: one process, one thread, the library's own cache of 128 sessions.
+//! `openssl s_server -www`: one process with one thread and an internal cache of 128 sessions.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use super::target::Target;
 use crate::certificates::ec;
 use crate::process::Process;
 
-/// The server.
+/// `openssl s_server`.
 #[derive(Debug)]
 pub struct SServer;
 
@@ -19,7 +19,7 @@ impl Target for SServer {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
-            // Without a cache it gives no session IDs.
+            // Without a cache s_server issues no session IDs.
             (Fault::CacheOff, Kind::Id) => Some(&[]),
             (
                 Fault::Nothing
@@ -27,7 +27,6 @@ impl Target for SServer {
                 | Fault::CacheTooSmall
                 | Fault::Restart
                 | Fault::SecondNode
-                | Fault::ClientResets
                 | Fault::ClockStep,
                 _,
             ) => usual_truth(cell),

@@ -1,4 +1,4 @@
-//! State of one server in a cell that outlives its processes: port, directory, generation.
+//! Port, files and settings of one server in a cell. They outlive its processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use tempfile::TempDir;
 use super::cell::{Cell, Fault};
 use crate::ports::free_port;
 
-/// Lifetime of sessions in the cells where it is too short, seconds.
+/// Lifetime of sessions in cells where it is too short, seconds.
 pub(super) const SHORT_LIFETIME: u32 = 1;
 /// Lifetime of sessions in all other cells, seconds.
 pub(super) const LIFETIME: u32 = 300;
 
-/// One server of a cell.
+/// Setup of one server.
 #[derive(Debug)]
 pub struct Setup {
-    /// The cell.
+    /// Cell that the server is part of.
     pub cell: Cell,
-    /// Where the server listens on 127.0.0.1.
+    /// Port on 127.0.0.1.
     pub port: u16,
-    /// What is to change has changed: the configuration is that after a reload or rotation.
+    /// Whether the configuration is the one after the change.
     pub changed: bool,
     directory: TempDir,
 }
 
 impl Setup {
-    /// A server with a port and a directory of its own.
+    /// Allocates a port and a directory.
     ///
     /// # Panics
-    /// When no directory can be created.
+    /// If no directory can be created.
     #[must_use]
     pub fn new(cell: Cell) -> Self {
         let directory = TempDir::new().expect("failed to create a directory for a server");
@@ -44,16 +44,16 @@ impl Setup {
         setup
     }
 
-    /// The directory.
+    /// Directory of the server.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Writes a file in one step, since the server may be reading it, and returns its path.
+    /// Replaces a file atomically, since the server may read it; returns its path.
     ///
     /// # Panics
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let (path, new) = (self.path().join(name), self.path().join("new"));
         fs::write(&new, content).expect("failed to write a server's file");
@@ -70,13 +70,13 @@ impl Setup {
         }
     }
 
-    /// Whether this is a cell with that fault.
+    /// Whether the cell has this fault.
     #[must_use]
     pub fn has(&self, fault: Fault) -> bool {
         self.cell.fault == fault
     }
 
-    /// The only TLS 1.3 cipher suite, where the cell changes it.
+    /// The only TLS 1.3 cipher suite of the server, in cells that change it.
     #[must_use]
     pub fn cipher(&self) -> Option<&'static str> {
         self.has(Fault::OtherCipher).then_some(if self.changed {
@@ -86,8 +86,8 @@ impl Setup {
         })
     }
 
-    /// A ticket key of `length` bytes that begins with its name: another one once the setup has
-    /// changed, in the cell that rotates keys.
+    /// Ticket key of `length` bytes that begins with its name. In cells that rotate keys it is
+    /// another one after the change.
     #[must_use]
     pub fn ticket_key(&self, length: usize) -> Vec<u8> {
         let rotated = self.changed && self.has(Fault::KeyRotated);
@@ -98,7 +98,7 @@ impl Setup {
         key
     }
 
-    /// Names of the variables under which a server's clock is that of the cell.
+    /// Environment variables of libfaketime.
     pub const CLOCK_VARIABLES: [&'static str; 5] = [
         "LD_PRELOAD",
         "FAKETIME_TIMESTAMP_FILE",
@@ -107,7 +107,7 @@ impl Setup {
         "FAKETIME_DONT_FAKE_MONOTONIC",
     ];
 
-    /// Lets `command` read the clock that [`Self::step_clock`] steps, in the cell that does that.
+    /// Runs `command` with the clock that [`Self::step_clock`] steps, in cells that do so.
     pub fn clock(&self, command: &mut Command) {
         if self.has(Fault::ClockStep) {
             let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -120,8 +120,8 @@ impl Setup {
         }
     }
 
-    /// Steps the server's clock by two hours.
+    /// Steps the server's clock by three days.
     pub fn step_clock(&self) {
-        self.write("clock", "+7200");
+        self.write("clock", "+259200");
     }
 }

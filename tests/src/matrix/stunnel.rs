@@ -1,4 +1,4 @@
-//! stunnel: one process of many threads, with the library's own cache.
+//! stunnel: one process with threads and OpenSSL's internal cache.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 use crate::relay::plain_service;
 
-/// The server.
+/// stunnel.
 #[derive(Debug)]
 pub struct Stunnel;
 
@@ -23,8 +23,7 @@ impl Target for Stunnel {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
-            // The process goes on with new contexts: the old one removes its sessions when it is
-            // freed.
+            // The process replaces its context; OpenSSL removes the sessions of the old one.
             (Fault::Reload, Kind::Id | Kind::Stateful) => Some(&["removed"]),
             (Fault::Reload, _) => Some(&["retired_key"]),
             (

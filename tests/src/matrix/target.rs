@@ -1,52 +1,52 @@
-//! What a kind of server has to offer to stand in the matrix.
+//! Interface of a server to the matrix.
 
 use super::cell::{Cell, usual_truth};
 use super::setup::Setup;
 use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 
-/// A kind of server.
+/// A server of the matrix.
 pub trait Target: Sync {
-    /// Its name.
+    /// Name of the server.
     fn name(&self) -> &'static str;
 
-    /// Reasons of which each is true in this cell: none where nothing is missed, `None` where the
+    /// Reasons that are all true in this cell: none where no session is missed, `None` where the
     /// combination does not exist.
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         usual_truth(cell)
     }
 
-    /// Whether its TLS is only seen on the wire: there, reasons need not be named.
+    /// Whether the agent sees its handshakes on the wire only, and may leave reasons unknown.
     fn by_wire(&self) -> bool {
         false
     }
 
-    /// A process that holds its TLS library, to which the agent is then attached already; `None`
-    /// for the system's libssl.
+    /// A process that uses the same TLS library, so that the agent attaches to it before the cells
+    /// start; `None` for the system's libssl.
     fn holder(&self) -> Option<Process> {
         None
     }
 
-    /// Starts its processes, of which the first leads; the workers of one service listen together.
+    /// Starts the processes that listen on the port of `setup`.
     fn start(&self, setup: &Setup) -> Vec<Process>;
 
-    /// Changes a running server to what `setup` says now.
+    /// Applies the changed setup to the running server.
     fn change(&self, _setup: &Setup, _processes: &mut Vec<Process>) {
         unreachable!("{} changes nothing while it runs", self.name());
     }
 
-    /// Clients of a cell.
+    /// Number of clients.
     fn clients(&self, _cell: Cell) -> u32 {
         30
     }
 
-    /// Words for the clients, as `fixtures/fleet.py` reads them.
+    /// Options for the clients, for `fixtures/fleet.py`.
     fn words(&self, _cell: Cell) -> &'static str {
         ""
     }
 }
 
-/// The processes that `parent` started.
+/// Child processes of `parent`.
 #[must_use]
 pub(super) fn children(parent: u32) -> Vec<u32> {
     let path = format!("/proc/{parent}/task/{parent}/children");
@@ -55,10 +55,10 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
     numbers.filter_map(Result::ok).collect()
 }
 
-/// Waits until `parent` has at least `count` children and none of `old`: its workers are new.
+/// Waits until `parent` has at least `count` children and none of those in `old`.
 ///
 /// # Panics
-/// When that is not so in time.
+/// If the deadline passes.
 pub(super) fn wait_replaced(parent: u32, old: &[u32], count: usize) {
     poll_until("all workers are new", DEADLINE, || {
         let now = children(parent);

@@ -1,5 +1,5 @@
-//! gunicorn and uvicorn with workers: the former makes a TLS context for each connection, the
-//! latter one for each worker.
+//! gunicorn and uvicorn with workers: gunicorn creates a TLS context for each connection, uvicorn
+//! one for each worker.
 
 use std::path::Path;
 use std::process::Command;
@@ -107,7 +107,7 @@ impl Target for Uvicorn {
     }
 }
 
-/// Such servers have no setting for tickets: it is the clients that have none.
+/// These servers have no setting for tickets, so the clients support none.
 fn words(cell: Cell) -> &'static str {
     if cell.kind == Kind::Id {
         "tickets=no"

@@ -1,4 +1,4 @@
-//! Servers whose TLS only the packets show: Go, Java, GnuTLS, rustls.
+//! Servers without OpenSSL, observed on the wire only: Go, Java, GnuTLS, rustls.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::process::{Process, fixture, run};
 
 type Truth = Option<&'static [&'static str]>;
 
-/// `net/http` of Go, which knows no session IDs.
+/// `net/http` of Go, which has no session IDs.
 #[derive(Debug)]
 pub struct Go {
     directory: TempDir,
@@ -23,7 +23,7 @@ impl Go {
     /// Builds the server.
     ///
     /// # Panics
-    /// When that fails.
+    /// If that fails.
     #[must_use]
     pub fn build() -> Self {
         let directory = TempDir::new().expect("failed to create a directory");
@@ -52,7 +52,7 @@ impl Target for Go {
     fn truth(&self, cell: Cell) -> Truth {
         match (cell.fault, cell.kind) {
             (_, Kind::Id | Kind::Stateful) => None,
-            // The key is read at the start.
+            // The server reads the key when it starts.
             (Fault::KeyRotated, _) => Some(&["retired_key", "restarted"]),
             (Fault::Nothing | Fault::Restart | Fault::SecondNode | Fault::ClientResets, _) => {
                 usual_truth(cell)
@@ -85,10 +85,10 @@ pub struct Java {
 }
 
 impl Java {
-    /// Compiles the server and makes its key store.
+    /// Compiles the server and creates its key store.
     ///
     /// # Panics
-    /// When that fails.
+    /// If that fails.
     #[must_use]
     pub fn build() -> Self {
         let directory = TempDir::new().expect("failed to create a directory");
@@ -165,7 +165,7 @@ impl Target for GnuTls {
 
     fn truth(&self, cell: Cell) -> Truth {
         match (cell.fault, cell.kind) {
-            // It resumes TLS 1.3 by tickets that hold the session alone.
+            // GnuTLS issues stateless tickets only in TLS 1.3.
             (_, Kind::Stateful) => None,
             (Fault::Nothing | Fault::CacheOff | Fault::Restart | Fault::SecondNode, _) => {
                 usual_truth(cell)
@@ -194,14 +194,14 @@ impl Target for GnuTls {
     }
 }
 
-/// The server on rustls of this crate.
+/// The program `rustls_server` of this crate.
 #[derive(Debug)]
 pub struct Rustls {
     program: PathBuf,
 }
 
 impl Rustls {
-    /// By the program `rustls_server`.
+    /// Uses the program at this path.
     #[must_use]
     pub fn new(program: impl AsRef<Path>) -> Self {
         let program = program.as_ref().to_owned();
