@@ -53,7 +53,7 @@ fn expect_advice(agent: &Agent, text: &str) {
     });
 }
 
-/// HAProxy with `no-tls-tickets` and `tune.ssl.cachesize 0` issues TLS 1.3 session IDs all the same.
+/// HAProxy with `no-tls-tickets` and `tune.ssl.cachesize 0` still issues TLS 1.3 session IDs.
 #[test]
 fn sessions_that_are_issued_and_never_stored() {
     let tuning = Tuning {

@@ -12,6 +12,8 @@ use crate::model::{KeyName, MissReason, Removal, ServiceId};
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 /// Issuers retained per client; with more of them nothing is concluded.
 const MAX_ISSUERS: usize = 8;
+/// Tickets that servers usually issue on one connection.
+const ONE_CONNECTION: usize = 2;
 /// Keys of inferred or unknown origin retained per client, so that one client cannot fill the
 /// tables.
 const MAX_INFERRED: u8 = 8;
@@ -48,8 +50,8 @@ pub(super) struct Clients {
     table: LruCache<IpAddr, Client>,
     /// Services to which keys that were never seen in use were attributed.
     origins: LruCache<KeyName, ServiceId>,
-    /// Hash of the first ticket under a key that was never seen in use, by service.
-    first_tickets: LruCache<(ServiceId, KeyName), u64>,
+    /// Hashes of the first tickets under a key that was never seen in use, by service.
+    first_tickets: LruCache<(ServiceId, KeyName), [Option<u64>; ONE_CONNECTION]>,
     unattributed: LruCache<(ServiceId, KeyName), ()>,
     evicted: bool,
 }
@@ -135,19 +137,24 @@ impl Clients {
         }
     }
 
-    /// Whether two tickets under this key were offered to the service; records the first.
-    pub(super) fn has_second_ticket(
+    /// Whether more tickets under this key were offered to the service than are issued on one
+    /// connection; records the first ones.
+    pub(super) fn has_several_tickets(
         &mut self,
         client: IpAddr,
         service: ServiceId,
         key: KeyName,
         ticket: u64,
     ) -> bool {
-        if let Some(first) = self.first_tickets.get(&(service, key)) {
-            return *first != ticket;
+        if let Some(first) = self.first_tickets.get_mut(&(service, key)) {
+            if first.contains(&Some(ticket)) {
+                return false;
+            }
+            let free = first.iter_mut().find(|first| first.is_none());
+            return free.map(|free| *free = Some(ticket)).is_none();
         }
         if self.count_inference(client) {
-            self.first_tickets.put((service, key), ticket);
+            self.first_tickets.put((service, key), [Some(ticket), None]);
         }
         false
     }

@@ -54,6 +54,15 @@ impl ServerClock {
         self.0[0].map(|epoch| epoch.offset_ns)
     }
 
+    /// Step of the clock since it was read at `at_ns`, nanoseconds; `None` without a step.
+    pub(super) fn step_since(&self, at_ns: u64) -> Option<i64> {
+        let newest = self.0[0]?;
+        let mut epochs = self.0.iter().flatten();
+        let then = epochs.find(|epoch| epoch.first_ns <= at_ns)?;
+        let step_ns = newest.offset_ns.saturating_sub(then.offset_ns);
+        (step_ns != 0).then_some(step_ns)
+    }
+
     /// The true age of a session that the server created at `created_ns` by its own clock, before
     /// the clock's last observed step; `None` where it was created after the step, or before any
     /// reading.
@@ -113,6 +122,10 @@ mod tests {
         assert_eq!(stepped.age_ns, 8 * SECOND);
         assert_eq!(stepped.step_ns / SECOND as i64, 1_796_000_000 - 610);
         assert_eq!(clock.stepped_age(1_796_000_000 * SECOND, now), None);
+        let step = (1_796_000_000 - 610) * SECOND as i64;
+        assert_eq!(clock.step_since(monotonic + SECOND), Some(step));
+        assert_eq!(clock.step_since(now), None);
+        assert_eq!(clock.step_since(0), None, "before any reading");
         assert_eq!(
             clock.stepped_age(0, now),
             None,

@@ -3,6 +3,8 @@
 use super::process::Relation;
 use crate::model::{Lookup, Removal};
 
+/// Rank from which a cache can be full although none was ever seen to accept a session.
+pub(super) const FULL_RANK: u64 = 32;
 /// Clocks differ where two ages of one session differ by more than this, nanoseconds.
 pub(super) const CLOCK_NS: i64 = 5_000_000_000;
 
@@ -38,6 +40,8 @@ pub(super) enum Stored {
     Accepted {
         count: u64,
         max_rank: u64,
+        /// It has missed a session at a rank below any cache's capacity since.
+        missed_low: bool,
     },
 }
 
@@ -62,7 +66,11 @@ pub(super) enum KeyOwner {
     Own {
         /// The whole service uses a newer key.
         replaced: bool,
+        /// The answer contains a ticket under this key.
+        current: bool,
     },
+    /// The service used it for one connection, as it uses nearly every key.
+    OneConnection,
     /// Only other processes of the service used it.
     Process(Relation),
     /// Processes that are not known used it for the service.
@@ -88,11 +96,16 @@ pub(super) struct RuleInput {
     pub(super) considered: bool,
     pub(super) offered: Offered,
     pub(super) issuer: Issuer,
+    /// The process that missed the session served its first handshake after the issuer had ended.
+    pub(super) succeeded_issuer: bool,
     pub(super) age: Age,
     /// Observed age, nanoseconds.
     pub(super) observed_age_ns: Option<u64>,
     /// By the host's clock, from which the server's differs, the session is within its lifetime.
     pub(super) within_by_host_clock: bool,
+    /// By the server's clock, which was stepped since it issued the session, the session is past
+    /// its lifetime.
+    pub(super) expired_by_step: bool,
     pub(super) removed: Option<Removal>,
     pub(super) used_up: bool,
     pub(super) stored: Stored,
@@ -131,6 +144,17 @@ impl RuleInput {
         let observed = self.observed_age_ns.and_then(|age| i64::try_from(age).ok());
         let ages = self.library_age().zip(observed);
         ages.is_some_and(|(library, observed)| library.saturating_sub(observed) > CLOCK_NS)
+    }
+
+    /// Whether as many sessions as were issued since fit into the cache: fewer than fill any, or no
+    /// more than at some acceptance.
+    pub(super) fn fits_cache(&self) -> bool {
+        let accepted = match self.stored {
+            Stored::Accepted { max_rank, .. } => max_rank,
+            _ => 0,
+        };
+        self.rank
+            .is_some_and(|rank| rank < FULL_RANK || rank <= accepted)
     }
 
     pub(super) fn is_entry(&self) -> bool {

@@ -94,6 +94,10 @@ impl Tables {
                 skewed?;
                 self.given_age_ns(server, created_ns?, now_ns)
             });
+        let step_ns = issued.and_then(|issued| state.clock.step_since(issued.at_ns));
+        let stepped_age_ns = issued_age_ns
+            .zip(step_ns)
+            .and_then(|(age_ns, step_ns)| age_ns.checked_add_signed(step_ns));
         let removed = issued
             .and_then(|issued| issued.removed)
             .filter(|(at_ns, _)| *at_ns <= now_ns)
@@ -118,9 +122,14 @@ impl Tables {
             considered: is_considered(hello, mechanism),
             offered,
             issuer: self.issuer(issued.as_ref(), server, now_ns),
+            succeeded_issuer: issued
+                .and_then(|issued| issued.process)
+                .zip(server.process)
+                .is_some_and(|(issuer, process)| self.processes.succeeded(issuer, process)),
             age: age(observed_age_ns, lifetime_ns),
             observed_age_ns,
             within_by_host_clock: age(skewed, lifetime_ns) == Age::Within,
+            expired_by_step: age(stepped_age_ns, lifetime_ns) == Age::Over,
             removed,
             used_up: issued.is_some_and(|issued| issued.used_up),
             stored: if storage.is_disproven() {
@@ -129,6 +138,7 @@ impl Tables {
                 Stored::Accepted {
                     count: storage.accepted,
                     max_rank: storage.max_rank,
+                    missed_low: storage.low_misses > 0,
                 }
             } else {
                 Stored::Unknown
@@ -144,7 +154,7 @@ impl Tables {
             key,
             age_ns: observed_age_ns,
             lifetime_ns,
-            step_ns: stepped.map(|stepped| stepped.step_ns),
+            step_ns: stepped.map(|stepped| stepped.step_ns).or(step_ns),
             removed,
             input,
         }
@@ -204,6 +214,10 @@ impl Tables {
             let Some(process) = server.process else {
                 return TicketKey::Owned(KeyOwner::ThisService);
             };
+            let several = used.is_for_several_connections();
+            if !several && self.has_key_per_connection(service) {
+                return TicketKey::Owned(KeyOwner::OneConnection);
+            }
             if used.was_used_by(process) {
                 let uses = if server.by_library {
                     REPLACED_AFTER
@@ -211,12 +225,19 @@ impl Tables {
                     REPLACED_AFTER_ON_WIRE
                 };
                 let replaced = self.keys.is_replaced(service, &used, process, uses);
-                return TicketKey::Owned(KeyOwner::Own { replaced });
+                let answer = hello.issued_ticket.as_ref().and_then(keys::key_of);
+                let current = answer == Some(key);
+                return TicketKey::Owned(KeyOwner::Own { replaced, current });
             }
             let relations = used
                 .users()
                 .filter_map(|user| self.relation(user, server, now_ns));
-            return TicketKey::Owned(common_owner(relations));
+            return TicketKey::Owned(match common_owner(relations) {
+                KeyOwner::Process(Relation::Parallel) if !several => {
+                    KeyOwner::Process(Relation::Unclear)
+                }
+                owner => owner,
+            });
         }
         match self.keys.last_service(key) {
             Some(other) if !self.services.is_same(other, service) => {
@@ -275,9 +296,11 @@ impl Tables {
         };
         let alike = rest.iter().all(|relation| relation == first);
         let relation = first.filter(|first| alike && *first != Relation::Unclear)?;
-        // A process with a key for each connection never uses one for two tickets.
+        // A process with a key for each connection uses none for more tickets.
         let repeats = relation != Relation::Parallel
-            || self.clients.has_second_ticket(client, service, key, ticket);
+            || self
+                .clients
+                .has_several_tickets(client, service, key, ticket);
         repeats.then_some(KeyOwner::Process(relation))
     }
 

@@ -20,7 +20,9 @@ const ID_LENGTH: u32 = 16;
 pub(super) struct KeyUse {
     /// The first ticket: a second one with the same beginning shows that it is a name.
     first_ticket: u64,
-    pub(super) confirmed: bool,
+    confirmed: bool,
+    /// A ticket under it was accepted.
+    accepted: bool,
     pub(super) first_ns: u64,
     /// Position of its first and last use among all key uses of the service.
     first_serial: u64,
@@ -32,6 +34,11 @@ impl KeyUse {
     /// Processes that used the key, most recent first.
     pub(super) fn users(&self) -> impl Iterator<Item = ProcessId> {
         self.users.into_iter().flatten()
+    }
+
+    /// Whether it was used for more than the connection that introduced it.
+    pub(super) const fn is_for_several_connections(&self) -> bool {
+        self.confirmed || self.accepted
     }
 
     pub(super) fn was_used_by(&self, process: ProcessId) -> bool {
@@ -99,6 +106,7 @@ impl Keys {
             let first_use = KeyUse {
                 first_ticket: ticket.hash,
                 confirmed: false,
+                accepted: false,
                 first_ns: now_ns,
                 first_serial: serial,
                 last_serial: serial,
@@ -110,6 +118,7 @@ impl Keys {
         let Some(used) = self.used.get_mut(&(service, key)) else {
             return false;
         };
+        used.accepted |= !issued;
         used.confirmed |= used.first_ticket != ticket.hash;
         used.last_serial = serial;
         if let Some(process) = process {

@@ -2,10 +2,10 @@
 
 use super::{
     client::Verdict,
-    facts::{Age, Issuer, Offered, RuleInput},
+    facts::{Age, FULL_RANK, Issuer, Offered, RuleInput},
     input,
     process::Relation,
-    rules::{self, FULL_RANK, LOW_RANK},
+    rules::{self, LOW_RANK},
     tables::{Server, Tables, entry_kind},
 };
 use crate::model::{Connection, Evidence, HelloFacts, Lookup, Mechanism, Miss, MissReason};

@@ -158,6 +158,15 @@ impl Processes {
         Some(replaced || process.ended_ns.is_some_and(|ended_ns| ended_ns <= at_ns))
     }
 
+    /// Whether a process served its first handshake after the other had ended.
+    pub(super) fn succeeded(&self, other: ProcessId, process: ProcessId) -> bool {
+        let ended_ns = self.get(other).and_then(|other| other.ended_ns);
+        let first_ns = self.get(process).map(|process| process.first_ns);
+        ended_ns
+            .zip(first_ns)
+            .is_some_and(|(ended_ns, first_ns)| first_ns >= ended_ns)
+    }
+
     /// Relation of an issuer to the process that missed its session at `at_ns`.
     pub(super) fn relation(&self, issuer: ProcessId, missed: ProcessId, at_ns: u64) -> Relation {
         if issuer == missed {

@@ -1,15 +1,13 @@
 //! Rules for the reason of a miss, as data: the first rule that matches decides.
 
 use super::{
-    facts::{Age, CLOCK_NS, Issuer, KeyOwner, RuleInput, Stored, TicketKey},
+    facts::{Age, CLOCK_NS, FULL_RANK, Issuer, KeyOwner, RuleInput, Stored, TicketKey},
     process::Relation,
 };
 use crate::model::{Lookup, MissReason, Removal};
 
 /// Ranks at which even the smallest cache still holds a session.
 pub(super) const LOW_RANK: u64 = 4;
-/// Rank from which a cache can be full although none was ever seen to accept a session.
-pub(super) const FULL_RANK: u64 = 32;
 /// Acceptances from which the highest accepted rank describes the cache's capacity.
 const ENOUGH_ACCEPTED: u64 = 3;
 
@@ -26,7 +24,7 @@ pub struct Rule {
 }
 
 /// The rules in order.
-pub const RULES: [Rule; 30] = [
+pub const RULES: [Rule; 32] = [
     Rule {
         name: "clock_ahead_of_session",
         evidence: "the server's library found the session, and it begins in the future of the server's clock",
@@ -116,6 +114,18 @@ pub const RULES: [Rule; 30] = [
         when: |input| !input.considered,
     },
     Rule {
+        name: "clock_stepped_past_lifetime",
+        evidence: "the server's clock was stepped since it issued the session, which is past its lifetime by that clock and was observed to be within",
+        reason: MissReason::Clock,
+        when: |input| {
+            (input.is_entry() || input.lookup == Lookup::Unobserved)
+                && input.expired_by_step
+                && input.age == Age::Within
+                && matches!(input.issuer, Issuer::ThisService | Issuer::Process(_))
+                && input.issuer != Issuer::Process(Relation::Ended)
+        },
+    },
+    Rule {
         name: "observed_expired",
         evidence: "the service issued the session longer ago than its lifetime",
         reason: MissReason::Expired,
@@ -149,6 +159,20 @@ pub const RULES: [Rule; 30] = [
         },
     },
     Rule {
+        name: "shared_cache_gone_with_process",
+        evidence: "the process that issued the session had ended before the one that missed it served; processes share a cache that holds more than were issued since, and none found a session of an ended process",
+        reason: MissReason::Restarted,
+        when: |input| {
+            input.is_entry()
+                && input.issuer == Issuer::Process(Relation::Ended)
+                && input.succeeded_issuer
+                && input.lookup == Lookup::NotFound
+                && input.age == Age::Within
+                && !input.survives
+                && input.fits_cache()
+        },
+    },
+    Rule {
         name: "cache_of_other_process",
         evidence: "another live process of the service issued the session; processes accept their own sessions and none of another",
         reason: MissReason::OtherProcess,
@@ -161,33 +185,24 @@ pub const RULES: [Rule; 30] = [
     },
     Rule {
         name: "beyond_accepted_rank",
-        evidence: "more sessions were issued since than at any acceptance: the cache has a limit below that",
+        evidence: "half as many sessions again were issued since as at any acceptance, and enough to fill a cache; none was missed at a low rank since the last acceptance",
         reason: MissReason::Evicted,
         when: |input| {
-            let Stored::Accepted { count, max_rank } = input.stored else {
+            let Stored::Accepted {
+                count,
+                max_rank,
+                missed_low: false,
+            } = input.stored
+            else {
                 return false;
             };
+            let limit = max_rank.saturating_add(max_rank / 2);
             input.is_entry_of_reachable_cache()
                 && input.age == Age::Within
                 && count >= ENOUGH_ACCEPTED
                 && input
                     .rank
-                    .is_some_and(|rank| rank > max_rank.max(2 * LOW_RANK))
-        },
-    },
-    Rule {
-        name: "near_accepted_rank",
-        evidence: "nearly as many sessions were issued since as at any acceptance, enough to fill a cache",
-        reason: MissReason::Evicted,
-        when: |input| {
-            let Stored::Accepted { max_rank, .. } = input.stored else {
-                return false;
-            };
-            input.is_entry_of_reachable_cache()
-                && input.age == Age::Within
-                && input
-                    .rank
-                    .is_some_and(|rank| rank >= FULL_RANK && rank >= max_rank / 2)
+                    .is_some_and(|rank| rank >= FULL_RANK && rank > limit)
         },
     },
     Rule {
@@ -224,8 +239,14 @@ pub const RULES: [Rule; 30] = [
         },
     },
     Rule {
+        name: "key_of_one_connection",
+        evidence: "the service used the ticket's key for one connection only, and uses a new key for nearly every connection",
+        reason: MissReason::RetiredKey,
+        when: |input| input.key_owner() == Some(KeyOwner::OneConnection),
+    },
+    Rule {
         name: "key_of_other_process",
-        evidence: "another live process of the service uses the ticket's key, and the one that missed it never did",
+        evidence: "another live process of the service uses the ticket's key for several tickets, and the one that missed it never did",
         reason: MissReason::OtherProcess,
         when: |input| input.key_owner() == Some(KeyOwner::Process(Relation::Parallel)),
     },
@@ -250,15 +271,20 @@ pub const RULES: [Rule; 30] = [
         name: "key_replaced",
         evidence: "the process has used newer keys since the service last used the ticket's key",
         reason: MissReason::RetiredKey,
-        when: |input| input.key_owner() == Some(KeyOwner::Own { replaced: true }),
+        when: |input| {
+            matches!(
+                input.key_owner(),
+                Some(KeyOwner::Own { replaced: true, .. })
+            )
+        },
     },
     Rule {
         name: "own_ticket_rejected",
-        evidence: "the process issued this very ticket, within its lifetime, under a key that it still uses; its look-up was not observed",
+        evidence: "the process issued this very ticket, within its lifetime, and answered with one under the same key; its look-up was not observed",
         reason: MissReason::Refused,
         when: |input| {
             input.lookup == Lookup::Unobserved
-                && input.key_owner() == Some(KeyOwner::Own { replaced: false })
+                && matches!(input.key_owner(), Some(KeyOwner::Own { current: true, .. }))
                 && input.issuer == Issuer::Process(Relation::Same)
                 && input.age == Age::Within
         },

@@ -62,15 +62,34 @@ fn a_cache_that_is_too_small_evicts() {
 #[test]
 fn an_accepted_rank_bounds_the_cache() {
     let mut host = Host::new();
-    for id in 0..12 {
+    for id in 0..60 {
         host.full(443, Offered::Id(id));
     }
-    for id in 9..12 {
+    for id in 57..60 {
         host.handshake(443, Offered::Id(id), true, Offered::Nothing);
     }
-    // Below the highest accepted rank, something else happened.
-    assert_eq!(host.reason(443, Offered::Id(11)), MissReason::Unknown);
+    assert_eq!(host.reason(443, Offered::Id(40)), MissReason::Unknown);
     assert_eq!(host.reason(443, Offered::Id(0)), MissReason::Evicted);
+    // A session that any cache still holds is missed: something else happened.
+    assert_eq!(host.reason(443, Offered::Id(59)), MissReason::Unknown);
+    assert_eq!(host.reason(443, Offered::Id(1)), MissReason::Unknown);
+}
+
+#[test]
+fn a_cache_that_is_lost_at_once_is_not_full() {
+    let mut host = Host::new();
+    let clients = 40;
+    for id in 0..clients {
+        host.full(443, Offered::Id(id));
+    }
+    for id in 0..clients {
+        host.handshake(443, Offered::Id(id), true, Offered::Id(clients + id));
+    }
+    for id in 0..clients {
+        let offered = Offered::Id(clients + id);
+        let miss = host.handshake(443, offered, false, Offered::Id(2 * clients + id));
+        assert_eq!(miss.expect("a miss").reason, MissReason::Unknown);
+    }
 }
 
 #[test]
@@ -252,6 +271,47 @@ fn a_stepped_clock_is_named() {
     // A session from the future of the server's clock.
     host.reject(-3_600 * SECOND as i64);
     assert_eq!(host.reason(443, Offered::Psk(79, 7)), MissReason::Clock);
+}
+
+#[test]
+fn a_cache_that_drops_sessions_by_a_stepped_clock_is_not_full() {
+    let mut host = Host::new();
+    for id in 0..50 {
+        host.session.age.created_ns = Some(host.now_ns);
+        host.full(443, Offered::Id(id));
+    }
+    host.wait(SECOND);
+    host.session.age.created_ns = Some(host.now_ns + 2 * LIFETIME);
+    let miss = host.handshake(443, Offered::Id(0), false, Offered::Nothing);
+    let miss = miss.expect("a miss");
+    assert_eq!(miss.reason, MissReason::Clock);
+    let step = miss.evidence.clock_step_ns.expect("a step");
+    assert_eq!(step.unsigned_abs(), 2 * LIFETIME);
+}
+
+#[test]
+fn a_shared_cache_ends_with_its_processes() {
+    for survives in [false, true] {
+        let mut host = Host::new();
+        host.tgid = Some(1);
+        for id in 0..10 {
+            host.full(443, Offered::Id(id));
+        }
+        host.tgid = Some(2);
+        host.handshake(443, Offered::Id(0), true, Offered::Nothing);
+        for tgid in [1, 2] {
+            host.diagnoser.process_ended(tgid, host.now_ns, false);
+        }
+        host.wait(SECOND).tgid = Some(3);
+        if survives {
+            host.handshake(443, Offered::Id(1), true, Offered::Nothing);
+        }
+        let reason = match survives {
+            true => MissReason::Unknown,
+            false => MissReason::Restarted,
+        };
+        assert_eq!(host.reason(443, Offered::Id(2)), reason);
+    }
 }
 
 #[test]

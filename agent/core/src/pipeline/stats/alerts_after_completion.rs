@@ -8,9 +8,29 @@ use crate::{model::Role, pipeline::wire::alert};
 /// Name of the alerts that have no assigned one.
 const OTHER: &str = "other";
 
+/// Alerts that reject a certificate. They are counted from zero, so that the first one is an
+/// increase in Prometheus.
+const CERTIFICATE_ALERTS: [&str; 5] = [
+    "bad_certificate",
+    "certificate_expired",
+    "certificate_required",
+    "certificate_unknown",
+    "unknown_ca",
+];
+
 /// Number of alerts after completion. Bounded by the number of assigned alerts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AlertsAfterCompletion(ByRole<BTreeMap<&'static str, u64>>);
+
+impl Default for AlertsAfterCompletion {
+    fn default() -> Self {
+        let mut sums = ByRole::<BTreeMap<_, _>>::default();
+        for role in Role::ALL {
+            sums[role] = CERTIFICATE_ALERTS.map(|name| (name, 0)).into();
+        }
+        Self(sums)
+    }
+}
 
 impl AlertsAfterCompletion {
     /// Adds an alert that a process of this role received.
@@ -19,7 +39,8 @@ impl AlertsAfterCompletion {
         *self.0[role].entry(name).or_default() += 1;
     }
 
-    /// Role, name and number of the alerts that have occurred, in alphabetical order.
+    /// Role, name and number of the alerts: those that reject a certificate, and those that have
+    /// occurred; in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = (Role, &'static str, u64)> {
         self.0
             .iter()

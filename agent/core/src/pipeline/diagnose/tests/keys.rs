@@ -115,7 +115,7 @@ fn a_key_that_was_attributed_once_is_remembered() {
 }
 
 #[test]
-fn two_tickets_under_an_unseen_key_show_a_worker_with_a_key_of_its_own() {
+fn three_tickets_under_an_unseen_key_show_a_worker_with_a_key_of_its_own() {
     for per_connection in [false, true] {
         let mut host = Host::new();
         for worker in [1, 2, 1, 2] {
@@ -133,9 +133,9 @@ fn two_tickets_under_an_unseen_key_show_a_worker_with_a_key_of_its_own() {
             true => MissReason::Unknown,
             false => MissReason::OtherProcess,
         };
-        assert_eq!(reasons[0], MissReason::Unknown);
+        assert_eq!(reasons[..2], [MissReason::Unknown; 2]);
         assert!(
-            reasons[1..].iter().all(|reason| *reason == later),
+            reasons[2..].iter().all(|reason| *reason == later),
             "{reasons:?}"
         );
     }
@@ -214,7 +214,11 @@ fn a_ticket_expires_and_is_refused_by_what_was_issued() {
         host.reason(443, Offered::Ticket(99, 7)),
         MissReason::Unknown
     );
-    assert_eq!(host.reason(443, Offered::Ticket(1, 7)), MissReason::Refused);
+    for (answer, reason) in [(7, MissReason::Refused), (8, MissReason::Unknown)] {
+        let offered = Offered::Ticket(1, 7);
+        let miss = host.handshake(443, offered, false, Offered::Ticket(50, answer));
+        assert_eq!(miss.expect("a miss").reason, reason, "{answer}");
+    }
     host.wait(2 * LIFETIME);
     assert_eq!(host.reason(443, Offered::Ticket(1, 7)), MissReason::Expired);
 }
@@ -228,10 +232,15 @@ fn a_context_per_connection_has_a_key_per_connection() {
             0 => Offered::Nothing,
             _ => Offered::Ticket(ticket - 1, 99 + ticket as u32),
         };
-        host.wait(SECOND).handshake(443, offered, false, issued);
+        host.wait(SECOND).tgid = Some(1 + ticket as u32 % 3);
+        let miss = host.handshake(443, offered, false, issued);
+        let reason = miss.map(|miss| miss.reason);
+        assert_ne!(reason, Some(MissReason::OtherProcess), "{ticket}");
     }
     let miss = host.handshake(443, Offered::Ticket(5, 105), false, Offered::Nothing);
-    assert!(miss.expect("a miss").evidence.per_connection_keys);
+    let miss = miss.expect("a miss");
+    assert!(miss.evidence.per_connection_keys);
+    assert_eq!(miss.reason, MissReason::RetiredKey);
 }
 
 #[test]
