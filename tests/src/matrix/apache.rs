@@ -29,6 +29,8 @@ impl Target for Apache {
             (Fault::KeyRotated, Kind::Ticket | Kind::Stateless) => {
                 Some(&["retired_key", "restarted"])
             }
+            // Apache removes no session after a reset.
+            (Fault::ClientResets, _) => Some(&[]),
             (
                 Fault::WorkerCaches
                 | Fault::WorkerKeys

@@ -10,9 +10,8 @@ use nix::sys::signal::Signal;
 
 use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
-use super::target::{Target, children, wait_replaced};
+use super::target::{Target, children, wait_listeners, wait_replaced};
 use crate::certificates::ec;
-use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
 
 /// HAProxy.
@@ -124,25 +123,4 @@ fn ask(setup: &Setup, command: &str) -> String {
         .read_to_string(&mut answer)
         .expect("failed to read HAProxy's answer");
     answer
-}
-
-/// Waits until at least this number of sockets listens on the port.
-fn wait_listeners(port: u16, count: usize) {
-    let suffix = format!(":{port:04X}");
-    poll_until("all processes listen", DEADLINE, || {
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let listening = table.lines().filter(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            // 0A is TCP_LISTEN, include/net/tcp_states.h.
-            fields.next().is_some_and(|local| local.ends_with(&suffix))
-                && fields.nth(1) == Some("0A")
-        });
-        let listening = listening.count();
-        // A process may listen with one socket per thread.
-        if listening >= count {
-            Ok(())
-        } else {
-            Err(listening.to_string())
-        }
-    });
 }

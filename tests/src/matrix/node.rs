@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::certificates::ec;
 use crate::process::{Process, fixture};
 
-const WORKERS: usize = 3;
+const WORKERS: u32 = 3;
 
 /// Node.js.
 #[derive(Debug)]
@@ -24,8 +24,10 @@ impl Target for Node {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
+            // Node.js offers no look-up of stateful tickets to the application.
+            (fault, Kind::Stateful) if fault != Fault::CacheOff => None,
             // The application removes no stored session.
-            (Fault::ClientResets, Kind::Id | Kind::Stateful) => Some(&[]),
+            (Fault::ClientResets, _) => Some(&[]),
             (
                 Fault::Nothing
                 | Fault::CacheOff
@@ -35,7 +37,6 @@ impl Target for Node {
                 | Fault::WorkerKeys
                 | Fault::KeyRotated
                 | Fault::SecondNode
-                | Fault::ClientResets
                 | Fault::ClockStep,
                 _,
             ) => usual_truth(cell),
@@ -74,6 +75,12 @@ impl Target for Node {
             process.wait_stdout("listening\n");
         }
         vec![process]
+    }
+
+    fn clients(&self, _: Cell) -> u32 {
+        // The primary distributes connections in turn, so that the number must not be a multiple of
+        // the workers.
+        10 * WORKERS + 2
     }
 
     fn change(&self, setup: &Setup, processes: &mut Vec<Process>) {

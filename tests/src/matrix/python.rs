@@ -6,9 +6,8 @@ use nix::sys::signal::Signal;
 
 use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
-use super::target::{Target, children};
+use super::target::{Target, wait_listeners};
 use crate::certificates::ec;
-use crate::poll::{DEADLINE, poll_until};
 use crate::process::{PYTHON, Process, fixture};
 
 const WORKERS: usize = 3;
@@ -113,14 +112,7 @@ fn start(setup: &Setup, model: &str) -> Vec<Process> {
     }
     let process = Process::spawn(&mut command);
     if setup.has(Fault::WorkerCaches) || setup.has(Fault::WorkerKeys) {
-        poll_until("all workers run", DEADLINE, || {
-            let running = children(process.pid()).len();
-            if running == WORKERS {
-                Ok(())
-            } else {
-                Err(format!("{running} run; {}", process.stderr()))
-            }
-        });
+        wait_listeners(setup.port, WORKERS);
     }
     vec![process]
 }

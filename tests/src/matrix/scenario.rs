@@ -63,11 +63,12 @@ fn start(target: &dyn Target, setup: &Setup) -> Vec<Process> {
 impl Scenario<'_> {
     fn run(&mut self, fault: Fault) {
         match fault {
-            Fault::Nothing
-            | Fault::CacheOff
-            | Fault::CacheTooSmall
-            | Fault::ContextPerConnection
-            | Fault::UncleanClose => self.rounds(3, ""),
+            Fault::Nothing | Fault::UncleanClose => self.rounds(3, ""),
+            Fault::CacheOff | Fault::CacheTooSmall | Fault::ContextPerConnection => {
+                // A few clients return at once, the others after all others.
+                self.rounds(3, "each=10");
+                self.rounds(3, "");
+            }
             Fault::ClientResets => self.rounds(3, "reset"),
             Fault::WorkerCaches | Fault::WorkerKeys => self.rounds(6, ""),
             Fault::LifetimeTooShort => {

@@ -28,6 +28,7 @@ impl Target for Stunnel {
             (Fault::Reload, _) => Some(&["retired_key"]),
             (
                 Fault::CacheOff
+                | Fault::ClientResets
                 | Fault::WorkerCaches
                 | Fault::WorkerKeys
                 | Fault::ContextPerConnection

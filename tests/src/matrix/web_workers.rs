@@ -29,6 +29,8 @@ impl Target for Gunicorn {
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
             (_, Kind::Stateful) => None,
+            // gunicorn also closes connections without close_notify.
+            (Fault::ContextPerConnection, Kind::Id) => Some(&["not_stored", "removed"]),
             (Fault::ContextPerConnection, _) => usual_truth(cell),
             _ => None,
         }
