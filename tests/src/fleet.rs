@@ -18,6 +18,8 @@ pub struct Round {
     pub offered: u32,
     /// Resumed handshakes.
     pub resumed: u32,
+    /// Sessions that the clients' library offered and that were not resumed.
+    pub missed: u32,
     /// Failed connections.
     pub failed: u32,
     /// The last error.
@@ -48,12 +50,17 @@ impl Fleet {
     /// If they cannot be started.
     #[must_use]
     pub fn start_under(prefix: &[&str], host: &str, clients: u32) -> Self {
+        Self::start_with(prefix, &["--host", host], clients)
+    }
+
+    fn start_with(prefix: &[&str], arguments: &[&str], clients: u32) -> Self {
         host_lock::acquire();
         let mut words = prefix.iter().chain(&[PYTHON]);
         let mut child = Command::new(words.next().unwrap_or(&PYTHON))
             .args(words)
             .arg(fixture("fleet.py"))
-            .args(["--host", host, "--clients", &clients.to_string()])
+            .args(arguments)
+            .args(["--clients", &clients.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,6 +72,16 @@ impl Fleet {
             commands,
             rounds: BufReader::new(rounds),
         }
+    }
+
+    /// Like [`Self::start_under`], with an address for each client: the network `sources` (three
+    /// bytes of an address) and the client's number.
+    ///
+    /// # Panics
+    /// If they cannot be started.
+    #[must_use]
+    pub fn start_with_addresses(prefix: &[&str], sources: &str, clients: u32) -> Self {
+        Self::start_with(prefix, &["--sources", sources], clients)
     }
 
     /// Each client connects once to `port` and offers its session, if it has one; `words` are

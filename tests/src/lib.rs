@@ -25,6 +25,7 @@ pub mod http;
 pub mod libssl;
 pub mod lossy;
 pub mod manifests;
+pub mod matrix;
 pub mod metrics;
 pub mod mounts;
 pub mod namespaces;

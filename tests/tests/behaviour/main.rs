@@ -37,6 +37,7 @@ mod pods;
 mod privilege;
 mod programs;
 mod ready_made;
+mod reasons;
 mod record;
 mod resumption;
 mod rules;

@@ -54,6 +54,9 @@ pub(super) const TESTS: &[&str] = &[
     "chromium",
     "python3-jsonschema",
     "golang-go",
+    "mosquitto",
+    "gunicorn",
+    "uvicorn",
     "default-jdk-headless",
 ];
 
