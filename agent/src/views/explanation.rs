@@ -190,7 +190,7 @@ pub(super) mod tests {
         );
         let text = example(pipeline, Some(&newest));
         assert!(
-            text.starts_with("2 s ago, psk: more sessions were issued since"),
+            text.starts_with("2 s ago, psk: half as many sessions again were issued since"),
             "{text}"
         );
         assert!(text.ends_with(&format!("({WORDS})")), "{text}");

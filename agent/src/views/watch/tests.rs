@@ -57,7 +57,7 @@ fn observed() -> Observed {
             offer: Offer::Session(Mechanism::Psk),
             miss: (end == Outcome::Completed(Resumption::Full)).then_some(Miss {
                 evidence: reprise_core::model::Evidence {
-                    rule: "near_accepted_rank",
+                    rule: "beyond_accepted_rank",
                     rank: Some(41),
                     ..reprise_core::model::Evidence::default()
                 },
@@ -178,8 +178,8 @@ fn eighty_columns_are_enough() {
         "1 accepted, 3 missed",
         "evicted",
         "the server's cache is too small",
-        "0 s ago, psk: nearly as many sessions were issued since",
-        "rule near_accepted_rank, 41",
+        "0 s ago, psk: half as many sessions again were issued since",
+        "rule beyond_accepted_rank",
     ] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
