@@ -18,6 +18,6 @@ pub(crate) mod tracefs;
 pub(crate) mod workloads;
 
 pub(crate) use self::{
-    process::is_alive,
+    process::HostProcesses,
     requirements::{MissingRequirement, check_permission, prepare},
 };

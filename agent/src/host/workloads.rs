@@ -2,14 +2,13 @@
 //! process becomes known. Bounded.
 
 use std::{
-    fs,
     num::NonZeroUsize,
     time::{Duration, Instant},
 };
 
 use lru::LruCache;
 
-use crate::host::pods::Pods;
+use crate::host::{HostProcesses, pods::Pods};
 use reprise_core::pipeline::workload;
 
 /// Maximum number of cached lookups.
@@ -22,6 +21,7 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 pub(crate) struct Lookups {
     cached: LruCache<u32, CachedLookup>,
     pods: Pods,
+    processes: HostProcesses,
 }
 
 /// A lookup and its validity.
@@ -39,6 +39,7 @@ impl Lookups {
         Self {
             cached: LruCache::new(MAX_CACHED),
             pods,
+            processes: HostProcesses::detect(),
         }
     }
 
@@ -55,7 +56,7 @@ impl Lookups {
         if self.cached.get(&tgid).is_some_and(is_valid) {
             return None;
         }
-        let text = |file: &str| fs::read_to_string(format!("/proc/{tgid}/{file}"));
+        let text = |file: &str| self.processes.read(tgid, file);
         // `comm` of the event is the name of a thread, which can differ from the process's name.
         let process = text("comm").unwrap_or_else(|_| {
             let end = comm.iter().position(|byte| *byte == 0);

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
+use reprise_tests::client::hold_open;
 use reprise_tests::host_lock::cgroup_mount;
 use reprise_tests::manifests::deploy;
 use reprise_tests::process::fixture;
@@ -10,6 +13,8 @@ use reprise_tests::servers::Sessions;
 use reprise_tests::truth::observe;
 use reprise_tests::{Agent, Client, Server};
 
+/// The agent looks for dead processes several times in this time.
+const SWEEPS: Duration = Duration::from_secs(3);
 /// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN (include/uapi/linux/capability.h).
 const NEEDED: [u64; 3] = [2, 19, 21];
 
@@ -91,6 +96,13 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
     agent.wait_libraries(1);
     let client = Client::new(server.port).connections(30);
     observe(&agent, &server, &client, 30);
+
+    // The server is in another PID namespace than the agent, and is not taken for dead.
+    let _held = hold_open(server.port);
+    thread::sleep(SWEEPS);
+    let metrics = agent.metrics();
+    assert_eq!(metrics.get("reprise_open_handshakes", &[]), Some(1.0));
+    assert_eq!(metrics.sum("reprise_handshake_failures_total", &[]), 0.0);
 
     let status = status(&cgroup);
     assert_eq!(status("NoNewPrivs"), "1");

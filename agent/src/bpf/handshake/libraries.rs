@@ -133,9 +133,11 @@ impl Drop for AttachedLibraries {
     }
 }
 
-fn detach_links(links: Vec<Link>, status: &mut Status) {
+/// Detaches links in the reverse order of their attachment.
+fn detach_links(mut links: Vec<Link>, status: &mut Status) {
     for link in &links {
         (0..link.points).for_each(|_| status.detached(link.probe));
     }
+    links.reverse();
     detach_in_background(links);
 }

@@ -26,8 +26,9 @@ pub(super) struct LibraryFiles<'a> {
     pub(super) crypto: Option<&'a File>,
 }
 
-/// The attach points of a plan. Exit points come before entry points, so that no handshake is
-/// entered without its exit being observed.
+/// The attach points of a plan, in the order in which they are attached; they are detached in
+/// reverse. Exits are probed before entries, so that no handshake is entered without its exit being
+/// observed; and `SSL_free` last, so that it ends no handshake whose other probes are gone.
 pub(super) fn attach_points<'a>(
     slot: LayoutSlot,
     plan: &Plan,
@@ -62,16 +63,14 @@ pub(super) fn attach_points<'a>(
     for call in &plan.session.rejections {
         points.push(at("hs_rejected", call, 0));
     }
-    for (probe, point) in [
-        ("hs_forget", &plan.session.removal),
-        ("hs_free", &plan.free),
-    ] {
-        if let Some(point) = point {
-            points.push(at(probe, point, 0));
-        }
+    if let Some(removal) = &plan.session.removal {
+        points.push(at("hs_forget", removal, 0));
     }
     for entry in &plan.entries {
         points.push(at("hs_enter", entry, 0));
+    }
+    if let Some(free) = &plan.free {
+        points.push(at("hs_free", free, 0));
     }
     points
 }

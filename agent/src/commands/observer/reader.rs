@@ -7,7 +7,7 @@ use zerocopy::IntoBytes as _;
 use super::sink::Sink;
 use crate::{
     bpf::{Sensors, WireSensor},
-    host::{self, discover::Request, workloads::Lookups},
+    host::{HostProcesses, discover::Request, workloads::Lookups},
     status::{Sensor, Status},
 };
 use reprise_core::pipeline::{
@@ -22,6 +22,7 @@ const MAX_BATCHES: usize = 4;
 /// Reads the events of the `handshake` and `tcp` sensors.
 pub(super) struct Reader<'a, 'sink> {
     pub(super) now_ns: u64,
+    pub(super) processes: HostProcesses,
     pub(super) lookups: &'a mut Lookups,
     pub(super) requests: &'a mpsc::Sender<Request>,
     pub(super) status: &'a mut Status,
@@ -53,8 +54,9 @@ impl Reader<'_, '_> {
             return;
         };
         let mut alive = HashMap::new();
+        let processes = self.processes;
         self.status.open_handshakes = sensor.sweep(
-            |tgid| *alive.entry(tgid).or_insert_with(|| host::is_alive(tgid)),
+            |tgid| *alive.entry(tgid).or_insert_with(|| processes.may_run(tgid)),
             |event| self.handle(Sensor::Handshake, event.as_bytes()),
         );
     }

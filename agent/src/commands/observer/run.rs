@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     bpf::{Sensors, now_ns},
-    host::{self, MissingRequirement, discover::DiscoveryEvent, workloads::Lookups},
+    host::{self, HostProcesses, MissingRequirement, discover::DiscoveryEvent, workloads::Lookups},
     observed::{Observed, Shared},
     record::FileRecorder,
     status::Sensor,
@@ -42,6 +42,7 @@ pub(in crate::commands) struct Observer {
     last_sweep: Instant,
     failures: FailureLog,
     clock_read: Option<Instant>,
+    processes: HostProcesses,
     lookups: Lookups,
 }
 
@@ -77,6 +78,7 @@ impl Observer {
             last_sweep: Instant::now(),
             failures: FailureLog::default(),
             clock_read: None,
+            processes: HostProcesses::detect(),
             lookups: Lookups::new(scope.pods.clone()),
         })
     }
@@ -139,6 +141,7 @@ impl Observer {
         }
         let mut reader = Reader {
             now_ns,
+            processes: self.processes,
             lookups: &mut self.lookups,
             requests: &self.discovery.requests,
             status,
