@@ -47,7 +47,7 @@ fn remove(directory: &Path) {
     for _ in 0..200 {
         match fs::remove_dir(directory) {
             Err(error) if error.raw_os_error() == Some(16) => {
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                thread::sleep(Duration::from_millis(10));
             }
             _ => break,
         }
@@ -101,7 +101,8 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
     let _held = hold_open(server.port);
     thread::sleep(SWEEPS);
     let metrics = agent.metrics();
-    assert_eq!(metrics.get("reprise_open_handshakes", &[]), Some(1.0));
+    let open = [("table", "open_handshakes")];
+    assert_eq!(metrics.get("reprise_tracked", &open), Some(1.0));
     assert_eq!(metrics.sum("reprise_handshake_failures_total", &[]), 0.0);
 
     let status = status(&cgroup);
