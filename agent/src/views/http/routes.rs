@@ -109,10 +109,15 @@ fn ready(observed: &Observed) -> Answer {
     }
     let libraries = observed.status.libraries.iter();
     let libraries = libraries.filter(|library| library.observed).count();
-    text(
-        StatusCode::OK,
-        format!("ready, libraries observed: {libraries}\n"),
-    )
+    let unanswered = &observed.status.coverage.unanswered;
+    let mut body = format!("ready, libraries observed: {libraries}\n");
+    if unanswered.looks > 0 {
+        let (looks, examples) = (unanswered.looks, unanswered.examples.join(", "));
+        body.push_str(&format!(
+            "not answering, and left alone: {looks} ({examples})\n"
+        ));
+    }
+    text(StatusCode::OK, body)
 }
 
 #[cfg(test)]

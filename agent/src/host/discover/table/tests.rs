@@ -1,14 +1,14 @@
 use super::*;
 
 const ROOT: u64 = 1;
+const PLACES: usize = 100;
 
 fn file(inode: u64) -> FileId {
     FileId::new(2, inode)
 }
 
 fn add(table: &mut Table, inode: u64, state: FileState) -> LibraryId {
-    let now = Instant::now();
-    table.add(file(inode), format!("/lib/{inode}"), state, None, now)
+    table.add(file(inode), format!("/lib/{inode}"), state, None, true)
 }
 
 /// A time at which unused files are released.
@@ -18,12 +18,19 @@ fn later(times: u32) -> Instant {
 
 fn record(table: &mut Table, pid: u32, inodes: &[u64]) {
     let files = inodes.iter().map(|inode| file(*inode)).collect();
-    table.record_process(pid, 1, files, None);
+    table.record_process(pid, Process::new(1, files, owner("", 0)));
+}
+
+fn owner(group: &str, uid: u32) -> Owner {
+    Owner {
+        group: group.into(),
+        uid,
+    }
 }
 
 #[test]
 fn a_file_is_retained_while_it_is_used_or_in_a_standard_dir() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     let used = add(&mut table, 1, FileState::Observed);
     add(&mut table, 2, FileState::Observed);
     table.set_standard_dirs(&HashSet::from([file(2)]));
@@ -47,7 +54,7 @@ fn a_file_is_retained_while_it_is_used_or_in_a_standard_dir() {
 
 #[test]
 fn other_names_of_a_released_file_are_released_too() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     let first = add(&mut table, 1, FileState::Observed);
     add(&mut table, 2, FileState::SameAs(file(1)));
     record(&mut table, 10, &[1]);
@@ -69,7 +76,7 @@ fn other_names_of_a_released_file_are_released_too() {
 
 #[test]
 fn a_process_is_uncovered_if_none_of_its_libraries_is_observed() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     let rejected = |reason| FileState::Rejected(reason, "words".to_owned());
     add(&mut table, 1, FileState::Observed);
     add(&mut table, 2, rejected(Reason::OtherLibrary));
@@ -80,7 +87,7 @@ fn a_process_is_uncovered_if_none_of_its_libraries_is_observed() {
     record(&mut table, 12, &[2, 3]);
     record(&mut table, 13, &[4]);
     record(&mut table, 14, &[]);
-    table.record_process(15, 1, Vec::new(), Some("refused".to_owned()));
+    table.record_problem(15, 1, (Reason::Unreadable, "refused".to_owned()));
     let counts = |table: &Table| -> Vec<(Reason, u64)> {
         let coverage = table.coverage();
         let counts = coverage.uncovered.iter();
@@ -103,7 +110,7 @@ fn a_process_is_uncovered_if_none_of_its_libraries_is_observed() {
 
 #[test]
 fn the_number_of_examples_is_bounded() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     add(
         &mut table,
         1,
@@ -121,10 +128,10 @@ fn the_number_of_examples_is_bounded() {
 
 #[test]
 fn files_of_the_root_file_system_have_a_longer_grace_time() {
-    let mut table = Table::new(ROOT);
-    let begin = Instant::now();
+    let mut table = Table::new(ROOT, PLACES);
     let on_root = FileId::new(ROOT, 7);
-    table.add(on_root, String::new(), FileState::Observed, None, begin);
+    table.add(on_root, String::new(), FileState::Observed, None, true);
+    let begin = Instant::now();
     assert_eq!(table.release(begin + SHORT_GRACE), Released::default());
     assert!(table.release(begin + GRACE).files.contains(&on_root));
 }
