@@ -3,31 +3,29 @@
 use std::{
     collections::HashSet,
     mem,
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    alias,
     families::{self, Family},
-    files::{Files, Planned},
-    image::{self, FileId, Image},
-    looks::{Looks, NoAnswer, Subject},
-    lookup::crypto_of,
-    messages::{Disconnected, DiscoveredLibrary, DiscoveryEvent},
+    files::Files,
+    found_file::{CryptoSource, FileClass, FoundFile},
+    image,
+    looks::{Looks, Subject},
+    messages::{Disconnected, DiscoveryEvent},
     owner::Owner,
     process_maps::{self, Mapped, MappedFile},
     search::Search,
     spending::Spending,
     standard_dirs,
-    table::{FileState, Process, Table},
+    table::{Process, Table},
 };
-use crate::{errors::chain, status::Reason};
-use reprise_core::plan::{self, Plan, PlanError};
+use crate::status::Reason;
+use reprise_core::plan;
 
 /// Maximum number of unknown files that are opened in one examination of a process; the others
 /// follow in the next one.
@@ -36,37 +34,8 @@ const MAX_NEW_FILES: usize = 128;
 const MAX_FILES_PER_PROCESS: usize = 64;
 /// Delay before a process is examined again because a library could not be classified yet.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-
-/// Classification of a file.
-pub(super) enum FileClass {
-    /// The file is a library.
-    Library(FileId),
-    /// The file is no library as far as is known.
-    NotLibrary,
-    /// Unknown until pending probes are attached, or until the owner may spend more time.
-    Undecided,
-    /// The file cannot be read, or is not accepted.
-    Problem(Reason, String),
-}
-
-/// Where to find the crypto library of a library.
-pub(super) enum CryptoSource {
-    /// Among the files that a process maps.
-    Mapped(Vec<MappedFile>),
-    /// In the directory of the library.
-    Beside,
-    /// The library contains it.
-    Inside,
-}
-
-/// A file to classify.
-pub(super) struct FoundFile<'a> {
-    pub(super) subject: Subject,
-    pub(super) path: PathBuf,
-    pub(super) shown: String,
-    pub(super) group: &'a Rc<str>,
-    pub(super) mapped: Option<&'a MappedFile>,
-}
+/// The same because its owner must wait.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Processes that must be examined again.
 #[derive(Default)]
@@ -81,13 +50,15 @@ pub(super) struct Retries {
 pub(super) struct Examiner {
     events: Sender<DiscoveryEvent>,
     /// Paths below which no library is probed.
-    ignored: Vec<PathBuf>,
+    pub(super) ignored: Vec<PathBuf>,
     pub(super) files: Files,
     pub(super) table: Table,
     pub(super) looks: Looks,
     pub(super) spending: Spending,
     pub(super) retries: Retries,
     pub(super) search: Option<Search>,
+    /// Owner of processes that use no library, which is never asked for.
+    nobody: Owner,
     pub(super) translated: HashSet<u32>,
 }
 
@@ -108,6 +79,7 @@ impl Examiner {
             spending: Spending::default(),
             retries: Retries::default(),
             search: None,
+            nobody: Owner::nobody(),
             translated: HashSet::new(),
         }
     }
@@ -165,11 +137,12 @@ impl Examiner {
         }
         let subject = Subject::Process(pid);
         let shown = format!("mappings of process {pid}");
+        let begin = Instant::now();
         let problem = match self
             .looks
             .run(subject, shown, move || process_maps::mapped(pid))
         {
-            Ok(Ok(mapped)) => return self.examine_mapped(pid, code, &mapped),
+            Ok(Ok(mapped)) => return self.examine_mapped(pid, code, &mapped, begin),
             Ok(Err(error)) => (
                 Reason::Unreadable,
                 format!("failed to read what it maps: {error}"),
@@ -183,16 +156,25 @@ impl Examiner {
         Ok(())
     }
 
-    fn examine_mapped(&mut self, pid: u32, code: u64, mapped: &Mapped) -> Result<(), Disconnected> {
-        let owner = Owner::read(pid);
+    /// Examines the files that a process maps, which were read from `begin` on.
+    fn examine_mapped(
+        &mut self,
+        pid: u32,
+        code: u64,
+        mapped: &Mapped,
+        begin: Instant,
+    ) -> Result<(), Disconnected> {
+        let reading = begin.elapsed();
+        let mut owner = None;
         let mut files = Vec::new();
         let mut problem = None;
-        let mut complete = true;
+        let mut retry = None;
         let mut unknown = 0;
         for file in &mapped.files {
-            let is_known = self.files.known(file.id).is_some();
+            let known = self.files.known(file.id);
             // A translator maps code as data.
-            if !is_known && !file.is_code && families::from_path(&file.path).is_none() {
+            let is_data = !file.is_code && families::from_path(&file.path).is_none();
+            if known == Some(None) || known.is_none() && is_data {
                 continue;
             }
             if files.len() >= MAX_FILES_PER_PROCESS {
@@ -200,35 +182,42 @@ impl Examiner {
                 problem = Some((Reason::TooManyLibraries, finding));
                 break;
             }
-            let begin = Instant::now();
-            if !is_known {
+            let group = &owner.get_or_insert_with(|| Owner::read(pid)).group;
+            if known.is_none() {
                 unknown += 1;
-                if unknown > MAX_NEW_FILES || self.spending.is_exhausted(&owner.group, begin) {
-                    complete = false;
-                    continue;
+                let is_exhausted = self.spending.is_exhausted(group, Instant::now());
+                if is_exhausted || unknown > MAX_NEW_FILES {
+                    let delay = if is_exhausted { PAUSE } else { RETRY_DELAY };
+                    retry = Some(delay);
+                    break;
                 }
             }
-            match self.examine_file(file, &mapped.files, &owner.group)? {
+            let begin = Instant::now();
+            match self.examine_file(file, &mapped.files, group)? {
                 FileClass::Library(id) if !files.contains(&id) => files.push(id),
                 FileClass::Library(_) | FileClass::NotLibrary => {}
-                FileClass::Undecided => complete = false,
+                FileClass::Undecided => retry = Some(RETRY_DELAY),
                 FileClass::Problem(reason, finding) => problem = Some((reason, finding)),
             }
-            if !is_known {
+            if known.is_none() {
                 let now = Instant::now();
-                self.spending.add(&owner.group, now - begin, now);
+                self.spending.add(group, now - begin, now);
             }
         }
-        let code = if complete { code } else { 0 };
-        let mut process = Process::new(code, files, owner);
+        if let Some(delay) = retry {
+            self.retries.processes.push((delay, pid));
+        }
+        let is_new = self.table.files_of(pid) != files;
+        let owner = owner.unwrap_or_else(|| self.nobody.clone());
+        let mut process = Process::new(if retry.is_none() { code } else { 0 }, files, owner);
         process.problem = problem;
         process.translator = mapped.translator;
         self.table.record_process(pid, process);
-        if !complete {
-            self.retries.processes.push((RETRY_DELAY, pid));
-        }
         if mapped.translator.is_some() {
-            self.leave_to_translator(pid)?;
+            if is_new {
+                self.leave_to_translators()?;
+            }
+            self.watch_translated(pid, reading);
         }
         Ok(())
     }
@@ -261,7 +250,7 @@ impl Examiner {
             }
             // A file that is gone by now is examined again when another process maps it.
             Ok(None) => return Ok(FileClass::NotLibrary),
-            Err(error) => return Ok(unanswered(&shown, &error)),
+            Err(error) => return Ok(FileClass::unanswered(&shown, &error)),
         };
         let found_file = FoundFile {
             subject,
@@ -286,163 +275,5 @@ impl Examiner {
             self.files.insert(file.id, Some(id));
         }
         Ok(class)
-    }
-
-    /// Plans an unknown library and sends it to the observing loop.
-    pub(super) fn classify(
-        &mut self,
-        ssl: Image,
-        file: FoundFile<'_>,
-        crypto: CryptoSource,
-    ) -> Result<FileClass, Disconnected> {
-        let id = ssl.id;
-        if self.table.contains(id) {
-            self.looks.close(vec![ssl.file]);
-            return Ok(FileClass::Library(id));
-        }
-        let path = Path::new(&file.shown);
-        if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
-            let finding = "lies below a path that is ignored".to_owned();
-            return Ok(self.reject(ssl, file, Reason::Ignored, finding));
-        }
-        let plans = self.files.plans.clone();
-        let path = file.path.clone();
-        let look = move || {
-            let crypto = match crypto {
-                CryptoSource::Mapped(mapped) => crypto_of(&mapped, &path, &ssl),
-                CryptoSource::Beside => standard_dirs::crypto_beside(&path, &ssl),
-                CryptoSource::Inside => None,
-            };
-            ssl.limit_cpu_time();
-            let planned = plans.plan(&ssl, crypto.as_ref());
-            (ssl, crypto, planned)
-        };
-        let (ssl, crypto, planned) = match self.looks.run(file.subject, &file.shown, look) {
-            Ok(planned) => planned,
-            Err(error) => return Ok(unanswered(&file.shown, &error)),
-        };
-        let plan = match usable(planned) {
-            Ok(plan) => plan,
-            Err(refused) => return self.send_library(ssl, crypto, &file, Err(refused)),
-        };
-        let Some(mapped) = file.mapped else {
-            return self.send_library(ssl, crypto, &file, Ok(plan));
-        };
-        match self.table.same_file_candidate(id, &plan) {
-            Some((_, FileState::Pending)) => {
-                self.looks.close(vec![ssl.file]);
-                return Ok(FileClass::Undecided);
-            }
-            Some((other, _)) => {
-                let (mapped, of) = (mapped.clone(), Arc::clone(&plan));
-                let look = move || (alias::is_probed(&mapped, &ssl, &of), ssl);
-                let (is_probed, ssl) = match self.looks.run(file.subject, &file.shown, look) {
-                    Ok(answer) => answer,
-                    Err(error) => return Ok(unanswered(&file.shown, &error)),
-                };
-                if !is_probed {
-                    return self.send_library(ssl, crypto, &file, Ok(plan));
-                }
-                let at_rest = ssl.is_at_rest;
-                self.looks.close(vec![ssl.file]);
-                let state = FileState::SameAs(other);
-                self.table.add(id, file.shown, state, None, at_rest);
-                Ok(FileClass::Library(id))
-            }
-            None => self.send_library(ssl, crypto, &file, Ok(plan)),
-        }
-    }
-
-    /// Adds a library to the table and sends it to the observing loop.
-    fn send_library(
-        &mut self,
-        ssl: Image,
-        crypto: Option<Image>,
-        file: &FoundFile<'_>,
-        planned: Result<Arc<Plan>, (Reason, String)>,
-    ) -> Result<FileClass, Disconnected> {
-        if self.table.is_full(file.group) {
-            self.looks.close(vec![ssl.file]);
-            return Ok(too_many_files());
-        }
-        let planned = planned.and_then(|plan| {
-            if self.table.has_free_place() {
-                return Ok(plan);
-            }
-            let places = self.table.places();
-            let finding = format!("all {places} places for observed library files are taken");
-            Err((Reason::TooManyLibraries, finding))
-        });
-        let (state, plan) = match &planned {
-            Ok(plan) => (FileState::Pending, Some(Arc::clone(plan))),
-            Err((reason @ Reason::TooManyLibraries, finding)) => {
-                (FileState::Waiting(*reason, finding.clone()), None)
-            }
-            Err((reason, finding)) => (FileState::Rejected(*reason, finding.clone()), None),
-        };
-        let id = self
-            .table
-            .add(ssl.id, file.shown.clone(), state, plan, ssl.is_at_rest);
-        self.send(DiscoveryEvent::Library(Box::new(DiscoveredLibrary {
-            id,
-            path: file.shown.clone(),
-            ssl: ssl.file,
-            crypto: crypto.map(|image| image.file),
-            plan: planned
-                .map(|plan| plan.as_ref().clone())
-                .map_err(|(_, finding)| finding),
-        })))?;
-        Ok(FileClass::Library(ssl.id))
-    }
-
-    /// Adds a file that cannot or must not be observed to the table.
-    pub(super) fn reject(
-        &mut self,
-        image: Image,
-        file: FoundFile<'_>,
-        reason: Reason,
-        finding: String,
-    ) -> FileClass {
-        let (id, at_rest) = (image.id, image.is_at_rest);
-        self.looks.close(vec![image.file]);
-        if !self.table.contains(id) {
-            if self.table.is_full(file.group) {
-                return too_many_files();
-            }
-            let state = FileState::Rejected(reason, finding);
-            self.table.add(id, file.shown, state, None, at_rest);
-        }
-        FileClass::Library(id)
-    }
-}
-
-/// The plan, unless it is missing or for another machine.
-fn usable(planned: Planned) -> Result<Arc<Plan>, (Reason, String)> {
-    let plan = planned.map_err(|error| (reason_for(&error), chain(error.as_ref())))?;
-    if plan.machine == std::env::consts::ARCH {
-        return Ok(plan);
-    }
-    let finding = format!("is code for {}", plan.machine);
-    Err((Reason::ForeignMachine, finding))
-}
-
-fn unanswered(shown: &str, error: &NoAnswer) -> FileClass {
-    FileClass::Problem(Reason::Unresponsive, format!("{shown} {error}"))
-}
-
-fn too_many_files() -> FileClass {
-    let finding = "too many library files are in use".to_owned();
-    FileClass::Problem(Reason::TooManyLibraries, finding)
-}
-
-/// The reason that is reported for a file without a plan.
-const fn reason_for(error: &PlanError) -> Reason {
-    match error {
-        PlanError::BoringSsl => Reason::Boringssl,
-        PlanError::Machine(_) => Reason::ForeignMachine,
-        PlanError::TooMuchWork | PlanError::TooMuchTime | PlanError::TooManySegments { .. } => {
-            Reason::TooMuchWork
-        }
-        _ => Reason::UnsupportedBuild,
     }
 }

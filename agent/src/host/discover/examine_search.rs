@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::{
-    examine::{CryptoSource, Examiner, FileClass, FoundFile},
+    examine::Examiner,
+    found_file::{CryptoSource, FileClass, FoundFile},
     looks::Subject,
     messages::Disconnected,
     search::Search,

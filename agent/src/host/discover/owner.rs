@@ -18,6 +18,14 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// The root user in no group.
+    pub(super) fn nobody() -> Self {
+        Self {
+            group: "".into(),
+            uid: 0,
+        }
+    }
+
     /// Reads the owner of a process; the root user in no group if the process has ended.
     pub(super) fn read(pid: u32) -> Self {
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();

@@ -47,6 +47,8 @@ pub(super) struct Discovery {
     examiner: Examiner,
     /// Times at which processes are examined.
     scheduled: BTreeSet<(Instant, u32)>,
+    /// Processes that are scheduled again, so that none is twice.
+    retried: HashSet<u32>,
     next_scan: Instant,
     /// The coverage that was sent last.
     coverage: Coverage,
@@ -61,6 +63,7 @@ impl Discovery {
         Self {
             examiner: Examiner::new(events, ignored, places),
             scheduled: BTreeSet::new(),
+            retried: HashSet::new(),
             next_scan: Instant::now(),
             coverage: Coverage::default(),
         }
@@ -139,6 +142,7 @@ impl Discovery {
             && at <= now
         {
             self.scheduled.pop_first();
+            self.retried.remove(&pid);
             self.examiner.examine_process(pid)?;
         }
         Ok(())
@@ -159,7 +163,7 @@ impl Discovery {
         let now = Instant::now();
         let retries = self.examiner.take_retries();
         for (delay, pid) in retries.processes {
-            if self.scheduled.len() < MAX_SCHEDULED {
+            if self.scheduled.len() < MAX_SCHEDULED && self.retried.insert(pid) {
                 self.scheduled.insert((now + delay, pid));
             }
         }

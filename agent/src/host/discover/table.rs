@@ -4,6 +4,8 @@
 //! Probes hold a reference to the file and to its mount, so that they must be removed soon after
 //! the last user has ended.
 
+mod sharing;
+
 use std::{
     collections::{HashMap, HashSet},
     rc::Rc,
@@ -11,11 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    image::FileId,
-    owner::Owner,
-    places::{self, Candidate, Changes},
-};
+use super::{image::FileId, owner::Owner};
 use crate::status::{Coverage, Example, LibraryId, MAX_EXAMPLES, Reason};
 use reprise_core::plan::Plan;
 
@@ -26,10 +24,6 @@ const GRACE: Duration = Duration::from_secs(60);
 const SHORT_GRACE: Duration = Duration::from_secs(2);
 /// Maximum number of files; further files are not observed.
 const MAX_FILES: usize = 4_096;
-/// Maximum number of files that only the processes of one group of owners use.
-const MAX_FILES_PER_GROUP: usize = MAX_FILES / 4;
-/// Maximum number of processes that are checked for listening sockets at one time.
-const MAX_LISTENING_CHECKS: usize = 64;
 /// Maximum number of processes; further processes are ignored.
 const MAX_PROCESSES: usize = 262_144;
 
@@ -153,16 +147,6 @@ impl Table {
         self.files.contains_key(&file)
     }
 
-    /// Whether no further file of a group of owners is accepted; counts the file otherwise.
-    pub(super) fn is_full(&mut self, group: &Rc<str>) -> bool {
-        let count = self.per_group.entry(Rc::clone(group)).or_default();
-        let is_full = self.files.len() >= MAX_FILES || *count >= MAX_FILES_PER_GROUP;
-        if !is_full {
-            *count += 1;
-        }
-        is_full
-    }
-
     /// Number of files that can be observed at one time.
     pub(super) const fn places(&self) -> usize {
         self.places
@@ -276,32 +260,17 @@ impl Table {
         }
     }
 
+    /// The library files that a process is known to map.
+    pub(super) fn files_of(&self, pid: u32) -> &[FileId] {
+        self.processes
+            .get(&pid)
+            .map_or(&[], |process| process.files.as_slice())
+    }
+
     /// Whether the process runs under a translator.
     pub(super) fn is_translated(&self, pid: u32) -> bool {
         let process = self.processes.get(&pid);
         process.is_some_and(|process| process.translator.is_some())
-    }
-
-    /// A process under a translator to which the file is left, with the translator's name: one of
-    /// root, or of the only user of the file. Otherwise any user could end the observation of
-    /// others.
-    pub(super) fn translated_by(&self, file: FileId) -> Option<(u32, &'static str)> {
-        let mut translated = self.users(file).filter_map(|(pid, process)| {
-            let translator = process.translator?;
-            Some((pid, translator, process.owner.uid))
-        });
-        let is_left_to = |uid: u32| {
-            let mut users = self.users(file);
-            uid == 0 || users.all(|(_, process)| process.owner.uid == uid)
-        };
-        translated
-            .find(|(.., uid)| is_left_to(*uid))
-            .map(|(pid, translator, _)| (pid, translator))
-    }
-
-    fn users(&self, file: FileId) -> impl Iterator<Item = (u32, &Process)> {
-        let processes = self.processes.iter().map(|(pid, process)| (*pid, process));
-        processes.filter(move |(_, process)| process.files.contains(&file))
     }
 
     /// Removes a process that ended or executed another program.
@@ -380,140 +349,6 @@ impl Table {
         released
     }
 
-    /// Observed files that must be left to a translator, with a description.
-    pub(super) fn translated(&self) -> Vec<(FileId, String)> {
-        let processes = self.processes.values();
-        let translated: HashSet<FileId> = processes
-            .filter(|process| process.translator.is_some())
-            .flat_map(|process| process.files.iter().copied())
-            .collect();
-        let probed = translated.into_iter().filter(|file| {
-            let library = self.files.get(file);
-            library.is_some_and(LibraryEntry::is_probed)
-        });
-        probed
-            .filter_map(|file| Some((file, translated_text(self.translated_by(file)?))))
-            .collect()
-    }
-
-    /// Stops the observation of a file for now; returns the ID of the library to detach.
-    pub(super) fn evict(
-        &mut self,
-        file: FileId,
-        reason: Reason,
-        finding: String,
-    ) -> Option<LibraryId> {
-        self.last_id += 1;
-        let library = self.files.get_mut(&file)?;
-        library.state = FileState::Waiting(reason, finding);
-        library.plan = None;
-        let new = LibraryId(self.last_id);
-        Some(std::mem::replace(&mut library.id, new))
-    }
-
-    /// Removes a waiting file so that it is discovered again; returns its ID and its users, which
-    /// must be examined.
-    pub(super) fn retry(&mut self, file: FileId) -> Option<(LibraryId, Vec<u32>)> {
-        let library = self.files.remove(&file)?;
-        let mut users = Vec::new();
-        for (pid, process) in &mut self.processes {
-            if process.files.contains(&file) {
-                process.code = 0;
-                users.push(*pid);
-            }
-        }
-        Some((library.id, users))
-    }
-
-    /// Chooses which waiting files get a place, and which files give way. `listens` says whether a
-    /// process has a listening socket.
-    pub(super) fn share_places(&mut self, listens: impl FnMut(u32) -> Option<bool>) -> Changes {
-        let waits = |file: FileId, library: &LibraryEntry| match library.state {
-            FileState::Waiting(Reason::Translated, _) => self.translated_by(file).is_none(),
-            FileState::Waiting(..) => true,
-            _ => false,
-        };
-        let waiting: HashSet<FileId> = self
-            .files
-            .iter()
-            .filter(|(file, library)| waits(**file, library))
-            .map(|(file, _)| *file)
-            .collect();
-        if waiting.is_empty() {
-            return Changes::default();
-        }
-        let holders: HashSet<FileId> = self
-            .files
-            .iter()
-            .filter(|(_, library)| library.is_probed())
-            .map(|(file, _)| *file)
-            .collect();
-        if holders.len() >= self.places {
-            self.check_listening(&(&holders | &waiting), listens);
-        }
-        let users = self.users_by_file();
-        let candidates = |files: HashSet<FileId>| {
-            let candidates = files.into_iter().map(|file| self.candidate(file, &users));
-            candidates.collect()
-        };
-        places::share(candidates(holders), candidates(waiting), self.places)
-    }
-
-    fn users_by_file(&self) -> HashMap<FileId, Vec<&Process>> {
-        let mut users: HashMap<FileId, Vec<&Process>> = HashMap::new();
-        for process in self.processes.values() {
-            for file in &process.files {
-                users.entry(*file).or_default().push(process);
-            }
-        }
-        users
-    }
-
-    fn candidate(&self, file: FileId, users: &HashMap<FileId, Vec<&Process>>) -> Candidate {
-        let users = users.get(&file).map(Vec::as_slice).unwrap_or_default();
-        let owners: HashSet<&Owner> = users.iter().map(|process| &process.owner).collect();
-        let library = self.files.get(&file);
-        let listens = users.iter().any(|process| process.listens == Some(true));
-        let is_at_rest = library.is_some_and(|library| library.is_at_rest);
-        Candidate {
-            file,
-            owners: owners.into_iter().cloned().collect(),
-            rank: u8::from(listens) + u8::from(is_at_rest),
-            is_standard: library.is_some_and(|library| library.in_standard_dir),
-        }
-    }
-
-    /// Checks some processes that use one of the files for listening sockets.
-    fn check_listening(
-        &mut self,
-        files: &HashSet<FileId>,
-        mut listens: impl FnMut(u32) -> Option<bool>,
-    ) {
-        let unknown = self.processes.iter_mut().filter(|(_, process)| {
-            process.listens.is_none() && process.files.iter().any(|file| files.contains(file))
-        });
-        for (pid, process) in unknown.take(MAX_LISTENING_CHECKS) {
-            process.listens = listens(*pid);
-        }
-    }
-
-    /// Counts the files of each group of owners.
-    pub(super) fn count_groups(&mut self) {
-        let users = self.users_by_file();
-        let mut counts: HashMap<Rc<str>, usize> = HashMap::new();
-        for processes in users.values() {
-            // A file of several groups is charged to none of them.
-            let groups: HashSet<&Rc<str>> = processes
-                .iter()
-                .map(|process| &process.owner.group)
-                .collect();
-            if let [group] = groups.into_iter().collect::<Vec<_>>().as_slice() {
-                *counts.entry(Rc::clone(group)).or_default() += 1;
-            }
-        }
-        self.per_group = counts;
-    }
-
     /// The entry with the probes of a file.
     fn effective(&self, file: FileId) -> Option<&LibraryEntry> {
         let library = self.files.get(&file)?;
@@ -566,11 +401,6 @@ impl Table {
         }
         coverage
     }
-}
-
-/// Why a file is left to a translator.
-pub(super) fn translated_text((pid, translator): (u32, &'static str)) -> String {
-    format!("process {pid} runs under {translator}, which would execute the probes as instructions")
 }
 
 #[cfg(test)]

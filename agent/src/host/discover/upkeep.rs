@@ -17,24 +17,33 @@ use crate::status::Reason;
 /// Interval at which processes under a translator are examined, and how many are.
 const TRANSLATED_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_TRANSLATED: usize = 32;
+/// Reading the mappings of such a process is followed by a pause of this many times its duration.
+const TRANSLATED_PAUSE_FACTOR: u32 = 50;
 
 impl Examiner {
-    /// Detaches files that a process under a translator maps, and watches the process for more.
-    pub(super) fn leave_to_translator(&mut self, pid: u32) -> Result<(), Disconnected> {
+    /// Detaches files that processes under a translator map.
+    pub(super) fn leave_to_translators(&mut self) -> Result<(), Disconnected> {
         for (file, finding) in self.table.translated() {
             if let Some(id) = self.table.evict(file, Reason::Translated, finding) {
                 self.send(DiscoveryEvent::Removed(id, Removal::Translated))?;
             }
         }
+        Ok(())
+    }
+
+    /// Watches a process under a translator for further files; `reading` is the time that reading
+    /// its mappings took.
+    pub(super) fn watch_translated(&mut self, pid: u32, reading: Duration) {
         if self.translated.contains(&pid) || self.translated.len() < MAX_TRANSLATED {
             self.translated.insert(pid);
-            self.retries.processes.push((TRANSLATED_INTERVAL, pid));
+            let delay = TRANSLATED_INTERVAL.max(reading * TRANSLATED_PAUSE_FACTOR);
+            self.retries.processes.push((delay, pid));
         }
-        Ok(())
     }
 
     /// Gives free places to waiting files, and takes places of owners that have more than others.
     pub(super) fn share_places(&mut self) -> Result<(), Disconnected> {
+        self.leave_to_translators()?;
         let Self { table, looks, .. } = self;
         let changes = table.share_places(|pid| {
             let shown = format!("sockets of process {pid}");

@@ -1,4 +1,6 @@
-use super::*;
+use super::{sharing::MAX_FILES_PER_GROUP, *};
+use crate::host::discover::places::Changes;
+use std::rc::Rc;
 
 const ROOT: u64 = 1;
 const PLACES: usize = 100;
@@ -134,4 +136,94 @@ fn files_of_the_root_file_system_have_a_longer_grace_time() {
     let begin = Instant::now();
     assert_eq!(table.release(begin + SHORT_GRACE), Released::default());
     assert!(table.release(begin + GRACE).files.contains(&on_root));
+}
+
+#[test]
+fn a_refused_file_is_tried_again_when_a_place_is_free() {
+    let mut table = Table::new(ROOT, 2);
+    for inode in [1, 2] {
+        add(&mut table, inode, FileState::Observed);
+        record(&mut table, inode as u32, &[inode]);
+    }
+    assert!(!table.has_free_place());
+    let waiting = FileState::Waiting(Reason::TooManyLibraries, String::new());
+    let id = add(&mut table, 3, waiting);
+    record(&mut table, 3, &[3]);
+    assert_eq!(table.share_places(|_| Some(false)), Changes::default());
+    let uncovered = &table.coverage().uncovered[&Reason::TooManyLibraries];
+    assert_eq!(uncovered.processes, 1);
+    table.remove_process(1);
+    table.release(Instant::now());
+    table.release(later(2));
+    let changes = table.share_places(|_| Some(false));
+    assert_eq!((changes.admitted, changes.evicted), (vec![file(3)], vec![]));
+    assert_eq!(table.retry(file(3)), Some((id, vec![3])));
+    assert_eq!(table.code_of(3), Some(0), "to be read again");
+}
+
+#[test]
+fn descriptors_that_ran_out_leave_fewer_places() {
+    let mut table = Table::new(ROOT, PLACES);
+    add(&mut table, 1, FileState::Observed);
+    let id = add(&mut table, 2, FileState::Pending);
+    record(&mut table, 10, &[1, 2]);
+    table.record_attach(id, Some((Reason::TooManyLibraries, String::new())));
+    assert_eq!((table.places(), table.has_free_place()), (1, false));
+    assert_eq!(table.share_places(|_| Some(false)), Changes::default());
+    table.grow();
+    assert_eq!(table.share_places(|_| None).admitted, [file(2)]);
+    (0..2 * PLACES).for_each(|_| table.grow());
+    assert_eq!(table.places(), PLACES);
+}
+
+#[test]
+fn the_files_of_one_group_are_bounded() {
+    let mut table = Table::new(ROOT, PLACES);
+    let (hostile, other): (Rc<str>, Rc<str>) = ("h".into(), "o".into());
+    for inode in 0..MAX_FILES_PER_GROUP as u64 {
+        assert!(!table.is_full(&hostile));
+        add(
+            &mut table,
+            inode,
+            FileState::Rejected(Reason::Ignored, String::new()),
+        );
+        let files = vec![file(inode)];
+        let process = Process::new(1, files, owner("h", 1000));
+        table.record_process(inode as u32, process);
+    }
+    assert!(table.is_full(&hostile) && !table.is_full(&other));
+    table.count_groups();
+    assert!(table.is_full(&hostile) && !table.is_full(&other));
+    table.retain_processes(|pid| pid != 0);
+    table.count_groups();
+    assert!(!table.is_full(&hostile));
+}
+
+#[test]
+fn a_file_is_left_to_a_translator_unless_that_blinds_others() {
+    let mut table = Table::new(ROOT, PLACES);
+    add(&mut table, 1, FileState::Observed);
+    let mut process = Process::new(1, vec![file(1)], owner("", 1000));
+    process.translator = Some("Valgrind");
+    table.record_process(10, process);
+    assert_eq!(table.translated_by(file(1)), Some((10, "Valgrind")));
+    // Another user's process maps the file: this user must not end its observation.
+    let other = Process::new(1, vec![file(1)], owner("", 33));
+    table.record_process(11, other);
+    assert_eq!(table.translated(), []);
+    let mut process = Process::new(1, vec![file(1)], owner("", 0));
+    process.translator = Some("Valgrind");
+    table.record_process(12, process);
+    assert_eq!(table.translated_by(file(1)), Some((12, "Valgrind")));
+    let [(found, finding)] = table.translated().try_into().unwrap();
+    assert_eq!(found, file(1));
+    table.evict(found, Reason::Translated, finding);
+    assert_eq!(table.coverage().uncovered[&Reason::Translated].processes, 3);
+    assert_eq!(
+        table.share_places(|_| None),
+        Changes::default(),
+        "still mapped"
+    );
+    table.remove_process(12);
+    assert_eq!(table.share_places(|_| None).admitted, [file(1)]);
 }
