@@ -36,7 +36,8 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     found
 }
 
-/// Returns the commands in the console blocks of a text; a line that ends with `\\` or `|` continues.
+/// Returns the commands in the console blocks of a text; a line that ends with `\\` or `|`
+/// continues.
 fn console(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for block in blocks(text, "console") {
