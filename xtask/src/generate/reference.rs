@@ -36,8 +36,8 @@ const OPEN: &[(&str, &str)] = &[
     ("le", "upper bound, seconds"),
 ];
 
-/// Values of labels of which the test page has only some: family (empty for all families), label and
-/// values.
+/// Values of labels of which the test page has only some: family (empty for all families), label
+/// and values.
 const VALUES: &[(&str, &str, &str)] = &[
     (
         "reprise_handshake_errors_total",
