@@ -8,9 +8,10 @@ use std::process::{Command, Output};
 
 use reprise_tests::binary::binary;
 use reprise_tests::certificates::rsa;
+use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::warm_up;
-use reprise_tests::{Agent, Server, user};
+use reprise_tests::{Agent, Client, Server, user};
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -206,6 +207,11 @@ fn requests_are_answered() {
     let server = Server::python(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     warm_up(&agent, &server);
+    let _ = Client::new(server.port).run();
+    poll_until("the peer is known", DEADLINE, || {
+        let answer = agent.get("/api/v1/peers/127.0.0.1")?;
+        (answer.status == 200).then_some(()).ok_or(answer.body)
+    });
     let pages = [vec![doc("operating.md")], runbooks()].concat();
     let mut requests = 0;
     for page in pages {

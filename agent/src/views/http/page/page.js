@@ -70,7 +70,8 @@ function advice(peer) {
     const offers = Object.values(peer.offers || {});
     const offered = offers.reduce((all, one) => all + one.accepted + one.missed, 0);
     parts.push(offered > 0 ? "offered sessions are not resumed"
-      : "no session is offered: check that the client stores sessions");
+      : peer.not_offered > 0 ? "no session is offered: the clients are new or store no sessions"
+      : "it is not known whether sessions are offered");
   }
   return parts.join("; ");
 }
