@@ -168,7 +168,7 @@ fn misses() -> Vec<Panel> {
         .sized(4, 8),
         Panel::table(
             "Ticket keys",
-            "Offered tickets by ticket key over the last hour; a key that some nodes accept and others miss is not shared.",
+            "Offered tickets by ticket key over the last hour; a key that only some nodes accept is not shared. A node counts misses under keys that it never accepted as other.",
             "short",
             r"sum by (instance, key, outcome) (increase(reprise_ticket_key_offers_total{%s}[1h]))",
             &["instance", "key", "outcome"],
