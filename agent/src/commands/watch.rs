@@ -1,8 +1,8 @@
 //! `reprise watch`: observe and show a live table.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use super::{app::App, cli::Watch, config, failure::Failure};
+use super::{app::App, cli::Watch, config, failure::Failure, output};
 use crate::views::watch;
 
 /// Observes this host and shows a live table until a signal arrives or the viewer quits.
@@ -24,10 +24,6 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         let shown = running
             .run(watch::show(&shared, interval, &shutdown))
             .await?;
-        match shown {
-            // The reader of the output has ended.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            shown => Ok(shown?),
-        }
+        output::finish(shown)
     })
 }

@@ -13,6 +13,11 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::rendering::Rendering;
 
+/// Bytes of a shared body that a response copies at a time. A stalled response retains about two
+/// such parts after its rendering was discarded.
+const PART: usize = 16 << 10;
+/// Parts after which a response lets others proceed.
+const PARTS_PER_TURN: u32 = 4;
 /// Time limit for sending a body.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -29,23 +34,26 @@ pub(super) enum Body {
 #[derive(Debug)]
 pub(super) struct SharedBody {
     rendering: Arc<Rendering>,
-    /// Number of the next chunk.
-    next: usize,
-    /// Bytes of the rendering that remain to be sent.
-    remaining: usize,
+    /// Bytes of the rendering that have been sent.
+    sent: usize,
+    /// Bytes of the rendering to send.
+    len: usize,
     end: &'static str,
     created: Instant,
+    /// Parts sent in this turn.
+    turn: u32,
 }
 
 impl Body {
     /// The first `len` bytes of a rendering, followed by `end`.
     pub(super) fn shared(rendering: Arc<Rendering>, len: usize, end: &'static str) -> Self {
         Self::Shared(SharedBody {
-            remaining: len.min(rendering.len),
+            len: len.min(rendering.len),
             rendering,
-            next: 0,
+            sent: 0,
             end,
             created: Instant::now(),
+            turn: 0,
         })
     }
 }
@@ -57,21 +65,21 @@ impl From<Bytes> for Body {
 }
 
 impl SharedBody {
-    fn next_chunk(&mut self) -> Option<io::Result<Bytes>> {
-        if self.remaining == 0 {
+    fn next_part(&mut self) -> Option<io::Result<Bytes>> {
+        let remaining = self.len - self.sent;
+        if remaining == 0 {
             let end = std::mem::take(&mut self.end);
             return (!end.is_empty()).then(|| Ok(Bytes::from_static(end.as_bytes())));
         }
         if self.created.elapsed() > SEND_TIMEOUT {
             return Some(Err(io::ErrorKind::TimedOut.into()));
         }
-        let Some(mut chunk) = self.rendering.chunk(self.next) else {
+        let Some(part) = self.rendering.part(self.sent, PART.min(remaining)) else {
             return Some(Err(io::Error::other("rendering discarded")));
         };
-        chunk.truncate(self.remaining);
-        self.next += 1;
-        self.remaining -= chunk.len();
-        Some(Ok(chunk))
+        self.sent += part.len();
+        self.turn += 1;
+        Some(Ok(part))
     }
 }
 
@@ -81,14 +89,19 @@ impl HttpBody for Body {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let chunk = match &mut *self {
             Self::Small(bytes) => {
                 let bytes = std::mem::take(bytes);
                 (!bytes.is_empty()).then(|| Ok(bytes))
             }
-            Self::Shared(shared) => shared.next_chunk(),
+            Self::Shared(shared) if shared.turn == PARTS_PER_TURN => {
+                shared.turn = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Self::Shared(shared) => shared.next_part(),
         };
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
@@ -100,7 +113,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         let bytes = match self {
             Self::Small(bytes) => bytes.len(),
-            Self::Shared(shared) => shared.remaining + shared.end.len(),
+            Self::Shared(shared) => shared.len - shared.sent + shared.end.len(),
         };
         SizeHint::with_exact(bytes as u64)
     }

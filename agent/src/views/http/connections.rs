@@ -9,7 +9,7 @@ use super::client_network::client_network;
 
 /// Maximum number of open connections. One more closes the oldest one of the client with the most
 /// connections, so that neither idle connections nor a greedy client can keep a scrape out.
-pub(super) const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 256;
 
 /// The open connections.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ mod tests {
         connections.spawn(other, future::pending());
         for number in 0..2 * MAX_CONNECTIONS {
             // Loopback addresses are one client, whatever their number.
-            let local = IpAddr::V4(Ipv4Addr::new(127, 0, 1, number as u8));
+            let local = IpAddr::V4(Ipv4Addr::from_bits(0x7f00_0001 + number as u32));
             connections.spawn(local, future::pending());
         }
         assert_eq!(connections.open.len(), MAX_CONNECTIONS);

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use hyper::StatusCode;
 
-use crate::views::chunks::Chunks;
+use crate::views::chunks::{CHUNK, Chunks};
 
 /// Maximum size of the renderings that responses still send when another one is made, together with
 /// the expected size of the new one, bytes.
@@ -44,9 +44,13 @@ impl Rendering {
         self
     }
 
-    /// The chunk with this number; `None` after the last one and if the rendering was discarded.
-    pub(super) fn chunk(&self, number: usize) -> Option<Bytes> {
-        self.lock().get(number).cloned()
+    /// A copy of at most `max` bytes from `start` on; `None` at the end and if the rendering was
+    /// discarded.
+    pub(super) fn part(&self, start: usize, max: usize) -> Option<Bytes> {
+        let chunks = self.lock();
+        let rest = chunks.get(start / CHUNK)?.get(start % CHUNK..)?;
+        let part = rest.get(..max).unwrap_or(rest);
+        (!part.is_empty()).then(|| Bytes::copy_from_slice(part))
     }
 
     /// Releases the memory. Responses that have not sent everything are aborted.
@@ -116,7 +120,8 @@ mod tests {
             in_flight.add(&rendering);
             rendering
         });
-        let readable = |held: &[Arc<Rendering>; 3]| [0, 1, 2].map(|at| held[at].chunk(0).is_some());
+        let readable =
+            |held: &[Arc<Rendering>; 3]| [0, 1, 2].map(|at| held[at].part(0, 1).is_some());
         in_flight.make_space(1);
         assert_eq!(readable(&held), [true; 3]);
         in_flight.make_space(third + 9);
