@@ -319,5 +319,9 @@ mod tests {
             assert!(Cli::try_parse_from(["reprise", "run", "--alert-miss-ratio", ratio]).is_err());
         }
         assert!(Cli::try_parse_from(["reprise", "run"]).is_ok());
+        for flag in ["--web-config", "--allow-host"] {
+            assert!(Cli::try_parse_from(["reprise", "run", flag, "x"]).is_ok());
+            assert!(Cli::try_parse_from(["reprise", "watch", flag, "x"]).is_err());
+        }
     }
 }

@@ -165,3 +165,59 @@ fn rest(document: Document, duration: Duration) -> Duration {
     };
     (duration * REST).min(max)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::{explanation::tests::observed, metrics::Format};
+
+    const PAGE: Document = Document::Metrics(Format::Prometheus);
+
+    #[tokio::test]
+    async fn requests_share_renderings() {
+        let (documents, _renderers) = Documents::start(Shared::new(observed()));
+        let mut requests = JoinSet::new();
+        for _ in 0..50 {
+            let documents = Arc::clone(&documents);
+            requests.spawn(async move { documents.get(PAGE).await.unwrap() });
+        }
+        let renderings = requests.join_all().await;
+        let first = &renderings[0];
+        let shared = renderings.iter().filter(|other| Arc::ptr_eq(first, other));
+        assert_eq!(shared.count(), 50);
+        let later = documents.get(PAGE).await.unwrap();
+        assert!(!Arc::ptr_eq(first, &later), "older than the request");
+    }
+
+    #[tokio::test]
+    async fn a_response_shows_the_state_after_its_request() {
+        let shared = Shared::new(observed());
+        let (documents, _renderers) = Documents::start(shared.clone());
+        for open in [7, 8] {
+            shared.lock().status.open_handshakes = open;
+            let rendering = documents.get(Document::Status).await.unwrap();
+            let text = rendering.part(0, usize::MAX).unwrap();
+            let status: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!(status["open_handshakes"], open);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_of_closed_connections_are_forgotten() {
+        let (documents, _renderers) = Documents::start(Shared::new(observed()));
+        for _ in 0..100 {
+            assert!(documents.get(PAGE).now_or_never().is_none());
+        }
+        let lengths = documents.queues.iter().map(|queue| queue.lock().len());
+        assert_eq!(lengths.sum::<usize>(), 1);
+        assert!(documents.get(PAGE).await.is_some());
+    }
+
+    #[test]
+    fn the_pause_after_a_rendering_depends_on_its_duration() {
+        let ms = Duration::from_millis;
+        assert_eq!(rest(PAGE, ms(2)), ms(40));
+        assert_eq!(rest(PAGE, ms(300)), MAX_REST);
+        assert_eq!(rest(Document::Ready, ms(300)), MAX_SMALL_REST);
+    }
+}

@@ -121,4 +121,27 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_limit_cuts_the_list_of_peers() {
+        let server = TestServer::start(observed());
+        let rows = |query: &str| {
+            let answer = server.get(&format!("/api/v1/peers{query}"));
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let length = format!("content-length: {}", body.len());
+            assert!(head.contains(&length), "{head}");
+            let rows: Vec<serde_json::Value> = serde_json::from_str(body).unwrap();
+            rows.iter()
+                .map(|row| row["role"].to_string())
+                .collect::<Vec<_>>()
+        };
+        let both = ["\"server\"", "\"client\""].map(str::to_owned).to_vec();
+        assert_eq!(rows("?limit=0"), Vec::<String>::new());
+        assert_eq!(rows("?limit=1"), both[..1]);
+        assert_eq!(rows("?a=b&limit=2"), both);
+        assert_eq!(rows("?limit=5000"), both);
+        assert_eq!(rows("").len(), 2);
+        let wrong = server.get("/api/v1/peers?limit=x");
+        assert!(wrong.starts_with("HTTP/1.0 400"), "{wrong}");
+    }
 }

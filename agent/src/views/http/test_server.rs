@@ -16,8 +16,7 @@ use crate::{
 
 /// A server; ends when dropped.
 pub(super) struct TestServer {
-    pub(super) address: SocketAddr,
-    pub(super) shared: Shared,
+    address: SocketAddr,
     shutdown: CancellationToken,
 }
 
@@ -33,24 +32,15 @@ impl TestServer {
             hosts: AllowedHosts::new(address, Vec::new()),
             config: None,
         };
-        http::start(listener, shared.clone(), rules, shutdown.clone()).unwrap();
-        Self {
-            address,
-            shared,
-            shutdown,
-        }
-    }
-
-    pub(super) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        let timeout = Some(Duration::from_secs(30));
-        stream.set_read_timeout(timeout).unwrap();
-        stream
+        http::start(listener, shared, rules, shutdown.clone()).unwrap();
+        Self { address, shutdown }
     }
 
     /// The whole response to a request.
     pub(super) fn get(&self, path: &str) -> String {
-        let mut stream = self.connect();
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let timeout = Some(Duration::from_secs(30));
+        stream.set_read_timeout(timeout).unwrap();
         let head = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = String::new();
