@@ -18,6 +18,7 @@ mod failures;
 mod harness;
 mod hooks;
 mod kernel_events;
+mod kernel_tables;
 mod kernels;
 mod killed;
 mod libraries;

@@ -1,9 +1,10 @@
 //! Loads the programs of the sensor and attaches its tracepoints.
 
 use aya::Ebpf;
-use reprise_ebpf::TracepointLayout;
+use reprise_ebpf::{ABSENT, TracepointLayout};
 use zerocopy::IntoBytes as _;
 
+use super::open::ExitReports;
 use crate::{
     bpf::{
         bpf_log::BpfLog,
@@ -85,8 +86,8 @@ pub(super) struct Loaded {
     pub(super) uprobes: Uprobes,
     /// The kernel has the tracepoints of receive and send calls.
     has_calls: bool,
-    /// The kernel has the tracepoint of process exits.
-    has_exit: bool,
+    /// Reports of ended processes.
+    pub(super) exits: ExitReports,
 }
 
 /// Loads the object with the layouts of the kernel's tracepoints.
@@ -99,7 +100,11 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
     };
     let exec = EXEC.layout()?;
     let exit = EXIT.layout();
-    let has_exit = exit.is_ok();
+    let exits = match &exit {
+        Ok(layout) if layout.group_dead != ABSENT => ExitReports::Processes,
+        Ok(_) => ExitReports::FirstThreads,
+        Err(_) => ExitReports::None,
+    };
     let exit = exit.unwrap_or(TracepointLayout::EMPTY);
     let has_cookies = u32::from(mode.cookie_source != CookieSource::ProgramCopies);
     let mut loader = loader();
@@ -118,7 +123,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         ebpf,
         uprobes,
         has_calls,
-        has_exit,
+        exits,
     })
 }
 
@@ -130,7 +135,7 @@ pub(super) fn attach_tracepoints(
     let ebpf = &mut loaded.ebpf;
     attach_tracepoint(ebpf, "hs_state", SET_STATE.event, status)?;
     attach_tracepoint(ebpf, "hs_exec", EXEC.event, status)?;
-    if loaded.has_exit {
+    if loaded.exits != ExitReports::None {
         attach_tracepoint(ebpf, "hs_proc_exit", EXIT.event, status)?;
     } else {
         status.probe("hs_proc_exit", Verdict::Unsupported);

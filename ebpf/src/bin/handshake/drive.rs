@@ -4,11 +4,12 @@
 use crate::{
     completed,
     maps::{
-        Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
-        HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_UNSENT, record_driver,
+        Frame, FrameKey, HS_ACTIVE, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN, HS_RECEIVED,
+        HS_SOCKETS, HS_UNSENT,
     },
+    open,
     phase::{self, Verdict},
-    session,
+    process, session,
     socket::peer_closed,
     user,
 };
@@ -71,8 +72,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
                 &Ending::new(key, outcome::RESTARTED, now),
             )?;
         }
-        let blank = HS_BLANK.get(0).ok_or(Fault::MapFull)?;
-        HS_OPEN.insert(key, blank, 0).map_err(|_| Fault::MapFull)?;
+        open::insert(&key)?;
     }
     // No entry: post-handshake traffic, or a handshake that began before the probes were attached.
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
@@ -96,13 +96,17 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     // A client sends first: data that the thread received before its first drive is of another
     // connection.
     let speaks_first = begins && open.role == u32::from(role::CLIENT);
-    if !receives_in_call(tgid) && !speaks_first {
+    let process = process::find_or_insert(tgid)?;
+    // SAFETY: a live LRU entry.
+    let receives_in_call = unsafe { (*process).in_call } != 0;
+    if !receives_in_call && !speaks_first {
         claim_last_receive(pid_tgid, ssl, open, now);
     }
     let frame = Frame {
         ssl,
         enter_ns: now,
         nested: 0,
+        sp: at.sp,
     };
     HS_ACTIVE
         .insert(pid_tgid, frame, 0)
@@ -122,20 +126,6 @@ fn role_of(layout: &Layout, ssl: u64, ctx: &ProbeContext) -> Result<u8, Fault> {
         Some(0) => role::CLIENT,
         Some(_) => role::SERVER,
     })
-}
-
-/// Whether this process receives inside drives (socket BIOs); records it as one that drives
-/// handshakes.
-fn receives_in_call(tgid: u32) -> bool {
-    // SAFETY: a map value copied at once.
-    match unsafe { HS_TASKS.get(tgid) }.copied() {
-        Some(in_call) => in_call != 0,
-        None => {
-            let _ = record_driver(tgid);
-            let _ = HS_TASKS.insert(tgid, 0, 0);
-            false
-        }
-    }
 }
 
 /// Attributes the thread's last receive to this handshake: with memory BIOs the program itself
@@ -241,11 +231,12 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
     let Some(layout) = HS_LAYOUTS.get(unsafe { (*open).library }) else {
         return Ok(());
     };
-    // SSL_read may have completed what SSL_do_handshake began: no failure, and too late for a time.
-    if layout.hook & hook::RETURNS != 0 && phase::is_over(layout, key.ssl)? {
+    // SSL_read may have completed what SSL_do_handshake began, or the drive that completed it has
+    // been evicted: no failure, and too late for a time.
+    if phase::is_over(layout, key.ssl)? {
         // SAFETY: as in `try_enter`.
         let skaddr = unsafe { (*open).skaddr };
-        let _ = HS_OPEN.remove(key);
+        open::remove(&key);
         let _ = HS_SOCKETS.remove(skaddr);
         return Err(Fault::UnseenEnd);
     }
@@ -272,7 +263,7 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
     let Ending { key, how, now } = *ending;
     // SAFETY: a live map value copied at once, before the entry is removed.
     let open = unsafe { core::ptr::read(open) };
-    let _ = HS_OPEN.remove(key);
+    open::remove(&key);
     if open.skaddr != 0 {
         let _ = HS_SOCKETS.remove(open.skaddr);
     }

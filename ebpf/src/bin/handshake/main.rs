@@ -14,6 +14,7 @@ mod data;
 mod drive;
 mod error;
 mod maps;
+mod open;
 mod phase;
 mod process;
 mod session;

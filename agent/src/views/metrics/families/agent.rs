@@ -175,6 +175,7 @@ pub(super) fn tables(
     for (table, evicted) in [
         ("connections", tracked.evicted_connections),
         ("first_flights", status.evicted_flights),
+        ("open_handshakes", status.evicted_handshakes),
         ("peers", peers.evicted()),
         ("sessions", tracked.evidence.evicted),
         ("wire_handshakes", tracked.evicted_wires),
