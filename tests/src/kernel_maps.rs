@@ -29,10 +29,9 @@ pub fn processes_in(name: &str) -> Vec<u32> {
     let tgids = match name {
         "HS_TASKS" => keys::<4, 16>(map).map(|keys| keys.iter().map(|key| first(key)).collect()),
         "HS_OPEN" => keys::<16, 128>(map).map(|keys| keys.iter().map(|key| first(key)).collect()),
-        "HS_FRAMES" => keys::<16, 32>(map).map(|keys| keys.iter().map(|key| first(key)).collect()),
-        "HS_ACTIVE" => threads::<32>(map),
+        "HS_FRAMES" => keys::<16, 24>(map).map(|keys| keys.iter().map(|key| first(key)).collect()),
+        "HS_ACTIVE" | "HS_FREEING" => threads::<24>(map),
         "HS_RECEIVED" => threads::<64>(map),
-        "HS_FREEING" => threads::<24>(map),
         "HS_ERRORS" => threads::<16>(map),
         "HS_UNSENT" => threads::<8>(map),
         other => panic!("{other} is not keyed by process"),

@@ -43,6 +43,7 @@ mod record;
 mod resumption;
 mod rules;
 mod slow_link;
+mod stalls;
 mod systemd;
 mod watch;
 mod web_config;

@@ -98,24 +98,22 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         true => TracepointLayout::EMPTY,
         false => RECEIVE.layout()?,
     };
-    let exec = EXEC.layout()?;
-    let exit = EXIT.layout();
-    let exits = match &exit {
-        Ok(layout) if layout.group_dead != ABSENT => ExitReports::Processes,
+    EXEC.layout()?;
+    let exits = match EXIT.layout() {
+        Ok(layout) if mode.ring && layout.group_dead != ABSENT => ExitReports::Processes,
         Ok(_) => ExitReports::FirstThreads,
         Err(_) => ExitReports::None,
     };
-    let exit = exit.unwrap_or(TracepointLayout::EMPTY);
+    let has_group_dead = u32::from(exits == ExitReports::Processes);
     let has_cookies = u32::from(mode.cookie_source != CookieSource::ProgramCopies);
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
     let mut ebpf = loader
         .override_global("RECEIVE", receive.as_bytes(), true)
         .override_global("SET_STATE", state.as_bytes(), true)
-        .override_global("PROCESS_EXEC", exec.as_bytes(), true)
-        .override_global("PROCESS_EXIT", exit.as_bytes(), true)
         .override_global("BY_CALLS", &u32::from(has_calls), true)
         .override_global("HAS_COOKIES", &has_cookies, mode.ring)
+        .override_global("HAS_GROUP_DEAD", &has_group_dead, mode.ring)
         .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;
     let uprobes = Uprobes::load(OBJECT.for_mode(mode), mode, &mut ebpf, &UPROBES)?;
@@ -134,9 +132,9 @@ pub(super) fn attach_tracepoints(
 ) -> Result<(), SensorError> {
     let ebpf = &mut loaded.ebpf;
     attach_tracepoint(ebpf, "hs_state", SET_STATE.event, status)?;
-    attach_tracepoint(ebpf, "hs_exec", EXEC.event, status)?;
+    attach_raw_tracepoint(ebpf, "hs_exec", EXEC.event, status)?;
     if loaded.exits != ExitReports::None {
-        attach_tracepoint(ebpf, "hs_proc_exit", EXIT.event, status)?;
+        attach_raw_tracepoint(ebpf, "hs_proc_exit", EXIT.event, status)?;
     } else {
         status.probe("hs_proc_exit", Verdict::Unsupported);
     }

@@ -61,7 +61,8 @@ pub(super) struct OpenHandshakes {
 pub(super) enum ExitReports {
     /// The end of the process.
     Processes,
-    /// The end of the first thread, after which others may continue (before 6.16).
+    /// The end of the first thread, after which others may continue (before 6.16, and without ring
+    /// buffers).
     FirstThreads,
     /// Nothing.
     None,

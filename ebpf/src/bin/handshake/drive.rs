@@ -47,10 +47,9 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of
     // LibreSSL continues in it by a jump.
     let outer = if layout.family == family::ONE_NUMBER && !begins {
-        // SAFETY: a map value copied at once.
-        unsafe { HS_ACTIVE.get(pid_tgid) }
-            .copied()
-            .filter(|outer| outer.ssl == ssl)
+        // SAFETY: a live LRU entry keyed by this thread, so nobody else writes it now. Not copied:
+        // the stack is limited.
+        unsafe { HS_ACTIVE.get(pid_tgid) }.filter(|outer| outer.ssl == ssl)
     } else {
         None
     };
@@ -89,23 +88,18 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     }
     // A nested frame belongs to the outer one's drive, which counts the time.
     if let Some(outer) = outer {
-        let inner = Frame { nested: 1, ..outer };
-        return HS_FRAMES.insert(at, inner, 0).map_err(|_| Fault::MapFull);
+        return HS_FRAMES.insert(at, outer, 0).map_err(|_| Fault::MapFull);
     }
     open.drives += 1;
     // A client sends first: data that the thread received before its first drive is of another
     // connection.
     let speaks_first = begins && open.role == u32::from(role::CLIENT);
-    let process = process::find_or_insert(tgid)?;
-    // SAFETY: a live LRU entry.
-    let receives_in_call = unsafe { (*process).in_call } != 0;
-    if !receives_in_call && !speaks_first {
+    if !process::receives_in_call(tgid) && !speaks_first {
         claim_last_receive(pid_tgid, ssl, open, now);
     }
     let frame = Frame {
         ssl,
         enter_ns: now,
-        nested: 0,
         sp: at.sp,
     };
     HS_ACTIVE
@@ -192,7 +186,8 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
         return Ok(());
     };
     let _ = HS_FRAMES.remove(at);
-    if frame.nested == 0 {
+    let is_nested = frame.sp != at.sp;
+    if !is_nested {
         let _ = HS_ACTIVE.remove(pid_tgid);
     }
     let key = OpenKey::new(tgid, frame.ssl);
@@ -201,7 +196,7 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     };
     let now = now();
     let verdict = phase::classify(layout, frame.ssl, user::returned(ctx))?;
-    if frame.nested != 0 && matches!(verdict, Verdict::Pending) {
+    if is_nested && matches!(verdict, Verdict::Pending) {
         // The outer frame ends this drive.
         return Ok(());
     }

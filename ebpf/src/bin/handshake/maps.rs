@@ -37,9 +37,8 @@ pub(crate) struct Frame {
     pub(crate) ssl: u64,
     /// Time of entry into the outermost frame of this drive.
     pub(crate) enter_ns: u64,
-    /// 1 inside a drive of the same connection object, else 0.
-    pub(crate) nested: u64,
-    /// Stack pointer at function entry, as in its [`FrameKey`].
+    /// Stack pointer at entry of the outermost frame, as in its [`FrameKey`]. In the key of a frame
+    /// nested in it, it is another one.
     pub(crate) sp: u64,
 }
 

@@ -33,12 +33,13 @@ pub(crate) fn insert(key: &OpenKey) -> Result<(), Fault> {
 }
 
 /// Removes an entry; does nothing where it was evicted.
+#[inline(always)]
 pub(crate) fn remove(key: &OpenKey) {
     if HS_OPEN.remove(key).is_err() {
         return;
     }
     HS_OPEN_COUNTS.increment(open_count::ENDED);
-    if let Some(process) = HS_TASKS.get_ptr_mut(key.tgid) {
+    if let Some(process) = HS_TASKS.get_ptr_mut(&key.tgid) {
         add(process, -1);
     }
 }
