@@ -8,6 +8,7 @@ mod error;
 mod events;
 pub(crate) mod features;
 mod handshake;
+mod hash_map;
 pub(crate) mod mode_request;
 mod object;
 mod program;

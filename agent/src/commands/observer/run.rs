@@ -151,6 +151,7 @@ impl Observer {
             requests: &self.discovery.requests,
             status,
             sink: &mut sink,
+            ended: Vec::new(),
         };
         reader.read(&mut self.sensors, until_ns);
         if is_due(Some(self.last_sweep), SWEEP_INTERVAL) {
