@@ -3,6 +3,7 @@
 
 pub mod counters;
 pub mod events;
+pub mod netns;
 pub mod record;
 
 use crate::handshake::lost;
