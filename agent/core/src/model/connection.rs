@@ -34,6 +34,13 @@ impl Connection {
         }
     }
 
+    /// Whether both are the ends of one connection, by their addresses: the ends may be in different
+    /// namespaces.
+    #[must_use]
+    pub fn is_opposite(&self, other: &Self) -> bool {
+        self.local == other.remote && self.remote == other.local
+    }
+
     /// The client's end, given the role of this host.
     #[must_use]
     pub const fn client(&self, role: Role) -> SocketAddr {
