@@ -1,14 +1,15 @@
-//! Network namespaces: any user can create one with a user namespace of its own, give it any address
-//! and run servers and clients there. So each connection is named together with its namespace.
+//! Network namespaces: any user can create one with a user namespace of its own, give it any
+//! address and run servers and clients there. So each connection is named together with its
+//! namespace.
 
 use crate::ABSENT;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Offset of `skc_net` in `struct sock_common` (include/net/sock.h), bytes: the same in every 64-bit
-/// kernel from 5.4 to 7.2. The agent compares it with the kernel's BTF.
+/// Offset of `skc_net` in `struct sock_common` (include/net/sock.h), bytes: the same in every
+/// 64-bit kernel from 5.4 to 7.2. The agent compares it with the kernel's BTF.
 pub const SOCKET_NAMESPACE: u32 = 48;
-/// Bit of [`crate::Socket::netns`]: the namespace belongs to a user namespace other than the initial
-/// one, so that a user without rights on the host may have created it.
+/// Bit of [`crate::Socket::netns`]: the namespace belongs to a user namespace other than the
+/// initial one, so that a user without rights on the host may have created it.
 pub const OF_USER_NAMESPACE: u32 = 1 << 31;
 
 /// Field offsets in the kernel's structures, bytes, from its BTF; [`ABSENT`] where it has none.

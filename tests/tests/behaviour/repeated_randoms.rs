@@ -1,5 +1,5 @@
-//! Clients that repeat the random of their ClientHello, without entropy or on purpose: each of their
-//! connections is counted once, in each role.
+//! Clients that repeat the random of their ClientHello, without entropy or on purpose: each of
+//! their connections is counted once, in each role.
 
 use std::process::Command;
 

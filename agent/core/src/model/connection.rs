@@ -34,8 +34,8 @@ impl Connection {
         }
     }
 
-    /// Whether both are the ends of one connection, by their addresses: the ends may be in different
-    /// namespaces.
+    /// Whether both are the ends of one connection, by their addresses: the ends may be in
+    /// different namespaces.
     #[must_use]
     pub fn is_opposite(&self, other: &Self) -> bool {
         self.local == other.remote && self.remote == other.local

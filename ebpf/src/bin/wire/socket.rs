@@ -155,7 +155,8 @@ pub(crate) fn try_packet(
 }
 
 /// Creates the state of a socket: the one its listener has built, or a blank one; null where that
-/// fails. `data` is whether the packet brings data. A function of its own for the sake of the stack.
+/// fails. `data` is whether the packet brings data. A function of its own for the sake of the
+/// stack.
 #[inline(never)]
 fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
     let socket = tuple(sk, netns(sk));

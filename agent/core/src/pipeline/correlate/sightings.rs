@@ -1,8 +1,8 @@
 //! The sockets of this host on which one client random was seen.
 //!
 //! A relay of TCP on this host shows the random of its client again on its own sockets: on the one
-//! that it accepted, and a little later on the one that it opened to the server. Neither is an end of
-//! the handshake. Without a relay, several sockets show one random only where clients have no
+//! that it accepted, and a little later on the one that it opened to the server. Neither is an end
+//! of the handshake. Without a relay, several sockets show one random only where clients have no
 //! entropy, or want to be miscounted: then each connection is a handshake of its own.
 
 use crate::model::{Connection, Role, WireHandshake};

@@ -183,8 +183,8 @@ impl WireHandshakes {
         }
     }
 
-    /// The wire's record with this identity; else, where the random names exactly one handshake that
-    /// is not counted, or the library knows no connection, the nearest one.
+    /// The wire's record with this identity; else, where the random names exactly one handshake
+    /// that is not counted, or the library knows no connection, the nearest one.
     fn find(&self, id: HelloId, library: &LibraryHandshake) -> Option<WireHandshake> {
         let with = |connection| self.handshakes.get(&HelloId { connection, ..id }).copied();
         let exact = library

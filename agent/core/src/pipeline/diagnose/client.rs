@@ -1,6 +1,6 @@
-//! Clients by address and network namespace: which processes here issued TLS 1.3 sessions to each. The tickets themselves
-//! are encrypted, so this narrows down where a ticket under an unknown key can be from. Bounded:
-//! the least recently used is evicted.
+//! Clients by address and network namespace: which processes here issued TLS 1.3 sessions to each.
+//! The tickets themselves are encrypted, so this narrows down where a ticket under an unknown key
+//! can be from. Bounded: the least recently used is evicted.
 
 use std::{net::IpAddr, num::NonZeroUsize};
 

@@ -1,5 +1,5 @@
-//! Client randoms that clients repeat, without entropy or on purpose: each connection is a handshake
-//! of its own.
+//! Client randoms that clients repeat, without entropy or on purpose: each connection is a
+//! handshake of its own.
 
 use std::mem;
 
