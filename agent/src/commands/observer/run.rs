@@ -147,6 +147,7 @@ impl Observer {
         let mut reader = Reader {
             now_ns,
             processes: self.processes,
+            namespaces: self.sensors.namespaces,
             lookups: &mut self.lookups,
             requests: &self.discovery.requests,
             status,

@@ -1,7 +1,7 @@
 //! From the tables to the facts that the rules depend on.
 
 use super::{
-    client::ClientIssuer,
+    client::{ClientId, ClientIssuer},
     clock::{self, READING_ERROR_NS},
     facts::{Age, CLOCK_NS, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     keys,
@@ -169,7 +169,7 @@ impl Tables {
     /// Age of a TLS 1.3 session that began at `created_ns` by the clock of its issuer, if exactly
     /// one issuer was observed to give the client a session then.
     fn given_age_ns(&self, server: &Server, created_ns: u64, now_ns: u64) -> Option<u64> {
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let mut given = self.clients.issuers(client, 0)?.filter_map(|issuer| {
             let own_clock = self.state(issuer.service).clock.offset_ns();
             let offset_ns = own_clock.or(self.wall_minus_monotonic_ns)?;
@@ -275,7 +275,7 @@ impl Tables {
         lifetime_ns: Option<u64>,
     ) -> Option<KeyOwner> {
         let service = self.services.root(server.service);
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let since_ns = now_ns.saturating_sub(lifetime_ns.unwrap_or(DEFAULT_LIFETIME_NS));
         let origin = self.clients.origin(key);
         if let Some(origin) = origin.filter(|origin| !self.services.is_same(*origin, service)) {
@@ -342,7 +342,7 @@ impl Tables {
             // Tickets of TLS 1.2 are issued in clear.
             Mechanism::Ticket => state.issues_tickets,
             Mechanism::Psk => {
-                let client = server.connection.remote.ip();
+                let client = ClientId::from_connection(&server.connection);
                 state.processes == 1
                     && self.keys.has_one_key_since(service, since_ns)
                     && !self.clients.may_know(client, service, &self.services)

@@ -77,9 +77,8 @@ impl Tables {
     pub(super) fn server(&mut self, seen: &Observation, hello: &HelloFacts) -> Option<Server> {
         let connection = seen.connection?;
         let library = seen.library();
-        let service = self
-            .services
-            .for_end(connection.local, seen.tgid, hello.begin_ns);
+        let end = connection.end(connection.local);
+        let service = self.services.for_end(end, seen.tgid, hello.begin_ns);
         let process = seen
             .tgid
             .map(|tgid| self.processes.observe(tgid, hello.begin_ns));
