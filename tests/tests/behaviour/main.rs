@@ -17,6 +17,7 @@ mod docs;
 mod failures;
 mod harness;
 mod hooks;
+mod hostile;
 mod http_attack;
 mod kernel_events;
 mod kernel_tables;

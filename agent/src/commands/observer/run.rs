@@ -11,14 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     discovery::Discovery,
     error::ObserveError,
-    log,
+    libraries, log,
     reader::{self, Reader},
     scope::Scope,
     sink::Sink,
 };
 use crate::{
     bpf::{Sensors, now_ns},
-    host::{self, HostProcesses, MissingRequirement, discover::DiscoveryEvent, workloads::Lookups},
+    host::{
+        self, DescriptorLimit, HostProcesses, MissingRequirement, discover::DiscoveryEvent,
+        workloads::Lookups,
+    },
     observed::{Observed, Shared},
     record::FileRecorder,
     status::Sensor,
@@ -68,7 +71,9 @@ impl Observer {
         // Before the discovery thread starts, because capabilities belong to a thread.
         host::privilege::drop_capabilities();
         host::confine::install_filter();
-        let discovery = Discovery::start(scope.ignored.clone()).map_err(ObserveError::Thread)?;
+        let places = libraries::places(DescriptorLimit::raise(), scope.mode.cookie_source);
+        let discovery =
+            Discovery::start(scope.ignored.clone(), places).map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,
