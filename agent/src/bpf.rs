@@ -8,6 +8,7 @@ mod error;
 mod events;
 pub(crate) mod features;
 mod handshake;
+mod load_retry;
 pub(crate) mod mode_request;
 mod object;
 mod program;

@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     failure::Failure,
-    observer::{ObserveError, Observer, Scope},
+    observer::{Observer, Scope},
     signals::Signals,
+    start_up::StartUp,
 };
 use crate::{
     host::pods::{self, PodNames},
@@ -30,6 +31,7 @@ pub(super) struct HttpConfig {
 /// Configuration of the application.
 #[derive(Debug)]
 pub(super) struct Config {
+    pub(super) start_up: StartUp,
     pub(super) pipeline: Pipeline,
     pub(super) scope: Scope,
     pub(super) pod_names: PodNames,
@@ -72,6 +74,7 @@ impl App {
         let node = config.node_name.as_deref();
         pods::start_watch(&config.scope.pods, config.pod_names, node, shutdown.clone())?;
         Ok(Running {
+            start_up: config.start_up,
             shared,
             shutdown,
             observer,
@@ -100,6 +103,7 @@ pub(super) struct Running {
     pub(super) shared: Shared,
     /// Ends the application.
     pub(super) shutdown: CancellationToken,
+    start_up: StartUp,
     observer: Observer,
     server: Option<Server>,
     signals: Signals,
@@ -112,15 +116,17 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// [`ObserveError`] if observation failed.
-    pub(super) async fn run<T>(self, view: impl Future<Output = T>) -> Result<T, ObserveError> {
+    /// [`Failure`] if observation failed.
+    pub(super) async fn run<T>(self, view: impl Future<Output = T>) -> Result<T, Failure> {
         let Self {
             shared,
             shutdown,
+            start_up,
             observer,
             server,
             signals,
         } = self;
+        start_up.finish()?;
         let observe = async {
             let result = observer.run(shutdown.clone()).await;
             shutdown.cancel();
@@ -137,6 +143,7 @@ impl Running {
             }
         };
         let (observed, output, (), ()) = tokio::join!(observe, view, serve, signals.run(&shutdown));
-        observed.map(|()| output)
+        observed?;
+        Ok(output)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{app::App, cli::Record, config, failure::Failure};
+use super::{app::App, cli::Record, config, failure::Failure, start_up::StartUp};
 use crate::{record::Recorder, views::watch};
 
 /// Observes this host and records the event stream until a signal arrives or the time is over.
@@ -13,7 +13,8 @@ use crate::{record::Recorder, views::watch};
 ///
 /// [`Failure`].
 pub fn record(args: &Record) -> Result<(), Failure> {
-    let mut config = config::config(&args.counting, &args.observing)?;
+    let start_up = StartUp::begin()?;
+    let mut config = config::config(start_up, &args.counting, &args.observing)?;
     let recorder = Recorder::create(&args.output)
         .map_err(|error| Failure::Usage(format!("--output: {}", crate::chain(&error))))?;
     config.recorder = Some(recorder);

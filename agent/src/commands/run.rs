@@ -5,6 +5,7 @@ use super::{
     cli::Run,
     config,
     failure::Failure,
+    start_up::StartUp,
 };
 
 /// Observes this host and serves metrics until a signal arrives.
@@ -13,8 +14,9 @@ use super::{
 ///
 /// [`Failure`].
 pub fn run(args: &Run) -> Result<(), Failure> {
+    let start_up = StartUp::begin()?;
     let access = config::access(args.web_config.as_deref())?;
-    let mut config = config::config(&args.counting, &args.observing)?;
+    let mut config = config::config(start_up, &args.counting, &args.observing)?;
     config.http = Some(HttpConfig {
         address: args.listen,
         access,

@@ -7,6 +7,7 @@ use super::{
     cli::Watch,
     config,
     failure::Failure,
+    start_up::StartUp,
 };
 use crate::views::watch;
 
@@ -16,8 +17,9 @@ use crate::views::watch;
 ///
 /// [`Failure`].
 pub fn watch(args: &Watch) -> Result<(), Failure> {
+    let start_up = StartUp::begin()?;
     let access = config::access(args.web_config.as_deref())?;
-    let mut config = config::config(&args.counting, &args.observing)?;
+    let mut config = config::config(start_up, &args.counting, &args.observing)?;
     config.http = args.listen.map(|address| HttpConfig { address, access });
     config::runtime()?.block_on(async {
         let running = App::start(config).await?;
