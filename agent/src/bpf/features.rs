@@ -76,6 +76,12 @@ impl Features {
     }
 }
 
+/// Whether a program may read the kernel's memory; lockdown for confidentiality closes the helper,
+/// which every kernel has (`bpf_tracing_func_proto`, kernel/trace/bpf_trace.c, since 5.13).
+pub(crate) fn reads_kernel() -> Answer {
+    helper(ProgramType::KProbe, BpfHelper::BPF_FUNC_probe_read)
+}
+
 /// Whether a signal interrupted aya's own probes, which it makes once and never repeats: every
 /// supported kernel that creates maps also has global data.
 pub(super) fn were_interrupted() -> bool {

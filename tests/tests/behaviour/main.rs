@@ -42,6 +42,7 @@ mod record;
 mod resumption;
 mod rules;
 mod slow_link;
+mod start_up;
 mod systemd;
 mod watch;
 mod web_config;
