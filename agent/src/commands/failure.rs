@@ -62,3 +62,21 @@ impl From<io::Error> for Failure {
         Self::Runtime(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::tracefs_mount::TracefsError;
+
+    #[test]
+    fn what_may_pass_has_another_status() {
+        let failure = |code| {
+            let error = TracefsError::Mount(io::Error::from_raw_os_error(code));
+            Failure::from(MissingRequirement::Tracefs(error))
+        };
+        assert!(matches!(failure(libc::ENOMEM), Failure::Runtime(_)));
+        assert!(matches!(failure(libc::EPERM), Failure::Host(_)));
+        let lockdown = MissingRequirement::Tracefs(TracefsError::Lockdown);
+        assert!(matches!(Failure::from(lockdown), Failure::Host(_)));
+    }
+}

@@ -15,8 +15,10 @@ use crate::{record::Recorder, views::watch};
 pub fn record(args: &Record) -> Result<(), Failure> {
     let start_up = StartUp::begin()?;
     let mut config = config::config(start_up, &args.counting, &args.observing)?;
-    let recorder = Recorder::create(&args.output)
+    let mut recorder = Recorder::create(&args.output)
         .map_err(|error| Failure::Usage(format!("--output: {}", crate::chain(&error))))?;
+    // A signal that ends the start-up leaves a complete recording without events.
+    recorder.flush()?;
     config.recorder = Some(recorder);
     config::runtime()?.block_on(async {
         let running = App::start(config).await?;

@@ -12,8 +12,6 @@ use reprise_tests::poll::DEADLINE;
 use serde_json::{Value, json};
 
 const NO_ARGUMENTS: [&str; 0] = [];
-/// Number of moments at which one signal arrives.
-const MOMENTS: u32 = 24;
 /// Longest time from SIGTERM to the end.
 const MAX_END: Duration = Duration::from_secs(2);
 
@@ -58,15 +56,15 @@ fn sensors(agent: &Agent) -> Value {
     json!([status["transport"], status["library_data"], attached])
 }
 
-/// Moments of a start-up that takes this long, and of the time shortly after it.
-fn moments(start_up: Duration) -> impl Iterator<Item = Duration> {
-    (0..MOMENTS).map(move |moment| start_up * moment / (MOMENTS - 2))
+/// This many moments of a start-up that takes this long, and of the time shortly after it.
+fn moments(count: u32, start_up: Duration) -> impl Iterator<Item = Duration> {
+    (0..count).map(move |moment| start_up * moment / (count - 2))
 }
 
 #[test]
 fn a_signal_to_end_is_obeyed_at_every_moment() {
     let (start_up, _) = undisturbed();
-    for (turn, moment) in moments(start_up).enumerate() {
+    for (turn, moment) in moments(24, start_up).enumerate() {
         let signal = [Signal::SIGTERM, Signal::SIGINT][turn % 2];
         let agent = starting();
         sleep(moment);
@@ -80,7 +78,7 @@ fn a_signal_to_end_is_obeyed_at_every_moment() {
 #[test]
 fn a_pause_at_any_moment_does_not_fail_the_start_up() {
     let (start_up, expected) = undisturbed();
-    for moment in moments(start_up) {
+    for moment in moments(8, start_up) {
         let mut agent = starting();
         sleep(moment);
         // Neither signal can be blocked, so that each interrupts a load.
