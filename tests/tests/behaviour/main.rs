@@ -48,6 +48,7 @@ mod resumption;
 mod rules;
 mod slow_link;
 mod stalls;
+mod start_up;
 mod systemd;
 mod watch;
 mod web_config;

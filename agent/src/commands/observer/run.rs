@@ -55,7 +55,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// [`ObserveError::Missing`] if no handshake can be observed on this host.
+    /// [`ObserveError::Missing`] if no handshake can be observed on this host,
+    /// [`ObserveError::Sensor`] if that may pass by itself.
     pub(in crate::commands) fn start(
         shared: Shared,
         recorder: Option<FileRecorder>,
@@ -66,7 +67,11 @@ impl Observer {
         if sensors.handshake.is_none() {
             let observed = shared.lock();
             let reason = observed.status.sensor(Sensor::Handshake).reason.clone();
-            return Err(MissingRequirement::Sensor(reason.unwrap_or_default()).into());
+            let reason = reason.unwrap_or_default();
+            return Err(match sensors.may_start_later {
+                true => ObserveError::Sensor(reason),
+                false => MissingRequirement::Sensor(reason).into(),
+            });
         }
         // Before the discovery thread starts, because capabilities belong to a thread.
         host::privilege::drop_capabilities();
