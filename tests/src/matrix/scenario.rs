@@ -12,11 +12,13 @@ use crate::process::Process;
 
 /// Handshakes and missed sessions of one cell, as the clients counted them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ClientCounts {
-    pub(super) connected: u32,
-    pub(super) missed: u32,
+pub struct ClientCounts {
+    /// Completed handshakes.
+    pub connected: u32,
+    /// Missed sessions.
+    pub missed: u32,
     /// Ports of the servers.
-    pub(super) ports: BTreeSet<u16>,
+    pub ports: BTreeSet<u16>,
 }
 
 /// One cell while it runs.
@@ -31,7 +33,11 @@ struct Scenario<'a> {
 }
 
 /// Runs the scenario of a cell, with clients in the network `network`.
-pub(super) fn run(target: &dyn Target, cell: Cell, network: &str) -> ClientCounts {
+///
+/// # Panics
+/// If the server or its clients cannot be run.
+#[must_use]
+pub fn run(target: &dyn Target, cell: Cell, network: &str) -> ClientCounts {
     let setup = Setup::new(cell);
     let processes = start(target, &setup);
     // A TLS 1.3 client offers a ticket beyond its lifetime only if its own clock is slow.

@@ -3,8 +3,8 @@
 //! contains its value.
 
 use reprise_tests::matrix::{
-    Apache, Asyncio, GnuTls, Go, Gunicorn, HaProxy, Java, Mosquitto, Nginx, Node, Rustls, SServer,
-    Stunnel, Threads, Uvicorn, assert_reasons,
+    Apache, Asyncio, Erlang, GnuTls, Go, Gunicorn, HaProxy, Java, MbedTls, Mosquitto, Nginx, Node,
+    Rustls, SServer, Stunnel, Threads, Uvicorn, assert_reasons,
 };
 
 #[test]
@@ -80,4 +80,14 @@ fn gnutls_on_the_wire() {
 #[test]
 fn rustls_on_the_wire() {
     assert_reasons(&Rustls::new(env!("CARGO_BIN_EXE_rustls_server")));
+}
+
+#[test]
+fn erlang_on_the_wire() {
+    assert_reasons(&Erlang::build());
+}
+
+#[test]
+fn mbedtls_on_the_wire() {
+    assert_reasons(&MbedTls::build());
 }

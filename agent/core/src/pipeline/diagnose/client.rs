@@ -44,6 +44,7 @@ pub(super) struct Clients {
     /// Hashes of the first tickets under a key that was never seen in use, by service.
     first_tickets: LruCache<(ServiceId, KeyName), [Option<u64>; ONE_CONNECTION]>,
     unattributed: LruCache<(ServiceId, KeyName), ()>,
+    unattributed_evicted: bool,
     evicted: bool,
 }
 
@@ -54,6 +55,7 @@ impl Clients {
             origins: LruCache::new(MAX_KEYS),
             first_tickets: LruCache::new(MAX_KEYS),
             unattributed: LruCache::new(MAX_KEYS),
+            unattributed_evicted: false,
             evicted: false,
         }
     }
@@ -153,6 +155,7 @@ impl Clients {
         };
         if entry.unattributed < MAX_INFERRED && !self.unattributed.contains(&(service, key)) {
             entry.unattributed += 1;
+            self.unattributed_evicted |= self.unattributed.len() == MAX_KEYS.get();
             self.unattributed.put((service, key), ());
         }
     }
@@ -163,7 +166,8 @@ impl Clients {
         entry.is_some_and(|entry| entry.unattributed > 0)
     }
 
-    pub(super) fn is_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
-        self.unattributed.contains(&(service, key))
+    /// Whether this key may be one whose origin could not be concluded.
+    pub(super) fn may_be_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
+        self.unattributed_evicted || self.unattributed.contains(&(service, key))
     }
 }

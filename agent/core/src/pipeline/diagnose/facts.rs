@@ -114,7 +114,7 @@ pub(super) struct RuleInput {
     /// That cache was seen to survive the end of a process.
     pub(super) survives: bool,
     pub(super) rank: Option<u64>,
-    /// Lowest high rank at which an issuer missed a session of its own.
+    /// Lowest high rank at which an issuer missed a session of its own, above those accepted since.
     pub(super) own_miss_rank: Option<u64>,
     /// Every key of the service would be known by now.
     pub(super) keys_are_known: bool,
@@ -155,6 +155,13 @@ impl RuleInput {
         };
         self.rank
             .is_some_and(|rank| rank < FULL_RANK || rank <= accepted)
+    }
+
+    /// Whether issuers have missed sessions of their own at this rank, so that the cache may have
+    /// evicted it.
+    pub(super) fn may_be_evicted(&self) -> bool {
+        let ranks = self.own_miss_rank.zip(self.rank);
+        ranks.is_some_and(|(missed, rank)| rank >= missed)
     }
 
     pub(super) fn is_entry(&self) -> bool {

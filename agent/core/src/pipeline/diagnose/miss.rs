@@ -136,7 +136,7 @@ impl Tables {
             let storage = &mut state.storage[kind];
             if rank <= LOW_RANK {
                 storage.low_misses += 1;
-            } else if rank >= FULL_RANK && storage.accepted == 0 {
+            } else if rank >= FULL_RANK {
                 let lowest = storage
                     .high_miss_rank
                     .map_or(rank, |lowest| lowest.min(rank));

@@ -152,10 +152,13 @@ pub const RULES: [Rule; 32] = [
     },
     Rule {
         name: "cache_gone_with_process",
-        evidence: "the process that issued the session has ended, and the service was not seen to share a cache between processes",
+        evidence: "the process that issued the session has ended, the service was not seen to share a cache between processes, and issuers missed none of their own sessions at this rank",
         reason: MissReason::Restarted,
         when: |input| {
-            input.is_entry() && input.issuer == Issuer::Process(Relation::Ended) && !input.shared
+            input.is_entry()
+                && input.issuer == Issuer::Process(Relation::Ended)
+                && !input.shared
+                && !input.may_be_evicted()
         },
     },
     Rule {
@@ -211,11 +214,7 @@ pub const RULES: [Rule; 32] = [
         reason: MissReason::Evicted,
         when: |input| {
             let in_reach = input.issuer == Issuer::Process(Relation::Same)
-                || (input.issuer == Issuer::Process(Relation::Parallel)
-                    && input
-                        .own_miss_rank
-                        .zip(input.rank)
-                        .is_some_and(|(own, rank)| rank >= own));
+                || (input.issuer == Issuer::Process(Relation::Parallel) && input.may_be_evicted());
             input.is_entry()
                 && input.lookup == Lookup::NotFound
                 && in_reach

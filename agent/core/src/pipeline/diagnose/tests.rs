@@ -1,6 +1,7 @@
 //! Tests of the diagnosis: what servers issued and accepted decides the reason of a later miss.
 
 mod host;
+mod hostile;
 mod keys;
 mod properties;
 mod removal;
@@ -143,6 +144,26 @@ fn the_end_of_the_issuer_is_a_restart() {
         assert_eq!(miss.reason, MissReason::Restarted);
         assert_eq!(miss.evidence.issuer_ended, Some(true));
     }
+}
+
+#[test]
+fn sessions_that_were_evicted_before_a_restart_are_not_lost_by_it() {
+    let mut host = Host::new();
+    host.tgid = Some(1);
+    let clients = 60;
+    for id in 0..clients {
+        host.full(443, Offered::Id(id));
+    }
+    // The cache of one worker holds half of the sessions, and it survives a reload.
+    for id in 0..clients / 2 {
+        host.handshake(443, Offered::Id(id), false, Offered::Id(clients + id));
+    }
+    host.diagnoser.process_ended(1, host.now_ns, false);
+    host.wait(SECOND).tgid = Some(2);
+    let reason = host.reason(443, Offered::Id(clients / 2));
+    assert_eq!(reason, MissReason::Unknown, "rank of an evicted session");
+    let last = host.reason(443, Offered::Id(clients + clients / 2 - 1));
+    assert_eq!(last, MissReason::Restarted);
 }
 
 #[test]
