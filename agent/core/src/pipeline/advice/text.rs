@@ -6,7 +6,7 @@ use crate::{
     model::{KeyName, Miss, MissReason, Removal, Role, ServiceFacts},
     pipeline::{
         clock::Clock,
-        stats::{AlertReason, Given, Outcomes},
+        stats::{AlertReason, FailedOffers, Given, Outcomes},
     },
 };
 
@@ -23,6 +23,7 @@ pub(super) struct Case {
     pub(super) ticket_key: Option<KeyName>,
     /// Offers of all mechanisms.
     pub(super) offers: Outcomes,
+    pub(super) failed_offers: FailedOffers,
     /// What the server had given clients that returned without an offer.
     pub(super) given_before: Option<Given>,
     pub(super) service: ServiceFacts,
@@ -33,6 +34,7 @@ pub(super) struct Case {
 pub(super) fn text(case: &Case) -> String {
     match case.reason {
         AlertReason::NeverOffered => never_offered(case.role, case.given_before).to_owned(),
+        AlertReason::FailedOffers => failed_offers(&case.failed_offers),
         AlertReason::Missed(reason) => missed(case, reason),
     }
 }
@@ -233,6 +235,19 @@ const fn never_offered(role: Role, given_before: Option<Given>) -> &'static str 
              sessions between connections, and read the tickets of TLS 1.3"
         }
     }
+}
+
+fn failed_offers(offers: &FailedOffers) -> String {
+    format!(
+        "handshakes fail because a session is offered: {} of {} failed with an offer, and {} of {} \
+         without one: see their causes and alerts in the list of failures, and compare what the \
+         server requires of a client that resumes a session with what it requires of others, such \
+         as a client certificate",
+        offers.failed,
+        offers.with(),
+        offers.failed_without,
+        offers.without()
+    )
 }
 
 fn ticket_key(case: &Case) -> String {

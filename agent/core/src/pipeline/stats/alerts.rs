@@ -10,13 +10,15 @@ use crate::model::{MissReason, Role};
 /// An alert ends below this part of the threshold at which it begins.
 const END_FACTOR: f64 = 0.8;
 
-/// Reason of an alert.
+/// Reason of an alert or of advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertReason {
     /// Sessions were offered and missed, mostly for this reason.
     Missed(MissReason),
     /// Clients return without an offer, and no session is ever offered.
     NeverOffered,
+    /// Handshakes fail because a session is offered. There is advice, and no alert.
+    FailedOffers,
 }
 
 impl AlertReason {
@@ -26,6 +28,7 @@ impl AlertReason {
         match self {
             Self::Missed(reason) => reason.label(),
             Self::NeverOffered => "never_offered",
+            Self::FailedOffers => "failed_offers",
         }
     }
 }
@@ -62,12 +65,17 @@ pub(super) fn evaluate_alert(
 
 /// Misses with one reason from which on there is advice, whatever the ratio.
 const MIN_MISSES: u64 = 20;
-/// How long there is advice after the last miss, nanoseconds.
+/// How long there is advice after the last miss or failure, nanoseconds.
 const ADVICE_NS: u64 = 3_600_000_000_000;
 
-/// The reason for which there is advice without an alert: the commonest one that is known, or on
-/// the client's side, where only the server shows most reasons, the commonest one.
+/// The reason for which there is advice without an alert: failures that offers cause, or the
+/// commonest reason of misses that is known. On the client's side, where only the server shows most
+/// reasons, it is the commonest one.
 pub(super) fn commonest_reason(offers: &Offers, role: Role, now_ns: u64) -> Option<AlertReason> {
+    let failed = &offers.failed;
+    if failed.are_cause() && failed.last_ns.saturating_add(ADVICE_NS) >= now_ns {
+        return Some(AlertReason::FailedOffers);
+    }
     let last = offers.last_miss?;
     if last.time_ns.saturating_add(ADVICE_NS) < now_ns {
         return None;
@@ -163,5 +171,17 @@ mod tests {
             None,
             "the last miss is old"
         );
+    }
+
+    #[test]
+    fn failures_that_offers_cause_have_advice() {
+        let mut offers = Offers::default();
+        offers.failed.failed = 8;
+        offers.failed.last_ns = 1;
+        let advised = |offers: &Offers, now_ns| commonest_reason(offers, Role::Server, now_ns);
+        assert_eq!(advised(&offers, 1), None, "no handshake without an offer");
+        offers.failed.completed_without = 8;
+        assert_eq!(advised(&offers, 1), Some(AlertReason::FailedOffers));
+        assert_eq!(advised(&offers, ADVICE_NS + 2), None, "the last is old");
     }
 }

@@ -25,6 +25,13 @@ fn case(reason: MissReason) -> Case {
             missed: 41,
             failed: 0,
         },
+        failed_offers: FailedOffers {
+            failed: 8,
+            completed: 1,
+            failed_without: 0,
+            completed_without: 16,
+            last_ns: 0,
+        },
         given_before: Some(Given::Session),
         service: ServiceFacts {
             sessions: 50_000,
@@ -98,6 +105,15 @@ fn every_reason_has_a_text() {
         ..never
     };
     assert!(text(&none).contains("the server gives none"));
+    let failed = Case {
+        reason: AlertReason::FailedOffers,
+        ..case(MissReason::Unknown)
+    };
+    let text = text(&failed);
+    assert!(
+        text.contains("8 of 9 failed with an offer, and 0 of 16 without one"),
+        "{text}"
+    );
 }
 
 #[test]
