@@ -9,6 +9,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use reprise_tests::certificates::ec;
 use reprise_tests::fleet::Fleet;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
@@ -221,4 +222,41 @@ fn a_clock_that_is_stepped_from_1970() {
         hold(&agent, &before, missed, "clock");
     }
     expect_advice(&agent, "was stepped forward by");
+}
+
+/// The server requests a certificate of clients whose session is not resumed, and a client that
+/// offered one hangs up on that, and returns without an offer.
+#[test]
+fn handshakes_that_fail_only_with_an_offer() {
+    let ca = ec().cert.display().to_string();
+    let bind = format!("verify optional ca-file {ca}");
+    let tuning = Tuning {
+        bind: &bind,
+        ..Tuning::default()
+    };
+    let server = node(Sessions::Tickets, false, &tuning);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut client = Fleet::start(1);
+    let before = agent.metrics();
+    client.connect(server.port, "");
+    let failed = (0..10)
+        .map(|_| {
+            let failed = client.hang_up(server.port);
+            client.connect(server.port, "forget");
+            failed
+        })
+        .sum();
+    let mut expected = Expected::default();
+    let offers = "reprise_resumption_offers_total";
+    expected.add(offers, &[SERVER, ("outcome", "failed")], failed);
+    expected.add(offers, &[SERVER], failed);
+    expected.assert_counted(&agent, &before);
+    expect_advice(
+        &agent,
+        "10 of 10 failed with an offer, and 0 of 10 without one",
+    );
+    let failures = agent.get("/api/v1/failures").expect("the failures").body;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&failures).expect("a list in JSON");
+    let offered = |row: &&serde_json::Value| row["role"] == "server" && row["mechanism"] == "psk";
+    assert!(rows.iter().any(|row| offered(&row)), "{failures}");
 }

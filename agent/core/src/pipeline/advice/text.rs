@@ -24,6 +24,8 @@ pub(super) struct Case {
     /// Offers of all mechanisms.
     pub(super) offers: Outcomes,
     pub(super) failed_offers: FailedOffers,
+    /// Handshakes without an offer after the client's address was given a session.
+    pub(super) returned_without: u64,
     /// What the server had given clients that returned without an offer.
     pub(super) given_before: Option<Given>,
     pub(super) service: ServiceFacts,
@@ -35,6 +37,7 @@ pub(super) fn text(case: &Case) -> String {
     match case.reason {
         AlertReason::NeverOffered => never_offered(case.role, case.given_before).to_owned(),
         AlertReason::FailedOffers => failed_offers(&case.failed_offers),
+        AlertReason::SeldomOffered => seldom_offered(case),
         AlertReason::Missed(reason) => missed(case, reason),
     }
 }
@@ -235,6 +238,21 @@ const fn never_offered(role: Role, given_before: Option<Given>) -> &'static str 
              sessions between connections, and read the tickets of TLS 1.3"
         }
     }
+}
+
+fn seldom_offered(case: &Case) -> String {
+    let Outcomes {
+        accepted, missed, ..
+    } = case.offers;
+    let returned = case.returned_without + accepted + missed;
+    format!(
+        "the sessions that are offered are resumed, but {} of {returned} connections offered none \
+         although one was given to the same address before: a client that opens several \
+         connections at once needs a session for each, and uses a ticket of TLS 1.3 only once: let \
+         it store several, or keep connections open (several clients behind one address look the \
+         same)",
+        case.returned_without
+    )
 }
 
 fn failed_offers(offers: &FailedOffers) -> String {

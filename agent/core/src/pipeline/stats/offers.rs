@@ -99,6 +99,10 @@ pub struct Offers {
     pub given_before: Option<Given>,
     /// Failed handshakes with and without an offer.
     pub failed: FailedOffers,
+    /// Completed handshakes without an offer, of clients that were given a session before.
+    pub returned_without: u64,
+    /// End of the last one, nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_returned_ns: u64,
     window: Window<{ Counted::LENGTH }, SLOTS>,
 }
 
@@ -129,6 +133,10 @@ impl Offers {
             OfferOutcome::NotOffered if given.is_none() => return,
             OfferOutcome::NotOffered => {
                 self.given_before = given;
+                if given == Some(Given::Session) {
+                    self.returned_without += 1;
+                    self.last_returned_ns = seen.time_ns;
+                }
                 Counted::ReturnedWithoutOffer
             }
             OfferOutcome::Accepted(_) => Counted::Accepted,
@@ -188,6 +196,8 @@ impl Merge for Offers {
         self.last_miss = other.last_miss.or(self.last_miss);
         self.given_before = other.given_before.or(self.given_before);
         self.failed.merge(&other.failed);
+        self.returned_without += other.returned_without;
+        self.last_returned_ns = self.last_returned_ns.max(other.last_returned_ns);
         self.window.merge(&other.window);
     }
 }

@@ -32,6 +32,7 @@ fn case(reason: MissReason) -> Case {
             completed_without: 16,
             last_ns: 0,
         },
+        returned_without: 38,
         given_before: Some(Given::Session),
         service: ServiceFacts {
             sessions: 50_000,
@@ -105,6 +106,15 @@ fn every_reason_has_a_text() {
         ..never
     };
     assert!(text(&none).contains("the server gives none"));
+    let seldom = Case {
+        reason: AlertReason::SeldomOffered,
+        ..case(MissReason::Unknown)
+    };
+    let text_of_seldom = text(&seldom);
+    assert!(
+        text_of_seldom.contains("38 of 80 connections offered none"),
+        "{text_of_seldom}"
+    );
     let failed = Case {
         reason: AlertReason::FailedOffers,
         ..case(MissReason::Unknown)
