@@ -20,9 +20,9 @@ pub(super) enum Age {
 /// Issuer of the offered session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Issuer {
-    /// No service on this host was seen to issue it.
+    /// No service on this host was seen to issue it, or another port of the same process did.
     Unknown,
-    /// Another service on this host, with a cache of its own.
+    /// Another service on this host, with processes of its own and no cache in common.
     OtherService,
     /// The service that missed it, by a process that is not known.
     ThisService,

@@ -187,7 +187,13 @@ impl Tables {
         if !self.services.is_same(issued.service, server.service)
             && !self.services.share_cache(issued.service, server.service)
         {
-            return Issuer::OtherService;
+            // One process may use one cache for all its ports.
+            let same_process = issued.process.is_some() && issued.process == server.process;
+            return if same_process {
+                Issuer::Unknown
+            } else {
+                Issuer::OtherService
+            };
         }
         let relation = issued
             .process

@@ -240,6 +240,14 @@ fn an_id_of_another_service_is_foreign_until_both_share_a_cache() {
 }
 
 #[test]
+fn an_id_of_another_port_of_the_same_process_is_not_foreign() {
+    let mut host = Host::new();
+    host.tgid = Some(1);
+    host.full(443, Offered::Id(1));
+    assert_eq!(host.reason(8443, Offered::Id(1)), MissReason::Unknown);
+}
+
+#[test]
 fn an_id_that_nobody_issued_is_unknown() {
     let mut host = Host::new();
     host.full(443, Offered::Id(1));
