@@ -196,6 +196,12 @@ fn retired_key(case: &Case) -> String {
 }
 
 fn removed(case: &Case) -> &'static str {
+    let rule = case.miss.map(|miss| miss.evidence.rule);
+    if rule == Some("cache_emptied") {
+        return "the server emptied its session cache while it ran, as a reload of its \
+                configuration does: use a cache that survives a reload, or tickets with keys from \
+                a file";
+    }
     match case.miss.and_then(|miss| miss.evidence.removal) {
         Some(Removal::UncleanCloseByServer) => {
             "the server removed the sessions because it closed their connections without sending \

@@ -1,7 +1,7 @@
 //! Rules for the reason of a miss, as data: the first rule that matches decides.
 
 use super::{
-    facts::{Age, CLOCK_NS, FULL_RANK, Issuer, KeyOwner, RuleInput, Stored, TicketKey},
+    facts::{Age, CLOCK_NS, FULL_RANK, Issuer, KeyOwner, RuleInput, Stored, TicketKey, beyond},
     process::Relation,
 };
 use crate::model::{Lookup, MissReason, Removal};
@@ -24,7 +24,7 @@ pub struct Rule {
 }
 
 /// The rules in order.
-pub const RULES: [Rule; 32] = [
+pub const RULES: [Rule; 33] = [
     Rule {
         name: "clock_ahead_of_session",
         evidence: "the server's library found the session, and it begins in the future of the server's clock",
@@ -173,6 +173,7 @@ pub const RULES: [Rule; 32] = [
                 && input.age == Age::Within
                 && !input.survives
                 && input.fits_cache()
+                && !input.may_be_evicted()
         },
     },
     Rule {
@@ -184,6 +185,18 @@ pub const RULES: [Rule; 32] = [
                 && input.issuer == Issuer::Process(Relation::Parallel)
                 && !input.shared
                 && matches!(input.stored, Stored::Accepted { .. })
+        },
+    },
+    Rule {
+        name: "cache_emptied",
+        evidence: "from one moment on, the process that issued the session misses all those used before, and accepts those used after; it accepted sessions after as many others and as long a time before",
+        reason: MissReason::Removed,
+        when: |input| {
+            input.is_entry()
+                && input.issuer == Issuer::Process(Relation::Same)
+                && input.lookup == Lookup::NotFound
+                && input.age == Age::Within
+                && input.emptied
         },
     },
     Rule {
@@ -199,13 +212,12 @@ pub const RULES: [Rule; 32] = [
             else {
                 return false;
             };
-            let limit = max_rank.saturating_add(max_rank / 2);
             input.is_entry_of_reachable_cache()
                 && input.age == Age::Within
                 && count >= ENOUGH_ACCEPTED
                 && input
                     .rank
-                    .is_some_and(|rank| rank >= FULL_RANK && rank > limit)
+                    .is_some_and(|rank| rank >= FULL_RANK && rank > beyond(max_rank))
         },
     },
     Rule {
