@@ -50,10 +50,11 @@ impl Target for Erlang {
                 | Fault::CacheOff
                 | Fault::LifetimeTooShort
                 | Fault::Restart
-                | Fault::SecondNode
-                | Fault::ClientResets,
+                | Fault::SecondNode,
                 _,
             ) => usual_truth(cell),
+            // Erlang removes no session after a reset.
+            (Fault::ClientResets, _) => Some(&[]),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cell::{Cell, Fault};
 use super::setup::{SHORT_LIFETIME, Setup};
-use super::target::Target;
+use super::target::{Target, wait_closed};
 use crate::fleet::Fleet;
 use crate::process::Process;
 
@@ -85,6 +85,12 @@ impl Scenario<'_> {
             }
             Fault::Reload | Fault::KeyRotated => {
                 self.resume("");
+                if self.setup.cell.kind.is_entry() {
+                    // Some clients return late, others are new: their sessions have all ages.
+                    sleep(Duration::from_secs(1));
+                    self.rounds(1, "");
+                    self.rounds(1, "each=5 forget");
+                }
                 self.setup.changed = true;
                 self.target.change(&self.setup, &mut self.processes);
                 self.return_after_change();
@@ -93,6 +99,8 @@ impl Scenario<'_> {
                 self.resume("");
                 self.setup.changed = true;
                 self.processes.clear();
+                // Workers may outlive the main process for a moment, and still listen.
+                wait_closed(self.setup.port);
                 self.processes = start(self.target, &self.setup);
                 self.return_after_change();
             }
