@@ -25,7 +25,7 @@ pub(crate) enum SensorError {
         source: Box<ProgramError>,
     },
     /// The verifier rejected a program; its log is written at debug level.
-    #[error("the kernel's verifier refused {probe}")]
+    #[error("the kernel's verifier rejected {probe}")]
     Verifier {
         /// Name of the program.
         probe: &'static str,
@@ -88,7 +88,7 @@ pub(crate) enum SensorError {
     #[error("failed to open the root of the cgroup v2 hierarchy")]
     Cgroup(#[source] io::Error),
     /// A probe of this kind harmed the canary process.
-    #[error("a probe {} is {effect}; nothing is placed into any process", kind.describe())]
+    #[error("a probe {} is {effect}; no probe is attached to any process", kind.describe())]
     Harmful {
         /// Kind of the probe.
         kind: ProbeKind,

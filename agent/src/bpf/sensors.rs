@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(
             error,
             "a probe on a single-stepped instruction is harmful: the process was killed by SIGKILL; \
-             nothing is placed into any process"
+             no probe is attached to any process"
         );
     }
 }

@@ -17,6 +17,7 @@ mod docs;
 mod failures;
 mod harness;
 mod hooks;
+mod http_attack;
 mod kernel_events;
 mod kernels;
 mod killed;

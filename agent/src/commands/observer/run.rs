@@ -92,8 +92,13 @@ impl Observer {
         mut self,
         shutdown: CancellationToken,
     ) -> Result<(), ObserveError> {
-        let result = self.observe(&shutdown).await;
-        let result = result.and(self.conclude());
+        let mut result = self.observe(&shutdown).await;
+        if result.is_err()
+            && let Some(recorder) = self.recorder.take()
+        {
+            recorder.abandon();
+        }
+        result = result.and(self.conclude());
         let Self {
             sensors, discovery, ..
         } = self;

@@ -289,7 +289,7 @@ impl Tables {
             return Some(KeyOwner::OtherService);
         }
         if self.clients.has_unattributed(client)
-            || self.clients.may_be_unattributed(service, key)
+            || self.clients.is_unattributed(service, key)
             || self.keys.are_shared(service)
         {
             return None;
