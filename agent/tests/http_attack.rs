@@ -21,7 +21,8 @@ use reprise::{
 };
 use reprise_core::{
     model::{
-        Connection, NetworkEvidence, Observation, Offer, Outcome, Resumption, Role, Source, Version,
+        Connection, NetworkEvidence, NetworkNamespace, Observation, Offer, Outcome, Resumption,
+        Role, Source, Version,
     },
     pipeline::{
         Pipeline,
@@ -53,6 +54,7 @@ fn handshake(peer: u32, resumption: Resumption) -> Observation {
         connection: Some(Connection {
             local: SocketAddr::from((Ipv4Addr::LOCALHOST, 443)),
             remote: SocketAddr::from((Ipv4Addr::new(127, b, c, d), 50_000)),
+            namespace: NetworkNamespace::Unknown,
         }),
         network: NetworkEvidence::default(),
         source: Source::Wire,
