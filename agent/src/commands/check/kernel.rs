@@ -148,7 +148,7 @@ fn bpf(answer: &Answer) -> Item {
         Answer::Refused(reason) => Item::missing(
             "bpf",
             reason,
-            "grant CAP_SYS_ADMIN, and remove a seccomp filter that refuses bpf()",
+            "grant CAP_SYS_ADMIN, and remove a seccomp filter that denies bpf()",
         ),
     }
 }

@@ -1,6 +1,7 @@
 //! Clients by address and network namespace: which processes here issued TLS 1.3 sessions to each.
 //! The tickets themselves are encrypted, so this narrows down where a ticket under an unknown key
-//! can be from. Bounded: the least recently used is evicted.
+//! can be from. Bounded: the least recently used is evicted. Of a client that appears afterwards,
+//! earlier sessions may be missing.
 
 use std::{net::IpAddr, num::NonZeroUsize};
 
@@ -48,6 +49,8 @@ pub(super) struct ClientIssuer {
 struct Client {
     issuers: [Option<ClientIssuer>; MAX_ISSUERS],
     overflowed: bool,
+    /// Issuers before this time may be missing.
+    complete_since_ns: u64,
     inferred: u8,
     unattributed: u8,
 }
@@ -61,7 +64,9 @@ pub(super) struct Clients {
     /// Hashes of the first tickets under a key that was never seen in use, by service.
     first_tickets: LruCache<(ServiceId, KeyName), [Option<u64>; ONE_CONNECTION]>,
     unattributed: LruCache<(ServiceId, KeyName), ()>,
-    evicted: bool,
+    /// An entry of `unattributed` was evicted.
+    lost_unattributed: bool,
+    evicted: u64,
 }
 
 impl Clients {
@@ -71,13 +76,14 @@ impl Clients {
             origins: LruCache::new(MAX_KEYS),
             first_tickets: LruCache::new(MAX_KEYS),
             unattributed: LruCache::new(MAX_KEYS),
-            evicted: false,
+            lost_unattributed: false,
+            evicted: 0,
         }
     }
 
     /// Records that an issuer gave a TLS 1.3 session to this client.
     pub(super) fn record(&mut self, client: ClientId, issuer: ClientIssuer) {
-        let entry = self.entry(client);
+        let entry = self.entry(client, issuer.last_ns);
         let same = |other: &ClientIssuer| {
             other.service == issuer.service && other.process == issuer.process
         };
@@ -98,9 +104,14 @@ impl Clients {
         }
     }
 
-    fn entry(&mut self, client: ClientId) -> &mut Client {
-        self.evicted |= self.table.len() == MAX_CLIENTS.get() && !self.table.contains(&client);
-        self.table.get_or_insert_mut(client, Client::default)
+    fn entry(&mut self, client: ClientId, now_ns: u64) -> &mut Client {
+        let is_full = self.table.len() == MAX_CLIENTS.get();
+        self.evicted += u64::from(is_full && !self.table.contains(&client));
+        let complete_since_ns = if self.evicted == 0 { 0 } else { now_ns };
+        self.table.get_or_insert_mut(client, || Client {
+            complete_since_ns,
+            ..Client::default()
+        })
     }
 
     /// Issuers of TLS 1.3 sessions to this client since `since_ns`; `None` where some may be
@@ -112,7 +123,8 @@ impl Clients {
     ) -> Option<impl Iterator<Item = ClientIssuer> + Clone> {
         let entry = self.table.peek(&client)?;
         let recent = move |issuer: &ClientIssuer| issuer.last_ns >= since_ns;
-        (!entry.overflowed).then(|| entry.issuers.into_iter().flatten().filter(recent))
+        let is_complete = !entry.overflowed && since_ns >= entry.complete_since_ns;
+        is_complete.then(|| entry.issuers.into_iter().flatten().filter(recent))
     }
 
     /// Whether this service gave, or may have given, a TLS 1.3 session to this client.
@@ -122,9 +134,10 @@ impl Clients {
         service: ServiceId,
         services: &Services,
     ) -> bool {
-        self.table.peek(&client).map_or(self.evicted, |entry| {
+        self.table.peek(&client).map_or(self.evicted > 0, |entry| {
             let mut issuers = entry.issuers.iter().flatten();
-            entry.overflowed || issuers.any(|issuer| services.is_same(issuer.service, service))
+            let is_complete = !entry.overflowed && entry.complete_since_ns == 0;
+            !is_complete || issuers.any(|issuer| services.is_same(issuer.service, service))
         })
     }
 
@@ -180,6 +193,7 @@ impl Clients {
         };
         if entry.unattributed < MAX_INFERRED && !self.unattributed.contains(&(service, key)) {
             entry.unattributed += 1;
+            self.lost_unattributed |= self.unattributed.len() == MAX_KEYS.get();
             self.unattributed.put((service, key), ());
         }
     }
@@ -190,7 +204,17 @@ impl Clients {
         entry.is_some_and(|entry| entry.unattributed > 0)
     }
 
+    /// Whether the origin of this key could not be concluded before, or that may have been evicted.
     pub(super) fn is_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
-        self.unattributed.contains(&(service, key))
+        self.lost_unattributed || self.unattributed.contains(&(service, key))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Clients evicted because the table was full.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
     }
 }

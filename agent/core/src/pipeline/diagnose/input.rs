@@ -187,7 +187,12 @@ impl Tables {
         if !self.services.is_same(issued.service, server.service)
             && !self.services.share_cache(issued.service, server.service)
         {
-            return Issuer::OtherService;
+            let distinct = self.services.are_distinct(issued.service, server.service);
+            return if distinct {
+                Issuer::OtherService
+            } else {
+                Issuer::Unknown
+            };
         }
         let relation = issued
             .process
@@ -240,8 +245,14 @@ impl Tables {
             });
         }
         match self.keys.last_service(key) {
-            Some(other) if !self.services.is_same(other, service) => {
+            Some(other) if self.services.are_distinct(other, service) => {
                 return TicketKey::Owned(KeyOwner::OtherService);
+            }
+            Some(other)
+                if !self.services.is_same(other, service)
+                    && !self.services.share_cache(other, service) =>
+            {
+                return TicketKey::Unseen;
             }
             _ => {}
         }
@@ -267,8 +278,9 @@ impl Tables {
         let client = ClientId::from_connection(&server.connection);
         let since_ns = now_ns.saturating_sub(lifetime_ns.unwrap_or(DEFAULT_LIFETIME_NS));
         let origin = self.clients.origin(key);
-        if origin.is_some_and(|origin| !self.services.is_same(origin, service)) {
-            return Some(KeyOwner::OtherService);
+        if let Some(origin) = origin.filter(|origin| !self.services.is_same(*origin, service)) {
+            let distinct = self.services.are_distinct(origin, service);
+            return distinct.then_some(KeyOwner::OtherService);
         }
         if self.clients.has_unattributed(client)
             || self.clients.is_unattributed(service, key)
@@ -281,6 +293,10 @@ impl Tables {
         let here: Vec<_> = issuers.iter().filter(is_here).copied().collect();
         if here.is_empty() {
             let origin = issuers.first()?.service;
+            let mut services = issuers.iter().map(|issuer| issuer.service);
+            if !services.all(|other| self.services.are_distinct(other, service)) {
+                return None;
+            }
             self.clients.record_origin(client, key, origin);
             return Some(KeyOwner::OtherService);
         }
@@ -318,7 +334,7 @@ impl Tables {
         let service = self.services.root(server.service);
         let state = self.state(service);
         let watched_ns = now_ns.saturating_sub(state.first_seen_ns);
-        if watched_ns < lifetime_ns.saturating_mul(LIFETIMES) || self.keys.evicted() {
+        if watched_ns < lifetime_ns.saturating_mul(LIFETIMES) || self.keys.lost_any(service) {
             return false;
         }
         let since_ns = now_ns.saturating_sub(lifetime_ns);

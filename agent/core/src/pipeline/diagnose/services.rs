@@ -1,9 +1,11 @@
 //! Services: which listening ends on this host belong together. Two ends with one port do once one
 //! process served both; several processes do once they served one end. Ends of different ports are
 //! different services, with sessions and keys of their own, but they may share a cache, which shows
-//! when one accepts what another issued. Bounded: the least recently used is evicted.
+//! when one accepts what another issued. Bounded: the least recently used is evicted. After an
+//! eviction a new service may be one that was known before, so that nothing is concluded from the
+//! difference between the two.
 
-use std::num::NonZeroUsize;
+use std::{hash::Hash, num::NonZeroUsize};
 
 use lru::LruCache;
 
@@ -71,6 +73,8 @@ pub(super) struct ServiceState {
     pub(super) names_keys: bool,
     /// Several processes served it.
     pub(super) processes: u32,
+    /// Nothing had been evicted when it began: it is none that was known before.
+    pub(super) is_new: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +93,8 @@ pub(super) struct Services {
     processes: LruCache<(u32, u16), ServiceId>,
     services: LruCache<ServiceId, Service>,
     next: u32,
+    /// Ends, processes and services evicted.
+    evicted: u64,
 }
 
 impl Services {
@@ -98,6 +104,7 @@ impl Services {
             processes: LruCache::new(MAX),
             services: LruCache::new(MAX),
             next: 1,
+            evicted: 0,
         }
     }
 
@@ -116,12 +123,12 @@ impl Services {
             None => self.begin(end.address.port(), now_ns),
         };
         if by_end != Some(service) {
-            self.ends.put(end, service);
+            self.evicted += put(&mut self.ends, end, service);
         }
         if let Some(process) = process
             && by_process != Some(service)
         {
-            self.processes.put(process, service);
+            self.evicted += put(&mut self.processes, process, service);
             self.change(service, |state| state.processes += 1);
         }
         service
@@ -138,6 +145,7 @@ impl Services {
         let state = ServiceState {
             port,
             first_seen_ns: now_ns,
+            is_new: self.evicted == 0,
             ..ServiceState::default()
         };
         let service = Service {
@@ -145,7 +153,7 @@ impl Services {
             same: id,
             cache: id,
         };
-        self.services.put(id, service);
+        self.evicted += put(&mut self.services, id, service);
         id
     }
 
@@ -206,11 +214,42 @@ impl Services {
         self.cache(one) == self.cache(other)
     }
 
-    /// Whether this process serves this service.
-    pub(super) fn is_served_by(&self, service: ServiceId, tgid: u32) -> bool {
-        let port = self.get(service).port;
-        let served = self.processes.peek(&(tgid, port));
-        served.is_some_and(|other| self.is_same(*other, service))
+    /// Whether both are certainly different services without a common cache: false also where what
+    /// joined them may have been evicted.
+    pub(super) fn are_distinct(&self, one: ServiceId, other: ServiceId) -> bool {
+        let is_known = |id| {
+            let service = self.services.peek(&self.root(id));
+            service.is_some_and(|service| service.state.is_new)
+        };
+        !self.is_same(one, other)
+            && !self.share_cache(one, other)
+            && is_known(one)
+            && is_known(other)
+    }
+
+    /// Whether this process serves this service; `None` where that may have been evicted.
+    pub(super) fn is_served_by(&self, service: ServiceId, tgid: u32) -> Option<bool> {
+        let known = self.services.peek(&self.root(service));
+        let port = known.map(|known| known.state.port);
+        let served = port.and_then(|port| self.processes.peek(&(tgid, port)));
+        match served {
+            Some(other) => Some(self.is_same(*other, service)),
+            None => (self.evicted == 0).then_some(false),
+        }
+    }
+
+    /// Whether the service is in the table.
+    pub(super) fn contains(&self, id: ServiceId) -> bool {
+        self.services.contains(&self.root(id))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Ends, processes and services evicted.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     pub(super) fn get(&self, id: ServiceId) -> ServiceState {
@@ -224,6 +263,12 @@ impl Services {
             change(&mut service.state);
         }
     }
+}
+
+/// Inserts an entry; returns the number of entries evicted for it.
+fn put<K: Copy + Eq + Hash, V>(table: &mut LruCache<K, V>, key: K, value: V) -> u64 {
+    let replaced = table.push(key, value);
+    u64::from(replaced.is_some_and(|(other, _)| other != key))
 }
 
 #[cfg(test)]
@@ -271,8 +316,9 @@ mod tests {
         );
         assert!(services.is_same(one, other));
         assert_eq!(services.get(other).first_seen_ns, 5);
-        assert!(services.is_served_by(one, 12) && services.is_served_by(other, 10));
-        assert!(!services.is_served_by(one, 13));
+        let served_by = |service, tgid| services.is_served_by(service, tgid);
+        assert_eq!([served_by(one, 12), served_by(other, 10)], [Some(true); 2]);
+        assert_eq!(served_by(one, 13), Some(false));
     }
 
     #[test]

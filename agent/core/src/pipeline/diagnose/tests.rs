@@ -1,5 +1,6 @@
 //! Tests of the diagnosis: what servers issued and accepted decides the reason of a later miss.
 
+mod evicted;
 mod host;
 mod keys;
 mod properties;

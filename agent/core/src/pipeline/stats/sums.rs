@@ -182,7 +182,7 @@ impl Stats {
             self.errors.add(seen.role, reason);
         }
         self.recent_failures.add(seen, cause, peer.clone());
-        let sums = self.peers.record_failed(peer, cause);
+        let sums = self.peers.record_failed(peer, cause, seen.time_ns);
         if let Some(outcome) = seen.offer_outcome() {
             sums.offers.record(seen, outcome, None, self.window_ns);
             self.offers[seen.role].add(outcome);
