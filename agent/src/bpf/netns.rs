@@ -6,12 +6,15 @@ use std::{fs, io};
 use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
+    util::KernelVersion,
 };
 use reprise_ebpf::netns::{NamespaceLayout, SOCKET_NAMESPACE};
 use thiserror::Error;
 
 use super::btf::{self, Field};
 
+/// The first kernel that loads the packet programs for ring buffers.
+const PACKETS: KernelVersion = KernelVersion::new(5, 10, 0);
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const SOCKET: Field = ("sock_common", "skc_net");
 const NAMESPACE: Field = ("net", "ns");
@@ -43,7 +46,8 @@ pub(crate) enum NoNamespaces {
 ///
 /// [`NoNamespaces`].
 pub(crate) fn layout(ring: bool) -> Result<NamespaceLayout, NoNamespaces> {
-    if !ring {
+    let is_older = KernelVersion::current().is_ok_and(|kernel| kernel < PACKETS);
+    if !ring || is_older {
         return Err(NoNamespaces::OlderPrograms);
     }
     let helper = BpfHelper::BPF_FUNC_probe_read_kernel;
