@@ -16,6 +16,7 @@ pub(crate) mod privilege;
 mod process;
 mod requirements;
 pub(crate) mod tracefs;
+pub(crate) mod tracefs_mount;
 pub(crate) mod workloads;
 
 pub(crate) use self::{

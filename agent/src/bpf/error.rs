@@ -33,7 +33,7 @@ pub(crate) enum SensorError {
         source: io::Error,
     },
     /// The verifier rejected a program; its log is written at debug level.
-    #[error("the kernel's verifier refused {probe}")]
+    #[error("the kernel's verifier rejected {probe}")]
     Verifier {
         /// Name of the program.
         probe: &'static str,
@@ -96,7 +96,7 @@ pub(crate) enum SensorError {
     #[error("failed to open the root of the cgroup v2 hierarchy")]
     Cgroup(#[source] io::Error),
     /// A probe of this kind harmed the canary process.
-    #[error("a probe {} is {effect}; nothing is placed into any process", kind.describe())]
+    #[error("a probe {} is {effect}; no probe is attached to any process", kind.describe())]
     Harmful {
         /// Kind of the probe.
         kind: ProbeKind,
@@ -133,7 +133,7 @@ mod tests {
                 io::Error::from_raw_os_error(code),
             ))
         };
-        assert!(text(libc::EACCES).starts_with("the kernel's verifier refused hs_exit"));
+        assert!(text(libc::EACCES).starts_with("the kernel's verifier rejected hs_exit"));
         for code in [
             libc::EMFILE,
             libc::ENFILE,

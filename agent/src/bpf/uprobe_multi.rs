@@ -22,7 +22,7 @@ use aya_obj::{
 };
 use zerocopy::{Immutable, IntoBytes};
 
-use super::error::SensorError;
+use super::{error::SensorError, load_retry::retry_interrupted};
 
 /// Size of a program name including its NUL, bytes (`BPF_OBJ_NAME_LEN`).
 const NAME_SIZE: usize = 16;
@@ -179,7 +179,7 @@ fn load_code(name: &str, code: &[u8], license: &CStr) -> io::Result<OwnedFd> {
     for (to, from) in load.prog_name[..NAME_SIZE - 1].iter_mut().zip(name.bytes()) {
         *to = from;
     }
-    bpf(bpf_cmd::BPF_PROG_LOAD, &load)
+    retry_interrupted(|| bpf(bpf_cmd::BPF_PROG_LOAD, &load))
 }
 
 /// Attributes of `BPF_LINK_CREATE` with the `uprobe_multi` member of its union.

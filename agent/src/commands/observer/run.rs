@@ -55,7 +55,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// [`ObserveError::Missing`] if no handshake can be observed on this host.
+    /// [`ObserveError::Missing`] if no handshake can be observed on this host,
+    /// [`ObserveError::Sensor`] if that may pass by itself.
     pub(in crate::commands) fn start(
         shared: Shared,
         recorder: Option<FileRecorder>,
@@ -66,7 +67,11 @@ impl Observer {
         if sensors.handshake.is_none() {
             let observed = shared.lock();
             let reason = observed.status.sensor(Sensor::Handshake).reason.clone();
-            return Err(MissingRequirement::Sensor(reason.unwrap_or_default()).into());
+            let reason = reason.unwrap_or_default();
+            return Err(match sensors.may_start_later {
+                true => ObserveError::Sensor(reason),
+                false => MissingRequirement::Sensor(reason).into(),
+            });
         }
         // Before the discovery thread starts, because capabilities belong to a thread.
         host::privilege::drop_capabilities();
@@ -97,8 +102,13 @@ impl Observer {
         mut self,
         shutdown: CancellationToken,
     ) -> Result<(), ObserveError> {
-        let result = self.observe(&shutdown).await;
-        let result = result.and(self.conclude());
+        let mut result = self.observe(&shutdown).await;
+        if result.is_err()
+            && let Some(recorder) = self.recorder.take()
+        {
+            recorder.abandon();
+        }
+        result = result.and(self.conclude());
         let Self {
             sensors, discovery, ..
         } = self;
@@ -147,10 +157,12 @@ impl Observer {
         let mut reader = Reader {
             now_ns,
             processes: self.processes,
+            namespaces: self.sensors.namespaces,
             lookups: &mut self.lookups,
             requests: &self.discovery.requests,
             status,
             sink: &mut sink,
+            ended: Vec::new(),
         };
         reader.read(&mut self.sensors, until_ns);
         if is_due(Some(self.last_sweep), SWEEP_INTERVAL) {
