@@ -2,6 +2,8 @@
 //! does. The attacks with full tables of peers take long without optimization and are ignored by
 //! default: `cargo test --release -p reprise --test http_attack -- --ignored --test-threads=1`.
 
+#![expect(clippy::unwrap_used, reason = "the file contains tests only")]
+
 use std::{
     fs,
     io::{Read as _, Write as _},
