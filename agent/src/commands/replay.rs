@@ -46,7 +46,7 @@ pub fn replay(args: &Replay) -> Result<(), Failure> {
     )
 }
 
-/// Replays a recording. One that is cut short is replayed up to that point, with a warning.
+/// Replays a recording. One that ends inside a record is replayed up to there, with a warning.
 /// `missed` receives a function that describes each miss in one line.
 fn observe<R: Read>(
     recording: &mut Recording<R>,
@@ -63,7 +63,7 @@ fn observe<R: Read>(
             Ok(Some(Frame::Status(newer))) => status = *newer,
             Ok(None) => break,
             Err(error @ RecordError::Truncated { .. }) => {
-                tracing::warn!(reason = %error, "recording cut short, replaying its beginning");
+                tracing::warn!(reason = %error, "recording ends inside a record, replayed up to there");
                 break;
             }
             Err(error) => return Err(error),

@@ -92,7 +92,7 @@ pub(super) async fn serve(
             Ok(accepted) => accepted,
             Err(error) => {
                 // Mostly for lack of file descriptors, which other connections release.
-                tracing::warn!(reason = %error, "connection not accepted");
+                tracing::warn!(reason = %error, "failed to accept a connection");
                 sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -109,7 +109,7 @@ pub(super) async fn serve(
         });
     }
     if timeout(DRAIN_TIMEOUT, connections.drain()).await.is_err() {
-        tracing::warn!("connections still open at exit");
+        tracing::warn!("http connections still open at exit");
     }
 }
 

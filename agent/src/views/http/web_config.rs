@@ -109,7 +109,7 @@ impl WebConfig {
             }
             Err(error) => tracing::error!(
                 reason = crate::chain(&error),
-                "web configuration invalid, previous one remains in force"
+                "web configuration invalid, previous one stays in use"
             ),
         }
     }
