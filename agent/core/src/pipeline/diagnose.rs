@@ -3,7 +3,6 @@
 //! with what ended, in order of time. Every table admits only what servers on this host issued or
 //! accepted, so that clients cannot fill it with invented sessions or keys.
 
-mod ages;
 mod client;
 mod clock;
 mod facts;

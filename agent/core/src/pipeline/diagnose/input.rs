@@ -1,5 +1,7 @@
 //! From the tables to the facts that the rules depend on.
 
+mod ages;
+
 use super::{
     client::ClientIssuer,
     clock::{self, READING_ERROR_NS},
@@ -149,19 +151,14 @@ impl Tables {
     }
 
     /// Age by this host's clock of a session that began at `created_ns`.
-    pub(super) fn host_age_ns(&self, created_ns: u64, now_ns: u64) -> Option<u64> {
+    fn host_age_ns(&self, created_ns: u64, now_ns: u64) -> Option<u64> {
         let began_ns = clock::instant(created_ns, self.wall_minus_monotonic_ns?)?;
         now_ns.checked_sub(began_ns)
     }
 
     /// Age of a TLS 1.3 session that began at `created_ns` by the clock of its issuer, if exactly
     /// one issuer was observed to give the client a session then.
-    pub(super) fn given_age_ns(
-        &self,
-        server: &Server,
-        created_ns: u64,
-        now_ns: u64,
-    ) -> Option<u64> {
+    fn given_age_ns(&self, server: &Server, created_ns: u64, now_ns: u64) -> Option<u64> {
         let client = server.connection.remote.ip();
         let mut given = self.clients.issuers(client, 0)?.filter_map(|issuer| {
             let own_clock = self.state(issuer.service).clock.offset_ns();
@@ -330,7 +327,7 @@ impl Tables {
 }
 
 /// When the session that the library found began, nanoseconds since 1970 by the server's clock.
-pub(super) fn found_creation_ns(server: &Server) -> Option<u64> {
+fn found_creation_ns(server: &Server) -> Option<u64> {
     match server.session.lookup {
         Lookup::Rejected {
             age_ns: Some(age_ns),

@@ -1,8 +1,8 @@
 //! Ages of an offered session by the clocks that are known.
 
-use super::{
+use super::found_creation_ns;
+use crate::pipeline::diagnose::{
     facts::CLOCK_NS,
-    input::found_creation_ns,
     sessions::IssuedSession,
     tables::{Server, Tables},
 };
