@@ -2,6 +2,8 @@
 //! does. The attacks with full tables of peers take long without optimization and are ignored by
 //! default: `cargo test --release -p reprise --test http_attack -- --ignored --test-threads=1`.
 
+#![expect(clippy::unwrap_used, reason = "an error fails the test")]
+
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -21,7 +23,8 @@ use reprise::{
 };
 use reprise_core::{
     model::{
-        Connection, NetworkEvidence, Observation, Offer, Outcome, Resumption, Role, Source, Version,
+        Connection, NetworkEvidence, NetworkNamespace, Observation, Offer, Outcome, Resumption,
+        Role, Source, Version,
     },
     pipeline::{
         Pipeline,
@@ -53,6 +56,7 @@ fn handshake(peer: u32, resumption: Resumption) -> Observation {
         connection: Some(Connection {
             local: SocketAddr::from((Ipv4Addr::LOCALHOST, 443)),
             remote: SocketAddr::from((Ipv4Addr::new(127, b, c, d), 50_000)),
+            namespace: NetworkNamespace::Unknown,
         }),
         network: NetworkEvidence::default(),
         source: Source::Wire,

@@ -133,7 +133,7 @@ mod tests {
                 io::Error::from_raw_os_error(code),
             ))
         };
-        assert!(text(libc::EACCES).starts_with("the kernel's verifier refused hs_exit"));
+        assert!(text(libc::EACCES).starts_with("the kernel's verifier rejected hs_exit"));
         for code in [
             libc::EMFILE,
             libc::ENFILE,

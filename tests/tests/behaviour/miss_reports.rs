@@ -9,9 +9,11 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use reprise_tests::certificates::ec;
 use reprise_tests::fleet::Fleet;
 use reprise_tests::poll::{DEADLINE, poll_until};
-use reprise_tests::process::PYTHON;
+use reprise_tests::ports::free_port;
+use reprise_tests::process::{PYTHON, Process};
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server};
@@ -231,4 +233,72 @@ fn a_clock_that_is_stepped_from_1970() {
         assert_reason(&agent, &before, missed, "clock");
     }
     expect_advice(&agent, "was stepped forward by");
+}
+
+/// The server requests a certificate of clients whose session is not resumed, and a client that
+/// offered one hangs up on that, and returns without an offer.
+#[test]
+fn handshakes_that_fail_only_with_an_offer() {
+    let ca = ec().cert.display().to_string();
+    let bind = format!("verify optional ca-file {ca}");
+    let tuning = Tuning {
+        bind: &bind,
+        ..Tuning::default()
+    };
+    let server = haproxy_node(Sessions::Tickets, false, &tuning);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut client = Fleet::start(1);
+    let before = agent.metrics();
+    client.connect(server.port, "");
+    let failed = (0..10)
+        .map(|_| {
+            let failed = client.hang_up(server.port);
+            client.connect(server.port, "forget");
+            failed
+        })
+        .sum();
+    let mut expected = Expected::default();
+    let offers = "reprise_resumption_offers_total";
+    expected.add(offers, &[SERVER, ("outcome", "failed")], failed);
+    expected.add(offers, &[SERVER], failed);
+    expected.assert_counted(&agent, &before);
+    expect_advice(
+        &agent,
+        "10 of 10 failed with an offer, and 0 of 10 without one",
+    );
+    let failures = agent.get("/api/v1/failures").expect("the failures").body;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&failures).expect("a list in JSON");
+    let offered = |row: &&serde_json::Value| row["role"] == "server" && row["mechanism"] == "psk";
+    assert!(rows.iter().any(|row| offered(&row)), "{failures}");
+}
+
+/// With early data, OpenSSL's tickets name cache entries that each resume one connection: a
+/// resumption removes no session before its time, and an unclean close of the client does.
+#[test]
+fn entries_that_each_resume_one_connection() {
+    let port = free_port();
+    let mut server = Process::spawn(
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-rev", "-tls1_3"])
+            .args(["-early_data", "-num_tickets", "1"])
+            .args(["-accept", &format!("127.0.0.1:{port}"), "-cert"])
+            .arg(&ec().cert)
+            .arg("-key")
+            .arg(&ec().key),
+    );
+    server.wait_listening(port);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut fleet = Fleet::start(20);
+    let before = agent.metrics();
+    fleet.connect(port, "talk=line");
+    let resumed = fleet.resume(port, "talk=line") + fleet.resume(port, "talk=line fin");
+    let mut expected = Expected::default();
+    let counted = [SERVER, ("resumption", "resumed")];
+    expected.add("reprise_handshakes_total", &counted, resumed);
+    let cause = [("cause", "unclean_close_by_peer")];
+    expected.add(REMOVED, &cause, 20).add(REMOVED, &[], 20);
+    expected.assert_counted(&agent, &before);
+    let missed = fleet.miss(port, "talk=line");
+    assert_reason(&agent, &before, missed, "removed");
+    expect_advice(&agent, "let clients send close_notify");
 }

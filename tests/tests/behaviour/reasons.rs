@@ -1,14 +1,13 @@
 //! Reasons of missed sessions for combinations of server, kind of session and fault: no reason is
 //! wrong, and at most one in twenty is unknown. `REPRISE_MATRIX` selects the cells whose name
-//! contains its value.
+//! contains its value, or one of several values separated by `|`.
 
 use reprise_tests::matrix::{
-    Apache, Asyncio, GnuTls, Go, Gunicorn, HaProxy, Java, Mosquitto, Nginx, Node, Rustls, SServer,
-    Stunnel, Threads, Uvicorn, assert_reasons,
+    Apache, Asyncio, Erlang, GnuTls, Go, Gunicorn, HaProxy, Java, MbedTls, Mosquitto, Nginx, Node,
+    Rustls, SServer, Stunnel, Threads, Uvicorn, assert_reasons,
 };
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn haproxy() {
     assert_reasons(&HaProxy);
 }
@@ -19,13 +18,11 @@ fn nginx() {
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn apache() {
     assert_reasons(&Apache);
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn stunnel() {
     assert_reasons(&Stunnel);
 }
@@ -36,31 +33,26 @@ fn mosquitto() {
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn python_threads() {
     assert_reasons(&Threads);
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn python_asyncio() {
     assert_reasons(&Asyncio);
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn node() {
     assert_reasons(&Node);
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn gunicorn() {
     assert_reasons(&Gunicorn);
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn uvicorn() {
     assert_reasons(&Uvicorn);
 }
@@ -76,7 +68,6 @@ fn go_on_the_wire() {
 }
 
 #[test]
-#[ignore = "too many misses of this server have no reason yet"]
 fn java_on_the_wire() {
     assert_reasons(&Java::build());
 }
@@ -89,4 +80,14 @@ fn gnutls_on_the_wire() {
 #[test]
 fn rustls_on_the_wire() {
     assert_reasons(&Rustls::new(env!("CARGO_BIN_EXE_rustls_server")));
+}
+
+#[test]
+fn erlang_on_the_wire() {
+    assert_reasons(&Erlang::build());
+}
+
+#[test]
+fn mbedtls_on_the_wire() {
+    assert_reasons(&MbedTls::build());
 }

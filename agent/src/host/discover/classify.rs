@@ -60,7 +60,7 @@ impl Examiner {
         match self.table.same_file_candidate(id, &plan) {
             Some((_, FileState::Pending)) => {
                 self.looks.close(vec![ssl.file]);
-                return Ok(FileClass::Undecided);
+                Ok(FileClass::Undecided)
             }
             Some((other, _)) => {
                 let (mapped, of) = (mapped.clone(), Arc::clone(&plan));

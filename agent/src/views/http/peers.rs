@@ -70,7 +70,7 @@ struct Alert {
 
 #[derive(Debug, Serialize)]
 struct AdviceRow {
-    /// A miss reason, or `never_offered`.
+    /// A miss reason, `never_offered`, `failed_offers` or `seldom_offered`.
     reason: &'static str,
     /// Cause and remedy.
     text: String,

@@ -147,6 +147,7 @@ impl Tables {
             survives: state.cache_outlives_process,
             rank: issued.and_then(|issued| self.rank(&issued, kind, state.shares_cache)),
             own_miss_rank: storage.high_miss_rank,
+            emptied: issued.is_some_and(|issued| self.was_emptied(&issued, kind, now_ns)),
             keys_are_known: self.keys_are_known(server, mechanism, now_ns, lifetime_ns),
         };
         Offer {
@@ -158,6 +159,17 @@ impl Tables {
             removed,
             input,
         }
+    }
+
+    /// Whether the issuer of this session emptied its cache since the last use.
+    fn was_emptied(&self, issued: &IssuedSession, kind: usize, now_ns: u64) -> bool {
+        let history = issued
+            .process
+            .and_then(|process| self.processes.history(process, kind));
+        let distance = self.distance(issued, kind, now_ns);
+        history
+            .zip(distance)
+            .is_some_and(|(history, distance)| history.was_emptied(issued.used_ns, distance))
     }
 
     /// Age by this host's clock of a session that began at `created_ns`.
@@ -187,8 +199,10 @@ impl Tables {
         if !self.services.is_same(issued.service, server.service)
             && !self.services.share_cache(issued.service, server.service)
         {
+            // One process may use one cache for all its ports.
+            let same_process = issued.process.is_some() && issued.process == server.process;
             let distinct = self.services.are_distinct(issued.service, server.service);
-            return if distinct {
+            return if distinct && !same_process {
                 Issuer::OtherService
             } else {
                 Issuer::Unknown
@@ -283,7 +297,7 @@ impl Tables {
             return distinct.then_some(KeyOwner::OtherService);
         }
         if self.clients.has_unattributed(client)
-            || self.clients.is_unattributed(service, key)
+            || self.clients.may_be_unattributed(service, key)
             || self.keys.are_shared(service)
         {
             return None;

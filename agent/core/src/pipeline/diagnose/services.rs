@@ -29,7 +29,8 @@ pub(super) struct Storage {
     pub(super) max_rank: u64,
     /// Sessions missed at a rank below any cache's capacity, since the last acceptance.
     pub(super) low_misses: u64,
-    /// Lowest rank at which the issuer itself missed one at which a cache can be full.
+    /// Lowest rank at which the issuer itself missed one at which a cache can be full, above those
+    /// at which one was accepted since.
     pub(super) high_miss_rank: Option<u64>,
 }
 
@@ -39,6 +40,7 @@ impl Storage {
         self.accepted += 1;
         self.max_rank = self.max_rank.max(rank);
         self.low_misses = 0;
+        self.high_miss_rank = self.high_miss_rank.filter(|missed| *missed > rank);
     }
 
     /// Whether the offers show that nothing is stored.

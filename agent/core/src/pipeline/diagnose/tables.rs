@@ -2,6 +2,7 @@
 
 use super::{
     client::Clients,
+    emptied::Distance,
     keys::Keys,
     process::{ProcessId, Processes, Relation},
     services::{ServiceState, Services},
@@ -125,6 +126,22 @@ impl Tables {
             && self.services.contains(issued.service);
         let count = self.services.get(issued.service).issued[kind];
         same.then(|| count.saturating_sub(issued.serials.service))
+    }
+
+    /// What the cache of its issuer has to bridge for this session at `now_ns`.
+    pub(super) fn distance(
+        &self,
+        issued: &IssuedSession,
+        kind: usize,
+        now_ns: u64,
+    ) -> Option<Distance> {
+        let count = self.processes.issued(issued.process?, kind)?;
+        Some(Distance {
+            rank: count.saturating_sub(issued.serials.process),
+            rank_since_issue: count.saturating_sub(issued.issue_serial),
+            idle_ns: now_ns.saturating_sub(issued.used_ns),
+            age_ns: now_ns.saturating_sub(issued.at_ns),
+        })
     }
 
     pub(super) fn state(&self, service: ServiceId) -> ServiceState {

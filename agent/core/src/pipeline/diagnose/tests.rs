@@ -2,6 +2,7 @@
 
 mod evicted;
 mod host;
+mod hostile;
 mod keys;
 mod properties;
 mod removal;
@@ -147,6 +148,26 @@ fn the_end_of_the_issuer_is_a_restart() {
 }
 
 #[test]
+fn sessions_that_were_evicted_before_a_restart_are_not_lost_by_it() {
+    let mut host = Host::new();
+    host.tgid = Some(1);
+    let clients = 60;
+    for id in 0..clients {
+        host.full(443, Offered::Id(id));
+    }
+    // The cache of one worker holds half of the sessions, and it survives a reload.
+    for id in 0..clients / 2 {
+        host.handshake(443, Offered::Id(id), false, Offered::Id(clients + id));
+    }
+    host.diagnoser.process_ended(1, host.now_ns, false);
+    host.wait(SECOND).tgid = Some(2);
+    let reason = host.reason(443, Offered::Id(clients / 2));
+    assert_eq!(reason, MissReason::Unknown, "rank of an evicted session");
+    let last = host.reason(443, Offered::Id(clients + clients / 2 - 1));
+    assert_eq!(last, MissReason::Restarted);
+}
+
+#[test]
 fn an_exec_ends_a_process_too() {
     let mut host = Host::new();
     host.full(443, Offered::Id(1));
@@ -237,6 +258,14 @@ fn an_id_of_another_service_is_foreign_until_both_share_a_cache() {
     assert_eq!(host.reason(8443, Offered::Id(1)), MissReason::ForeignId);
     host.handshake(8443, Offered::Id(1), true, Offered::Nothing);
     assert_ne!(host.reason(443, Offered::Id(2)), MissReason::ForeignId);
+}
+
+#[test]
+fn an_id_of_another_port_of_the_same_process_is_not_foreign() {
+    let mut host = Host::new();
+    host.tgid = Some(1);
+    host.full(443, Offered::Id(1));
+    assert_eq!(host.reason(8443, Offered::Id(1)), MissReason::Unknown);
 }
 
 #[test]

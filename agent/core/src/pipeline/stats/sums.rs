@@ -186,6 +186,8 @@ impl Stats {
         if let Some(outcome) = seen.offer_outcome() {
             sums.offers.record(seen, outcome, None, self.window_ns);
             self.offers[seen.role].add(outcome);
+        } else if seen.offer == Offer::Nothing {
+            sums.offers.record_failed_without();
         }
         let is_new = seen.role == Role::Server && seen.offer == Offer::Nothing;
         if is_new && cause == FailureCause::PacketLoss {
