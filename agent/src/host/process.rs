@@ -42,10 +42,10 @@ impl HostProcesses {
     }
 }
 
-/// Whether a process runs, by its `stat` file. A zombie still has this file, although its memory and
-/// sockets are gone; but the first thread is one too where it has ended before others. The fields
-/// after the name, which is in parentheses, begin with the state; the eighteenth is the number of
-/// threads.
+/// Whether a process runs, by its `stat` file. A zombie still has this file, although its memory
+/// and sockets are gone; but the first thread is one too where it has ended before others. The
+/// fields after the name, which is in parentheses, begin with the state; the eighteenth is the
+/// number of threads.
 fn runs(stat: &str) -> bool {
     let mut fields = stat
         .rsplit(')')

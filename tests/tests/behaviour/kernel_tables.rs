@@ -1,5 +1,5 @@
-//! The tables in the kernel at their bounds: what is evicted is counted, one process cannot push out
-//! the handshakes of others, and nothing of an ended process remains.
+//! The tables in the kernel at their bounds: what is evicted is counted, one process cannot push
+//! out the handshakes of others, and nothing of an ended process remains.
 
 use std::{
     collections::BTreeMap,

@@ -82,8 +82,8 @@ impl PeerTable {
         stats.last_had_loss = true;
     }
 
-    /// The sums of a peer that was active at `time_ns`. A new entry lacks the handshakes of the peer
-    /// that were counted elsewhere before: none of them is later than the last eviction.
+    /// The sums of a peer that was active at `time_ns`. A new entry lacks the handshakes of the
+    /// peer that were counted elsewhere before: none of them is later than the last eviction.
     fn entry(&mut self, key: PeerKey, time_ns: u64) -> &mut PeerStats {
         self.newest_ns = self.newest_ns.max(time_ns);
         let lacking_until_ns = self
