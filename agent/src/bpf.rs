@@ -2,6 +2,7 @@
 //! that fails does not stop the others; [`Status`](crate::status::Status) holds its reason.
 
 mod bpf_log;
+mod btf;
 pub mod canary;
 mod clock;
 mod error;
@@ -9,7 +10,9 @@ mod events;
 pub(crate) mod features;
 mod handshake;
 mod hash_map;
+mod load_retry;
 pub(crate) mod mode_request;
+pub(crate) mod netns;
 mod object;
 mod program;
 mod program_copies;

@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod counters;
 pub mod events;
+pub mod netns;
 pub mod record;
 
 use crate::handshake::lost;

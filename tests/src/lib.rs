@@ -38,6 +38,7 @@ pub mod process;
 pub mod programs;
 pub mod prometheus;
 pub mod readiness;
+pub mod recording;
 pub mod relay;
 pub mod requirements;
 pub mod rustls_pair;

@@ -7,6 +7,7 @@ use aya::Ebpf;
 use super::{
     canary::{BackgroundCanary, effect::Effect, kind::ProbeKind},
     error::SensorError,
+    features,
     handshake::{self, HandshakeSensor},
     sensor_events::SensorEvents,
     tcp::{self, TcpSensor},
@@ -15,7 +16,7 @@ use super::{
     wire::{self, WireSensor},
 };
 use crate::{
-    errors::chain,
+    errors::{chain, is_transient},
     status::{BpfMode, Sensor, Status},
 };
 
@@ -27,6 +28,10 @@ pub(crate) struct Sensors {
     pub tcp: Option<TcpSensor>,
     /// First packets of TLS connections.
     pub wire: Option<WireSensor>,
+    /// The network namespaces in their events are usable as keys: all sensors have them.
+    pub namespaces: bool,
+    /// Whether the handshake sensor failed for a reason that may pass by itself.
+    pub may_start_later: bool,
 }
 
 impl Sensors {
@@ -45,13 +50,21 @@ impl Sensors {
             (handshake, tcp, wire)
         });
         wire::record_verdicts(&wire, status);
+        let may_start_later = match &handshake {
+            Ok(_) => false,
+            Err(error) => is_transient(error) || features::were_interrupted(),
+        };
         let handshake = record_health(Sensor::Handshake, handshake, status);
         let tcp = record_health(Sensor::Tcp, tcp, status);
         let wire = record_health(Sensor::Wire, wire, status);
+        let namespaces =
+            mode.namespaces.is_some() && wire.as_ref().is_none_or(|sensor| sensor.has_namespaces);
         let sensors = Self {
             handshake,
             tcp,
             wire,
+            namespaces,
+            may_start_later,
         };
         for (name, stats) in sensors.program_stats() {
             if let Some(count) = stats.verified {
@@ -185,7 +198,7 @@ mod tests {
         assert_eq!(
             error,
             "a probe on a single-stepped instruction is harmful: the process was killed by SIGKILL; \
-             nothing is placed into any process"
+             no probe is attached to any process"
         );
     }
 }

@@ -1,19 +1,20 @@
 //! From the flags to the configuration of the application.
 
-use std::{io, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
 use tokio::runtime::{self, Runtime};
 
 use super::{
-    app::Config,
+    app::{Config, HttpConfig},
     cli::{Counting, Loading, Observing},
     failure::Failure,
     observer::Scope,
+    start_up::StartUp,
 };
 use crate::{
     host::{self, pods::Pods},
     status::BpfMode,
-    views::http::WebConfig,
+    views::http::{AccessRules, AllowedHosts, WebConfig},
 };
 use reprise_core::pipeline::{
     Pipeline,
@@ -25,10 +26,15 @@ use reprise_core::pipeline::{
 
 /// The configuration of an application without an HTTP server and a recording. Checks the files
 /// first, then the host.
-pub(super) fn config(counting: &Counting, observing: &Observing) -> Result<Config, Failure> {
+pub(super) fn config(
+    start_up: StartUp,
+    counting: &Counting,
+    observing: &Observing,
+) -> Result<Config, Failure> {
     let pipeline = pipeline(counting)?;
     let mode = prepare(observing.loading)?;
     Ok(Config {
+        start_up,
         pipeline,
         scope: scope(observing, mode),
         pod_names: observing.pod_names,
@@ -45,10 +51,21 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Access rules of the HTTP server.
-pub(super) fn access(path: Option<&Path>) -> Result<Option<WebConfig>, Failure> {
-    let loaded = path.map(WebConfig::load).transpose();
-    loaded.map_err(|error| Failure::Usage(format!("--web-config: {}", crate::chain(&error))))
+/// Address and access rules of the HTTP server.
+pub(super) fn http(
+    address: SocketAddr,
+    web_config: Option<&Path>,
+    allow_host: &[String],
+) -> Result<HttpConfig, Failure> {
+    let loaded = web_config.map(WebConfig::load);
+    let config = loaded
+        .transpose()
+        .map_err(|error| Failure::Usage(format!("--web-config: {}", crate::chain(&error))))?;
+    let hosts = AllowedHosts::new(address, allow_host.to_vec());
+    Ok(HttpConfig {
+        address,
+        rules: AccessRules { hosts, config },
+    })
 }
 
 /// An empty pipeline.
@@ -75,13 +92,14 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
         groups,
         prefix_v4: counting.peer_prefix_v4,
         prefix_v6: counting.peer_prefix_v6,
+        user_namespace_peers: counting.user_namespace_peers,
     };
     Ok(Pipeline::new(limits, bounds, naming))
 }
 
 /// Checks the host and resolves the mode of the programs.
 fn prepare(loading: Loading) -> Result<BpfMode, Failure> {
-    host::prepare().map_err(|missing| Failure::Host(missing.with_remedy()))?;
+    host::prepare()?;
     let resolved = loading.request().resolve();
     let mode = resolved.map_err(|incompatible| Failure::Usage(incompatible.to_string()))?;
     let (transport, library_data) = (mode.transport(), mode.library_data());

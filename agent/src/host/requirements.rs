@@ -6,7 +6,7 @@ use super::{
     capability::{Capability, Namespace, NamespaceMembership, Rights},
     lockdown::Lockdown,
     memory_lock::MemoryLock,
-    tracefs,
+    tracefs_mount,
 };
 use crate::errors::chain;
 
@@ -17,7 +17,7 @@ pub enum MissingRequirement {
     #[error("CAP_SYS_ADMIN is missing: uprobes and tracepoints need it")]
     Capability,
     /// The process runs in a user namespace, where capabilities do not apply to the host.
-    #[error("this process is in a user namespace of its own, where CAP_SYS_ADMIN does not count")]
+    #[error("this process is in a user namespace, whose CAP_SYS_ADMIN does not apply to the host")]
     UserNamespace,
     /// BPF programs may not read memory.
     #[error("the kernel is locked down for confidentiality: no BPF program may read memory")]
@@ -27,24 +27,24 @@ pub enum MissingRequirement {
     Proc(#[source] Box<procfs::ProcError>),
     /// tracefs is missing.
     #[error(transparent)]
-    Tracefs(#[from] tracefs::TracefsError),
+    Tracefs(#[from] tracefs_mount::TracefsError),
     /// The handshake sensor did not start, for this reason.
     #[error("the handshake sensor cannot run on this kernel: {0}")]
     Sensor(String),
 }
 
 impl MissingRequirement {
-    /// Advice to the operator.
+    /// What the operator can do.
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Capability => {
                 "run as root, or grant CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE"
             }
-            Self::UserNamespace => "run outside of it (no rootless container)",
+            Self::UserNamespace => "run outside of user namespaces (no rootless container)",
             Self::Lockdown => "boot with lockdown=integrity or without lockdown",
             Self::Proc(_) => "mount -t proc proc /proc",
-            Self::Tracefs(_) => tracefs::REMEDY,
+            Self::Tracefs(_) => tracefs_mount::REMEDY,
             Self::Sensor(_) => "run `reprise check` to see what is missing",
         }
     }
@@ -83,7 +83,7 @@ pub(crate) fn check_permission() -> Result<Rights, MissingRequirement> {
 /// The first [`MissingRequirement`].
 pub(crate) fn prepare() -> Result<(), MissingRequirement> {
     check_permission()?;
-    tracefs::ensure()?;
+    tracefs_mount::ensure()?;
     let _limit = MemoryLock::raise();
     if Namespace::Pid.membership() == NamespaceMembership::Other {
         tracing::warn!("not in the host's PID namespace, run `reprise check` for the consequences");

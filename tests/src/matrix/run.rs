@@ -21,7 +21,8 @@ use crate::{Agent, Server, servers::Sessions};
 const PARALLEL: usize = 3;
 /// Minimum share of misses with a reason.
 const NAMED: f64 = 0.95;
-/// Environment variable that selects the cells whose name contains its value.
+/// Environment variable that selects the cells whose name contains its value, or one of several
+/// values separated by `|`.
 const FILTER: &str = "REPRISE_MATRIX";
 
 /// A cell with its true reasons.
@@ -49,10 +50,14 @@ pub fn assert_reasons(target: &dyn Target) {
 
 fn cells(target: &dyn Target) -> Vec<TrueCell> {
     let wanted = std::env::var(FILTER).unwrap_or_default();
+    let is_wanted = |cell: &Cell| {
+        let name = cell.to_string();
+        wanted.split('|').any(|part| name.contains(part))
+    };
     let all = Fault::ALL
         .into_iter()
         .flat_map(|fault| Kind::ALL.map(|kind| Cell { kind, fault }));
-    all.filter(|cell| cell.to_string().contains(&wanted))
+    all.filter(is_wanted)
         .filter_map(|cell| Some((cell, target.truth(cell)?)))
         .collect()
 }

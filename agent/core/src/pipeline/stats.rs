@@ -40,7 +40,7 @@ pub use self::{
     keys::TicketKeys,
     limits::{Limits, Thresholds},
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
-    offers::{LastMiss, Offers, RecentOffers},
+    offers::{FailedOffers, LastMiss, Offers, RecentOffers},
     outcomes::{OfferSums, Outcomes},
     peer_key::PeerKey,
     peer_stats::{PeerStats, SessionsLost},

@@ -9,7 +9,7 @@ use crate::{
     bpf::{
         bpf_log::BpfLog,
         error::SensorError,
-        object::{Object, loader, object},
+        object::{Object, loader, object, set_namespaces},
         program::{attach_raw_tracepoint, attach_tracepoint},
         sensor_events::Maps,
         tracepoint::Tracepoint,
@@ -108,6 +108,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
     let has_cookies = u32::from(mode.cookie_source != CookieSource::ProgramCopies);
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
+    set_namespaces(&mut loader, &mode);
     let mut ebpf = loader
         .override_global("RECEIVE", receive.as_bytes(), true)
         .override_global("SET_STATE", state.as_bytes(), true)

@@ -23,6 +23,8 @@ const MAX_BATCHES: usize = 4;
 pub(super) struct Reader<'a, 'sink> {
     pub(super) now_ns: u64,
     pub(super) processes: HostProcesses,
+    /// As [`Sensors::namespaces`].
+    pub(super) namespaces: bool,
     pub(super) lookups: &'a mut Lookups,
     pub(super) requests: &'a mpsc::Sender<Request>,
     pub(super) status: &'a mut Status,
@@ -79,7 +81,8 @@ impl Reader<'_, '_> {
         let health = self.status.sensor_mut(sensor);
         health.events += 1;
         let record = match Record::decode(bytes) {
-            Ok(record) => record.sealed(),
+            Ok(record) if self.namespaces => record.sealed(),
+            Ok(record) => record.sealed().without_namespace(),
             Err(error) => {
                 tracing::debug!(reason = %error, "event not decoded");
                 health.lost += 1;

@@ -31,15 +31,16 @@ impl<'a> Sink<'a> {
         self.with_recording(|recording| recording.event(record.bytes()));
     }
 
-    /// Calls `write` with the recording, if there is one.
+    /// Calls `write` with the recording, if there is one and it has not failed.
     pub(super) fn with_recording(
         &mut self,
         write: impl FnOnce(&mut FileRecorder) -> io::Result<()>,
     ) {
-        if let Some(recording) = self.recording
+        if self.error.is_none()
+            && let Some(recording) = self.recording
             && let Err(error) = write(recording)
         {
-            self.error.get_or_insert(error);
+            self.error = Some(error);
         }
     }
 

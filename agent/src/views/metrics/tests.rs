@@ -36,6 +36,7 @@ fn seen(client: &str, end: Outcome, retransmits: Retransmits) -> Observation {
         connection: Some(Connection {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
+            namespace: reprise_core::model::NetworkNamespace::Unknown,
         }),
         network: NetworkEvidence {
             retransmits,

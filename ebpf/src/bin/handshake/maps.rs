@@ -127,7 +127,8 @@ pub(crate) static HS_RECEIVED: LruHashMap<u64, Received> = LruHashMap::with_max_
 /// the thread's next send is its ClientHello.
 #[map]
 pub(crate) static HS_UNSENT: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
-/// Addresses of established connections by kernel socket; `reserved` is 1 after the peer's FIN.
+/// Addresses of established connections by kernel socket; `cookie` is 1 after the peer's
+/// FIN, else 0.
 /// Used only with `hs_recv_call` and `hs_send_call`.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);

@@ -1,7 +1,7 @@
 //! From the tables to the facts that the rules depend on.
 
 use super::{
-    client::ClientIssuer,
+    client::{ClientId, ClientIssuer},
     clock::{self, READING_ERROR_NS},
     facts::{Age, CLOCK_NS, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     keys,
@@ -147,6 +147,7 @@ impl Tables {
             survives: state.cache_outlives_process,
             rank: issued.and_then(|issued| self.rank(&issued, kind, state.shares_cache)),
             own_miss_rank: storage.high_miss_rank,
+            emptied: issued.is_some_and(|issued| self.was_emptied(&issued, kind, now_ns)),
             keys_are_known: self.keys_are_known(server, mechanism, now_ns, lifetime_ns),
         };
         Offer {
@@ -160,6 +161,17 @@ impl Tables {
         }
     }
 
+    /// Whether the issuer of this session emptied its cache since the last use.
+    fn was_emptied(&self, issued: &IssuedSession, kind: usize, now_ns: u64) -> bool {
+        let history = issued
+            .process
+            .and_then(|process| self.processes.history(process, kind));
+        let distance = self.distance(issued, kind, now_ns);
+        history
+            .zip(distance)
+            .is_some_and(|(history, distance)| history.was_emptied(issued.used_ns, distance))
+    }
+
     /// Age by this host's clock of a session that began at `created_ns`.
     fn host_age_ns(&self, created_ns: u64, now_ns: u64) -> Option<u64> {
         let began_ns = clock::instant(created_ns, self.wall_minus_monotonic_ns?)?;
@@ -169,7 +181,7 @@ impl Tables {
     /// Age of a TLS 1.3 session that began at `created_ns` by the clock of its issuer, if exactly
     /// one issuer was observed to give the client a session then.
     fn given_age_ns(&self, server: &Server, created_ns: u64, now_ns: u64) -> Option<u64> {
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let mut given = self.clients.issuers(client, 0)?.filter_map(|issuer| {
             let own_clock = self.state(issuer.service).clock.offset_ns();
             let offset_ns = own_clock.or(self.wall_minus_monotonic_ns)?;
@@ -187,8 +199,10 @@ impl Tables {
         if !self.services.is_same(issued.service, server.service)
             && !self.services.share_cache(issued.service, server.service)
         {
+            // One process may use one cache for all its ports.
+            let same_process = issued.process.is_some() && issued.process == server.process;
             let distinct = self.services.are_distinct(issued.service, server.service);
-            return if distinct {
+            return if distinct && !same_process {
                 Issuer::OtherService
             } else {
                 Issuer::Unknown
@@ -275,7 +289,7 @@ impl Tables {
         lifetime_ns: Option<u64>,
     ) -> Option<KeyOwner> {
         let service = self.services.root(server.service);
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let since_ns = now_ns.saturating_sub(lifetime_ns.unwrap_or(DEFAULT_LIFETIME_NS));
         let origin = self.clients.origin(key);
         if let Some(origin) = origin.filter(|origin| !self.services.is_same(*origin, service)) {
@@ -283,7 +297,7 @@ impl Tables {
             return distinct.then_some(KeyOwner::OtherService);
         }
         if self.clients.has_unattributed(client)
-            || self.clients.is_unattributed(service, key)
+            || self.clients.may_be_unattributed(service, key)
             || self.keys.are_shared(service)
         {
             return None;
@@ -342,7 +356,7 @@ impl Tables {
             // Tickets of TLS 1.2 are issued in clear.
             Mechanism::Ticket => state.issues_tickets,
             Mechanism::Psk => {
-                let client = server.connection.remote.ip();
+                let client = ClientId::from_connection(&server.connection);
                 state.processes == 1
                     && self.keys.has_one_key_since(service, since_ns)
                     && !self.clients.may_know(client, service, &self.services)

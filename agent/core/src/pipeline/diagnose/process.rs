@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
+use super::emptied::CacheHistory;
+
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 const MAX_EARLY_ENDS: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Overlap from which two processes serve in parallel, nanoseconds. During a reload the old process
@@ -46,6 +48,8 @@ struct Process {
     replaced_by_exec: bool,
     /// Sessions that it issued, by kind.
     issued: [u64; 2],
+    /// Its cache, by kind of session.
+    caches: [CacheHistory; 2],
 }
 
 impl Process {
@@ -120,6 +124,7 @@ impl Processes {
             ended_ns: end.map(|end| end.at_ns),
             replaced_by_exec: end.is_some_and(|end| end.by_exec),
             issued: [0; 2],
+            caches: [CacheHistory::default(); 2],
         };
         let replaced = self.table.push(tgid, process);
         self.evicted += u64::from(replaced.is_some_and(|(other, _)| other != tgid));
@@ -156,6 +161,22 @@ impl Processes {
     /// Sessions that the process issued; `None` for one that is not in the table.
     pub(super) fn issued(&self, id: ProcessId, kind: usize) -> Option<u64> {
         self.get(id).map(|process| process.issued[kind])
+    }
+
+    /// The cache of a process.
+    pub(super) fn history(&self, id: ProcessId, kind: usize) -> Option<&CacheHistory> {
+        self.get(id).map(|process| &process.caches[kind])
+    }
+
+    pub(super) fn change_history(
+        &mut self,
+        id: ProcessId,
+        kind: usize,
+        change: impl FnOnce(&mut CacheHistory),
+    ) {
+        if let Some(process) = self.get_mut(id) {
+            change(&mut process.caches[kind]);
+        }
     }
 
     /// Whether the process had ended by `at_ns`; `None` for one that was evicted.

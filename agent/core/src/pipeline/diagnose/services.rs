@@ -5,12 +5,12 @@
 //! eviction a new service may be one that was known before, so that nothing is concluded from the
 //! difference between the two.
 
-use std::{hash::Hash, net::SocketAddr, num::NonZeroUsize};
+use std::{hash::Hash, num::NonZeroUsize};
 
 use lru::LruCache;
 
 use super::clock::ServerClock;
-use crate::model::ServiceId;
+use crate::model::{End, ServiceId};
 
 /// Ends, processes and services retained.
 const MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
@@ -29,7 +29,8 @@ pub(super) struct Storage {
     pub(super) max_rank: u64,
     /// Sessions missed at a rank below any cache's capacity, since the last acceptance.
     pub(super) low_misses: u64,
-    /// Lowest rank at which the issuer itself missed one at which a cache can be full.
+    /// Lowest rank at which the issuer itself missed one at which a cache can be full, above those
+    /// at which one was accepted since.
     pub(super) high_miss_rank: Option<u64>,
 }
 
@@ -39,6 +40,7 @@ impl Storage {
         self.accepted += 1;
         self.max_rank = self.max_rank.max(rank);
         self.low_misses = 0;
+        self.high_miss_rank = self.high_miss_rank.filter(|missed| *missed > rank);
     }
 
     /// Whether the offers show that nothing is stored.
@@ -89,7 +91,7 @@ struct Service {
 /// Table of services.
 #[derive(Debug)]
 pub(super) struct Services {
-    ends: LruCache<SocketAddr, ServiceId>,
+    ends: LruCache<End, ServiceId>,
     processes: LruCache<(u32, u16), ServiceId>,
     services: LruCache<ServiceId, Service>,
     next: u32,
@@ -109,8 +111,8 @@ impl Services {
     }
 
     /// The service at `end`, which process `tgid` serves.
-    pub(super) fn for_end(&mut self, end: SocketAddr, tgid: Option<u32>, now_ns: u64) -> ServiceId {
-        let process = tgid.map(|tgid| (tgid, end.port()));
+    pub(super) fn for_end(&mut self, end: End, tgid: Option<u32>, now_ns: u64) -> ServiceId {
+        let process = tgid.map(|tgid| (tgid, end.address.port()));
         let by_end = self.ends.get(&end).copied();
         let by_process = process.and_then(|process| self.processes.get(&process).copied());
         let service = match (by_end, by_process) {
@@ -120,7 +122,7 @@ impl Services {
         };
         let service = match self.services.get(&service) {
             Some(_) => service,
-            None => self.begin(end.port(), now_ns),
+            None => self.begin(end.address.port(), now_ns),
         };
         if by_end != Some(service) {
             self.evicted += put(&mut self.ends, end, service);
@@ -135,7 +137,7 @@ impl Services {
     }
 
     /// The service at `end`, where one was observed.
-    pub(super) fn at(&self, end: &SocketAddr) -> Option<ServiceId> {
+    pub(super) fn at(&self, end: &End) -> Option<ServiceId> {
         self.ends.peek(end).map(|service| self.root(*service))
     }
 
@@ -274,9 +276,28 @@ fn put<K: Copy + Eq + Hash, V>(table: &mut LruCache<K, V>, key: K, value: V) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NetworkNamespace;
 
-    fn end(last: u8, port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, last], port))
+    fn end(last: u8, port: u16) -> End {
+        End {
+            namespace: NetworkNamespace::Unknown,
+            address: ([127, 0, 0, last], port).into(),
+        }
+    }
+
+    #[test]
+    fn one_address_in_two_namespaces_is_two_services() {
+        let mut services = Services::new();
+        let pod = |inode| End {
+            namespace: NetworkNamespace::Privileged(inode),
+            ..end(1, 443)
+        };
+        let one = services.for_end(pod(1), Some(10), 5);
+        let two = services.for_end(pod(2), Some(11), 5);
+        assert_ne!(one, two);
+        assert_eq!(services.for_end(pod(1), Some(12), 6), one);
+        assert_eq!(services.at(&pod(2)), Some(two));
+        assert_eq!(services.at(&end(1, 443)), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     client::Clients,
+    emptied::Distance,
     keys::Keys,
     process::{ProcessId, Processes, Relation},
     services::{ServiceState, Services},
@@ -77,9 +78,8 @@ impl Tables {
     pub(super) fn server(&mut self, seen: &Observation, hello: &HelloFacts) -> Option<Server> {
         let connection = seen.connection?;
         let library = seen.library();
-        let service = self
-            .services
-            .for_end(connection.local, seen.tgid, hello.begin_ns);
+        let end = connection.end(connection.local);
+        let service = self.services.for_end(end, seen.tgid, hello.begin_ns);
         let process = seen
             .tgid
             .map(|tgid| self.processes.observe(tgid, hello.begin_ns));
@@ -126,6 +126,22 @@ impl Tables {
             && self.services.contains(issued.service);
         let count = self.services.get(issued.service).issued[kind];
         same.then(|| count.saturating_sub(issued.serials.service))
+    }
+
+    /// What the cache of its issuer has to bridge for this session at `now_ns`.
+    pub(super) fn distance(
+        &self,
+        issued: &IssuedSession,
+        kind: usize,
+        now_ns: u64,
+    ) -> Option<Distance> {
+        let count = self.processes.issued(issued.process?, kind)?;
+        Some(Distance {
+            rank: count.saturating_sub(issued.serials.process),
+            rank_since_issue: count.saturating_sub(issued.issue_serial),
+            idle_ns: now_ns.saturating_sub(issued.used_ns),
+            age_ns: now_ns.saturating_sub(issued.at_ns),
+        })
     }
 
     pub(super) fn state(&self, service: ServiceId) -> ServiceState {

@@ -126,8 +126,8 @@ impl PeerTable {
         stats.offers.recent(now_ns, self.window_ns)
     }
 
-    /// The reason for which there is advice: that of the alert, else the commonest one of about
-    /// twenty misses or more, whatever the ratio.
+    /// The reason for which there is advice: that of the alert, else failures that offers cause, the
+    /// commonest reason of about twenty misses or more, or sessions that are seldom offered.
     #[must_use]
     pub fn advice_reason(
         &self,
@@ -135,8 +135,8 @@ impl PeerTable {
         stats: &PeerStats,
         now_ns: u64,
     ) -> Option<AlertReason> {
-        let commonest = || alerts::commonest_reason(&stats.offers, key.role, now_ns);
-        stats.alert.or_else(commonest)
+        let other = || alerts::reason_without_alert(&stats.offers, key.role, now_ns);
+        stats.alert.or_else(other)
     }
 
     /// Begins and ends the alerts of the peers with sums of their own, as of `now_ns`; returns the
