@@ -128,6 +128,10 @@ pub struct Status {
     pub verified: BTreeMap<String, u32>,
     /// Number of handshakes in progress.
     pub open_handshakes: u64,
+    /// Number of handshakes in progress that were evicted because the table, or the share of their
+    /// process, was full.
+    #[serde(default)]
+    pub evicted_handshakes: u64,
     /// Number of connections in their first flight, as seen by the wire sensor.
     #[serde(default)]
     pub first_flights: u64,

@@ -22,6 +22,7 @@ pub mod fleet;
 pub mod host;
 pub mod host_lock;
 pub mod http;
+pub mod kernel_maps;
 pub mod libssl;
 pub mod lossy;
 pub mod manifests;

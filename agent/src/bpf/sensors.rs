@@ -27,6 +27,8 @@ pub(crate) struct Sensors {
     pub tcp: Option<TcpSensor>,
     /// First packets of TLS connections.
     pub wire: Option<WireSensor>,
+    /// The network namespaces in their events are usable as keys: all sensors have them.
+    pub namespaces: bool,
 }
 
 impl Sensors {
@@ -48,10 +50,13 @@ impl Sensors {
         let handshake = record_health(Sensor::Handshake, handshake, status);
         let tcp = record_health(Sensor::Tcp, tcp, status);
         let wire = record_health(Sensor::Wire, wire, status);
+        let namespaces =
+            mode.namespaces.is_some() && wire.as_ref().is_none_or(|sensor| sensor.has_namespaces);
         let sensors = Self {
             handshake,
             tcp,
             wire,
+            namespaces,
         };
         for (name, stats) in sensors.program_stats() {
             if let Some(count) = stats.verified {

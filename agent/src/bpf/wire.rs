@@ -12,7 +12,7 @@ use aya::{
 use super::{
     bpf_log::BpfLog,
     error::SensorError,
-    object::{Object, loader, object},
+    object::{Object, loader, object, set_namespaces},
     program::{program, program_error},
     sensor_events::{Maps, SensorEvents},
 };
@@ -44,6 +44,8 @@ pub(crate) struct WireSensor {
     pub(crate) events: SensorEvents,
     /// Owns programs and links; dropping it detaches.
     ebpf: Ebpf,
+    /// Its events have the network namespace of the socket.
+    pub(super) has_namespaces: bool,
 }
 
 impl WireSensor {
@@ -80,7 +82,11 @@ impl WireSensor {
                 .attach(&cgroup, direction, attach_mode)
                 .map_err(|source| program_error(probe, source))?;
         }
-        Ok(Self { events, ebpf })
+        Ok(Self {
+            events,
+            ebpf,
+            has_namespaces: mode.namespaces.is_some(),
+        })
     }
 
     /// The loaded object.
@@ -93,6 +99,7 @@ impl WireSensor {
 fn loaded(mode: BpfMode) -> Result<(Ebpf, BpfMode), SensorError> {
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
+    set_namespaces(&mut loader, &mode);
     let mut ebpf = loader
         .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;

@@ -69,6 +69,11 @@ pub struct Counting {
     /// Prefix length to which the addresses of IPv6 clients are truncated.
     #[arg(long, value_name = "BITS", default_value_t = PREFIX_V6, value_parser = value_parser!(u8).range(..=128))]
     pub peer_prefix_v6: u8,
+    /// Name the peers in network namespaces that belong to a user namespace, too (rootless
+    /// containers, pods with `hostUsers: false`). Any user can create one and choose the addresses
+    /// in it, so they are summed as `other-namespace` by default.
+    #[arg(long)]
+    pub user_namespace_peers: bool,
     /// Maximum number of peers with series of their own, the most recently active ones; the others
     /// are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]

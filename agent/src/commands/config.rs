@@ -86,6 +86,7 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
         groups,
         prefix_v4: counting.peer_prefix_v4,
         prefix_v6: counting.peer_prefix_v6,
+        user_namespace_peers: counting.user_namespace_peers,
     };
     Ok(Pipeline::new(limits, bounds, naming))
 }

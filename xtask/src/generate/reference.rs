@@ -17,7 +17,7 @@ const PAGE: &str = "agent/src/views/metrics/golden.txt";
 const OPEN: &[(&str, &str)] = &[
     (
         "peer",
-        "network, address with port, or group of the peer file; `unknown`, `other`",
+        "network, address with port, or group of the peer file; `unknown`, `other`, `other-namespace`",
     ),
     (
         "library",

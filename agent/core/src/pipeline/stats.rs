@@ -8,6 +8,8 @@ mod ephemeral;
 mod errors;
 mod explanations;
 mod failures;
+mod frequency;
+mod frequent_table;
 mod histogram;
 mod history;
 mod keys;

@@ -147,10 +147,12 @@ impl Observer {
         let mut reader = Reader {
             now_ns,
             processes: self.processes,
+            namespaces: self.sensors.namespaces,
             lookups: &mut self.lookups,
             requests: &self.discovery.requests,
             status,
             sink: &mut sink,
+            ended: Vec::new(),
         };
         reader.read(&mut self.sensors, until_ns);
         if is_due(Some(self.last_sweep), SWEEP_INTERVAL) {

@@ -1,7 +1,7 @@
 //! From the tables to the facts that the rules depend on.
 
 use super::{
-    client::ClientIssuer,
+    client::{ClientId, ClientIssuer},
     clock::{self, READING_ERROR_NS},
     facts::{Age, CLOCK_NS, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     keys,
@@ -181,7 +181,7 @@ impl Tables {
     /// Age of a TLS 1.3 session that began at `created_ns` by the clock of its issuer, if exactly
     /// one issuer was observed to give the client a session then.
     fn given_age_ns(&self, server: &Server, created_ns: u64, now_ns: u64) -> Option<u64> {
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let mut given = self.clients.issuers(client, 0)?.filter_map(|issuer| {
             let own_clock = self.state(issuer.service).clock.offset_ns();
             let offset_ns = own_clock.or(self.wall_minus_monotonic_ns)?;
@@ -201,10 +201,11 @@ impl Tables {
         {
             // One process may use one cache for all its ports.
             let same_process = issued.process.is_some() && issued.process == server.process;
-            return if same_process {
-                Issuer::Unknown
-            } else {
+            let distinct = self.services.are_distinct(issued.service, server.service);
+            return if distinct && !same_process {
                 Issuer::OtherService
+            } else {
+                Issuer::Unknown
             };
         }
         let relation = issued
@@ -258,8 +259,14 @@ impl Tables {
             });
         }
         match self.keys.last_service(key) {
-            Some(other) if !self.services.is_same(other, service) => {
+            Some(other) if self.services.are_distinct(other, service) => {
                 return TicketKey::Owned(KeyOwner::OtherService);
+            }
+            Some(other)
+                if !self.services.is_same(other, service)
+                    && !self.services.share_cache(other, service) =>
+            {
+                return TicketKey::Unseen;
             }
             _ => {}
         }
@@ -282,11 +289,12 @@ impl Tables {
         lifetime_ns: Option<u64>,
     ) -> Option<KeyOwner> {
         let service = self.services.root(server.service);
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let since_ns = now_ns.saturating_sub(lifetime_ns.unwrap_or(DEFAULT_LIFETIME_NS));
         let origin = self.clients.origin(key);
-        if origin.is_some_and(|origin| !self.services.is_same(origin, service)) {
-            return Some(KeyOwner::OtherService);
+        if let Some(origin) = origin.filter(|origin| !self.services.is_same(*origin, service)) {
+            let distinct = self.services.are_distinct(origin, service);
+            return distinct.then_some(KeyOwner::OtherService);
         }
         if self.clients.has_unattributed(client)
             || self.clients.is_unattributed(service, key)
@@ -299,6 +307,10 @@ impl Tables {
         let here: Vec<_> = issuers.iter().filter(is_here).copied().collect();
         if here.is_empty() {
             let origin = issuers.first()?.service;
+            let mut services = issuers.iter().map(|issuer| issuer.service);
+            if !services.all(|other| self.services.are_distinct(other, service)) {
+                return None;
+            }
             self.clients.record_origin(client, key, origin);
             return Some(KeyOwner::OtherService);
         }
@@ -336,7 +348,7 @@ impl Tables {
         let service = self.services.root(server.service);
         let state = self.state(service);
         let watched_ns = now_ns.saturating_sub(state.first_seen_ns);
-        if watched_ns < lifetime_ns.saturating_mul(LIFETIMES) || self.keys.evicted() {
+        if watched_ns < lifetime_ns.saturating_mul(LIFETIMES) || self.keys.lost_any(service) {
             return false;
         }
         let since_ns = now_ns.saturating_sub(lifetime_ns);
@@ -344,7 +356,7 @@ impl Tables {
             // Tickets of TLS 1.2 are issued in clear.
             Mechanism::Ticket => state.issues_tickets,
             Mechanism::Psk => {
-                let client = server.connection.remote.ip();
+                let client = ClientId::from_connection(&server.connection);
                 state.processes == 1
                     && self.keys.has_one_key_since(service, since_ns)
                     && !self.clients.may_know(client, service, &self.services)

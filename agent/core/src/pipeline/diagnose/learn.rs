@@ -1,7 +1,7 @@
 //! What completed handshakes show about a service: sessions and keys that it issued or accepted.
 
 use super::{
-    client::ClientIssuer,
+    client::{ClientId, ClientIssuer},
     sessions::{IssuedSession, Serials},
     tables::{Server, Tables, entry_kind},
 };
@@ -44,7 +44,8 @@ impl Tables {
                 process: server.process,
                 last_ns: now_ns,
             };
-            self.clients.record(server.connection.remote.ip(), issuer);
+            self.clients
+                .record(ClientId::from_connection(&server.connection), issuer);
         }
     }
 

@@ -88,7 +88,8 @@ impl Tables {
         } else {
             (MissReason::Unknown, "client_not_enough_evidence")
         };
-        let service = connection.and_then(|connection| self.services.at(&connection.remote));
+        let service =
+            connection.and_then(|connection| self.services.at(&connection.end(connection.remote)));
         Miss {
             reason,
             evidence: Evidence {

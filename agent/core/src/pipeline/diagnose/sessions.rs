@@ -134,6 +134,12 @@ impl Sessions {
         }
     }
 
+    /// Removes a session issued by a server here.
+    pub(super) fn remove(&mut self, hash: u64) {
+        self.wire.entries.pop(&hash);
+        self.library_only.entries.pop(&hash);
+    }
+
     /// A session issued to a client here.
     pub(super) fn get_client(&self, hash: u64) -> Option<&IssuedSession> {
         self.clients.entries.peek(&hash)

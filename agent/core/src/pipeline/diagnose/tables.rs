@@ -19,6 +19,20 @@ pub struct Retained {
     pub evicted: u64,
     /// Ticket keys.
     pub keys: usize,
+    /// Ticket keys evicted.
+    pub evicted_keys: u64,
+    /// Services.
+    pub services: usize,
+    /// Services, and ends and processes that are assigned to services, evicted.
+    pub evicted_services: u64,
+    /// Clients of services here.
+    pub clients: usize,
+    /// Clients evicted.
+    pub evicted_clients: u64,
+    /// Processes that serve TLS.
+    pub processes: usize,
+    /// Processes evicted.
+    pub evicted_processes: u64,
 }
 
 /// All tables.
@@ -64,9 +78,8 @@ impl Tables {
     pub(super) fn server(&mut self, seen: &Observation, hello: &HelloFacts) -> Option<Server> {
         let connection = seen.connection?;
         let library = seen.library();
-        let service = self
-            .services
-            .for_end(connection.local, seen.tgid, hello.begin_ns);
+        let end = connection.end(connection.local);
+        let service = self.services.for_end(end, seen.tgid, hello.begin_ns);
         let process = seen
             .tgid
             .map(|tgid| self.processes.observe(tgid, hello.begin_ns));
@@ -109,7 +122,8 @@ impl Tables {
             return Some(count.saturating_sub(issued.serials.process));
         }
         // Positions of two services that turned out to be one cannot be compared.
-        let same = self.services.root(issued.service) == issued.service;
+        let same = self.services.root(issued.service) == issued.service
+            && self.services.contains(issued.service);
         let count = self.services.get(issued.service).issued[kind];
         same.then(|| count.saturating_sub(issued.serials.service))
     }
@@ -165,6 +179,13 @@ impl Tables {
             sessions: self.sessions.len(),
             evicted: self.sessions.evicted(),
             keys: self.keys.len(),
+            evicted_keys: self.keys.evicted(),
+            services: self.services.len(),
+            evicted_services: self.services.evicted(),
+            clients: self.clients.len(),
+            evicted_clients: self.clients.evicted(),
+            processes: self.processes.len(),
+            evicted_processes: self.processes.evicted(),
         }
     }
 }
