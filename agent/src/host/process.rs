@@ -20,8 +20,8 @@ impl HostProcesses {
         }
     }
 
-    /// Contents of a file in the directory of a process below `/proc`. Names in it can be any bytes;
-    /// those that are not UTF-8 are replaced.
+    /// Contents of a file in the directory of a process below `/proc`. Names in it can be any
+    /// bytes; those that are not UTF-8 are replaced.
     pub(crate) fn read(self, tgid: u32, file: &str) -> io::Result<String> {
         if !self.readable {
             return Err(io::ErrorKind::Unsupported.into());

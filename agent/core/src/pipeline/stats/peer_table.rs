@@ -126,8 +126,8 @@ impl PeerTable {
         stats.offers.recent(now_ns, self.window_ns)
     }
 
-    /// The reason for which there is advice: that of the alert, else failures that offers cause, the
-    /// commonest reason of about twenty misses or more, or sessions that are seldom offered.
+    /// The reason for which there is advice: that of the alert, else failures that offers cause,
+    /// the commonest reason of about twenty misses or more, or sessions that are seldom offered.
     #[must_use]
     pub fn advice_reason(
         &self,
