@@ -2,14 +2,17 @@
 //! that fails does not stop the others; [`Status`](crate::status::Status) holds its reason.
 
 mod bpf_log;
+mod btf;
 pub mod canary;
 mod clock;
 mod error;
 mod events;
 pub(crate) mod features;
 mod handshake;
+mod hash_map;
 mod load_retry;
 pub(crate) mod mode_request;
+pub(crate) mod netns;
 mod object;
 mod program;
 mod program_copies;

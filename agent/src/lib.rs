@@ -2,6 +2,12 @@
 //!
 //! The library exists for the executable, the benchmarks and the tests; it is no stable API.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these macros panic when the reader has ended"
+)]
+
 pub mod bpf;
 pub mod commands;
 mod errors;

@@ -25,6 +25,9 @@ pub(crate) fn init(cli: &Cli) -> Result<(), Failure> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        // The subscriber would report a failed write on stderr, and panic there when the reader of
+        // stderr has ended. The agent observes without a log then.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match cli.log_format {
         LogFormat::Text => builder.init(),

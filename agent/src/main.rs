@@ -1,9 +1,18 @@
 //! `reprise`: parse the command line, set up logging, run the command, exit with its status.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these macros panic when the reader has ended"
+)]
+
 mod logging;
 mod usage;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use reprise::{
@@ -24,7 +33,8 @@ fn main() -> ExitCode {
     match logging::init(&cli).and_then(|()| execute(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("reprise: {failure}");
+            // Without a reader of stderr, the exit status remains.
+            let _ = writeln!(io::stderr(), "reprise: {failure}");
             failure.exit_code()
         }
     }

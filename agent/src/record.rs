@@ -91,6 +91,15 @@ impl FileRecorder {
     }
 }
 
+impl FileRecorder {
+    /// Ends a recording that could not be written: writes nothing more, so that the file ends
+    /// inside a frame at worst and can be replayed up to there.
+    pub fn abandon(self) {
+        // Dropping the writer would flush the rest of its buffer, without the bytes it rejected.
+        let _ = self.0.into_parts();
+    }
+}
+
 impl<W: Write> Recorder<W> {
     /// Starts a recording on `sink`.
     ///

@@ -13,7 +13,7 @@ use reprise_core::pipeline::reasons::Names;
 
 pub use self::{
     bpf_mode::{BpfMode, CookieSource},
-    coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered},
+    coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Unanswered, Uncovered},
     library_id::LibraryId,
 };
 
@@ -128,6 +128,10 @@ pub struct Status {
     pub verified: BTreeMap<String, u32>,
     /// Number of handshakes in progress.
     pub open_handshakes: u64,
+    /// Number of handshakes in progress that were evicted because the table, or the share of their
+    /// process, was full.
+    #[serde(default)]
+    pub evicted_handshakes: u64,
     /// Number of connections in their first flight, as seen by the wire sensor.
     #[serde(default)]
     pub first_flights: u64,

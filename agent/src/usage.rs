@@ -1,6 +1,9 @@
 //! Errors of the command line.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::error::ErrorKind;
 
@@ -24,7 +27,8 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         } else {
             String::new()
         };
-        eprintln!("reprise: {line}{details}; see --help");
+        // Without a reader of stderr, the exit status remains.
+        let _ = writeln!(io::stderr(), "reprise: {line}{details}; see --help");
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

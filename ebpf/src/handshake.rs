@@ -15,9 +15,12 @@ pub const EXIT: u32 = 4;
 pub const ALERT: u32 = 5;
 
 /// Maximum number of libraries observed at one time: entries of the map of [`Layout`]s.
-pub const MAX_LIBRARIES: u32 = 256;
+pub const MAX_LIBRARIES: u32 = 1024;
 /// Maximum number of open handshakes; beyond it the least recently used is evicted.
 pub const MAX_OPEN: u32 = 65_536;
+/// Maximum number of open handshakes of one process; further ones are lost until the agent has
+/// evicted some.
+pub const MAX_OPEN_PER_PROCESS: u32 = 8_192;
 
 /// Location of a field: in the connection object, or behind up to two pointers from there.
 #[repr(C)]
@@ -326,8 +329,8 @@ pub struct ExecEvent {
     pub header: Header,
     /// Process, in the initial PID namespace.
     pub tgid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Number of handshakes that the previous program left open; not exact after evictions.
+    pub open: u32,
 }
 
 /// A process that had driven a handshake ended. Before Linux 6.16 this is the end of its
@@ -340,8 +343,23 @@ pub struct ExitEvent {
     pub header: Header,
     /// Process, in the initial PID namespace.
     pub tgid: u32,
+    /// Number of handshakes that it left open; not exact after evictions.
+    pub open: u32,
+}
+
+/// A process that drives handshakes.
+#[repr(C)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct TlsProcess {
+    /// 1 once a receive happened inside a drive (socket BIOs), else 0.
+    pub in_call: u32,
     /// Zero.
     pub reserved: u32,
+    /// Handshakes begun minus handshakes ended. An eviction of handshakes makes it too high, an
+    /// eviction of this entry too low.
+    pub open: i64,
 }
 
 /// Key of an open handshake: process and connection object.
@@ -398,8 +416,22 @@ pub mod lost {
     pub const READ_FAULT: u32 = 2;
     /// A handshake ended in a call that is not probed; its end time is unknown.
     pub const UNSEEN_END: u32 = 3;
+    /// The process had [`super::MAX_OPEN_PER_PROCESS`] open handshakes when another one began.
+    pub const TOO_MANY_OPEN: u32 = 4;
     /// Number of counters.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
+}
+
+/// Indexes of the per-CPU counters of entries in the table of open handshakes.
+pub mod open_count {
+    /// Entries inserted.
+    pub const BEGUN: u32 = 0;
+    /// Entries removed by the programs.
+    pub const ENDED: u32 = 1;
+    /// Entries not inserted, since their process had too many.
+    pub const REFUSED: u32 = 2;
+    /// Number of counters.
+    pub const COUNT: u32 = 3;
 }
 
 /// Attach cookie of an exit: library index and stack distance.
@@ -463,4 +495,5 @@ const _: () = assert!(size_of::<ForgetEvent>() == 96);
 const _: () = assert!(size_of::<AlertEvent>() == 96);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
 const _: () = assert!(size_of::<ExitEvent>() == 24);
+const _: () = assert!(size_of::<TlsProcess>() == 16);
 const _: () = assert!(size_of::<Open>() == 128);

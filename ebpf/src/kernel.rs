@@ -1,8 +1,10 @@
 //! Helper functions that the BPF objects share: event transport, tracepoint records, loss counters.
 //! Compiled for BPF only (feature `programs`).
 
+pub mod atomic;
 pub mod counters;
 pub mod events;
+pub mod netns;
 pub mod record;
 
 use crate::handshake::lost;
@@ -19,6 +21,8 @@ pub enum Fault {
     Read = lost::READ_FAULT,
     /// A handshake ended in a call that is not probed.
     UnseenEnd = lost::UNSEEN_END,
+    /// The process had too many open handshakes.
+    TooManyOpen = lost::TOO_MANY_OPEN,
 }
 
 impl Fault {
@@ -34,6 +38,7 @@ impl Fault {
             Self::MapFull => info!(ctx, "map full, entry dropped"),
             Self::Read => info!(ctx, "memory could not be read"),
             Self::UnseenEnd => info!(ctx, "a handshake ended in a call that is not probed"),
+            Self::TooManyOpen => info!(ctx, "too many open handshakes in one process"),
         }
     }
 

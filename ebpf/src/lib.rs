@@ -7,11 +7,13 @@
 //! With the feature `programs`, which only the BPF build sets, the crate also has the code that the
 //! BPF objects share, `kernel`.
 #![no_std]
+#![cfg_attr(feature = "programs", feature(asm_experimental_arch))]
 
 pub mod canary;
 pub mod handshake;
 #[cfg(feature = "programs")]
 pub mod kernel;
+pub mod netns;
 pub mod tcp;
 pub mod wire;
 
@@ -50,8 +52,8 @@ pub struct Socket {
     pub local_port: u16,
     /// Remote port, host order; 0 where no socket is known.
     pub remote_port: u16,
-    /// Zero.
-    pub reserved: u32,
+    /// Network namespace: [`netns::identifier`] of its inode number; 0 where unknown.
+    pub netns: u32,
     /// The kernel's socket cookie; 0 where the tracepoint does not have it.
     pub cookie: u64,
 }

@@ -146,6 +146,10 @@ pub struct State {
     pub linger: u32,
     /// Sequence number after that flight.
     pub last: u32,
+    /// As [`Socket::netns`].
+    pub netns: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
 }
@@ -162,11 +166,11 @@ pub struct Tuple {
     pub local_port: u16,
     /// Remote port, host order.
     pub remote_port: u16,
-    /// Zero.
-    pub reserved: u32,
+    /// As [`Socket::netns`].
+    pub netns: u32,
 }
 
 const _: () = assert!(size_of::<Segment>() == 88);
 const _: () = assert!(size_of::<Flight>() == 72);
-const _: () = assert!(size_of::<State>() == 160);
+const _: () = assert!(size_of::<State>() == 168);
 const _: () = assert!(size_of::<Tuple>() == 40);

@@ -90,15 +90,29 @@ impl Fleet {
     /// # Panics
     /// If a connection fails.
     pub fn connect(&mut self, port: u16, words: &str) -> Round {
+        let round = self.round(port, words);
+        assert_eq!(round.failed, 0, "{round:?}");
+        round
+    }
+
+    /// Each client connects once to `port`, offers its session, and closes after the server's first
+    /// flight; returns the number of clients.
+    ///
+    /// # Panics
+    /// If a handshake completes.
+    pub fn hang_up(&mut self, port: u16) -> u32 {
+        let round = self.round(port, "hangup");
+        assert_eq!(round.connected, 0, "{round:?}");
+        round.failed
+    }
+
+    fn round(&mut self, port: u16, words: &str) -> Round {
         writeln!(self.commands, "{port} {words}").expect("failed to write to a fleet");
         let mut line = String::new();
         self.rounds
             .read_line(&mut line)
             .expect("failed to read the report of a fleet");
-        let round: Round = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("no round: {error}: {line:?}"));
-        assert_eq!(round.failed, 0, "{round:?}");
-        round
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("no round: {error}: {line:?}"))
     }
 
     /// Like [`Self::connect`]; asserts that all connections offer a session and none is resumed.

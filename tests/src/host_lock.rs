@@ -58,7 +58,7 @@ pub fn cgroup_mount() -> Option<PathBuf> {
 pub fn tests_cgroup() -> Option<&'static PathBuf> {
     static ENTERED: OnceLock<Option<PathBuf>> = OnceLock::new();
     let entered = ENTERED.get_or_init(|| {
-        let own = cgroup_mount()?.join("reprise-tests");
+        let own = cgroup_mount()?.join("reprise-tests.slice");
         fs::create_dir_all(&own)
             .and_then(|()| fs::write(own.join("cgroup.procs"), std::process::id().to_string()))
             .unwrap_or_else(|error| panic!("failed to enter {}: {error}", own.display()));

@@ -37,6 +37,22 @@ pub fn request(
     path: &str,
     accept: &str,
 ) -> Result<Response, String> {
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n"
+    );
+    send(address, path, &head)
+}
+
+/// Sends a GET request for `path` that names `host`, and reads the response to its end.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_host(address: SocketAddr, host: &str, path: &str) -> Result<Response, String> {
+    let head = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    send(address, path, &head)
+}
+
+fn send(address: SocketAddr, path: &str, head: &str) -> Result<Response, String> {
     let say = |verb: &str| {
         let at = format!("failed to {verb} {address}{path}");
         move |error: std::io::Error| format!("{at}: {error}")
@@ -46,9 +62,6 @@ pub fn request(
     stream
         .set_read_timeout(Some(timeout))
         .map_err(say("set up"))?;
-    let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n"
-    );
     stream.write_all(head.as_bytes()).map_err(say("write to"))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).map_err(say("read from"))?;

@@ -4,7 +4,9 @@
 
 mod apache;
 mod cell;
+mod erlang;
 mod haproxy;
+mod mbedtls;
 mod mosquitto;
 mod nginx;
 mod node;
@@ -21,13 +23,16 @@ mod wire;
 
 pub use apache::Apache;
 pub use cell::{Cell, Fault, Kind};
+pub use erlang::Erlang;
 pub use haproxy::HaProxy;
+pub use mbedtls::MbedTls;
 pub use mosquitto::Mosquitto;
 pub use nginx::Nginx;
 pub use node::Node;
 pub use python::{Asyncio, Threads};
 pub use run::assert_reasons;
 pub use s_server::SServer;
+pub use scenario::{ClientCounts, run as count_clients};
 pub use stunnel::Stunnel;
 pub use target::Target;
 pub use web_workers::{Gunicorn, Uvicorn};

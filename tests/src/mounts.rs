@@ -28,6 +28,15 @@ impl Mounted {
         Self::mount("tmpfs", "size=256m", None)
     }
 
+    /// Mounts an empty tmpfs of one megabyte where every user may write.
+    ///
+    /// # Panics
+    /// If it cannot be mounted.
+    #[must_use]
+    pub fn small() -> Self {
+        Self::mount("tmpfs", "size=1m,mode=1777", None)
+    }
+
     /// Mounts an overlay over `lower`, as containers do over their image.
     ///
     /// # Panics

@@ -1,9 +1,11 @@
 //! A rustls server and client in the test process: TLS without OpenSSL.
 
+use std::io;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -55,6 +57,50 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
+/// A client that offers no session.
+#[derive(Debug)]
+pub struct FullClient(Arc<ClientConfig>);
+
+impl FullClient {
+    /// A client for this version of TLS.
+    ///
+    /// # Panics
+    /// If there is no such version.
+    #[must_use]
+    pub fn new(version: &'static SupportedProtocolVersion) -> Self {
+        let mut config = client_config(version);
+        config.resumption = Resumption::disabled();
+        Self(Arc::new(config))
+    }
+
+    /// Makes one handshake and an HTTP request; reads the answer to its end.
+    ///
+    /// # Errors
+    /// The error of the connection.
+    ///
+    /// # Panics
+    /// If there is no TLS.
+    pub fn request(&self, port: u16) -> io::Result<()> {
+        let tcp = TcpStream::connect(("127.0.0.1", port))?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost").expect("a name");
+        let tls = ClientConnection::new(Arc::clone(&self.0), name).expect("a connection");
+        let mut tls = StreamOwned::new(tls, tcp);
+        tls.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = [0; 1];
+        tls.read_exact(&mut answer)
+    }
+}
+
+fn client_config(version: &'static SupportedProtocolVersion) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("a client")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_no_client_auth()
+}
+
 /// Makes `connections` handshakes one after the other with one client; returns the numbers of full
 /// and resumed handshakes according to the client.
 ///
@@ -62,10 +108,9 @@ impl ServerCertVerifier for Anyone {
 /// If one does not complete.
 #[must_use]
 pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) -> (u32, u32) {
-    let provider = Arc::new(default_provider());
     let cert = CertificateDer::from_pem_file(&ec().cert).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(&ec().key).expect("a key");
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
         .and_then(|builder| {
             builder
@@ -73,12 +118,7 @@ pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) 
                 .with_single_cert(vec![cert], key)
         })
         .expect("a server");
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[version])
-        .expect("a client")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
-        .with_no_client_auth();
+    let client = client_config(version);
     let (server, client) = (Arc::new(server), Arc::new(client));
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
     let address = listener.local_addr().expect("a bound address");

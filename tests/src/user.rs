@@ -1,5 +1,5 @@
 //! User and capabilities of the agent: a user without processes, with exactly the capabilities that
-//! docs/operating.md requires for this kernel. Every test therefore shows that they are enough.
+//! docs/requirements.md lists for this kernel. Every test therefore shows that they are enough.
 //! With `REPRISE_AS_ROOT` (`cargo xtask test --as-root`) the agent is root with all capabilities.
 
 use std::process::Command;

@@ -1,14 +1,17 @@
-//! Tests of the source tree itself: imports point down the layers, modules do not import each
-//! other in cycles, and prose fits into 100 columns.
+//! Tests of the source tree itself: imports point down the layers, and modules do not import each
+//! other in cycles.
 //!
 //! An import is a path that begins with `crate`, `self` or `super`, in a `use` or in the code. It
 //! leads to the file that defines the item: a name that a module re-exports is followed to its
 //! definition. Code under `#[cfg(test)]` is left out.
 
+mod files;
+mod prose;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use petgraph::{algo::tarjan_scc, graphmap::DiGraphMap};
@@ -17,8 +20,6 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// Longest line of prose, columns.
-const COLUMNS: usize = 100;
 /// Re-exports followed in a row.
 const MAX_HOPS: usize = 8;
 
@@ -62,7 +63,7 @@ struct Crate {
 impl Crate {
     fn load(source: &Path) -> Self {
         let mut modules = BTreeMap::new();
-        for file in rust_files(source) {
+        for file in files::with_extensions(source, &["rs"]) {
             let Some(path) = module_path(source, &file) else {
                 continue;
             };
@@ -280,61 +281,12 @@ fn module_path(source: &Path, file: &Path) -> Option<ModulePath> {
     }
 }
 
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    files(directory, &["rs"])
-}
-
-/// All files below a directory that have one of these extensions; build directories left out.
-fn files(directory: &Path, extensions: &[&str]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let entries = fs::read_dir(directory).expect("the source tree is readable");
-    for entry in entries {
-        let path = entry.expect("the source tree is readable").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() {
-            if name != "target" && name != "node_modules" && !name.starts_with('.') {
-                found.extend(files(&path, extensions));
-            }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
-        {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
 /// The layer of a module: how far up it is, none where it is in no layer.
 fn layer(layers: &[&[&str]], module: &[String]) -> Option<usize> {
     let top = module.first()?;
     layers
         .iter()
         .position(|layer| layer.contains(&top.as_str()))
-}
-
-/// Lines of prose beyond [`COLUMNS`]: comments of Rust, text of Markdown outside tables, code and
-/// lines that hold an address.
-fn long_lines(file: &Path, text: &str) -> Vec<usize> {
-    let rust = file.extension().is_some_and(|extension| extension == "rs");
-    let mut code = false;
-    let mut long = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        if !rust && line.starts_with("```") {
-            code = !code;
-        }
-        let start = line.trim_start();
-        let prose = if rust {
-            start.starts_with("//")
-        } else {
-            !code && !start.starts_with('|') && !line.contains("://")
-        };
-        if prose && line.chars().count() > COLUMNS {
-            long.push(index + 1);
-        }
-    }
-    long
 }
 
 #[cfg(test)]
@@ -397,23 +349,6 @@ mod tests {
     }
 
     #[test]
-    fn prose_fits_into_the_columns() {
-        let mut long = Vec::new();
-        for file in files(&paths::workspace(), &["rs", "md"]) {
-            let text = fs::read_to_string(&file).expect("a source file is readable");
-            for line in long_lines(&file, &text) {
-                long.push(format!("{}:{line}", file.display()));
-            }
-        }
-        assert!(
-            long.is_empty(),
-            "{} lines:\n{}",
-            long.len(),
-            long.join("\n")
-        );
-    }
-
-    #[test]
     fn a_reexport_is_followed_to_its_definition() {
         let parse = |path: &[&str], text: &str| {
             let path: ModulePath = path.iter().map(ToString::to_string).collect();
@@ -433,22 +368,5 @@ mod tests {
         let imports: Vec<_> = sources.imports().into_iter().collect();
         let path = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(imports, [(&path(&["a", "c"]), &path(&["a", "b"]))]);
-    }
-
-    #[test]
-    fn tables_and_addresses_may_be_long() {
-        let word = "word ".repeat(30);
-        let (rust, text) = (Path::new("a.rs"), Path::new("a.md"));
-        assert_eq!(
-            long_lines(rust, &format!("// {word}\nlet x = 1; {word}")),
-            [1]
-        );
-        assert_eq!(
-            long_lines(
-                text,
-                &format!("{word}\n| {word}\n```\n{word}\n```\nhttp://{word}")
-            ),
-            [1]
-        );
     }
 }

@@ -28,7 +28,8 @@ pub(crate) struct Args {
     /// an hour
     #[arg(long, conflicts_with = "fast")]
     matrix: bool,
-    /// Run the agent as root with all capabilities, not as a user with those in docs/operating.md
+    /// Run the agent as root with all capabilities, not as a user with those in
+    /// docs/requirements.md
     #[arg(long, conflicts_with = "fast")]
     as_root: bool,
 }

@@ -13,6 +13,7 @@ mod labels;
 mod mechanism;
 mod miss;
 mod miss_reason;
+mod namespace;
 mod network;
 mod observation;
 mod offer;
@@ -31,7 +32,7 @@ mod version;
 pub use self::{
     alert::{Alert, AlertAfterCompletion},
     cause::FailureCause,
-    connection::Connection,
+    connection::{Connection, End},
     direction::Direction,
     evidence::Evidence,
     handshake::{
@@ -41,6 +42,7 @@ pub use self::{
     mechanism::Mechanism,
     miss::Miss,
     miss_reason::MissReason,
+    namespace::NetworkNamespace,
     network::NetworkEvidence,
     observation::{LibraryFacts, Observation, OfferOutcome, Source},
     offer::Offer,

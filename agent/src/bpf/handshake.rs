@@ -13,6 +13,7 @@ use aya::Ebpf;
 use reprise_core::plan::Plan;
 use reprise_ebpf::handshake::HandshakeEvent;
 
+pub(crate) use self::open::OpenCounts;
 use self::{libraries::AttachedLibraries, open::OpenHandshakes};
 use super::{
     error::SensorError, program::take_map, sensor_events::SensorEvents, uprobe_multi::ProgramStats,
@@ -38,11 +39,14 @@ impl HandshakeSensor {
         let events = SensorEvents::open(&mut loaded.ebpf, mode, &load::MAPS)?;
         load::attach_tracepoints(&mut loaded, status)?;
         let load::Loaded {
-            mut ebpf, uprobes, ..
+            mut ebpf,
+            uprobes,
+            exits,
+            ..
         } = loaded;
         Ok(Self {
             events,
-            open: OpenHandshakes::new(take_map(&mut ebpf, "HS_OPEN")?),
+            open: OpenHandshakes::new(&mut ebpf, exits)?,
             libraries: AttachedLibraries::new(take_map(&mut ebpf, "HS_LAYOUTS")?, uprobes),
             ebpf,
         })
@@ -82,13 +86,17 @@ impl HandshakeSensor {
         self.libraries.program_stats()
     }
 
-    /// Ends the open handshakes of dead processes and passes one event for each to `ended`;
-    /// returns the number of handshakes that remain open.
+    /// Records that a process ended, or executed a new program, with open handshakes.
+    pub(crate) fn process_ended(&mut self, tgid: u32, time_ns: u64, by_exec: bool) {
+        self.open.process_ended(tgid, time_ns, by_exec);
+    }
+
+    /// Ends the open handshakes of processes that ended and passes one event for each to `ended`.
     pub(crate) fn sweep(
         &mut self,
         is_alive: impl FnMut(u32) -> bool,
         ended: impl FnMut(&HandshakeEvent),
-    ) -> u64 {
+    ) -> OpenCounts {
         self.open.sweep(is_alive, ended)
     }
 }

@@ -5,7 +5,8 @@ use clap::ValueEnum;
 use thiserror::Error;
 
 use crate::{
-    bpf::uprobe_multi,
+    bpf::{netns, uprobe_multi},
+    errors::chain,
     status::{BpfMode, CookieSource},
 };
 
@@ -61,10 +62,17 @@ impl ModeRequest {
     /// [`IncompatibleFlags`].
     pub(crate) fn resolve(self) -> Result<BpfMode, IncompatibleFlags> {
         // A kernel that refuses to answer also refuses the load later, which reports the error.
-        self.resolve_with(
+        let mut mode = self.resolve_with(
             || is_map_supported(MapType::RingBuf).unwrap_or(true),
             best_cookie_source,
-        )
+        )?;
+        mode.namespaces = netns::layout(mode.ring)
+            .inspect_err(|error| {
+                let reason = chain(error);
+                tracing::info!(reason, "network namespaces not distinguished");
+            })
+            .ok();
+        Ok(mode)
     }
 
     fn resolve_with(
@@ -88,6 +96,7 @@ impl ModeRequest {
             ring,
             cookie_source,
             log: self.log && ring,
+            namespaces: None,
         })
     }
 }

@@ -6,6 +6,7 @@ mod min_kernel;
 mod stack;
 
 use aya::{EbpfLoader, VerifierLogLevel};
+use zerocopy::IntoBytes as _;
 
 use crate::status::BpfMode;
 
@@ -30,6 +31,13 @@ pub(super) fn loader<'a>() -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
     loader
+}
+
+/// Sets where the programs read the network namespace of a socket.
+pub(super) fn set_namespaces<'a>(loader: &mut EbpfLoader<'a>, mode: &'a BpfMode) {
+    if let Some(layout) = &mode.namespaces {
+        loader.override_global("NETNS", layout.as_bytes(), true);
+    }
 }
 
 /// Embeds the objects of one sensor.

@@ -61,11 +61,8 @@ pub(super) fn program_error(probe: &'static str, source: ProgramError) -> Sensor
             io_error,
             verifier_log,
         } => {
-            tracing::debug!(probe, %verifier_log, "program rejected by the verifier");
-            SensorError::Verifier {
-                probe,
-                source: io_error,
-            }
+            tracing::debug!(probe, %verifier_log, "program not loaded");
+            SensorError::from_load(probe, io_error)
         }
         source => SensorError::Attach {
             probe,

@@ -28,6 +28,8 @@ pub(crate) struct Sensors {
     pub tcp: Option<TcpSensor>,
     /// First packets of TLS connections.
     pub wire: Option<WireSensor>,
+    /// The network namespaces in their events are usable as keys: all sensors have them.
+    pub namespaces: bool,
     /// Whether the handshake sensor failed for a reason that may pass by itself.
     pub may_start_later: bool,
 }
@@ -55,10 +57,13 @@ impl Sensors {
         let handshake = record_health(Sensor::Handshake, handshake, status);
         let tcp = record_health(Sensor::Tcp, tcp, status);
         let wire = record_health(Sensor::Wire, wire, status);
+        let namespaces =
+            mode.namespaces.is_some() && wire.as_ref().is_none_or(|sensor| sensor.has_namespaces);
         let sensors = Self {
             handshake,
             tcp,
             wire,
+            namespaces,
             may_start_later,
         };
         for (name, stats) in sensors.program_stats() {
@@ -193,7 +198,7 @@ mod tests {
         assert_eq!(
             error,
             "a probe on a single-stepped instruction is harmful: the process was killed by SIGKILL; \
-             nothing is placed into any process"
+             no probe is attached to any process"
         );
     }
 }

@@ -6,7 +6,7 @@ use zerocopy::IntoBytes as _;
 use super::{
     bpf_log::BpfLog,
     error::SensorError,
-    object::{Object, loader, object},
+    object::{Object, loader, object, set_namespaces},
     program::attach_tracepoint,
     sensor_events::{Maps, SensorEvents},
     tracepoint::Tracepoint,
@@ -85,6 +85,7 @@ impl TcpSensor {
         }
         let mut loader = loader();
         BpfLog::configure(&mut loader, mode);
+        set_namespaces(&mut loader, &mode);
         for (_, global, _, layout) in &usable {
             loader.override_global(global, layout.as_bytes(), true);
         }

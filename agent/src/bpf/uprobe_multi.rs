@@ -77,7 +77,7 @@ impl MultiPrograms {
                 .and_then(|program| Some((program, object.functions.get(&program.function_key())?)))
                 .ok_or(SensorError::Missing(probe))?;
             let fd = load(probe, function, &program.license)
-                .map_err(|source| SensorError::Verifier { probe, source })?;
+                .map_err(|source| SensorError::from_load(probe, source))?;
             loaded.insert(*probe, fd);
         }
         Ok(Self(loaded))

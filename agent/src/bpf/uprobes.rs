@@ -161,7 +161,7 @@ pub(super) fn detach_in_background(links: Vec<Link>) {
     let builder = thread::Builder::new().name("detach".to_owned());
     // If no thread can be started, dropping the closure has detached the links.
     if let Err(error) = builder.spawn(move || drop(links)) {
-        tracing::warn!(reason = %error, "detached without a thread");
+        tracing::warn!(reason = %error, "failed to start the detach thread, detached in place");
     }
 }
 

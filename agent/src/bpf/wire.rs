@@ -13,7 +13,7 @@ use super::{
     bpf_log::BpfLog,
     error::SensorError,
     load_retry::retry_interrupted,
-    object::{Object, loader, object},
+    object::{Object, loader, object, set_namespaces},
     program::{program, program_error},
     sensor_events::{Maps, SensorEvents},
 };
@@ -45,6 +45,8 @@ pub(crate) struct WireSensor {
     pub(crate) events: SensorEvents,
     /// Owns programs and links; dropping it detaches.
     ebpf: Ebpf,
+    /// Its events have the network namespace of the socket.
+    pub(super) has_namespaces: bool,
 }
 
 impl WireSensor {
@@ -81,7 +83,11 @@ impl WireSensor {
                 .attach(&cgroup, direction, attach_mode)
                 .map_err(|source| program_error(probe, source))?;
         }
-        Ok(Self { events, ebpf })
+        Ok(Self {
+            events,
+            ebpf,
+            has_namespaces: mode.namespaces.is_some(),
+        })
     }
 
     /// The loaded object.
@@ -94,6 +100,7 @@ impl WireSensor {
 fn loaded(mode: BpfMode) -> Result<(Ebpf, BpfMode), SensorError> {
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
+    set_namespaces(&mut loader, &mode);
     let mut ebpf = loader
         .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;

@@ -1,8 +1,11 @@
 //! The observing application: `run`, `watch` and `record` start it with different views.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf};
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+};
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,7 +19,7 @@ use crate::{
     observed::{Observed, Shared},
     record::FileRecorder,
     status::Status,
-    views::http::{self, WebConfig},
+    views::http::{self, AccessRules, HttpThread},
 };
 use reprise_core::pipeline::Pipeline;
 
@@ -24,8 +27,7 @@ use reprise_core::pipeline::Pipeline;
 #[derive(Debug)]
 pub(super) struct HttpConfig {
     pub(super) address: SocketAddr,
-    /// Access rules, if there is a file with them.
-    pub(super) access: Option<WebConfig>,
+    pub(super) rules: AccessRules,
 }
 
 /// Configuration of the application.
@@ -46,7 +48,7 @@ pub(super) struct Config {
 #[derive(Debug)]
 struct Server {
     listener: TcpListener,
-    access: Option<WebConfig>,
+    rules: AccessRules,
 }
 
 /// The application.
@@ -61,7 +63,7 @@ impl App {
     /// [`Failure`] if the address cannot be bound or nothing can be observed.
     pub(super) async fn start(config: Config) -> Result<Running, Failure> {
         let server = match config.http {
-            Some(http) => Some(Server::bind(http).await?),
+            Some(http) => Some(Server::bind(http)?),
             None => None,
         };
         let shared = Shared::new(Observed {
@@ -73,27 +75,36 @@ impl App {
         let observer = Observer::start(shared.clone(), config.recorder, &config.scope)?;
         let node = config.node_name.as_deref();
         pods::start_watch(&config.scope.pods, config.pod_names, node, shutdown.clone())?;
+        // After the observer, because capabilities belong to a thread.
+        let http = match server {
+            Some(server) => Some(server.start(&shared, &shutdown)?),
+            None => None,
+        };
         Ok(Running {
             start_up: config.start_up,
             shared,
             shutdown,
             observer,
-            server,
+            http,
             signals,
         })
     }
 }
 
 impl Server {
-    async fn bind(config: HttpConfig) -> Result<Self, Failure> {
+    fn bind(config: HttpConfig) -> Result<Self, Failure> {
         let address = config.address;
         let listener = http::bind(address)
-            .await
             .map_err(|error| Failure::Runtime(format!("--listen {address}: {error}")))?;
         Ok(Self {
             listener,
-            access: config.access,
+            rules: config.rules,
         })
+    }
+
+    fn start(self, shared: &Shared, shutdown: &CancellationToken) -> Result<HttpThread, Failure> {
+        http::start(self.listener, shared.clone(), self.rules, shutdown.clone())
+            .map_err(|error| Failure::Runtime(format!("failed to start the http server: {error}")))
     }
 }
 
@@ -105,25 +116,25 @@ pub(super) struct Running {
     pub(super) shutdown: CancellationToken,
     start_up: StartUp,
     observer: Observer,
-    server: Option<Server>,
+    http: Option<HttpThread>,
     signals: Signals,
 }
 
 impl Running {
     /// Runs the application and a `view` of it, in one task, until a signal arrives, the view ends
-    /// or observation fails; then detaches all probes and drains connections. Returns the output of
-    /// the view.
+    /// or observation fails; then detaches all probes and ends the HTTP server. Returns the output
+    /// of the view.
     ///
     /// # Errors
     ///
-    /// [`Failure`] if observation failed.
+    /// [`Failure`] if observation or the HTTP server failed.
     pub(super) async fn run<T>(self, view: impl Future<Output = T>) -> Result<T, Failure> {
         let Self {
-            shared,
+            shared: _,
             shutdown,
             start_up,
             observer,
-            server,
+            http,
             signals,
         } = self;
         start_up.finish()?;
@@ -137,13 +148,13 @@ impl Running {
             shutdown.cancel();
             output
         };
-        let serve = async {
-            if let Some(Server { listener, access }) = server {
-                http::serve(listener, shared, access, shutdown.clone()).await;
-            }
+        let (observed, output, ()) = tokio::join!(observe, view, signals.run(&shutdown));
+        let served = match http {
+            Some(http) => http.join().await,
+            None => Ok(()),
         };
-        let (observed, output, (), ()) = tokio::join!(observe, view, serve, signals.run(&shutdown));
         observed?;
+        served?;
         Ok(output)
     }
 }

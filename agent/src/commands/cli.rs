@@ -69,6 +69,11 @@ pub struct Counting {
     /// Prefix length to which the addresses of IPv6 clients are truncated.
     #[arg(long, value_name = "BITS", default_value_t = PREFIX_V6, value_parser = value_parser!(u8).range(..=128))]
     pub peer_prefix_v6: u8,
+    /// Name the peers in network namespaces that belong to a user namespace, too (rootless
+    /// containers, pods with `hostUsers: false`). Any user can create one and choose the addresses
+    /// in it, so they are summed as `other-namespace` by default.
+    #[arg(long)]
+    pub user_namespace_peers: bool,
     /// Maximum number of peers with series of their own, the most recently active ones; the others
     /// are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
@@ -169,6 +174,10 @@ pub struct Run {
     /// of Prometheus exporters. Reloaded when it changes.
     #[arg(long, value_name = "FILE")]
     pub web_config: Option<PathBuf>,
+    /// Host name by which clients may address this agent, in addition to localhost. Without any, an
+    /// agent on a loopback address answers to loopback names only, and any other to all names.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
     /// Flags that attach probes.
     #[command(flatten)]
     pub observing: Observing,
@@ -187,6 +196,10 @@ pub struct Watch {
     /// of Prometheus exporters. Reloaded when it changes.
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub web_config: Option<PathBuf>,
+    /// Host name by which clients may address this agent, in addition to localhost. Without any, an
+    /// agent on a loopback address answers to loopback names only, and any other to all names.
+    #[arg(long, value_name = "NAME", requires = "listen")]
+    pub allow_host: Vec<String>,
     /// Interval between two updates of the table, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = value_parser!(u64).range(1..=3_600))]
     pub interval: u64,
@@ -311,5 +324,9 @@ mod tests {
             assert!(Cli::try_parse_from(["reprise", "run", "--alert-miss-ratio", ratio]).is_err());
         }
         assert!(Cli::try_parse_from(["reprise", "run"]).is_ok());
+        for flag in ["--web-config", "--allow-host"] {
+            assert!(Cli::try_parse_from(["reprise", "run", flag, "x"]).is_ok());
+            assert!(Cli::try_parse_from(["reprise", "watch", flag, "x"]).is_err());
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! From the flags to the configuration of the application.
 
-use std::{io, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
 use tokio::runtime::{self, Runtime};
 
 use super::{
-    app::Config,
+    app::{Config, HttpConfig},
     cli::{Counting, Loading, Observing},
     failure::Failure,
     observer::Scope,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     host::{self, pods::Pods},
     status::BpfMode,
-    views::http::WebConfig,
+    views::http::{AccessRules, AllowedHosts, WebConfig},
 };
 use reprise_core::pipeline::{
     Pipeline,
@@ -51,10 +51,21 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Access rules of the HTTP server.
-pub(super) fn access(path: Option<&Path>) -> Result<Option<WebConfig>, Failure> {
-    let loaded = path.map(WebConfig::load).transpose();
-    loaded.map_err(|error| Failure::Usage(format!("--web-config: {}", crate::chain(&error))))
+/// Address and access rules of the HTTP server.
+pub(super) fn http(
+    address: SocketAddr,
+    web_config: Option<&Path>,
+    allow_host: &[String],
+) -> Result<HttpConfig, Failure> {
+    let loaded = web_config.map(WebConfig::load);
+    let config = loaded
+        .transpose()
+        .map_err(|error| Failure::Usage(format!("--web-config: {}", crate::chain(&error))))?;
+    let hosts = AllowedHosts::new(address, allow_host.to_vec());
+    Ok(HttpConfig {
+        address,
+        rules: AccessRules { hosts, config },
+    })
 }
 
 /// An empty pipeline.
@@ -81,6 +92,7 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
         groups,
         prefix_v4: counting.peer_prefix_v4,
         prefix_v6: counting.peer_prefix_v6,
+        user_namespace_peers: counting.user_namespace_peers,
     };
     Ok(Pipeline::new(limits, bounds, naming))
 }

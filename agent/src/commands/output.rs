@@ -1,6 +1,9 @@
 //! Output of reports.
 
-use std::fmt::Display;
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+};
 
 use serde::Serialize;
 
@@ -8,14 +11,23 @@ use super::failure::Failure;
 
 /// Prints a report as text or JSON.
 pub(super) fn print(report: &(impl Display + Serialize), as_json: bool) -> Result<(), Failure> {
-    if as_json {
+    let text = if as_json {
         let json = serde_json::to_string_pretty(report);
-        println!(
-            "{}",
-            json.map_err(|error| Failure::Runtime(error.to_string()))?
-        );
+        let json = json.map_err(|error| Failure::Runtime(error.to_string()))?;
+        format!("{json}\n")
     } else {
-        print!("{report}");
+        report.to_string()
+    };
+    let mut out = io::stdout().lock();
+    finish(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Result of writing to stdout: success if the reader has ended, as `head` does.
+pub(super) fn finish(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Runtime(format!(
+            "failed to write to stdout: {error}"
+        ))),
+        _ => Ok(()),
     }
-    Ok(())
 }

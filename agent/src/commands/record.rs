@@ -1,10 +1,13 @@
 //! `reprise record`: write the event stream to a file.
 
-use std::time::Duration;
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use tokio::time::sleep;
 
-use super::{app::App, cli::Record, config, failure::Failure, start_up::StartUp};
+use super::{app::App, cli::Record, config, failure::Failure, output, start_up::StartUp};
 use crate::{record::Recorder, views::watch};
 
 /// Observes this host and records the event stream until a signal arrives or the time is over.
@@ -33,7 +36,7 @@ pub fn record(args: &Record) -> Result<(), Failure> {
             }
         };
         running.run(wait).await?;
-        print!("{}", watch::table(&shared.lock(), usize::MAX));
-        Ok(())
+        let table = watch::table(&shared.lock(), usize::MAX);
+        output::finish(io::stdout().write_all(table.as_bytes()))
     })
 }

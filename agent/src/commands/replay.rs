@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Read, Write};
 
-use super::{cli::Replay, config, failure::Failure};
+use super::{cli::Replay, config, failure::Failure, output};
 use crate::{
     observed::{Observed, Shared},
     record::{Frame, RecordError, Recording},
@@ -39,17 +39,14 @@ pub fn replay(args: &Replay) -> Result<(), Failure> {
     let observed = observed.map_err(|error| {
         Failure::Runtime(format!("{}: {}", args.file.display(), crate::chain(&error)))
     })?;
-    let printed = written
-        .and_then(|()| out.write_all(render(observed, args.metrics).as_bytes()))
-        .and_then(|()| out.flush());
-    match printed {
-        // The reader of the output has ended.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => Ok(printed?),
-    }
+    output::finish(
+        written
+            .and_then(|()| out.write_all(render(observed, args.metrics).as_bytes()))
+            .and_then(|()| out.flush()),
+    )
 }
 
-/// Replays a recording. One that is cut short is replayed up to that point, with a warning.
+/// Replays a recording. One that ends inside a record is replayed up to there, with a warning.
 /// `missed` receives a function that describes each miss in one line.
 fn observe<R: Read>(
     recording: &mut Recording<R>,
@@ -66,7 +63,7 @@ fn observe<R: Read>(
             Ok(Some(Frame::Status(newer))) => status = *newer,
             Ok(None) => break,
             Err(error @ RecordError::Truncated { .. }) => {
-                tracing::warn!(reason = %error, "recording cut short, replaying its beginning");
+                tracing::warn!(reason = %error, "recording ends inside a record, replayed up to there");
                 break;
             }
             Err(error) => return Err(error),

@@ -1,12 +1,6 @@
 //! `reprise run`: observe and serve metrics.
 
-use super::{
-    app::{App, HttpConfig},
-    cli::Run,
-    config,
-    failure::Failure,
-    start_up::StartUp,
-};
+use super::{app::App, cli::Run, config, failure::Failure, start_up::StartUp};
 
 /// Observes this host and serves metrics until a signal arrives.
 ///
@@ -15,12 +9,9 @@ use super::{
 /// [`Failure`].
 pub fn run(args: &Run) -> Result<(), Failure> {
     let start_up = StartUp::begin()?;
-    let access = config::access(args.web_config.as_deref())?;
+    let http = config::http(args.listen, args.web_config.as_deref(), &args.allow_host)?;
     let mut config = config::config(start_up, &args.counting, &args.observing)?;
-    config.http = Some(HttpConfig {
-        address: args.listen,
-        access,
-    });
+    config.http = Some(http);
     config::runtime()?.block_on(async {
         let running = App::start(config).await?;
         tracing::info!(address = %args.listen, "serving metrics");

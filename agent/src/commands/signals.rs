@@ -59,7 +59,7 @@ impl Signals {
             }
             Err(error) => tracing::error!(
                 reason = crate::chain(&error),
-                "peer file invalid, previous one remains in force"
+                "peer file invalid, previous one stays in use"
             ),
         }
     }

@@ -1,14 +1,8 @@
 //! `reprise watch`: observe and show a live table.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use super::{
-    app::{App, HttpConfig},
-    cli::Watch,
-    config,
-    failure::Failure,
-    start_up::StartUp,
-};
+use super::{app::App, cli::Watch, config, failure::Failure, output, start_up::StartUp};
 use crate::views::watch;
 
 /// Observes this host and shows a live table until a signal arrives or the viewer quits.
@@ -18,9 +12,12 @@ use crate::views::watch;
 /// [`Failure`].
 pub fn watch(args: &Watch) -> Result<(), Failure> {
     let start_up = StartUp::begin()?;
-    let access = config::access(args.web_config.as_deref())?;
+    let http = args
+        .listen
+        .map(|address| config::http(address, args.web_config.as_deref(), &args.allow_host));
+    let http = http.transpose()?;
     let mut config = config::config(start_up, &args.counting, &args.observing)?;
-    config.http = args.listen.map(|address| HttpConfig { address, access });
+    config.http = http;
     config::runtime()?.block_on(async {
         let running = App::start(config).await?;
         let (shared, shutdown) = (running.shared.clone(), running.shutdown.clone());
@@ -28,10 +25,6 @@ pub fn watch(args: &Watch) -> Result<(), Failure> {
         let shown = running
             .run(watch::show(&shared, interval, &shutdown))
             .await?;
-        match shown {
-            // The reader of the output has ended.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            shown => Ok(shown?),
-        }
+        output::finish(shown)
     })
 }

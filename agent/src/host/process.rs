@@ -20,19 +20,19 @@ impl HostProcesses {
         }
     }
 
-    /// Contents of a file in the directory of a process below `/proc`.
+    /// Contents of a file in the directory of a process below `/proc`. Names in it can be any
+    /// bytes; those that are not UTF-8 are replaced.
     pub(crate) fn read(self, tgid: u32, file: &str) -> io::Result<String> {
         if !self.readable {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        fs::read_to_string(format!("/proc/{tgid}/{file}"))
+        let bytes = fs::read(format!("/proc/{tgid}/{file}"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Whether a process may still run: false only on evidence that it has ended.
     #[must_use]
     pub(crate) fn may_run(self, tgid: u32) -> bool {
-        // A zombie still has this file, although its memory and sockets are gone. The state is the
-        // first letter after the name, which is in parentheses.
         let stat = match self.read(tgid, "stat") {
             Ok(stat) => stat,
             // ESRCH: the process ended while the file was open.
@@ -40,26 +40,70 @@ impl HostProcesses {
                 return error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(3);
             }
         };
-        let state = stat
-            .rsplit(')')
-            .next()
-            .and_then(|rest| rest.trim_start().chars().next());
-        !matches!(state, Some('Z' | 'X'))
+        runs(&stat)
     }
+}
+
+/// Whether a process runs, by its `stat` file. A zombie still has this file, although its memory
+/// and sockets are gone; but the first thread is one too where it has ended before others. The
+/// fields after the name, which is in parentheses, begin with the state; the eighteenth is the
+/// number of threads.
+fn runs(stat: &str) -> bool {
+    let mut fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let is_zombie = matches!(fields.next(), Some("Z" | "X"));
+    let threads: u32 = fields
+        .nth(16)
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0);
+    !is_zombie || threads > 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     /// No process has this number (`PID_MAX_LIMIT`, include/linux/threads.h).
     const NO_PROCESS: u32 = 1 << 23;
+
+    #[test]
+    fn the_name_of_a_process_can_be_any_bytes() {
+        use std::io::Write as _;
+        let name = thread::spawn(|| {
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .open("/proc/thread-self/comm")
+                .unwrap();
+            file.write_all(b"\xff) Z").unwrap();
+            let id = nix::unistd::gettid().as_raw().cast_unsigned();
+            let host = HostProcesses { readable: true };
+            (host.read(id, "comm"), host.may_run(id))
+        });
+        let (name, may_run) = name.join().unwrap();
+        assert_eq!(name.unwrap(), "\u{fffd}) Z\n");
+        assert!(may_run);
+    }
 
     #[test]
     fn a_process_that_is_not_in_proc_has_ended() {
         let host = HostProcesses { readable: true };
         assert!(host.may_run(std::process::id()));
         assert!(!host.may_run(NO_PROCESS));
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_runs() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a) b) {state} 1 7 7 0 -1 4227084 0 0 0 0 0 0 0 0 20 0 {threads} 0 99")
+        };
+        assert!(runs(&stat("S", 1)));
+        assert!(runs(&stat("Z", 2)));
+        assert!(!runs(&stat("Z", 1)));
+        assert!(!runs(&stat("X", 0)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum MissingRequirement {
     #[error("CAP_SYS_ADMIN is missing: uprobes and tracepoints need it")]
     Capability,
     /// The process runs in a user namespace, where capabilities do not apply to the host.
-    #[error("this process is in a user namespace of its own, where CAP_SYS_ADMIN does not count")]
+    #[error("this process is in a user namespace, whose CAP_SYS_ADMIN does not apply to the host")]
     UserNamespace,
     /// BPF programs may not read memory.
     #[error("the kernel is locked down for confidentiality: no BPF program may read memory")]
@@ -34,14 +34,14 @@ pub enum MissingRequirement {
 }
 
 impl MissingRequirement {
-    /// Advice to the operator.
+    /// What the operator can do.
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Capability => {
                 "run as root, or grant CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE"
             }
-            Self::UserNamespace => "run outside of it (no rootless container)",
+            Self::UserNamespace => "run outside of user namespaces (no rootless container)",
             Self::Lockdown => "boot with lockdown=integrity or without lockdown",
             Self::Proc(_) => "mount -t proc proc /proc",
             Self::Tracefs(_) => tracefs_mount::REMEDY,

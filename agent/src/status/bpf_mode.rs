@@ -1,4 +1,7 @@
-//! How BPF programs send events and identify the library they run in.
+//! How BPF programs send events, identify the library they run in, and the network namespace of a
+//! socket.
+
+use reprise_ebpf::netns::NamespaceLayout;
 
 /// How an uprobe program learns which library it runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct BpfMode {
     pub cookie_source: CookieSource,
     /// The programs write log messages for failures inside the kernel.
     pub log: bool,
+    /// Where the programs read the network namespace of a socket; `None` where they do not.
+    pub namespaces: Option<NamespaceLayout>,
 }
 
 impl BpfMode {
@@ -28,6 +33,7 @@ impl BpfMode {
         Self {
             ring: false,
             log: false,
+            namespaces: None,
             ..self
         }
     }

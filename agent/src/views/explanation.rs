@@ -115,7 +115,11 @@ pub(super) mod tests {
             tgid: None,
             version: Version::V13,
             outcome: Outcome::Completed(Resumption::Full),
-            connection: Some(Connection { local, remote }),
+            connection: Some(Connection {
+                local,
+                remote,
+                namespace: reprise_core::model::NetworkNamespace::Unknown,
+            }),
             network: NetworkEvidence::default(),
             source: Source::Wire,
             offer: Offer::Session(Mechanism::Psk),

@@ -60,6 +60,21 @@ impl Page {
         Self(registry)
     }
 
+    /// Writes the page to `out`.
+    ///
+    /// # Errors
+    ///
+    /// The error of `out`.
+    pub fn write(&self, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
+        match format {
+            Format::OpenMetrics => text::encode(out, &self.0),
+            Format::Prometheus => {
+                let mut converter = prometheus::Converter::new(out);
+                text::encode(&mut converter, &self.0)
+            }
+        }
+    }
+
     /// Renders the page as text.
     ///
     /// # Errors
@@ -67,11 +82,8 @@ impl Page {
     /// None in practice: writing to a string does not fail.
     pub fn render(&self, format: Format) -> Result<String, fmt::Error> {
         let mut page = String::new();
-        text::encode(&mut page, &self.0)?;
-        Ok(match format {
-            Format::OpenMetrics => page,
-            Format::Prometheus => prometheus::from_open_metrics(&page),
-        })
+        self.write(format, &mut page)?;
+        Ok(page)
     }
 }
 
@@ -80,7 +92,7 @@ struct Observations(Shared);
 
 impl Collector for Observations {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        families::encode(&self.0.lock(), &mut encoder)
+        families::encode(&self.0, &mut encoder)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Per-CPU counters, read by the agent.
 
-use super::Fault;
+use super::{Fault, atomic::add};
 use crate::handshake::lost;
 use aya_ebpf::{EbpfContext, maps::PerCpuArray};
 
@@ -21,14 +21,12 @@ impl Counters {
         Self::new(lost::COUNT)
     }
 
-    /// Adds 1. Not atomic: an increment is lost where another program preempts or interrupts this
-    /// one on the same CPU between load and store and increments the same counter.
+    /// Adds 1, atomically: another program can preempt or interrupt this one on the same CPU.
     #[inline(always)]
     pub fn increment(&self, index: u32) {
         if let Some(counter) = self.0.get_ptr_mut(index) {
-            // SAFETY: a live, aligned per-CPU slot; a lost increment makes the count too low by one
-            // and nothing else.
-            unsafe { *counter += 1 };
+            // SAFETY: a live, aligned per-CPU slot, which only this function writes.
+            unsafe { add(counter, 1) };
         }
     }
 

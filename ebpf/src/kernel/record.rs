@@ -1,6 +1,6 @@
 //! Reads tracepoint records at offsets that the agent parsed from the event's `format` file.
 
-use super::Fault;
+use super::{Fault, netns};
 use crate::{ABSENT, Socket, TracepointLayout, V4_MAPPED};
 use aya_ebpf::programs::TracePointContext;
 
@@ -53,7 +53,7 @@ pub fn socket(ctx: &TracePointContext, layout: &TracepointLayout) -> Result<Sock
         remote,
         local_port,
         remote_port,
-        reserved: 0,
+        netns: netns::of_socket(word(ctx, layout.skaddr)?),
         cookie: word(ctx, layout.cookie)?,
     })
 }

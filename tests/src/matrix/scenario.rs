@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use super::cell::{Cell, Fault};
 use super::setup::{SHORT_LIFETIME, Setup};
-use super::target::Target;
+use super::target::{Target, wait_closed};
 use crate::fleet::Fleet;
 use crate::process::Process;
 
 /// Handshakes and missed sessions of one cell, as the clients counted them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ClientCounts {
-    pub(super) connected: u32,
-    pub(super) missed: u32,
+pub struct ClientCounts {
+    /// Completed handshakes.
+    pub connected: u32,
+    /// Missed sessions.
+    pub missed: u32,
     /// Ports of the servers.
-    pub(super) ports: BTreeSet<u16>,
+    pub ports: BTreeSet<u16>,
 }
 
 /// One cell while it runs.
@@ -31,7 +33,11 @@ struct Scenario<'a> {
 }
 
 /// Runs the scenario of a cell, with clients in the network `network`.
-pub(super) fn run(target: &dyn Target, cell: Cell, network: &str) -> ClientCounts {
+///
+/// # Panics
+/// If the server or its clients cannot be run.
+#[must_use]
+pub fn run(target: &dyn Target, cell: Cell, network: &str) -> ClientCounts {
     let setup = Setup::new(cell);
     let processes = start(target, &setup);
     // A TLS 1.3 client offers a ticket beyond its lifetime only if its own clock is slow.
@@ -79,6 +85,12 @@ impl Scenario<'_> {
             }
             Fault::Reload | Fault::KeyRotated => {
                 self.resume("");
+                if self.setup.cell.kind.is_entry() {
+                    // Some clients return late, others are new: their sessions have all ages.
+                    sleep(Duration::from_secs(1));
+                    self.rounds(1, "");
+                    self.rounds(1, "each=5 forget");
+                }
                 self.setup.changed = true;
                 self.target.change(&self.setup, &mut self.processes);
                 self.return_after_change();
@@ -87,6 +99,8 @@ impl Scenario<'_> {
                 self.resume("");
                 self.setup.changed = true;
                 self.processes.clear();
+                // Workers may outlive the main process for a moment, and still listen.
+                wait_closed(self.setup.port);
                 self.processes = start(self.target, &self.setup);
                 self.return_after_change();
             }

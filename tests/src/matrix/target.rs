@@ -1,6 +1,6 @@
 //! Interface of a server to the matrix.
 
-use super::cell::{Cell, usual_truth};
+use super::cell::{Cell, Fault, usual_truth};
 use super::setup::Setup;
 use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
@@ -35,9 +35,13 @@ pub trait Target: Sync {
         unreachable!("{} changes nothing while it runs", self.name());
     }
 
-    /// Number of clients.
-    fn clients(&self, _cell: Cell) -> u32 {
-        30
+    /// Number of clients. A cache can be too small from 32 sessions on.
+    fn clients(&self, cell: Cell) -> u32 {
+        if cell.fault == Fault::CacheTooSmall {
+            60
+        } else {
+            30
+        }
     }
 
     /// Options for the clients, for `fixtures/fleet.py`.
@@ -70,26 +74,42 @@ pub(super) fn wait_replaced(parent: u32, old: &[u32], count: usize) {
     });
 }
 
-/// Waits until at least this number of sockets listens on the port.
+/// Waits until at least this number of sockets listens on the port. A process may listen with one
+/// socket per thread.
 ///
 /// # Panics
 /// If the deadline passes.
 pub(super) fn wait_listeners(port: u16, count: usize) {
-    let suffix = format!(":{port:04X}");
     poll_until("all processes listen", DEADLINE, || {
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let listening = table.lines().filter(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            // 0A is TCP_LISTEN, include/net/tcp_states.h.
-            fields.next().is_some_and(|local| local.ends_with(&suffix))
-                && fields.nth(1) == Some("0A")
-        });
-        let listening = listening.count();
-        // A process may listen with one socket per thread.
-        if listening >= count {
-            Ok(())
-        } else {
-            Err(listening.to_string())
-        }
+        let listening = listeners(port);
+        (listening >= count)
+            .then_some(())
+            .ok_or(listening.to_string())
     });
+}
+
+/// Waits until no socket listens on the port.
+///
+/// # Panics
+/// If the deadline passes.
+pub(super) fn wait_closed(port: u16) {
+    poll_until("no process listens", DEADLINE, || {
+        let listening = listeners(port);
+        (listening == 0).then_some(()).ok_or(listening.to_string())
+    });
+}
+
+/// Number of sockets that listen on the port.
+fn listeners(port: u16) -> usize {
+    let suffix = format!(":{port:04X}");
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables: String = tables
+        .map(|table| std::fs::read_to_string(table).unwrap_or_default())
+        .concat();
+    let listening = tables.lines().filter(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        // 0A is TCP_LISTEN, include/net/tcp_states.h.
+        fields.next().is_some_and(|local| local.ends_with(&suffix)) && fields.nth(1) == Some("0A")
+    });
+    listening.count()
 }

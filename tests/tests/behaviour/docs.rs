@@ -6,10 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use reprise_tests::Agent;
 use reprise_tests::binary::binary;
 use reprise_tests::certificates::rsa;
-use reprise_tests::user;
+use reprise_tests::poll::{DEADLINE, poll_until};
+use reprise_tests::servers::Sessions;
+use reprise_tests::truth::warm_up;
+use reprise_tests::{Agent, Client, Server, user};
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -33,6 +35,40 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     }
     assert!(!found.is_empty(), "no block of {language}");
     found
+}
+
+/// Returns the commands in the console blocks of a text; a line that ends with `\` or `|`
+/// continues.
+fn console(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for block in blocks(text, "console") {
+        let mut continues = false;
+        for line in block.lines().map(str::trim) {
+            match line.strip_prefix("$ ") {
+                Some(command) => found.push(command.to_owned()),
+                None if continues => {
+                    let command = found.last_mut().expect("a continued command");
+                    *command = format!("{} {line}", command.trim_end_matches('\\'));
+                }
+                None => {}
+            }
+            continues = line.ends_with(['\\', '|']);
+        }
+    }
+    found
+}
+
+/// Returns the pages in `docs/runbooks`.
+fn runbooks() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks");
+    let entries = fs::read_dir(path).expect("the runbooks").flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().expect("a name in UTF-8"));
+    names.map(|name| doc(&format!("runbooks/{name}"))).collect()
+}
+
+fn shell(command: &str) -> Output {
+    let output = Command::new("sh").args(["-ec", command]).output();
+    output.expect("failed to start a shell")
 }
 
 fn passed(what: &str, output: &Output) {
@@ -163,5 +199,73 @@ fn prometheus_accepts_the_settings() {
             .arg(path)
             .output();
         passed(&block, &output.expect("failed to start promtool"));
+    }
+}
+
+#[test]
+fn requests_are_answered() {
+    let server = Server::python(Sessions::Tickets);
+    let agent = Agent::start(NO_ARGUMENTS);
+    warm_up(&agent, &server);
+    let _ = Client::new(server.port).run();
+    poll_until("the peer is known", DEADLINE, || {
+        let answer = agent.get("/api/v1/peers/127.0.0.1")?;
+        (answer.status == 200).then_some(()).ok_or(answer.body)
+    });
+    let pages = [vec![doc("operating.md")], runbooks()].concat();
+    let mut requests = 0;
+    for page in pages {
+        let commands = page.split('`').flat_map(str::lines);
+        for command in commands.filter_map(|line| line.trim().strip_prefix("$ ").or(Some(line))) {
+            if !command.starts_with("curl -s ") {
+                continue;
+            }
+            let command = command
+                .replace("curl -s", "curl -sf")
+                .replace("127.0.0.1:9797", &agent.address.to_string())
+                .replace("peers/PEER", "peers/127.0.0.1")
+                .replace("peers/192.0.2.7", "peers/127.0.0.1");
+            let output = shell(&command);
+            passed(&command, &output);
+            assert!(!output.stdout.is_empty(), "{command}: no answer");
+            requests += 1;
+        }
+    }
+    assert!(requests > 10, "{requests}");
+    agent.assert_healthy();
+}
+
+#[test]
+fn s_client_shows_resumption_and_certificates() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
+        let server = Server::nginx(sessions);
+        let run = |command: &str| {
+            let command = command
+                .replace("HOST:PORT", &format!("127.0.0.1:{}", server.port))
+                .replace("NAME", "localhost")
+                .replace("/tmp/", &format!("{}/", directory.path().display()));
+            let output = shell(&command);
+            passed(&command, &output);
+            String::from_utf8(output.stdout).expect("output in UTF-8")
+        };
+        for page in ["operating.md", "runbooks/RepriseClientsOfferNothing.md"] {
+            let commands = console(&doc(page));
+            let commands = commands.iter().filter(|line| line.contains("s_client"));
+            let outputs: Vec<_> = commands.map(|command| run(command)).collect();
+            assert_eq!(outputs.len(), 2, "{page}");
+            assert!(outputs[1].starts_with("Reused, "), "{page}: {outputs:?}");
+        }
+        for command in console(&doc("runbooks/RepriseCertificateErrors.md")) {
+            let output = run(&command);
+            assert!(
+                output.contains("notAfter=") && output.contains("issuer="),
+                "{command}: {output}"
+            );
+        }
+        // `-reconnect` closes each connection before a ticket of TLS 1.3 can arrive.
+        let reconnect = "openssl s_client -connect HOST:PORT -reconnect </dev/null 2>/dev/null";
+        let resumes = run(reconnect).contains("Reused, ");
+        assert_eq!(resumes, sessions != Sessions::Tickets, "{sessions:?}");
     }
 }

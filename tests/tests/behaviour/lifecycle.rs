@@ -1,18 +1,22 @@
 //! Start and end of the agent: exit statuses, messages, and hosts with missing requirements.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use reprise_tests::agent::command;
 use reprise_tests::binary::binary;
 use reprise_tests::host::{hiding, public_copy};
 use reprise_tests::ports::free_port;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::observe;
-use reprise_tests::{Agent, Client, Server};
+use reprise_tests::{Agent, Client, Server, host_lock, user};
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -32,6 +36,53 @@ fn assert_usage(output: &Output, name: &str) {
     assert_exit(output, 2, &[name]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(stderr.trim().lines().count(), 1, "one line, not: {stderr}");
+}
+
+#[test]
+fn the_end_of_the_reader_of_its_output_is_no_panic() {
+    host_lock::acquire();
+    let closed = || io::pipe().expect("failed to create a pipe").1;
+    for (words, code) in [
+        (["check", "--json"].as_slice(), 0),
+        (&["check"], 0),
+        (&["--help"], 0),
+        (&["no-such-command"], 2),
+        (&["replay", "/no/such/file"], 2),
+    ] {
+        let mut agent = user::agent();
+        agent.args(words).stdout(closed()).stderr(closed());
+        let status = agent.status().expect("failed to start the agent");
+        assert_eq!(status.code(), Some(code), "{words:?}");
+    }
+}
+
+#[test]
+fn the_end_of_the_reader_of_its_log_does_not_end_it() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let log = directory.path().join("log");
+    mkfifo(&log, Mode::S_IRUSR | Mode::S_IWUSR).expect("failed to create a named pipe");
+    let reader = {
+        let log = log.clone();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let log = File::open(log).expect("failed to open a named pipe");
+            let read = BufReader::new(log).read_line(&mut line);
+            read.map(|_| line)
+        })
+    };
+    let redirect = format!("exec \"$@\" 2>{}", log.display());
+    let user = user::command_prefix();
+    let words = ["sh", "-c", &redirect, "sh"].into_iter();
+    let words: Vec<_> = words.chain(user.iter().map(String::as_str)).collect();
+    let agent = Agent::start_by(&words, NO_ARGUMENTS);
+    let line = reader.join().expect("the reader panicked");
+    assert!(line.is_ok_and(|line| line.contains("INFO")), "no log");
+    // It logs the library of a new server.
+    let _server = Server::python(Sessions::Ids);
+    agent.wait_libraries(1);
+    agent.assert_healthy();
+    let (code, _) = agent.terminate();
+    assert_eq!(code, Some(0));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Sessions that loss has cost: given, then forgotten because the connection was cut, then offered
-//! without success; per peer, as a server sees it.
+//! Sessions lost by packet loss: the server removes a session because loss ended its connection,
+//! and the client then offers it without success. Counted per peer, in the server's role.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use reprise_tests::{Agent, Client};
 const NO_ARGUMENTS: [&str; 0] = [];
 const CLIENTS: u32 = 12;
 
-/// Waits until the row of the client contains it.
+/// Waits until `wanted` accepts the lost sessions in the client's row of `/api/v1/peers`.
 fn expect_row(agent: &Agent, wanted: impl Fn(&serde_json::Value) -> bool) {
     poll_until("the peer's row", DEADLINE, || {
         let body = agent.get("/api/v1/peers")?.body;
@@ -30,12 +30,13 @@ fn expect_row(agent: &Agent, wanted: impl Fn(&serde_json::Value) -> bool) {
     });
 }
 
-/// Sessions forgotten for loss, and offered again without success; and so many removed in all.
-fn expect(agent: &Agent, forgotten: u32, missed: u32, removed: u32) {
+/// Waits until the client's row has these numbers of sessions removed after loss and of those
+/// missed afterwards, and until `removed` sessions were removed in total.
+fn expect_lost(agent: &Agent, forgotten: u32, missed: u32, removed: u32) {
     expect_row(agent, |lost| {
         lost["forgotten"] == forgotten && lost["missed"] == missed && lost["never_stored"] == 0
     });
-    poll_until("all that were removed", DEADLINE, || {
+    poll_until("all removed sessions are counted", DEADLINE, || {
         let all = agent.metrics().sum("reprise_sessions_removed_total", &[]);
         if all == f64::from(removed) {
             Ok(())
@@ -45,8 +46,7 @@ fn expect(agent: &Agent, forgotten: u32, missed: u32, removed: u32) {
     });
 }
 
-/// The server's flight never arrives: no session comes about. Handshakes that offered one would
-/// have lost nothing.
+/// The server's flight never arrives, so that the client gets no session.
 #[test]
 fn a_session_is_never_stored() {
     let net = Namespaces::new();
@@ -68,7 +68,7 @@ fn a_session_is_never_stored() {
     let rule = format!("tcp sport {} ip length > 60 counter drop", server.port);
     net.rule(&net.client, &rule);
     assert_eq!(client("2").total(|row| row.failed), 1);
-    assert!(net.dropped(&net.client) >= 2, "nothing was sent again");
+    assert!(net.dropped(&net.client) >= 2, "nothing was retransmitted");
     expect_row(&agent, |lost| {
         lost["never_stored"] == 1 && lost["forgotten"] == 0 && lost["missed"] == 0
     });
@@ -76,7 +76,7 @@ fn a_session_is_never_stored() {
 }
 
 #[test]
-fn a_session_is_given_cut_off_and_offered_in_vain() {
+fn a_session_that_loss_removed_is_missed() {
     let net = Namespaces::new();
     let under = Namespaces::exec(&net.server);
     let tuning = Tuning {
@@ -88,13 +88,12 @@ fn a_session_is_given_cut_off_and_offered_in_vain() {
     let agent = Agent::start(NO_ARGUMENTS);
     agent.wait_libraries(1);
     let mut fleet = Fleet::start_under(&Namespaces::exec(&net.client), SERVER_IP, CLIENTS);
-    // Without loss: the resets alone make the server forget.
+    // Without loss the server removes the sessions because of the resets alone.
     fleet.connect(server.port, "reset");
-    expect(&agent, 0, 0, CLIENTS);
+    expect_lost(&agent, 0, 0, CLIENTS);
     fleet.miss(server.port, "");
-    expect(&agent, 0, 0, CLIENTS);
-    // Of each connection the first answer, application data behind 32 bytes of TCP header, is lost
-    // once.
+    expect_lost(&agent, 0, 0, CLIENTS);
+    // The first application data of each connection, after 32 bytes of TCP header, is lost once.
     let (sets, seen) = (
         "set seen { type ipv4_addr . inet_service; flags dynamic; size 1024; }",
         "ip daddr . tcp dport",
@@ -107,8 +106,8 @@ fn a_session_is_given_cut_off_and_offered_in_vain() {
     fleet.resume(server.port, "reset");
     assert_eq!(net.dropped(&net.client), CLIENTS);
     net.rules(&net.client, "", "");
-    expect(&agent, CLIENTS, 0, 2 * CLIENTS);
+    expect_lost(&agent, CLIENTS, 0, 2 * CLIENTS);
     fleet.miss(server.port, "");
-    expect(&agent, CLIENTS, CLIENTS, 2 * CLIENTS);
+    expect_lost(&agent, CLIENTS, CLIENTS, 2 * CLIENTS);
     agent.assert_healthy();
 }

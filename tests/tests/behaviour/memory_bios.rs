@@ -1,5 +1,5 @@
-//! Failed handshakes of programs that move the bytes themselves (memory BIOs), whose library knows
-//! neither the socket nor its end: they have the causes of programs whose library does.
+//! Failed handshakes of programs that move the bytes themselves (memory BIOs). Their library knows
+//! neither the socket nor when it ends; the causes are those of programs with socket BIOs.
 
 use std::io::Read as _;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -28,23 +28,23 @@ socket.on('error', (error) => console.log(error.code));
 setTimeout(() => socket.destroy(), patience).unref();
 ";
 
-fn servers(patience_ms: u32) -> [Server; 2] {
+fn servers(timeout_ms: u32) -> [Server; 2] {
     [
-        Server::asyncio(Sessions::Tickets, patience_ms),
-        Server::node_with(Sessions::Tickets, Path::new(NODE), patience_ms),
+        Server::asyncio(Sessions::Tickets, timeout_ms),
+        Server::node_with(Sessions::Tickets, Path::new(NODE), timeout_ms),
     ]
 }
 
-/// One misbehaving connection per source address against each server.
-fn servers_blame(mode: &str, cause: &str) {
-    each_server_blames(mode, [cause; 2], 60_000);
+/// Makes one misbehaving connection per source address to each server, and asserts this cause.
+fn servers_fail_with(mode: &str, cause: &str) {
+    each_server_fails_with(mode, [cause; 2], 60_000);
 }
 
-/// The same with a cause for each server.
-fn each_server_blames(mode: &str, causes: [&str; 2], patience_ms: u32) {
+/// Like [`servers_fail_with`], with a cause for each server.
+fn each_server_fails_with(mode: &str, causes: [&str; 2], timeout_ms: u32) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    for (server, cause) in servers(patience_ms).into_iter().zip(causes) {
+    for (server, cause) in servers(timeout_ms).into_iter().zip(causes) {
         println!("{mode} against {:?}", server.process);
         warm_up(&agent, &server);
         let before = agent.metrics();
@@ -60,44 +60,44 @@ fn each_server_blames(mode: &str, causes: [&str; 2], patience_ms: u32) {
 
 #[test]
 fn server_whose_client_resets_in_the_client_hello() {
-    servers_blame("reset-half-hello", "reset");
+    servers_fail_with("reset-half-hello", "reset");
 }
 
 #[test]
 fn server_whose_client_resets_after_the_servers_flight() {
-    servers_blame("reset-after-flight", "reset");
+    servers_fail_with("reset-after-flight", "reset");
 }
 
 #[test]
 fn server_whose_client_closes_in_the_client_hello() {
-    servers_blame("close-half-hello", "closed");
+    servers_fail_with("close-half-hello", "closed");
 }
 
 #[test]
 fn server_whose_client_closes_after_the_servers_flight() {
-    servers_blame("close-after-flight", "closed");
+    servers_fail_with("close-after-flight", "closed");
 }
 
 #[test]
 fn server_whose_client_closes_before_its_client_hello() {
-    servers_blame("scan", "closed");
+    servers_fail_with("scan", "closed");
 }
 
 #[test]
 fn server_whose_client_resets_before_its_client_hello() {
-    servers_blame("scan-reset", "reset");
+    servers_fail_with("scan-reset", "reset");
 }
 
 #[test]
 fn server_that_shares_no_cipher() {
     // asyncio closes without sending the alert that its library wrote.
-    each_server_blames("no-shared-cipher", ["local_error", "alert_sent"], 60_000);
+    each_server_fails_with("no-shared-cipher", ["local_error", "alert_sent"], 60_000);
 }
 
 #[test]
-fn server_that_loses_patience() {
-    let patience_ms = 1_000;
-    each_server_blames("silent", ["timeout"; 2], patience_ms);
+fn server_that_times_out() {
+    let timeout_ms = 1_000;
+    each_server_fails_with("silent", ["timeout"; 2], timeout_ms);
 }
 
 #[test]
@@ -116,22 +116,22 @@ fn server_killed_in_its_handshake() {
     agent.assert_healthy();
 }
 
-/// Each program in the middle of its handshake with a service on this port, which `end` ends.
-/// `patience_ms` is how long the program waits.
-fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&Process)) {
+/// Starts each program as a client of the service on this port, ends its handshake with `end`, and
+/// asserts this cause. The program waits `timeout_ms` milliseconds.
+fn clients_fail_with(cause: &str, timeout_ms: u32, port: u16, mut end: impl FnMut(&Process)) {
     let agent = Agent::start(NO_ARGUMENTS);
     let calm = Server::python(Sessions::Ids);
-    let patience_ms = patience_ms.to_string();
+    let timeout_ms = timeout_ms.to_string();
     let mut asyncio = Command::new(PYTHON);
     asyncio.arg(fixture("asyncio_tls.py")).arg("client");
     let mut node = Command::new(NODE);
     node.args(["-e", NODE_CLIENT]);
     for (server, mut client) in servers(60_000).into_iter().zip([asyncio, node]) {
         println!("{client:?}");
-        // Its library is the client's.
+        // The server and the client use the same library file.
         warm_up(&agent, &server);
         let before = agent.metrics();
-        client.args([&port.to_string(), &patience_ms]);
+        client.args([&port.to_string(), &timeout_ms]);
         let mut process = Process::spawn(&mut client);
         end(&process);
         let _ = process.wait(DEADLINE);
@@ -142,22 +142,26 @@ fn clients_blame(cause: &str, patience_ms: u32, port: u16, mut end: impl FnMut(&
     agent.assert_healthy();
 }
 
-/// The same with a service that never answers.
-fn clients_of_mute_blame(cause: &str, patience_ms: u32, end: impl Fn(&Process, TcpStream)) {
-    let mute = SilentService::new();
-    clients_blame(cause, patience_ms, mute.port, |process| {
-        end(process, mute.accept());
+/// Like [`clients_fail_with`], with a service that never answers.
+fn clients_of_silent_service_fail_with(
+    cause: &str,
+    timeout_ms: u32,
+    end: impl Fn(&Process, TcpStream),
+) {
+    let service = SilentService::new();
+    clients_fail_with(cause, timeout_ms, service.port, |process| {
+        end(process, service.accept());
     });
 }
 
 #[test]
 fn client_whose_server_resets() {
-    clients_of_mute_blame("reset", 60_000, |_, stream| drop(stream));
+    clients_of_silent_service_fail_with("reset", 60_000, |_, stream| drop(stream));
 }
 
 #[test]
 fn client_whose_server_closes() {
-    clients_of_mute_blame("closed", 60_000, |_, mut stream| {
+    clients_of_silent_service_fail_with("closed", 60_000, |_, mut stream| {
         read_first_record(&mut stream);
         drop(stream);
     });
@@ -167,17 +171,17 @@ fn client_whose_server_closes() {
 fn client_whose_server_closes_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
     let port = listener.local_addr().expect("an address").port();
-    clients_blame("closed", 60_000, port, |_| {
+    clients_fail_with("closed", 60_000, port, |_| {
         let (mut stream, _) = listener.accept().expect("failed to accept");
         stream.shutdown(Shutdown::Write).expect("a connection");
-        // Until the client closes, so that nothing turns into a reset.
+        // Read until the client closes, so that the kernel sends no reset.
         let _ = stream.read_to_end(&mut Vec::new());
     });
 }
 
 #[test]
-fn client_that_loses_patience() {
-    clients_of_mute_blame("timeout", 1_000, |process, stream| {
+fn client_that_times_out() {
+    clients_of_silent_service_fail_with("timeout", 1_000, |process, stream| {
         process.wait_ended();
         drop(stream);
     });
@@ -185,7 +189,7 @@ fn client_that_loses_patience() {
 
 #[test]
 fn client_killed_in_its_handshake() {
-    clients_of_mute_blame("abandoned", 60_000, |process, stream| {
+    clients_of_silent_service_fail_with("abandoned", 60_000, |process, stream| {
         process.signal(Signal::SIGKILL);
         process.wait_ended();
         drop(stream);

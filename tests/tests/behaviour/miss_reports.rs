@@ -9,14 +9,18 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use reprise_tests::certificates::ec;
 use reprise_tests::fleet::Fleet;
 use reprise_tests::poll::{DEADLINE, poll_until};
-use reprise_tests::process::PYTHON;
+use reprise_tests::ports::free_port;
+use reprise_tests::process::{PYTHON, Process};
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server};
 
-use crate::misses::{CACHED, CLIENTS, KEYED, MISSES, REMOVED, SERVER, hold, node, ticket_keys};
+use crate::misses::{
+    CACHED, CLIENTS, KEYED, MISSES, REMOVED, SERVER, assert_reason, haproxy_node, ticket_keys,
+};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 /// Connections of one client.
@@ -68,20 +72,20 @@ fn sessions_that_are_issued_and_never_stored() {
         cache: 0,
         ..Tuning::default()
     };
-    let server = node(Sessions::Tickets, true, &tuning);
+    let server = haproxy_node(Sessions::Tickets, true, &tuning);
     let agent = Agent::start(NO_ARGUMENTS);
     let mut client = Fleet::start(1);
     client.connect(server.port, "");
     let before = agent.metrics();
     let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
-    hold(&agent, &before, missed, "not_stored");
+    assert_reason(&agent, &before, missed, "not_stored");
     expect_advice(&agent, "issues sessions that it does not store");
 }
 
 #[test]
 fn a_cache_that_ends_with_its_process() {
     for (sessions, stateful) in CACHED {
-        let server = node(sessions, stateful, &Tuning::default());
+        let server = haproxy_node(sessions, stateful, &Tuning::default());
         let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
@@ -92,10 +96,10 @@ fn a_cache_that_ends_with_its_process() {
             port,
             ..Tuning::default()
         };
-        let server = node(sessions, stateful, &tuning);
+        let server = haproxy_node(sessions, stateful, &tuning);
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "restarted");
+        assert_reason(&agent, &before, missed, "restarted");
     }
 }
 
@@ -106,12 +110,20 @@ fn workers_with_ticket_keys_of_their_own() {
         let python = &mut Command::new(PYTHON);
         let server = Server::python_with(sessions, "127.0.0.1", python, &["--workers", "3"]);
         let mut client = Fleet::start(1);
+        let start = agent.metrics();
         // After a reload the old process serves for a short time beside the new one, so that
         // workers are known as such only after a while.
-        for _ in 0..CONNECTIONS {
-            client.connect(server.port, "");
-            sleep(Duration::from_millis(5));
-        }
+        let first_missed = (0..CONNECTIONS)
+            .map(|_| {
+                sleep(Duration::from_millis(5));
+                let round = client.connect(server.port, "");
+                round.offered - round.resumed
+            })
+            .sum();
+        let mut counted = Expected::default();
+        counted
+            .add(MISSES, &[SERVER], first_missed)
+            .assert_counted(&agent, &start);
         let before = agent.metrics();
         let missed = (0..CONNECTIONS)
             .map(|_| client.connect(server.port, ""))
@@ -138,7 +150,7 @@ fn a_server_that_closes_without_close_notify() {
     let before = agent.metrics();
     client.connect(server.port, "");
     let missed = (0..CONNECTIONS).map(|_| client.miss(server.port, "")).sum();
-    hold(&agent, &before, missed, "removed");
+    assert_reason(&agent, &before, missed, "removed");
     let cause = [("cause", "unclean_close_by_server")];
     let mut expected = Expected::default();
     expected.add(REMOVED, &cause, CONNECTIONS + 1);
@@ -174,7 +186,7 @@ fn a_key_rotated_while_the_server_runs() {
             defaults: &defaults,
             ..Tuning::default()
         };
-        let server = node(sessions, false, &tuning);
+        let server = haproxy_node(sessions, false, &tuning);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
@@ -184,7 +196,7 @@ fn a_key_rotated_while_the_server_runs() {
         others.resume(server.port, "");
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "retired_key");
+        assert_reason(&agent, &before, missed, "retired_key");
     }
 }
 
@@ -211,14 +223,82 @@ fn a_clock_that_is_stepped_from_1970() {
             under: &under,
             ..Tuning::default()
         };
-        let server = node(sessions, false, &tuning);
+        let server = haproxy_node(sessions, false, &tuning);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
         fs::write(&clock, "+0\n").expect("failed to set the clock");
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "clock");
+        assert_reason(&agent, &before, missed, "clock");
     }
     expect_advice(&agent, "was stepped forward by");
+}
+
+/// The server requests a certificate of clients whose session is not resumed, and a client that
+/// offered one hangs up on that, and returns without an offer.
+#[test]
+fn handshakes_that_fail_only_with_an_offer() {
+    let ca = ec().cert.display().to_string();
+    let bind = format!("verify optional ca-file {ca}");
+    let tuning = Tuning {
+        bind: &bind,
+        ..Tuning::default()
+    };
+    let server = haproxy_node(Sessions::Tickets, false, &tuning);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut client = Fleet::start(1);
+    let before = agent.metrics();
+    client.connect(server.port, "");
+    let failed = (0..10)
+        .map(|_| {
+            let failed = client.hang_up(server.port);
+            client.connect(server.port, "forget");
+            failed
+        })
+        .sum();
+    let mut expected = Expected::default();
+    let offers = "reprise_resumption_offers_total";
+    expected.add(offers, &[SERVER, ("outcome", "failed")], failed);
+    expected.add(offers, &[SERVER], failed);
+    expected.assert_counted(&agent, &before);
+    expect_advice(
+        &agent,
+        "10 of 10 failed with an offer, and 0 of 10 without one",
+    );
+    let failures = agent.get("/api/v1/failures").expect("the failures").body;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&failures).expect("a list in JSON");
+    let offered = |row: &&serde_json::Value| row["role"] == "server" && row["mechanism"] == "psk";
+    assert!(rows.iter().any(|row| offered(&row)), "{failures}");
+}
+
+/// With early data, OpenSSL's tickets name cache entries that each resume one connection: a
+/// resumption removes no session before its time, and an unclean close of the client does.
+#[test]
+fn entries_that_each_resume_one_connection() {
+    let port = free_port();
+    let mut server = Process::spawn(
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-rev", "-tls1_3"])
+            .args(["-early_data", "-num_tickets", "1"])
+            .args(["-accept", &format!("127.0.0.1:{port}"), "-cert"])
+            .arg(&ec().cert)
+            .arg("-key")
+            .arg(&ec().key),
+    );
+    server.wait_listening(port);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut fleet = Fleet::start(20);
+    let before = agent.metrics();
+    fleet.connect(port, "talk=line");
+    let resumed = fleet.resume(port, "talk=line") + fleet.resume(port, "talk=line fin");
+    let mut expected = Expected::default();
+    let counted = [SERVER, ("resumption", "resumed")];
+    expected.add("reprise_handshakes_total", &counted, resumed);
+    let cause = [("cause", "unclean_close_by_peer")];
+    expected.add(REMOVED, &cause, 20).add(REMOVED, &[], 20);
+    expected.assert_counted(&agent, &before);
+    let missed = fleet.miss(port, "talk=line");
+    assert_reason(&agent, &before, missed, "removed");
+    expect_advice(&agent, "let clients send close_notify");
 }

@@ -1,5 +1,5 @@
-//! Why sessions are missed: each way to lose them set up for real, and the reason held to what was
-//! set up.
+//! Reasons of missed sessions: real servers and clients lose their sessions in each way, and the
+//! reported reason must name that way.
 
 use std::fs;
 use std::thread::sleep;
@@ -21,9 +21,9 @@ const KEYS: &str = "reprise_ticket_key_offers_total";
 pub(crate) const SERVER: (&str, &str) = ("role", "server");
 pub(crate) const CLIENTS: u32 = 40;
 
-/// A node of its own for sessions of every kind: by ID, by ticket, and by a ticket that is but a
-/// name in the cache.
-pub(crate) fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
+/// Starts HAProxy for this kind of session; the tickets of a `stateful` server only name entries of
+/// its cache.
+pub(crate) fn haproxy_node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> Server {
     let bind = format!(
         "{}{}",
         tuning.bind,
@@ -38,8 +38,9 @@ pub(crate) fn node(sessions: Sessions, stateful: bool, tuning: &Tuning<'_>) -> S
     )
 }
 
-/// Demands that so many misses have this reason, and that no other reason and no conflict is given.
-pub(crate) fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
+/// Asserts that this number of misses has this reason, and that there is no other miss and no
+/// disagreement of packets and library.
+pub(crate) fn assert_reason(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
     let mut expected = Expected::default();
     expected.add(MISSES, &[SERVER, ("reason", reason)], misses);
     expected.add(MISSES, &[SERVER], misses);
@@ -52,7 +53,7 @@ pub(crate) fn hold(agent: &Agent, before: &Metrics, misses: u32, reason: &str) {
     expected.assert_counted(agent, before);
 }
 
-/// All kinds of sessions that one cache keeps.
+/// Kinds of sessions that a server stores in its cache.
 pub(crate) const CACHED: [(Sessions, bool); 2] =
     [(Sessions::Ids, false), (Sessions::Tickets, true)];
 /// All kinds of sessions.
@@ -62,7 +63,7 @@ const ALL: [(Sessions, bool); 4] = [
     (Sessions::Tickets, false),
     (Sessions::Tickets, true),
 ];
-/// Kinds that carry a key.
+/// Kinds of sessions that are tickets under a key.
 pub(crate) const KEYED: [Sessions; 2] = [Sessions::OldTickets, Sessions::Tickets];
 
 #[test]
@@ -72,15 +73,15 @@ fn a_cache_too_small_for_its_clients() {
             cache: 20,
             ..Tuning::default()
         };
-        let server = node(sessions, stateful, &tuning);
+        let server = haproxy_node(sessions, stateful, &tuning);
         let agent = Agent::start(["--alert-min-offers", "20"]);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "evicted");
-        // The alert names the reason, and how large the cache would have to be.
-        poll_until("the alert stands", DEADLINE, || {
+        assert_reason(&agent, &before, missed, "evicted");
+        // The alert names the reason, the advice the size that the cache needs.
+        poll_until("the alert is raised", DEADLINE, || {
             let alert = [("peer", "127.0.0.1"), SERVER, ("reason", "evicted")];
             match agent.metrics().get("reprise_cache_miss_alert", &alert) {
                 Some(1.0) => Ok(()),
@@ -107,22 +108,22 @@ fn a_lifetime_shorter_than_the_clients_interval() {
         lifetime: 2,
         ..Tuning::default()
     };
-    let nodes = ALL.map(|(sessions, stateful)| node(sessions, stateful, &tuning));
+    let nodes = ALL.map(|(sessions, stateful)| haproxy_node(sessions, stateful, &tuning));
     let agent = Agent::start(NO_ARGUMENTS);
     let fleets = nodes.each_ref().map(|server| {
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet
     });
-    // What is waited for is time itself.
+    // The sessions expire meanwhile.
     sleep(Duration::from_secs(4));
     for (server, mut fleet) in nodes.iter().zip(fleets) {
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
         if server.sessions.version() == "1.2" {
-            hold(&agent, &before, missed, "expired");
+            assert_reason(&agent, &before, missed, "expired");
         } else {
-            // The ticket says when it ends, and OpenSSL's clients keep to that.
+            // The ticket contains its lifetime, and OpenSSL's clients offer no expired ticket.
             let mut expected = Expected::default();
             expected.add("reprise_resumption_not_offered_total", &[SERVER], missed);
             expected.add(MISSES, &[], 0).assert_counted(&agent, &before);
@@ -132,13 +133,13 @@ fn a_lifetime_shorter_than_the_clients_interval() {
 
 #[test]
 fn two_nodes_with_caches_of_their_own() {
-    let nodes = [(); 2].map(|()| node(Sessions::Ids, false, &Tuning::default()));
+    let nodes = [(); 2].map(|()| haproxy_node(Sessions::Ids, false, &Tuning::default()));
     let agent = Agent::start(NO_ARGUMENTS);
     let mut fleet = Fleet::start(CLIENTS);
     fleet.connect(nodes[0].port, "");
     let before = agent.metrics();
     let missed = fleet.miss(nodes[1].port, "") + fleet.miss(nodes[0].port, "");
-    hold(&agent, &before, missed, "foreign_id");
+    assert_reason(&agent, &before, missed, "foreign_id");
 }
 
 #[test]
@@ -149,23 +150,23 @@ fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
     let shared = format!("tls-ticket-keys {}", keys.display());
     for sessions in KEYED {
         let agent = Agent::start(NO_ARGUMENTS);
-        let own = [(); 2].map(|()| node(sessions, false, &Tuning::default()));
+        let own = [(); 2].map(|()| haproxy_node(sessions, false, &Tuning::default()));
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(own[0].port, "");
         let before = agent.metrics();
         let missed = fleet.miss(own[1].port, "");
-        hold(&agent, &before, missed, "foreign_key");
+        assert_reason(&agent, &before, missed, "foreign_key");
         // TLS 1.3 tickets are issued encrypted: a key is known once a ticket under it is accepted.
         fleet.resume(own[1].port, "");
         let before = agent.metrics();
         let missed = fleet.miss(own[0].port, "");
-        hold(&agent, &before, missed, "foreign_key");
+        assert_reason(&agent, &before, missed, "foreign_key");
 
         let tuning = Tuning {
             bind: &shared,
             ..Tuning::default()
         };
-        let nodes = [(); 2].map(|()| node(sessions, false, &tuning));
+        let nodes = [(); 2].map(|()| haproxy_node(sessions, false, &tuning));
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(nodes[0].port, "");
         let before = agent.metrics();
@@ -205,7 +206,7 @@ fn a_key_replaced_by_a_restart() {
             bind: &bind,
             ..Tuning::default()
         };
-        let server = node(sessions, false, &tuning);
+        let server = haproxy_node(sessions, false, &tuning);
         let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
@@ -213,7 +214,7 @@ fn a_key_replaced_by_a_restart() {
         let port = server.port;
         drop(server);
         fs::write(&keys, ticket_keys(10)).expect("failed to write ticket keys");
-        let server = node(
+        let server = haproxy_node(
             sessions,
             false,
             &Tuning {
@@ -223,17 +224,17 @@ fn a_key_replaced_by_a_restart() {
         );
         let before = agent.metrics();
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "restarted");
+        assert_reason(&agent, &before, missed, "restarted");
     }
 }
 
 #[test]
-fn clients_that_hang_up_by_reset() {
+fn clients_that_reset_their_connections() {
     let agent = Agent::start(NO_ARGUMENTS);
     for (sessions, stateful) in CACHED {
-        let server = node(sessions, stateful, &Tuning::default());
+        let server = haproxy_node(sessions, stateful, &Tuning::default());
         let mut fleet = Fleet::start(CLIENTS);
-        // The first round shows that the server's tickets are but names of its cache entries.
+        // The first round shows that the server's tickets name entries of its cache.
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
         let before = agent.metrics();
@@ -244,12 +245,12 @@ fn clients_that_hang_up_by_reset() {
             .add(REMOVED, &[], CLIENTS)
             .assert_counted(&agent, &before);
         let missed = fleet.miss(server.port, "");
-        hold(&agent, &before, missed, "removed");
+        assert_reason(&agent, &before, missed, "removed");
     }
 }
 
 #[test]
-fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
+fn sessions_of_a_version_or_cipher_that_the_server_no_longer_supports() {
     let directory = tempfile::TempDir::new().expect("failed to create a directory");
     let keys = directory.path().join("keys");
     fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
@@ -281,12 +282,12 @@ fn sessions_of_a_version_or_cipher_that_the_server_gave_up() {
         let _server = Server::haproxy_tuned(Sessions::Tickets, &tuning);
         let before = agent.metrics();
         let missed = fleet.miss(port, "");
-        hold(&agent, &before, missed, "refused");
+        assert_reason(&agent, &before, missed, "refused");
     }
 }
 
-/// Apache binds each session to its virtual host; OpenSSL finds it, and turns it down for its
-/// context.
+/// Apache binds each session to its virtual host: OpenSSL finds the session and rejects it for its
+/// session ID context.
 #[test]
 fn sessions_of_another_name() {
     let agent = Agent::start(NO_ARGUMENTS);
@@ -299,12 +300,12 @@ fn sessions_of_another_name() {
         fleet.resume(server.port, &one);
         let before = agent.metrics();
         let missed = fleet.miss(server.port, &other);
-        hold(&agent, &before, missed, "refused");
+        assert_reason(&agent, &before, missed, "refused");
     }
 }
 
 #[test]
-fn a_cache_that_two_nodes_share_until_it_is_gone() {
+fn a_cache_shared_by_two_nodes_that_stops() {
     let cache = Cache::start();
     let nodes = [(); 2].map(|()| Server::apache_sharing(Sessions::Ids, &cache));
     let agent = Agent::start(NO_ARGUMENTS);
@@ -321,15 +322,14 @@ fn a_cache_that_two_nodes_share_until_it_is_gone() {
     );
     expected.assert_counted(&agent, &before);
     drop(cache);
-    // The nodes still run, and too few sessions were issued for a cache to be full: a larger one
-    // would change nothing.
+    // The nodes still run, and too few sessions were issued for a cache to be full.
     let missed = fleet.miss(nodes[1].port, "");
-    hold(&agent, &before, missed, "unknown");
+    assert_reason(&agent, &before, missed, "unknown");
 }
 
 #[test]
 fn clients_that_never_offer() {
-    let server = node(Sessions::Tickets, false, &Tuning::default());
+    let server = haproxy_node(Sessions::Tickets, false, &Tuning::default());
     let agent = Agent::start(NO_ARGUMENTS);
     let mut fleet = Fleet::start(CLIENTS);
     let before = agent.metrics();
@@ -337,7 +337,7 @@ fn clients_that_never_offer() {
     let mut expected = Expected::default();
     expected.add("reprise_resumption_not_offered_total", &[SERVER], CLIENTS);
     expected.add(MISSES, &[], 0).assert_counted(&agent, &before);
-    poll_until("the log names it", DEADLINE, || {
+    poll_until("the log has the advice", DEADLINE, || {
         let log = agent.stderr();
         if log.contains("the clients never offer a session") {
             Ok(())
@@ -362,13 +362,13 @@ fn a_node_whose_clock_is_two_hours_ahead() {
         ..right
     };
     for sessions in KEYED {
-        let nodes = [right, ahead].map(|tuning| node(sessions, false, &tuning));
+        let nodes = [right, ahead].map(|tuning| haproxy_node(sessions, false, &tuning));
         let agent = Agent::start(NO_ARGUMENTS);
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(nodes[0].port, "");
         let before = agent.metrics();
         let missed = fleet.miss(nodes[1].port, "");
-        hold(&agent, &before, missed, "clock");
+        assert_reason(&agent, &before, missed, "clock");
         poll_until("the advice names the clock", DEADLINE, || {
             let peers = agent.get("/api/v1/peers")?.body;
             if peers.contains("the server's clock is 7200 s ahead of this host's")

@@ -117,6 +117,30 @@ fn http_statuses() {
 }
 
 #[test]
+fn a_name_that_resolves_to_loopback_is_rejected() {
+    let agent = Agent::start(["--allow-host", "agent.example"]);
+    let port = agent.address.port();
+    for (host, status) in [
+        ("localhost", 200),
+        ("127.0.0.1", 200),
+        ("[::1]", 200),
+        ("agent.example", 200),
+        ("attacker.example", 421),
+        ("localhost.attacker.example", 421),
+        ("192.0.2.1", 421),
+    ] {
+        for host in [host.to_owned(), format!("{host}:{port}")] {
+            for path in ["/", "/metrics", "/readyz", "/api/v1/peers"] {
+                let answer = http::request_host(agent.address, &host, path).expect("a response");
+                assert_eq!(answer.status, status, "{host}{path}");
+                let has_remedy = answer.body.contains("--allow-host");
+                assert_eq!(has_remedy, status == 421, "{host}{path}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn slow_and_hostile_clients_do_not_block_others() {
     let server = Server::nginx(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
@@ -127,8 +151,8 @@ fn slow_and_hostile_clients_do_not_block_others() {
         // response.
         let words: &[u8] = match index % 3 {
             0 => b"",
-            1 => b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept:",
-            _ => b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+            1 => b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept:",
+            _ => b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
         };
         stream
             .write_all(words)

@@ -1,10 +1,10 @@
 //! Reasons of missed sessions for combinations of server, kind of session and fault: no reason is
-//! wrong, and at most one in twenty is unknown. `REPRISE_MATRIX` selects the cells whose name
-//! contains its value.
+//! wrong, and at most one in twenty is unknown. By default each fault runs with one kind of
+//! session; `REPRISE_MATRIX=all` runs all cells (CONTRIBUTING.md).
 
 use reprise_tests::matrix::{
-    Apache, Asyncio, GnuTls, Go, Gunicorn, HaProxy, Java, Mosquitto, Nginx, Node, Rustls, SServer,
-    Stunnel, Threads, Uvicorn, assert_reasons,
+    Apache, Asyncio, Erlang, GnuTls, Go, Gunicorn, HaProxy, Java, MbedTls, Mosquitto, Nginx, Node,
+    Rustls, SServer, Stunnel, Threads, Uvicorn, assert_reasons,
 };
 
 #[test]
@@ -80,4 +80,14 @@ fn gnutls_on_the_wire() {
 #[test]
 fn rustls_on_the_wire() {
     assert_reasons(&Rustls::new(env!("CARGO_BIN_EXE_rustls_server")));
+}
+
+#[test]
+fn erlang_on_the_wire() {
+    assert_reasons(&Erlang::build());
+}
+
+#[test]
+fn mbedtls_on_the_wire() {
+    assert_reasons(&MbedTls::build());
 }

@@ -1,10 +1,14 @@
 //! A replay of a recording gives the same numbers as the live run.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reprise_tests::agent::command;
+use reprise_tests::mounts::Mounted;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
@@ -22,14 +26,8 @@ fn replay(path: &str) -> Metrics {
     Metrics::parse(&page).unwrap_or_else(|error| panic!("malformed page: {error}"))
 }
 
-#[test]
-fn a_replay_equals_the_live_numbers() {
-    let directory = user::directory();
-    let path = directory.path().join("events");
-    let server = Server::haproxy(Sessions::Ids);
-    let agent = Agent::start(NO_ARGUMENTS);
-    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
-    // The recorder is ready once a replay of its output contains a handshake.
+/// Makes handshakes until a replay of the recorder's output contains one.
+fn wait_recorded(recorder: &mut Process, server: &Server, path: &Path) {
     poll_until("a handshake is recorded", DEADLINE, || {
         assert!(
             recorder.exit_status().is_none(),
@@ -50,6 +48,16 @@ fn a_replay_equals_the_live_numbers() {
             Err(format!("{output:?}; stderr: {}", recorder.stderr()))
         }
     });
+}
+
+#[test]
+fn a_replay_equals_the_live_numbers() {
+    let directory = user::directory();
+    let path = directory.path().join("events");
+    let server = Server::haproxy(Sessions::Ids);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
+    wait_recorded(&mut recorder, &server, &path);
     warm_up(&agent, &server);
     let report = observe(
         &agent,
@@ -141,4 +149,30 @@ fn an_unwritable_output_is_an_error() {
         output.status
     );
     assert!(stderr.contains("/proc/no/such/file"), "{stderr}");
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_at_once() {
+    let disk = Mounted::small();
+    let path = disk.at.join("events");
+    let server = Server::haproxy(Sessions::Ids);
+    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
+    wait_recorded(&mut recorder, &server, &path);
+    let mut filler = File::create(disk.at.join("filler")).expect("failed to create a file");
+    while filler.write_all(&[0; 512]).is_ok() {}
+    let (status, took) = recorder.wait(DEADLINE);
+    let stderr = recorder.stderr();
+    assert_eq!(status.code(), Some(1), "stderr: {stderr}");
+    assert!(took < Duration::from_secs(10), "{took:?}: {stderr}");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("reprise: failed to write the recording")
+            && last.contains("No space left on device"),
+        "{stderr}"
+    );
+    // Space that is released afterwards changes nothing: what was recorded is readable.
+    drop(filler);
+    let recorded = replay(&path.display().to_string());
+    let labels = [("peer", "127.0.0.98"), ("role", "server")];
+    assert!(recorded.sum(FAMILY, &labels) > 0.0);
 }

@@ -1,5 +1,5 @@
-//! A link whose round trip is longer than TCP's first timeout: what is retransmitted on it was not
-//! lost.
+//! A link whose round trip is longer than TCP's first timeout: retransmissions on it are no
+//! evidence of loss.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use reprise_tests::{Agent, Client, Server};
 
 const CLIENT_IP: &str = "10.77.1.1";
 const SERVER_IP: &str = "10.77.1.2";
-/// Each way; the first timeout is 1,000.
+/// Delay in each direction, milliseconds; TCP's first timeout is 1,000.
 const DELAY_MS: &str = "750";
 const WITH_LOSS: &str = "reprise_handshakes_with_loss_total";
 
@@ -64,7 +64,7 @@ fn needless_retransmissions_are_no_packet_loss() {
     );
     assert_eq!(metrics.sum(WITH_LOSS, &[]), 0.0, "{page}");
 
-    // The kernel still accepts the connection, and nobody answers.
+    // The kernel still accepts the connection, but the server does not answer.
     server.process.signal(Signal::SIGSTOP);
     let before = net.retransmitted_in(&net.client);
     let failed = client("3");

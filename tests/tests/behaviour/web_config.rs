@@ -1,9 +1,12 @@
 //! `--web-config`: authentication of HTTP clients, tested with curl.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use reprise_tests::agent::command;
 use reprise_tests::certificates;
@@ -124,10 +127,74 @@ fn passwords() {
     });
 }
 
+#[test]
+fn guessing_passwords_costs_little_and_ends() {
+    let directory = TempDir::new().expect("failed to create a directory");
+    let hash = hash_with_cost("12");
+    let config = write(&directory, &format!("basic_auth_users:\n  prom: {hash}\n"));
+    let agent = Guarded::start(&config);
+    let ask = |user: &str| agent.curl("http", Path::new("/"), &["--user", user]);
+    assert_eq!(status(&ask("prom:secret")), Some(200));
+    let before = cpu_seconds(agent.process.pid());
+    let start = Instant::now();
+    let mut statuses = BTreeMap::new();
+    thread::scope(|scope| {
+        let guess = |client: u32| {
+            let mut statuses = Vec::new();
+            for number in 0.. {
+                if start.elapsed() > Duration::from_secs(6) {
+                    break;
+                }
+                // All loopback addresses are one client.
+                let source = format!("127.0.2.{}", client + 1);
+                let user = format!("prom:guess-{client}-{number}");
+                let words = ["--user", &user, "--interface", &source];
+                statuses.push(status(&agent.curl("http", Path::new("/"), &words)));
+                thread::sleep(Duration::from_millis(20));
+            }
+            statuses
+        };
+        let clients = [0, 1, 2, 3].map(|client| scope.spawn(move || guess(client)));
+        for client in clients {
+            for status in client.join().expect("a client panicked") {
+                *statuses.entry(status).or_insert(0) += 1;
+            }
+        }
+    });
+    let used = cpu_seconds(agent.process.pid()) - before;
+    let share = used / start.elapsed().as_secs_f64();
+    let count = |status| statuses.get(&Some(status)).copied().unwrap_or(0);
+    assert!(count(401) >= 5 && count(401) <= 10, "{statuses:?}");
+    assert!(count(429) > 20, "{statuses:?}");
+    assert_eq!(count(200), 0, "{statuses:?}");
+    // A debug build of bcrypt takes ten times as long as a release build.
+    assert!(share < 0.8, "{share} of a core for {statuses:?}");
+    let waiting = ask("prom:wrong");
+    let text = String::from_utf8_lossy(&waiting.stdout).to_lowercase();
+    assert!(text.contains("retry-after: "), "{text}");
+    assert_eq!(status(&ask("prom:secret")), Some(200), "a known password");
+}
+
+/// CPU time of a process so far, seconds.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent runs");
+    // utime and stime, proc(5); the name may contain spaces.
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let ticks = fields.split(' ').skip(11).take(2);
+    let ticks: u64 = ticks
+        .map(|field| field.parse::<u64>().expect("ticks"))
+        .sum();
+    ticks as f64 / 100.0
+}
+
 /// Returns the hash of `secret` by another program.
 fn hash() -> String {
+    hash_with_cost("5")
+}
+
+fn hash_with_cost(cost: &str) -> String {
     let mut htpasswd = Command::new("htpasswd");
-    let line = run(htpasswd.args(["-bnBC", "5", "user", "secret"]));
+    let line = run(htpasswd.args(["-bnBC", cost, "user", "secret"]));
     line.trim().trim_start_matches("user:").to_owned()
 }
 

@@ -14,6 +14,8 @@ use reprise_tests::{Agent, Client, Server};
 
 const FAMILY: &str = "reprise_workload_handshakes_total";
 const NO_ARGUMENTS: [&str; 0] = [];
+/// Where a user's manager creates control groups of any name, from the tests' cgroup.
+const USER: &str = "../user.slice/user-64321.slice/user@64321.service";
 
 #[test]
 fn containers_units_and_processes_are_named() {
@@ -21,6 +23,15 @@ fn containers_units_and_processes_are_named() {
     for (cgroup, workload) in [
         (Some(format!("docker-{id}.scope")), "container/5f5f5f5f5f5f"),
         (Some("payments.service".to_owned()), "payments.service"),
+        (Some("batch/payments.service".to_owned()), "python3"),
+        (
+            Some(format!("{USER}/payments.service")),
+            "user@64321.service/payments.service",
+        ),
+        (
+            Some(format!("{USER}/system.slice/docker-{id}.scope")),
+            "user@64321.service/container/5f5f5f5f5f5f",
+        ),
         (None, "python3"),
     ] {
         let cgroup = cgroup.map(|name| Cgroup::new(&name));

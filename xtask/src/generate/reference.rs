@@ -17,7 +17,7 @@ const PAGE: &str = "agent/src/views/metrics/golden.txt";
 const OPEN: &[(&str, &str)] = &[
     (
         "peer",
-        "network, address with port, or group of the peer file; `unknown`, `other`",
+        "network, address with port, or group of the peer file; `unknown`, `other`, `other-namespace`",
     ),
     (
         "library",
@@ -34,6 +34,32 @@ const OPEN: &[(&str, &str)] = &[
     ("program", "BPF program"),
     ("probe", "BPF program and its attach point"),
     ("le", "upper bound, seconds"),
+];
+
+/// Values of labels of which the test page has only some: family (empty for all families), label
+/// and values.
+const VALUES: &[(&str, &str, &str)] = &[
+    (
+        "reprise_handshake_errors_total",
+        "reason",
+        "name of the library's error reason; `reason_N` for a number without a name; `other`",
+    ),
+    (
+        "reprise_alerts_after_completion_total",
+        "alert",
+        "name of the alert; `other` for a number without a name",
+    ),
+    (
+        "reprise_probe_attached",
+        "verdict",
+        "`attached` `broken` `not_applicable` `unsupported`",
+    ),
+    ("", "role", "`client` `server`"),
+    (
+        "",
+        "resumption",
+        "`full` `resumed`; `unknown` where it has occurred",
+    ),
 ];
 
 /// Labels with the corresponding attributes of OpenTelemetry's semantic conventions.
@@ -160,7 +186,11 @@ pub(super) fn text(workspace: &Path) -> Result<String> {
         }
         text.push_str("| label | values |\n|---|---|\n");
         // The test page has only some values per peer; the family over all peers has every value.
-        let sums = families.get(&name.replace("_peer_", "_"));
+        let whole = match name.as_str() {
+            "reprise_cache_miss_alert" => "reprise_cache_misses_total".to_owned(),
+            name => name.replace("_peer_", "_"),
+        };
+        let sums = families.get(&whole);
         for (label, values) in &family.labels {
             let values = sums
                 .and_then(|sums| sums.labels.get(label))
@@ -187,6 +217,11 @@ fn values_of(family: &str, label: &str, values: &BTreeSet<String>) -> String {
     // In info families the label is a release, not the version of the protocol.
     if label == "version" && family.ends_with("_info") {
         return "release of the library or agent".to_owned();
+    }
+    let listed =
+        |(of, name, _): &&(&str, &str, &str)| *name == label && (of.is_empty() || *of == family);
+    if let Some((_, _, values)) = VALUES.iter().find(listed) {
+        return (*values).to_owned();
     }
     if let Some((_, what)) = OPEN.iter().find(|(open, _)| *open == label) {
         return (*what).to_owned();

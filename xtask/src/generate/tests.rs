@@ -8,6 +8,8 @@ use std::{
 
 use serde_json::Value;
 
+mod references;
+
 use super::{reference, rules};
 use crate::paths;
 

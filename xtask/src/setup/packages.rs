@@ -58,6 +58,9 @@ pub(super) const TESTS: &[&str] = &[
     "gunicorn",
     "uvicorn",
     "default-jdk-headless",
+    "erlang-base",
+    "erlang-ssl",
+    "libmbedtls-dev",
 ];
 
 /// Packages for virtual machines and their root file system.

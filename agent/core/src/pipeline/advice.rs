@@ -22,14 +22,15 @@ pub struct Advice {
     pub evidence: Option<Evidence>,
 }
 
-/// Advice for a peer with an alert, or with about twenty misses for one reason; `None` for others.
+/// Advice for a peer with an alert, with failures that offers cause, with about twenty misses for
+/// one reason, or whose sessions are seldom offered; `None` for others.
 #[must_use]
 pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<Advice> {
     let peers = &pipeline.stats.peers;
     let reason = peers.advice_reason(key, sums, pipeline.now_ns())?;
     let example = match reason {
         AlertReason::Missed(reason) => pipeline.stats.miss_examples.get(key, reason),
-        AlertReason::NeverOffered => None,
+        AlertReason::NeverOffered | AlertReason::FailedOffers | AlertReason::SeldomOffered => None,
     };
     let missed_by = match example {
         Some(example) => example.miss.service,
@@ -42,6 +43,8 @@ pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<Ad
         miss: example.map(|example| example.miss),
         ticket_key: example.and_then(|example| example.key),
         offers: sums.offers.sums.total(),
+        failed_offers: sums.offers.failed,
+        returned_without: sums.offers.returned_without,
         given_before: sums.offers.given_before,
         service: service.unwrap_or_default(),
         clock: pipeline.clock,

@@ -16,6 +16,7 @@ mod observation;
 mod offer;
 mod server_verdicts;
 mod session;
+mod sightings;
 mod unread_hellos;
 mod wire_handshakes;
 

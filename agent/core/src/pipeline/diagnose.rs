@@ -5,6 +5,7 @@
 
 mod client;
 mod clock;
+mod emptied;
 mod facts;
 mod input;
 mod keys;

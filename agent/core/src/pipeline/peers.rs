@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::model::Role;
+use crate::model::{Connection, NetworkNamespace, Role};
 
 /// A peer, as the metrics name it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +28,9 @@ pub enum Peer {
     Ephemeral(IpAddr),
     /// The connection was not found.
     Unknown,
+    /// The connection is in a network namespace that a user without rights on the host may have
+    /// created, with addresses of the user's choice: they name no peer.
+    OtherNamespace,
 }
 
 impl fmt::Display for Peer {
@@ -40,6 +43,7 @@ impl fmt::Display for Peer {
             Self::Ephemeral(IpAddr::V4(address)) => write!(f, "{address}:ephemeral"),
             Self::Ephemeral(IpAddr::V6(address)) => write!(f, "[{address}]:ephemeral"),
             Self::Unknown => f.write_str("unknown"),
+            Self::OtherNamespace => f.write_str("other-namespace"),
         }
     }
 }
@@ -156,6 +160,8 @@ pub struct Naming {
     pub prefix_v4: u8,
     /// Prefix length of IPv6 clients, bits.
     pub prefix_v6: u8,
+    /// Whether network namespaces of user namespaces have peers like all others.
+    pub user_namespace_peers: bool,
 }
 
 impl Default for Naming {
@@ -164,18 +170,25 @@ impl Default for Naming {
             groups: Groups::default(),
             prefix_v4: PREFIX_V4,
             prefix_v6: PREFIX_V6,
+            user_namespace_peers: false,
         }
     }
 }
 
 impl Naming {
-    /// The peer of a handshake in `role` with `remote`: the longest matching group, else the
+    /// The peer of a handshake in `role` on this connection: the longest matching group, else the
     /// client's network for a server and the address with port for a client.
     #[must_use]
-    pub fn name(&self, role: Role, remote: Option<SocketAddr>) -> Peer {
-        let Some(remote) = remote else {
+    pub fn name(&self, role: Role, connection: Option<&Connection>) -> Peer {
+        let Some(Connection {
+            remote, namespace, ..
+        }) = connection.copied()
+        else {
             return Peer::Unknown;
         };
+        if matches!(namespace, NetworkNamespace::User(_)) && !self.user_namespace_peers {
+            return Peer::OtherNamespace;
+        }
         if let Some(name) = self.groups.find(remote.ip()) {
             return Peer::Group(Arc::clone(name));
         }
@@ -204,7 +217,35 @@ mod tests {
     }
 
     fn named(naming: &Naming, role: Role, remote: &str) -> String {
-        naming.name(role, Some(remote.parse().unwrap())).to_string()
+        named_in(naming, role, remote, NetworkNamespace::Privileged(1))
+    }
+
+    fn named_in(naming: &Naming, role: Role, remote: &str, namespace: NetworkNamespace) -> String {
+        let connection = Connection {
+            local: "192.0.2.1:1".parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            namespace,
+        };
+        naming.name(role, Some(&connection)).to_string()
+    }
+
+    #[test]
+    fn a_users_own_network_has_no_peers_unless_they_are_asked_for() {
+        let mut naming = naming("[groups]\nplant = ['10.0.0.0/8']\n");
+        let named = |naming: &Naming, remote: &str| {
+            let roles = [Role::Server, Role::Client].into_iter();
+            let names = roles.map(|role| named_in(naming, role, remote, NetworkNamespace::User(1)));
+            names.collect::<Vec<_>>()
+        };
+        let none = ["other-namespace"; 2];
+        assert_eq!(named(&naming, "10.1.2.3:5"), none);
+        assert_eq!(named(&naming, "192.0.2.7:5"), none);
+        naming.user_namespace_peers = true;
+        assert_eq!(named(&naming, "10.1.2.3:5"), ["plant"; 2]);
+        assert_eq!(
+            named(&naming, "192.0.2.7:5"),
+            ["192.0.2.0/24", "192.0.2.7:5"]
+        );
     }
 
     #[test]

@@ -103,6 +103,25 @@ impl Record {
         self
     }
 
+    /// Removes the network namespace of its connection: where one sensor cannot read it, the keys
+    /// of a connection would differ from sensor to sensor.
+    #[must_use]
+    pub const fn without_namespace(mut self) -> Self {
+        match &mut self {
+            Self::Handshake(record) => record.socket.netns = 0,
+            Self::Tcp(record) => record.socket.netns = 0,
+            Self::Alert(record) => record.socket.netns = 0,
+            Self::Wire(record) => record.socket.netns = 0,
+            Self::Exec(_)
+            | Self::Exit(_)
+            | Self::SessionRemoved(_)
+            | Self::Clock(_)
+            | Self::Workload(_)
+            | Self::Tick(_) => {}
+        }
+        self
+    }
+
     /// The bytes that [`Self::decode`] reads; none for a tick.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

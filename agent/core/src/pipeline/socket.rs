@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use reprise_ebpf::Socket;
+use reprise_ebpf::{Socket, netns::OF_USER_NAMESPACE};
 
-use crate::model::Connection;
+use crate::model::{Connection, NetworkNamespace};
 
 /// The connection that a socket record names; `None` where it names none (both ports zero).
 #[must_use]
@@ -15,7 +15,16 @@ pub fn connection(socket: &Socket) -> Option<Connection> {
     Some(Connection {
         local: SocketAddr::new(address(socket.local), socket.local_port),
         remote: SocketAddr::new(address(socket.remote), socket.remote_port),
+        namespace: namespace(socket.netns),
     })
+}
+
+const fn namespace(identifier: u32) -> NetworkNamespace {
+    match (identifier, identifier & OF_USER_NAMESPACE) {
+        (0, _) => NetworkNamespace::Unknown,
+        (identifier, 0) => NetworkNamespace::Privileged(identifier),
+        (identifier, _) => NetworkNamespace::User(identifier),
+    }
 }
 
 fn address(words: [u64; 2]) -> IpAddr {
@@ -23,4 +32,26 @@ fn address(words: [u64; 2]) -> IpAddr {
     bytes[..8].copy_from_slice(&words[0].to_ne_bytes());
     bytes[8..].copy_from_slice(&words[1].to_ne_bytes());
     Ipv6Addr::from(bytes).to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use reprise_ebpf::netns::identifier;
+
+    use super::*;
+
+    /// Inode numbers of the host's namespace before and since Linux 6.17, and of others.
+    #[test]
+    fn namespaces_differ_by_inode_number_and_owner() {
+        let mut known: Vec<NetworkNamespace> = Vec::new();
+        for inode in [0xf000_0000, 0xefff_fff9, 0xf000_1234, u32::MAX] {
+            for of_user in [false, true] {
+                let namespace = namespace(identifier(inode, of_user));
+                assert_eq!(matches!(namespace, NetworkNamespace::User(_)), of_user);
+                assert!(!known.contains(&namespace), "{inode:#x}");
+                known.push(namespace);
+            }
+        }
+        assert_eq!(namespace(0), NetworkNamespace::Unknown);
+    }
 }

@@ -8,6 +8,8 @@ mod ephemeral;
 mod errors;
 mod explanations;
 mod failures;
+mod frequency;
+mod frequent_table;
 mod histogram;
 mod history;
 mod keys;
@@ -38,7 +40,7 @@ pub use self::{
     keys::TicketKeys,
     limits::{Limits, Thresholds},
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
-    offers::{LastMiss, Offers, RecentOffers},
+    offers::{FailedOffers, LastMiss, Offers, RecentOffers},
     outcomes::{OfferSums, Outcomes},
     peer_key::PeerKey,
     peer_stats::{PeerStats, SessionsLost},

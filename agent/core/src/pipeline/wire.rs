@@ -49,8 +49,8 @@ pub struct Limits {
 enum Key {
     /// The socket's cookie, unique since boot.
     Cookie(u64),
-    /// Local and remote address and port, while the server has no socket yet.
-    Addresses([u64; 4], u16, u16),
+    /// Network namespace, local and remote address and port, while the server has no socket yet.
+    Addresses(u32, [u64; 4], u16, u16),
 }
 
 /// Table of the connections in their first flights.
@@ -164,7 +164,7 @@ impl Tracker {
 
     /// Moves what the listener saw to the server's socket, once that exists.
     fn adopt(&mut self, socket: &Socket, key: Key) {
-        let early = Key::Addresses(addresses(socket), socket.local_port, socket.remote_port);
+        let early = early_key(socket);
         if let Some(mut flights) = self.table.pop(&early) {
             flights.adopt(socket);
             self.table.put(key, flights);
@@ -210,14 +210,20 @@ impl Tracker {
 
 fn key(socket: &Socket) -> Key {
     match socket.cookie {
-        0 => Key::Addresses(addresses(socket), socket.local_port, socket.remote_port),
+        0 => early_key(socket),
         cookie => Key::Cookie(cookie),
     }
 }
 
-const fn addresses(socket: &Socket) -> [u64; 4] {
+const fn early_key(socket: &Socket) -> Key {
     let ([a, b], [c, d]) = (socket.local, socket.remote);
-    [a, b, c, d]
+    let addresses = [a, b, c, d];
+    Key::Addresses(
+        socket.netns,
+        addresses,
+        socket.local_port,
+        socket.remote_port,
+    )
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Loads the programs of the sensor and attaches its tracepoints.
 
 use aya::Ebpf;
-use reprise_ebpf::TracepointLayout;
+use reprise_ebpf::{ABSENT, TracepointLayout};
 use zerocopy::IntoBytes as _;
 
+use super::open::ExitReports;
 use crate::{
     bpf::{
         bpf_log::BpfLog,
         error::SensorError,
-        object::{Object, loader, object},
+        object::{Object, loader, object, set_namespaces},
         program::{attach_raw_tracepoint, attach_tracepoint},
         sensor_events::Maps,
         tracepoint::Tracepoint,
@@ -85,8 +86,8 @@ pub(super) struct Loaded {
     pub(super) uprobes: Uprobes,
     /// The kernel has the tracepoints of receive and send calls.
     has_calls: bool,
-    /// The kernel has the tracepoint of process exits.
-    has_exit: bool,
+    /// Reports of ended processes.
+    pub(super) exits: ExitReports,
 }
 
 /// Loads the object with the layouts of the kernel's tracepoints.
@@ -97,20 +98,23 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         true => TracepointLayout::EMPTY,
         false => RECEIVE.layout()?,
     };
-    let exec = EXEC.layout()?;
-    let exit = EXIT.layout();
-    let has_exit = exit.is_ok();
-    let exit = exit.unwrap_or(TracepointLayout::EMPTY);
+    EXEC.layout()?;
+    let exits = match EXIT.layout() {
+        Ok(layout) if mode.ring && layout.group_dead != ABSENT => ExitReports::Processes,
+        Ok(_) => ExitReports::FirstThreads,
+        Err(_) => ExitReports::None,
+    };
+    let has_group_dead = u32::from(exits == ExitReports::Processes);
     let has_cookies = u32::from(mode.cookie_source != CookieSource::ProgramCopies);
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
+    set_namespaces(&mut loader, &mode);
     let mut ebpf = loader
         .override_global("RECEIVE", receive.as_bytes(), true)
         .override_global("SET_STATE", state.as_bytes(), true)
-        .override_global("PROCESS_EXEC", exec.as_bytes(), true)
-        .override_global("PROCESS_EXIT", exit.as_bytes(), true)
         .override_global("BY_CALLS", &u32::from(has_calls), true)
         .override_global("HAS_COOKIES", &has_cookies, mode.ring)
+        .override_global("HAS_GROUP_DEAD", &has_group_dead, mode.ring)
         .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;
     let uprobes = Uprobes::load(OBJECT.for_mode(mode), mode, &mut ebpf, &UPROBES)?;
@@ -118,7 +122,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         ebpf,
         uprobes,
         has_calls,
-        has_exit,
+        exits,
     })
 }
 
@@ -129,9 +133,9 @@ pub(super) fn attach_tracepoints(
 ) -> Result<(), SensorError> {
     let ebpf = &mut loaded.ebpf;
     attach_tracepoint(ebpf, "hs_state", SET_STATE.event, status)?;
-    attach_tracepoint(ebpf, "hs_exec", EXEC.event, status)?;
-    if loaded.has_exit {
-        attach_tracepoint(ebpf, "hs_proc_exit", EXIT.event, status)?;
+    attach_raw_tracepoint(ebpf, "hs_exec", EXEC.event, status)?;
+    if loaded.exits != ExitReports::None {
+        attach_raw_tracepoint(ebpf, "hs_proc_exit", EXIT.event, status)?;
     } else {
         status.probe("hs_proc_exit", Verdict::Unsupported);
     }

@@ -54,6 +54,8 @@ const HELPERS: &[(Kind, u32, Version, &str)] = &[
     (Packets, 95, (5, 1), "sk_fullsock 46f8bc92758c"),
     (Packets, 96, (5, 1), "tcp_sock 655a51e536c0"),
     (Packets, 107, (5, 2), "sk_storage_get 6ac99e8f23d4"),
+    // In 5.8 to 5.9 behind a constant, as above; the agent sets it where the kernel has the helper.
+    (Packets, 113, (5, 8), "probe_read_kernel"),
     (Packets, 131, (5, 8), "ringbuf_reserve 457f44363a88"),
     (Packets, 132, (5, 8), "ringbuf_submit 457f44363a88"),
     (Packets, 133, (5, 8), "ringbuf_discard 457f44363a88"),

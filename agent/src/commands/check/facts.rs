@@ -56,6 +56,8 @@ pub(super) struct Facts {
     pub(super) uprobe_pmu: bool,
     /// Whether the kernel provides BTF.
     pub(super) btf: bool,
+    /// Whether network namespaces are distinguished.
+    pub(super) namespaces: Result<(), String>,
     /// `kernel.bpf_stats_enabled`; `None` if the kernel does not have it.
     pub(super) statistics: Option<bool>,
     /// Mount point of tracefs, or the error.
@@ -124,6 +126,9 @@ impl Facts {
             mode,
             uprobe_pmu: fs::exists("/sys/bus/event_source/devices/uprobe/type").unwrap_or(false),
             btf: fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false),
+            namespaces: bpf::netns::layout(mode.ring)
+                .map(|_| ())
+                .map_err(|error| crate::chain(&error)),
             statistics: number("/proc/sys/kernel/bpf_stats_enabled").map(|value| value == 1),
             tracefs,
             tracepoints: bpf::tracepoints()

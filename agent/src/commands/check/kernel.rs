@@ -74,6 +74,14 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
             true => Item::ok("btf", "available, not required"),
             false => Item::not_applicable("btf", "not available, not required"),
         },
+        match &facts.namespaces {
+            Ok(()) => Item::ok("network_namespaces", "distinguished"),
+            Err(reason) => Item::degraded(
+                "network_namespaces",
+                format!("{reason}: equal addresses in two namespaces are one service or peer"),
+                "use kernel 5.10 or later with CONFIG_DEBUG_INFO_BTF",
+            ),
+        },
         match facts.uprobe_pmu {
             true => Item::ok(
                 "uprobe_pmu",
@@ -140,7 +148,7 @@ fn bpf(answer: &Answer) -> Item {
         Answer::Refused(reason) => Item::missing(
             "bpf",
             reason,
-            "grant CAP_SYS_ADMIN, and remove a seccomp filter that refuses bpf()",
+            "grant CAP_SYS_ADMIN, and remove a seccomp filter that denies bpf()",
         ),
     }
 }

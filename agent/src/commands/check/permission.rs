@@ -30,7 +30,7 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
 }
 
 const WITHOUT_PTRACE: &str = "missing: libraries of other users' processes are not observed";
-const WITHOUT_DAC: &str = "missing: files that only other users may read are not opened";
+const WITHOUT_DAC: &str = "missing: files that only other users may read are not observed";
 const NO_PROC: &str = "/proc is not readable";
 
 fn has(facts: &Facts, capability: Capability) -> bool {
@@ -54,8 +54,8 @@ fn pid_namespace(membership: NamespaceMembership) -> Item {
     match membership {
         NamespaceMembership::Other => Item::degraded(
             "pid_namespace",
-            "not the host's: processes outside of it are not observed, and handshakes that \
-             take longer than a second are counted as abandoned",
+            "not the host's: processes outside of it are not observed, and a handshake is not \
+             counted if its process is killed",
             "run on the host, or with its PID namespace (hostPID: true, --pid=host)",
         ),
         NamespaceMembership::Host | NamespaceMembership::Unknown => {

@@ -43,9 +43,11 @@ fn good() -> Facts {
             ring: true,
             cookie_source: CookieSource::PerfEvent,
             log: false,
+            namespaces: None,
         },
         uprobe_pmu: true,
         btf: true,
+        namespaces: Ok(()),
         statistics: Some(true),
         tracefs: Ok("/sys/kernel/tracing".into()),
         tracepoints: vec![
@@ -106,12 +108,14 @@ fn lesser() -> Facts {
         ring: false,
         cookie_source: CookieSource::ProgramCopies,
         log: false,
+        namespaces: None,
     };
     facts.requested.transport = Transport::Perf;
     facts.requested.library_data = LibraryData::Copy;
     facts.features.probe_read_user = Answer::No;
     facts.features.cgroup_skb = Answer::No;
     facts.features.socket_storage = Answer::No;
+    facts.namespaces = Err("the programs for kernels before 5.10 do not read them".to_owned());
     (facts.btf, facts.uprobe_pmu, facts.statistics) = (false, false, Some(false));
     facts.tracepoints[1].usable = Err("tracepoint tcp/optional has no field saddr".to_owned());
     facts.cgroup = Cgroup::Missing;

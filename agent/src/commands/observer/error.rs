@@ -19,6 +19,6 @@ pub enum ObserveError {
     #[error("failed to start the discovery thread")]
     Thread(#[source] io::Error),
     /// The recording cannot be continued.
-    #[error("failed to write the recording")]
+    #[error("failed to write the recording, which ends here")]
     Record(#[source] io::Error),
 }

@@ -23,10 +23,21 @@ const MAX_BATCHES: usize = 4;
 pub(super) struct Reader<'a, 'sink> {
     pub(super) now_ns: u64,
     pub(super) processes: HostProcesses,
+    /// As [`Sensors::namespaces`].
+    pub(super) namespaces: bool,
     pub(super) lookups: &'a mut Lookups,
     pub(super) requests: &'a mpsc::Sender<Request>,
     pub(super) status: &'a mut Status,
     pub(super) sink: &'a mut Sink<'sink>,
+    /// Processes that ended with open handshakes; empty between two reads.
+    pub(super) ended: Vec<EndedProcess>,
+}
+
+/// End of the program that a process ran.
+pub(super) struct EndedProcess {
+    tgid: u32,
+    time_ns: u64,
+    by_exec: bool,
 }
 
 impl Reader<'_, '_> {
@@ -41,6 +52,9 @@ impl Reader<'_, '_> {
             if let Some(sensor) = &mut sensors.handshake {
                 let events = &mut sensor.events.events;
                 more |= events.drain(until_ns, |bytes| self.handle(Sensor::Handshake, bytes));
+                for ended in self.ended.drain(..) {
+                    sensor.process_ended(ended.tgid, ended.time_ns, ended.by_exec);
+                }
             }
             if !more {
                 break;
@@ -55,17 +69,20 @@ impl Reader<'_, '_> {
         };
         let mut alive = HashMap::new();
         let processes = self.processes;
-        self.status.open_handshakes = sensor.sweep(
+        let counts = sensor.sweep(
             |tgid| *alive.entry(tgid).or_insert_with(|| processes.may_run(tgid)),
             |event| self.handle(Sensor::Handshake, event.as_bytes()),
         );
+        self.status.open_handshakes = counts.open;
+        self.status.evicted_handshakes = counts.evicted;
     }
 
     fn handle(&mut self, sensor: Sensor, bytes: &[u8]) {
         let health = self.status.sensor_mut(sensor);
         health.events += 1;
         let record = match Record::decode(bytes) {
-            Ok(record) => record.sealed(),
+            Ok(record) if self.namespaces => record.sealed(),
+            Ok(record) => record.sealed().without_namespace(),
             Err(error) => {
                 tracing::debug!(reason = %error, "event not decoded");
                 health.lost += 1;
@@ -77,6 +94,10 @@ impl Reader<'_, '_> {
                 self.lookups.invalidate(exec.tgid);
                 // A closed channel shows that the thread has ended, which is handled elsewhere.
                 let _ = self.requests.send(Request::Exec(exec.tgid));
+                self.record_end(exec.tgid, exec.header.time_ns, exec.open, true);
+            }
+            Record::Exit(exit) => {
+                self.record_end(exit.tgid, exit.header.time_ns, exit.open, false);
             }
             Record::Handshake(handshake) => {
                 let name = self.lookups.look_up(handshake.tgid, &handshake.comm);
@@ -88,6 +109,16 @@ impl Reader<'_, '_> {
             _ => {}
         }
         self.sink.add(&record);
+    }
+
+    fn record_end(&mut self, tgid: u32, time_ns: u64, open: u32, by_exec: bool) {
+        if open != 0 {
+            self.ended.push(EndedProcess {
+                tgid,
+                time_ns,
+                by_exec,
+            });
+        }
     }
 }
 

@@ -11,14 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     discovery::Discovery,
     error::ObserveError,
-    log,
+    libraries, log,
     reader::{self, Reader},
     scope::Scope,
     sink::Sink,
 };
 use crate::{
     bpf::{Sensors, now_ns},
-    host::{self, HostProcesses, MissingRequirement, discover::DiscoveryEvent, workloads::Lookups},
+    host::{
+        self, DescriptorLimit, HostProcesses, MissingRequirement, discover::DiscoveryEvent,
+        workloads::Lookups,
+    },
     observed::{Observed, Shared},
     record::FileRecorder,
     status::Sensor,
@@ -73,7 +76,9 @@ impl Observer {
         // Before the discovery thread starts, because capabilities belong to a thread.
         host::privilege::drop_capabilities();
         host::confine::install_filter();
-        let discovery = Discovery::start(scope.ignored.clone()).map_err(ObserveError::Thread)?;
+        let places = libraries::places(DescriptorLimit::raise(), scope.mode.cookie_source);
+        let discovery =
+            Discovery::start(scope.ignored.clone(), places).map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,
@@ -97,8 +102,13 @@ impl Observer {
         mut self,
         shutdown: CancellationToken,
     ) -> Result<(), ObserveError> {
-        let result = self.observe(&shutdown).await;
-        let result = result.and(self.conclude());
+        let mut result = self.observe(&shutdown).await;
+        if result.is_err()
+            && let Some(recorder) = self.recorder.take()
+        {
+            recorder.abandon();
+        }
+        result = result.and(self.conclude());
         let Self {
             sensors, discovery, ..
         } = self;
@@ -147,10 +157,12 @@ impl Observer {
         let mut reader = Reader {
             now_ns,
             processes: self.processes,
+            namespaces: self.sensors.namespaces,
             lookups: &mut self.lookups,
             requests: &self.discovery.requests,
             status,
             sink: &mut sink,
+            ended: Vec::new(),
         };
         reader.read(&mut self.sensors, until_ns);
         if is_due(Some(self.last_sweep), SWEEP_INTERVAL) {

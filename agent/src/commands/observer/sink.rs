@@ -31,20 +31,62 @@ impl<'a> Sink<'a> {
         self.with_recording(|recording| recording.event(record.bytes()));
     }
 
-    /// Calls `write` with the recording, if there is one.
+    /// Calls `write` with the recording, if there is one and it has not failed.
     pub(super) fn with_recording(
         &mut self,
         write: impl FnOnce(&mut FileRecorder) -> io::Result<()>,
     ) {
-        if let Some(recording) = self.recording
+        if self.error.is_none()
+            && let Some(recording) = self.recording
             && let Err(error) = write(recording)
         {
-            self.error.get_or_insert(error);
+            self.error = Some(error);
         }
     }
 
     /// Result of the recording.
     pub(super) fn finish(self) -> io::Result<()> {
         self.error.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use reprise_core::pipeline::{
+        correlate::Bounds,
+        peers::Naming,
+        stats::{Limits, Thresholds},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_recording_that_cannot_be_written_is_an_error_at_the_next_flush() {
+        let limits = Limits {
+            max_peers: 1,
+            max_workloads: 1,
+            window_ns: 1,
+            thresholds: Thresholds {
+                miss_ratio: 1.0,
+                min_offers: 1,
+            },
+        };
+        let bounds = Bounds {
+            connections: 1,
+            sessions: 1,
+        };
+        let mut pipeline = Pipeline::new(limits, bounds, Naming::default());
+        // Every write fails as on a full disk, full(4).
+        let recorder = FileRecorder::create(Path::new("/dev/full"));
+        let mut recorder = Some(recorder.unwrap());
+        let mut sink = Sink::new(&mut pipeline, &mut recorder);
+        sink.add(&Record::Tick(1));
+        sink.with_recording(FileRecorder::flush);
+        sink.with_recording(|_| panic!("written after a failure"));
+        let error = sink.finish().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        recorder.unwrap().abandon();
     }
 }

@@ -1,6 +1,6 @@
-//! Body of `/api/v1/peers`, and the sums of one peer.
+//! Rows of `/api/v1/peers`: the sums of one peer.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -70,7 +70,7 @@ struct Alert {
 
 #[derive(Debug, Serialize)]
 struct AdviceRow {
-    /// A miss reason, or `never_offered`.
+    /// A miss reason, `never_offered`, `failed_offers` or `seldom_offered`.
     reason: &'static str,
     /// Cause and remedy.
     text: String,
@@ -88,17 +88,9 @@ impl From<Advice> for AdviceRow {
     }
 }
 
-/// At most `limit` peers, those with the most handshakes that were not resumed.
-pub(super) fn peers(observed: &Observed, limit: usize) -> Vec<PeerRow> {
-    let mut peers: Vec<_> = observed.pipeline.stats.peers.iter().collect();
-    if peers.len() > limit {
-        peers.sort_by_cached_key(|(_, sums)| {
-            Reverse(sums.completed[Resumption::Full] + sums.failed())
-        });
-        peers.truncate(limit);
-    }
-    let peers = peers.into_iter();
-    peers.map(|(key, sums)| row(observed, key, sums)).collect()
+/// Handshakes of a peer that were not resumed.
+pub(super) fn not_resumed(sums: &PeerStats) -> u64 {
+    sums.completed[Resumption::Full] + sums.failed()
 }
 
 pub(super) fn row(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> PeerRow {

@@ -4,14 +4,12 @@ use hyper::{Method, Request, StatusCode, body::Incoming, header::ACCEPT};
 use percent_encoding::percent_decode_str;
 
 use super::{
-    failures, overview, peer, peers,
+    document::{Document, PeerLimit},
+    documents::Documents,
+    peer,
     response::{self, Answer, file, json, text},
-    status,
 };
-use crate::{
-    observed::{Observed, Shared},
-    views::metrics::{Format, Page},
-};
+use crate::views::metrics::Format;
 
 /// Schema of the JSON endpoints.
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
@@ -19,137 +17,99 @@ const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 /// Path of one peer, up to its name.
 const PEER: &str = "/api/v1/peers/";
 
-/// Sources of the responses.
-#[derive(Debug)]
-pub(super) struct Site {
-    shared: Shared,
-    page: Page,
+/// What a path names.
+enum Resource<'r> {
+    Alive,
+    /// A document that is rendered from the observed state.
+    Document(Document),
+    /// A file that is part of the program, with its content type.
+    File(&'static str, &'static str),
+    Peers,
+    /// One peer, by its percent-encoded name.
+    Peer(&'r str),
 }
 
-impl Site {
-    pub(super) fn new(shared: Shared) -> Self {
-        Self {
-            page: Page::new(shared.clone(), true),
-            shared,
-        }
+impl<'r> Resource<'r> {
+    fn find(request: &'r Request<Incoming>) -> Option<Self> {
+        Some(match request.uri().path() {
+            "/metrics" => Self::Document(Document::Metrics(format(request))),
+            "/healthz" => Self::Alive,
+            "/readyz" => Self::Document(Document::Ready),
+            "/api/v1/overview" => Self::Document(Document::Overview),
+            "/api/v1/peers" => Self::Peers,
+            "/api/v1/libraries" => Self::Document(Document::Libraries),
+            "/api/v1/failures" => Self::Document(Document::Failures),
+            "/api/v1/status" => Self::Document(Document::Status),
+            "/api/v1/openapi.json" => Self::File("application/json", OPENAPI),
+            "/" => Self::File("text/html; charset=utf-8", include_str!("page/index.html")),
+            "/page.css" => Self::File("text/css; charset=utf-8", include_str!("page/page.css")),
+            "/page.js" => Self::File(
+                "text/javascript; charset=utf-8",
+                include_str!("page/page.js"),
+            ),
+            path => Self::Peer(path.strip_prefix(PEER)?),
+        })
     }
 }
 
 /// Answers a request.
-pub(super) fn answer(site: &Site, request: &Request<Incoming>) -> Answer {
-    let respond: fn(&Site, &Request<Incoming>) -> Answer = match request.uri().path() {
-        "/metrics" => metrics,
-        "/healthz" => |_, _| text(StatusCode::OK, "alive\n"),
-        "/readyz" => |site, _| ready(&site.shared.lock()),
-        "/api/v1/overview" => |site, _| json(&overview::overview(&site.shared.lock())),
-        "/api/v1/peers" => limited_peers,
-        "/api/v1/libraries" => |site, _| json(&status::libraries(&site.shared.lock())),
-        "/api/v1/failures" => |site, _| json(&failures::failures(&site.shared.lock())),
-        "/api/v1/status" => |site, _| json(&status::status(&site.shared.lock())),
-        "/api/v1/openapi.json" => |_, _| file("application/json", OPENAPI),
-        "/" => |_, _| file("text/html; charset=utf-8", include_str!("page/index.html")),
-        "/page.css" => |_, _| file("text/css; charset=utf-8", include_str!("page/page.css")),
-        "/page.js" => |_, _| {
-            file(
-                "text/javascript; charset=utf-8",
-                include_str!("page/page.js"),
-            )
-        },
-        path if path.starts_with(PEER) => one_peer,
-        _ => return text(StatusCode::NOT_FOUND, "no such page\n"),
+pub(super) async fn answer(documents: &Documents, request: &Request<Incoming>) -> Answer {
+    let Some(resource) = Resource::find(request) else {
+        return text(StatusCode::NOT_FOUND, "no such page\n");
     };
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        respond(site, request)
-    } else {
-        response::method_not_allowed()
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return response::method_not_allowed();
+    }
+    match resource {
+        Resource::Alive => text(StatusCode::OK, "alive\n"),
+        Resource::Document(document) => response::whole(documents.get(document).await),
+        Resource::File(content_type, body) => file(content_type, body),
+        Resource::Peers => limited_peers(documents, request.uri().query()).await,
+        Resource::Peer(name) => one_peer(documents, name).await,
     }
 }
 
-fn metrics(site: &Site, request: &Request<Incoming>) -> Answer {
+fn format(request: &Request<Incoming>) -> Format {
     let accept = request.headers().get(ACCEPT);
-    let format = Format::negotiate(accept.and_then(|accept| accept.to_str().ok()));
-    match site.page.render(format) {
-        Ok(page) => response::reply(StatusCode::OK, format.content_type(), page),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
+    Format::negotiate(accept.and_then(|accept| accept.to_str().ok()))
 }
 
 /// All peers, or with `?limit=N` the N peers with the most handshakes that were not resumed.
-fn limited_peers(site: &Site, request: &Request<Incoming>) -> Answer {
-    let query = request.uri().query().unwrap_or_default();
-    let limit = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("limit="))
-        .map(str::parse);
-    match limit {
-        Some(Err(_)) => text(StatusCode::BAD_REQUEST, "limit: not a number\n"),
-        limit => {
-            let limit = limit.and_then(Result::ok).unwrap_or(usize::MAX);
-            json(&peers::peers(&site.shared.lock(), limit))
-        }
-    }
+async fn limited_peers(documents: &Documents, query: Option<&str>) -> Answer {
+    let mut pairs = query.unwrap_or_default().split('&');
+    let limit = pairs.find_map(|pair| pair.strip_prefix("limit="));
+    let Ok(limit) = limit.map_or(Ok(usize::MAX), str::parse) else {
+        return text(StatusCode::BAD_REQUEST, "limit: not a number\n");
+    };
+    let document = Document::Peers(PeerLimit::at_least(limit));
+    response::first_rows(documents.get(document).await, limit)
 }
 
-/// The peer whose percent-encoded name ends the path.
-fn one_peer(site: &Site, request: &Request<Incoming>) -> Answer {
-    let name = request.uri().path().strip_prefix(PEER).unwrap_or_default();
-    let peer = percent_decode_str(name)
-        .decode_utf8()
-        .ok()
-        .and_then(|name| peer::peer(&site.shared.lock(), &name));
-    match peer {
-        Some(peer) => json(&peer),
-        None => text(StatusCode::NOT_FOUND, "no such peer\n"),
+async fn one_peer(documents: &Documents, name: &str) -> Answer {
+    let name = percent_decode_str(name).decode_utf8().ok();
+    let Some(name) = name.map(|name| name.into_owned()) else {
+        return text(StatusCode::NOT_FOUND, "no such peer\n");
+    };
+    let answer = documents.query(move |shared| {
+        let peer = peer::peer(&shared.lock(), &name);
+        peer.map(|peer| json(&peer))
+    });
+    match answer.await {
+        Some(Some(answer)) => answer,
+        Some(None) => text(StatusCode::NOT_FOUND, "no such peer\n"),
+        None => response::unavailable(),
     }
-}
-
-fn ready(observed: &Observed) -> Answer {
-    if let Some(reason) = observed.status.not_ready() {
-        return text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"));
-    }
-    let libraries = observed.status.libraries.iter();
-    let libraries = libraries.filter(|library| library.observed).count();
-    text(
-        StatusCode::OK,
-        format!("ready, libraries observed: {libraries}\n"),
-    )
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{Read as _, Write as _},
-        net::TcpStream,
-        thread,
-    };
+    use crate::views::{explanation::tests::observed, http::test_server::TestServer};
 
-    use tokio_util::sync::CancellationToken;
-
-    use crate::{
-        observed::Shared,
-        views::{explanation::tests::observed, http},
-    };
-
-    #[tokio::test]
-    async fn the_name_of_a_peer_is_percent_encoded() {
-        let listener = http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let served = http::serve(listener, Shared::new(observed()), None, shutdown.clone());
-        let client = thread::spawn(move || {
-            let answers = ["plant%20north%2F1", "plant", "%ff", ""].map(|name| {
-                let mut stream = TcpStream::connect(address).unwrap();
-                let head = format!("GET /api/v1/peers/{name} HTTP/1.0\r\n\r\n");
-                stream.write_all(head.as_bytes()).unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).unwrap();
-                answer
-            });
-            shutdown.cancel();
-            answers
-        });
-        served.await;
-        let [found, others @ ..] = client.join().unwrap();
+    #[test]
+    fn the_name_of_a_peer_is_percent_encoded() {
+        let server = TestServer::start(observed());
+        let [found, others @ ..] = ["plant%20north%2F1", "plant", "%ff", ""]
+            .map(|name| server.get(&format!("/api/v1/peers/{name}")));
         assert!(
             found.starts_with("HTTP/1.0 200") && found.contains("beyond_accepted_rank"),
             "{found}"
@@ -160,5 +120,28 @@ mod tests {
                 "{other}"
             );
         }
+    }
+
+    #[test]
+    fn a_limit_cuts_the_list_of_peers() {
+        let server = TestServer::start(observed());
+        let rows = |query: &str| {
+            let answer = server.get(&format!("/api/v1/peers{query}"));
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let length = format!("content-length: {}", body.len());
+            assert!(head.contains(&length), "{head}");
+            let rows: Vec<serde_json::Value> = serde_json::from_str(body).unwrap();
+            rows.iter()
+                .map(|row| row["role"].to_string())
+                .collect::<Vec<_>>()
+        };
+        let both = ["\"server\"", "\"client\""].map(str::to_owned).to_vec();
+        assert_eq!(rows("?limit=0"), Vec::<String>::new());
+        assert_eq!(rows("?limit=1"), both[..1]);
+        assert_eq!(rows("?a=b&limit=2"), both);
+        assert_eq!(rows("?limit=5000"), both);
+        assert_eq!(rows("").len(), 2);
+        let wrong = server.get("/api/v1/peers?limit=x");
+        assert!(wrong.starts_with("HTTP/1.0 400"), "{wrong}");
     }
 }

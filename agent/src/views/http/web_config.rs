@@ -2,6 +2,7 @@
 //! exporter-toolkit (`docs/web-configuration.md` there). The file is read again when it or a file
 //! that it names changes; an invalid file leaves the last valid configuration in force.
 
+mod backoff;
 mod error;
 mod file;
 mod terms;
@@ -18,7 +19,7 @@ use std::{
 
 pub use self::error::WebConfigError;
 use self::users::Users;
-pub(super) use self::{terms::Terms, tls::subject_names};
+pub(super) use self::{terms::Terms, tls::subject_names, users::Admission};
 
 /// Minimum interval between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -108,7 +109,7 @@ impl WebConfig {
             }
             Err(error) => tracing::error!(
                 reason = crate::chain(&error),
-                "web configuration invalid, previous one remains in force"
+                "web configuration invalid, previous one stays in use"
             ),
         }
     }

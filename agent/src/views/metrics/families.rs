@@ -12,39 +12,57 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use crate::{observed::Observed, status::Sensor};
+use crate::{
+    observed::{Observed, Shared},
+    status::Sensor,
+};
 
-/// Encodes every family whose sensor is attached.
+/// Encodes every family whose sensor is attached. The lock is held for the families of bounded size
+/// only; the peers are read in slices.
 pub(super) fn encode(
-    observed: &Observed,
+    shared: &Shared,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
-    let Observed { pipeline, status } = observed;
-    let stats = &pipeline.stats;
-    let wire = status.sensor(Sensor::Wire).attached;
-    if status.observes_handshakes() {
-        handshakes::handshakes(stats, encoder)?;
-        handshakes::errors(stats, &status.reasons, encoder)?;
-        if status.sensor(Sensor::Handshake).attached {
-            handshakes::alerts_after_completion(stats, encoder)?;
-        }
-        if wire {
-            offers::offers(stats, encoder)?;
-            misses::misses(stats, encoder)?;
-            if status.sensor(Sensor::Handshake).attached {
-                misses::removals(pipeline, encoder)?;
-            }
-        }
-        workloads::workloads(stats, encoder)?;
-        let rows = peers::rows(stats);
-        peers::peers(&rows, stats, pipeline.now_ns(), encoder)?;
-        if wire {
-            misses::peers(&rows, encoder)?;
-        }
-        if status.sensor(Sensor::Tcp).attached {
-            handshakes::loss(stats, wire, encoder)?;
+    let mut show_peers = false;
+    {
+        let observed = shared.lock();
+        if observed.status.observes_handshakes() {
+            totals(&observed, encoder)?;
+            show_peers = true;
         }
     }
-    agent::agent(observed, encoder)?;
-    agent::tables(observed, encoder)
+    if show_peers {
+        let rows = peers::rows(shared);
+        peers::peers(&rows, encoder)?;
+        if shared.lock().status.sensor(Sensor::Wire).attached {
+            misses::peers(&rows, encoder)?;
+        }
+    }
+    let observed = shared.lock();
+    let status = &observed.status;
+    if show_peers && status.sensor(Sensor::Tcp).attached {
+        let wire = status.sensor(Sensor::Wire).attached;
+        handshakes::loss(&observed.pipeline.stats, wire, encoder)?;
+    }
+    agent::agent(&observed, encoder)?;
+    agent::tables(&observed, encoder)
+}
+
+fn totals(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let Observed { pipeline, status } = observed;
+    let stats = &pipeline.stats;
+    let handshake = status.sensor(Sensor::Handshake).attached;
+    handshakes::handshakes(stats, encoder)?;
+    handshakes::errors(stats, &status.reasons, encoder)?;
+    if handshake {
+        handshakes::alerts_after_completion(stats, encoder)?;
+    }
+    if status.sensor(Sensor::Wire).attached {
+        offers::offers(stats, encoder)?;
+        misses::misses(stats, encoder)?;
+        if handshake {
+            misses::removals(pipeline, encoder)?;
+        }
+    }
+    workloads::workloads(stats, encoder)
 }

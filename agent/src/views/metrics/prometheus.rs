@@ -1,38 +1,67 @@
 //! Conversion of OpenMetrics text to Prometheus text 0.0.4. The samples are the same; the metadata
 //! of a counter has the name of its samples, and there are no units and no end mark. Sources:
-//! OpenMetrics
-//! 1.0 "Overall structure", Prometheus "Exposition formats".
+//! OpenMetrics 1.0 "Overall structure", Prometheus "Exposition formats".
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write};
 
-/// Converts a page written by `prometheus-client`.
-pub(super) fn from_open_metrics(page: &str) -> String {
-    let mut out = String::with_capacity(page.len());
-    let mut lines = page.lines().peekable();
-    while let Some(line) = lines.next() {
-        if line == "# EOF" || line.starts_with("# UNIT ") {
-            continue;
-        }
-        if let Some((name, help)) = metadata(line, "# HELP ") {
-            // HELP precedes TYPE, and only TYPE shows whether samples have a suffix.
-            let suffix = lines
-                .peek()
-                .and_then(|next| metadata(next, "# TYPE "))
-                .map_or("", |(_, kind)| suffix(kind));
-            let _ = writeln!(out, "# HELP {name}{suffix} {help}");
-        } else if let Some((name, kind)) = metadata(line, "# TYPE ") {
-            let kind_shown = match kind {
-                "info" => "gauge",
-                "unknown" => "untyped",
-                kind => kind,
-            };
-            let _ = writeln!(out, "# TYPE {name}{} {kind_shown}", suffix(kind));
-        } else {
-            out.push_str(line);
-            out.push('\n');
+/// Converts a page while `prometheus-client` writes it, line by line.
+pub(super) struct Converter<'o, W> {
+    out: &'o mut W,
+    /// The incomplete last line.
+    line: String,
+    /// Name and text of a HELP line. HELP precedes TYPE, and only TYPE shows whether samples have a
+    /// suffix.
+    help: Option<(String, String)>,
+}
+
+impl<'o, W: Write> Converter<'o, W> {
+    pub(super) const fn new(out: &'o mut W) -> Self {
+        Self {
+            out,
+            line: String::new(),
+            help: None,
         }
     }
-    out
+
+    fn convert(&mut self) -> fmt::Result {
+        let line = self.line.trim_end_matches('\n');
+        if line == "# EOF" || line.starts_with("# UNIT ") {
+            return Ok(());
+        }
+        if let Some((name, help)) = metadata(line, "# HELP ") {
+            self.help = Some((name.to_owned(), help.to_owned()));
+            return Ok(());
+        }
+        let family = metadata(line, "# TYPE ");
+        if let Some((name, help)) = self.help.take() {
+            let suffix = family.map_or("", |(_, kind)| suffix(kind));
+            writeln!(self.out, "# HELP {name}{suffix} {help}")?;
+        }
+        match family {
+            Some((name, kind)) => {
+                let kind_shown = match kind {
+                    "info" => "gauge",
+                    "unknown" => "untyped",
+                    kind => kind,
+                };
+                writeln!(self.out, "# TYPE {name}{} {kind_shown}", suffix(kind))
+            }
+            None => self.out.write_str(&self.line),
+        }
+    }
+}
+
+impl<W: Write> Write for Converter<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive('\n') {
+            self.line.push_str(part);
+            if part.ends_with('\n') {
+                self.convert()?;
+                self.line.clear();
+            }
+        }
+        Ok(())
+    }
 }
 
 fn metadata<'a>(line: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
@@ -59,6 +88,14 @@ mod tests {
         let want = "# HELP a_seconds_total Time.\n# TYPE a_seconds_total counter\n\
                     a_seconds_total{x=\"1\"} 2\n# HELP b_info B.\n# TYPE b_info gauge\nb_info{v=\"1\"} 1\n\
                     # HELP g G.\n# TYPE g gauge\ng 3\n";
-        assert_eq!(from_open_metrics(page), want);
+        let mut at_once = String::new();
+        Converter::new(&mut at_once).write_str(page).unwrap();
+        assert_eq!(at_once, want);
+        let mut in_parts = String::new();
+        let mut converter = Converter::new(&mut in_parts);
+        for part in page.split_inclusive([' ', '{']) {
+            converter.write_str(part).unwrap();
+        }
+        assert_eq!(in_parts, want);
     }
 }

@@ -36,6 +36,7 @@ fn seen(client: &str, end: Outcome, retransmits: Retransmits) -> Observation {
         connection: Some(Connection {
             local: "127.0.0.1:443".parse().unwrap(),
             remote: client.parse().unwrap(),
+            namespace: reprise_core::model::NetworkNamespace::Unknown,
         }),
         network: NetworkEvidence {
             retransmits,
@@ -66,9 +67,14 @@ fn seen(client: &str, end: Outcome, retransmits: Retransmits) -> Observation {
 }
 
 fn observed() -> Observed {
+    observed_with(2)
+}
+
+/// The same with so many peers by name.
+fn observed_with(max_peers: usize) -> Observed {
     let naming = Naming::default();
     let limits = Limits {
-        max_peers: 2,
+        max_peers,
         max_workloads: 2,
         window_ns: 300_000 * MS,
         thresholds: Thresholds {
@@ -215,7 +221,7 @@ fn sums_over_peers_equal_the_totals() {
 /// `docs/fleet.md` calculates with this number.
 #[test]
 fn a_peer_costs_three_series() {
-    let mut observed = observed();
+    let mut observed = observed_with(4);
     let Pipeline { stats, naming, .. } = &mut observed.pipeline;
     let resumed = Outcome::Completed(Resumption::Resumed);
     for _ in 0..3 {

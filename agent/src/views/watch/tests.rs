@@ -47,6 +47,7 @@ fn observed() -> Observed {
             connection: Some(Connection {
                 local: "127.0.0.1:443".parse().unwrap(),
                 remote: client.parse().unwrap(),
+                namespace: reprise_core::model::NetworkNamespace::Unknown,
             }),
             network: NetworkEvidence::default(),
             source: Source::Library(LibraryFacts {

@@ -82,7 +82,7 @@ pub(crate) fn try_alert(
         addr_of_mut!((*socket).remote).write([from.remote[0], from.remote[1]]);
         addr_of_mut!((*socket).local_port).write(from.local_port);
         addr_of_mut!((*socket).remote_port).write(from.remote_port);
-        addr_of_mut!((*socket).reserved).write(0);
+        addr_of_mut!((*socket).netns).write(from.netns);
         addr_of_mut!((*socket).cookie).write(from.cookie);
     };
     // SAFETY: `fill` writes every byte, see above.

@@ -72,7 +72,7 @@ pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
 /// A thread of a process that drives handshakes.
 struct Thread {
     pid_tgid: u64,
-    /// As in [`HS_TASKS`].
+    /// As in [`reprise_ebpf::handshake::TlsProcess`].
     in_call: u32,
 }
 
@@ -84,8 +84,9 @@ impl Thread {
         if !may_drive(tgid) {
             return None;
         }
-        // SAFETY: a map value copied at once.
-        let in_call = unsafe { HS_TASKS.get(tgid) }.copied()?;
+        let process = HS_TASKS.get_ptr(tgid)?;
+        // SAFETY: a live LRU entry.
+        let in_call = unsafe { (*process).in_call };
         Some(Self { pid_tgid, in_call })
     }
 
@@ -120,7 +121,9 @@ impl Thread {
             return identify(tgid, ssl, skaddr, socket_source::NONE, socket);
         }
         if self.in_call == 0 {
-            HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
+            let process = HS_TASKS.get_ptr_mut(tgid).ok_or(Fault::MapFull)?;
+            // SAFETY: a live LRU entry; every writer writes this value.
+            unsafe { (*process).in_call = 1 };
         }
         if let Some(open) = HS_OPEN.get_ptr_mut(OpenKey::new(tgid, ssl)) {
             // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else

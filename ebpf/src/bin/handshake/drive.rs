@@ -4,11 +4,12 @@
 use crate::{
     completed,
     maps::{
-        Frame, FrameKey, HS_ACTIVE, HS_BLANK, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN,
-        HS_RECEIVED, HS_SOCKETS, HS_TASKS, HS_UNSENT, record_driver,
+        Frame, FrameKey, HS_ACTIVE, HS_EVENTS, HS_FRAMES, HS_LAYOUTS, HS_OPEN, HS_RECEIVED,
+        HS_SOCKETS, HS_UNSENT,
     },
+    open,
     phase::{self, Verdict},
-    session,
+    process, session,
     socket::peer_closed,
     user,
 };
@@ -46,10 +47,9 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     // `ssl23_accept` calls `ssl3_accept` with the same object, and `tls13_legacy_accept` of
     // LibreSSL continues in it by a jump.
     let outer = if layout.family == family::ONE_NUMBER && !begins {
-        // SAFETY: a map value copied at once.
-        unsafe { HS_ACTIVE.get(pid_tgid) }
-            .copied()
-            .filter(|outer| outer.ssl == ssl)
+        // SAFETY: a live LRU entry keyed by this thread, so nobody else writes it now. Not copied:
+        // the stack is limited.
+        unsafe { HS_ACTIVE.get(pid_tgid) }.filter(|outer| outer.ssl == ssl)
     } else {
         None
     };
@@ -71,8 +71,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
                 &Ending::new(key, outcome::RESTARTED, now),
             )?;
         }
-        let blank = HS_BLANK.get(0).ok_or(Fault::MapFull)?;
-        HS_OPEN.insert(key, blank, 0).map_err(|_| Fault::MapFull)?;
+        open::insert(&key)?;
     }
     // No entry: post-handshake traffic, or a handshake that began before the probes were attached.
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
@@ -89,20 +88,19 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
     }
     // A nested frame belongs to the outer one's drive, which counts the time.
     if let Some(outer) = outer {
-        let inner = Frame { nested: 1, ..outer };
-        return HS_FRAMES.insert(at, inner, 0).map_err(|_| Fault::MapFull);
+        return HS_FRAMES.insert(at, outer, 0).map_err(|_| Fault::MapFull);
     }
     open.drives += 1;
     // A client sends first: data that the thread received before its first drive is of another
     // connection.
     let speaks_first = begins && open.role == u32::from(role::CLIENT);
-    if !receives_in_call(tgid) && !speaks_first {
+    if !process::receives_in_call(tgid) && !speaks_first {
         claim_last_receive(pid_tgid, ssl, open, now);
     }
     let frame = Frame {
         ssl,
         enter_ns: now,
-        nested: 0,
+        sp: at.sp,
     };
     HS_ACTIVE
         .insert(pid_tgid, frame, 0)
@@ -122,20 +120,6 @@ fn role_of(layout: &Layout, ssl: u64, ctx: &ProbeContext) -> Result<u8, Fault> {
         Some(0) => role::CLIENT,
         Some(_) => role::SERVER,
     })
-}
-
-/// Whether this process receives inside drives (socket BIOs); records it as one that drives
-/// handshakes.
-fn receives_in_call(tgid: u32) -> bool {
-    // SAFETY: a map value copied at once.
-    match unsafe { HS_TASKS.get(tgid) }.copied() {
-        Some(in_call) => in_call != 0,
-        None => {
-            let _ = record_driver(tgid);
-            let _ = HS_TASKS.insert(tgid, 0, 0);
-            false
-        }
-    }
 }
 
 /// Attributes the thread's last receive to this handshake: with memory BIOs the program itself
@@ -202,7 +186,8 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
         return Ok(());
     };
     let _ = HS_FRAMES.remove(at);
-    if frame.nested == 0 {
+    let is_nested = frame.sp != at.sp;
+    if !is_nested {
         let _ = HS_ACTIVE.remove(pid_tgid);
     }
     let key = OpenKey::new(tgid, frame.ssl);
@@ -211,7 +196,7 @@ pub(crate) fn try_exit(ctx: &ProbeContext) -> Result<(), Fault> {
     };
     let now = now();
     let verdict = phase::classify(layout, frame.ssl, user::returned(ctx))?;
-    if frame.nested != 0 && matches!(verdict, Verdict::Pending) {
+    if is_nested && matches!(verdict, Verdict::Pending) {
         // The outer frame ends this drive.
         return Ok(());
     }
@@ -241,11 +226,12 @@ pub(crate) fn try_free(ctx: &ProbeContext) -> Result<(), Fault> {
     let Some(layout) = HS_LAYOUTS.get(unsafe { (*open).library }) else {
         return Ok(());
     };
-    // SSL_read may have completed what SSL_do_handshake began: no failure, and too late for a time.
-    if layout.hook & hook::RETURNS != 0 && phase::is_over(layout, key.ssl)? {
+    // SSL_read may have completed what SSL_do_handshake began, or the drive that completed it has
+    // been evicted: no failure, and too late for a time.
+    if phase::is_over(layout, key.ssl)? {
         // SAFETY: as in `try_enter`.
         let skaddr = unsafe { (*open).skaddr };
-        let _ = HS_OPEN.remove(key);
+        open::remove(&key);
         let _ = HS_SOCKETS.remove(skaddr);
         return Err(Fault::UnseenEnd);
     }
@@ -272,7 +258,7 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
     let Ending { key, how, now } = *ending;
     // SAFETY: a live map value copied at once, before the entry is removed.
     let open = unsafe { core::ptr::read(open) };
-    let _ = HS_OPEN.remove(key);
+    open::remove(&key);
     if open.skaddr != 0 {
         let _ = HS_SOCKETS.remove(open.skaddr);
     }

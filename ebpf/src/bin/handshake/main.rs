@@ -14,6 +14,7 @@ mod data;
 mod drive;
 mod error;
 mod maps;
+mod open;
 mod phase;
 mod process;
 mod session;
@@ -99,16 +100,17 @@ pub fn hs_state(ctx: TracePointContext) -> u32 {
 }
 
 /// `sched:sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
-/// (include/trace/events/sched.h): the agent looks for libraries in the process.
-#[tracepoint]
-pub fn hs_exec(ctx: TracePointContext) -> u32 {
+/// (include/trace/events/sched.h): the agent looks for libraries in the process. Raw, since the
+/// kernel skips the programs of other tracepoints while the CPU is inside a system call on a map.
+#[raw_tracepoint]
+pub fn hs_exec(ctx: RawTracePointContext) -> u32 {
     finish(&ctx, process::try_exec(&ctx))
 }
 
 /// `sched:sched_process_exit(struct task_struct *p)`, from 6.16 on with `bool group_dead`
-/// (include/trace/events/sched.h).
-#[tracepoint]
-pub fn hs_proc_exit(ctx: TracePointContext) -> u32 {
+/// (include/trace/events/sched.h). Raw, as above.
+#[raw_tracepoint]
+pub fn hs_proc_exit(ctx: RawTracePointContext) -> u32 {
     finish(&ctx, process::try_exit(&ctx))
 }
 

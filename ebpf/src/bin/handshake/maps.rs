@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap},
+    maps::{Array, HashMap, LruHashMap},
 };
 use reprise_ebpf::{
     Socket,
-    handshake::{Layout, MAX_LIBRARIES, MAX_OPEN, Open, OpenKey},
-    kernel::{Fault, counters::Counters, events::Events},
+    handshake::{Layout, MAX_LIBRARIES, MAX_OPEN, Open, OpenKey, TlsProcess, open_count},
+    kernel::{Fault, atomic, counters::Counters, events::Events},
 };
 
 /// Key of a drive: one call of the state machine, from entry to exit.
@@ -37,8 +37,9 @@ pub(crate) struct Frame {
     pub(crate) ssl: u64,
     /// Time of entry into the outermost frame of this drive.
     pub(crate) enter_ns: u64,
-    /// 1 inside a drive of the same connection object, else 0.
-    pub(crate) nested: u64,
+    /// Stack pointer at entry of the outermost frame, as in its [`FrameKey`]. In the key of a frame
+    /// nested in it, it is another one.
+    pub(crate) sp: u64,
 }
 
 /// The last receive of a thread, for programs that use memory BIOs.
@@ -81,9 +82,17 @@ pub(crate) static HS_LOST: Counters = Counters::of_faults();
 /// Object layouts by library. Written by the agent before the library's probes are attached.
 #[map]
 pub(crate) static HS_LAYOUTS: Array<Layout> = Array::with_max_entries(MAX_LIBRARIES, 0);
-/// Open handshakes. Written by the drive programs; the agent removes those of processes that ended.
+/// Open handshakes. Written by the drive programs; the agent removes those of processes that ended,
+/// and some of a process that has too many.
 #[map]
 pub(crate) static HS_OPEN: LruHashMap<OpenKey, Open> = LruHashMap::with_max_entries(MAX_OPEN, 0);
+/// Number of insertions into and removals from [`HS_OPEN`], by [`open_count`]. Read by the agent.
+#[map]
+pub(crate) static HS_OPEN_COUNTS: Counters = Counters::new(open_count::COUNT);
+/// Evicted handshakes that [`TlsProcess::open`] still contains, by process. Written by the agent
+/// for processes that had too many.
+#[map]
+pub(crate) static HS_RELEASED: HashMap<u32, i64> = HashMap::with_max_entries(1_024, 0);
 /// One zeroed entry to insert from: a zeroed value on the stack would become `memset`. Never
 /// written.
 #[map]
@@ -108,17 +117,18 @@ pub(crate) static HS_COMPLETED: LruHashMap<OpenKey, Completed> =
 /// Keys of open handshakes by kernel socket.
 #[map]
 pub(crate) static HS_SOCKETS: LruHashMap<u64, OpenKey> = LruHashMap::with_max_entries(MAX_OPEN, 0);
-/// Processes that drive handshakes: 1 once a receive happened inside a drive (socket BIOs), else 0.
+/// Processes that drive handshakes, from their first drive to their end or `execve`.
 #[map]
-pub(crate) static HS_TASKS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8_192, 0);
-/// Last receive of each thread of the processes with value 0 in [`HS_TASKS`].
+pub(crate) static HS_TASKS: LruHashMap<u32, TlsProcess> = LruHashMap::with_max_entries(8_192, 0);
+/// Last receive of each thread of the processes that were not seen to receive inside a drive.
 #[map]
 pub(crate) static HS_RECEIVED: LruHashMap<u64, Received> = LruHashMap::with_max_entries(16_384, 0);
 /// Handshake that each thread has just driven as a client without a known socket: with memory BIOs
 /// the thread's next send is its ClientHello.
 #[map]
 pub(crate) static HS_UNSENT: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4_096, 0);
-/// Addresses of established connections by kernel socket; `reserved` is 1 after the peer's FIN.
+/// Addresses of established connections by kernel socket; `cookie` is 1 after the peer's
+/// FIN, else 0.
 /// Used only with `hs_recv_call` and `hs_send_call`.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);
@@ -126,16 +136,15 @@ pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entr
 /// kernel inlines its lookup and the tracepoints that use it fire for each receive and send on the
 /// host. A collision, or a count that stayed after an eviction from [`HS_TASKS`], costs only time.
 #[map]
-static HS_DRIVERS: Array<u32> = Array::with_max_entries(DRIVERS, 0);
+static HS_DRIVERS: Array<u64> = Array::with_max_entries(DRIVERS, 0);
 const DRIVERS: u32 = 1 << 15;
 
 /// Records that a process drives handshakes.
 pub(crate) fn record_driver(tgid: u32) -> Result<(), Fault> {
     let count = HS_DRIVERS.get_ptr_mut(tgid % DRIVERS);
     let count = count.ok_or(Fault::MapFull)?;
-    // SAFETY: a live array slot. Processes with colliding IDs on two CPUs can lose an increment;
-    // then the end of one hides the other until that drives its next handshake.
-    unsafe { *count += 1 };
+    // SAFETY: a live array slot, which is written atomically.
+    unsafe { atomic::add(count, 1) };
     Ok(())
 }
 
@@ -143,7 +152,7 @@ pub(crate) fn record_driver(tgid: u32) -> Result<(), Fault> {
 pub(crate) fn forget_driver(tgid: u32) {
     if let Some(count) = HS_DRIVERS.get_ptr_mut(tgid % DRIVERS) {
         // SAFETY: as above.
-        unsafe { *count = (*count).saturating_sub(1) };
+        unsafe { atomic::add(count, u64::MAX) };
     }
 }
 

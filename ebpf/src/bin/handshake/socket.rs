@@ -78,7 +78,7 @@ pub(crate) fn identify_by_send(tgid: u32, ssl: u64, skaddr: u64) -> Result<(), F
 pub(crate) fn peer_closed(skaddr: u64) -> u32 {
     match HS_TUPLES.get_ptr(skaddr) {
         // SAFETY: a live LRU entry; only the state program writes it, at its insertion.
-        Some(tuple) if unsafe { (*tuple).reserved } != 0 => flag::PEER_CLOSED,
+        Some(tuple) if unsafe { (*tuple).cookie } != 0 => flag::PEER_CLOSED,
         _ => 0,
     }
 }
@@ -97,8 +97,8 @@ pub(crate) fn established(skaddr: u64) -> Option<Socket> {
         remote: [tuple.remote[0], tuple.remote[1]],
         local_port: tuple.local_port,
         remote_port: tuple.remote_port,
-        reserved: 0,
-        cookie: tuple.cookie,
+        netns: tuple.netns,
+        cookie: 0,
     })
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
     // the peer closes.
     if state != STATE_CLOSE && by_calls {
         let mut socket = record::socket(ctx, &layout)?;
-        socket.reserved = u32::from(state == STATE_CLOSE_WAIT);
+        socket.cookie = u64::from(state == STATE_CLOSE_WAIT);
         HS_TUPLES
             .insert(skaddr, socket, 0)
             .map_err(|_| Fault::MapFull)?;

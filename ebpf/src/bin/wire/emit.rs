@@ -99,7 +99,7 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*socket).remote).write([at.socket.remote[0], at.socket.remote[1]]);
         addr_of_mut!((*socket).local_port).write(at.socket.local_port);
         addr_of_mut!((*socket).remote_port).write(at.socket.remote_port);
-        addr_of_mut!((*socket).reserved).write(0);
+        addr_of_mut!((*socket).netns).write(at.socket.netns);
         addr_of_mut!((*socket).cookie).write(at.socket.cookie);
         addr_of_mut!((*segment).seq).write(content.seq);
         addr_of_mut!((*segment).length).write(content.length);
@@ -146,7 +146,7 @@ pub(crate) fn emit_tcp(ctx: &SkBuffContext, socket: &Socket, kind: u32) -> Resul
         addr_of_mut!((*message).remote).write([socket.remote[0], socket.remote[1]]);
         addr_of_mut!((*message).local_port).write(socket.local_port);
         addr_of_mut!((*message).remote_port).write(socket.remote_port);
-        addr_of_mut!((*message).reserved).write(0);
+        addr_of_mut!((*message).netns).write(socket.netns);
         addr_of_mut!((*message).cookie).write(socket.cookie);
     };
     // SAFETY: `fill` writes every byte, see above.

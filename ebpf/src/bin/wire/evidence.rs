@@ -39,7 +39,7 @@ pub(crate) fn observe(
     at: &PacketContext,
 ) -> Result<(), Fault> {
     let incoming = at.way == direction::IN;
-    let tls = state.client != 0 || (incoming && serves_tls(at.socket.local_port));
+    let tls = state.client != 0 || (incoming && serves_tls(&at.socket));
     let lingers = state.linger != 0;
     let last = state.last;
     let [to, from] = &mut state.flights;
@@ -143,7 +143,7 @@ pub(crate) fn await_last_ack(state: &mut State, packet: &Packet, incoming: bool)
 /// Records a SYN that arrived at a listener, and emits a repeated one.
 #[inline(never)]
 pub(crate) fn record_syn(ctx: &SkBuffContext, key: &Tuple, seq: u32) -> Result<(), Fault> {
-    if !serves_tls(key.local_port) {
+    if !serves_tls_at(key.netns, key.local_port) {
         return Ok(());
     }
     if let Some(opening) = WIRE_SYNS.get_ptr(key)
@@ -208,7 +208,7 @@ pub(crate) fn age_ms(socket: &Socket, packet: &Packet) -> u32 {
         remote: [socket.remote[0], socket.remote[1]],
         local_port: socket.local_port,
         remote_port: socket.remote_port,
-        reserved: 0,
+        netns: socket.netns,
     };
     let Some(opening) = WIRE_SYNS.get_ptr(key) else {
         return 0;
@@ -226,21 +226,33 @@ const fn socket_of(key: &Tuple) -> Socket {
         remote: [key.remote[0], key.remote[1]],
         local_port: key.local_port,
         remote_port: key.remote_port,
-        reserved: 0,
+        netns: key.netns,
         cookie: 0,
     }
 }
 
-/// Records that a ClientHello arrived at this port.
-#[inline(always)]
-pub(crate) fn record_port(port: u16) {
-    if !serves_tls(port) {
+/// Records that a ClientHello arrived at the local port. A function of its own for the sake of the
+/// stack.
+#[inline(never)]
+pub(crate) fn record_port(socket: &Socket) {
+    if !serves_tls(socket) {
         // Where the map is full only the evidence from SYNs and gaps at this port is missing.
-        let _ = WIRE_PORTS.insert(u32::from(port), 1, 0);
+        let _ = WIRE_PORTS.insert(port_key(socket.netns, socket.local_port), 1, 0);
     }
 }
 
+/// Whether a ClientHello arrived recently at the local port.
 #[inline(always)]
-pub(crate) fn serves_tls(port: u16) -> bool {
-    WIRE_PORTS.get_ptr(u32::from(port)).is_some()
+pub(crate) fn serves_tls(socket: &Socket) -> bool {
+    serves_tls_at(socket.netns, socket.local_port)
+}
+
+#[inline(always)]
+fn serves_tls_at(netns: u32, port: u16) -> bool {
+    WIRE_PORTS.get_ptr(port_key(netns, port)).is_some()
+}
+
+#[inline(always)]
+const fn port_key(netns: u32, port: u16) -> u64 {
+    (netns as u64) << 16 | port as u64
 }

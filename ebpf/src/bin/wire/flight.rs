@@ -79,7 +79,7 @@ pub(crate) fn process_silent_end(
     at: &PacketContext,
 ) -> Result<(), Fault> {
     let [to, _] = &mut state.flights;
-    if to.flags & flight::SILENT != 0 || !serves_tls(at.socket.local_port) {
+    if to.flags & flight::SILENT != 0 || !serves_tls(&at.socket) {
         return Ok(());
     }
     to.flags |= flight::SILENT;

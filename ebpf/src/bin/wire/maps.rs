@@ -43,10 +43,10 @@ pub(crate) static WIRE_STATE: SkStorage<State> = SkStorage::new();
 /// servers that use `TCP_DEFER_ACCEPT`. Moves to [`WIRE_STATE`] at the socket's next packet.
 #[map]
 pub(crate) static WIRE_EARLY: LruHashMap<Tuple, State> = LruHashMap::with_max_entries(4096, 0);
-/// Ports of this host on which a ClientHello arrived recently. SYNs and gaps are evidence there
-/// only.
+/// Ports of this host, by network namespace, on which a ClientHello arrived recently. SYNs and gaps
+/// are evidence there only.
 #[map]
-pub(crate) static WIRE_PORTS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static WIRE_PORTS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
 /// TCP handshakes of the connections to [`WIRE_PORTS`].
 #[map]
 pub(crate) static WIRE_SYNS: LruHashMap<Tuple, Opening> = LruHashMap::with_max_entries(4096, 0);

@@ -124,9 +124,9 @@ impl Packet {
         self.end.saturating_sub(self.at)
     }
 
-    /// Addresses and ports of an incoming packet.
+    /// Connection of an incoming packet in this network namespace.
     #[inline(always)]
-    pub(crate) fn incoming_tuple(&self, ctx: &SkBuffContext) -> Result<Tuple, Fault> {
+    pub(crate) fn incoming_tuple(&self, ctx: &SkBuffContext, netns: u32) -> Result<Tuple, Fault> {
         let (remote, local): ([u64; 2], [u64; 2]) = if self.first >> 4 == 6 {
             (
                 [load(ctx, 8)?, load(ctx, 16)?],
@@ -143,7 +143,7 @@ impl Packet {
             remote,
             local_port: u16::from_be(local_port),
             remote_port: u16::from_be(remote_port),
-            reserved: 0,
+            netns,
         })
     }
 }

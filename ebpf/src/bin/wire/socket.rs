@@ -107,7 +107,7 @@ pub(crate) fn try_packet(
         return Ok(());
     }
     let state = if state.is_null() {
-        create(ctx, sk, way == direction::IN && packet.length() > 0)?
+        create(ctx, sk, way == direction::IN && packet.length() > 0)
     } else {
         state
     };
@@ -122,7 +122,7 @@ pub(crate) fn try_packet(
         return Ok(());
     };
     let mut at = PacketContext {
-        socket: tuple(sk),
+        socket: tuple(sk, state.netns),
         way,
         rtt_us,
         rtt_min_us,
@@ -149,32 +149,35 @@ pub(crate) fn try_packet(
         evidence::await_last_ack(state, &packet, incoming);
     }
     if state.client == u32::from(direction::IN) + 1 {
-        evidence::record_port(at.socket.local_port);
+        evidence::record_port(&at.socket);
     }
     Ok(())
 }
 
-/// Creates the state of a socket: the one its listener has built, or a blank one. `data` is whether
-/// the packet brings data.
-#[inline(always)]
-fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut State, Fault> {
-    let socket = tuple(sk);
+/// Creates the state of a socket: the one its listener has built, or a blank one; null where that
+/// fails. `data` is whether the packet brings data. A function of its own for the sake of the
+/// stack.
+#[inline(never)]
+fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
+    let socket = tuple(sk, netns(sk));
     let key = Tuple {
         local: socket.local,
         remote: socket.remote,
         local_port: socket.local_port,
         remote_port: socket.remote_port,
-        reserved: 0,
+        netns: socket.netns,
     };
     if let Some(early) = WIRE_EARLY.get_ptr(key) {
         let state = store(sk, early);
         let _ = WIRE_EARLY.remove(key);
-        return Ok(state);
+        return state;
     }
     if data {
-        evidence::first_data(ctx, &key)?;
+        crate::record(ctx, evidence::first_data(ctx, &key));
     }
-    let blank = WIRE_BLANK.get_ptr(0).ok_or(Fault::MapFull)?;
+    let Some(blank) = WIRE_BLANK.get_ptr(0) else {
+        return core::ptr::null_mut();
+    };
     let state = store(sk, blank);
     // SAFETY: the kernel checks that the socket is TCP's; the verifier sees the null test. A live
     // value, which only runs of this connection write. No process has this socket yet, so its
@@ -182,11 +185,12 @@ fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut Sta
     unsafe {
         let tcp = bpf_tcp_sock(sk);
         if !state.is_null() && !tcp.is_null() {
+            (*state).netns = key.netns;
             (*state).flights[direction::IN as usize].high = (*tcp).rcv_nxt;
             (*state).flights[direction::IN as usize].flags = HIGH;
         }
     }
-    Ok(state)
+    state
 }
 
 /// Returns the smoothed and the minimum round-trip time of a connection, microseconds; the minimum
@@ -211,11 +215,11 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     let begins = packet.syn() && !packet.acks();
     if packet.at >= packet.end && !begins {
         if packet.acks() && !packet.is_relevant() {
-            evidence::record_ack(&packet.incoming_tuple(ctx)?);
+            evidence::record_ack(&packet.incoming_tuple(ctx, netns(listener))?);
         }
         return Ok(());
     }
-    let key = packet.incoming_tuple(ctx)?;
+    let key = packet.incoming_tuple(ctx, netns(listener))?;
     if begins {
         evidence::record_syn(ctx, &key, packet.seq)?;
         // Data in a SYN is TCP Fast Open.
@@ -240,7 +244,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
             remote: key.remote,
             local_port: key.local_port,
             remote_port: key.remote_port,
-            reserved: 0,
+            netns: key.netns,
             cookie: 0,
         },
         way: direction::IN,
@@ -251,14 +255,30 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };
+    state.netns = key.netns;
     if !packet.syn() {
         evidence::record_arrival(&mut state.flights[direction::IN as usize], packet);
     }
     flight::process::<STEPS_EARLY>(ctx, state, packet, &at)?;
     if state.client == u32::from(direction::IN) + 1 {
-        evidence::record_port(key.local_port);
+        evidence::record_port(&at.socket);
     }
     Ok(())
+}
+
+/// Returns the network namespace of a full socket; 0 where it is unknown.
+#[inline(always)]
+fn netns(sk: *mut bpf_sock) -> u32 {
+    #[cfg(feature = "ring")]
+    {
+        reprise_ebpf::kernel::netns::of_packet(sk)
+    }
+    // Kernels before 5.8 do not let packet programs read the kernel's memory.
+    #[cfg(not(feature = "ring"))]
+    {
+        let _ = sk;
+        0
+    }
 }
 
 /// Returns the socket's own addresses, since address translation can change the packet's. Fields of
@@ -266,7 +286,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
 /// addresses, which the verifier forbids on sockets. Masks combine them instead of branches, after
 /// which older verifiers would process each path separately.
 #[inline(always)]
-fn tuple(sk: *mut bpf_sock) -> Socket {
+fn tuple(sk: *mut bpf_sock, netns: u32) -> Socket {
     // SAFETY: a full socket, whose fields the kernel lets programs read one by one.
     unsafe {
         let six_mask = 0_u64.wrapping_sub(u64::from(
@@ -288,7 +308,7 @@ fn tuple(sk: *mut bpf_sock) -> Socket {
             remote: mixed(six(&raw const (*sk).dst_ip6), four[1]),
             local_port: read_volatile(&raw const (*sk).src_port) as u16,
             remote_port: u16::from_be(read_volatile(&raw const (*sk).dst_port)),
-            reserved: 0,
+            netns,
             cookie: 0,
         }
     }

@@ -8,8 +8,8 @@ const RESUMED: &str = r#"sum(rate(reprise_handshakes_total{%r,resumption="resume
 const ACCEPTED: &str = r#"sum(rate(reprise_resumption_offers_total{%r,outcome="accepted"}[%i])) / sum(rate(reprise_resumption_offers_total{%r}[%i]))"#;
 /// Share of clients that offer a session at all.
 const OFFERING: &str = r#"sum(rate(reprise_resumption_offers_total{%r}[%i])) / (sum(rate(reprise_resumption_offers_total{%r}[%i])) + sum(rate(reprise_resumption_not_offered_total{%r}[%i])))"#;
-/// CPU seconds per second spent on missed offers: the additional cost of a full handshake times
-/// the missed offers per second.
+/// Seconds per second spent on missed offers: the additional time of a full handshake in the
+/// library, times the missed offers per second.
 const COST: &str = r#"sum(rate(reprise_resumption_offers_total{%r,outcome="missed"}[%i])) * clamp_min(sum(rate(reprise_handshake_library_seconds_total{%r,resumption="full"}[%i])) / sum(rate(reprise_handshakes_total{%r,resumption="full"}[%i])) - sum(rate(reprise_handshake_library_seconds_total{%r,resumption="resumed"}[%i])) / sum(rate(reprise_handshakes_total{%r,resumption="resumed"}[%i])), 0)"#;
 
 pub(super) fn dashboard() -> Dashboard {
@@ -168,7 +168,7 @@ fn misses() -> Vec<Panel> {
         .sized(4, 8),
         Panel::table(
             "Ticket keys",
-            "Offered tickets by ticket key over the last hour; a key that some nodes accept and others miss is not shared.",
+            "Offered tickets by ticket key over the last hour; a key that only some nodes accept is not shared. A node counts misses under keys that it never accepted as other.",
             "short",
             r"sum by (instance, key, outcome) (increase(reprise_ticket_key_offers_total{%s}[1h]))",
             &["instance", "key", "outcome"],
@@ -181,15 +181,15 @@ fn misses() -> Vec<Panel> {
 fn cost() -> Vec<Panel> {
     vec![
         Panel::stat(
-            "CPU spent on missed offers",
-            "CPU seconds per second spent on missed offers: missed offers per second times the additional CPU time of a full handshake. Needs full and resumed handshakes.",
+            "Time spent on missed offers",
+            "Seconds per second: missed offers per second times the additional time of a full handshake in the library. It is CPU time for programs with non-blocking sockets; blocking programs also wait for the network. Needs full and resumed handshakes.",
             "none",
             COST,
         )
         .sized(8, 8),
         Panel::graph(
             "Library time of one handshake",
-            "Mean time in the library's handshake code.",
+            "Mean time in the library's handshake code; for programs with blocking sockets it includes waits for the network.",
             "s",
         )
         .target(

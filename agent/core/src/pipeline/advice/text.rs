@@ -6,7 +6,7 @@ use crate::{
     model::{KeyName, Miss, MissReason, Removal, Role, ServiceFacts},
     pipeline::{
         clock::Clock,
-        stats::{AlertReason, Given, Outcomes},
+        stats::{AlertReason, FailedOffers, Given, Outcomes},
     },
 };
 
@@ -23,6 +23,9 @@ pub(super) struct Case {
     pub(super) ticket_key: Option<KeyName>,
     /// Offers of all mechanisms.
     pub(super) offers: Outcomes,
+    pub(super) failed_offers: FailedOffers,
+    /// Handshakes without an offer after the client's address was given a session.
+    pub(super) returned_without: u64,
     /// What the server had given clients that returned without an offer.
     pub(super) given_before: Option<Given>,
     pub(super) service: ServiceFacts,
@@ -33,6 +36,8 @@ pub(super) struct Case {
 pub(super) fn text(case: &Case) -> String {
     match case.reason {
         AlertReason::NeverOffered => never_offered(case.role, case.given_before).to_owned(),
+        AlertReason::FailedOffers => failed_offers(&case.failed_offers),
+        AlertReason::SeldomOffered => seldom_offered(case),
         AlertReason::Missed(reason) => missed(case, reason),
     }
 }
@@ -191,6 +196,12 @@ fn retired_key(case: &Case) -> String {
 }
 
 fn removed(case: &Case) -> &'static str {
+    let rule = case.miss.map(|miss| miss.evidence.rule);
+    if rule == Some("cache_emptied") {
+        return "the server emptied its session cache while it ran, as a reload of its \
+                configuration does: use a cache that survives a reload, or tickets with keys from \
+                a file";
+    }
     match case.miss.and_then(|miss| miss.evidence.removal) {
         Some(Removal::UncleanCloseByServer) => {
             "the server removed the sessions because it closed their connections without sending \
@@ -233,6 +244,34 @@ const fn never_offered(role: Role, given_before: Option<Given>) -> &'static str 
              sessions between connections, and read the tickets of TLS 1.3"
         }
     }
+}
+
+fn seldom_offered(case: &Case) -> String {
+    let Outcomes {
+        accepted, missed, ..
+    } = case.offers;
+    let returned = case.returned_without + accepted + missed;
+    format!(
+        "the sessions that are offered are resumed, but {} of {returned} connections offered none \
+         although one was given to the same address before: a client that opens several \
+         connections at once needs a session for each, and uses a ticket of TLS 1.3 only once: let \
+         it store several, or keep connections open (several clients behind one address look the \
+         same)",
+        case.returned_without
+    )
+}
+
+fn failed_offers(offers: &FailedOffers) -> String {
+    format!(
+        "handshakes fail because a session is offered: {} of {} failed with an offer, and {} of {} \
+         without one: see their causes and alerts in the list of failures, and compare what the \
+         server requires of a client that resumes a session with what it requires of others, such \
+         as a client certificate",
+        offers.failed,
+        offers.with(),
+        offers.failed_without,
+        offers.without()
+    )
 }
 
 fn ticket_key(case: &Case) -> String {

@@ -65,20 +65,6 @@ impl Span {
         self.first_data_ns[answer] = wire.hello.answer_ns;
         self
     }
-
-    /// Whether the sender of a retransmission had waited for less than a round trip, so that no
-    /// acknowledgement can have arrived: on a slow link the first timeout is shorter than that.
-    /// `first_ns` is the first retransmission of this phase and direction.
-    fn is_needless(&self, phase: Phase, direction: Direction, first_ns: u64, at_ns: u64) -> bool {
-        let since_ns = match phase {
-            Phase::Syn | Phase::SynAck => Some(first_ns.saturating_sub(RTO_INIT_NS)),
-            Phase::Handshake => self.first_data_ns[direction],
-        };
-        let (Some(rtt_us), Some(since_ns)) = (self.rtt_us, since_ns) else {
-            return false;
-        };
-        at_ns.saturating_sub(since_ns) <= u64::from(rtt_us) * 1000
-    }
 }
 
 /// TCP events of one connection, oldest first.
@@ -139,12 +125,53 @@ impl ConnectionHistory {
             };
             sum.retransmits.add(phase, direction);
             let first_ns = *first_ns[phase][direction].get_or_insert(at_ns);
-            sum.needless += u32::from(span.is_needless(phase, direction, first_ns, at_ns));
+            sum.needless += u32::from(self.is_needless(span, (phase, direction), first_ns, at_ns));
             if entry.counted {
                 sum.counted.add(phase, direction);
             }
         }
         sum
+    }
+
+    /// Whether the sender of a retransmission had waited for less than a round trip, so that no
+    /// acknowledgement can have arrived: on a slow link the first timeout is shorter than that.
+    /// `first_ns` is the first retransmission of this phase and direction.
+    fn is_needless(
+        &self,
+        span: &Span,
+        (phase, direction): (Phase, Direction),
+        first_ns: u64,
+        at_ns: u64,
+    ) -> bool {
+        let Some(rtt_us) = span.rtt_us else {
+            return false;
+        };
+        let rtt_ns = u64::from(rtt_us) * 1000;
+        let within = |since_ns: u64| at_ns.saturating_sub(since_ns) <= rtt_ns;
+        match (phase, direction) {
+            // A client whose first SYN or SYN-ACK is lost measures the time from the first SYN to
+            // the answer. Only where each SYN has its own answer, a round trip later, was no packet
+            // lost.
+            (Phase::Syn, Direction::Sent) => {
+                let due_ns = at_ns.saturating_add(rtt_ns);
+                self.has_near(Phase::SynAck, Direction::Received, due_ns, rtt_ns)
+            }
+            (Phase::SynAck, Direction::Received) => {
+                let asked_ns = at_ns.saturating_sub(rtt_ns);
+                self.has_near(Phase::Syn, Direction::Sent, asked_ns, rtt_ns)
+            }
+            (Phase::Syn | Phase::SynAck, _) => within(first_ns.saturating_sub(RTO_INIT_NS)),
+            (Phase::Handshake, _) => span.first_data_ns[direction].is_some_and(within),
+        }
+    }
+
+    /// Whether a retransmission of this phase and direction occurred at about this time, by an
+    /// eighth of the round trip.
+    fn has_near(&self, phase: Phase, direction: Direction, at_ns: u64, rtt_ns: u64) -> bool {
+        self.0.iter().any(|entry| {
+            entry.kind == Retransmission(phase, direction)
+                && entry.at_ns.abs_diff(at_ns) <= rtt_ns / 8
+        })
     }
 }
 

@@ -213,8 +213,7 @@ impl Engine {
             wire,
         };
         if let (Role::Server, Some(connection)) = (role, ended.connection()) {
-            self.unread_hellos
-                .serves(library.tgid, connection.local.port());
+            self.unread_hellos.serves(library.tgid, &connection);
         }
         if self.needs_confirmation(&ended) {
             self.pending_timeouts.push_back(ended);

@@ -2,13 +2,13 @@
 //! reach a handshake, and of a handshake's last flight, which its library considers delivered.
 //! Bounded: the least recently used entry is evicted first.
 
-use std::{net::SocketAddr, num::NonZeroUsize};
+use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
 use super::finding::LateLoss;
 use crate::model::{
-    Connection, Direction, Phase, Role, TcpEvent,
+    Connection, Direction, End, NetworkNamespace, Phase, Role, TcpEvent,
     TcpEventKind::{LastFlightRetransmission, Retransmission},
 };
 
@@ -21,17 +21,17 @@ const MAX_COMPLETED: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 /// A service that speaks TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum TlsService {
-    /// A port of this host.
-    Port(u16),
+    /// A port of this host, in a network namespace.
+    Port(NetworkNamespace, u16),
     /// A server that this host is a client of.
-    Remote(SocketAddr),
+    Remote(End),
 }
 
 impl TlsService {
     const fn from_connection(role: Role, connection: &Connection) -> Self {
         match role {
-            Role::Server => Self::Port(connection.local.port()),
-            Role::Client => Self::Remote(connection.remote),
+            Role::Server => Self::Port(connection.namespace, connection.local.port()),
+            Role::Client => Self::Remote(connection.end(connection.remote)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Misses of clients whose server is on this host, too: the client's miss has the server's verdict,
 //! since only the server shows most reasons. The client random joins both ends, even through relays
-//! and translated addresses. Bounded: if too many wait, or after its wait, a client's miss is
+//! and translated addresses; where several handshakes show one random, only the two ends of one
+//! connection are joined. Bounded: if too many wait, or after its wait, a client's miss is
 //! concluded with what the client shows.
 
 use std::num::NonZeroUsize;
@@ -48,7 +49,9 @@ impl ServerVerdicts {
                 let verdict = seen.miss;
                 out(seen);
                 if let Some(mut client) = self.clients.pop(&client_random) {
-                    apply(&mut client, verdict);
+                    if !wire.is_repeated(client_random) || are_one(&client, &seen) {
+                        apply(&mut client, verdict);
+                    }
                     out(client);
                 } else if let Some(verdict) = verdict
                     && wire.has_endpoint(Role::Client, client_random)
@@ -58,7 +61,8 @@ impl ServerVerdicts {
             }
             Role::Client if seen.miss.is_none() => out(seen),
             Role::Client => {
-                if let Some(verdict) = self.verdicts.pop(&client_random) {
+                let verdict = self.verdicts.pop(&client_random);
+                if let Some(verdict) = verdict.filter(|_| !wire.is_repeated(client_random)) {
                     apply(&mut seen, Some(verdict));
                     out(seen);
                 } else if wire.has_endpoint(Role::Server, client_random) {
@@ -84,6 +88,12 @@ impl ServerVerdicts {
     pub(super) fn len(&self) -> usize {
         self.clients.len()
     }
+}
+
+/// Whether both are the ends of one connection.
+fn are_one(client: &Observation, server: &Observation) -> bool {
+    let both = client.connection.zip(server.connection);
+    both.is_some_and(|(client, server)| client.is_opposite(&server))
 }
 
 /// Replaces a client's verdict by the server's, unless the server knows no reason.

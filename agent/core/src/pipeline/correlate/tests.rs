@@ -350,5 +350,6 @@ proptest! {
 
 mod loss;
 mod memory_bios;
+mod repeated;
 mod verdicts;
 mod wire;

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, num::NonZeroUsize};
 
 use lru::LruCache;
 
-use crate::model::{LibraryHandshake, Role, WireHandshake};
+use crate::model::{Connection, LibraryHandshake, NetworkNamespace, Role, WireHandshake};
 
 /// Connections remembered.
 const MAX_CONNECTIONS: usize = 2_048;
@@ -26,7 +26,7 @@ const MAX_DELAY_NS: u64 = 100_000_000;
 pub(super) struct UnreadHellos {
     /// Oldest end first.
     connections: VecDeque<WireHandshake>,
-    ports: LruCache<u32, Vec<u16>>,
+    ports: LruCache<u32, Vec<(NetworkNamespace, u16)>>,
 }
 
 impl UnreadHellos {
@@ -48,8 +48,9 @@ impl UnreadHellos {
         self.connections.push_back(*connection);
     }
 
-    /// Adds a port that a process serves.
-    pub(super) fn serves(&mut self, tgid: u32, port: u16) {
+    /// Adds the port of a connection that a process serves.
+    pub(super) fn serves(&mut self, tgid: u32, connection: &Connection) {
+        let port = port(connection);
         let ports = self.ports.get_or_insert_mut(tgid, Vec::new);
         if !ports.contains(&port) && ports.len() < MAX_PORTS {
             ports.push(port);
@@ -64,7 +65,7 @@ impl UnreadHellos {
         for (index, wire) in self.connections.iter().enumerate() {
             let served = wire
                 .connection
-                .is_some_and(|connection| ports.contains(&connection.local.port()));
+                .is_some_and(|connection| ports.contains(&port(&connection)));
             if !served || wire.hello.end_ns > library.end_ns {
                 continue;
             }
@@ -76,6 +77,10 @@ impl UnreadHellos {
         }
         self.connections.remove(nearest?.0)
     }
+}
+
+const fn port(connection: &Connection) -> (NetworkNamespace, u16) {
+    (connection.namespace, connection.local.port())
 }
 
 /// Time from what made a program begin the handshake to its beginning; `None` where this is not the

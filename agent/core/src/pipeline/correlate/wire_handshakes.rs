@@ -1,10 +1,10 @@
 //! Handshakes of the `wire` sensor, until the library's record of the same handshake arrives, or
 //! until it is clear that none will.
 //!
-//! A handshake is identified by its role and its client random. A TCP relay on this host shows the
-//! same random on its own sockets: of all sockets that showed a random, the client's is the first
-//! if it is a connecting one, and the server's is the last if it is an accepting one. The sockets
-//! between them only forward bytes.
+//! A handshake is identified by its role, its client random and its connection, since clients can
+//! repeat a random. The library's record of a program that moves the bytes itself may have no
+//! connection, or another one: it belongs to the end of the handshake that its random names
+//! (`sightings`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,7 +13,10 @@ use std::{
 
 use lru::LruCache;
 
-use crate::model::{ClientRandom, Connection, LibraryEnd, LibraryHandshake, Role, WireHandshake};
+use super::sightings::Sightings;
+use crate::model::{
+    ClientRandom, Connection, LibraryEnd, LibraryHandshake, Role, SocketSource, WireHandshake,
+};
 
 /// How long a handshake waits for its library's record, nanoseconds. The library reports at its
 /// last call, which a busy program may make late; a record that arrives later is recognised as
@@ -25,47 +28,46 @@ pub(super) const WAIT_NS: u64 = 3_000_000_000;
 const LATE_HELLO_NS: u64 = 60_000_000_000;
 /// Handshakes remembered as counted.
 const MAX_COUNTED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
-/// Sockets on which one client random is followed.
-const MAX_SIGHTINGS: usize = 8;
 
-/// Identity of one handshake.
+/// Identity of a wire handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum HandshakeId {
-    Random(Role, ClientRandom),
-    Socket(Role, Connection),
+struct HelloId {
+    role: Role,
+    random: ClientRandom,
+    /// `None` for a library's handshake whose connection is not certain.
+    connection: Option<Connection>,
 }
 
-/// All sockets that showed one client random.
-#[derive(Debug)]
-struct Sightings {
-    handshakes: Vec<WireHandshake>,
-    /// Those whose wait is not over.
-    waiting: usize,
-}
+impl HelloId {
+    const fn from_wire(handshake: &WireHandshake) -> Self {
+        Self {
+            role: handshake.role,
+            random: handshake.hello.client_random,
+            connection: handshake.connection,
+        }
+    }
 
-impl Sightings {
-    /// The socket of the endpoint that has this role. Two ends on one host may see the ClientHello
-    /// at the same clock reading: the connecting one is the earlier one then.
-    fn endpoint(&self, role: Role) -> Option<&WireHandshake> {
-        let order = |handshake: &&WireHandshake| {
-            let accepting = handshake.role == Role::Server;
-            (handshake.hello.begin_ns, accepting)
-        };
-        let edge = match role {
-            Role::Client => self.handshakes.iter().min_by_key(order),
-            Role::Server => self.handshakes.iter().max_by_key(order),
-        };
-        edge.filter(|handshake| handshake.role == role)
+    /// The same ClientHello on an unknown connection.
+    const fn anywhere(self) -> Self {
+        Self {
+            connection: None,
+            ..self
+        }
     }
 }
 
-/// One sighting whose wait is not over.
+/// Identity of a handshake that was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum HandshakeId {
+    Hello(HelloId),
+    Socket(Role, Connection),
+}
+
+/// One handshake whose wait is not over.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     end_ns: u64,
-    random: ClientRandom,
-    connection: Option<Connection>,
-    role: Role,
+    id: HelloId,
 }
 
 /// A handshake that was counted.
@@ -74,11 +76,14 @@ struct Counted {
     /// Until when a ClientHello on its connection belongs to it.
     until_ns: u64,
     from_wire: bool,
+    /// How many were, without a certain connection, by the same role and random.
+    times: u32,
 }
 
 /// Bounded table of wire handshakes.
 #[derive(Debug)]
 pub(super) struct WireHandshakes {
+    handshakes: HashMap<HelloId, WireHandshake>,
     by_random: HashMap<ClientRandom, Sightings>,
     by_socket: HashMap<(Role, Connection), ClientRandom>,
     /// Oldest first.
@@ -92,6 +97,7 @@ impl WireHandshakes {
     /// At most `max` handshakes wait.
     pub(super) fn new(max: usize) -> Self {
         Self {
+            handshakes: HashMap::new(),
             by_random: HashMap::new(),
             by_socket: HashMap::new(),
             queue: VecDeque::new(),
@@ -101,33 +107,29 @@ impl WireHandshakes {
         }
     }
 
-    /// Adds a handshake whose ClientHello was read.
+    /// Adds a handshake whose ClientHello was read. One that repeats the random of the last one on
+    /// its own connection is evicted at once.
     pub(super) fn insert(&mut self, handshake: &WireHandshake) {
-        let (role, hello) = (handshake.role, &handshake.hello);
         while self.queue.len() >= self.max {
             self.evicted += 1;
             let _ = self.expire(u64::MAX);
         }
-        let random = hello.client_random;
-        let sightings = self.by_random.entry(random).or_insert_with(|| Sightings {
-            // Nearly always the only one, and not small.
-            handshakes: Vec::with_capacity(1),
-            waiting: 0,
-        });
-        if sightings.handshakes.len() >= MAX_SIGHTINGS {
+        let id = HelloId::from_wire(handshake);
+        if self.handshakes.contains_key(&id) {
             self.evicted += 1;
             return;
         }
-        sightings.handshakes.push(*handshake);
-        sightings.waiting += 1;
-        if let Some(connection) = handshake.connection {
-            self.by_socket.insert((role, connection), random);
+        self.handshakes.insert(id, *handshake);
+        self.by_random
+            .entry(id.random)
+            .or_default()
+            .insert(handshake);
+        if let Some(connection) = id.connection {
+            self.by_socket.insert((id.role, connection), id.random);
         }
         self.queue.push_back(Waiting {
-            end_ns: hello.end_ns,
-            random,
-            connection: handshake.connection,
-            role,
+            end_ns: handshake.hello.end_ns,
+            id,
         });
     }
 
@@ -141,30 +143,28 @@ impl WireHandshakes {
         role: Role,
         library: &LibraryHandshake,
     ) -> Result<Option<WireHandshake>, AlreadyCounted> {
-        let id = match (library.client_random, library.connection) {
-            (Some(random), _) => HandshakeId::Random(role, random),
-            (None, Some(connection)) => HandshakeId::Socket(role, connection),
+        let (wire, own) = match (library.client_random, library.connection) {
+            (Some(random), connection) => {
+                let certain = library.socket_source == Some(SocketSource::InCall);
+                let own = HelloId {
+                    role,
+                    random,
+                    connection: connection.filter(|_| certain),
+                };
+                (self.find(own, library), HandshakeId::Hello(own))
+            }
+            (None, Some(connection)) => {
+                let wire = self.find_by_socket(role, connection, library);
+                (wire, HandshakeId::Socket(role, connection))
+            }
             (None, None) => return Ok(None),
         };
-        let random = match id {
-            HandshakeId::Random(_, random) => Some(random),
-            HandshakeId::Socket(_, connection) => self.by_socket.get(&(role, connection)).copied(),
-        };
-        let wire = random
-            .and_then(|random| self.by_random.get(&random)?.endpoint(role))
-            // Addresses are reused: only a ClientHello inside the handshake belongs to it.
-            .filter(|wire| {
-                let hello = &wire.hello;
-                library.client_random.is_some()
-                    || (hello.begin_ns <= library.end_ns && hello.end_ns >= library.begin_ns)
-            })
-            .copied();
-        let id = match (id, &wire) {
-            (HandshakeId::Socket(..), Some(wire)) => {
-                HandshakeId::Random(role, wire.hello.client_random)
-            }
-            (id, _) => id,
-        };
+        let id = wire.map_or(own, |wire| HandshakeId::Hello(HelloId::from_wire(&wire)));
+        if let Some(wire) = &wire
+            && let Some(sightings) = self.by_random.get_mut(&wire.hello.client_random)
+        {
+            sightings.match_library(role, wire.connection);
+        }
         let late_hello_ns = match library.end {
             LibraryEnd::Completed => 0,
             _ => LATE_HELLO_NS,
@@ -172,14 +172,60 @@ impl WireHandshakes {
         let counted = Counted {
             until_ns: library.end_ns.saturating_add(late_hello_ns),
             from_wire: false,
+            times: 1,
         };
-        match (self.counted.put(id, counted), id) {
-            (Some(earlier), HandshakeId::Random(..)) if earlier.from_wire => Err(AlreadyCounted),
+        match (self.count(id, counted), id) {
+            (Some(earlier), HandshakeId::Hello(_)) if earlier.from_wire => Err(AlreadyCounted),
             // A reused connection object has the random of its last handshake until the next
             // ClientHello.
-            (Some(_), HandshakeId::Random(..)) => Ok(None),
+            (Some(_), HandshakeId::Hello(_)) => Ok(None),
             _ => Ok(wire),
         }
+    }
+
+    /// The wire's record with this identity; else, where the random names exactly one handshake
+    /// that is not counted, or the library knows no connection, the nearest one.
+    fn find(&self, id: HelloId, library: &LibraryHandshake) -> Option<WireHandshake> {
+        let with = |connection| self.handshakes.get(&HelloId { connection, ..id }).copied();
+        let exact = library
+            .connection
+            .and_then(|connection| with(Some(connection)));
+        if exact.is_some() {
+            return exact;
+        }
+        let sightings = self.by_random.get(&id.random)?;
+        if id.connection.is_some() && sightings.is_repeated() {
+            return None;
+        }
+        let free = sightings
+            .endpoints(id.role)
+            .filter_map(|socket| with(socket.connection))
+            .filter(|wire| {
+                let id = HandshakeId::Hello(HelloId::from_wire(wire));
+                !self.counted.contains(&id)
+            });
+        free.min_by_key(|wire| wire.hello.begin_ns.abs_diff(library.begin_ns))
+    }
+
+    /// The wire's record on this connection. Addresses are reused: only a ClientHello inside the
+    /// handshake belongs to it.
+    fn find_by_socket(
+        &self,
+        role: Role,
+        connection: Connection,
+        library: &LibraryHandshake,
+    ) -> Option<WireHandshake> {
+        let random = *self.by_socket.get(&(role, connection))?;
+        let id = HelloId {
+            role,
+            random,
+            connection: Some(connection),
+        };
+        let wire = self.handshakes.get(&id).copied();
+        wire.filter(|wire| {
+            let hello = &wire.hello;
+            hello.begin_ns <= library.end_ns && hello.end_ns >= library.begin_ns
+        })
     }
 
     /// The next handshake whose wait is over: those that ended [`WAIT_NS`] before `now_ns`. `None`
@@ -189,54 +235,100 @@ impl WireHandshakes {
         if oldest.end_ns.saturating_add(WAIT_NS) > now_ns {
             return None;
         }
-        let Waiting {
-            random,
-            connection,
-            role,
-            ..
-        } = self.queue.pop_front()?;
-        let mut unmatched = None;
-        if let Some(sightings) = self.by_random.get_mut(&random) {
+        let Waiting { id, .. } = self.queue.pop_front()?;
+        let handshake = self.handshakes.remove(&id);
+        let mut is_endpoint = false;
+        if let Some(sightings) = self.by_random.get_mut(&id.random) {
+            is_endpoint = sightings.is_endpoint(id.role, id.connection);
             sightings.waiting -= 1;
-            let endpoint = sightings.endpoint(role).copied();
-            let own = endpoint.filter(|handshake| handshake.connection == connection);
             if sightings.waiting == 0 {
-                self.by_random.remove(&random);
+                self.by_random.remove(&id.random);
             }
-            unmatched = own.filter(|handshake| !self.is_counted(role, handshake));
         }
-        if let Some(connection) = connection
-            && self.by_socket.get(&(role, connection)) == Some(&random)
+        if let Some(connection) = id.connection
+            && self.by_socket.get(&(id.role, connection)) == Some(&id.random)
         {
-            self.by_socket.remove(&(role, connection));
+            self.by_socket.remove(&(id.role, connection));
         }
+        let handshake = handshake.filter(|_| is_endpoint);
+        let unmatched = handshake.filter(|handshake| !self.is_counted(id, handshake));
         if let Some(handshake) = &unmatched {
             let counted = Counted {
                 until_ns: handshake.hello.end_ns,
                 from_wire: true,
+                times: 1,
             };
-            self.counted.put(HandshakeId::Random(role, random), counted);
+            // The library's record may know no connection.
+            for id in [id, id.anywhere()] {
+                self.count(HandshakeId::Hello(id), counted);
+            }
         }
         Some(Expired(unmatched))
     }
 
-    fn is_counted(&mut self, role: Role, handshake: &WireHandshake) -> bool {
-        let hello = &handshake.hello;
-        let by_random = HandshakeId::Random(role, hello.client_random);
-        if self.counted.get(&by_random).is_some() {
+    /// Records that a handshake was counted; returns the earlier record of the same one. Where the
+    /// connection is not certain, a record of the other sensor is used up by this one.
+    fn count(&mut self, id: HandshakeId, counted: Counted) -> Option<Counted> {
+        let HandshakeId::Hello(HelloId {
+            connection: None, ..
+        }) = id
+        else {
+            return self.counted.put(id, counted);
+        };
+        let earlier = self.counted.get(&id).copied();
+        match earlier {
+            Some(earlier) if earlier.from_wire != counted.from_wire => self.use_up(&id),
+            Some(Counted { times, .. }) => {
+                let times = times.saturating_add(1);
+                self.counted.put(id, Counted { times, ..counted });
+            }
+            None => {
+                self.counted.put(id, counted);
+            }
+        }
+        earlier
+    }
+
+    fn use_up(&mut self, id: &HandshakeId) {
+        match self.counted.get_mut(id) {
+            Some(counted) if counted.times > 1 => counted.times -= 1,
+            _ => {
+                self.counted.pop(id);
+            }
+        }
+    }
+
+    fn is_counted(&mut self, id: HelloId, handshake: &WireHandshake) -> bool {
+        let by_library = |counted: &Counted| !counted.from_wire;
+        if self.counted.get(&HandshakeId::Hello(id)).is_some() {
+            return true;
+        }
+        // A library that knew no connection counted one of those with this random.
+        let anywhere = HandshakeId::Hello(id.anywhere());
+        if self.counted.peek(&anywhere).is_some_and(by_library) {
+            self.use_up(&anywhere);
             return true;
         }
         // A library whose random is not read, or that abandoned the handshake before it had one.
         handshake
             .connection
-            .and_then(|connection| self.counted.get(&HandshakeId::Socket(role, connection)))
-            .is_some_and(|counted| counted.until_ns >= hello.begin_ns)
+            .and_then(|connection| self.counted.get(&HandshakeId::Socket(id.role, connection)))
+            .is_some_and(|counted| counted.until_ns >= handshake.hello.begin_ns)
     }
 
-    /// Whether an endpoint on this host with this role showed this random.
+    /// Whether an endpoint on this host with this role showed this random, and no other handshake
+    /// did.
     pub(super) fn has_endpoint(&self, role: Role, random: ClientRandom) -> bool {
         let sightings = self.by_random.get(&random);
-        sightings.is_some_and(|sightings| sightings.endpoint(role).is_some())
+        sightings.is_some_and(|sightings| {
+            !sightings.is_repeated() && sightings.endpoints(role).next().is_some()
+        })
+    }
+
+    /// Whether several handshakes that wait have this random.
+    pub(super) fn is_repeated(&self, random: ClientRandom) -> bool {
+        let sightings = self.by_random.get(&random);
+        sightings.is_some_and(Sightings::is_repeated)
     }
 
     /// Handshakes that wait.

@@ -1,13 +1,14 @@
-//! Clients by address: which processes here issued TLS 1.3 sessions to each. The tickets themselves
-//! are encrypted, so this narrows down where a ticket under an unknown key can be from. Bounded:
-//! the least recently used is evicted.
+//! Clients by address and network namespace: which processes here issued TLS 1.3 sessions to each.
+//! The tickets themselves are encrypted, so this narrows down where a ticket under an unknown key
+//! can be from. Bounded: the least recently used is evicted. Of a client that appears afterwards,
+//! earlier sessions may be missing.
 
 use std::{net::IpAddr, num::NonZeroUsize};
 
 use lru::LruCache;
 
 use super::{process::ProcessId, services::Services};
-use crate::model::{KeyName, ServiceId};
+use crate::model::{Connection, KeyName, NetworkNamespace, ServiceId};
 
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 /// Issuers retained per client; with more of them nothing is concluded.
@@ -18,6 +19,23 @@ const ONE_CONNECTION: usize = 2;
 /// tables.
 const MAX_INFERRED: u8 = 8;
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+
+/// A client, as a server here sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ClientId {
+    namespace: NetworkNamespace,
+    address: IpAddr,
+}
+
+impl ClientId {
+    /// The client of a connection to a server here.
+    pub(super) const fn from_connection(connection: &Connection) -> Self {
+        Self {
+            namespace: connection.namespace,
+            address: connection.remote.ip(),
+        }
+    }
+}
 
 /// One issuer of TLS 1.3 sessions to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +49,8 @@ pub(super) struct ClientIssuer {
 struct Client {
     issuers: [Option<ClientIssuer>; MAX_ISSUERS],
     overflowed: bool,
+    /// Issuers before this time may be missing.
+    complete_since_ns: u64,
     inferred: u8,
     unattributed: u8,
 }
@@ -38,13 +58,14 @@ struct Client {
 /// Table of clients.
 #[derive(Debug)]
 pub(super) struct Clients {
-    table: LruCache<IpAddr, Client>,
+    table: LruCache<ClientId, Client>,
     /// Services to which keys that were never seen in use were attributed.
     origins: LruCache<KeyName, ServiceId>,
     /// Hashes of the first tickets under a key that was never seen in use, by service.
     first_tickets: LruCache<(ServiceId, KeyName), [Option<u64>; ONE_CONNECTION]>,
     unattributed: LruCache<(ServiceId, KeyName), ()>,
-    evicted: bool,
+    unattributed_evicted: bool,
+    evicted: u64,
 }
 
 impl Clients {
@@ -54,13 +75,14 @@ impl Clients {
             origins: LruCache::new(MAX_KEYS),
             first_tickets: LruCache::new(MAX_KEYS),
             unattributed: LruCache::new(MAX_KEYS),
-            evicted: false,
+            unattributed_evicted: false,
+            evicted: 0,
         }
     }
 
     /// Records that an issuer gave a TLS 1.3 session to this client.
-    pub(super) fn record(&mut self, client: IpAddr, issuer: ClientIssuer) {
-        let entry = self.entry(client);
+    pub(super) fn record(&mut self, client: ClientId, issuer: ClientIssuer) {
+        let entry = self.entry(client, issuer.last_ns);
         let same = |other: &ClientIssuer| {
             other.service == issuer.service && other.process == issuer.process
         };
@@ -81,28 +103,40 @@ impl Clients {
         }
     }
 
-    fn entry(&mut self, client: IpAddr) -> &mut Client {
-        self.evicted |= self.table.len() == MAX_CLIENTS.get() && !self.table.contains(&client);
-        self.table.get_or_insert_mut(client, Client::default)
+    fn entry(&mut self, client: ClientId, now_ns: u64) -> &mut Client {
+        let is_full = self.table.len() == MAX_CLIENTS.get();
+        self.evicted += u64::from(is_full && !self.table.contains(&client));
+        let complete_since_ns = if self.evicted == 0 { 0 } else { now_ns };
+        self.table.get_or_insert_mut(client, || Client {
+            complete_since_ns,
+            ..Client::default()
+        })
     }
 
     /// Issuers of TLS 1.3 sessions to this client since `since_ns`; `None` where some may be
     /// missing.
     pub(super) fn issuers(
         &self,
-        client: IpAddr,
+        client: ClientId,
         since_ns: u64,
     ) -> Option<impl Iterator<Item = ClientIssuer> + Clone> {
         let entry = self.table.peek(&client)?;
         let recent = move |issuer: &ClientIssuer| issuer.last_ns >= since_ns;
-        (!entry.overflowed).then(|| entry.issuers.into_iter().flatten().filter(recent))
+        let is_complete = !entry.overflowed && since_ns >= entry.complete_since_ns;
+        is_complete.then(|| entry.issuers.into_iter().flatten().filter(recent))
     }
 
     /// Whether this service gave, or may have given, a TLS 1.3 session to this client.
-    pub(super) fn may_know(&self, client: IpAddr, service: ServiceId, services: &Services) -> bool {
-        self.table.peek(&client).map_or(self.evicted, |entry| {
+    pub(super) fn may_know(
+        &self,
+        client: ClientId,
+        service: ServiceId,
+        services: &Services,
+    ) -> bool {
+        self.table.peek(&client).map_or(self.evicted > 0, |entry| {
             let mut issuers = entry.issuers.iter().flatten();
-            entry.overflowed || issuers.any(|issuer| services.is_same(issuer.service, service))
+            let is_complete = !entry.overflowed && entry.complete_since_ns == 0;
+            !is_complete || issuers.any(|issuer| services.is_same(issuer.service, service))
         })
     }
 
@@ -112,7 +146,7 @@ impl Clients {
     }
 
     /// Attributes a key that this client offered to a service.
-    pub(super) fn record_origin(&mut self, client: IpAddr, key: KeyName, service: ServiceId) {
+    pub(super) fn record_origin(&mut self, client: ClientId, key: KeyName, service: ServiceId) {
         if !self.origins.contains(&key) && self.count_inference(client) {
             self.origins.put(key, service);
         }
@@ -122,7 +156,7 @@ impl Clients {
     /// connection; records the first ones.
     pub(super) fn has_several_tickets(
         &mut self,
-        client: IpAddr,
+        client: ClientId,
         service: ServiceId,
         key: KeyName,
         ticket: u64,
@@ -140,30 +174,46 @@ impl Clients {
         false
     }
 
-    fn count_inference(&mut self, client: IpAddr) -> bool {
+    fn count_inference(&mut self, client: ClientId) -> bool {
         let entry = self.table.peek_mut(&client);
         let free = entry.filter(|entry| entry.inferred < MAX_INFERRED);
         free.map(|entry| entry.inferred += 1).is_some()
     }
 
     /// Records a key whose origin could not be concluded when this client offered it.
-    pub(super) fn record_unattributed(&mut self, client: IpAddr, service: ServiceId, key: KeyName) {
+    pub(super) fn record_unattributed(
+        &mut self,
+        client: ClientId,
+        service: ServiceId,
+        key: KeyName,
+    ) {
         let Some(entry) = self.table.peek_mut(&client) else {
             return;
         };
         if entry.unattributed < MAX_INFERRED && !self.unattributed.contains(&(service, key)) {
             entry.unattributed += 1;
+            self.unattributed_evicted |= self.unattributed.len() == MAX_KEYS.get();
             self.unattributed.put((service, key), ());
         }
     }
 
     /// Whether this client has offered a key whose origin could not be concluded.
-    pub(super) fn has_unattributed(&self, client: IpAddr) -> bool {
+    pub(super) fn has_unattributed(&self, client: ClientId) -> bool {
         let entry = self.table.peek(&client);
         entry.is_some_and(|entry| entry.unattributed > 0)
     }
 
-    pub(super) fn is_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
-        self.unattributed.contains(&(service, key))
+    /// Whether this key may be one whose origin could not be concluded.
+    pub(super) fn may_be_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
+        self.unattributed_evicted || self.unattributed.contains(&(service, key))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Clients evicted because the table was full.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
     }
 }

@@ -8,6 +8,12 @@ pub(super) const FULL_RANK: u64 = 32;
 /// Clocks differ where two ages of one session differ by more than this, nanoseconds.
 pub(super) const CLOCK_NS: i64 = 5_000_000_000;
 
+/// Rank up to which a cache that accepted one at `accepted` may hold a session, and above which it
+/// may not.
+pub(super) const fn beyond(accepted: u64) -> u64 {
+    accepted.saturating_add(accepted / 2)
+}
+
 /// Observed age of the session against its lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Age {
@@ -20,9 +26,9 @@ pub(super) enum Age {
 /// Issuer of the offered session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Issuer {
-    /// No service on this host was seen to issue it.
+    /// No service on this host was seen to issue it, or another port of the same process did.
     Unknown,
-    /// Another service on this host, with a cache of its own.
+    /// Another service on this host, with processes of its own and no cache in common.
     OtherService,
     /// The service that missed it, by a process that is not known.
     ThisService,
@@ -114,8 +120,10 @@ pub(super) struct RuleInput {
     /// That cache was seen to survive the end of a process.
     pub(super) survives: bool,
     pub(super) rank: Option<u64>,
-    /// Lowest high rank at which an issuer missed a session of its own.
+    /// Lowest high rank at which an issuer missed a session of its own, above those accepted since.
     pub(super) own_miss_rank: Option<u64>,
+    /// The process that issued and missed the session emptied its cache after the last use.
+    pub(super) emptied: bool,
     /// Every key of the service would be known by now.
     pub(super) keys_are_known: bool,
 }
@@ -146,15 +154,22 @@ impl RuleInput {
         ages.is_some_and(|(library, observed)| library.saturating_sub(observed) > CLOCK_NS)
     }
 
-    /// Whether as many sessions as were issued since fit into the cache: fewer than fill any, or no
-    /// more than at some acceptance.
+    /// Whether as many sessions as were issued since fit into the cache: fewer than fill any, or
+    /// not half as many again as at any acceptance.
     pub(super) fn fits_cache(&self) -> bool {
         let accepted = match self.stored {
             Stored::Accepted { max_rank, .. } => max_rank,
             _ => 0,
         };
         self.rank
-            .is_some_and(|rank| rank < FULL_RANK || rank <= accepted)
+            .is_some_and(|rank| rank < FULL_RANK || rank <= beyond(accepted))
+    }
+
+    /// Whether issuers have missed sessions of their own at this rank, so that the cache may have
+    /// evicted it.
+    pub(super) fn may_be_evicted(&self) -> bool {
+        let ranks = self.own_miss_rank.zip(self.rank);
+        ranks.is_some_and(|(missed, rank)| rank >= missed)
     }
 
     pub(super) fn is_entry(&self) -> bool {

@@ -1,11 +1,14 @@
 //! From the tables to the facts that the rules depend on.
 
+mod ages;
+
 use super::{
-    client::ClientIssuer,
+    client::{ClientId, ClientIssuer},
     clock::{self, READING_ERROR_NS},
-    facts::{Age, CLOCK_NS, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
+    facts::{Age, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     keys,
     process::Relation,
+    services::Storage,
     sessions::IssuedSession,
     tables::{Server, Tables, entry_kind},
 };
@@ -33,6 +36,21 @@ pub(super) struct Offer {
     pub(super) step_ns: Option<i64>,
     pub(super) removed: Option<Removal>,
     pub(super) input: RuleInput,
+}
+
+/// Whether the service stores sessions, as its offers show.
+const fn stored(storage: &Storage) -> Stored {
+    if storage.is_disproven() {
+        Stored::Never
+    } else if storage.accepted > 0 {
+        Stored::Accepted {
+            count: storage.accepted,
+            max_rank: storage.max_rank,
+            missed_low: storage.low_misses > 0,
+        }
+    } else {
+        Stored::Unknown
+    }
 }
 
 /// An age against a lifetime.
@@ -79,25 +97,7 @@ impl Tables {
             .or_else(|| issued?.lifetime_ns)
             .or(server.session.age.lifetime_ns)
             .or(state.lifetime_ns);
-        let created_ns = found_creation_ns(server);
-        let stepped = created_ns.and_then(|created_ns| state.clock.stepped_age(created_ns, now_ns));
-        let issued_age_ns = issued.map(|issued| now_ns.saturating_sub(issued.at_ns));
-        let host_age_ns = created_ns.and_then(|created_ns| self.host_age_ns(created_ns, now_ns));
-        let skewed = host_age_ns.filter(|_| {
-            state
-                .skew_ns
-                .is_some_and(|skew_ns| skew_ns.abs() > CLOCK_NS)
-        });
-        let observed_age_ns = issued_age_ns
-            .or(stepped.map(|stepped| stepped.age_ns))
-            .or_else(|| {
-                skewed?;
-                self.given_age_ns(server, created_ns?, now_ns)
-            });
-        let step_ns = issued.and_then(|issued| state.clock.step_since(issued.at_ns));
-        let stepped_age_ns = issued_age_ns
-            .zip(step_ns)
-            .and_then(|(age_ns, step_ns)| age_ns.checked_add_signed(step_ns));
+        let ages = self.ages(server, issued.as_ref(), now_ns);
         let removed = issued
             .and_then(|issued| issued.removed)
             .filter(|(at_ns, _)| *at_ns <= now_ns)
@@ -126,38 +126,40 @@ impl Tables {
                 .and_then(|issued| issued.process)
                 .zip(server.process)
                 .is_some_and(|(issuer, process)| self.processes.succeeded(issuer, process)),
-            age: age(observed_age_ns, lifetime_ns),
-            observed_age_ns,
-            within_by_host_clock: age(skewed, lifetime_ns) == Age::Within,
-            expired_by_step: age(stepped_age_ns, lifetime_ns) == Age::Over,
+            age: age(ages.observed_ns, lifetime_ns),
+            observed_age_ns: ages.observed_ns,
+            within_by_host_clock: age(ages.by_host_clock_ns, lifetime_ns) == Age::Within,
+            expired_by_step: age(ages.by_stepped_clock_ns, lifetime_ns) == Age::Over,
             removed,
             used_up: issued.is_some_and(|issued| issued.used_up),
-            stored: if storage.is_disproven() {
-                Stored::Never
-            } else if storage.accepted > 0 {
-                Stored::Accepted {
-                    count: storage.accepted,
-                    max_rank: storage.max_rank,
-                    missed_low: storage.low_misses > 0,
-                }
-            } else {
-                Stored::Unknown
-            },
+            stored: stored(&storage),
             shared: state.shares_cache,
             survives: state.cache_outlives_process,
             rank: issued.and_then(|issued| self.rank(&issued, kind, state.shares_cache)),
             own_miss_rank: storage.high_miss_rank,
+            emptied: issued.is_some_and(|issued| self.was_emptied(&issued, kind, now_ns)),
             keys_are_known: self.keys_are_known(server, mechanism, now_ns, lifetime_ns),
         };
         Offer {
             issued,
             key,
-            age_ns: observed_age_ns,
+            age_ns: ages.observed_ns,
             lifetime_ns,
-            step_ns: stepped.map(|stepped| stepped.step_ns).or(step_ns),
+            step_ns: ages.step_ns,
             removed,
             input,
         }
+    }
+
+    /// Whether the issuer of this session emptied its cache since the last use.
+    fn was_emptied(&self, issued: &IssuedSession, kind: usize, now_ns: u64) -> bool {
+        let history = issued
+            .process
+            .and_then(|process| self.processes.history(process, kind));
+        let distance = self.distance(issued, kind, now_ns);
+        history
+            .zip(distance)
+            .is_some_and(|(history, distance)| history.was_emptied(issued.used_ns, distance))
     }
 
     /// Age by this host's clock of a session that began at `created_ns`.
@@ -169,7 +171,7 @@ impl Tables {
     /// Age of a TLS 1.3 session that began at `created_ns` by the clock of its issuer, if exactly
     /// one issuer was observed to give the client a session then.
     fn given_age_ns(&self, server: &Server, created_ns: u64, now_ns: u64) -> Option<u64> {
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let mut given = self.clients.issuers(client, 0)?.filter_map(|issuer| {
             let own_clock = self.state(issuer.service).clock.offset_ns();
             let offset_ns = own_clock.or(self.wall_minus_monotonic_ns)?;
@@ -187,7 +189,14 @@ impl Tables {
         if !self.services.is_same(issued.service, server.service)
             && !self.services.share_cache(issued.service, server.service)
         {
-            return Issuer::OtherService;
+            // One process may use one cache for all its ports.
+            let same_process = issued.process.is_some() && issued.process == server.process;
+            let distinct = self.services.are_distinct(issued.service, server.service);
+            return if distinct && !same_process {
+                Issuer::OtherService
+            } else {
+                Issuer::Unknown
+            };
         }
         let relation = issued
             .process
@@ -240,8 +249,14 @@ impl Tables {
             });
         }
         match self.keys.last_service(key) {
-            Some(other) if !self.services.is_same(other, service) => {
+            Some(other) if self.services.are_distinct(other, service) => {
                 return TicketKey::Owned(KeyOwner::OtherService);
+            }
+            Some(other)
+                if !self.services.is_same(other, service)
+                    && !self.services.share_cache(other, service) =>
+            {
+                return TicketKey::Unseen;
             }
             _ => {}
         }
@@ -264,14 +279,15 @@ impl Tables {
         lifetime_ns: Option<u64>,
     ) -> Option<KeyOwner> {
         let service = self.services.root(server.service);
-        let client = server.connection.remote.ip();
+        let client = ClientId::from_connection(&server.connection);
         let since_ns = now_ns.saturating_sub(lifetime_ns.unwrap_or(DEFAULT_LIFETIME_NS));
         let origin = self.clients.origin(key);
-        if origin.is_some_and(|origin| !self.services.is_same(origin, service)) {
-            return Some(KeyOwner::OtherService);
+        if let Some(origin) = origin.filter(|origin| !self.services.is_same(*origin, service)) {
+            let distinct = self.services.are_distinct(origin, service);
+            return distinct.then_some(KeyOwner::OtherService);
         }
         if self.clients.has_unattributed(client)
-            || self.clients.is_unattributed(service, key)
+            || self.clients.may_be_unattributed(service, key)
             || self.keys.are_shared(service)
         {
             return None;
@@ -281,6 +297,10 @@ impl Tables {
         let here: Vec<_> = issuers.iter().filter(is_here).copied().collect();
         if here.is_empty() {
             let origin = issuers.first()?.service;
+            let mut services = issuers.iter().map(|issuer| issuer.service);
+            if !services.all(|other| self.services.are_distinct(other, service)) {
+                return None;
+            }
             self.clients.record_origin(client, key, origin);
             return Some(KeyOwner::OtherService);
         }
@@ -318,7 +338,7 @@ impl Tables {
         let service = self.services.root(server.service);
         let state = self.state(service);
         let watched_ns = now_ns.saturating_sub(state.first_seen_ns);
-        if watched_ns < lifetime_ns.saturating_mul(LIFETIMES) || self.keys.evicted() {
+        if watched_ns < lifetime_ns.saturating_mul(LIFETIMES) || self.keys.lost_any(service) {
             return false;
         }
         let since_ns = now_ns.saturating_sub(lifetime_ns);
@@ -326,7 +346,7 @@ impl Tables {
             // Tickets of TLS 1.2 are issued in clear.
             Mechanism::Ticket => state.issues_tickets,
             Mechanism::Psk => {
-                let client = server.connection.remote.ip();
+                let client = ClientId::from_connection(&server.connection);
                 state.processes == 1
                     && self.keys.has_one_key_since(service, since_ns)
                     && !self.clients.may_know(client, service, &self.services)

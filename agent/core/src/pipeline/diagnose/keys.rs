@@ -10,6 +10,8 @@ use crate::model::{KeyName, ServiceId, Token};
 
 /// Keys retained over all services.
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Keys retained of one service.
+const MAX_KEYS_PER_SERVICE: usize = 512;
 /// Processes retained per key, most recent first.
 const MAX_USERS: usize = 8;
 /// Length of a session ID that some libraries put in a ticket's place (Erlang/OTP).
@@ -47,22 +49,45 @@ impl KeyUse {
 }
 
 /// Key uses of one service.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug)]
 struct ServiceKeys {
+    used: LruCache<KeyName, KeyUse>,
     serial: u64,
     newest: Option<KeyName>,
     issued: u64,
     new_keys: u64,
+    /// Some of its keys may have been evicted.
+    lost_any: bool,
+    /// Some of its keys may have been evicted for keys of other services.
+    lost_to_others: bool,
+}
+
+impl ServiceKeys {
+    /// No keys yet; some may have been evicted before if another service ever evicted any.
+    fn new(lost_to_others: bool) -> Self {
+        Self {
+            used: LruCache::unbounded(),
+            serial: 0,
+            newest: None,
+            issued: 0,
+            new_keys: 0,
+            lost_any: lost_to_others,
+            lost_to_others,
+        }
+    }
 }
 
 /// Table of keys.
 #[derive(Debug)]
 pub(super) struct Keys {
-    used: LruCache<(ServiceId, KeyName), KeyUse>,
     services: LruCache<ServiceId, ServiceKeys>,
+    /// Keys of all services.
+    count: usize,
     /// The service that used each key last.
     last_service: LruCache<KeyName, ServiceId>,
-    evicted: bool,
+    evicted: u64,
+    /// Keys evicted for keys of other services.
+    evicted_for_others: u64,
 }
 
 /// Name of the key of a ticket; `None` for a token that is no ticket by its length.
@@ -73,10 +98,11 @@ pub(super) fn key_of(token: &Token) -> Option<KeyName> {
 impl Keys {
     pub(super) fn new() -> Self {
         Self {
-            used: LruCache::new(MAX_KEYS),
-            services: LruCache::new(MAX_KEYS),
+            services: LruCache::unbounded(),
+            count: 0,
             last_service: LruCache::new(MAX_KEYS),
-            evicted: false,
+            evicted: 0,
+            evicted_for_others: 0,
         }
     }
 
@@ -93,31 +119,29 @@ impl Keys {
         let Some(key) = key_of(ticket) else {
             return false;
         };
+        self.last_service.put(key, service);
+        self.make_space(service, key);
+        let lost = self.evicted_for_others > 0;
         let keys = self
             .services
-            .get_or_insert_mut(service, ServiceKeys::default);
+            .get_or_insert_mut(service, || ServiceKeys::new(lost));
         keys.serial += 1;
         keys.issued += u64::from(issued);
         let serial = keys.serial;
-        if !self.used.contains(&(service, key)) {
+        if !keys.used.contains(&key) {
             keys.newest = Some(key);
             keys.new_keys += u64::from(issued);
-            self.evicted |= self.used.len() == MAX_KEYS.get();
-            let first_use = KeyUse {
-                first_ticket: ticket.hash,
-                confirmed: false,
-                accepted: false,
-                first_ns: now_ns,
-                first_serial: serial,
-                last_serial: serial,
-                users: [None; MAX_USERS],
-            };
-            self.used.put((service, key), first_use);
+            self.count += 1;
         }
-        self.last_service.put(key, service);
-        let Some(used) = self.used.get_mut(&(service, key)) else {
-            return false;
-        };
+        let used = keys.used.get_or_insert_mut(key, || KeyUse {
+            first_ticket: ticket.hash,
+            confirmed: false,
+            accepted: false,
+            first_ns: now_ns,
+            first_serial: serial,
+            last_serial: serial,
+            users: [None; MAX_USERS],
+        });
         used.accepted |= !issued;
         used.confirmed |= used.first_ticket != ticket.hash;
         used.last_serial = serial;
@@ -130,8 +154,40 @@ impl Keys {
         used.confirmed
     }
 
+    /// Evicts a key if another one of this service has no space.
+    fn make_space(&mut self, service: ServiceId, key: KeyName) {
+        if let Some(keys) = self.services.get_mut(&service) {
+            if keys.used.contains(&key) {
+                return;
+            }
+            if keys.used.len() >= MAX_KEYS_PER_SERVICE {
+                keys.used.pop_lru();
+                keys.lost_any = true;
+                self.count -= 1;
+                self.evicted += 1;
+                return;
+            }
+        }
+        if self.count < MAX_KEYS.get() {
+            return;
+        }
+        let Some((oldest, mut keys)) = self.services.pop_lru() else {
+            return;
+        };
+        if keys.used.pop_lru().is_some() {
+            self.count -= 1;
+            self.evicted += 1;
+            self.evicted_for_others += 1;
+        }
+        if !keys.used.is_empty() {
+            (keys.lost_any, keys.lost_to_others) = (true, true);
+            self.services.put(oldest, keys);
+            self.services.demote(&oldest);
+        }
+    }
+
     pub(super) fn get(&self, service: ServiceId, key: KeyName) -> Option<KeyUse> {
-        self.used.peek(&(service, key)).copied()
+        self.services.peek(&service)?.used.peek(&key).copied()
     }
 
     /// The service that used this key last.
@@ -159,7 +215,10 @@ impl Keys {
 
     /// Whether the service uses exactly one key, and has used it since `since_ns`.
     pub(super) fn has_one_key_since(&self, service: ServiceId, since_ns: u64) -> bool {
-        let mut keys = self.used.iter().filter(|((other, _), _)| *other == service);
+        let Some(keys) = self.services.peek(&service) else {
+            return false;
+        };
+        let mut keys = keys.used.iter();
         let only = keys.next().filter(|(_, used)| used.first_ns <= since_ns);
         only.is_some() && keys.next().is_none()
     }
@@ -167,20 +226,29 @@ impl Keys {
     /// Whether nearly every ticket that the service issues has a key of its own.
     pub(super) fn are_per_connection(&self, service: ServiceId) -> bool {
         let keys = self.services.peek(&service);
-        keys.is_some_and(|keys| keys.issued >= 10 && keys.new_keys * 10 >= keys.issued * 8)
+        keys.is_some_and(|keys| {
+            !keys.lost_to_others && keys.issued >= 10 && keys.new_keys * 10 >= keys.issued * 8
+        })
     }
 
     /// Whether two processes used one key.
     pub(super) fn are_shared(&self, service: ServiceId) -> bool {
-        let mut keys = self.used.iter().filter(|((other, _), _)| *other == service);
-        keys.any(|(_, used)| used.users().count() > 1)
+        let keys = self.services.peek(&service);
+        keys.is_some_and(|keys| keys.used.iter().any(|(_, used)| used.users().count() > 1))
     }
 
-    pub(super) const fn evicted(&self) -> bool {
+    /// Whether some keys of the service may have been evicted.
+    pub(super) fn lost_any(&self, service: ServiceId) -> bool {
+        let keys = self.services.peek(&service);
+        keys.map_or(self.evicted_for_others > 0, |keys| keys.lost_any)
+    }
+
+    /// Keys evicted because the table, or the share of their service, was full.
+    pub(super) const fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.used.len()
+    pub(super) const fn len(&self) -> usize {
+        self.count
     }
 }

@@ -1,7 +1,7 @@
 //! What completed handshakes show about a service: sessions and keys that it issued or accepted.
 
 use super::{
-    client::ClientIssuer,
+    client::{ClientId, ClientIssuer},
     sessions::{IssuedSession, Serials},
     tables::{Server, Tables, entry_kind},
 };
@@ -44,7 +44,8 @@ impl Tables {
                 process: server.process,
                 last_ns: now_ns,
             };
-            self.clients.record(server.connection.remote.ip(), issuer);
+            self.clients
+                .record(ClientId::from_connection(&server.connection), issuer);
         }
     }
 
@@ -107,6 +108,7 @@ impl Tables {
             issued.removed = removed.filter(|_| !single_use);
             issued.connection = seen.connection;
             issued.serials = serials;
+            issued.used_ns = now_ns;
         }
     }
 
@@ -129,6 +131,14 @@ impl Tables {
         });
         let shared = self.state(server.service).shares_cache || by_other.is_some();
         let rank = self.rank(issued, kind, shared);
+        if let Some(process) = server.process
+            && issued.process == Some(process)
+            && let Some(distance) = self.distance(issued, kind, hello.begin_ns)
+        {
+            self.processes.change_history(process, kind, |cache| {
+                cache.accept(issued.used_ns, distance);
+            });
+        }
         self.services.change(server.service, |state| {
             state.shares_cache |= by_other.is_some();
             state.cache_outlives_process |= ended;
@@ -163,8 +173,10 @@ impl Tables {
             service: server.service,
             process: server.process,
             at_ns: now_ns,
+            used_ns: now_ns,
             lifetime_ns,
             serials,
+            issue_serial: serials.process,
             removed: None,
             used_up: false,
             replaced: false,

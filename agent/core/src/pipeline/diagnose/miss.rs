@@ -1,7 +1,7 @@
 //! Diagnosis of a server's miss.
 
 use super::{
-    facts::{Age, FULL_RANK, Issuer, Offered, RuleInput},
+    facts::{Age, FULL_RANK, Issuer, Offered},
     input,
     process::Relation,
     rules::{self, LOW_RANK},
@@ -26,7 +26,7 @@ impl Tables {
                 .change(server.service, |state| state.stateful = true);
         }
         let first = self.offer(server, hello, mechanism, &token);
-        self.learn_from_miss(server, hello, &first.input);
+        self.learn_from_miss(server, hello, &first);
         let offer = self.offer(server, hello, mechanism, &token);
         let rule = rules::decide(&offer.input);
         let issuer = offer.issued.and_then(|issued| issued.process);
@@ -88,7 +88,8 @@ impl Tables {
         } else {
             (MissReason::Unknown, "client_not_enough_evidence")
         };
-        let service = connection.and_then(|connection| self.services.at(&connection.remote));
+        let service =
+            connection.and_then(|connection| self.services.at(&connection.end(connection.remote)));
         Miss {
             reason,
             evidence: Evidence {
@@ -120,7 +121,8 @@ impl Tables {
     }
 
     /// Counts what a miss in the issuing process itself shows about the service's storage.
-    fn learn_from_miss(&mut self, server: &Server, hello: &HelloFacts, input: &RuleInput) {
+    fn learn_from_miss(&mut self, server: &Server, hello: &HelloFacts, offer: &input::Offer) {
+        let input = &offer.input;
         let own = input.offered == Offered::Entry
             && input.issuer == Issuer::Process(Relation::Same)
             && input.lookup == Lookup::NotFound
@@ -132,11 +134,19 @@ impl Tables {
             return;
         };
         let kind = entry_kind(hello);
+        if let Some(issued) = offer.issued
+            && let Some(process) = server.process
+            && let Some(distance) = self.distance(&issued, kind, hello.begin_ns)
+        {
+            self.processes.change_history(process, kind, |cache| {
+                cache.miss(issued.used_ns, hello.begin_ns, distance);
+            });
+        }
         self.services.change(server.service, |state| {
             let storage = &mut state.storage[kind];
             if rank <= LOW_RANK {
                 storage.low_misses += 1;
-            } else if rank >= FULL_RANK && storage.accepted == 0 {
+            } else if rank >= FULL_RANK {
                 let lowest = storage
                     .high_miss_rank
                     .map_or(rank, |lowest| lowest.min(rank));

@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
+use super::emptied::CacheHistory;
+
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 const MAX_EARLY_ENDS: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Overlap from which two processes serve in parallel, nanoseconds. During a reload the old process
@@ -38,12 +40,16 @@ pub(super) enum Relation {
 #[derive(Debug, Clone, Copy)]
 struct Process {
     generation: u32,
+    /// First process with this ID of an unbroken row: before it, one may have been evicted.
+    first_generation: u32,
     first_ns: u64,
     last_ns: u64,
     ended_ns: Option<u64>,
     replaced_by_exec: bool,
     /// Sessions that it issued, by kind.
     issued: [u64; 2],
+    /// Its cache, by kind of session.
+    caches: [CacheHistory; 2],
 }
 
 impl Process {
@@ -76,6 +82,7 @@ pub(super) struct Processes {
     /// ended, and the process can end before that.
     early_ends: LruCache<u32, End>,
     next_generation: u32,
+    evicted: u64,
 }
 
 impl Processes {
@@ -84,6 +91,7 @@ impl Processes {
             table: LruCache::new(MAX_PROCESSES),
             early_ends: LruCache::new(MAX_EARLY_ENDS),
             next_generation: 0,
+            evicted: 0,
         }
     }
 
@@ -107,15 +115,19 @@ impl Processes {
         let generation = self.next_generation;
         let end = self.early_ends.pop(&tgid);
         let end = end.filter(|end| begin_ns < end.at_ns);
+        let predecessor = self.table.peek(&tgid);
         let process = Process {
             generation,
+            first_generation: predecessor.map_or(generation, |process| process.first_generation),
             first_ns: begin_ns,
             last_ns: begin_ns,
             ended_ns: end.map(|end| end.at_ns),
             replaced_by_exec: end.is_some_and(|end| end.by_exec),
             issued: [0; 2],
+            caches: [CacheHistory::default(); 2],
         };
-        self.table.put(tgid, process);
+        let replaced = self.table.push(tgid, process);
+        self.evicted += u64::from(replaced.is_some_and(|(other, _)| other != tgid));
         ProcessId { tgid, generation }
     }
 
@@ -151,11 +163,29 @@ impl Processes {
         self.get(id).map(|process| process.issued[kind])
     }
 
+    /// The cache of a process.
+    pub(super) fn history(&self, id: ProcessId, kind: usize) -> Option<&CacheHistory> {
+        self.get(id).map(|process| &process.caches[kind])
+    }
+
+    pub(super) fn change_history(
+        &mut self,
+        id: ProcessId,
+        kind: usize,
+        change: impl FnOnce(&mut CacheHistory),
+    ) {
+        if let Some(process) = self.get_mut(id) {
+            change(&mut process.caches[kind]);
+        }
+    }
+
     /// Whether the process had ended by `at_ns`; `None` for one that was evicted.
     pub(super) fn has_ended(&self, id: ProcessId, at_ns: u64) -> Option<bool> {
         let process = self.table.peek(&id.tgid)?;
-        let replaced = process.generation != id.generation;
-        Some(replaced || process.ended_ns.is_some_and(|ended_ns| ended_ns <= at_ns))
+        if process.generation == id.generation {
+            return Some(process.ended_ns.is_some_and(|ended_ns| ended_ns <= at_ns));
+        }
+        (id.generation >= process.first_generation).then_some(true)
     }
 
     /// Whether a process served its first handshake after the other had ended.
@@ -208,6 +238,15 @@ impl Processes {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Processes evicted because the table was full.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     fn get(&self, id: ProcessId) -> Option<&Process> {
         let process = self.table.peek(&id.tgid);
         process.filter(|process| process.generation == id.generation)
@@ -250,6 +289,22 @@ mod tests {
         let executed = processes.observe(9, 5 * SECOND);
         assert_eq!(processes.has_ended(other, 6 * SECOND), Some(false));
         assert_eq!(processes.has_ended(executed, 6 * SECOND), Some(false));
+    }
+
+    #[test]
+    fn an_evicted_process_has_not_ended() {
+        let mut processes = Processes::new();
+        let one = processes.observe(7, SECOND);
+        for tgid in 0..MAX_PROCESSES.get() as u32 {
+            processes.observe(100 + tgid, 2 * SECOND);
+        }
+        assert!(processes.evicted() > 0);
+        let again = processes.observe(7, 3 * SECOND);
+        assert_eq!(processes.has_ended(one, 4 * SECOND), None);
+        assert_eq!(
+            processes.relation(one, again, 4 * SECOND),
+            Relation::Unclear
+        );
     }
 
     #[test]

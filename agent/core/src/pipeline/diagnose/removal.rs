@@ -35,11 +35,17 @@ impl Tables {
         let library_only = self.sessions.is_library_only(hash);
         let issued = self.sessions.get(hash).copied()?;
         // A client on the same host removes the same session.
-        if issued.removed.is_some()
-            || issued.used_up
-            || !self.services.is_served_by(issued.service, event.tgid)
-        {
+        if issued.removed.is_some() || issued.used_up {
             return None;
+        }
+        match self.services.is_served_by(issued.service, event.tgid) {
+            Some(true) => {}
+            Some(false) => return None,
+            // Its server may have removed it: nothing is known of it from here on.
+            None => {
+                self.sessions.remove(hash);
+                return None;
+            }
         }
         let close = issued.connection.map(|connection| close(&connection));
         let close = close.unwrap_or_default();

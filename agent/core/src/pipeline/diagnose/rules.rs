@@ -1,7 +1,7 @@
 //! Rules for the reason of a miss, as data: the first rule that matches decides.
 
 use super::{
-    facts::{Age, CLOCK_NS, FULL_RANK, Issuer, KeyOwner, RuleInput, Stored, TicketKey},
+    facts::{Age, CLOCK_NS, FULL_RANK, Issuer, KeyOwner, RuleInput, Stored, TicketKey, beyond},
     process::Relation,
 };
 use crate::model::{Lookup, MissReason, Removal};
@@ -24,7 +24,7 @@ pub struct Rule {
 }
 
 /// The rules in order.
-pub const RULES: [Rule; 32] = [
+pub const RULES: [Rule; 33] = [
     Rule {
         name: "clock_ahead_of_session",
         evidence: "the server's library found the session, and it begins in the future of the server's clock",
@@ -152,10 +152,13 @@ pub const RULES: [Rule; 32] = [
     },
     Rule {
         name: "cache_gone_with_process",
-        evidence: "the process that issued the session has ended, and the service was not seen to share a cache between processes",
+        evidence: "the process that issued the session has ended, the service was not seen to share a cache between processes, and issuers missed none of their own sessions at this rank",
         reason: MissReason::Restarted,
         when: |input| {
-            input.is_entry() && input.issuer == Issuer::Process(Relation::Ended) && !input.shared
+            input.is_entry()
+                && input.issuer == Issuer::Process(Relation::Ended)
+                && !input.shared
+                && !input.may_be_evicted()
         },
     },
     Rule {
@@ -170,6 +173,7 @@ pub const RULES: [Rule; 32] = [
                 && input.age == Age::Within
                 && !input.survives
                 && input.fits_cache()
+                && !input.may_be_evicted()
         },
     },
     Rule {
@@ -181,6 +185,18 @@ pub const RULES: [Rule; 32] = [
                 && input.issuer == Issuer::Process(Relation::Parallel)
                 && !input.shared
                 && matches!(input.stored, Stored::Accepted { .. })
+        },
+    },
+    Rule {
+        name: "cache_emptied",
+        evidence: "from one moment on, the process that issued the session misses all those used before, and accepts those used after; it accepted sessions after as many others and as long a time before",
+        reason: MissReason::Removed,
+        when: |input| {
+            input.is_entry()
+                && input.issuer == Issuer::Process(Relation::Same)
+                && input.lookup == Lookup::NotFound
+                && input.age == Age::Within
+                && input.emptied
         },
     },
     Rule {
@@ -196,13 +212,12 @@ pub const RULES: [Rule; 32] = [
             else {
                 return false;
             };
-            let limit = max_rank.saturating_add(max_rank / 2);
             input.is_entry_of_reachable_cache()
                 && input.age == Age::Within
                 && count >= ENOUGH_ACCEPTED
                 && input
                     .rank
-                    .is_some_and(|rank| rank >= FULL_RANK && rank > limit)
+                    .is_some_and(|rank| rank >= FULL_RANK && rank > beyond(max_rank))
         },
     },
     Rule {
@@ -211,11 +226,7 @@ pub const RULES: [Rule; 32] = [
         reason: MissReason::Evicted,
         when: |input| {
             let in_reach = input.issuer == Issuer::Process(Relation::Same)
-                || (input.issuer == Issuer::Process(Relation::Parallel)
-                    && input
-                        .own_miss_rank
-                        .zip(input.rank)
-                        .is_some_and(|(own, rank)| rank >= own));
+                || (input.issuer == Issuer::Process(Relation::Parallel) && input.may_be_evicted());
             input.is_entry()
                 && input.lookup == Lookup::NotFound
                 && in_reach

@@ -1,14 +1,16 @@
 //! Services: which listening ends on this host belong together. Two ends with one port do once one
 //! process served both; several processes do once they served one end. Ends of different ports are
 //! different services, with sessions and keys of their own, but they may share a cache, which shows
-//! when one accepts what another issued. Bounded: the least recently used is evicted.
+//! when one accepts what another issued. Bounded: the least recently used is evicted. After an
+//! eviction a new service may be one that was known before, so that nothing is concluded from the
+//! difference between the two.
 
-use std::{net::SocketAddr, num::NonZeroUsize};
+use std::{hash::Hash, num::NonZeroUsize};
 
 use lru::LruCache;
 
 use super::clock::ServerClock;
-use crate::model::ServiceId;
+use crate::model::{End, ServiceId};
 
 /// Ends, processes and services retained.
 const MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
@@ -27,7 +29,8 @@ pub(super) struct Storage {
     pub(super) max_rank: u64,
     /// Sessions missed at a rank below any cache's capacity, since the last acceptance.
     pub(super) low_misses: u64,
-    /// Lowest rank at which the issuer itself missed one at which a cache can be full.
+    /// Lowest rank at which the issuer itself missed one at which a cache can be full, above those
+    /// at which one was accepted since.
     pub(super) high_miss_rank: Option<u64>,
 }
 
@@ -37,6 +40,7 @@ impl Storage {
         self.accepted += 1;
         self.max_rank = self.max_rank.max(rank);
         self.low_misses = 0;
+        self.high_miss_rank = self.high_miss_rank.filter(|missed| *missed > rank);
     }
 
     /// Whether the offers show that nothing is stored.
@@ -71,6 +75,8 @@ pub(super) struct ServiceState {
     pub(super) names_keys: bool,
     /// Several processes served it.
     pub(super) processes: u32,
+    /// Nothing had been evicted when it began: it is none that was known before.
+    pub(super) is_new: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,10 +91,12 @@ struct Service {
 /// Table of services.
 #[derive(Debug)]
 pub(super) struct Services {
-    ends: LruCache<SocketAddr, ServiceId>,
+    ends: LruCache<End, ServiceId>,
     processes: LruCache<(u32, u16), ServiceId>,
     services: LruCache<ServiceId, Service>,
     next: u32,
+    /// Ends, processes and services evicted.
+    evicted: u64,
 }
 
 impl Services {
@@ -98,12 +106,13 @@ impl Services {
             processes: LruCache::new(MAX),
             services: LruCache::new(MAX),
             next: 1,
+            evicted: 0,
         }
     }
 
     /// The service at `end`, which process `tgid` serves.
-    pub(super) fn for_end(&mut self, end: SocketAddr, tgid: Option<u32>, now_ns: u64) -> ServiceId {
-        let process = tgid.map(|tgid| (tgid, end.port()));
+    pub(super) fn for_end(&mut self, end: End, tgid: Option<u32>, now_ns: u64) -> ServiceId {
+        let process = tgid.map(|tgid| (tgid, end.address.port()));
         let by_end = self.ends.get(&end).copied();
         let by_process = process.and_then(|process| self.processes.get(&process).copied());
         let service = match (by_end, by_process) {
@@ -113,22 +122,22 @@ impl Services {
         };
         let service = match self.services.get(&service) {
             Some(_) => service,
-            None => self.begin(end.port(), now_ns),
+            None => self.begin(end.address.port(), now_ns),
         };
         if by_end != Some(service) {
-            self.ends.put(end, service);
+            self.evicted += put(&mut self.ends, end, service);
         }
         if let Some(process) = process
             && by_process != Some(service)
         {
-            self.processes.put(process, service);
+            self.evicted += put(&mut self.processes, process, service);
             self.change(service, |state| state.processes += 1);
         }
         service
     }
 
     /// The service at `end`, where one was observed.
-    pub(super) fn at(&self, end: &SocketAddr) -> Option<ServiceId> {
+    pub(super) fn at(&self, end: &End) -> Option<ServiceId> {
         self.ends.peek(end).map(|service| self.root(*service))
     }
 
@@ -138,6 +147,7 @@ impl Services {
         let state = ServiceState {
             port,
             first_seen_ns: now_ns,
+            is_new: self.evicted == 0,
             ..ServiceState::default()
         };
         let service = Service {
@@ -145,7 +155,7 @@ impl Services {
             same: id,
             cache: id,
         };
-        self.services.put(id, service);
+        self.evicted += put(&mut self.services, id, service);
         id
     }
 
@@ -206,11 +216,42 @@ impl Services {
         self.cache(one) == self.cache(other)
     }
 
-    /// Whether this process serves this service.
-    pub(super) fn is_served_by(&self, service: ServiceId, tgid: u32) -> bool {
-        let port = self.get(service).port;
-        let served = self.processes.peek(&(tgid, port));
-        served.is_some_and(|other| self.is_same(*other, service))
+    /// Whether both are certainly different services without a common cache: false also where what
+    /// joined them may have been evicted.
+    pub(super) fn are_distinct(&self, one: ServiceId, other: ServiceId) -> bool {
+        let is_known = |id| {
+            let service = self.services.peek(&self.root(id));
+            service.is_some_and(|service| service.state.is_new)
+        };
+        !self.is_same(one, other)
+            && !self.share_cache(one, other)
+            && is_known(one)
+            && is_known(other)
+    }
+
+    /// Whether this process serves this service; `None` where that may have been evicted.
+    pub(super) fn is_served_by(&self, service: ServiceId, tgid: u32) -> Option<bool> {
+        let known = self.services.peek(&self.root(service));
+        let port = known.map(|known| known.state.port);
+        let served = port.and_then(|port| self.processes.peek(&(tgid, port)));
+        match served {
+            Some(other) => Some(self.is_same(*other, service)),
+            None => (self.evicted == 0).then_some(false),
+        }
+    }
+
+    /// Whether the service is in the table.
+    pub(super) fn contains(&self, id: ServiceId) -> bool {
+        self.services.contains(&self.root(id))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Ends, processes and services evicted.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     pub(super) fn get(&self, id: ServiceId) -> ServiceState {
@@ -226,12 +267,37 @@ impl Services {
     }
 }
 
+/// Inserts an entry; returns the number of entries evicted for it.
+fn put<K: Copy + Eq + Hash, V>(table: &mut LruCache<K, V>, key: K, value: V) -> u64 {
+    let replaced = table.push(key, value);
+    u64::from(replaced.is_some_and(|(other, _)| other != key))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NetworkNamespace;
 
-    fn end(last: u8, port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, last], port))
+    fn end(last: u8, port: u16) -> End {
+        End {
+            namespace: NetworkNamespace::Unknown,
+            address: ([127, 0, 0, last], port).into(),
+        }
+    }
+
+    #[test]
+    fn one_address_in_two_namespaces_is_two_services() {
+        let mut services = Services::new();
+        let pod = |inode| End {
+            namespace: NetworkNamespace::Privileged(inode),
+            ..end(1, 443)
+        };
+        let one = services.for_end(pod(1), Some(10), 5);
+        let two = services.for_end(pod(2), Some(11), 5);
+        assert_ne!(one, two);
+        assert_eq!(services.for_end(pod(1), Some(12), 6), one);
+        assert_eq!(services.at(&pod(2)), Some(two));
+        assert_eq!(services.at(&end(1, 443)), None);
     }
 
     #[test]
@@ -252,8 +318,9 @@ mod tests {
         );
         assert!(services.is_same(one, other));
         assert_eq!(services.get(other).first_seen_ns, 5);
-        assert!(services.is_served_by(one, 12) && services.is_served_by(other, 10));
-        assert!(!services.is_served_by(one, 13));
+        let served_by = |service, tgid| services.is_served_by(service, tgid);
+        assert_eq!([served_by(one, 12), served_by(other, 10)], [Some(true); 2]);
+        assert_eq!(served_by(one, 13), Some(false));
     }
 
     #[test]

@@ -14,10 +14,14 @@ pub(super) struct IssuedSession {
     /// The process that issued it, and whether a library or only the packets showed that.
     pub(super) process: Option<ProcessId>,
     pub(super) at_ns: u64,
+    /// When it was issued or last accepted.
+    pub(super) used_ns: u64,
     pub(super) lifetime_ns: Option<u64>,
     /// Sessions that the service and the process had issued into a cache when this one was issued
     /// or last accepted.
     pub(super) serials: Serials,
+    /// Sessions that the process had issued into a cache when it issued this one.
+    pub(super) issue_serial: u64,
     /// When and why it was removed from the cache.
     pub(super) removed: Option<(u64, Removal)>,
     /// It was accepted once, and the cache dropped it for that.
@@ -104,8 +108,10 @@ impl Sessions {
             service: ServiceId::default(),
             process: None,
             at_ns: hello.end_ns,
+            used_ns: hello.end_ns,
             lifetime_ns: hint.map(|seconds| u64::from(seconds) * 1_000_000_000),
             serials: Serials::default(),
+            issue_serial: 0,
             removed: None,
             used_up: false,
             replaced: false,
@@ -126,6 +132,12 @@ impl Sessions {
             Some(issued) => Some(issued),
             None => self.library_only.entries.peek_mut(&hash),
         }
+    }
+
+    /// Removes a session issued by a server here.
+    pub(super) fn remove(&mut self, hash: u64) {
+        self.wire.entries.pop(&hash);
+        self.library_only.entries.pop(&hash);
     }
 
     /// A session issued to a client here.

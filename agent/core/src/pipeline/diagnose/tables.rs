@@ -2,6 +2,7 @@
 
 use super::{
     client::Clients,
+    emptied::Distance,
     keys::Keys,
     process::{ProcessId, Processes, Relation},
     services::{ServiceState, Services},
@@ -18,6 +19,20 @@ pub struct Retained {
     pub evicted: u64,
     /// Ticket keys.
     pub keys: usize,
+    /// Ticket keys evicted.
+    pub evicted_keys: u64,
+    /// Services.
+    pub services: usize,
+    /// Services, and ends and processes that are assigned to services, evicted.
+    pub evicted_services: u64,
+    /// Clients of services here.
+    pub clients: usize,
+    /// Clients evicted.
+    pub evicted_clients: u64,
+    /// Processes that serve TLS.
+    pub processes: usize,
+    /// Processes evicted.
+    pub evicted_processes: u64,
 }
 
 /// All tables.
@@ -63,9 +78,8 @@ impl Tables {
     pub(super) fn server(&mut self, seen: &Observation, hello: &HelloFacts) -> Option<Server> {
         let connection = seen.connection?;
         let library = seen.library();
-        let service = self
-            .services
-            .for_end(connection.local, seen.tgid, hello.begin_ns);
+        let end = connection.end(connection.local);
+        let service = self.services.for_end(end, seen.tgid, hello.begin_ns);
         let process = seen
             .tgid
             .map(|tgid| self.processes.observe(tgid, hello.begin_ns));
@@ -108,9 +122,26 @@ impl Tables {
             return Some(count.saturating_sub(issued.serials.process));
         }
         // Positions of two services that turned out to be one cannot be compared.
-        let same = self.services.root(issued.service) == issued.service;
+        let same = self.services.root(issued.service) == issued.service
+            && self.services.contains(issued.service);
         let count = self.services.get(issued.service).issued[kind];
         same.then(|| count.saturating_sub(issued.serials.service))
+    }
+
+    /// What the cache of its issuer has to bridge for this session at `now_ns`.
+    pub(super) fn distance(
+        &self,
+        issued: &IssuedSession,
+        kind: usize,
+        now_ns: u64,
+    ) -> Option<Distance> {
+        let count = self.processes.issued(issued.process?, kind)?;
+        Some(Distance {
+            rank: count.saturating_sub(issued.serials.process),
+            rank_since_issue: count.saturating_sub(issued.issue_serial),
+            idle_ns: now_ns.saturating_sub(issued.used_ns),
+            age_ns: now_ns.saturating_sub(issued.at_ns),
+        })
     }
 
     pub(super) fn state(&self, service: ServiceId) -> ServiceState {
@@ -148,6 +179,13 @@ impl Tables {
             sessions: self.sessions.len(),
             evicted: self.sessions.evicted(),
             keys: self.keys.len(),
+            evicted_keys: self.keys.evicted(),
+            services: self.services.len(),
+            evicted_services: self.services.evicted(),
+            clients: self.clients.len(),
+            evicted_clients: self.clients.evicted(),
+            processes: self.processes.len(),
+            evicted_processes: self.processes.evicted(),
         }
     }
 }

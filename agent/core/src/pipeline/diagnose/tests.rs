@@ -1,13 +1,15 @@
 //! Tests of the diagnosis: what servers issued and accepted decides the reason of a later miss.
 
+mod evicted;
 mod host;
+mod hostile;
 mod keys;
 mod properties;
 mod removal;
 mod table;
 
 use self::host::{Host, LIFETIME, Offered, SECOND};
-use crate::model::{Connection, Lookup, MissReason, Role};
+use crate::model::{Connection, Lookup, MissReason, NetworkNamespace, Role};
 
 /// One client that reconnects at once, `times` times, and misses each time.
 fn reconnect(host: &mut Host, port: u16, times: u64) -> Vec<MissReason> {
@@ -146,6 +148,26 @@ fn the_end_of_the_issuer_is_a_restart() {
 }
 
 #[test]
+fn sessions_that_were_evicted_before_a_restart_are_not_lost_by_it() {
+    let mut host = Host::new();
+    host.tgid = Some(1);
+    let clients = 60;
+    for id in 0..clients {
+        host.full(443, Offered::Id(id));
+    }
+    // The cache of one worker holds half of the sessions, and it survives a reload.
+    for id in 0..clients / 2 {
+        host.handshake(443, Offered::Id(id), false, Offered::Id(clients + id));
+    }
+    host.diagnoser.process_ended(1, host.now_ns, false);
+    host.wait(SECOND).tgid = Some(2);
+    let reason = host.reason(443, Offered::Id(clients / 2));
+    assert_eq!(reason, MissReason::Unknown, "rank of an evicted session");
+    let last = host.reason(443, Offered::Id(clients + clients / 2 - 1));
+    assert_eq!(last, MissReason::Restarted);
+}
+
+#[test]
 fn an_exec_ends_a_process_too() {
     let mut host = Host::new();
     host.full(443, Offered::Id(1));
@@ -208,6 +230,26 @@ fn workers_without_any_cache() {
     assert!(named >= 50, "{named}");
 }
 
+/// Pods have equal addresses and ports, and their containers equal process IDs only by accident: a
+/// pod that is replaced takes over both.
+#[test]
+fn an_id_of_another_namespace_is_foreign_and_counts_for_no_other_cache() {
+    let mut host = Host::new();
+    let pods = [1, 2].map(NetworkNamespace::Privileged);
+    for (pod, tgid) in pods.into_iter().zip([10, 11]) {
+        (host.namespace, host.tgid) = (pod, Some(tgid));
+        host.full(443, Offered::Id(u64::from(tgid)));
+    }
+    for id in 100..140 {
+        host.full(443, Offered::Id(id));
+    }
+    (host.namespace, host.tgid) = (pods[0], Some(10));
+    assert_eq!(host.reason(443, Offered::Id(139)), MissReason::ForeignId);
+    assert_eq!(host.service(443).sessions, 1);
+    host.namespace = pods[1];
+    assert_eq!(host.service(443).sessions, 41);
+}
+
 #[test]
 fn an_id_of_another_service_is_foreign_until_both_share_a_cache() {
     let mut host = Host::new();
@@ -216,6 +258,14 @@ fn an_id_of_another_service_is_foreign_until_both_share_a_cache() {
     assert_eq!(host.reason(8443, Offered::Id(1)), MissReason::ForeignId);
     host.handshake(8443, Offered::Id(1), true, Offered::Nothing);
     assert_ne!(host.reason(443, Offered::Id(2)), MissReason::ForeignId);
+}
+
+#[test]
+fn an_id_of_another_port_of_the_same_process_is_not_foreign() {
+    let mut host = Host::new();
+    host.tgid = Some(1);
+    host.full(443, Offered::Id(1));
+    assert_eq!(host.reason(8443, Offered::Id(1)), MissReason::Unknown);
 }
 
 #[test]
@@ -362,6 +412,7 @@ fn a_clients_miss_shows_whether_its_server_is_on_this_host() {
         seen.connection = Some(Connection {
             local: connection.remote,
             remote: connection.local,
+            ..connection
         });
         host.diagnoser.diagnose(&mut seen);
         let miss = seen.miss.expect("a miss");

@@ -4,19 +4,25 @@
 use super::{
     limits::Thresholds,
     offers::{Offers, RecentOffers},
+    outcomes::Outcomes,
 };
 use crate::model::{MissReason, Role};
 
 /// An alert ends below this part of the threshold at which it begins.
 const END_FACTOR: f64 = 0.8;
 
-/// Reason of an alert.
+/// Reason of an alert or of advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertReason {
     /// Sessions were offered and missed, mostly for this reason.
     Missed(MissReason),
     /// Clients return without an offer, and no session is ever offered.
     NeverOffered,
+    /// Handshakes fail because a session is offered. There is advice, and no alert.
+    FailedOffers,
+    /// Clients resume sessions, but most of their connections offer none. There is advice, and no
+    /// alert.
+    SeldomOffered,
 }
 
 impl AlertReason {
@@ -26,6 +32,8 @@ impl AlertReason {
         match self {
             Self::Missed(reason) => reason.label(),
             Self::NeverOffered => "never_offered",
+            Self::FailedOffers => "failed_offers",
+            Self::SeldomOffered => "seldom_offered",
         }
     }
 }
@@ -60,14 +68,41 @@ pub(super) fn evaluate_alert(
     never.then_some(AlertReason::NeverOffered)
 }
 
-/// Misses with one reason from which on there is advice, whatever the ratio.
+/// Misses with one reason, or returns without an offer, from which on there is advice.
 const MIN_MISSES: u64 = 20;
-/// How long there is advice after the last miss, nanoseconds.
+/// How long there is advice after the last miss or failure, nanoseconds.
 const ADVICE_NS: u64 = 3_600_000_000_000;
 
-/// The reason for which there is advice without an alert: the commonest one that is known, or on
-/// the client's side, where only the server shows most reasons, the commonest one.
-pub(super) fn commonest_reason(offers: &Offers, role: Role, now_ns: u64) -> Option<AlertReason> {
+/// The reason for which there is advice without an alert: failures that offers cause, the commonest
+/// reason of misses, or clients that seldom offer a session.
+pub(super) fn reason_without_alert(
+    offers: &Offers,
+    role: Role,
+    now_ns: u64,
+) -> Option<AlertReason> {
+    let is_recent = |last_ns: u64| last_ns.saturating_add(ADVICE_NS) >= now_ns;
+    let failed = &offers.failed;
+    if failed.are_cause() && is_recent(failed.last_ns) {
+        return Some(AlertReason::FailedOffers);
+    }
+    let seldom = || is_seldom_offered(offers) && is_recent(offers.last_returned_ns);
+    commonest_reason(offers, role, now_ns)
+        .or_else(|| seldom().then_some(AlertReason::SeldomOffered))
+}
+
+/// Whether clients resume sessions, and most connections of those that were given one offer none.
+fn is_seldom_offered(offers: &Offers) -> bool {
+    let Outcomes {
+        accepted, missed, ..
+    } = offers.sums.total();
+    accepted > missed
+        && offers.returned_without >= MIN_MISSES
+        && offers.returned_without > accepted + missed
+}
+
+/// The commonest reason of misses that is known. On the client's side, where only the server shows
+/// most reasons, it is the commonest one.
+fn commonest_reason(offers: &Offers, role: Role, now_ns: u64) -> Option<AlertReason> {
     let last = offers.last_miss?;
     if last.time_ns.saturating_add(ADVICE_NS) < now_ns {
         return None;
@@ -85,7 +120,7 @@ pub(super) fn commonest_reason(offers: &Offers, role: Role, now_ns: u64) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::stats::offers::LastMiss;
+    use crate::{model::Mechanism, pipeline::stats::offers::LastMiss};
 
     const THRESHOLDS: Thresholds = Thresholds {
         miss_ratio: 0.9,
@@ -163,5 +198,32 @@ mod tests {
             None,
             "the last miss is old"
         );
+    }
+
+    #[test]
+    fn clients_that_seldom_offer_what_they_were_given_have_advice() {
+        let mut offers = Offers::default();
+        offers.sums.offered[Mechanism::Psk].accepted = 5;
+        offers.returned_without = 19;
+        let advised = |offers: &Offers| reason_without_alert(offers, Role::Server, 1);
+        assert_eq!(advised(&offers), None, "few connections");
+        offers.returned_without = 20;
+        assert_eq!(advised(&offers), Some(AlertReason::SeldomOffered));
+        offers.sums.offered[Mechanism::Psk].accepted = 20;
+        assert_eq!(advised(&offers), None, "as many offer a session");
+        offers.sums.offered[Mechanism::Psk].accepted = 0;
+        assert_eq!(advised(&offers), None, "no session is resumed");
+    }
+
+    #[test]
+    fn failures_that_offers_cause_have_advice() {
+        let mut offers = Offers::default();
+        offers.failed.failed = 8;
+        offers.failed.last_ns = 1;
+        let advised = |offers: &Offers, now_ns| reason_without_alert(offers, Role::Server, now_ns);
+        assert_eq!(advised(&offers, 1), None, "no handshake without an offer");
+        offers.failed.completed_without = 8;
+        assert_eq!(advised(&offers, 1), Some(AlertReason::FailedOffers));
+        assert_eq!(advised(&offers, ADVICE_NS + 2), None, "the last is old");
     }
 }

@@ -38,6 +38,12 @@ impl TicketKeys {
         self.0.sorted()
     }
 
+    /// Keys evicted because the table was full.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.0.evicted()
+    }
+
     /// Sums of the other keys.
     #[must_use]
     pub const fn other(&self) -> Outcomes {

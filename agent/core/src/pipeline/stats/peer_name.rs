@@ -24,6 +24,7 @@ pub(super) fn peers_named(name: &str) -> Vec<Peer> {
         service.map(Peer::Service),
         folded.map(Peer::Ephemeral),
         (name == Peer::Unknown.to_string()).then_some(Peer::Unknown),
+        (name == Peer::OtherNamespace.to_string()).then_some(Peer::OtherNamespace),
     ];
     peers.into_iter().flatten().collect()
 }
@@ -46,6 +47,7 @@ mod tests {
             Peer::Ephemeral("192.0.2.1".parse().unwrap()),
             Peer::Ephemeral("2001:db8::1".parse().unwrap()),
             Peer::Unknown,
+            Peer::OtherNamespace,
         ] {
             let name = peer.to_string();
             assert!(peers_named(&name).contains(&peer), "{name}");

@@ -39,6 +39,9 @@ pub struct PeerStats {
     pub(super) last_had_loss: bool,
     /// Recent completed handshakes.
     pub(super) window: RatioWindow,
+    /// Until then, handshakes of the window may be missing: the peer may have been evicted after
+    /// them.
+    pub(super) lacking_until_ns: u64,
     /// Offers and their outcomes.
     pub offers: Offers,
     /// The standing alert.
@@ -60,8 +63,12 @@ impl PeerStats {
         }
     }
 
-    /// Resumed share of the handshakes completed in the window that ends at `now_ns`, 0 to 1.
+    /// Resumed share of the handshakes completed in the window that ends at `now_ns`, 0 to 1;
+    /// `None` where there are none, or some may be missing.
     pub(super) fn ratio(&self, now_ns: u64, window_ns: u64) -> Option<f64> {
+        if now_ns < self.lacking_until_ns {
+            return None;
+        }
         let [full, resumed] = self.window.sums(now_ns, window_ns);
         (full + resumed > 0).then(|| resumed as f64 / (full + resumed) as f64)
     }

@@ -1,15 +1,13 @@
 //! Table of peers.
 
-use std::num::NonZeroUsize;
-
 use super::{
     alerts::{self, AlertReason},
     by_role::ByRole,
+    frequent_table::FrequentTable,
     limits::{Limits, Thresholds},
     offers::RecentOffers,
     peer_key::PeerKey,
     peer_stats::PeerStats,
-    recent_table::RecentTable,
 };
 use crate::model::{FailureCause, Resumption};
 
@@ -24,19 +22,24 @@ pub struct AlertChange {
     pub after: Option<AlertReason>,
 }
 
-/// Sums of the most recently active peers; those of the others are added up.
+/// Sums of the most frequent peers; those of the others are added up.
 #[derive(Debug)]
 pub struct PeerTable {
-    table: RecentTable<PeerKey, PeerStats, ByRole<PeerStats>>,
+    table: FrequentTable<PeerKey, PeerStats, ByRole<PeerStats>>,
+    /// Time of the newest handshake.
+    newest_ns: u64,
+    /// Time of the last eviction.
+    evicted_ns: Option<u64>,
     window_ns: u64,
     thresholds: Thresholds,
 }
 
 impl PeerTable {
     pub(super) fn new(limits: Limits) -> Self {
-        let capacity = NonZeroUsize::new(limits.max_peers).unwrap_or(NonZeroUsize::MIN);
         Self {
-            table: RecentTable::new(capacity),
+            table: FrequentTable::new(limits.max_peers),
+            newest_ns: 0,
+            evicted_ns: None,
             window_ns: limits.window_ns,
             thresholds: limits.thresholds,
         }
@@ -49,31 +52,57 @@ impl PeerTable {
         resumption: Resumption,
         time_ns: u64,
     ) -> &mut PeerStats {
-        let stats = self.table.entry(key);
-        stats.complete(resumption, time_ns, self.window_ns);
+        let window_ns = self.window_ns;
+        let stats = self.entry(key, time_ns);
+        stats.complete(resumption, time_ns, window_ns);
         stats
     }
 
     /// Adds a failed handshake.
-    pub(super) fn record_failed(&mut self, key: PeerKey, cause: FailureCause) -> &mut PeerStats {
-        let stats = self.table.entry(key);
+    pub(super) fn record_failed(
+        &mut self,
+        key: PeerKey,
+        cause: FailureCause,
+        time_ns: u64,
+    ) -> &mut PeerStats {
+        let stats = self.entry(key, time_ns);
         stats.failures[cause] += 1;
         stats
     }
 
     /// Adds a session that a server removed because of packet loss.
     pub(super) fn record_cut_session(&mut self, key: PeerKey) {
-        self.table.entry(key).sessions_lost.forgotten += 1;
+        self.entry(key, 0).sessions_lost.forgotten += 1;
     }
 
     /// Adds packet loss to the handshake that was recorded last for this peer.
     pub(super) fn record_loss(&mut self, key: PeerKey) {
-        let stats = self.table.entry(key);
+        let stats = self.entry(key, 0);
         stats.with_loss += 1;
         stats.last_had_loss = true;
     }
 
-    /// Peers with sums of their own, most recently active first.
+    /// The sums of a peer that was active at `time_ns`. A new entry lacks the handshakes of the
+    /// peer that were counted elsewhere before: none of them is later than the last eviction.
+    fn entry(&mut self, key: PeerKey, time_ns: u64) -> &mut PeerStats {
+        self.newest_ns = self.newest_ns.max(time_ns);
+        let lacking_until_ns = self
+            .evicted_ns
+            .map_or(0, |evicted_ns| evicted_ns.saturating_add(self.window_ns));
+        let newest_ns = self.newest_ns;
+        let evicted_ns = &mut self.evicted_ns;
+        let entry = self.table.entry(key);
+        if entry.evicted_another {
+            *evicted_ns = Some(newest_ns);
+        }
+        let stats = entry.sums;
+        if entry.is_new {
+            stats.lacking_until_ns = lacking_until_ns;
+        }
+        stats
+    }
+
+    /// Peers with sums of their own.
     pub fn iter(&self) -> impl Iterator<Item = (&PeerKey, &PeerStats)> {
         self.table.iter()
     }
@@ -84,7 +113,8 @@ impl PeerTable {
         self.table.other()
     }
 
-    /// Resumed share of one peer in the window that ends at `now_ns`, 0 to 1.
+    /// Resumed share of one peer in the window that ends at `now_ns`, 0 to 1; `None` without a
+    /// handshake in it, or where some of them may be counted as another peer's.
     #[must_use]
     pub fn ratio(&self, stats: &PeerStats, now_ns: u64) -> Option<f64> {
         stats.ratio(now_ns, self.window_ns)
@@ -96,8 +126,8 @@ impl PeerTable {
         stats.offers.recent(now_ns, self.window_ns)
     }
 
-    /// The reason for which there is advice: that of the alert, else the commonest one of about
-    /// twenty misses or more, whatever the ratio.
+    /// The reason for which there is advice: that of the alert, else failures that offers cause,
+    /// the commonest reason of about twenty misses or more, or sessions that are seldom offered.
     #[must_use]
     pub fn advice_reason(
         &self,
@@ -105,8 +135,8 @@ impl PeerTable {
         stats: &PeerStats,
         now_ns: u64,
     ) -> Option<AlertReason> {
-        let commonest = || alerts::commonest_reason(&stats.offers, key.role, now_ns);
-        stats.alert.or_else(commonest)
+        let other = || alerts::reason_without_alert(&stats.offers, key.role, now_ns);
+        stats.alert.or_else(other)
     }
 
     /// Begins and ends the alerts of the peers with sums of their own, as of `now_ns`; returns the
@@ -183,7 +213,7 @@ mod tests {
         let mut table = table();
         table.record_completed(key(1), Resumption::Full, 10);
         table.record_completed(key(2), Resumption::Resumed, 11);
-        table.record_failed(key(1), FailureCause::Reset);
+        table.record_failed(key(1), FailureCause::Reset, 11);
         table.record_completed(key(3), Resumption::Full, 12);
         let names: Vec<_> = table.iter().map(|(key, _)| key.peer.to_string()).collect();
         assert_eq!(names, ["127.0.0.3", "127.0.0.1"]);
@@ -195,6 +225,63 @@ mod tests {
             .iter()
             .map(|(_, stats)| stats.completed[Resumption::Full]);
         assert_eq!(full.sum::<u64>(), 2);
+    }
+
+    /// A few peers too many that visit in turn, half of whose handshakes resume.
+    #[test]
+    fn peers_that_visit_in_turn_have_their_true_ratio_or_none() {
+        const PEERS: u16 = 1_030;
+        let mut table = PeerTable::new(Limits {
+            max_peers: 1_000,
+            max_workloads: 2,
+            window_ns: 10 * u64::from(PEERS),
+            thresholds: table().thresholds,
+        });
+        let mut now_ns = 0;
+        let (mut ratios, mut absent) = (0, 0);
+        for visit in 0..60 {
+            for number in 0..PEERS {
+                now_ns += 1;
+                let [high, low] = number.to_be_bytes();
+                let peer = Peer::Network(format!("10.0.{high}.{low}/32").parse().unwrap());
+                let role = Role::Server;
+                let resumption = match visit % 2 {
+                    0 => Resumption::Full,
+                    _ => Resumption::Resumed,
+                };
+                table.record_completed(PeerKey { role, peer }, resumption, now_ns);
+            }
+            if visit < 20 || visit % 2 == 0 {
+                continue;
+            }
+            for (key, stats) in table.iter() {
+                match table.ratio(stats, now_ns) {
+                    Some(ratio) => {
+                        assert!((ratio - 0.5).abs() < 0.1, "{}: {ratio}", key.peer);
+                        ratios += 1;
+                    }
+                    None => absent += 1,
+                }
+            }
+        }
+        assert!(ratios > 40 * absent, "{ratios} {absent}");
+        assert!(table.evicted() > 0);
+    }
+
+    #[test]
+    fn an_evicted_peer_has_no_ratio_until_its_window_is_whole() {
+        let mut table = table();
+        table.record_completed(key(1), Resumption::Full, 10);
+        table.record_completed(key(2), Resumption::Full, 11);
+        table.record_completed(key(3), Resumption::Full, 12);
+        assert!(table.get(&key(2)).is_none());
+        table.record_completed(key(2), Resumption::Resumed, 14);
+        let ratio = |now_ns| table.ratio(table.get(&key(2)).unwrap(), now_ns);
+        assert_eq!(ratio(14), None, "1.0 would be wrong");
+        assert_eq!(ratio(1_000), None);
+        let whole = 1_012;
+        table.record_completed(key(2), Resumption::Resumed, whole);
+        assert_eq!(table.ratio(table.get(&key(2)).unwrap(), whole), Some(1.0));
     }
 
     #[test]

@@ -89,16 +89,6 @@ impl<K: Hash + Eq, V, R> RecentTable<K, V, R> {
         self.named.peek(key)
     }
 
-    /// Keys with their sums, most recently used first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.named.iter()
-    }
-
-    /// Keys with their sums, most recently used first, to change the sums.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.named.iter_mut()
-    }
-
     /// Keys with their sums, in the order of the keys.
     pub(super) fn sorted(&self) -> Vec<(&K, &V)>
     where

@@ -166,7 +166,7 @@ impl Stats {
             .connection
             .map_or(ServicePort::Number(0), |connection| {
                 let server = connection.server(seen.role);
-                if self.ephemeral_ports.is_folded(server) {
+                if self.ephemeral_ports.is_folded(connection.end(server)) {
                     ServicePort::Ephemeral
                 } else {
                     ServicePort::Number(server.port())
@@ -182,10 +182,12 @@ impl Stats {
             self.errors.add(seen.role, reason);
         }
         self.recent_failures.add(seen, cause, peer.clone());
-        let sums = self.peers.record_failed(peer, cause);
+        let sums = self.peers.record_failed(peer, cause, seen.time_ns);
         if let Some(outcome) = seen.offer_outcome() {
             sums.offers.record(seen, outcome, None, self.window_ns);
             self.offers[seen.role].add(outcome);
+        } else if seen.offer == Offer::Nothing {
+            sums.offers.record_failed_without();
         }
         let is_new = seen.role == Role::Server && seen.offer == Offer::Nothing;
         if is_new && cause == FailureCause::PacketLoss {
@@ -256,12 +258,14 @@ impl Stats {
 
     /// The peer of a connection. Ephemeral ports of a server of clients here may be folded.
     fn peer(&mut self, role: Role, connection: Option<&Connection>, naming: &Naming) -> PeerKey {
-        let named = naming.name(role, connection.map(|connection| connection.remote));
-        let peer = match named {
-            Peer::Service(server) if self.ephemeral_ports.is_folded(server) => {
+        let named = naming.name(role, connection);
+        let peer = match (named, connection) {
+            (Peer::Service(server), Some(connection))
+                if self.ephemeral_ports.is_folded(connection.end(server)) =>
+            {
                 Peer::Ephemeral(server.ip())
             }
-            named => named,
+            (named, _) => named,
         };
         PeerKey { role, peer }
     }
@@ -271,7 +275,7 @@ impl Stats {
 mod tests {
     use super::*;
     use crate::{
-        model::{HelloFacts, Token},
+        model::{HelloFacts, NetworkNamespace, Token},
         pipeline::stats::{AlertReason, Thresholds},
     };
 
@@ -300,6 +304,7 @@ mod tests {
             connection: Some(Connection {
                 local: "192.0.2.1:443".parse().unwrap(),
                 remote: remote.parse().unwrap(),
+                namespace: NetworkNamespace::Unknown,
             }),
             network: NetworkEvidence::default(),
             source: Source::Wire,

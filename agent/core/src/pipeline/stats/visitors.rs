@@ -6,7 +6,7 @@ use std::{net::IpAddr, num::NonZeroUsize};
 
 use lru::LruCache;
 
-use crate::model::{HelloFacts, Observation, Role};
+use crate::model::{HelloFacts, NetworkNamespace, Observation, Role};
 
 const MAX_VISITORS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 
@@ -34,6 +34,7 @@ impl Given {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Visitor {
     role: Role,
+    namespace: NetworkNamespace,
     remote: IpAddr,
     /// Port of the server.
     port: u16,
@@ -55,6 +56,7 @@ impl Visitors {
         let server = connection.server(seen.role);
         let visitor = Visitor {
             role: seen.role,
+            namespace: connection.namespace,
             remote: connection.remote.ip(),
             port: server.port(),
         };

@@ -145,7 +145,7 @@ impl WireRecord {
             remote: [0; 2],
             local_port: 0,
             remote_port: 0,
-            reserved: 0,
+            netns: 0,
             cookie: 0,
         },
         begin_ns: 0,

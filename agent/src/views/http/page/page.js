@@ -1,4 +1,4 @@
-// The page: queries the JSON API every two seconds and draws the answers. It writes text only, never
+// The page: queries the JSON API every two seconds and draws the answers. It writes text only, no
 // markup.
 "use strict";
 
@@ -11,9 +11,9 @@ const REMEDY = {
   not_stored: "the server does not store the sessions that it issues: enable its session cache",
   other_process: "another process of the service issued the session: share cache or ticket keys",
   restarted: "the process that issued the session has ended: keep its ticket keys over restarts",
-  foreign_key: "another node issued the ticket: share the ticket keys and keep them over restarts",
-  retired_key: "the ticket is older than the ticket keys: keep more old keys or rotate less often",
-  foreign_id: "another node issued the session: use tickets, or route the client to one node",
+  foreign_key: "the service never used the ticket's key: share keys and keep them over restarts",
+  retired_key: "the service has replaced the ticket's key: keep more old keys or rotate less often",
+  foreign_id: "another service issued the session: use tickets, or route the client to one node",
   evicted: "the session was evicted from the cache: enlarge the cache, or use tickets",
   expired: "the session was older than its lifetime: raise the lifetime",
   removed: "the session was removed after an unclean close: let both sides send close_notify",
@@ -26,7 +26,7 @@ const REMEDY = {
   closed: "connections are closed during the handshake: check for health checks or scans",
   alert_received: "the peer rejects the handshake: check certificate, version and server name",
   alert_sent: "the observed program rejects the handshake: check certificate, version and cipher",
-  local_error: "the peer sends no valid handshake",
+  local_error: "the TLS library of the observed program reports an error",
   abandoned: "the observed program drops its handshakes",
 };
 
@@ -70,7 +70,8 @@ function advice(peer) {
     const offers = Object.values(peer.offers || {});
     const offered = offers.reduce((all, one) => all + one.accepted + one.missed, 0);
     parts.push(offered > 0 ? "offered sessions are not resumed"
-      : "no session is offered: check that the client stores sessions");
+      : peer.not_offered > 0 ? "no session is offered: the clients are new or store no sessions"
+      : "it is not known whether sessions are offered");
   }
   return parts.join("; ");
 }

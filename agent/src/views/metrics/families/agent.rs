@@ -150,16 +150,20 @@ pub(super) fn tables(
 ) -> Result<(), fmt::Error> {
     let Observed { pipeline, status } = observed;
     let tracked = pipeline.tracked();
+    let evidence = &tracked.evidence;
     let peers = &pipeline.stats.peers;
     let mut family = gauge(encoder, "reprise_tracked", "Entries in each bounded table.")?;
     for (table, entries) in [
+        ("clients", evidence.clients as u64),
         ("connections", tracked.connections as u64),
         ("first_flights", status.first_flights),
         ("libraries", status.libraries.len() as u64),
         ("open_handshakes", status.open_handshakes),
         ("peers", peers.len() as u64),
-        ("sessions", tracked.evidence.sessions as u64),
-        ("ticket_keys", tracked.evidence.keys as u64),
+        ("processes", evidence.processes as u64),
+        ("services", evidence.services as u64),
+        ("sessions", evidence.sessions as u64),
+        ("ticket_keys", evidence.keys as u64),
         ("waiting_handshakes", tracked.waiting as u64),
         ("wire_handshakes", tracked.wires as u64),
         ("workloads", pipeline.stats.workloads.len() as u64),
@@ -173,10 +177,16 @@ pub(super) fn tables(
         None,
     )?;
     for (table, evicted) in [
+        ("clients", evidence.evicted_clients),
         ("connections", tracked.evicted_connections),
         ("first_flights", status.evicted_flights),
+        ("open_handshakes", status.evicted_handshakes),
         ("peers", peers.evicted()),
-        ("sessions", tracked.evidence.evicted),
+        ("processes", evidence.evicted_processes),
+        ("services", evidence.evicted_services),
+        ("sessions", evidence.evicted),
+        ("ticket_key_series", pipeline.stats.ticket_keys.evicted()),
+        ("ticket_keys", evidence.evicted_keys),
         ("wire_handshakes", tracked.evicted_wires),
         ("workloads", pipeline.stats.workloads.evicted()),
     ] {

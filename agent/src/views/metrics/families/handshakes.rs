@@ -67,7 +67,7 @@ pub(super) fn handshakes(
     let mut family = counter(
         encoder,
         "reprise_handshake_library",
-        "Time of completed handshakes inside the library's handshake code.",
+        "Elapsed time of completed handshakes inside the library's handshake code.",
         Some(&Unit::Seconds),
     )?;
     for (role, resumption) in by_resumption(stats) {

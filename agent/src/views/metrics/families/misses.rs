@@ -87,25 +87,23 @@ pub(super) fn removals(
     Ok(())
 }
 
-pub(super) fn peers(
-    rows: &[Row<'_>],
-    encoder: &mut DescriptorEncoder<'_>,
-) -> Result<(), fmt::Error> {
+pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let mut family = counter(
         encoder,
         "reprise_peer_cache_misses",
         "Offered sessions that were not resumed, per peer, by diagnosed reason.",
         None,
     )?;
-    for Row { peer, role, sums } in rows {
+    for row in rows {
+        let (peer, role) = (&row.peer, row.role);
         // Zeroes are left out: most peers have no misses.
-        for (reason, sum) in sums.offers.misses.into_iter().filter(|(_, sum)| *sum > 0) {
+        for (reason, sum) in &row.misses {
             let labels = [
                 ("peer", peer.as_str()),
                 ("role", role.label()),
                 ("reason", reason.label()),
             ];
-            count(&mut family, &labels, sum)?;
+            count(&mut family, &labels, *sum)?;
         }
     }
     let mut family = gauge(
@@ -113,8 +111,9 @@ pub(super) fn peers(
         "reprise_cache_miss_alert",
         "1 while most of a peer's recent offers are missed, with the commonest reason.",
     )?;
-    for Row { peer, role, sums } in rows {
-        if let Some(AlertReason::Missed(reason)) = sums.alert {
+    for row in rows {
+        let (peer, role) = (&row.peer, row.role);
+        if let Some(AlertReason::Missed(reason)) = row.alert {
             let labels = [
                 ("peer", peer.as_str()),
                 ("role", role.label()),

@@ -63,7 +63,7 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
     let mut family = counter(
         encoder,
         "reprise_evidence_conflicts",
-        "Handshakes for which wire and library disagree on whether a session was resumed.",
+        "Handshakes for which packets and library disagree on whether a session was resumed.",
         None,
     )?;
     family.encode_counter::<NoLabelSet, _, f64>(&stats.conflicts, None)

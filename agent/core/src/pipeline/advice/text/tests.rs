@@ -25,6 +25,14 @@ fn case(reason: MissReason) -> Case {
             missed: 41,
             failed: 0,
         },
+        failed_offers: FailedOffers {
+            failed: 8,
+            completed: 1,
+            failed_without: 0,
+            completed_without: 16,
+            last_ns: 0,
+        },
+        returned_without: 38,
         given_before: Some(Given::Session),
         service: ServiceFacts {
             sessions: 50_000,
@@ -98,6 +106,24 @@ fn every_reason_has_a_text() {
         ..never
     };
     assert!(text(&none).contains("the server gives none"));
+    let seldom = Case {
+        reason: AlertReason::SeldomOffered,
+        ..case(MissReason::Unknown)
+    };
+    let text_of_seldom = text(&seldom);
+    assert!(
+        text_of_seldom.contains("38 of 80 connections offered none"),
+        "{text_of_seldom}"
+    );
+    let failed = Case {
+        reason: AlertReason::FailedOffers,
+        ..case(MissReason::Unknown)
+    };
+    let text = text(&failed);
+    assert!(
+        text.contains("8 of 9 failed with an offer, and 0 of 16 without one"),
+        "{text}"
+    );
 }
 
 #[test]

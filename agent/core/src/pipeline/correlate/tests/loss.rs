@@ -321,6 +321,11 @@ fn retransmission_within_a_round_trip_is_no_evidence_of_loss() {
     let syn_again = (tcp::SYN_AGAIN, 1_750);
     let syn_ack = (tcp::RETRANSMIT_SYNACK, 1_750);
     assert_eq!(server(1_500, &[syn_again, syn_ack]), Cause::Timeout);
+    // The first SYN-ACK was lost: its retransmission, after 1 s, measures as a round trip of 1 s,
+    // and the answer to the second SYN arrives at once.
+    let second_answer = (tcp::SYNACK_AGAIN, 1_009);
+    assert_eq!(client(1_008, &[syn, second_answer]), Cause::PacketLoss);
+    assert_eq!(client(1_008, &[syn]), Cause::PacketLoss);
     // A round trip shorter than the timer, or not measured.
     assert_eq!(client(900, &[syn]), Cause::PacketLoss);
     assert_eq!(server(900, &[syn_again]), Cause::PacketLoss);

@@ -343,12 +343,15 @@ fn waiting_handshakes_are_bounded_and_evictions_are_counted() {
         )));
     }
     assert_eq!((waiting.len(), waiting.evicted()), (4, 6));
-    // Always the same random, as no real client sends it: followed on a bounded number of sockets.
-    let mut waiting = WireHandshakes::new(1_000);
+    // Always the same random: each connection waits, up to the same bound.
+    let mut waiting = WireHandshakes::new(50);
     for port in 1..=100 {
         waiting.insert(&decoded(hello(role::SERVER, 1, port, MS, 2 * MS)));
     }
-    assert!(waiting.len() < 10 && waiting.len() as u64 + waiting.evicted() == 100);
+    assert_eq!((waiting.len(), waiting.evicted()), (50, 50));
+    // The same connection again while it waits.
+    waiting.insert(&decoded(hello(role::SERVER, 1, 100, 3 * MS, 4 * MS)));
+    assert_eq!(waiting.len() as u64 + waiting.evicted(), 101);
 }
 
 fn any_event() -> impl Strategy<Value = Record> {

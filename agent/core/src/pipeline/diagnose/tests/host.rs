@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::super::*;
 use crate::model::{
-    HelloFlags, KeyName, LibraryFacts, Lookup, Mechanism, Miss, MissReason, NetworkEvidence,
-    Removal, RemovalContext, SessionAge, SessionFacts, Source, Version,
+    End, HelloFlags, KeyName, LibraryFacts, Lookup, Mechanism, Miss, MissReason, NetworkEvidence,
+    NetworkNamespace, Removal, RemovalContext, SessionAge, SessionFacts, Source, Version,
 };
 
 pub(super) const SECOND: u64 = 1_000_000_000;
@@ -33,6 +33,8 @@ pub(super) struct Host {
     pub(super) wire_only: bool,
     /// Last byte of the client's address.
     pub(super) client: u8,
+    /// Namespace of both ends.
+    pub(super) namespace: NetworkNamespace,
 }
 
 impl Host {
@@ -54,6 +56,7 @@ impl Host {
             tgid: None,
             wire_only: false,
             client: 2,
+            namespace: NetworkNamespace::Unknown,
         }
     }
 
@@ -137,6 +140,7 @@ impl Host {
             connection: Some(Connection {
                 local: end(1, port),
                 remote: end(self.client, 50_000),
+                namespace: self.namespace,
             }),
             network: NetworkEvidence::default(),
             source: if self.wire_only {
@@ -197,7 +201,10 @@ impl Host {
     /// Facts about the service at this port.
     pub(super) fn service(&mut self, port: u16) -> ServiceFacts {
         let tables = &mut self.diagnoser.tables;
-        let end = SocketAddr::from(([127, 0, 0, 1], port));
+        let end = End {
+            namespace: self.namespace,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+        };
         let service = tables.services.for_end(end, None, self.now_ns);
         self.diagnoser.service(service, self.now_ns)
     }

@@ -242,34 +242,3 @@ fn a_context_per_connection_has_a_key_per_connection() {
     assert!(miss.evidence.per_connection_keys);
     assert_eq!(miss.reason, MissReason::RetiredKey);
 }
-
-#[test]
-fn invented_sessions_and_keys_change_nothing_for_others() {
-    let mut outcomes = Vec::new();
-    for invented in [0, 20_000] {
-        let mut host = Host::new();
-        host.full(443, Offered::Id(1));
-        host.full(443, Offered::Ticket(2, 7));
-        host.handshake(443, offer(7), true, Offered::Psk(3, 0));
-        host.client = 66;
-        for number in 0..invented {
-            let (hash, key) = (1 << 40 | number, 1 << 20 | number as u32);
-            host.handshake(443, Offered::Id(hash), false, Offered::Nothing);
-            host.handshake(443, Offered::Ticket(hash, key), false, Offered::Nothing);
-            host.handshake(443, Offered::Psk(hash, key), false, Offered::Nothing);
-        }
-        host.client = 2;
-        host.wait(SECOND);
-        let offers = [
-            Offered::Id(1),
-            Offered::Ticket(2, 7),
-            Offered::Psk(4, 7),
-            offer(9),
-        ];
-        outcomes.push(offers.map(|offered| {
-            let miss = host.handshake(443, offered, false, Offered::Nothing);
-            miss.map(|miss| (miss.reason, miss.evidence))
-        }));
-    }
-    assert_eq!(outcomes[0], outcomes[1]);
-}

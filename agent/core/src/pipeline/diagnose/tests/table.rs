@@ -44,3 +44,19 @@ fn every_rule_has_a_name_of_its_own() {
         Some(MissReason::Unknown)
     );
 }
+
+#[test]
+fn every_reason_has_a_meaning_and_a_remedy_in_the_documentation() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    for (path, before, after) in [
+        ("docs/operating.md", "\n| `", "` | "),
+        ("docs/contract.md", "\n| `", "` | "),
+        ("agent/src/views/http/page/page.js", "\n  ", ": \""),
+    ] {
+        let text = std::fs::read_to_string(format!("{root}/{path}")).expect(path);
+        for reason in MissReason::ALL {
+            let row = format!("{before}{}{after}", reason.label());
+            assert!(text.contains(&row), "{path} has no row {row:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Offsets of fields in the kernel's structures, from its BTF (Documentation/bpf/btf.rst, Linux
+//! 6.18).
+
+use std::collections::HashMap;
+
+/// `BTF_MAGIC` (include/uapi/linux/btf.h), in the byte order of this host.
+const MAGIC: u16 = 0xeb9f;
+/// `BTF_KIND_STRUCT`.
+const STRUCT: u32 = 4;
+/// Size of `struct btf_type` and of `struct btf_member`, bytes.
+const TYPE: usize = 12;
+const MEMBER: usize = 12;
+
+/// A field: names of structure and member.
+pub(super) type Field = (&'static str, &'static str);
+
+/// Returns the offset of each field that the BTF has, bytes; `None` for malformed BTF.
+pub(super) fn offsets(btf: &[u8], fields: &[Field]) -> Option<HashMap<Field, u32>> {
+    let bytes = Bytes(btf);
+    if bytes.u16(0)? != MAGIC {
+        return None;
+    }
+    let header = bytes.u32(4)? as usize;
+    let section = |at: usize| -> Option<Bytes<'_>> {
+        let start = header.checked_add(bytes.u32(at)? as usize)?;
+        let end = start.checked_add(bytes.u32(at + 4)? as usize)?;
+        btf.get(start..end).map(Bytes)
+    };
+    let (types, names) = (section(8)?, section(16)?);
+    let mut found = HashMap::new();
+    let mut at = 0;
+    while at < types.0.len() && found.len() < fields.len() {
+        let info = types.u32(at + 4)?;
+        let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+        let body = at + TYPE;
+        if kind == STRUCT {
+            let name = names.text(types.u32(at)?)?;
+            for field in fields.iter().filter(|field| field.0.as_bytes() == name) {
+                let members = (0..count).map(|index| body + index * MEMBER);
+                let offset = member(types, names, members, field.1, info >> 31 != 0);
+                if let Some(offset) = offset {
+                    found.entry(*field).or_insert(offset);
+                }
+            }
+        }
+        at = body + trailer(kind, count)?;
+    }
+    Some(found)
+}
+
+/// Offset of a member that is no bit field, bytes.
+fn member(
+    types: Bytes<'_>,
+    names: Bytes<'_>,
+    mut members: impl Iterator<Item = usize>,
+    name: &str,
+    has_bit_sizes: bool,
+) -> Option<u32> {
+    let at = members.find(|at| {
+        let found = types.u32(*at).and_then(|offset| names.text(offset));
+        found == Some(name.as_bytes())
+    })?;
+    let bits = types.u32(at + 8)?;
+    let bits = if has_bit_sizes {
+        bits & 0x00ff_ffff
+    } else {
+        bits
+    };
+    (bits % 8 == 0).then_some(bits / 8)
+}
+
+/// Size of what follows a `struct btf_type` of this kind, bytes; `None` for unknown kinds.
+const fn trailer(kind: u32, count: usize) -> Option<usize> {
+    Some(match kind {
+        // Pointers, forward declarations, typedefs, modifiers, functions, floats, type tags.
+        2 | 7..=12 | 16 | 18 => 0,
+        // Integers, variables, declaration tags.
+        1 | 14 | 17 => 4,
+        // Arrays.
+        3 => 12,
+        // Structures, unions, sections, enumerations of 64 bits.
+        STRUCT | 5 | 15 | 19 => count * MEMBER,
+        // Enumerations, function prototypes.
+        6 | 13 => count * 8,
+        _ => return None,
+    })
+}
+
+/// Bounds-checked access.
+#[derive(Clone, Copy)]
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn array<const N: usize>(self, at: usize) -> Option<[u8; N]> {
+        let bytes = self.0.get(at..at.checked_add(N)?)?;
+        bytes.try_into().ok()
+    }
+
+    fn u16(self, at: usize) -> Option<u16> {
+        self.array(at).map(u16::from_ne_bytes)
+    }
+
+    fn u32(self, at: usize) -> Option<u32> {
+        self.array(at).map(u32::from_ne_bytes)
+    }
+
+    /// The text that ends with NUL.
+    fn text(self, at: u32) -> Option<&'a [u8]> {
+        let rest = self.0.get(at as usize..)?;
+        rest.split(|byte| *byte == 0).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[u8] = b"\0first\0second\0net\0";
+    const NET: u32 = 14;
+
+    /// BTF with an integer, a structure with an 8-byte and a bit-field member, and `last`.
+    fn btf(last: &[u32]) -> Vec<u8> {
+        let types = [
+            &[0, 1 << 24, 4, 32][..],
+            &[NET, 1 << 31 | STRUCT << 24 | 2, 16],
+            &[1, 1, 64, 7, 1, 3 << 24 | 68],
+            last,
+        ]
+        .concat();
+        let words = [
+            24,
+            0,
+            types.len() as u32 * 4,
+            types.len() as u32 * 4,
+            NAMES.len() as u32,
+        ];
+        let mut bytes = [&MAGIC.to_ne_bytes()[..], &[1, 0]].concat();
+        for word in words.iter().chain(&types) {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(NAMES);
+        bytes
+    }
+
+    #[test]
+    fn members_have_offsets_and_bit_fields_have_none() {
+        let fields = [("net", "first"), ("net", "second"), ("nets", "first")];
+        let found = offsets(&btf(&[]), &fields).unwrap();
+        assert_eq!(found, HashMap::from([(("net", "first"), 8)]));
+    }
+
+    #[test]
+    fn malformed_types_are_no_offsets() {
+        let fields = [("net", "second")];
+        assert_eq!(offsets(b"", &fields), None);
+        assert_eq!(offsets(&btf(&[0, 31 << 24, 0]), &fields), None, "kind");
+        assert_eq!(offsets(&btf(&[99, STRUCT << 24, 0]), &fields), None, "name");
+        let whole = btf(&[]);
+        for length in 0..whole.len() {
+            let _ = offsets(&whole[..length], &fields);
+        }
+    }
+}

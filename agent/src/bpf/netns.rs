@@ -1,0 +1,91 @@
+//! Whether the sensors can distinguish network namespaces. All of them can, or none: the keys of
+//! connections would differ from sensor to sensor otherwise.
+
+use std::{fs, io};
+
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+    util::KernelVersion,
+};
+use reprise_ebpf::netns::{NamespaceLayout, SOCKET_NAMESPACE};
+use thiserror::Error;
+
+use super::btf::{self, Field};
+
+/// The first kernel that loads the packet programs for ring buffers.
+const PACKETS: KernelVersion = KernelVersion::new(5, 10, 0);
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+const SOCKET: Field = ("sock_common", "skc_net");
+const NAMESPACE: Field = ("net", "ns");
+const INODE: Field = ("ns_common", "inum");
+const USER_NAMESPACE: Field = ("net", "user_ns");
+const LEVEL: Field = ("user_namespace", "level");
+
+/// Why network namespaces are not distinguished.
+#[derive(Debug, Error)]
+pub(crate) enum NoNamespaces {
+    /// The programs for perf event arrays do not read them.
+    #[error("the programs for kernels before 5.10 do not read them")]
+    OlderPrograms,
+    /// The kernel has no readable BTF.
+    #[error("the kernel's BTF could not be read (CONFIG_DEBUG_INFO_BTF)")]
+    Btf(#[source] io::Error),
+    /// The BTF does not have this field at an offset that the programs can read.
+    #[error("the kernel's BTF has no usable field {}.{}", .0.0, .0.1)]
+    Field(Field),
+    /// Packet programs may not read kernel memory.
+    #[error("the kernel permits no packet program to read its memory (lockdown)")]
+    Refused,
+}
+
+/// Finds the fields that identify the network namespace of a socket; `ring` is whether the programs
+/// for ring buffers are used.
+///
+/// # Errors
+///
+/// [`NoNamespaces`].
+pub(crate) fn layout(ring: bool) -> Result<NamespaceLayout, NoNamespaces> {
+    let is_older = KernelVersion::current().is_ok_and(|kernel| kernel < PACKETS);
+    if !ring || is_older {
+        return Err(NoNamespaces::OlderPrograms);
+    }
+    let helper = BpfHelper::BPF_FUNC_probe_read_kernel;
+    // A kernel that refuses to answer also refuses the load later.
+    if !is_helper_supported(ProgramType::CgroupSkb, helper).unwrap_or(false) {
+        return Err(NoNamespaces::Refused);
+    }
+    let bytes = fs::read(BTF).map_err(NoNamespaces::Btf)?;
+    from_btf(&bytes).map_err(NoNamespaces::Field)
+}
+
+fn from_btf(bytes: &[u8]) -> Result<NamespaceLayout, Field> {
+    let fields = [SOCKET, NAMESPACE, INODE, USER_NAMESPACE, LEVEL];
+    let found = btf::offsets(bytes, &fields).unwrap_or_default();
+    let at = |field: Field| found.get(&field).copied().ok_or(field);
+    if at(SOCKET)? != SOCKET_NAMESPACE {
+        return Err(SOCKET);
+    }
+    Ok(NamespaceLayout {
+        inode: at(NAMESPACE)? + at(INODE)?,
+        user_namespace: at(USER_NAMESPACE)?,
+        level: at(LEVEL)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "says that the test did not run")]
+    fn the_fields_are_found_in_the_btf_of_this_kernel() {
+        let Ok(bytes) = fs::read(BTF) else {
+            eprintln!("skipped: this kernel has no {BTF}");
+            return;
+        };
+        let layout = from_btf(&bytes).unwrap();
+        assert!(layout.inode.is_multiple_of(4) && layout.user_namespace.is_multiple_of(8));
+        assert_eq!(from_btf(&bytes[..bytes.len() / 2]), Err(SOCKET));
+    }
+}
