@@ -120,6 +120,8 @@ fn a_hung_file_system_is_left_alone() {
     }
     let [mounted, other] = [(); 2].map(|()| TempDir::new().expect("failed to create a directory"));
     let stop = other.path().join("stop");
+    // Dropped after the FUSE server, without which what hangs cannot end.
+    let (agent, server, mapper);
     let mut fuse = Command::new(PYTHON);
     fuse.arg(fixture("fuse.py"))
         .arg(mounted.path())
@@ -129,16 +131,16 @@ fn a_hung_file_system_is_left_alone() {
     fuse.wait_stdout("mounted\n");
     let name = system().file_name().expect("has a name").to_owned();
     let path = mounted.path().join(name);
-    let mapper = map(&mut Command::new(PYTHON), std::slice::from_ref(&path));
+    mapper = map(&mut Command::new(PYTHON), std::slice::from_ref(&path));
     fs::write(&stop, "").expect("failed to write a file");
     let begin = Instant::now();
-    let agent = Agent::start(NO_ARGUMENTS);
+    agent = Agent::start(NO_ARGUMENTS);
     assert!(
         begin.elapsed() < Duration::from_secs(30),
         "{:?}",
         begin.elapsed()
     );
-    let server = server_from(Copy::new().directory(), &mut Command::new(PYTHON));
+    server = server_from(Copy::new().directory(), &mut Command::new(PYTHON));
     assert_counts_match(&agent, &server);
     expect_uncovered(&agent, "unresponsive", 1.0);
     let ready = agent.get("/readyz").expect("no response");

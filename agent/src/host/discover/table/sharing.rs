@@ -105,8 +105,8 @@ impl Table {
         Some((library.id, users))
     }
 
-    /// Chooses which waiting files get a place, and which files lose theirs. `listens` says whether a
-    /// process has a listening socket.
+    /// Chooses which waiting files get a place, and which files lose theirs. `listens` says whether
+    /// a process has a listening socket.
     pub(in crate::host::discover) fn share_places(
         &mut self,
         listens: impl FnMut(u32) -> Option<bool>,
