@@ -10,6 +10,7 @@ mod events;
 pub(crate) mod features;
 mod handshake;
 mod hash_map;
+mod load_retry;
 pub(crate) mod mode_request;
 pub(crate) mod netns;
 mod object;

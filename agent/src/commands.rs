@@ -12,6 +12,7 @@ mod record;
 mod replay;
 mod run;
 mod signals;
+mod start_up;
 mod watch;
 
 pub use self::{

@@ -6,6 +6,7 @@ pub(crate) mod capability;
 pub mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod confine;
+mod descriptors;
 pub mod discover;
 pub(crate) mod lockdown;
 pub(crate) mod memory_lock;
@@ -15,9 +16,11 @@ pub(crate) mod privilege;
 mod process;
 mod requirements;
 pub(crate) mod tracefs;
+pub(crate) mod tracefs_mount;
 pub(crate) mod workloads;
 
 pub(crate) use self::{
+    descriptors::DescriptorLimit,
     process::HostProcesses,
     requirements::{MissingRequirement, check_permission, prepare},
 };

@@ -13,7 +13,7 @@ use reprise_core::pipeline::reasons::Names;
 
 pub use self::{
     bpf_mode::{BpfMode, CookieSource},
-    coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Uncovered},
+    coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Unanswered, Uncovered},
     library_id::LibraryId,
 };
 

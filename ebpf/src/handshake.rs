@@ -15,7 +15,7 @@ pub const EXIT: u32 = 4;
 pub const ALERT: u32 = 5;
 
 /// Maximum number of libraries observed at one time: entries of the map of [`Layout`]s.
-pub const MAX_LIBRARIES: u32 = 256;
+pub const MAX_LIBRARIES: u32 = 1024;
 /// Maximum number of open handshakes; beyond it the least recently used is evicted.
 pub const MAX_OPEN: u32 = 65_536;
 /// Maximum number of open handshakes of one process; further ones are lost until the agent has

@@ -1,15 +1,18 @@
-//! The planner under libFuzzer: it returns within bounded time for any bytes.
+//! The planner under libFuzzer: it does a bounded amount of work for any bytes, and what it counts
+//! as work is what takes time.
 //!
 //! The first byte selects the meaning of the rest: a file; code of one of two machines, in a file
-//! with exported functions that begin in it; or changes to a real library, named by
-//! `REPRISE_FUZZ_LIBRARY` or found in Debian's directory.
+//! with exported functions that begin in it; changes to a real library, named by
+//! `REPRISE_FUZZ_LIBRARY` or found in Debian's directory; or such a file with many segments that
+//! overlap over a large hole.
 
 #![no_main]
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use reprise_core::plan::{self, Images, ProbePoint};
+use reprise_core::plan::{self, Bytes, Images, MAX_WORK, ProbePoint};
 
 /// Functions that a plan looks up.
 const NAMES: [&str; 20] = [
@@ -34,6 +37,14 @@ const NAMES: [&str; 20] = [
     "ERR_put_error",
     "OpenSSL_version",
 ];
+/// Work of the step that exceeds the limit, at most.
+const SLACK: u64 = 20_000_000;
+/// CPU time for a unit of work, about a nanosecond in an optimised build, under a sanitizer; and
+/// the time that is not counted.
+const NS_PER_UNIT: u64 = 40;
+const UNCOUNTED: Duration = Duration::from_millis(200);
+/// Size of a file with a hole.
+const HOLE: u64 = 64 << 20;
 /// Offset and address of the code.
 const CODE: u64 = 0x1000;
 
@@ -47,10 +58,14 @@ fuzz_target!(|input: &[u8]| {
     let Some((kind, rest)) = input.split_first() else {
         return;
     };
-    match kind % 4 {
+    match kind % 5 {
         0 => run(rest),
         1 => run(&library_with_code(62, rest)),
         2 => run(&library_with_code(183, rest)),
+        3 => {
+            let count = rest.first().copied().unwrap_or_default();
+            run(&Sparse(with_segments(library_with_code(62, rest), count)));
+        }
         _ => {
             if let Some(library) = LIBRARY.as_ref() {
                 run(&changed(library.clone(), rest));
@@ -59,15 +74,63 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn run(file: &[u8]) {
+fn run(file: &impl Bytes) {
     let images = Images {
-        ssl: &file,
-        crypto: Some(&file),
+        ssl: file,
+        crypto: Some(file),
     };
-    if let Ok(plan) = plan::plan(images) {
-        let inside = |point: &ProbePoint| point.offset < file.len() as u64;
+    let begin = cpu_time();
+    let (planned, work) = plan::plan_and_count(images);
+    let time = cpu_time() - begin;
+    assert!(work <= MAX_WORK + SLACK, "{work} units");
+    let allowed = UNCOUNTED + Duration::from_nanos(work * NS_PER_UNIT);
+    assert!(time <= allowed, "{time:?} for {work} units");
+    if let Ok(plan) = planned {
+        let inside = |point: &ProbePoint| point.offset < file.size();
         assert!(plan.entries.iter().chain(&plan.exits).all(inside));
     }
+}
+
+/// CPU time of this thread (Documentation/scheduler/sched-stats.rst).
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let first = text.split(' ').next().unwrap();
+    Duration::from_nanos(first.parse().unwrap())
+}
+
+/// A file that continues with a hole.
+struct Sparse(Vec<u8>);
+
+impl Bytes for Sparse {
+    fn size(&self) -> u64 {
+        HOLE
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> bool {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = self.0.get(start..).unwrap_or_default();
+        let count = bytes.len().min(into.len());
+        into.fill(0);
+        into[..count].copy_from_slice(&bytes[..count]);
+        offset.saturating_add(into.len() as u64) <= HOLE
+    }
+}
+
+/// Adds segments that hold the whole file.
+fn with_segments(mut file: Vec<u8>, count: u8) -> Vec<u8> {
+    let table = file.len() as u64;
+    file.extend(file[64..64 + 2 * 56].to_vec());
+    for index in 0..u64::from(count) {
+        file.extend(1_u32.to_le_bytes());
+        file.extend((4 + (index as u32 & 3)).to_le_bytes());
+        let address = (index + 1) << 32;
+        for word in [0, address, address, HOLE, HOLE, 1] {
+            file.extend(u64::to_le_bytes(word));
+        }
+    }
+    file[32..40].copy_from_slice(&table.to_le_bytes());
+    file[56..58].copy_from_slice(&(2 + u16::from(count)).to_le_bytes());
+    file
 }
 
 /// A library with `input` as its code. Two bytes of the input are the start of each function.

@@ -13,6 +13,7 @@ mod page;
 mod paths;
 mod process;
 mod setup;
+mod soak;
 mod steps;
 mod test;
 mod vm;
@@ -44,6 +45,8 @@ enum Command {
     Dist(dist::Args),
     /// Measure the cost of the agent and write it to SPECIFICATION.md
     Bench(bench::Args),
+    /// Run the agent under churn and attacks for some minutes, and report what must not grow
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Dist(args) => dist::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Soak(args) => soak::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

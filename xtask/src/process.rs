@@ -60,6 +60,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Closes the pipe to its standard input.
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Sends `signal` and waits for the end; kills the process after `timeout`.
     pub(crate) fn stop(&mut self, signal: Signal, timeout: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.exit_status()? {

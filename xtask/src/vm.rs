@@ -7,6 +7,7 @@
 mod cpio;
 mod guest;
 mod kernel;
+mod lockdown;
 mod report;
 mod root;
 mod suite;
@@ -103,6 +104,13 @@ fn boot_all(args: &Args, agent: PathBuf) -> Result<bool> {
         let seconds = start.elapsed().as_secs_f64();
         println!("\n== Linux {} ({seconds:.0} s)\n{report}", kernel.release);
         passed &= report.passed();
+        // A brief run boots the newest; an image given by path may lack the security module.
+        let is_chosen = !args.brief || turn + 1 == kernels.len();
+        if is_chosen && kernel.modules.is_some() {
+            let report = guest.run_locked_down()?;
+            println!("{report}");
+            passed &= report.passed();
+        }
     }
     Ok(passed)
 }

@@ -24,6 +24,14 @@ pub(crate) enum SensorError {
         /// aya's error.
         source: Box<ProgramError>,
     },
+    /// The kernel refused to load a program for another reason than its code.
+    #[error("failed to load {probe}")]
+    LoadProgram {
+        /// Name of the program.
+        probe: &'static str,
+        /// Error of the system call.
+        source: io::Error,
+    },
     /// The verifier rejected a program; its log is written at debug level.
     #[error("the kernel's verifier rejected {probe}")]
     Verifier {
@@ -98,4 +106,44 @@ pub(crate) enum SensorError {
     /// No layout slot is free.
     #[error("{0} libraries are attached already")]
     TooManyLibraries(u32),
+}
+
+impl SensorError {
+    /// Failure of `BPF_PROG_LOAD`. The verifier answers `EACCES` or `EINVAL` to code that it
+    /// rejects and `E2BIG` to code that is too complex (kernel/bpf/verifier.c); everything else is
+    /// about the agent or the host.
+    pub(super) fn from_load(probe: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EACCES | libc::EINVAL | libc::E2BIG) => Self::Verifier { probe, source },
+            _ => Self::LoadProgram { probe, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::chain;
+
+    #[test]
+    fn only_the_verifier_is_blamed_for_code() {
+        let text = |code| {
+            chain(&SensorError::from_load(
+                "hs_exit",
+                io::Error::from_raw_os_error(code),
+            ))
+        };
+        assert!(text(libc::EACCES).starts_with("the kernel's verifier rejected hs_exit"));
+        for code in [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::EPERM,
+            libc::EAGAIN,
+        ] {
+            let text = text(code);
+            assert!(text.starts_with("failed to load hs_exit"), "{text}");
+        }
+        assert!(text(libc::EMFILE).contains("Too many open files"));
+    }
 }

@@ -7,6 +7,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported},
 };
 
+use super::load_retry::retry_interrupted;
 use crate::errors::chain;
 
 /// Result of one probe.
@@ -75,6 +76,18 @@ impl Features {
     }
 }
 
+/// Whether a program may read the kernel's memory; lockdown for confidentiality closes the helper,
+/// which every kernel has (`bpf_tracing_func_proto`, kernel/trace/bpf_trace.c, since 5.13).
+pub(crate) fn reads_kernel() -> Answer {
+    helper(ProgramType::KProbe, BpfHelper::BPF_FUNC_probe_read)
+}
+
+/// Whether a signal interrupted aya's own probes, which it makes once and never repeats: every
+/// supported kernel that creates maps also has global data.
+pub(super) fn were_interrupted() -> bool {
+    !aya::features().bpf_global_data() && map(MapType::Array) == Answer::Yes
+}
+
 const fn has(feature: bool) -> Answer {
     if feature { Answer::Yes } else { Answer::No }
 }
@@ -84,11 +97,11 @@ fn map(kind: MapType) -> Answer {
 }
 
 fn program(kind: ProgramType) -> Answer {
-    answer(is_program_supported(kind))
+    answer(retry_interrupted(|| is_program_supported(kind)))
 }
 
 fn helper(kind: ProgramType, helper: BpfHelper) -> Answer {
-    answer(is_helper_supported(kind, helper))
+    answer(retry_interrupted(|| is_helper_supported(kind, helper)))
 }
 
 fn answer(result: Result<bool, ProgramError>) -> Answer {

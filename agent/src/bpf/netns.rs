@@ -1,4 +1,4 @@
-//! Whether the sensors can tell network namespaces apart. All of them can, or none: the keys of
+//! Whether the sensors can distinguish network namespaces. All of them can, or none: the keys of
 //! connections would differ from sensor to sensor otherwise.
 
 use std::{fs, io};
@@ -6,12 +6,15 @@ use std::{fs, io};
 use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
+    util::KernelVersion,
 };
 use reprise_ebpf::netns::{NamespaceLayout, SOCKET_NAMESPACE};
 use thiserror::Error;
 
 use super::btf::{self, Field};
 
+/// The first kernel that loads the packet programs for ring buffers.
+const PACKETS: KernelVersion = KernelVersion::new(5, 10, 0);
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const SOCKET: Field = ("sock_common", "skc_net");
 const NAMESPACE: Field = ("net", "ns");
@@ -19,7 +22,7 @@ const INODE: Field = ("ns_common", "inum");
 const USER_NAMESPACE: Field = ("net", "user_ns");
 const LEVEL: Field = ("user_namespace", "level");
 
-/// Why network namespaces are not told apart.
+/// Why network namespaces are not distinguished.
 #[derive(Debug, Error)]
 pub(crate) enum NoNamespaces {
     /// The programs for perf event arrays do not read them.
@@ -43,7 +46,8 @@ pub(crate) enum NoNamespaces {
 ///
 /// [`NoNamespaces`].
 pub(crate) fn layout(ring: bool) -> Result<NamespaceLayout, NoNamespaces> {
-    if !ring {
+    let is_older = KernelVersion::current().is_ok_and(|kernel| kernel < PACKETS);
+    if !ring || is_older {
         return Err(NoNamespaces::OlderPrograms);
     }
     let helper = BpfHelper::BPF_FUNC_probe_read_kernel;
@@ -74,6 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "says that the test did not run")]
     fn the_fields_are_found_in_the_btf_of_this_kernel() {
         let Ok(bytes) = fs::read(BTF) else {
             eprintln!("skipped: this kernel has no {BTF}");

@@ -6,7 +6,7 @@ use aya::{
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
 
-use super::error::SensorError;
+use super::{error::SensorError, load_retry::retry_interrupted};
 use crate::status::{Status, Verdict};
 
 /// Loads and attaches a program that reads the record of a tracepoint, `category/name`.
@@ -18,8 +18,7 @@ pub(super) fn attach_tracepoint(
 ) -> Result<(), SensorError> {
     let (category, name) = event.split_once('/').unwrap_or_default();
     let result = program::<&mut TracePoint>(ebpf, probe).and_then(|program| {
-        program
-            .load()
+        retry_interrupted(|| program.load())
             .and_then(|()| program.attach(category, name))
             .map_err(|source| program_error(probe, source))
     });
@@ -35,8 +34,7 @@ pub(super) fn attach_raw_tracepoint(
 ) -> Result<(), SensorError> {
     let (_, name) = event.split_once('/').unwrap_or_default();
     let result = program::<&mut RawTracePoint>(ebpf, probe).and_then(|program| {
-        program
-            .load()
+        retry_interrupted(|| program.load())
             .and_then(|()| program.attach(name))
             .map_err(|source| program_error(probe, source))
     });
@@ -63,11 +61,8 @@ pub(super) fn program_error(probe: &'static str, source: ProgramError) -> Sensor
             io_error,
             verifier_log,
         } => {
-            tracing::debug!(probe, %verifier_log, "program rejected by the verifier");
-            SensorError::Verifier {
-                probe,
-                source: io_error,
-            }
+            tracing::debug!(probe, %verifier_log, "program not loaded");
+            SensorError::from_load(probe, io_error)
         }
         source => SensorError::Attach {
             probe,

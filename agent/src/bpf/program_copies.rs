@@ -13,6 +13,7 @@ use aya::{Ebpf, programs::UProbe};
 use super::{
     bpf_log::BpfLog,
     error::SensorError,
+    load_retry::retry_interrupted,
     object::loader,
     program::{program, program_error},
 };
@@ -109,9 +110,7 @@ impl<'a> LoadedCopies<'a> {
         };
         let program = program::<&mut UProbe>(&mut self.by_cookie[at].1, probe)?;
         if program.fd().is_err() {
-            program
-                .load()
-                .map_err(|source| program_error(probe, source))?;
+            retry_interrupted(|| program.load()).map_err(|source| program_error(probe, source))?;
         }
         Ok(program)
     }

@@ -7,6 +7,7 @@ use aya::Ebpf;
 use super::{
     canary::{BackgroundCanary, effect::Effect, kind::ProbeKind},
     error::SensorError,
+    features,
     handshake::{self, HandshakeSensor},
     sensor_events::SensorEvents,
     tcp::{self, TcpSensor},
@@ -15,7 +16,7 @@ use super::{
     wire::{self, WireSensor},
 };
 use crate::{
-    errors::chain,
+    errors::{chain, is_transient},
     status::{BpfMode, Sensor, Status},
 };
 
@@ -29,6 +30,8 @@ pub(crate) struct Sensors {
     pub wire: Option<WireSensor>,
     /// The network namespaces in their events are usable as keys: all sensors have them.
     pub namespaces: bool,
+    /// Whether the handshake sensor failed for a reason that may pass by itself.
+    pub may_start_later: bool,
 }
 
 impl Sensors {
@@ -47,6 +50,10 @@ impl Sensors {
             (handshake, tcp, wire)
         });
         wire::record_verdicts(&wire, status);
+        let may_start_later = match &handshake {
+            Ok(_) => false,
+            Err(error) => is_transient(error) || features::were_interrupted(),
+        };
         let handshake = record_health(Sensor::Handshake, handshake, status);
         let tcp = record_health(Sensor::Tcp, tcp, status);
         let wire = record_health(Sensor::Wire, wire, status);
@@ -57,6 +64,7 @@ impl Sensors {
             tcp,
             wire,
             namespaces,
+            may_start_later,
         };
         for (name, stats) in sensors.program_stats() {
             if let Some(count) = stats.verified {

@@ -22,7 +22,7 @@ use aya_obj::{
 };
 use zerocopy::{Immutable, IntoBytes};
 
-use super::error::SensorError;
+use super::{error::SensorError, load_retry::retry_interrupted};
 
 /// Size of a program name including its NUL, bytes (`BPF_OBJ_NAME_LEN`).
 const NAME_SIZE: usize = 16;
@@ -77,7 +77,7 @@ impl MultiPrograms {
                 .and_then(|program| Some((program, object.functions.get(&program.function_key())?)))
                 .ok_or(SensorError::Missing(probe))?;
             let fd = load(probe, function, &program.license)
-                .map_err(|source| SensorError::Verifier { probe, source })?;
+                .map_err(|source| SensorError::from_load(probe, source))?;
             loaded.insert(*probe, fd);
         }
         Ok(Self(loaded))
@@ -179,7 +179,7 @@ fn load_code(name: &str, code: &[u8], license: &CStr) -> io::Result<OwnedFd> {
     for (to, from) in load.prog_name[..NAME_SIZE - 1].iter_mut().zip(name.bytes()) {
         *to = from;
     }
-    bpf(bpf_cmd::BPF_PROG_LOAD, &load)
+    retry_interrupted(|| bpf(bpf_cmd::BPF_PROG_LOAD, &load))
 }
 
 /// Attributes of `BPF_LINK_CREATE` with the `uprobe_multi` member of its union.

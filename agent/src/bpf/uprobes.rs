@@ -18,6 +18,7 @@ use aya::{
 
 use super::{
     error::SensorError,
+    load_retry::retry_interrupted,
     program::{program, program_error},
     program_copies::{LoadedCopies, ProgramCopies},
     uprobe_multi::{MultiPrograms, Point, ProgramStats},
@@ -68,9 +69,8 @@ impl Uprobes {
             CookieSource::ProgramCopies => Self::Copies(ProgramCopies::new(object, mode, ebpf)?),
         };
         for probe in probes {
-            program::<&mut UProbe>(ebpf, probe)?
-                .load()
-                .map_err(|source| program_error(probe, source))?;
+            let program = program::<&mut UProbe>(ebpf, probe)?;
+            retry_interrupted(|| program.load()).map_err(|source| program_error(probe, source))?;
         }
         Ok(uprobes)
     }

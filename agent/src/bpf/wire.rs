@@ -12,6 +12,7 @@ use aya::{
 use super::{
     bpf_log::BpfLog,
     error::SensorError,
+    load_retry::retry_interrupted,
     object::{Object, loader, object, set_namespaces},
     program::{program, program_error},
     sensor_events::{Maps, SensorEvents},
@@ -116,10 +117,11 @@ fn load(ebpf: &mut Ebpf) -> Result<(), SensorError> {
             let Some((probe, _)) = PROBES.iter().find(|(probe, _)| *probe == name) else {
                 continue;
             };
-            loading.push((
-                *probe,
-                scope.spawn(|| <&mut CgroupSkb>::try_from(program)?.load()),
-            ));
+            let load = || {
+                let program = <&mut CgroupSkb>::try_from(program)?;
+                retry_interrupted(|| program.load())
+            };
+            loading.push((*probe, scope.spawn(load)));
         }
         for (probe, _) in PROBES {
             let at = loading.iter().position(|(name, _)| *name == probe);

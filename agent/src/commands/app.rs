@@ -12,6 +12,7 @@ use super::{
     failure::Failure,
     observer::{Observer, Scope},
     signals::Signals,
+    start_up::StartUp,
 };
 use crate::{
     host::pods::{self, PodNames},
@@ -32,6 +33,7 @@ pub(super) struct HttpConfig {
 /// Configuration of the application.
 #[derive(Debug)]
 pub(super) struct Config {
+    pub(super) start_up: StartUp,
     pub(super) pipeline: Pipeline,
     pub(super) scope: Scope,
     pub(super) pod_names: PodNames,
@@ -79,6 +81,7 @@ impl App {
             None => None,
         };
         Ok(Running {
+            start_up: config.start_up,
             shared,
             shutdown,
             observer,
@@ -111,6 +114,7 @@ pub(super) struct Running {
     pub(super) shared: Shared,
     /// Ends the application.
     pub(super) shutdown: CancellationToken,
+    start_up: StartUp,
     observer: Observer,
     http: Option<HttpThread>,
     signals: Signals,
@@ -128,10 +132,12 @@ impl Running {
         let Self {
             shared: _,
             shutdown,
+            start_up,
             observer,
             http,
             signals,
         } = self;
+        start_up.finish()?;
         let observe = async {
             let result = observer.run(shutdown.clone()).await;
             shutdown.cancel();

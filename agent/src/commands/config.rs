@@ -9,6 +9,7 @@ use super::{
     cli::{Counting, Loading, Observing},
     failure::Failure,
     observer::Scope,
+    start_up::StartUp,
 };
 use crate::{
     host::{self, pods::Pods},
@@ -25,10 +26,15 @@ use reprise_core::pipeline::{
 
 /// The configuration of an application without an HTTP server and a recording. Checks the files
 /// first, then the host.
-pub(super) fn config(counting: &Counting, observing: &Observing) -> Result<Config, Failure> {
+pub(super) fn config(
+    start_up: StartUp,
+    counting: &Counting,
+    observing: &Observing,
+) -> Result<Config, Failure> {
     let pipeline = pipeline(counting)?;
     let mode = prepare(observing.loading)?;
     Ok(Config {
+        start_up,
         pipeline,
         scope: scope(observing, mode),
         pod_names: observing.pod_names,
@@ -93,7 +99,7 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
 
 /// Checks the host and resolves the mode of the programs.
 fn prepare(loading: Loading) -> Result<BpfMode, Failure> {
-    host::prepare().map_err(|missing| Failure::Host(missing.with_remedy()))?;
+    host::prepare()?;
     let resolved = loading.request().resolve();
     let mode = resolved.map_err(|incompatible| Failure::Usage(incompatible.to_string()))?;
     let (transport, library_data) = (mode.transport(), mode.library_data());

@@ -3,6 +3,7 @@
 use std::{fmt, io, process::ExitCode};
 
 use super::observer::ObserveError;
+use crate::{errors, host::MissingRequirement};
 
 /// Failure of a command, by exit status.
 #[derive(Debug)]
@@ -37,16 +38,45 @@ impl fmt::Display for Failure {
 impl From<ObserveError> for Failure {
     fn from(error: ObserveError) -> Self {
         match error {
-            ObserveError::Missing(missing) => Self::Host(missing.with_remedy()),
-            ObserveError::Thread(_) | ObserveError::Record(_) => {
-                Self::Runtime(crate::chain(&error))
+            ObserveError::Missing(missing) => missing.into(),
+            ObserveError::Sensor(_) | ObserveError::Thread(_) | ObserveError::Record(_) => {
+                Self::Runtime(errors::chain(&error))
             }
         }
+    }
+}
+
+impl From<MissingRequirement> for Failure {
+    /// A failure that may pass by itself must not have status 77, after which no service manager
+    /// restarts the agent.
+    fn from(missing: MissingRequirement) -> Self {
+        if errors::is_transient(&missing) {
+            return Self::Runtime(errors::chain(&missing));
+        }
+        Self::Host(missing.with_remedy())
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Runtime(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::tracefs_mount::TracefsError;
+
+    #[test]
+    fn what_may_pass_has_another_status() {
+        let failure = |code| {
+            let error = TracefsError::Mount(io::Error::from_raw_os_error(code));
+            Failure::from(MissingRequirement::Tracefs(error))
+        };
+        assert!(matches!(failure(libc::ENOMEM), Failure::Runtime(_)));
+        assert!(matches!(failure(libc::EPERM), Failure::Host(_)));
+        let lockdown = MissingRequirement::Tracefs(TracefsError::Lockdown);
+        assert!(matches!(Failure::from(lockdown), Failure::Host(_)));
     }
 }

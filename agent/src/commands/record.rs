@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{app::App, cli::Record, config, failure::Failure, output};
+use super::{app::App, cli::Record, config, failure::Failure, output, start_up::StartUp};
 use crate::{record::Recorder, views::watch};
 
 /// Observes this host and records the event stream until a signal arrives or the time is over.
@@ -16,9 +16,12 @@ use crate::{record::Recorder, views::watch};
 ///
 /// [`Failure`].
 pub fn record(args: &Record) -> Result<(), Failure> {
-    let mut config = config::config(&args.counting, &args.observing)?;
-    let recorder = Recorder::create(&args.output)
+    let start_up = StartUp::begin()?;
+    let mut config = config::config(start_up, &args.counting, &args.observing)?;
+    let mut recorder = Recorder::create(&args.output)
         .map_err(|error| Failure::Usage(format!("--output: {}", crate::chain(&error))))?;
+    // A signal that ends the start-up leaves a complete recording without events.
+    recorder.flush()?;
     config.recorder = Some(recorder);
     config::runtime()?.block_on(async {
         let running = App::start(config).await?;

@@ -1,6 +1,6 @@
 //! `reprise run`: observe and serve metrics.
 
-use super::{app::App, cli::Run, config, failure::Failure};
+use super::{app::App, cli::Run, config, failure::Failure, start_up::StartUp};
 
 /// Observes this host and serves metrics until a signal arrives.
 ///
@@ -8,8 +8,9 @@ use super::{app::App, cli::Run, config, failure::Failure};
 ///
 /// [`Failure`].
 pub fn run(args: &Run) -> Result<(), Failure> {
+    let start_up = StartUp::begin()?;
     let http = config::http(args.listen, args.web_config.as_deref(), &args.allow_host)?;
-    let mut config = config::config(&args.counting, &args.observing)?;
+    let mut config = config::config(start_up, &args.counting, &args.observing)?;
     config.http = Some(http);
     config::runtime()?.block_on(async {
         let running = App::start(config).await?;

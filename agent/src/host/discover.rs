@@ -5,20 +5,35 @@
 //!
 //! `process_maps` reads a process, `standard_dirs` the directories, `families` classifies file
 //! names, `image` opens files. `files` caches results per file, `table` tracks users. `schedule` is
-//! the main loop of the thread and `examine` the work on one process or file. `alias` detects one
-//! file under two names. `lookup` serves `reprise inspect`.
+//! the main loop of the thread, `examine` the work on one process, `classify` on one file, and
+//! `search` reads whole files. `alias` detects one file under two names, `translators` programs
+//! that a probe would kill. `lookup` serves `reprise inspect`.
+//!
+//! No user can stop it: `looks` abandons what hangs, `places` shares the observed files between
+//! `owner`s and prefers those of `listening` processes, and `spending` limits the time per owner.
 
 mod alias;
+mod classify;
 mod examine;
+mod examine_search;
 mod families;
 mod files;
+mod found_file;
 mod image;
+mod listening;
+mod looks;
 pub mod lookup;
 mod messages;
+mod owner;
+mod places;
 mod process_maps;
 mod schedule;
+mod search;
+mod spending;
 mod standard_dirs;
 mod table;
+mod translators;
+mod upkeep;
 
 use std::{
     io,
@@ -31,10 +46,11 @@ use tokio::sync::mpsc::Sender;
 
 use self::schedule::Discovery;
 
-pub(crate) use self::messages::{DiscoveredLibrary, DiscoveryEvent, Request};
+pub(crate) use self::messages::{DiscoveredLibrary, DiscoveryEvent, Removal, Request};
 
-/// Starts the discovery thread, which ignores files below the `ignored` paths. It ends when the
-/// sender of `requests` or the receiver of `events` is dropped.
+/// Starts the discovery thread, which ignores files below the `ignored` paths and lets at most
+/// `places` files be observed at one time. It ends when the sender of `requests` or the receiver of
+/// `events` is dropped.
 ///
 /// # Errors
 ///
@@ -43,11 +59,12 @@ pub(crate) fn spawn(
     requests: Receiver<Request>,
     events: Sender<DiscoveryEvent>,
     ignored: Vec<PathBuf>,
+    places: usize,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name("discover".to_owned())
         .spawn(move || {
             // `run` fails only after the observing loop has ended.
-            let _ = Discovery::new(events, ignored).run(&requests);
+            let _ = Discovery::new(events, ignored, places).run(&requests);
         })
 }

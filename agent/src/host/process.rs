@@ -20,12 +20,14 @@ impl HostProcesses {
         }
     }
 
-    /// Contents of a file in the directory of a process below `/proc`.
+    /// Contents of a file in the directory of a process below `/proc`. Names in it can be any
+    /// bytes; those that are not UTF-8 are replaced.
     pub(crate) fn read(self, tgid: u32, file: &str) -> io::Result<String> {
         if !self.readable {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        fs::read_to_string(format!("/proc/{tgid}/{file}"))
+        let bytes = fs::read(format!("/proc/{tgid}/{file}"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Whether a process may still run: false only on evidence that it has ended.
@@ -42,10 +44,10 @@ impl HostProcesses {
     }
 }
 
-/// Whether a process runs, by its `stat` file. A zombie still has this file, although its memory and
-/// sockets are gone; but the first thread is one too where it has ended before others. The fields
-/// after the name, which is in parentheses, begin with the state; the eighteenth is the number of
-/// threads.
+/// Whether a process runs, by its `stat` file. A zombie still has this file, although its memory
+/// and sockets are gone; but the first thread is one too where it has ended before others. The
+/// fields after the name, which is in parentheses, begin with the state; the eighteenth is the
+/// number of threads.
 fn runs(stat: &str) -> bool {
     let mut fields = stat
         .rsplit(')')
@@ -63,9 +65,28 @@ fn runs(stat: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     /// No process has this number (`PID_MAX_LIMIT`, include/linux/threads.h).
     const NO_PROCESS: u32 = 1 << 23;
+
+    #[test]
+    fn the_name_of_a_process_can_be_any_bytes() {
+        use std::io::Write as _;
+        let name = thread::spawn(|| {
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .open("/proc/thread-self/comm")
+                .unwrap();
+            file.write_all(b"\xff) Z").unwrap();
+            let id = nix::unistd::gettid().as_raw().cast_unsigned();
+            let host = HostProcesses { readable: true };
+            (host.read(id, "comm"), host.may_run(id))
+        });
+        let (name, may_run) = name.join().unwrap();
+        assert_eq!(name.unwrap(), "\u{fffd}) Z\n");
+        assert!(may_run);
+    }
 
     #[test]
     fn a_process_that_is_not_in_proc_has_ended() {

@@ -6,7 +6,7 @@ use super::{
     capability::{Capability, Namespace, NamespaceMembership, Rights},
     lockdown::Lockdown,
     memory_lock::MemoryLock,
-    tracefs,
+    tracefs_mount,
 };
 use crate::errors::chain;
 
@@ -27,7 +27,7 @@ pub enum MissingRequirement {
     Proc(#[source] Box<procfs::ProcError>),
     /// tracefs is missing.
     #[error(transparent)]
-    Tracefs(#[from] tracefs::TracefsError),
+    Tracefs(#[from] tracefs_mount::TracefsError),
     /// The handshake sensor did not start, for this reason.
     #[error("the handshake sensor cannot run on this kernel: {0}")]
     Sensor(String),
@@ -44,7 +44,7 @@ impl MissingRequirement {
             Self::UserNamespace => "run outside of user namespaces (no rootless container)",
             Self::Lockdown => "boot with lockdown=integrity or without lockdown",
             Self::Proc(_) => "mount -t proc proc /proc",
-            Self::Tracefs(_) => tracefs::REMEDY,
+            Self::Tracefs(_) => tracefs_mount::REMEDY,
             Self::Sensor(_) => "run `reprise check` to see what is missing",
         }
     }
@@ -83,7 +83,7 @@ pub(crate) fn check_permission() -> Result<Rights, MissingRequirement> {
 /// The first [`MissingRequirement`].
 pub(crate) fn prepare() -> Result<(), MissingRequirement> {
     check_permission()?;
-    tracefs::ensure()?;
+    tracefs_mount::ensure()?;
     let _limit = MemoryLock::raise();
     if Namespace::Pid.membership() == NamespaceMembership::Other {
         tracing::warn!("not in the host's PID namespace, run `reprise check` for the consequences");

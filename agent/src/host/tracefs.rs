@@ -1,49 +1,37 @@
-//! Finds tracefs, or mounts it for this process only.
+//! Finds tracefs and reads the formats of tracepoints.
 
 use std::{fs, io, path::Path};
 
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
-use thiserror::Error;
+use nix::sys::statfs::{TRACEFS_MAGIC, statfs};
 
+/// Mount point that the kernel's documentation uses.
+pub(super) const MOUNT_POINT: &str = "/sys/kernel/tracing";
 /// Mount points that the kernel's documentation and aya use, in order of preference.
-const MOUNT_POINTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+const MOUNT_POINTS: [&str; 2] = [MOUNT_POINT, "/sys/kernel/debug/tracing"];
 
-/// Remedy if tracefs is missing.
-pub(crate) const REMEDY: &str = "mount -t tracefs tracefs /sys/kernel/tracing";
+/// State of tracefs in this mount namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is mounted and has tracepoints.
+    Usable,
+    /// It is mounted and has no files, as under lockdown for confidentiality.
+    Empty,
+    /// It is not mounted.
+    NotMounted,
+}
 
-/// tracefs is not mounted and could not be mounted.
-#[derive(Debug, Error)]
-#[error("no tracefs at /sys/kernel/tracing and none could be mounted there")]
-pub struct TracefsError(#[source] io::Error);
-
-/// Makes tracefs visible and returns its mount point. If it is not mounted, mounts it in a private
-/// mount namespace, so that the host does not change. Must run before any thread is started.
-///
-/// # Errors
-///
-/// [`TracefsError`] if the kernel rejects the mount.
-pub(crate) fn ensure() -> Result<&'static Path, TracefsError> {
-    if let Some(path) = find() {
-        return Ok(path);
+/// Determines the state of tracefs.
+pub(super) fn state() -> State {
+    if find().is_some() {
+        return State::Usable;
     }
-    let private = || -> nix::Result<()> {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        // A slave mount receives later mounts of the host and propagates none to it.
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)?;
-        mount(
-            Some("tracefs"),
-            MOUNT_POINTS[0],
-            Some("tracefs"),
-            MsFlags::empty(),
-            none,
-        )
-    };
-    private().map_err(|errno| TracefsError(errno.into()))?;
-    find().ok_or_else(|| TracefsError(io::ErrorKind::NotFound.into()))
+    // The list of mounts also contains hidden ones.
+    let is_tracefs =
+        |path: &str| statfs(path).is_ok_and(|system| system.filesystem_type() == TRACEFS_MAGIC);
+    match MOUNT_POINTS.into_iter().any(is_tracefs) {
+        true => State::Empty,
+        false => State::NotMounted,
+    }
 }
 
 /// Mount point of tracefs.

@@ -22,22 +22,31 @@ pub enum Reason {
     OtherLibrary,
     /// More library files exist than can be observed.
     TooManyLibraries,
+    /// The file costs more work or CPU time than any known library.
+    TooMuchWork,
+    /// A process under a translator such as Valgrind maps the library.
+    Translated,
     /// The process or its library could not be read.
     Unreadable,
+    /// The process or the file system of its library does not answer.
+    Unresponsive,
     /// An OpenSSL in which the handshake function or a required field was not found.
     UnsupportedBuild,
 }
 
 impl Reason {
     /// Every reason, in the order of labels.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::AttachFailed,
         Self::Boringssl,
         Self::ForeignMachine,
         Self::Ignored,
         Self::OtherLibrary,
         Self::TooManyLibraries,
+        Self::TooMuchWork,
+        Self::Translated,
         Self::Unreadable,
+        Self::Unresponsive,
         Self::UnsupportedBuild,
     ];
 
@@ -51,7 +60,10 @@ impl Reason {
             Self::Ignored => "ignored",
             Self::OtherLibrary => "other_library",
             Self::TooManyLibraries => "too_many_libraries",
+            Self::TooMuchWork => "too_much_work",
+            Self::Translated => "translated",
             Self::Unreadable => "unreadable",
+            Self::Unresponsive => "unresponsive",
             Self::UnsupportedBuild => "unsupported_build",
         }
     }
@@ -71,6 +83,15 @@ impl Reason {
             Self::OtherLibrary => "only OpenSSL and its descendants can be observed",
             Self::TooManyLibraries => {
                 "restart the processes that still run many different old library files, or leave some out by --ignore"
+            }
+            Self::TooMuchWork => {
+                "exclude the file by --ignore; if it is a genuine library, send the output of `reprise inspect FILE` to the maintainers"
+            }
+            Self::Translated => {
+                "nothing: the library is observed again when the program under Valgrind, Pin, DynamoRIO or QEMU has ended"
+            }
+            Self::Unresponsive => {
+                "repair or unmount the file system that does not answer; /readyz names it"
             }
             Self::Unreadable => {
                 "run the agent as root with CAP_SYS_PTRACE in the host's PID namespace"
@@ -114,4 +135,16 @@ pub struct Coverage {
     pub uncovered: BTreeMap<Reason, Uncovered>,
     /// Number of processes per library.
     pub users: BTreeMap<LibraryId, u64>,
+    /// Processes and file systems that do not answer.
+    #[serde(default)]
+    pub unanswered: Unanswered,
+}
+
+/// Looks at processes and files that have not returned.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// Number of looks.
+    pub looks: u64,
+    /// What they look at; at most [`MAX_EXAMPLES`].
+    pub examples: Vec<String>,
 }

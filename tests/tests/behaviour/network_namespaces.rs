@@ -12,7 +12,7 @@ use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Client, Report, Server};
 
-use super::misses::{hold, node};
+use super::misses::{assert_reason, haproxy_node};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 const PEERS: &str = "reprise_peer_handshakes_total";
@@ -31,7 +31,7 @@ fn one_address_in_two_namespaces_is_two_services() {
             under,
             ..Tuning::default()
         };
-        node(Sessions::Ids, false, &tuning)
+        haproxy_node(Sessions::Ids, false, &tuning)
     });
     let agent = Agent::start(NO_ARGUMENTS);
     let directory = tempfile::TempDir::new().expect("failed to create a directory");
@@ -47,7 +47,7 @@ fn one_address_in_two_namespaces_is_two_services() {
         assert!(!s_client(&prefixes[0], &address, &file, false));
         assert!(!s_client(&prefixes[1], &address, &file, true));
     }
-    hold(&agent, &before, 6, "foreign_id");
+    assert_reason(&agent, &before, 6, "foreign_id");
 }
 
 /// A user's namespace with two servers that reject each other's sessions, and its client.

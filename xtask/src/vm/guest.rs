@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{kernel::Kernel, report::Report, suite};
+use super::{kernel::Kernel, lockdown::LockdownReport, report::Report, suite};
 use crate::{
     interrupt,
     process::{Process, with_parent_death_signal},
@@ -47,24 +47,46 @@ pub(super) struct Guest<'a> {
 impl Guest<'_> {
     /// Boots the guest and returns its report after it has powered off.
     pub(super) fn run(&self) -> Result<Report> {
-        announce(&format!("booting Linux {}", self.kernel.release));
-        let initrd = self.initrd()?;
-        let console = self.directory.join("console");
         let tests = suite::test_names(self.brief);
         let parameters = format!(
-            "console=ttyS0 quiet panic=-1 random.trust_cpu=on reprise.configurations={} \
-             reprise.tests={}",
+            "reprise.configurations={} reprise.tests={}",
             self.configurations.join(";"),
             tests.join(";")
         );
+        let mut report = Report::new(self.configurations.len(), tests.len());
+        let booted = self.boot(&parameters, |line| report.add_line(line))?;
+        ensure!(booted, "{}; report so far:\n{report}", self.unfinished());
+        Ok(report)
+    }
+
+    /// Boots the guest locked down for confidentiality and returns its report.
+    pub(super) fn run_locked_down(&self) -> Result<LockdownReport> {
+        let mut report = LockdownReport::default();
+        // A crash ends the guest.
+        let parameters = "lockdown=confidentiality oops=panic";
+        let booted = self.boot(parameters, |line| report.add_line(line))?;
+        ensure!(booted, "{}; report so far:\n{report}", self.unfinished());
+        Ok(report)
+    }
+
+    fn unfinished(&self) -> String {
+        let release = &self.kernel.release;
+        format!("interrupted, or Linux {release} did not end within {TIMEOUT:?}")
+    }
+
+    /// Boots the kernel with these additional parameters and passes the lines of the console to
+    /// `add_line` until the guest ends; false if it was interrupted or did not end in time.
+    fn boot(&self, parameters: &str, add_line: impl FnMut(&str)) -> Result<bool> {
+        announce(&format!("booting Linux {}", self.kernel.release));
+        let initrd = self.initrd()?;
+        let console = self.directory.join("console");
+        let parameters = format!("console=ttyS0 quiet panic=-1 random.trust_cpu=on {parameters}");
         let mut qemu = self.qemu(&initrd, &parameters);
         qemu.stdin(Stdio::null())
             .stdout(File::create(&console).context("failed to create the console file")?)
             .stderr(Stdio::inherit());
         let mut guest = Process::spawn("QEMU", &mut qemu)?;
-        let mut report = Report::new(self.configurations.len(), tests.len());
-        self.read_console(&console, &mut guest, &mut report)?;
-        Ok(report)
+        self.read_console(&console, &mut guest, add_line)
     }
 
     /// Returns the command line of QEMU.
@@ -105,8 +127,14 @@ impl Guest<'_> {
         Ok(path)
     }
 
-    /// Adds the console output to the report until the guest ends.
-    fn read_console(&self, path: &Path, guest: &mut Process, report: &mut Report) -> Result<()> {
+    /// Passes the lines of the console to `add_line` until the guest ends; false if it was
+    /// interrupted or did not end in time.
+    fn read_console(
+        &self,
+        path: &Path,
+        guest: &mut Process,
+        mut add_line: impl FnMut(&str),
+    ) -> Result<bool> {
         let start = Instant::now();
         let mut console =
             BufReader::new(File::open(path).context("failed to open the console file")?);
@@ -125,16 +153,15 @@ impl Guest<'_> {
                 if self.verbose {
                     println!("    {text}");
                 }
-                report.add_line(&text);
+                add_line(&text);
                 line.clear();
             }
             if has_ended {
-                return Ok(());
+                return Ok(true);
             }
-            ensure!(
-                start.elapsed() < TIMEOUT && !interrupt::received(),
-                "interrupted, or the guest did not end within {TIMEOUT:?}; report so far:\n{report}"
-            );
+            if start.elapsed() > TIMEOUT || interrupt::received() {
+                return Ok(false);
+            }
             thread::sleep(Duration::from_millis(100));
         }
     }

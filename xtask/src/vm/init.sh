@@ -13,6 +13,7 @@ for module in veth nf_tables nft_numgen nft_ct nft_counter nft_limit nft_quota n
 done
 read -r up _ </proc/uptime
 echo "VM boot $(uname -r) $up"
+grep -q lockdown=confidentiality /proc/cmdline && exec bash /t/lockdown.sh
 parameter() { tr ' ' '\n' </proc/cmdline | sed -n "s/^reprise\.$1=//p" | tr ';' ' '; }
 for configuration in $(parameter configurations); do
     export REPRISE_TRANSPORT=${configuration%,*} REPRISE_LIBRARY_DATA=${configuration#*,}

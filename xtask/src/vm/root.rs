@@ -51,6 +51,7 @@ const EXCLUDED_PYTHON_MODULES: &[&str] = &[
 ];
 
 const INIT: &str = include_str!("init.sh");
+const LOCKDOWN: &str = include_str!("lockdown.sh");
 const SMOKE: &str = include_str!("smoke.sh");
 
 /// Builds the root file system and its archive in `directory`.
@@ -128,6 +129,7 @@ impl Root {
     fn files(&self) -> Result<()> {
         self.tree(&paths::workspace().join("tests/fixtures"), &["node"])?;
         self.text("init", INIT, 0o755)?;
+        self.text("t/lockdown.sh", LOCKDOWN, 0o755)?;
         self.text("t/smoke.sh", SMOKE, 0o755)?;
         self.text("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n", 0o644)?;
         self.text("etc/group", "root:x:0:\n", 0o644)?;

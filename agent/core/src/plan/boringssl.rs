@@ -4,6 +4,8 @@
 //! as long as there is a handshake object, `ssl->s3->hs`, which is freed at the end of the
 //! handshake. Flags are single bits, so they are located by experiments with the accessors.
 
+use memchr::memmem;
+
 use super::elf::Image;
 use super::error::PlanError;
 use super::evidence::Evidence;
@@ -33,12 +35,22 @@ pub(super) fn has_symbols(image: &Image<'_>) -> bool {
 /// Whether the file holds a text of BoringSSL.
 pub(super) fn has_text(image: &Image<'_>) -> bool {
     let named = image.search_constants(|bytes| {
-        bytes
-            .split(|byte| *byte == 0)
-            .any(|string| TEXTS.contains(&string) || string.ends_with(SOURCE.as_bytes()))
-            .then_some(())
+        let is_source = ends(bytes, SOURCE.as_bytes()).next().is_some();
+        let is_text = TEXTS.iter().any(|text| {
+            ends(bytes, text).any(|at| {
+                let before = at.checked_sub(1);
+                before.is_none_or(|before| bytes.get(before) == Some(&0))
+            })
+        });
+        (is_source || is_text).then_some(())
     });
     named.is_some()
+}
+
+/// The places of `text` where a string ends with it.
+fn ends<'b>(bytes: &'b [u8], text: &'b [u8]) -> impl Iterator<Item = usize> + 'b {
+    memmem::find_iter(bytes, text)
+        .filter(|at| bytes.get(at + text.len()).is_none_or(|byte| *byte == 0))
 }
 
 /// Decodes all fields. `crypto` is the image that holds BIO.

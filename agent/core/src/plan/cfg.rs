@@ -9,6 +9,7 @@ use super::elf::{Image, NO_RETURN};
 use super::error::PlanError;
 use super::insn::{Flow, Insn, Stack};
 use super::isa::Isa;
+use super::work::Work;
 
 /// Limit of instructions in one graph. `state_machine` has 700.
 const MAX_INSNS: usize = 8192;
@@ -21,6 +22,9 @@ const MAX_CALLEE: usize = 16;
 /// Limit of instructions of a linkage stub. On x86-64 at most `endbr64` and one more instruction
 /// precede the jump, on AArch64 `bti` and four that compute the address.
 const MAX_STUB: usize = 6;
+/// Work of one instruction in a graph, and of one visit by a walk over it, units.
+const NODE: u64 = 500;
+const VISIT: u64 = 60;
 
 /// One instruction in the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub(super) struct Graph {
     pub(super) nodes: BTreeMap<u64, Node>,
     /// Computed jumps without a known table.
     pub(super) unresolved: BTreeSet<u64>,
+    /// The work to which walks are charged.
+    pub(super) work: Work,
 }
 
 /// Stack pointer and frame pointer relative to the stack pointer at entry, where known.
@@ -89,7 +95,10 @@ impl Graph {
         image: &Image<'_>,
         entries: &[u64],
     ) -> Result<Self, PlanError> {
-        let mut graph = Self::default();
+        let mut graph = Self {
+            work: image.work().clone(),
+            ..Self::default()
+        };
         // The first predecessor of each address: following it back gives an executable path.
         let mut reached_from: HashMap<u64, u64> = HashMap::new();
         let mut seen: HashSet<u64> = entries.iter().copied().collect();
@@ -98,6 +107,10 @@ impl Graph {
         while let Some(at) = todo.pop() {
             if graph.nodes.len() >= MAX_INSNS || edges > MAX_EDGES {
                 return Err(PlanError::TooLarge { limit: MAX_INSNS });
+            }
+            // The file's own count asks whether to continue.
+            if !image.charge(NODE) {
+                return Err(PlanError::TooMuchWork);
             }
             let insn = isa.lift(image, at).ok_or(PlanError::Undecodable { at })?;
             let (next, is_exit) = match insn.flow {
@@ -147,6 +160,9 @@ impl Graph {
             let Some(node) = self.nodes.get(&at) else {
                 continue;
             };
+            if !self.work.charge(VISIT) {
+                break;
+            }
             if reached.insert(at) && through(node) {
                 todo.extend(&node.next);
             }
@@ -162,6 +178,9 @@ impl Graph {
                 .into_iter()
                 .flat_map(|node| node.next.iter().copied())
         };
+        if !self.work.charge(within.len() as u64 * 2 * VISIT) {
+            return BTreeSet::new();
+        }
         let mut arrivals: HashMap<u64, usize> = within.iter().map(|at| (*at, 0)).collect();
         for at in within.iter().flat_map(|at| next(*at)) {
             if let Some(count) = arrivals.get_mut(&at) {
@@ -199,6 +218,9 @@ impl Graph {
             let Some(node) = self.nodes.get(&at) else {
                 continue;
             };
+            if !self.work.charge(VISIT) {
+                break;
+            }
             let known = states.get(&at).copied();
             let state = known.map_or(arriving, |known| known.meet(arriving));
             if known == Some(state) {

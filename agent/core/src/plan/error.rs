@@ -2,6 +2,8 @@
 //!
 //! Returned by [`plan`](super::plan()) and shown to operators; the label is a metric's.
 
+use super::work::Exhausted;
+
 /// Why a file cannot be probed.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -20,6 +22,21 @@ pub enum PlanError {
          AArch64 are"
     )]
     Machine(u16),
+    /// The file has more loaded segments than any linker writes.
+    #[error("failed to read the program headers: more than {limit} loaded segments")]
+    TooManySegments {
+        /// Limit of segments.
+        limit: usize,
+    },
+    /// The file costs more work than any known library.
+    #[error(
+        "failed to plan within the limit of work: the file is larger or more intricate than any \
+         known library"
+    )]
+    TooMuchWork,
+    /// The caller's limit of CPU time was exceeded.
+    #[error("failed to plan within the limit of CPU time")]
+    TooMuchTime,
     /// A function that every OpenSSL exports has no symbol: the file holds no TLS library.
     #[error(
         "failed to find {function}: no symbol of that name, and no method tables as OpenSSL 1.1.0 \
@@ -106,9 +123,24 @@ pub enum PlanError {
         /// Virtual address.
         at: u64,
     },
+    /// The state machine has more entries and exits than any known one.
+    #[error("failed to find the end of a handshake drive: more than {limit} points to probe")]
+    TooManyPoints {
+        /// Limit of points.
+        limit: usize,
+    },
     /// The state machine has no exit path that can be probed.
     #[error("failed to find the end of a handshake drive: no return that can be probed")]
     NoExit,
+}
+
+impl From<Exhausted> for PlanError {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::Work => Self::TooMuchWork,
+            Exhausted::Time => Self::TooMuchTime,
+        }
+    }
 }
 
 impl PlanError {

@@ -14,6 +14,11 @@ const SOMEWHERE: u64 = 0x7200_0000_0000;
 const NULL_PAGE: u64 = 0x1000;
 /// Limit of stack slots, which bounds the memory that hostile code costs.
 const MAX_SLOTS: usize = 256;
+/// Work of one access, of one object that it is compared with, and of one slot or event that is
+/// copied, units.
+const ACCESS: u64 = 40;
+const OBJECT: u64 = 1;
+const COPY: u64 = 10;
 
 /// Memory as one run sees it, and the record of its accesses.
 #[derive(Clone)]
@@ -54,6 +59,12 @@ impl<'m, 'a> Memory<'m, 'a> {
         self.call.call_result
     }
 
+    /// Charges a copy of this memory; returns whether more may be done.
+    pub(super) fn charge_copy(&self) -> bool {
+        let parts = self.stack.len() + self.trace.size();
+        self.image.charge(ACCESS + parts as u64 * COPY)
+    }
+
     /// Returns the preset content of `place`.
     fn preset(&self, place: Place) -> Option<Value> {
         let mut presets = self.call.presets.iter().flatten().peekable();
@@ -72,6 +83,10 @@ impl<'m, 'a> Memory<'m, 'a> {
 
     /// Reads memory.
     pub(super) fn load(&mut self, address: Value, size: usize) -> Value {
+        let objects = self.trace.objects() as u64;
+        if !self.image.charge(ACCESS + objects * OBJECT) {
+            return Value::Unknown;
+        }
         match address {
             Value::Pointer(place) => {
                 let value = match size {

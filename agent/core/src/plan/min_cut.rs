@@ -18,6 +18,8 @@ const MAX_EXITS: usize = 5;
 /// Limit of instructions and calls after a cut: more is no epilogue, and neither is a loop.
 const MAX_TAIL: usize = 192;
 const MAX_TAIL_CALLS: usize = 4;
+/// Work of one instruction in the search for one cut, units.
+const INSTRUCTION: u64 = 400;
 
 /// The phases at the entries and after the exits, as members of the union-find.
 const RUNNING: usize = 0;
@@ -127,6 +129,10 @@ impl Problem<'_> {
 
     /// Finds the latest cut by `rules`.
     fn cut(&self, rules: Rules<'_>) -> Option<BTreeSet<u64>> {
+        let work = self.driven.len() as u64 * INSTRUCTION;
+        if !self.graph.work.charge(work) {
+            return None;
+        }
         let nodes: BTreeMap<u64, (usize, &Node)> = self
             .driven
             .iter()

@@ -7,6 +7,7 @@
 //! Modules, each of which imports only from those above it:
 //!
 //! - `field`, `error`, `evidence`, `probe_plan`: what a plan consists of.
+//! - `work`: the budget of one file.
 //! - `pages`, `elf`: the file, by offset and by virtual address.
 //! - `insn`, `trace`, `isa`, `memory`: the interface to an instruction set, and what an abstract
 //!   run of a function sees and records.
@@ -50,6 +51,7 @@ mod tests;
 mod tls_signature;
 mod trace;
 mod version;
+mod work;
 mod x86_64;
 
 pub use error::PlanError;
@@ -57,10 +59,15 @@ pub use field::Field;
 pub use pages::Bytes;
 pub use probe_plan::{Basis, ErrorProbe, Fields, Hook, Plan, ProbePoint, Session};
 pub use tls_signature::{Carrier, by_text, defines_tls, needed_crypto};
+pub use work::MAX_WORK;
 
 use elf::{Image, Tables};
 use evidence::Evidence;
 use pages::Pages;
+use work::Work;
+
+/// Limit of the points at which drives begin and end. Known libraries have up to twenty.
+const MAX_POINTS: usize = 128;
 
 /// The files that a plan is made from.
 #[derive(Clone, Copy)]
@@ -78,8 +85,27 @@ pub struct Images<'a> {
 /// # Errors
 /// [`PlanError`] names the step that failed on the ssl image.
 pub fn plan(images: Images<'_>) -> Result<Plan, PlanError> {
-    let ssl = Pages::new(images.ssl);
-    let crypto = images.crypto.map(Pages::new);
+    plan_and_count(images).0
+}
+
+/// Makes the plan for one library, and returns the units of work that it cost: at most little more
+/// than [`MAX_WORK`].
+pub fn plan_and_count(images: Images<'_>) -> (Result<Plan, PlanError>, u64) {
+    let work = Work::default();
+    let planned = plan_within(images, &work);
+    // With reads that failed, the outcome shows nothing about the library.
+    let planned = match work.exhausted() {
+        Some(exhausted) => Err(exhausted.into()),
+        None => planned,
+    };
+    (planned, work.units())
+}
+
+fn plan_within(images: Images<'_>, work: &Work) -> Result<Plan, PlanError> {
+    let ssl = Pages::with_work(images.ssl, work.clone());
+    let crypto = images
+        .crypto
+        .map(|file| Pages::with_work(file, work.clone()));
     let ssl = Image::parse(&ssl, Tables::All)?;
     let isa = machine::isa_for(ssl.machine)?;
     let isa = isa.as_ref();
@@ -88,6 +114,9 @@ pub fn plan(images: Images<'_>) -> Result<Plan, PlanError> {
         .as_ref()
         .and_then(|file| parse_crypto(file, &ssl, &mut evidence));
     let drives = hook::find(isa, &ssl, crypto.as_ref().unwrap_or(&ssl), &mut evidence)?;
+    if drives.entries.len() + drives.exits.len() > MAX_POINTS {
+        return Err(PlanError::TooManyPoints { limit: MAX_POINTS });
+    }
     let free = ssl
         .symbol("SSL_free")
         .and_then(|at| points::for_call(isa, &ssl, at));

@@ -10,6 +10,8 @@ use elsa::FrozenMap;
 use memchr::memchr;
 use object::ReadRef;
 
+use super::work::Work;
+
 /// A file to plan from.
 pub trait Bytes {
     /// Returns the size in bytes.
@@ -18,6 +20,11 @@ pub trait Bytes {
     /// Fills `into` from `offset` on. Returns `false` where the file is too short or cannot be
     /// read.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> bool;
+
+    /// Whether the work may go on; asked regularly. `false` ends it.
+    fn may_continue(&self) -> bool {
+        true
+    }
 }
 
 impl<T: AsRef<[u8]>> Bytes for T {
@@ -42,6 +49,12 @@ const PAGE: u64 = 16 << 10;
 const OVERLAP: u64 = 256;
 /// Bytes read in one step of a search.
 const STEP: usize = 1 << 20;
+/// Work of one read from the cache, units.
+const GET: u64 = 40;
+/// Bytes that are read from the file or searched per unit of work.
+const BYTES_PER_UNIT: u64 = 2;
+/// Units of work after which the file is asked whether to continue.
+const POLL_INTERVAL: u64 = 1 << 20;
 
 /// A cache of one file.
 pub(super) struct Pages<'f> {
@@ -51,17 +64,40 @@ pub(super) struct Pages<'f> {
     cache: FrozenMap<(u64, usize), Box<[u8]>>,
     /// Bytes that may still be cached.
     remaining: Cell<usize>,
+    work: Work,
 }
 
 impl<'f> Pages<'f> {
-    /// Creates an empty cache.
+    /// Creates an empty cache with a budget of its own.
     pub(super) fn new(file: &'f dyn Bytes) -> Self {
+        Self::with_work(file, Work::default())
+    }
+
+    /// Creates an empty cache that charges `work`.
+    pub(super) fn with_work(file: &'f dyn Bytes, work: Work) -> Self {
         Self {
             file,
             size: file.size(),
             cache: FrozenMap::new(),
             remaining: Cell::new(MAX_CACHED),
+            work,
         }
+    }
+
+    /// Returns the work done so far.
+    pub(super) const fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Adds work; returns whether more may be done.
+    pub(super) fn charge(&self, units: u64) -> bool {
+        let before = self.work.units() / POLL_INTERVAL;
+        let may_continue = self.work.charge(units);
+        if self.work.units() / POLL_INTERVAL != before && !self.file.may_continue() {
+            self.work.expire();
+            return false;
+        }
+        may_continue
     }
 
     /// Returns the size of the file, bytes.
@@ -73,7 +109,7 @@ impl<'f> Pages<'f> {
     /// the cache.
     pub(super) fn get(&self, offset: u64, size: usize) -> Option<&[u8]> {
         let end = offset.checked_add(size as u64)?;
-        if end > self.size {
+        if end > self.size || !self.charge(GET) {
             return None;
         }
         if size as u64 > OVERLAP {
@@ -91,6 +127,9 @@ impl<'f> Pages<'f> {
             return Some(bytes);
         }
         let remaining = self.remaining.get().checked_sub(size)?;
+        if !self.charge(size as u64 / BYTES_PER_UNIT) {
+            return None;
+        }
         let mut bytes = vec![0; size].into_boxed_slice();
         if !self.file.read_at(offset, &mut bytes) {
             return None;
@@ -113,7 +152,9 @@ impl<'f> Pages<'f> {
         let mut buffer = vec![0; STEP + overlap];
         while at < end {
             let part = buffer.get_mut(..((end - at) as usize).min(STEP + overlap))?;
-            if !self.file.read_at(at, part) {
+            if !self.charge(GET + part.len() as u64 / BYTES_PER_UNIT)
+                || !self.file.read_at(at, part)
+            {
                 return None;
             }
             if let Some(found) = look(at, part) {

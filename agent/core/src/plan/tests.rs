@@ -7,6 +7,7 @@ mod generated;
 mod library_builder;
 pub(super) mod mutation;
 mod walk;
+mod work;
 
 use std::path::{Path, PathBuf};
 

@@ -11,6 +11,7 @@ use object::Object as _;
 use super::{
     boringssl,
     elf::{Image, Tables},
+    error::PlanError,
     pages::{Bytes, Pages},
 };
 
@@ -116,8 +117,10 @@ pub fn needed_crypto(file: &dyn Bytes) -> Option<Vec<u8>> {
 
 /// Identifies the TLS library in a file by its texts. OpenSSL precedes the others, since a program
 /// with two libraries is observed through the one that can be.
-#[must_use]
-pub fn by_text(file: &dyn Bytes) -> Option<Carrier> {
+///
+/// # Errors
+/// [`PlanError::TooMuchWork`] or [`PlanError::TooMuchTime`].
+pub fn by_text(file: &dyn Bytes) -> Result<Option<Carrier>, PlanError> {
     let pages = Pages::new(file);
     let mut found = [[false; 2]; SIGNATURES.len()];
     let whole = pages.search(0, pages.size().min(MAX_SEARCH), OVERLAP, |_, part| {
@@ -129,12 +132,15 @@ pub fn by_text(file: &dyn Bytes) -> Option<Carrier> {
         let best = found.first().is_some_and(|texts| *texts == [true; 2]);
         best.then_some(Carrier::OpenSsl)
     });
+    if let Some(exhausted) = pages.work().exhausted() {
+        return Err(exhausted.into());
+    }
     let rest = FINDERS.iter().zip(&found);
-    whole.or_else(|| {
+    Ok(whole.or_else(|| {
         rest.filter(|(_, found)| **found == [true; 2])
             .map(|((_, carrier), _)| *carrier)
             .min()
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -164,23 +170,23 @@ mod tests {
             }
             file
         };
-        assert_eq!(by_text(&file(&[])), None);
+        assert_eq!(by_text(&file(&[])).unwrap(), None);
         let mut all = Vec::new();
         for signature in SIGNATURES.iter().rev() {
             let (server, carrier) = (signature.server_text, signature.carrier);
             let texts = signature.texts();
-            assert_eq!(by_text(&file(&texts)), Some(carrier), "{server}");
-            assert_eq!(by_text(&file(&texts[..1])), None, "{server}");
+            assert_eq!(by_text(&file(&texts)).unwrap(), Some(carrier), "{server}");
+            assert_eq!(by_text(&file(&texts[..1])).unwrap(), None, "{server}");
             all = [texts.as_slice(), &all].concat();
             assert_eq!(
-                by_text(&file(&all[..all.len().min(4)])),
+                by_text(&file(&all[..all.len().min(4)])).unwrap(),
                 Some(carrier),
                 "{server}"
             );
         }
         let own = std::fs::read("/proc/self/exe").unwrap();
         assert_ne!(
-            by_text(&own),
+            by_text(&own).unwrap(),
             Some(Carrier::OpenSsl),
             "the agent searches for OpenSSL but does not contain it"
         );

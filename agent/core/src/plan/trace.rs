@@ -96,6 +96,16 @@ impl Trace {
         Some(index + 1)
     }
 
+    /// Returns the number of objects but the root.
+    pub(super) const fn objects(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Returns the number of objects, reads, writes and calls.
+    pub(super) const fn size(&self) -> usize {
+        self.origins.len() + self.reads.len() + self.writes.len() + self.calls.len()
+    }
+
     /// Returns the place that the pointer to an object was read from; `None` for the root.
     pub(super) fn origin(&self, object: Object) -> Option<Place> {
         self.origins.get(object.checked_sub(1)?).copied()

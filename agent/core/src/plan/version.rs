@@ -2,7 +2,7 @@
 //!
 //! Read as a program would read it (`OpenSSL_version(OPENSSL_VERSION)`), else searched in the file.
 
-use memchr::memrchr;
+use memchr::{memmem, memrchr};
 
 use super::elf::Image;
 use super::isa::{Call, Isa};
@@ -35,9 +35,12 @@ pub(super) fn find(isa: &dyn Isa, image: &Image<'_>) -> Option<String> {
 fn search(bytes: &[u8]) -> Option<String> {
     // A text after the last NUL may continue in the next part.
     let whole = memrchr(0, bytes).and_then(|end| bytes.get(..end))?;
-    let strings = whole
-        .split(|byte| *byte == 0)
-        .filter(|string| string.starts_with(PREFIX.as_bytes()));
+    let strings = memmem::find_iter(whole, PREFIX)
+        .filter(|at| {
+            at.checked_sub(1)
+                .is_none_or(|before| whole.get(before) == Some(&0))
+        })
+        .filter_map(|at| whole.get(at..)?.split(|byte| *byte == 0).next());
     strings
         .filter_map(|string| std::str::from_utf8(string).ok())
         .find_map(number)

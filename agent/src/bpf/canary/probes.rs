@@ -17,6 +17,7 @@ use reprise_ebpf::canary;
 use super::{functions::address, kind::ProbeKind};
 use crate::bpf::{
     error::SensorError,
+    load_retry::retry_interrupted,
     object::{Object, loader, object},
     program::{program, program_error, take_map},
 };
@@ -56,8 +57,11 @@ impl CanaryProbes {
             return Err(missing);
         };
         let program = program::<&mut UProbe>(&mut self.ebpf, name)?;
-        program
-            .load()
+        let loaded = match program.fd() {
+            Ok(_) => Ok(()),
+            Err(_) => retry_interrupted(|| program.load()),
+        };
+        loaded
             .and_then(|()| {
                 program.attach(
                     UProbeAttachLocation::AbsoluteOffset(offset),

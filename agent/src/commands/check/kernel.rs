@@ -75,7 +75,7 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
             false => Item::not_applicable("btf", "not available, not required"),
         },
         match &facts.namespaces {
-            Ok(()) => Item::ok("network_namespaces", "told apart"),
+            Ok(()) => Item::ok("network_namespaces", "distinguished"),
             Err(reason) => Item::degraded(
                 "network_namespaces",
                 format!("{reason}: equal addresses in two namespaces are one service or peer"),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     bpf::canary::{effect::Effect, kind::ProbeKind},
-    host::{cgroup::Cgroup, lockdown::Lockdown, tracefs},
+    host::{cgroup::Cgroup, lockdown::Lockdown, tracefs_mount},
     status::Sensor,
 };
 
@@ -56,7 +56,7 @@ fn trace_files(facts: &Facts) -> Item {
         Err(_) if facts.lockdown == Lockdown::Confidentiality => {
             Item::not_applicable("tracefs", "closed by lockdown")
         }
-        Err(reason) => Item::missing("tracefs", reason, tracefs::REMEDY),
+        Err(reason) => Item::missing("tracefs", reason, tracefs_mount::REMEDY),
     }
 }
 

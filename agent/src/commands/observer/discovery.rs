@@ -10,10 +10,10 @@ use std::{
 
 use tokio::{sync::mpsc as async_mpsc, time::sleep};
 
-use super::libraries;
+use super::{libraries, log::LogLimit};
 use crate::{
     bpf::Sensors,
-    host::discover::{self, DiscoveredLibrary, DiscoveryEvent, Request},
+    host::discover::{self, DiscoveredLibrary, DiscoveryEvent, Removal, Request},
     status::{LibraryId, MAX_LIBRARIES, Status},
 };
 
@@ -29,17 +29,19 @@ const MAX_WAITING: usize = 16;
 pub(super) struct Discovery {
     pub(super) requests: mpsc::Sender<Request>,
     events: async_mpsc::Receiver<DiscoveryEvent>,
+    log: LogLimit,
     thread: JoinHandle<()>,
 }
 
 impl Discovery {
-    pub(super) fn start(ignored: Vec<PathBuf>) -> io::Result<Self> {
+    pub(super) fn start(ignored: Vec<PathBuf>, places: usize) -> io::Result<Self> {
         let (requests, received) = mpsc::channel();
         let (sender, events) = async_mpsc::channel(MAX_WAITING);
-        let thread = discover::spawn(received, sender, ignored)?;
+        let thread = discover::spawn(received, sender, ignored, places)?;
         Ok(Self {
             requests,
             events,
+            log: LogLimit::default(),
             thread,
         })
     }
@@ -52,7 +54,7 @@ impl Discovery {
     /// Updates sensors and status with an event; returns whether the list of libraries has changed
     /// in a way that recordings contain.
     pub(super) fn apply(
-        &self,
+        &mut self,
         event: DiscoveryEvent,
         sensors: &mut Sensors,
         status: &mut Status,
@@ -71,7 +73,7 @@ impl Discovery {
                 );
             }
             DiscoveryEvent::Coverage(coverage) => status.coverage = coverage,
-            DiscoveryEvent::Unused(id) => remove(id, sensors, status),
+            DiscoveryEvent::Removed(id, removal) => self.remove(id, removal, sensors, status),
             DiscoveryEvent::Library(library) => {
                 self.add(*library, sensors, status);
                 return true;
@@ -80,25 +82,64 @@ impl Discovery {
         false
     }
 
-    fn add(&self, library: DiscoveredLibrary, sensors: &mut Sensors, status: &mut Status) {
+    fn add(&mut self, library: DiscoveredLibrary, sensors: &mut Sensors, status: &mut Status) {
         let id = library.id;
-        let has_plan = library.plan.is_ok();
-        let (listed, refused) = libraries::attach(sensors, library, status);
-        if has_plan {
-            // A closed channel shows that the thread has ended, which is handled elsewhere.
-            let _ = self.requests.send(Request::Attached(id, refused));
+        let (listed, refused) = libraries::attach(sensors, &library, status, &mut self.log);
+        let DiscoveredLibrary { ssl, crypto, .. } = library;
+        let files = crypto.into_iter().chain([ssl]).collect();
+        // A closed channel shows that the thread has ended, which is handled elsewhere.
+        let _ = self.requests.send(Request::Attached(id, refused, files));
+        let libraries = &mut status.libraries;
+        if libraries.len() >= MAX_LIBRARIES && listed.observed {
+            // An observed library is more useful than one that is not.
+            let other = libraries.iter().position(|library| !library.observed);
+            other.map(|at| libraries.remove(at));
         }
-        if status.libraries.len() < MAX_LIBRARIES {
-            status.libraries.push(listed);
+        if libraries.len() < MAX_LIBRARIES {
+            libraries.push(listed);
         }
     }
 
-    /// Ends the thread. A thread that a slow file blocks is left behind.
+    fn remove(
+        &mut self,
+        id: LibraryId,
+        removal: Removal,
+        sensors: &mut Sensors,
+        status: &mut Status,
+    ) {
+        let at = status.libraries.iter().position(|library| library.id == id);
+        if let Some(at) = at {
+            let library = status.libraries.remove(at);
+            let path = library.path;
+            let is_logged = removal != Removal::Retried && self.log.allows();
+            match removal {
+                _ if !is_logged => {}
+                Removal::Unused => tracing::info!(path, "library without users detached"),
+                Removal::Displaced => {
+                    tracing::warn!(
+                        path,
+                        "library detached, its place was given to another owner"
+                    );
+                }
+                Removal::Translated => tracing::warn!(
+                    path,
+                    "library detached, a process under a translator such as Valgrind maps it"
+                ),
+                Removal::Retried => {}
+            }
+        }
+        if let Some(sensor) = &mut sensors.handshake {
+            sensor.detach(id, status);
+        }
+    }
+
+    /// Ends the thread. A thread that a slow file blocks is abandoned.
     pub(super) async fn stop(self) {
         let Self {
             requests,
             events,
             thread,
+            log: _,
         } = self;
         drop((requests, events));
         let deadline = Instant::now() + JOIN_TIMEOUT;
@@ -108,16 +149,5 @@ impl Discovery {
         if !thread.is_finished() {
             tracing::warn!("discovery thread blocked by a slow file, not joined");
         }
-    }
-}
-
-fn remove(id: LibraryId, sensors: &mut Sensors, status: &mut Status) {
-    let at = status.libraries.iter().position(|library| library.id == id);
-    if let Some(at) = at {
-        let library = status.libraries.remove(at);
-        tracing::info!(path = library.path, "library without users detached");
-    }
-    if let Some(sensor) = &mut sensors.handshake {
-        sensor.detach(id, status);
     }
 }

@@ -1,20 +1,50 @@
 //! Attaches discovered libraries, and lists them.
 
+use std::{error::Error, io};
+
+use super::log::LogLimit;
 use crate::{
     bpf::{SensorError, Sensors},
-    host::discover::DiscoveredLibrary,
-    status::{LibraryStatus, Reason, Status},
+    host::{DescriptorLimit, discover::DiscoveredLibrary},
+    status::{CookieSource, LibraryStatus, MAX_LIBRARIES, Reason, Status},
 };
 use reprise_core::plan::{Hook, Plan};
 
 /// Maximum number of error reason names retained; OpenSSL 3.5 has about 400.
 const MAX_NAMES: usize = 4096;
 
+/// Free slots of the sensor, so that the slot of a detached library is not reused before the
+/// handshakes that began with it have ended.
+const SPARE_SLOTS: usize = 32;
+/// Descriptors of one library: a link per program, or one or two per attach point.
+const DESCRIPTORS_PER_LIBRARY: usize = 6;
+const DESCRIPTORS_PER_LIBRARY_OF_POINTS: usize = 64;
+
+/// Number of library files that can be observed at one time.
+pub(super) fn places(limit: DescriptorLimit, cookie_source: CookieSource) -> usize {
+    let descriptors = match cookie_source {
+        CookieSource::UprobeMulti => DESCRIPTORS_PER_LIBRARY,
+        CookieSource::PerfEvent | CookieSource::ProgramCopies => DESCRIPTORS_PER_LIBRARY_OF_POINTS,
+    };
+    let most = MAX_LIBRARIES - SPARE_SLOTS;
+    let places = limit.libraries(descriptors).min(most);
+    if places < most {
+        let limit = limit.0;
+        tracing::info!(
+            limit,
+            places,
+            "the limit of open files (RLIMIT_NOFILE) bounds the number of observed library files"
+        );
+    }
+    places
+}
+
 /// Attaches a library; returns its entry in the list, and the reason if it is not observed.
 pub(super) fn attach(
     sensors: &mut Sensors,
-    library: DiscoveredLibrary,
+    library: &DiscoveredLibrary,
     status: &mut Status,
+    log: &mut LogLimit,
 ) -> (LibraryStatus, Option<(Reason, String)>) {
     let mut listed = LibraryStatus {
         id: library.id,
@@ -27,14 +57,18 @@ pub(super) fn attach(
         observed: false,
     };
     let path = &library.path;
-    match attach_plan(sensors, &library, &mut listed, status) {
+    match attach_plan(sensors, library, &mut listed, status) {
         Ok(()) => {
             let (version, entry) = (&listed.version, &listed.entry);
-            tracing::info!(path, version, entry, "library observed");
+            if log.allows() {
+                tracing::info!(path, version, entry, "library observed");
+            }
             (listed, None)
         }
         Err((reason, finding)) => {
-            tracing::warn!(path, reason = finding, "library not observed");
+            if log.allows() {
+                tracing::warn!(path, reason = finding, "library not observed");
+            }
             listed.evidence.clone_from(&finding);
             (listed, Some((reason, finding)))
         }
@@ -72,12 +106,31 @@ fn attach_plan(
         .attach(library.id, plan, &library.ssl, crypto, status)
         .map_err(|error| match error {
             SensorError::TooManyLibraries(_) => (Reason::TooManyLibraries, crate::chain(&error)),
+            _ if is_out_of_descriptors(&error) => {
+                let limit = DescriptorLimit::current().0;
+                let finding = format!(
+                    "the limit of open files (RLIMIT_NOFILE, {limit}) is reached: {}",
+                    crate::chain(&error)
+                );
+                (Reason::TooManyLibraries, finding)
+            }
             _ => failed(crate::chain(&error)),
         })?;
     listed.observed = true;
     listed.entry = entry(plan.hook).to_owned();
     listed.evidence = plan.basis.label().to_owned();
     Ok(())
+}
+
+/// Whether an error or one of its sources is that no descriptor is left.
+fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+    let mut sources = std::iter::successors(Some(error), |error| (*error).source());
+    sources.any(|error| {
+        let code = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
+        matches!(code, Some(libc::EMFILE | libc::ENFILE))
+    })
 }
 
 /// Adds the names of the library's error reasons. A number has the same name in all versions, so
@@ -116,6 +169,31 @@ fn missing(plan: &Plan) -> Option<&'static str> {
 mod tests {
     use super::*;
     use reprise_core::plan::{self, Basis, Field, Fields};
+
+    #[test]
+    fn descriptors_that_have_run_out_are_named() {
+        let source = io::Error::from_raw_os_error(libc::EMFILE);
+        let load = SensorError::LoadProgram {
+            probe: "hs_exit",
+            source,
+        };
+        assert!(is_out_of_descriptors(&load));
+        let source = io::Error::from_raw_os_error(libc::EACCES);
+        let verifier = SensorError::Verifier {
+            probe: "hs_exit",
+            source,
+        };
+        assert!(!is_out_of_descriptors(&verifier));
+    }
+
+    #[test]
+    fn descriptors_bound_the_places() {
+        let most = MAX_LIBRARIES - SPARE_SLOTS;
+        let places = |limit, source| places(DescriptorLimit(limit), source);
+        assert_eq!(places(1 << 20, CookieSource::UprobeMulti), most);
+        assert_eq!(places(1024, CookieSource::UprobeMulti), 128);
+        assert_eq!(places(1024, CookieSource::PerfEvent), 12);
+    }
 
     #[test]
     fn a_plan_requires_state_and_role() {

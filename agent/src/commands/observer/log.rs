@@ -1,4 +1,6 @@
-//! Log messages about failures and alerts.
+//! Log messages about failures and alerts, and a limit of repeated ones.
+
+use std::time::{Duration, Instant};
 
 use reprise_core::pipeline::{
     Pipeline,
@@ -9,6 +11,45 @@ use reprise_core::pipeline::{
 
 /// Maximum number of alert messages per sweep.
 const MAX_ALERTS: usize = 10;
+
+/// Maximum number of messages about libraries per interval.
+const MAX_LIBRARY_MESSAGES: u64 = 30;
+const LIMIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Limits the messages about libraries that come and go, as with short-lived containers: after some
+/// in one minute, the others are only counted.
+#[derive(Debug, Default)]
+pub(super) struct LogLimit {
+    begin: Option<Instant>,
+    messages: u64,
+}
+
+impl LogLimit {
+    /// Whether a message is written; counts it.
+    pub(super) fn allows(&mut self) -> bool {
+        let suppressed = self.restart(Instant::now());
+        if suppressed > 0 {
+            tracing::info!(
+                messages = suppressed,
+                "further libraries were attached or detached in the last minute"
+            );
+        }
+        self.messages += 1;
+        self.messages <= MAX_LIBRARY_MESSAGES
+    }
+
+    /// Begins the next interval when it is due; returns the number of messages that were suppressed
+    /// in the last one.
+    fn restart(&mut self, now: Instant) -> u64 {
+        let is_due = |begin| now.saturating_duration_since(begin) >= LIMIT_INTERVAL;
+        if !self.begin.is_none_or(is_due) {
+            return 0;
+        }
+        self.begin = Some(now);
+        let messages = std::mem::take(&mut self.messages);
+        messages.saturating_sub(MAX_LIBRARY_MESSAGES)
+    }
+}
 
 /// Logs failures with one error reason: a warning if there is advice, because clients without a
 /// session succeed then.
@@ -52,5 +93,21 @@ pub(super) fn alerts(pipeline: &mut Pipeline) {
     }
     if more > 0 {
         tracing::warn!(more, "further alerts began or ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_beyond_the_limit_are_counted() {
+        let mut limit = LogLimit::default();
+        let written = (0..10_000).filter(|_| limit.allows()).count() as u64;
+        assert_eq!(written, MAX_LIBRARY_MESSAGES);
+        let later = Instant::now() + LIMIT_INTERVAL;
+        assert_eq!(limit.restart(later), 10_000 - MAX_LIBRARY_MESSAGES);
+        assert!(limit.allows());
+        assert_eq!(limit.restart(later + LIMIT_INTERVAL), 0);
     }
 }

@@ -11,14 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     discovery::Discovery,
     error::ObserveError,
-    log,
+    libraries, log,
     reader::{self, Reader},
     scope::Scope,
     sink::Sink,
 };
 use crate::{
     bpf::{Sensors, now_ns},
-    host::{self, HostProcesses, MissingRequirement, discover::DiscoveryEvent, workloads::Lookups},
+    host::{
+        self, DescriptorLimit, HostProcesses, MissingRequirement, discover::DiscoveryEvent,
+        workloads::Lookups,
+    },
     observed::{Observed, Shared},
     record::FileRecorder,
     status::Sensor,
@@ -52,7 +55,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// [`ObserveError::Missing`] if no handshake can be observed on this host.
+    /// [`ObserveError::Missing`] if no handshake can be observed on this host,
+    /// [`ObserveError::Sensor`] if that may pass by itself.
     pub(in crate::commands) fn start(
         shared: Shared,
         recorder: Option<FileRecorder>,
@@ -63,12 +67,18 @@ impl Observer {
         if sensors.handshake.is_none() {
             let observed = shared.lock();
             let reason = observed.status.sensor(Sensor::Handshake).reason.clone();
-            return Err(MissingRequirement::Sensor(reason.unwrap_or_default()).into());
+            let reason = reason.unwrap_or_default();
+            return Err(match sensors.may_start_later {
+                true => ObserveError::Sensor(reason),
+                false => MissingRequirement::Sensor(reason).into(),
+            });
         }
         // Before the discovery thread starts, because capabilities belong to a thread.
         host::privilege::drop_capabilities();
         host::confine::install_filter();
-        let discovery = Discovery::start(scope.ignored.clone()).map_err(ObserveError::Thread)?;
+        let places = libraries::places(DescriptorLimit::raise(), scope.mode.cookie_source);
+        let discovery =
+            Discovery::start(scope.ignored.clone(), places).map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,

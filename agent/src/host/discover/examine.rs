@@ -3,41 +3,45 @@
 use std::{
     collections::HashSet,
     mem,
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    alias,
     families::{self, Family},
     files::Files,
-    image::{self, FileId, Image},
-    lookup::crypto_of,
-    messages::{Disconnected, DiscoveredLibrary, DiscoveryEvent},
-    process_maps::{self, MappedFile},
+    found_file::{CryptoSource, FileClass, FoundFile},
+    image,
+    looks::{Looks, Subject},
+    messages::{Disconnected, DiscoveryEvent},
+    owner::Owner,
+    process_maps::{self, Mapped, MappedFile},
+    search::Search,
+    spending::Spending,
     standard_dirs,
-    table::{FileState, Table},
+    table::{Process, Table},
 };
-use crate::{errors::chain, status::Reason};
-use reprise_core::plan::{self, Carrier, Plan, PlanError};
+use crate::status::Reason;
+use reprise_core::plan;
 
-/// Classification of a file.
-enum FileClass {
-    /// The file is a library.
-    Library(FileId),
-    /// The file is no library as far as is known.
-    NotLibrary,
-    /// Unknown until pending probes are attached.
-    Undecided,
-}
+/// Maximum number of unknown files that are opened in one examination of a process; the others
+/// follow in the next one.
+const MAX_NEW_FILES: usize = 128;
+/// Maximum number of library files of one process.
+const MAX_FILES_PER_PROCESS: usize = 64;
+/// Delay before a process is examined again because a library could not be classified yet.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The same because its owner must wait.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Processes that must be examined again.
 #[derive(Default)]
 pub(super) struct Retries {
-    pub(super) processes: Vec<u32>,
+    /// Delay and ID of each process.
+    pub(super) processes: Vec<(Duration, u32)>,
     /// All processes must be examined again.
     pub(super) all: bool,
 }
@@ -46,20 +50,37 @@ pub(super) struct Retries {
 pub(super) struct Examiner {
     events: Sender<DiscoveryEvent>,
     /// Paths below which no library is probed.
-    ignored: Vec<PathBuf>,
+    pub(super) ignored: Vec<PathBuf>,
     pub(super) files: Files,
     pub(super) table: Table,
-    retries: Retries,
+    pub(super) looks: Looks,
+    pub(super) spending: Spending,
+    pub(super) retries: Retries,
+    pub(super) search: Option<Search>,
+    /// Owner of processes that use no library, which is never asked for.
+    nobody: Owner,
+    pub(super) translated: HashSet<u32>,
 }
 
 impl Examiner {
-    pub(super) fn new(events: Sender<DiscoveryEvent>, ignored: Vec<PathBuf>) -> Self {
+    pub(super) fn new(
+        events: Sender<DiscoveryEvent>,
+        ignored: Vec<PathBuf>,
+        places: usize,
+    ) -> Self {
+        let mut looks = Looks::default();
+        let root = looks.run(Subject::StandardDirs, "/", standard_dirs::root_device);
         Self {
             events,
             ignored,
             files: Files::new(),
-            table: Table::new(standard_dirs::root_device()),
+            table: Table::new(root.unwrap_or(0), places),
+            looks,
+            spending: Spending::default(),
             retries: Retries::default(),
+            search: None,
+            nobody: Owner::nobody(),
+            translated: HashSet::new(),
         }
     }
 
@@ -75,14 +96,29 @@ impl Examiner {
 
     /// Examines the libraries in the standard directories.
     pub(super) fn examine_standard_dirs(&mut self) -> Result<(), Disconnected> {
+        let look = || {
+            let libraries = standard_dirs::libraries().into_iter();
+            let images = libraries.map(|(path, shown)| (image::open(&path), path, shown));
+            images
+                .filter_map(|(image, path, shown)| Some((image.ok()?, path, shown)))
+                .collect::<Vec<_>>()
+        };
+        let subject = Subject::StandardDirs;
+        let Ok(libraries) = self.looks.run(subject, "standard directories", look) else {
+            return Ok(());
+        };
         let mut present = HashSet::new();
-        for (path, shown) in standard_dirs::libraries() {
-            let Ok(image) = image::open(&path) else {
-                continue;
-            };
+        let group: Rc<str> = "".into();
+        for (image, path, shown) in libraries {
             present.insert(image.id);
-            let crypto = |ssl: &Image| standard_dirs::crypto_beside(&path, ssl);
-            self.classify(image, &shown, crypto, None)?;
+            let file = FoundFile {
+                subject,
+                path,
+                shown,
+                group: &group,
+                mapped: None,
+            };
+            self.classify(image, file, CryptoSource::Beside)?;
         }
         self.table.set_standard_dirs(&present);
         Ok(())
@@ -92,33 +128,96 @@ impl Examiner {
     pub(super) fn examine_process(&mut self, pid: u32) -> Result<(), Disconnected> {
         let Some(code) = process_maps::code_size(pid) else {
             self.table.remove_process(pid);
+            self.translated.remove(&pid);
             return Ok(());
         };
-        if self.table.code_of(pid) == Some(code) {
+        let is_translated = self.table.is_translated(pid);
+        if self.table.code_of(pid) == Some(code) && !is_translated {
             return Ok(());
         }
-        let mapped = match process_maps::mapped(pid) {
-            Ok(mapped) => mapped,
-            Err(error) => {
-                let finding = format!("failed to read what it maps: {error}");
-                self.table
-                    .record_process(pid, code, Vec::new(), Some(finding));
-                return Ok(());
-            }
+        let subject = Subject::Process(pid);
+        let shown = format!("mappings of process {pid}");
+        let begin = Instant::now();
+        let problem = match self
+            .looks
+            .run(subject, shown, move || process_maps::mapped(pid))
+        {
+            Ok(Ok(mapped)) => return self.examine_mapped(pid, code, &mapped, begin),
+            Ok(Err(error)) => (
+                Reason::Unreadable,
+                format!("failed to read what it maps: {error}"),
+            ),
+            Err(error) => (
+                Reason::Unresponsive,
+                format!("the list of what it maps {error}"),
+            ),
         };
+        self.table.record_problem(pid, code, problem);
+        Ok(())
+    }
+
+    /// Examines the files that a process maps, which were read from `begin` on.
+    fn examine_mapped(
+        &mut self,
+        pid: u32,
+        code: u64,
+        mapped: &Mapped,
+        begin: Instant,
+    ) -> Result<(), Disconnected> {
+        let reading = begin.elapsed();
+        let mut owner = None;
         let mut files = Vec::new();
-        let mut complete = true;
-        for file in &mapped {
-            match self.examine_file(file, &mapped)? {
+        let mut problem = None;
+        let mut retry = None;
+        let mut unknown = 0;
+        for file in &mapped.files {
+            let known = self.files.known(file.id);
+            // A translator maps code as data.
+            let is_data = !file.is_code && families::from_path(&file.path).is_none();
+            if known == Some(None) || known.is_none() && is_data {
+                continue;
+            }
+            if files.len() >= MAX_FILES_PER_PROCESS {
+                let finding = format!("maps more than {MAX_FILES_PER_PROCESS} library files");
+                problem = Some((Reason::TooManyLibraries, finding));
+                break;
+            }
+            let group = &owner.get_or_insert_with(|| Owner::read(pid)).group;
+            if known.is_none() {
+                unknown += 1;
+                let is_exhausted = self.spending.is_exhausted(group, Instant::now());
+                if is_exhausted || unknown > MAX_NEW_FILES {
+                    let delay = if is_exhausted { PAUSE } else { RETRY_DELAY };
+                    retry = Some(delay);
+                    break;
+                }
+            }
+            let begin = Instant::now();
+            match self.examine_file(file, &mapped.files, group)? {
                 FileClass::Library(id) if !files.contains(&id) => files.push(id),
                 FileClass::Library(_) | FileClass::NotLibrary => {}
-                FileClass::Undecided => complete = false,
+                FileClass::Undecided => retry = Some(RETRY_DELAY),
+                FileClass::Problem(reason, finding) => problem = Some((reason, finding)),
+            }
+            if known.is_none() {
+                let now = Instant::now();
+                self.spending.add(group, now - begin, now);
             }
         }
-        let code = if complete { code } else { 0 };
-        self.table.record_process(pid, code, files, None);
-        if !complete {
-            self.retries.processes.push(pid);
+        if let Some(delay) = retry {
+            self.retries.processes.push((delay, pid));
+        }
+        let is_new = self.table.files_of(pid) != files;
+        let owner = owner.unwrap_or_else(|| self.nobody.clone());
+        let mut process = Process::new(if retry.is_none() { code } else { 0 }, files, owner);
+        process.problem = problem;
+        process.translator = mapped.translator;
+        self.table.record_process(pid, process);
+        if mapped.translator.is_some() {
+            if is_new {
+                self.leave_to_translators()?;
+            }
+            self.watch_translated(pid, reading);
         }
         Ok(())
     }
@@ -127,174 +226,54 @@ impl Examiner {
         &mut self,
         file: &MappedFile,
         all: &[MappedFile],
+        group: &Rc<str>,
     ) -> Result<FileClass, Disconnected> {
         if let Some(known) = self.files.known(file.id) {
             return Ok(known.map_or(FileClass::NotLibrary, FileClass::Library));
         }
-        // A file that is gone by now is examined again when another process maps it.
-        let Ok(image) = image::open_first(&file.names()) else {
-            return Ok(FileClass::NotLibrary);
-        };
+        let family = families::from_path(&file.path);
+        let subject = Subject::File(file.id);
         let shown = file.path.display().to_string();
-        let class = match families::from_path(&file.path) {
-            Some(Family::Other(name)) => {
-                let finding = format!("{name} has nothing of OpenSSL");
-                self.reject(image.id, shown, Reason::OtherLibrary, finding)
-            }
-            Some(Family::OpenSsl) => {
-                let crypto = |ssl: &Image| crypto_of(all, &file.path, ssl);
-                self.classify(image, &shown, crypto, Some(file))?
-            }
-            None if plan::defines_tls(&image) => {
-                self.classify(image, &shown, |_| None, Some(file))?
-            }
-            None => {
+        let names = file.names();
+        let opened = self.looks.run(subject, &shown, move || {
+            let image = image::open_first(&names).ok()?;
+            image.limit_cpu_time();
+            let is_library = family.is_some() || plan::defines_tls(&image);
+            Some(is_library.then_some(image))
+        });
+        let image = match opened {
+            Ok(Some(Some(image))) => image,
+            Ok(Some(None)) => {
                 self.files.insert(file.id, None);
-                self.files.queue_search(file);
+                self.files.queue_search(file, group);
                 return Ok(FileClass::NotLibrary);
             }
+            // A file that is gone by now is examined again when another process maps it.
+            Ok(None) => return Ok(FileClass::NotLibrary),
+            Err(error) => return Ok(FileClass::unanswered(&shown, &error)),
+        };
+        let found_file = FoundFile {
+            subject,
+            path: file.path.clone(),
+            shown,
+            group,
+            mapped: Some(file),
+        };
+        let class = match family {
+            Some(Family::Other(name)) => {
+                let finding = format!("{name} has nothing of OpenSSL");
+                self.reject(image, found_file, Reason::OtherLibrary, finding)
+            }
+            Some(Family::OpenSsl) => {
+                let crypto = all.iter().filter(|file| families::is_crypto(&file.path));
+                let crypto = CryptoSource::Mapped(crypto.cloned().collect());
+                self.classify(image, found_file, crypto)?
+            }
+            None => self.classify(image, found_file, CryptoSource::Inside)?,
         };
         if let FileClass::Library(id) = class {
             self.files.insert(file.id, Some(id));
         }
         Ok(class)
-    }
-
-    /// Searches one queued file for a library without symbols.
-    pub(super) fn search_next_file(&mut self) -> Result<(), Disconnected> {
-        let Some(next) = self.files.next_unsearched() else {
-            return Ok(());
-        };
-        let mapped = process_maps::mapped(next.pid).unwrap_or_default();
-        let found = mapped.iter().find(|file| file.id == next.id);
-        let opened = found.and_then(|file| Some((file, image::open_first(&file.names()).ok()?)));
-        let Some((file, image)) = opened else {
-            // The file is queued again when another process maps it.
-            self.files.remove(next.id);
-            return Ok(());
-        };
-        let shown = file.path.display().to_string();
-        let (reason, finding) = match plan::by_text(&image) {
-            None => return Ok(()),
-            Some(Carrier::OpenSsl) => (None, ""),
-            Some(Carrier::BoringSsl) => (
-                Some(Reason::Boringssl),
-                "has BoringSSL inside, without the names of its functions",
-            ),
-            Some(Carrier::Go) => (Some(Reason::OtherLibrary), "has Go's crypto/tls inside"),
-            Some(Carrier::Rustls) => (Some(Reason::OtherLibrary), "has rustls inside"),
-        };
-        let class = match reason {
-            None => self.classify(image, &shown, |_| None, Some(file))?,
-            Some(reason) => self.reject(image.id, shown, reason, finding.to_owned()),
-        };
-        match class {
-            FileClass::Library(id) => {
-                self.files.insert(next.id, Some(id));
-                self.table.invalidate();
-                self.retries.all = true;
-                self.examine_process(next.pid)?;
-            }
-            FileClass::NotLibrary => {}
-            FileClass::Undecided => self.files.remove(next.id),
-        }
-        Ok(())
-    }
-
-    /// Plans an unknown library and sends it to the observing loop.
-    fn classify(
-        &mut self,
-        ssl: Image,
-        shown: &str,
-        crypto: impl FnOnce(&Image) -> Option<Image>,
-        mapped: Option<&MappedFile>,
-    ) -> Result<FileClass, Disconnected> {
-        let id = ssl.id;
-        if self.table.contains(id) {
-            return Ok(FileClass::Library(id));
-        }
-        let path = Path::new(shown);
-        if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
-            let finding = "lies below a path that is ignored".to_owned();
-            return Ok(self.reject(id, shown.to_owned(), Reason::Ignored, finding));
-        }
-        let crypto = crypto(&ssl);
-        let planned = match self.files.plan(&ssl, crypto.as_ref()) {
-            Ok(plan) => plan,
-            Err(error) => {
-                let finding = chain(error.as_ref());
-                let reason = reason_for(&error);
-                return self.send_library(ssl, crypto, shown, Err((reason, finding)));
-            }
-        };
-        if planned.machine != std::env::consts::ARCH {
-            let finding = format!("is code for {}", planned.machine);
-            return self.send_library(ssl, crypto, shown, Err((Reason::ForeignMachine, finding)));
-        }
-        if let Some(mapped) = mapped {
-            match self.table.same_file_candidate(id, &planned) {
-                Some((_, FileState::Pending)) => return Ok(FileClass::Undecided),
-                Some((other, _)) if alias::is_probed(mapped, &ssl, &planned) => {
-                    let state = FileState::SameAs(other);
-                    self.table
-                        .add(id, shown.to_owned(), state, None, Instant::now());
-                    return Ok(FileClass::Library(id));
-                }
-                _ => {}
-            }
-        }
-        self.send_library(ssl, crypto, shown, Ok(planned))
-    }
-
-    /// Adds a library to the table and sends it to the observing loop.
-    fn send_library(
-        &mut self,
-        ssl: Image,
-        crypto: Option<Image>,
-        shown: &str,
-        planned: Result<Rc<Plan>, (Reason, String)>,
-    ) -> Result<FileClass, Disconnected> {
-        if self.table.is_full() {
-            return Ok(FileClass::NotLibrary);
-        }
-        let (state, plan) = match &planned {
-            Ok(plan) => (FileState::Pending, Some(Rc::clone(plan))),
-            Err((reason, finding)) => (FileState::Rejected(*reason, finding.clone()), None),
-        };
-        let file = ssl.id;
-        let id = self
-            .table
-            .add(file, shown.to_owned(), state, plan, Instant::now());
-        self.send(DiscoveryEvent::Library(Box::new(DiscoveredLibrary {
-            id,
-            path: shown.to_owned(),
-            ssl: ssl.file,
-            crypto: crypto.map(|image| image.file),
-            plan: planned
-                .map(|plan| plan.as_ref().clone())
-                .map_err(|(_, finding)| finding),
-        })))?;
-        Ok(FileClass::Library(file))
-    }
-
-    /// Adds a file that cannot or must not be observed to the table.
-    fn reject(&mut self, id: FileId, shown: String, reason: Reason, finding: String) -> FileClass {
-        if !self.table.contains(id) {
-            if self.table.is_full() {
-                return FileClass::NotLibrary;
-            }
-            let state = FileState::Rejected(reason, finding);
-            self.table.add(id, shown, state, None, Instant::now());
-        }
-        FileClass::Library(id)
-    }
-}
-
-/// The reason that is reported for a file without a plan.
-const fn reason_for(error: &PlanError) -> Reason {
-    match error {
-        PlanError::BoringSsl => Reason::Boringssl,
-        PlanError::Machine(_) => Reason::ForeignMachine,
-        _ => Reason::UnsupportedBuild,
     }
 }

@@ -1,7 +1,12 @@
 //! Caches results per file, so that none is read twice: which mapped files contain a TLS library,
 //! which still have to be searched, and the plans.
 
-use std::{collections::HashMap, num::NonZeroUsize, rc::Rc};
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use lru::LruCache;
 
@@ -19,7 +24,36 @@ const MAX_UNSEARCHED: usize = 4_096;
 const MAX_PLANS: NonZeroUsize = NonZeroUsize::new(64).expect("is not zero");
 
 /// A plan, or the reason why there is none.
-type Planned = Result<Rc<Plan>, Rc<PlanError>>;
+pub(super) type Planned = Result<Arc<Plan>, Arc<PlanError>>;
+
+/// Plans by file, valid as long as the file is not modified. Shared with the threads that plan.
+#[derive(Debug, Clone)]
+pub(super) struct Plans(Arc<Mutex<LruCache<PlanKey, Planned>>>);
+
+type PlanKey = (FileId, (i64, i64));
+
+impl Plans {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(LruCache::new(MAX_PLANS))))
+    }
+
+    /// The plan for a file.
+    pub(super) fn plan(&self, ssl: &Image, crypto: Option<&Image>) -> Planned {
+        let key = (ssl.id, ssl.modified);
+        // Nothing panics while it holds the lock, and no file is read.
+        let cache = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(planned) = cache().get(&key) {
+            return planned.clone();
+        }
+        let images = Images {
+            ssl,
+            crypto: crypto.map(|image| image as _),
+        };
+        let planned = plan(images).map(Arc::new).map_err(Arc::new);
+        cache().put(key, planned.clone());
+        planned
+    }
+}
 
 /// A file that has to be searched.
 #[derive(Debug)]
@@ -27,6 +61,8 @@ pub(super) struct Unsearched {
     pub(super) id: MappingId,
     /// A process that maps the file.
     pub(super) pid: u32,
+    /// Group of the process's owner.
+    pub(super) group: Rc<str>,
 }
 
 /// The caches.
@@ -34,7 +70,9 @@ pub(super) struct Files {
     /// Library of each mapped file; `None` if the file is no library.
     mappings: HashMap<MappingId, Option<FileId>>,
     unsearched: Vec<Unsearched>,
-    plans: LruCache<(FileId, (i64, i64)), Planned>,
+    /// Number of files that were searched for each group of owners.
+    searched: HashMap<Rc<str>, u64>,
+    pub(super) plans: Plans,
 }
 
 impl Files {
@@ -42,7 +80,8 @@ impl Files {
         Self {
             mappings: HashMap::new(),
             unsearched: Vec::new(),
-            plans: LruCache::new(MAX_PLANS),
+            searched: HashMap::new(),
+            plans: Plans::new(),
         }
     }
 
@@ -60,20 +99,34 @@ impl Files {
     }
 
     /// Queues a mapped file for a search.
-    pub(super) fn queue_search(&mut self, mapped: &MappedFile) {
+    pub(super) fn queue_search(&mut self, mapped: &MappedFile, group: &Rc<str>) {
         if self.unsearched.len() < MAX_UNSEARCHED {
             self.unsearched.push(Unsearched {
                 id: mapped.id,
                 pid: mapped.pid,
+                group: Rc::clone(group),
             });
         } else {
             self.mappings.remove(&mapped.id);
         }
     }
 
-    /// Takes the next file to search: the one queued last, because its program has just started.
+    /// Takes the next file to search: of the group of owners for which the fewest were searched,
+    /// the one queued last, because its program has just started.
     pub(super) fn next_unsearched(&mut self) -> Option<Unsearched> {
-        self.unsearched.pop()
+        let count = |group: &Rc<str>| self.searched.get(group).copied().unwrap_or_default();
+        let (at, _) = self
+            .unsearched
+            .iter()
+            .enumerate()
+            .min_by_key(|(at, unsearched)| (count(&unsearched.group), usize::MAX - at))?;
+        let next = self.unsearched.remove(at);
+        if self.unsearched.is_empty() {
+            self.searched.clear();
+        } else {
+            *self.searched.entry(Rc::clone(&next.group)).or_default() += 1;
+        }
+        Some(next)
     }
 
     /// Whether files wait for a search.
@@ -96,17 +149,6 @@ impl Files {
     pub(super) fn clear(&mut self) {
         self.mappings.clear();
         self.unsearched.clear();
-    }
-
-    /// The plan for a file, cached as long as the file is not modified.
-    pub(super) fn plan(&mut self, ssl: &Image, crypto: Option<&Image>) -> Planned {
-        let planned = self.plans.get_or_insert((ssl.id, ssl.modified), || {
-            let images = Images {
-                ssl,
-                crypto: crypto.map(|image| image as _),
-            };
-            plan(images).map(Rc::new).map_err(Rc::new)
-        });
-        planned.clone()
+        self.searched.clear();
     }
 }

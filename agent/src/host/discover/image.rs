@@ -1,11 +1,15 @@
 //! Opens files for planning. The probes are attached through the same descriptor that is read.
 
 use std::{
+    cell::Cell,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use nix::time::{ClockId, clock_gettime};
 
 use thiserror::Error;
 
@@ -14,6 +18,9 @@ use reprise_core::plan::Bytes;
 /// Maximum size of a file that is read, bytes. The largest known files that contain a TLS library
 /// (statically linked runtimes) have about 130 MiB.
 const MAX_SIZE: u64 = 512 << 20;
+
+/// Limit of the CPU time for one file: twice as much as the limit of work costs on a slow machine.
+const MAX_CPU_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 3 });
 
 /// Identity of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +55,10 @@ pub struct Image {
     pub file: File,
     pub(super) id: FileId,
     size: u64,
+    /// The file has a name in a file system: it is neither unlinked nor in memory only.
+    pub(super) is_at_rest: bool,
+    /// CPU time of the thread at which the work on this file must end.
+    end: Cell<Option<Duration>>,
     /// Modification time, which validates cached plans.
     pub(super) modified: (i64, i64),
 }
@@ -127,8 +138,23 @@ pub(super) fn open(path: &Path) -> Result<Image, ImageError> {
         file,
         id,
         size,
+        is_at_rest: metadata.nlink() > 0,
+        end: Cell::new(None),
         modified: (metadata.mtime(), metadata.mtime_nsec()),
     })
+}
+
+impl Image {
+    /// Limits the CPU time that this thread spends on the file from now on.
+    pub(super) fn limit_cpu_time(&self) {
+        self.end.set(cpu_time().map(|now| now + MAX_CPU_TIME));
+    }
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Option<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
+    Some(time.into())
 }
 
 impl Bytes for Image {
@@ -138,5 +164,10 @@ impl Bytes for Image {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> bool {
         self.file.read_exact_at(buffer, offset).is_ok()
+    }
+
+    fn may_continue(&self) -> bool {
+        let end = self.end.get();
+        end.zip(cpu_time()).is_none_or(|(end, now)| now < end)
     }
 }

@@ -33,13 +33,17 @@ pub fn from_process(pid: u32) -> Result<Vec<LibraryFile>, String> {
     }
     let mapped = process_maps::mapped(pid)
         .map_err(|error| format!("failed to read what process {pid} maps: {error}"))?;
+    let mapped = mapped.files;
     let mut found = Vec::new();
     for file in &mapped {
         let Ok(ssl) = image::open_first(&file.names()) else {
             continue;
         };
         let named = families::from_path(&file.path) == Some(Family::OpenSsl);
-        if named || plan::defines_tls(&ssl) || plan::by_text(&ssl).is_some() {
+        if named
+            || plan::defines_tls(&ssl)
+            || plan::by_text(&ssl).is_ok_and(|carrier| carrier.is_some())
+        {
             found.push(LibraryFile {
                 path: file.path.display().to_string(),
                 crypto: named

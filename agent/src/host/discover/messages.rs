@@ -11,8 +11,9 @@ use crate::status::{Coverage, LibraryId, Reason};
 pub(crate) enum Request {
     /// This process executed a program.
     Exec(u32),
-    /// This library was attached, or rejected for a reason with a description.
-    Attached(LibraryId, Option<(Reason, String)>),
+    /// This library was attached, or rejected for a reason with a description. Its files are
+    /// returned, because closing a file can block.
+    Attached(LibraryId, Option<(Reason, String)>, Vec<File>),
 }
 
 /// Message from the discovery thread.
@@ -20,8 +21,8 @@ pub(crate) enum Request {
 pub(crate) enum DiscoveryEvent {
     /// A library file was discovered.
     Library(Box<DiscoveredLibrary>),
-    /// No process uses this library any more.
-    Unused(LibraryId),
+    /// This library is not observed any more.
+    Removed(LibraryId, Removal),
     /// The coverage changed.
     Coverage(Coverage),
     /// Every process that ran at the start has been scanned.
@@ -31,6 +32,19 @@ pub(crate) enum DiscoveryEvent {
         /// Duration of the scan.
         duration: Duration,
     },
+}
+
+/// Why a library is not observed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// No process uses it.
+    Unused,
+    /// Its place went to a file of another owner.
+    Displaced,
+    /// A process that translates its code maps it.
+    Translated,
+    /// It will be discovered again.
+    Retried,
 }
 
 /// A library file and its plan.

@@ -2,37 +2,49 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    io::{self, Read as _},
+    ffi::OsString,
+    fs, io,
+    os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
 };
 
-use procfs::{
-    ProcError,
-    process::{MMPermissions, MMapPath, Process},
-};
+use super::translators;
 
 /// Identity of a mapped file in `/proc/PID/maps`, which differs from that of `stat` on overlay file
 /// systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct MappingId {
-    device: (i32, i32),
+    pub(super) device: DeviceNumber,
     inode: u64,
 }
 
+/// Major and minor number of the file system that holds a mapped file.
+pub(super) type DeviceNumber = (u32, u32);
+
+/// What a process maps.
+#[derive(Debug, Default)]
+pub(super) struct Mapped {
+    /// Files from which the process maps code; under a translator, every mapped file.
+    pub(super) files: Vec<MappedFile>,
+    /// Name of the translator that runs the process's code.
+    pub(super) translator: Option<&'static str>,
+}
+
 /// A file from which a process maps code.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct MappedFile {
     pub(super) pid: u32,
     pub(super) id: MappingId,
     /// Path as the process sees it.
     pub(super) path: PathBuf,
-    /// Executable mappings of the file.
+    /// The process maps it as code.
+    pub(super) is_code: bool,
+    /// Mappings of the file.
     pub(super) segments: Vec<Segment>,
 }
 
-/// An executable mapping of a part of a file.
-#[derive(Debug)]
+/// A mapping of a part of a file.
+#[derive(Debug, Clone)]
 pub(super) struct Segment {
     /// First address.
     pub(super) start: u64,
@@ -65,77 +77,130 @@ impl MappedFile {
     }
 }
 
-/// The files from which a process maps code; none for an ended process or a kernel thread.
+/// The files that a process maps; none for an ended process or a kernel thread.
 ///
 /// # Errors
 ///
 /// The mappings of a running process cannot be read.
-pub(super) fn mapped(pid: u32) -> Result<Vec<MappedFile>, ProcError> {
-    let maps = Process::new(pid.cast_signed()).and_then(|process| process.maps());
-    let maps = match maps {
-        Ok(maps) => maps,
-        Err(ProcError::NotFound(_)) => return Ok(Vec::new()),
-        Err(error) => {
-            return if exists(pid) {
-                Err(error)
-            } else {
-                Ok(Vec::new())
-            };
+pub(super) fn mapped(pid: u32) -> io::Result<Mapped> {
+    match fs::read(format!("/proc/{pid}/maps")) {
+        Ok(maps) => Ok(parse_maps(pid, &maps)),
+        // ESRCH: the process ended while the file was open.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) || !exists(pid) => {
+            Ok(Mapped::default())
         }
-    };
+        Err(error) => Err(error),
+    }
+}
+
+/// A line of `/proc/PID/maps` (proc_pid_maps(5)) that names a file.
+struct Line {
+    id: MappingId,
+    path: PathBuf,
+    segment: Segment,
+    is_code: bool,
+}
+
+impl Line {
+    /// Parses `START-END PERMISSIONS OFFSET MAJOR:MINOR INODE PATH`. File names may hold any byte
+    /// but newlines, which are escaped.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut rest = line;
+        let mut fields = [&[] as &[u8]; 5];
+        for field in &mut fields {
+            let end = rest.iter().position(|byte| *byte == b' ')?;
+            (*field, rest) = (rest.get(..end)?, rest.get(end + 1..)?);
+        }
+        let [range, permissions, offset, device, inode] = fields;
+        let inode = std::str::from_utf8(inode).ok()?.parse().ok()?;
+        let path = rest.trim_ascii_start();
+        if inode == 0 || !path.starts_with(b"/") {
+            return None;
+        }
+        let (start, end) = hexadecimal_pair(range, b'-')?;
+        let (major, minor) = hexadecimal_pair(device, b':')?;
+        let device = (u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
+        (start < end).then(|| Self {
+            id: MappingId { device, inode },
+            path: unescape(path),
+            segment: Segment {
+                start,
+                end,
+                offset: hexadecimal(offset).unwrap_or_default(),
+            },
+            is_code: permissions.get(2) == Some(&b'x'),
+        })
+    }
+}
+
+fn parse_maps(pid: u32, maps: &[u8]) -> Mapped {
+    let lines: Vec<Line> = maps
+        .split(|byte| *byte == b'\n')
+        .filter_map(Line::parse)
+        .collect();
+    let translator = lines.iter().find_map(|line| {
+        let name = translators::from_path(&line.path)?;
+        line.is_code.then_some(name)
+    });
     let mut files: Vec<MappedFile> = Vec::new();
     let mut index = HashMap::new();
-    for map in maps {
-        let MMapPath::Path(path) = map.pathname else {
-            continue;
-        };
-        if !map.perms.contains(MMPermissions::EXECUTE) || map.inode == 0 {
+    for line in lines {
+        if !line.is_code && translator.is_none() {
             continue;
         }
-        let id = MappingId {
-            device: map.dev,
-            inode: map.inode,
-        };
-        let at = *index.entry(id).or_insert_with(|| {
+        let at = *index.entry(line.id).or_insert_with(|| {
             files.push(MappedFile {
                 pid,
-                id,
-                path,
+                id: line.id,
+                path: line.path,
+                is_code: false,
                 segments: Vec::new(),
             });
             files.len() - 1
         });
-        let (start, end) = map.address;
-        if let Some(file) = files.get_mut(at)
-            && start < end
-        {
-            file.segments.push(Segment {
-                start,
-                end,
-                offset: map.offset,
-            });
+        if let Some(file) = files.get_mut(at) {
+            file.is_code |= line.is_code;
+            file.segments.push(line.segment);
         }
     }
-    Ok(files)
+    Mapped { files, translator }
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+fn hexadecimal_pair(text: &[u8], separator: u8) -> Option<(u64, u64)> {
+    let mut parts = text.split(|byte| *byte == separator);
+    Some((hexadecimal(parts.next()?)?, hexadecimal(parts.next()?)?))
+}
+
+/// Decodes the escape of a newline.
+fn unescape(path: &[u8]) -> PathBuf {
+    const NEWLINE: &[u8] = b"\\012";
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        match rest.strip_prefix(NEWLINE) {
+            Some(after) => {
+                bytes.push(b'\n');
+                rest = after;
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
 }
 
 /// Size of the code that a process maps, KiB. If it has not changed, neither have the libraries.
 /// Reading it does not lock the address space of the process, as reading the mappings does. `None`
 /// for an ended process and a kernel thread.
 pub(super) fn code_size(pid: u32) -> Option<u64> {
-    let mut status = [0; 4096];
-    let mut file = fs::File::open(format!("/proc/{pid}/status")).ok()?;
-    let mut size = 0;
-    // Usually one read returns everything.
-    while let Some(rest) = status.get_mut(size..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(read) => size += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
-        }
-    }
-    sum_code(status.get(..size)?)
+    // The file has any size: it lists the groups of the process.
+    sum_code(&fs::read(format!("/proc/{pid}/status")).ok()?)
 }
 
 /// Sum of `VmExe` and `VmLib` (proc_pid_status(5)), which cover all executable mappings.
@@ -145,9 +210,12 @@ fn sum_code(status: &[u8]) -> Option<u64> {
             .split(|byte| *byte == b'\n')
             .find(|line| line.starts_with(key))?;
         let digits = line.iter().filter(|byte| byte.is_ascii_digit());
-        Some(digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+        Some(digits.fold(0, |sum: u64, digit| {
+            sum.saturating_mul(10)
+                .saturating_add(u64::from(digit - b'0'))
+        }))
     };
-    Some(size(b"VmExe:")? + size(b"VmLib:")?)
+    Some(size(b"VmExe:")?.saturating_add(size(b"VmLib:")?))
 }
 
 /// Whether a process exists.
@@ -173,7 +241,7 @@ mod tests {
     fn own_code_is_found_at_its_address() {
         let pid = std::process::id();
         let own = fs::read_link("/proc/self/exe").unwrap();
-        let files = mapped(pid).unwrap();
+        let files = mapped(pid).unwrap().files;
         let file = files.iter().find(|file| file.path == own).unwrap();
         let at = own_code_is_found_at_its_address as *const () as u64;
         let segment = file
@@ -190,11 +258,58 @@ mod tests {
 
     #[test]
     fn a_missing_process_maps_nothing() {
-        assert!(mapped(u32::MAX >> 1).unwrap().is_empty());
+        assert!(mapped(u32::MAX >> 1).unwrap().files.is_empty());
         assert_eq!(code_size(u32::MAX >> 1), None);
         let kernel = b"Name:\tkthreadd\nThreads:\t1\n";
         assert_eq!(sum_code(kernel), None);
         let status = b"VmPeak:\t9 kB\nVmExe:\t     872 kB\nVmLib:\t    1636 kB\nx";
         assert_eq!(sum_code(status), Some(872 + 1636));
+    }
+
+    #[test]
+    fn names_of_mapped_files_are_bytes() {
+        let maps = b"7f00-7f10 r-xp 00001000 fd:10 77 /lib/a\xff b\\012c.so (deleted)\n\
+            7f20-7f30 r--p 00000000 fd:10 78                  /lib/data\n\
+            7f40-7f50 r-xp 00000000 00:00 0                   [vdso]\n\
+            7f60-7f70 r-xp 00003000 fd:10 77 /lib/a\xff b\\012c.so (deleted)\n\
+            garbage\n\xff\xff - \n";
+        let mapped = parse_maps(1, maps);
+        let [file] = mapped.files.as_slice() else {
+            panic!("{mapped:?}");
+        };
+        let path = OsString::from_vec(b"/lib/a\xff b\nc.so (deleted)".to_vec());
+        assert_eq!(file.path, PathBuf::from(path));
+        assert_eq!((file.id.device, file.id.inode), ((0xfd, 0x10), 77));
+        assert_eq!(file.address(0x3004), Some(0x7f64));
+        assert_eq!(mapped.translator, None);
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "says that the test did not run")]
+    fn a_process_in_many_groups_is_read_whole() {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = std::process::Command::new("sleep");
+        command.arg("60");
+        let groups: Vec<libc::gid_t> = (2_000_000_000..2_000_000_900).collect();
+        // SAFETY: setgroups reads an array that lives until it returns, and allocates nothing.
+        unsafe {
+            command.pre_exec(
+                move || match libc::setgroups(groups.len(), groups.as_ptr()) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                },
+            );
+        }
+        let Ok(mut child) = command.spawn() else {
+            eprintln!("NOT RUN: setgroups needs root");
+            return;
+        };
+        let pid = child.id();
+        let status = fs::read(format!("/proc/{pid}/status")).unwrap();
+        let code = code_size(pid);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(status.len() > 4096, "{} bytes", status.len());
+        assert!(code > Some(0), "{code:?}");
     }
 }

@@ -11,10 +11,10 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     examine::Examiner,
-    messages::{Disconnected, DiscoveryEvent, Request},
+    messages::{Disconnected, DiscoveryEvent, Removal, Request},
     process_maps,
 };
-use crate::status::Coverage;
+use crate::status::{Coverage, MAX_EXAMPLES, Unanswered};
 
 /// Delays after an exec at which the process is examined: its libraries are mapped a little later,
 /// and some by `dlopen` much later.
@@ -33,8 +33,8 @@ const SCAN_PAUSE_FACTOR: u32 = 100;
 const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 /// Interval at which unused files are released and a changed coverage is sent.
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
-/// Delay before a process is examined again because a library could not be classified yet.
-const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Interval after which one more place is tried where descriptors had run out.
+const GROWTH_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum number of scheduled examinations; after more execs the next scan finds the processes.
 const MAX_SCHEDULED: usize = 65_536;
 /// A search of a file is followed by a pause of this many times its duration.
@@ -47,16 +47,23 @@ pub(super) struct Discovery {
     examiner: Examiner,
     /// Times at which processes are examined.
     scheduled: BTreeSet<(Instant, u32)>,
+    /// Processes that are scheduled again, so that none is twice.
+    retried: HashSet<u32>,
     next_scan: Instant,
     /// The coverage that was sent last.
     coverage: Coverage,
 }
 
 impl Discovery {
-    pub(super) fn new(events: Sender<DiscoveryEvent>, ignored: Vec<PathBuf>) -> Self {
+    pub(super) fn new(
+        events: Sender<DiscoveryEvent>,
+        ignored: Vec<PathBuf>,
+        places: usize,
+    ) -> Self {
         Self {
-            examiner: Examiner::new(events, ignored),
+            examiner: Examiner::new(events, ignored, places),
             scheduled: BTreeSet::new(),
+            retried: HashSet::new(),
             next_scan: Instant::now(),
             coverage: Coverage::default(),
         }
@@ -74,10 +81,12 @@ impl Discovery {
         let mut next_clear = begin + CACHE_LIFETIME;
         let mut next_release = Instant::now() + RELEASE_INTERVAL;
         let mut next_search = Instant::now() + MIN_SEARCH_PAUSE;
+        let mut search_begin = None;
+        let mut next_growth = begin + GROWTH_INTERVAL;
         loop {
             self.schedule_retries();
             let mut next = self.next_scan.min(next_release);
-            if self.examiner.files.has_unsearched() {
+            if search_begin.is_some() || self.examiner.files.has_unsearched() {
                 next = next.min(next_search);
             }
             if let Some((at, _)) = self.scheduled.first() {
@@ -85,8 +94,9 @@ impl Discovery {
             }
             match requests.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Request::Exec(pid)) => self.schedule_after_exec(pid),
-                Ok(Request::Attached(id, rejected)) => {
+                Ok(Request::Attached(id, rejected, files)) => {
                     self.examiner.table.record_attach(id, rejected);
+                    self.examiner.looks.close(files);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Disconnected),
@@ -102,15 +112,26 @@ impl Discovery {
                 self.scan()?;
             }
             if next_release <= now {
+                if next_growth <= now {
+                    self.examiner.table.grow();
+                    next_growth = now + GROWTH_INTERVAL;
+                }
+                self.examiner.unblock(now);
                 self.release()?;
+                self.examiner.share_places()?;
                 self.send_coverage()?;
                 next_release = Instant::now() + RELEASE_INTERVAL;
             }
-            if next_search <= now && self.examiner.files.has_unsearched() {
-                let begin = Instant::now();
-                self.examiner.search_next_file()?;
-                let pause = (begin.elapsed() * SEARCH_PAUSE_FACTOR).max(MIN_SEARCH_PAUSE);
-                next_search = Instant::now() + pause;
+            let has_search = search_begin.is_some() || self.examiner.files.has_unsearched();
+            if next_search <= now && has_search {
+                let begin = *search_begin.get_or_insert(now);
+                next_search = if self.examiner.search_next_file()? {
+                    Instant::now() + MIN_SEARCH_PAUSE
+                } else {
+                    search_begin = None;
+                    let pause = begin.elapsed() * SEARCH_PAUSE_FACTOR;
+                    Instant::now() + pause.max(MIN_SEARCH_PAUSE)
+                };
             }
         }
     }
@@ -121,6 +142,7 @@ impl Discovery {
             && at <= now
         {
             self.scheduled.pop_first();
+            self.retried.remove(&pid);
             self.examiner.examine_process(pid)?;
         }
         Ok(())
@@ -140,9 +162,9 @@ impl Discovery {
     fn schedule_retries(&mut self) {
         let now = Instant::now();
         let retries = self.examiner.take_retries();
-        for pid in retries.processes {
-            if self.scheduled.len() < MAX_SCHEDULED {
-                self.scheduled.insert((now + RETRY_DELAY, pid));
+        for (delay, pid) in retries.processes {
+            if self.scheduled.len() < MAX_SCHEDULED && self.retried.insert(pid) {
+                self.scheduled.insert((now + delay, pid));
             }
         }
         if retries.all {
@@ -187,13 +209,19 @@ impl Discovery {
             self.examiner.examine_process(pid)?;
         }
         for id in released.libraries {
-            self.examiner.send(DiscoveryEvent::Unused(id))?;
+            self.examiner
+                .send(DiscoveryEvent::Removed(id, Removal::Unused))?;
         }
         Ok(())
     }
 
     fn send_coverage(&mut self) -> Result<(), Disconnected> {
-        let coverage = self.examiner.table.coverage();
+        let mut coverage = self.examiner.table.coverage();
+        let unanswered = self.examiner.looks.unanswered();
+        coverage.unanswered = Unanswered {
+            looks: unanswered.len() as u64,
+            examples: unanswered.take(MAX_EXAMPLES).map(str::to_owned).collect(),
+        };
         if coverage != self.coverage {
             self.coverage = coverage.clone();
             self.examiner.send(DiscoveryEvent::Coverage(coverage))?;

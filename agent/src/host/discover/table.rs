@@ -4,13 +4,16 @@
 //! Probes hold a reference to the file and to its mount, so that they must be removed soon after
 //! the last user has ended.
 
+mod sharing;
+
 use std::{
     collections::{HashMap, HashSet},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::image::FileId;
+use super::{image::FileId, owner::Owner};
 use crate::status::{Coverage, Example, LibraryId, MAX_EXAMPLES, Reason};
 use reprise_core::plan::Plan;
 
@@ -19,7 +22,7 @@ use reprise_core::plan::Plan;
 const GRACE: Duration = Duration::from_secs(60);
 /// The same if the probes keep a file system other than the root mounted, such as a container's.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
-/// Maximum number of files; further files are ignored.
+/// Maximum number of files; further files are not observed.
 const MAX_FILES: usize = 4_096;
 /// Maximum number of processes; further processes are ignored.
 const MAX_PROCESSES: usize = 262_144;
@@ -34,6 +37,8 @@ pub(super) enum FileState {
     /// The kernel treats the file as this other one (overlay file systems), whose probes cover
     /// both.
     SameAs(FileId),
+    /// Not observed for now, for a reason with a description; tried again as soon as possible.
+    Waiting(Reason, String),
     /// Not observed, for a reason with a description.
     Rejected(Reason, String),
 }
@@ -45,8 +50,10 @@ pub(super) struct LibraryEntry {
     pub(super) path: String,
     pub(super) state: FileState,
     /// The plan; `None` if the file is not observed.
-    pub(super) plan: Option<Rc<Plan>>,
+    pub(super) plan: Option<Arc<Plan>>,
     in_standard_dir: bool,
+    /// The file is neither unlinked nor in memory only.
+    is_at_rest: bool,
     /// The file is on the host's root file system.
     on_root: bool,
     last_used: Instant,
@@ -69,13 +76,32 @@ impl LibraryEntry {
     }
 }
 
+/// What a process uses.
 #[derive(Debug)]
-struct Process {
+pub(super) struct Process {
     /// Result of `process_maps::code_size`; 0 if the mappings must be read again.
-    code: u64,
-    files: Vec<FileId>,
-    /// Error of reading the mappings.
-    unreadable: Option<String>,
+    pub(super) code: u64,
+    pub(super) files: Vec<FileId>,
+    /// Why not all its libraries are known.
+    pub(super) problem: Option<(Reason, String)>,
+    pub(super) owner: Owner,
+    /// Name of the translator that runs its code.
+    pub(super) translator: Option<&'static str>,
+    /// It has a listening socket; `None` if that is not known yet.
+    listens: Option<bool>,
+}
+
+impl Process {
+    pub(super) const fn new(code: u64, files: Vec<FileId>, owner: Owner) -> Self {
+        Self {
+            code,
+            files,
+            problem: None,
+            owner,
+            translator: None,
+            listens: None,
+        }
+    }
 }
 
 /// Entries that were released because no process uses them.
@@ -93,15 +119,24 @@ pub(super) struct Released {
 pub(super) struct Table {
     /// Device of the host's root file system.
     root: u64,
+    /// Number of files that can be observed at one time: fewer than `max_places` after descriptors
+    /// have run out.
+    places: usize,
+    max_places: usize,
+    /// Number of files per group of owners when this was last counted, and files added since.
+    per_group: HashMap<Rc<str>, usize>,
     files: HashMap<FileId, LibraryEntry>,
     processes: HashMap<u32, Process>,
     last_id: u64,
 }
 
 impl Table {
-    pub(super) fn new(root: u64) -> Self {
+    pub(super) fn new(root: u64, places: usize) -> Self {
         Self {
             root,
+            places,
+            max_places: places,
+            per_group: HashMap::new(),
             files: HashMap::new(),
             processes: HashMap::new(),
             last_id: 0,
@@ -112,8 +147,24 @@ impl Table {
         self.files.contains_key(&file)
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.files.len() >= MAX_FILES
+    /// Number of files that can be observed at one time.
+    pub(super) const fn places(&self) -> usize {
+        self.places
+    }
+
+    /// Tries whether one file more can be observed, after descriptors have run out.
+    pub(super) fn grow(&mut self) {
+        self.places = self.max_places.min(self.places + 1);
+    }
+
+    fn probed(&self) -> usize {
+        let probed = self.files.values().filter(|library| library.is_probed());
+        probed.count()
+    }
+
+    /// Whether a place for a further file is free.
+    pub(super) fn has_free_place(&self) -> bool {
+        self.probed() < self.places
     }
 
     /// Adds a file and returns its ID.
@@ -122,8 +173,8 @@ impl Table {
         file: FileId,
         path: String,
         state: FileState,
-        plan: Option<Rc<Plan>>,
-        now: Instant,
+        plan: Option<Arc<Plan>>,
+        is_at_rest: bool,
     ) -> LibraryId {
         self.last_id += 1;
         let id = LibraryId(self.last_id);
@@ -132,8 +183,9 @@ impl Table {
             state,
             plan,
             in_standard_dir: false,
+            is_at_rest,
             on_root: file.device() == self.root,
-            last_used: now,
+            last_used: Instant::now(),
             id,
         };
         self.files.insert(file, library);
@@ -160,12 +212,20 @@ impl Table {
 
     /// Records the result of attaching a library.
     pub(super) fn record_attach(&mut self, id: LibraryId, rejected: Option<(Reason, String)>) {
+        let out_of_places = matches!(rejected, Some((Reason::TooManyLibraries, _)));
         // The entry may have been released meanwhile.
         if let Some(library) = self.files.values_mut().find(|library| library.id == id) {
             library.state = match rejected {
                 None => FileState::Observed,
+                // What has run out may become available.
+                Some((reason @ Reason::TooManyLibraries, finding)) => {
+                    FileState::Waiting(reason, finding)
+                }
                 Some((reason, finding)) => FileState::Rejected(reason, finding),
             };
+        }
+        if out_of_places {
+            self.places = self.probed().max(1);
         }
     }
 
@@ -181,22 +241,36 @@ impl Table {
         self.processes.get(&pid).map(|process| process.code)
     }
 
-    /// Records the libraries that a process maps.
-    pub(super) fn record_process(
-        &mut self,
-        pid: u32,
-        code: u64,
-        files: Vec<FileId>,
-        unreadable: Option<String>,
-    ) {
+    /// Records what a process uses.
+    pub(super) fn record_process(&mut self, pid: u32, process: Process) {
         if self.processes.len() < MAX_PROCESSES || self.processes.contains_key(&pid) {
-            let process = Process {
-                code,
-                files,
-                unreadable,
-            };
             self.processes.insert(pid, process);
         }
+    }
+
+    /// Records that the mappings of a process cannot be read now. Its known libraries remain.
+    pub(super) fn record_problem(&mut self, pid: u32, code: u64, problem: (Reason, String)) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.code = code;
+            process.problem = Some(problem);
+        } else {
+            let mut process = Process::new(code, Vec::new(), Owner::read(pid));
+            process.problem = Some(problem);
+            self.record_process(pid, process);
+        }
+    }
+
+    /// The library files that a process is known to map.
+    pub(super) fn files_of(&self, pid: u32) -> &[FileId] {
+        self.processes
+            .get(&pid)
+            .map_or(&[], |process| process.files.as_slice())
+    }
+
+    /// Whether the process runs under a translator.
+    pub(super) fn is_translated(&self, pid: u32) -> bool {
+        let process = self.processes.get(&pid);
+        process.is_some_and(|process| process.translator.is_some())
     }
 
     /// Removes a process that ended or executed another program.
@@ -220,7 +294,9 @@ impl Table {
     pub(super) fn holders(&self) -> Vec<u32> {
         let held = |file: &FileId| {
             self.files.get(file).is_some_and(|library| {
-                !library.in_standard_dir && !matches!(library.state, FileState::Rejected(..))
+                let state = &library.state;
+                !library.in_standard_dir
+                    && !matches!(state, FileState::Rejected(..) | FileState::Waiting(..))
             })
         };
         self.processes
@@ -299,14 +375,16 @@ impl Table {
                 continue;
             }
             let rejected = libraries.iter().filter_map(|library| match &library.state {
-                FileState::Rejected(reason, finding) => Some((*reason, &library.path, finding)),
+                FileState::Rejected(reason, finding) | FileState::Waiting(reason, finding) => {
+                    Some((*reason, &library.path, finding))
+                }
                 _ => None,
             });
             // A library that could be observed in principle is reported before one that cannot.
             let reported = rejected.min_by_key(|(reason, ..)| *reason == Reason::OtherLibrary);
-            let (reason, file, finding) = match (reported, &process.unreadable) {
+            let (reason, file, finding) = match (reported, &process.problem) {
                 (Some((reason, file, finding)), _) => (reason, file.clone(), finding),
-                (None, Some(finding)) => (Reason::Unreadable, String::new(), finding),
+                (None, Some((reason, finding))) => (*reason, String::new(), finding),
                 (None, None) => continue,
             };
             let uncovered = coverage.uncovered.entry(reason).or_default();

@@ -179,10 +179,13 @@ fn ready(observed: &Observed) -> Rendering {
     }
     let libraries = observed.status.libraries.iter();
     let libraries = libraries.filter(|library| library.observed).count();
-    line(
-        StatusCode::OK,
-        &format!("ready, libraries observed: {libraries}"),
-    )
+    let mut text = format!("ready, libraries observed: {libraries}");
+    let unanswered = &observed.status.coverage.unanswered;
+    if unanswered.looks > 0 {
+        let (looks, examples) = (unanswered.looks, unanswered.examples.join(", "));
+        text += &format!("\nskipped because they do not answer: {looks} ({examples})");
+    }
+    line(StatusCode::OK, &text)
 }
 
 fn line(status: StatusCode, text: &str) -> Rendering {

@@ -64,8 +64,7 @@ pub(super) struct Clients {
     /// Hashes of the first tickets under a key that was never seen in use, by service.
     first_tickets: LruCache<(ServiceId, KeyName), [Option<u64>; ONE_CONNECTION]>,
     unattributed: LruCache<(ServiceId, KeyName), ()>,
-    /// An entry of `unattributed` was evicted.
-    lost_unattributed: bool,
+    unattributed_evicted: bool,
     evicted: u64,
 }
 
@@ -76,7 +75,7 @@ impl Clients {
             origins: LruCache::new(MAX_KEYS),
             first_tickets: LruCache::new(MAX_KEYS),
             unattributed: LruCache::new(MAX_KEYS),
-            lost_unattributed: false,
+            unattributed_evicted: false,
             evicted: 0,
         }
     }
@@ -193,7 +192,7 @@ impl Clients {
         };
         if entry.unattributed < MAX_INFERRED && !self.unattributed.contains(&(service, key)) {
             entry.unattributed += 1;
-            self.lost_unattributed |= self.unattributed.len() == MAX_KEYS.get();
+            self.unattributed_evicted |= self.unattributed.len() == MAX_KEYS.get();
             self.unattributed.put((service, key), ());
         }
     }
@@ -204,9 +203,9 @@ impl Clients {
         entry.is_some_and(|entry| entry.unattributed > 0)
     }
 
-    /// Whether the origin of this key could not be concluded before, or that may have been evicted.
-    pub(super) fn is_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
-        self.lost_unattributed || self.unattributed.contains(&(service, key))
+    /// Whether this key may be one whose origin could not be concluded.
+    pub(super) fn may_be_unattributed(&self, service: ServiceId, key: KeyName) -> bool {
+        self.unattributed_evicted || self.unattributed.contains(&(service, key))
     }
 
     pub(super) fn len(&self) -> usize {

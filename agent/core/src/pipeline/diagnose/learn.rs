@@ -136,7 +136,7 @@ impl Tables {
             && let Some(distance) = self.distance(issued, kind, hello.begin_ns)
         {
             self.processes.change_history(process, kind, |cache| {
-                cache.accept(issued.used_ns, distance)
+                cache.accept(issued.used_ns, distance);
             });
         }
         self.services.change(server.service, |state| {

@@ -19,6 +19,8 @@ use crate::plan::trace::{Trace, Value};
 
 /// Limit of instructions in one run.
 const MAX_STEPS: usize = 4096;
+/// Work of one instruction, units.
+const STEP: u64 = 150;
 
 /// Runs the function at `function`.
 pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
@@ -29,7 +31,7 @@ pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
             machine.memory.trace.returned = Some(machine.get(SizeCode::W, 1));
             break;
         }
-        let Some(instruction) = decode(image, at) else {
+        let Some(instruction) = decode(image, at).filter(|_| image.charge(STEP)) else {
             break;
         };
         match machine.step(image, at, &instruction) {

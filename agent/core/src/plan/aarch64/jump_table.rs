@@ -18,6 +18,8 @@ use crate::plan::trace::Value;
 const MAX_CASES: u64 = 512;
 /// Limit of instructions before an indirect jump in which its bound is searched.
 const BOUND_WINDOW: usize = 24;
+/// Work of one instruction, units.
+const STEP: u64 = 150;
 
 /// Returns the targets of the indirect jump that ends `path`.
 pub(super) fn targets(image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
@@ -34,6 +36,9 @@ pub(super) fn targets(image: &Image<'_>, path: &[u64]) -> Option<Vec<u64>> {
     }
     let mut targets = Vec::new();
     for index in 0..bound.entries {
+        if !machine.memory.charge_copy() {
+            return None;
+        }
         let mut machine = machine.clone();
         machine.set(SizeCode::X, bound.register, Value::Number(index));
         for step in rest {
@@ -55,6 +60,9 @@ fn run_step(
     image: &Image<'_>,
     (at, instruction): &(u64, Instruction),
 ) -> Option<()> {
+    if !image.charge(STEP) {
+        return None;
+    }
     match flow(image, *at, instruction) {
         Flow::Next => machine.compute(*at, instruction),
         Flow::Call(_) | Flow::CallIndirect(_) => {

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use object::elf;
 
-use crate::plan::pages::Pages;
+use crate::plan::{pages::Pages, work::Work};
 
+/// Work of one comparison with a segment, symbol or relocation, units.
+const COMPARISON: u64 = 2;
 /// Longest text that is read, bytes.
 pub(super) const MAX_TEXT: usize = 128;
 
@@ -75,6 +77,21 @@ pub(super) struct UnwindTable {
 }
 
 impl<'a> Image<'a> {
+    /// Adds work; returns whether more may be done.
+    pub(in crate::plan) fn charge(&self, units: u64) -> bool {
+        self.file.charge(units)
+    }
+
+    /// Returns the work done so far.
+    pub(in crate::plan) const fn work(&self) -> &Work {
+        self.file.work()
+    }
+
+    /// Charges a look at all `count` entries of a table.
+    fn charge_comparisons(&self, count: usize) -> bool {
+        self.charge(count as u64 * COMPARISON)
+    }
+
     /// Returns the address of a defined function.
     pub(in crate::plan) fn symbol(&self, name: &str) -> Option<u64> {
         self.symbols.get(name.as_bytes()).copied()
@@ -83,6 +100,9 @@ impl<'a> Image<'a> {
     /// Returns the defined functions with a name that satisfies `wanted`, sorted by name. Only name
     /// families that a plan needs are known.
     pub(in crate::plan) fn symbols(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'a str, u64)> {
+        if !self.charge_comparisons(self.symbols.len()) {
+            return Vec::new();
+        }
         let mut found: Vec<_> = self
             .symbols
             .iter()
@@ -95,6 +115,9 @@ impl<'a> Image<'a> {
 
     /// Returns the segment that holds an address, and the offset of the address in it.
     fn segment(&self, vaddr: u64) -> Option<(&Segment, u64)> {
+        if !self.charge_comparisons(1 + self.segments.len() / 2) {
+            return None;
+        }
         self.segments.iter().find_map(|segment| {
             let inside = vaddr.checked_sub(segment.vaddr)?;
             (inside < segment.size).then_some((segment, inside))
@@ -159,6 +182,9 @@ impl<'a> Image<'a> {
     /// Returns the words that point to a symbol of another image, each with whether only calls
     /// read it.
     pub(in crate::plan) fn imports(&self, wanted: &str) -> Vec<(u64, bool)> {
+        if !self.charge_comparisons(self.relocations.len()) {
+            return Vec::new();
+        }
         self.relocations
             .iter()
             .filter_map(|(at, relocation)| match relocation {
@@ -172,6 +198,9 @@ impl<'a> Image<'a> {
 
     /// Returns the words that point to an address of the image.
     pub(in crate::plan) fn words_pointing_to(&self, vaddr: u64) -> Vec<u64> {
+        if !self.charge_comparisons(self.relocations.len()) {
+            return Vec::new();
+        }
         let words = self.relocations.iter().filter_map(|(at, relocation)| {
             matches!(relocation, Relocation::Here(value) if *value == vaddr).then_some(*at)
         });

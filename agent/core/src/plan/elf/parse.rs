@@ -10,6 +10,9 @@ use super::image::{Image, Segment, Tables};
 use crate::plan::error::PlanError;
 use crate::plan::pages::Pages;
 
+/// Limit of loaded segments. Linkers write up to ten.
+const MAX_SEGMENTS: usize = 64;
+
 impl<'a> Image<'a> {
     /// Reads `tables` of `file`.
     pub(in crate::plan) fn parse(file: &'a Pages<'a>, tables: Tables) -> Result<Self, PlanError> {
@@ -36,6 +39,11 @@ impl<'a> Image<'a> {
         for program in programs {
             let (vaddr, flags) = (program.p_vaddr(endian), program.p_flags(endian));
             match program.p_type(endian) {
+                elf::PT_LOAD if image.segments.len() >= MAX_SEGMENTS => {
+                    return Err(PlanError::TooManySegments {
+                        limit: MAX_SEGMENTS,
+                    });
+                }
                 elf::PT_LOAD => image.segments.push(Segment {
                     vaddr,
                     offset: program.p_offset(endian),

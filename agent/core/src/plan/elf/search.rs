@@ -8,6 +8,10 @@ use super::image::{Image, MAX_TEXT};
 
 /// Limit of bytes searched in each segment.
 const MAX_SEARCH: u64 = 64 << 20;
+/// Work of one match of a search, units.
+const MATCH: u64 = 20;
+/// Work of looking at each byte of a part one by one, units per byte.
+const EACH_BYTE: u64 = 2;
 /// Limit of words found of one number.
 const MAX_FOUND: usize = 16;
 
@@ -39,6 +43,9 @@ impl Image<'_> {
                     .filter_map(|inside| segment.vaddr.checked_add(inside))
                     .filter(|at| at % 8 == 0);
                 for word in words {
+                    if !self.charge(MATCH) {
+                        return Some(());
+                    }
                     // Parts overlap.
                     if found.last() != Some(&word) {
                         found.push(word);
@@ -66,6 +73,9 @@ impl Image<'_> {
             self.file
                 .search(segment.offset, length, overlap, |at, part| -> Option<()> {
                     for inside in memmem::find_iter(part, mark) {
+                        if !self.charge(MATCH) {
+                            break;
+                        }
                         let from_start = at - segment.offset + inside as u64;
                         let bytes = part.get(inside..).filter(|bytes| bytes.len() >= size);
                         // Parts overlap.
@@ -100,7 +110,9 @@ impl Image<'_> {
             };
             self.file
                 .search(offset, size, overlap, |at, part| -> Option<()> {
-                    look(from + (at - offset), part);
+                    if self.charge(part.len() as u64 * EACH_BYTE) {
+                        look(from + (at - offset), part);
+                    }
                     None
                 });
         }

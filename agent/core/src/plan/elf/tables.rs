@@ -17,6 +17,8 @@ use crate::plan::pages::Pages;
 const MAX_SYMBOLS: usize = 1 << 16;
 /// Limit of symbols read, and of relocations stored (node 24 has 330,000 symbols).
 pub(super) const MAX_ENTRIES: usize = 1 << 21;
+/// Work of one symbol or relocation, units.
+const ENTRY: u64 = 100;
 /// Limit of entries of a dynamic segment.
 const MAX_DYNAMIC: usize = 1 << 10;
 /// Prefixes of the names that a plan needs.
@@ -117,6 +119,9 @@ impl<'a> Image<'a> {
         }
         let mut remaining = MAX_ENTRIES;
         for section in sections.iter() {
+            if !self.charge(ENTRY) {
+                break;
+            }
             if let Ok(Some((entries, _))) = section.rela(endian, file) {
                 self.add_relocations(endian, entries, dynamic.as_ref(), &mut remaining);
             }
@@ -209,6 +214,9 @@ impl<'a> Image<'a> {
     fn add_symbols(&mut self, endian: Endianness, symbols: &Symbols<'a>, remaining: &mut usize) {
         for symbol in symbols.entries.iter().take(*remaining) {
             *remaining -= 1;
+            if !self.charge(ENTRY) {
+                return;
+            }
             if symbol.is_undefined(endian) || symbol.st_type() != elf::STT_FUNC {
                 continue;
             }
@@ -237,6 +245,9 @@ impl<'a> Image<'a> {
     ) {
         for entry in entries.iter().take(*remaining) {
             *remaining -= 1;
+            if !self.charge(ENTRY) {
+                return;
+            }
             let addend = entry.r_addend(endian).cast_unsigned();
             let value =
                 match RelocationKind::from_number(self.machine, entry.r_type(endian, false)) {

@@ -32,7 +32,7 @@ fn state_machine(hand_state: u8) -> Vec<u8> {
 }
 
 /// Three method tables, without symbols.
-fn stripped(hand_state: u8) -> LibraryBuilder {
+pub(super) fn stripped(hand_state: u8) -> LibraryBuilder {
     let mut built = LibraryBuilder::new();
     let body = built.add(&state_machine(hand_state));
     let at = built.here().next_multiple_of(16);

@@ -21,6 +21,8 @@ use crate::plan::trace::{Trace, Value};
 
 /// Limit of instructions in one run.
 const MAX_STEPS: usize = 4096;
+/// Work of one instruction, units.
+const STEP: u64 = 150;
 /// Registers that a call may change (System V ABI x86-64, section 3.2.1).
 const CALL_CLOBBERED: [Register; 9] = [
     Register::RAX,
@@ -43,7 +45,7 @@ pub(super) fn run(image: &Image<'_>, function: u64, call: Call) -> Trace {
             machine.memory.trace.returned = Some(machine.get(Register::ESI));
             break;
         }
-        let Some(instruction) = decode(image, at) else {
+        let Some(instruction) = decode(image, at).filter(|_| image.charge(STEP)) else {
             break;
         };
         match machine.step(&instruction) {

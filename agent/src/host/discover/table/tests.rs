@@ -1,14 +1,16 @@
-use super::*;
+use super::{sharing::MAX_FILES_PER_GROUP, *};
+use crate::host::discover::places::Changes;
+use std::rc::Rc;
 
 const ROOT: u64 = 1;
+const PLACES: usize = 100;
 
 fn file(inode: u64) -> FileId {
     FileId::new(2, inode)
 }
 
 fn add(table: &mut Table, inode: u64, state: FileState) -> LibraryId {
-    let now = Instant::now();
-    table.add(file(inode), format!("/lib/{inode}"), state, None, now)
+    table.add(file(inode), format!("/lib/{inode}"), state, None, true)
 }
 
 /// A time at which unused files are released.
@@ -18,12 +20,19 @@ fn later(times: u32) -> Instant {
 
 fn record(table: &mut Table, pid: u32, inodes: &[u64]) {
     let files = inodes.iter().map(|inode| file(*inode)).collect();
-    table.record_process(pid, 1, files, None);
+    table.record_process(pid, Process::new(1, files, owner("", 0)));
+}
+
+fn owner(group: &str, uid: u32) -> Owner {
+    Owner {
+        group: group.into(),
+        uid,
+    }
 }
 
 #[test]
 fn a_file_is_retained_while_it_is_used_or_in_a_standard_dir() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     let used = add(&mut table, 1, FileState::Observed);
     add(&mut table, 2, FileState::Observed);
     table.set_standard_dirs(&HashSet::from([file(2)]));
@@ -47,7 +56,7 @@ fn a_file_is_retained_while_it_is_used_or_in_a_standard_dir() {
 
 #[test]
 fn other_names_of_a_released_file_are_released_too() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     let first = add(&mut table, 1, FileState::Observed);
     add(&mut table, 2, FileState::SameAs(file(1)));
     record(&mut table, 10, &[1]);
@@ -69,7 +78,7 @@ fn other_names_of_a_released_file_are_released_too() {
 
 #[test]
 fn a_process_is_uncovered_if_none_of_its_libraries_is_observed() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     let rejected = |reason| FileState::Rejected(reason, "words".to_owned());
     add(&mut table, 1, FileState::Observed);
     add(&mut table, 2, rejected(Reason::OtherLibrary));
@@ -80,7 +89,7 @@ fn a_process_is_uncovered_if_none_of_its_libraries_is_observed() {
     record(&mut table, 12, &[2, 3]);
     record(&mut table, 13, &[4]);
     record(&mut table, 14, &[]);
-    table.record_process(15, 1, Vec::new(), Some("refused".to_owned()));
+    table.record_problem(15, 1, (Reason::Unreadable, "refused".to_owned()));
     let counts = |table: &Table| -> Vec<(Reason, u64)> {
         let coverage = table.coverage();
         let counts = coverage.uncovered.iter();
@@ -103,7 +112,7 @@ fn a_process_is_uncovered_if_none_of_its_libraries_is_observed() {
 
 #[test]
 fn the_number_of_examples_is_bounded() {
-    let mut table = Table::new(ROOT);
+    let mut table = Table::new(ROOT, PLACES);
     add(
         &mut table,
         1,
@@ -121,10 +130,100 @@ fn the_number_of_examples_is_bounded() {
 
 #[test]
 fn files_of_the_root_file_system_have_a_longer_grace_time() {
-    let mut table = Table::new(ROOT);
-    let begin = Instant::now();
+    let mut table = Table::new(ROOT, PLACES);
     let on_root = FileId::new(ROOT, 7);
-    table.add(on_root, String::new(), FileState::Observed, None, begin);
+    table.add(on_root, String::new(), FileState::Observed, None, true);
+    let begin = Instant::now();
     assert_eq!(table.release(begin + SHORT_GRACE), Released::default());
     assert!(table.release(begin + GRACE).files.contains(&on_root));
+}
+
+#[test]
+fn a_refused_file_is_tried_again_when_a_place_is_free() {
+    let mut table = Table::new(ROOT, 2);
+    for inode in [1, 2] {
+        add(&mut table, inode, FileState::Observed);
+        record(&mut table, inode as u32, &[inode]);
+    }
+    assert!(!table.has_free_place());
+    let waiting = FileState::Waiting(Reason::TooManyLibraries, String::new());
+    let id = add(&mut table, 3, waiting);
+    record(&mut table, 3, &[3]);
+    assert_eq!(table.share_places(|_| Some(false)), Changes::default());
+    let uncovered = &table.coverage().uncovered[&Reason::TooManyLibraries];
+    assert_eq!(uncovered.processes, 1);
+    table.remove_process(1);
+    table.release(Instant::now());
+    table.release(later(2));
+    let changes = table.share_places(|_| Some(false));
+    assert_eq!((changes.admitted, changes.evicted), (vec![file(3)], vec![]));
+    assert_eq!(table.retry(file(3)), Some((id, vec![3])));
+    assert_eq!(table.code_of(3), Some(0), "to be read again");
+}
+
+#[test]
+fn descriptors_that_ran_out_leave_fewer_places() {
+    let mut table = Table::new(ROOT, PLACES);
+    add(&mut table, 1, FileState::Observed);
+    let id = add(&mut table, 2, FileState::Pending);
+    record(&mut table, 10, &[1, 2]);
+    table.record_attach(id, Some((Reason::TooManyLibraries, String::new())));
+    assert_eq!((table.places(), table.has_free_place()), (1, false));
+    assert_eq!(table.share_places(|_| Some(false)), Changes::default());
+    table.grow();
+    assert_eq!(table.share_places(|_| None).admitted, [file(2)]);
+    (0..2 * PLACES).for_each(|_| table.grow());
+    assert_eq!(table.places(), PLACES);
+}
+
+#[test]
+fn the_files_of_one_group_are_bounded() {
+    let mut table = Table::new(ROOT, PLACES);
+    let (hostile, other): (Rc<str>, Rc<str>) = ("h".into(), "o".into());
+    for inode in 0..MAX_FILES_PER_GROUP as u64 {
+        assert!(!table.is_full(&hostile));
+        add(
+            &mut table,
+            inode,
+            FileState::Rejected(Reason::Ignored, String::new()),
+        );
+        let files = vec![file(inode)];
+        let process = Process::new(1, files, owner("h", 1000));
+        table.record_process(inode as u32, process);
+    }
+    assert!(table.is_full(&hostile) && !table.is_full(&other));
+    table.count_groups();
+    assert!(table.is_full(&hostile) && !table.is_full(&other));
+    table.retain_processes(|pid| pid != 0);
+    table.count_groups();
+    assert!(!table.is_full(&hostile));
+}
+
+#[test]
+fn a_file_is_left_to_a_translator_unless_that_blinds_others() {
+    let mut table = Table::new(ROOT, PLACES);
+    add(&mut table, 1, FileState::Observed);
+    let mut process = Process::new(1, vec![file(1)], owner("", 1000));
+    process.translator = Some("Valgrind");
+    table.record_process(10, process);
+    assert_eq!(table.translated_by(file(1)), Some((10, "Valgrind")));
+    // Another user's process maps the file: this user must not end its observation.
+    let other = Process::new(1, vec![file(1)], owner("", 33));
+    table.record_process(11, other);
+    assert_eq!(table.translated(), []);
+    let mut process = Process::new(1, vec![file(1)], owner("", 0));
+    process.translator = Some("Valgrind");
+    table.record_process(12, process);
+    assert_eq!(table.translated_by(file(1)), Some((12, "Valgrind")));
+    let [(found, finding)] = table.translated().try_into().unwrap();
+    assert_eq!(found, file(1));
+    table.evict(found, Reason::Translated, finding);
+    assert_eq!(table.coverage().uncovered[&Reason::Translated].processes, 3);
+    assert_eq!(
+        table.share_places(|_| None),
+        Changes::default(),
+        "still mapped"
+    );
+    table.remove_process(12);
+    assert_eq!(table.share_places(|_| None).admitted, [file(1)]);
 }

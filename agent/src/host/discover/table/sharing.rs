@@ -1,0 +1,208 @@
+//! Which files have a place, and which lose it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    rc::Rc,
+};
+
+use super::{FileState, LibraryEntry, MAX_FILES, Process, Table};
+use crate::{
+    host::discover::{
+        image::FileId,
+        owner::Owner,
+        places::{self, Candidate, Changes},
+    },
+    status::{LibraryId, Reason},
+};
+
+/// Maximum number of files that only the processes of one group of owners use.
+pub(super) const MAX_FILES_PER_GROUP: usize = MAX_FILES / 4;
+/// Maximum number of processes that are checked for listening sockets at one time.
+const MAX_LISTENING_CHECKS: usize = 64;
+
+impl Table {
+    /// Whether no further file of a group of owners is accepted; counts the file otherwise.
+    pub(in crate::host::discover) fn is_full(&mut self, group: &Rc<str>) -> bool {
+        let count = self.per_group.entry(Rc::clone(group)).or_default();
+        let is_full = self.files.len() >= MAX_FILES || *count >= MAX_FILES_PER_GROUP;
+        if !is_full {
+            *count += 1;
+        }
+        is_full
+    }
+
+    /// A process under a translator to which the file is left, with the translator's name: one of
+    /// root, or of the only user of the file. Otherwise any user could end the observation of
+    /// others.
+    pub(in crate::host::discover) fn translated_by(
+        &self,
+        file: FileId,
+    ) -> Option<(u32, &'static str)> {
+        let mut translated = self.users(file).filter_map(|(pid, process)| {
+            let translator = process.translator?;
+            Some((pid, translator, process.owner.uid))
+        });
+        let is_left_to = |uid: u32| {
+            let mut users = self.users(file);
+            uid == 0 || users.all(|(_, process)| process.owner.uid == uid)
+        };
+        translated
+            .find(|(.., uid)| is_left_to(*uid))
+            .map(|(pid, translator, _)| (pid, translator))
+    }
+
+    fn users(&self, file: FileId) -> impl Iterator<Item = (u32, &Process)> {
+        let processes = self.processes.iter().map(|(pid, process)| (*pid, process));
+        processes.filter(move |(_, process)| process.files.contains(&file))
+    }
+
+    /// Observed files that must be left to a translator, with a description.
+    pub(in crate::host::discover) fn translated(&self) -> Vec<(FileId, String)> {
+        let processes = self.processes.values();
+        let translated: HashSet<FileId> = processes
+            .filter(|process| process.translator.is_some())
+            .flat_map(|process| process.files.iter().copied())
+            .collect();
+        let probed = translated.into_iter().filter(|file| {
+            let library = self.files.get(file);
+            library.is_some_and(LibraryEntry::is_probed)
+        });
+        probed
+            .filter_map(|file| Some((file, translated_text(self.translated_by(file)?))))
+            .collect()
+    }
+
+    /// Stops the observation of a file for now; returns the ID of the library to detach.
+    pub(in crate::host::discover) fn evict(
+        &mut self,
+        file: FileId,
+        reason: Reason,
+        finding: String,
+    ) -> Option<LibraryId> {
+        self.last_id += 1;
+        let library = self.files.get_mut(&file)?;
+        library.state = FileState::Waiting(reason, finding);
+        library.plan = None;
+        let new = LibraryId(self.last_id);
+        Some(mem::replace(&mut library.id, new))
+    }
+
+    /// Removes a waiting file so that it is discovered again; returns its ID and its users, which
+    /// must be examined.
+    pub(in crate::host::discover) fn retry(
+        &mut self,
+        file: FileId,
+    ) -> Option<(LibraryId, Vec<u32>)> {
+        let library = self.files.remove(&file)?;
+        let mut users = Vec::new();
+        for (pid, process) in &mut self.processes {
+            if process.files.contains(&file) {
+                process.code = 0;
+                users.push(*pid);
+            }
+        }
+        Some((library.id, users))
+    }
+
+    /// Chooses which waiting files get a place, and which files lose theirs. `listens` says whether a
+    /// process has a listening socket.
+    pub(in crate::host::discover) fn share_places(
+        &mut self,
+        listens: impl FnMut(u32) -> Option<bool>,
+    ) -> Changes {
+        let waits = |file: FileId, library: &LibraryEntry| match library.state {
+            FileState::Waiting(Reason::Translated, _) => self.translated_by(file).is_none(),
+            FileState::Waiting(..) => true,
+            _ => false,
+        };
+        let waiting: HashSet<FileId> = self
+            .files
+            .iter()
+            .filter(|(file, library)| waits(**file, library))
+            .map(|(file, _)| *file)
+            .collect();
+        if waiting.is_empty() {
+            return Changes::default();
+        }
+        let holders: HashSet<FileId> = self
+            .files
+            .iter()
+            .filter(|(_, library)| library.is_probed())
+            .map(|(file, _)| *file)
+            .collect();
+        if holders.len() >= self.places {
+            self.check_listening(&(&holders | &waiting), listens);
+        }
+        let users = self.users_by_file();
+        let candidates = |files: HashSet<FileId>| {
+            let candidates = files.into_iter().map(|file| self.candidate(file, &users));
+            candidates.collect()
+        };
+        places::share(candidates(holders), candidates(waiting), self.places)
+    }
+
+    fn users_by_file(&self) -> HashMap<FileId, Vec<&Process>> {
+        let mut users: HashMap<FileId, Vec<&Process>> = HashMap::new();
+        for process in self.processes.values() {
+            for file in &process.files {
+                users.entry(*file).or_default().push(process);
+            }
+        }
+        users
+    }
+
+    fn candidate(&self, file: FileId, users: &HashMap<FileId, Vec<&Process>>) -> Candidate {
+        let users = users.get(&file).map(Vec::as_slice).unwrap_or_default();
+        let owners: HashSet<&Owner> = users.iter().map(|process| &process.owner).collect();
+        let library = self.files.get(&file);
+        let listens = users.iter().any(|process| process.listens == Some(true));
+        let is_at_rest = library.is_some_and(|library| library.is_at_rest);
+        Candidate {
+            file,
+            owners: owners.into_iter().cloned().collect(),
+            rank: u8::from(listens) + u8::from(is_at_rest),
+            is_standard: library.is_some_and(|library| library.in_standard_dir),
+        }
+    }
+
+    /// Checks some processes that use one of the files for listening sockets.
+    fn check_listening(
+        &mut self,
+        files: &HashSet<FileId>,
+        mut listens: impl FnMut(u32) -> Option<bool>,
+    ) {
+        let unknown = self.processes.iter_mut().filter(|(_, process)| {
+            process.listens.is_none() && process.files.iter().any(|file| files.contains(file))
+        });
+        for (pid, process) in unknown.take(MAX_LISTENING_CHECKS) {
+            process.listens = listens(*pid);
+        }
+    }
+
+    /// Counts the files of each group of owners.
+    pub(in crate::host::discover) fn count_groups(&mut self) {
+        if self.files.len() < MAX_FILES_PER_GROUP {
+            self.per_group.clear();
+            return;
+        }
+        let users = self.users_by_file();
+        let mut counts: HashMap<Rc<str>, usize> = HashMap::new();
+        for processes in users.values() {
+            // A file of several groups is charged to none of them.
+            let groups: HashSet<&Rc<str>> = processes
+                .iter()
+                .map(|process| &process.owner.group)
+                .collect();
+            if let [group] = groups.into_iter().collect::<Vec<_>>().as_slice() {
+                *counts.entry(Rc::clone(group)).or_default() += 1;
+            }
+        }
+        self.per_group = counts;
+    }
+}
+
+/// Why a file is left to a translator.
+fn translated_text((pid, translator): (u32, &'static str)) -> String {
+    format!("process {pid} runs under {translator}, which would execute the probes as instructions")
+}

@@ -1,0 +1,84 @@
+//! Decides which of the known libraries are observed: gives free places to waiting ones, leaves
+//! those alone that a translator maps, and examines again what did not answer.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use super::{
+    examine::Examiner,
+    listening,
+    looks::Subject,
+    messages::{Disconnected, DiscoveryEvent, Removal},
+};
+use crate::status::Reason;
+
+/// Interval at which processes under a translator are examined, and how many are.
+const TRANSLATED_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_TRANSLATED: usize = 32;
+/// Reading the mappings of such a process is followed by a pause of this many times its duration.
+const TRANSLATED_PAUSE_FACTOR: u32 = 50;
+
+impl Examiner {
+    /// Detaches files that processes under a translator map.
+    pub(super) fn leave_to_translators(&mut self) -> Result<(), Disconnected> {
+        for (file, finding) in self.table.translated() {
+            if let Some(id) = self.table.evict(file, Reason::Translated, finding) {
+                self.send(DiscoveryEvent::Removed(id, Removal::Translated))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches a process under a translator for further files; `reading` is the time that reading
+    /// its mappings took.
+    pub(super) fn watch_translated(&mut self, pid: u32, reading: Duration) {
+        if self.translated.contains(&pid) || self.translated.len() < MAX_TRANSLATED {
+            self.translated.insert(pid);
+            let delay = TRANSLATED_INTERVAL.max(reading * TRANSLATED_PAUSE_FACTOR);
+            self.retries.processes.push((delay, pid));
+        }
+    }
+
+    /// Gives free places to waiting files, and takes places of owners that have more than others.
+    pub(super) fn share_places(&mut self) -> Result<(), Disconnected> {
+        self.leave_to_translators()?;
+        let Self { table, looks, .. } = self;
+        let changes = table.share_places(|pid| {
+            let shown = format!("sockets of process {pid}");
+            let look = move || listening::listens(pid);
+            looks.run(Subject::Process(pid), shown, look).ok()
+        });
+        for file in changes.evicted {
+            let finding = "its place was given to a file of another owner".to_owned();
+            if let Some(id) = self.table.evict(file, Reason::TooManyLibraries, finding) {
+                self.send(DiscoveryEvent::Removed(id, Removal::Displaced))?;
+            }
+        }
+        let mut users = HashSet::new();
+        for file in changes.admitted {
+            if let Some((id, processes)) = self.table.retry(file) {
+                self.files.remove_files(|other| other == file);
+                self.send(DiscoveryEvent::Removed(id, Removal::Retried))?;
+                users.extend(processes);
+                // A library in a standard directory may have no user.
+                self.retries.all = true;
+            }
+        }
+        for pid in users {
+            self.examine_process(pid)?;
+        }
+        Ok(())
+    }
+
+    /// Examines everything again that did not answer and may answer now.
+    pub(super) fn unblock(&mut self, now: Instant) {
+        self.spending.forget(now);
+        self.table.count_groups();
+        if self.looks.unblock(now) {
+            self.table.invalidate();
+            self.retries.all = true;
+        }
+    }
+}
