@@ -4,8 +4,8 @@ use std::{error::Error, fmt::Write as _, io, iter};
 
 use nix::errno::Errno;
 
-/// Errors that pass without any change to the host: interrupted by a signal or the freezer, or short
-/// of memory or of a system-wide resource.
+/// Errors that pass without any change to the host: interrupted by a signal or the freezer, or
+/// short of memory or of a system-wide resource.
 const TRANSIENT: [Errno; 6] = [
     Errno::EAGAIN,
     Errno::EINTR,

@@ -7,7 +7,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -198,6 +198,27 @@ fn pipeline_requests(address: SocketAddr, ended: &AtomicBool, bytes: &AtomicU64)
     }
 }
 
+/// A server that answers at once, apart from the attacked one. Its delays are those of the machine:
+/// other processes use the processors as well.
+fn control() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Ends with the test process.
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 256]);
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+        }
+    });
+    address
+}
+
+/// The value that 95 of 100 do not exceed.
+fn most(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 95 / 100]
+}
+
 /// Time until `/readyz` answers.
 fn time_ready(address: SocketAddr) -> Duration {
     let begin = Instant::now();
@@ -226,7 +247,8 @@ fn resident_bytes() -> u64 {
 struct Result {
     /// Time until `/readyz` answered in 95 of 100 cases.
     ready: Duration,
-    slowest_ready: Duration,
+    /// The same of a server that was not attacked.
+    control: Duration,
     added_bytes: u64,
     end: Duration,
     waits: Waits,
@@ -235,9 +257,9 @@ struct Result {
 impl Result {
     fn assert_harmless(&self) {
         println!("{self:?}, {} MB", self.added_bytes >> 20);
-        assert!(self.ready < Duration::from_millis(200), "{self:?}");
-        // Other processes may take the processors meanwhile.
-        assert!(self.slowest_ready < Duration::from_secs(1), "{self:?}");
+        // The machine may delay each of the four threads that take part.
+        let limit = Duration::from_millis(200) + 4 * self.control;
+        assert!(self.ready < limit, "{self:?}");
         assert!(self.added_bytes < 64 << 20, "{self:?}");
         assert!(self.end < Duration::from_secs(2), "{self:?}");
         // The kernel stores the events of much longer times.
@@ -248,18 +270,19 @@ impl Result {
 /// Queries `/readyz` and measures the memory for this time.
 fn watch_victim(victim: Victim, duration: Duration, before: u64) -> Result {
     let begin = Instant::now();
-    let (mut ready, mut most) = (Vec::new(), before);
+    let control_address = control();
+    let (mut ready, mut control, mut highest) = (Vec::new(), Vec::new(), before);
     while begin.elapsed() < duration {
         ready.push(time_ready(victim.address));
-        most = most.max(resident_bytes());
+        control.push(time_ready(control_address));
+        highest = highest.max(resident_bytes());
         thread::sleep(Duration::from_millis(20));
     }
-    ready.sort_unstable();
     let (end, waits) = victim.end();
     Result {
-        ready: ready[ready.len() * 95 / 100],
-        slowest_ready: ready[ready.len() - 1],
-        added_bytes: most - before,
+        ready: most(ready),
+        control: most(control),
+        added_bytes: highest - before,
         end,
         waits,
     }

@@ -1,5 +1,5 @@
-//! The planner under libFuzzer: it does a bounded amount of work for any bytes, and what it counts as
-//! work is what takes time.
+//! The planner under libFuzzer: it does a bounded amount of work for any bytes, and what it counts
+//! as work is what takes time.
 //!
 //! The first byte selects the meaning of the rest: a file; code of one of two machines, in a file
 //! with exported functions that begin in it; changes to a real library, named by
@@ -39,8 +39,8 @@ const NAMES: [&str; 20] = [
 ];
 /// Work of the step that exceeds the limit, at most.
 const SLACK: u64 = 20_000_000;
-/// CPU time for a unit of work, about a nanosecond in an optimised build, under a sanitizer; and the
-/// time that is not counted.
+/// CPU time for a unit of work, about a nanosecond in an optimised build, under a sanitizer; and
+/// the time that is not counted.
 const NS_PER_UNIT: u64 = 40;
 const UNCOUNTED: Duration = Duration::from_millis(200);
 /// Size of a file with a hole.

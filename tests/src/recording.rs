@@ -47,8 +47,9 @@ impl Recording {
         Self(records)
     }
 
-    /// Writes the recording `times` times in a row, `period_s` seconds apart. In each repetition the
-    /// connections, sessions and tickets are new ones, and with `new_keys` the ticket keys, too.
+    /// Writes the recording `times` times in a row, `period_s` seconds apart. In each repetition
+    /// the connections, sessions and tickets are new ones, and with `new_keys` the ticket keys,
+    /// too.
     ///
     /// # Panics
     /// If the file cannot be written.

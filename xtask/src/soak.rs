@@ -1,6 +1,6 @@
-//! `cargo xtask soak`: the agent under mixed churn for a given time. Processes come and go, libraries
-//! are loaded and removed, containers start and end, servers and the agent reload, and clients of
-//! both attack. Reports what must not grow with time, and compares it with earlier runs.
+//! `cargo xtask soak`: the agent under mixed churn for a given time. Processes come and go,
+//! libraries are loaded and removed, containers start and end, servers and the agent reload, and
+//! clients of both attack. Reports what must not grow with time, and compares it with earlier runs.
 
 mod agent;
 mod load;

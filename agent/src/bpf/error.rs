@@ -109,9 +109,9 @@ pub(crate) enum SensorError {
 }
 
 impl SensorError {
-    /// Failure of `BPF_PROG_LOAD`. The verifier answers `EACCES` or `EINVAL` to code that it rejects
-    /// and `E2BIG` to code that is too complex (kernel/bpf/verifier.c); everything else is about the
-    /// agent or the host.
+    /// Failure of `BPF_PROG_LOAD`. The verifier answers `EACCES` or `EINVAL` to code that it
+    /// rejects and `E2BIG` to code that is too complex (kernel/bpf/verifier.c); everything else is
+    /// about the agent or the host.
     pub(super) fn from_load(probe: &'static str, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EACCES | libc::EINVAL | libc::E2BIG) => Self::Verifier { probe, source },

@@ -1,5 +1,5 @@
-//! A hash map of the programs, read in batches: one system call for thousands of entries. Before 5.6
-//! the entries are read one by one.
+//! A hash map of the programs, read in batches: one system call for thousands of entries. Before
+//! 5.6 the entries are read one by one.
 
 use std::{
     io,

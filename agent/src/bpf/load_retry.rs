@@ -1,4 +1,4 @@
-//! Repeats program loads that a signal interrupted: the verifier gives up with `EAGAIN` when a signal
+//! Repeats program loads that a signal interrupted: the verifier stops with `EAGAIN` when a signal
 //! or the freezer waits for the thread (`do_check`, kernel/bpf/verifier.c).
 
 use std::error::Error;

@@ -69,7 +69,7 @@ impl ModeRequest {
         mode.namespaces = netns::layout(mode.ring)
             .inspect_err(|error| {
                 let reason = chain(error);
-                tracing::info!(reason, "network namespaces not told apart");
+                tracing::info!(reason, "network namespaces not distinguished");
             })
             .ok();
         Ok(mode)

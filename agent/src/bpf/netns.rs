@@ -1,4 +1,4 @@
-//! Whether the sensors can tell network namespaces apart. All of them can, or none: the keys of
+//! Whether the sensors can distinguish network namespaces. All of them can, or none: the keys of
 //! connections would differ from sensor to sensor otherwise.
 
 use std::{fs, io};
@@ -22,7 +22,7 @@ const INODE: Field = ("ns_common", "inum");
 const USER_NAMESPACE: Field = ("net", "user_ns");
 const LEVEL: Field = ("user_namespace", "level");
 
-/// Why network namespaces are not told apart.
+/// Why network namespaces are not distinguished.
 #[derive(Debug, Error)]
 pub(crate) enum NoNamespaces {
     /// The programs for perf event arrays do not read them.

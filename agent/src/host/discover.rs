@@ -6,11 +6,11 @@
 //! `process_maps` reads a process, `standard_dirs` the directories, `families` classifies file
 //! names, `image` opens files. `files` caches results per file, `table` tracks users. `schedule` is
 //! the main loop of the thread, `examine` the work on one process, `classify` on one file, and
-//! `search` reads whole files. `alias` detects one file under two names, `translators` programs that must not meet a
-//! probe. `lookup` serves `reprise inspect`.
+//! `search` reads whole files. `alias` detects one file under two names, `translators` programs
+//! that a probe would kill. `lookup` serves `reprise inspect`.
 //!
-//! No user may stop it: `looks` leaves behind what hangs, `places` shares the observed files
-//! between `owner`s, by `listening` among others, and `spending` limits the time for each.
+//! No user can stop it: `looks` abandons what hangs, `places` shares the observed files between
+//! `owner`s and prefers those of `listening` processes, and `spending` limits the time per owner.
 
 mod alias;
 mod classify;

@@ -20,8 +20,8 @@ impl HostProcesses {
         }
     }
 
-    /// Contents of a file in the directory of a process below `/proc`. Names in it can be any bytes;
-    /// those that are not UTF-8 are replaced.
+    /// Contents of a file in the directory of a process below `/proc`. Names in it can be any
+    /// bytes; those that are not UTF-8 are replaced.
     pub(crate) fn read(self, tgid: u32, file: &str) -> io::Result<String> {
         if !self.readable {
             return Err(io::ErrorKind::Unsupported.into());
@@ -44,10 +44,10 @@ impl HostProcesses {
     }
 }
 
-/// Whether a process runs, by its `stat` file. A zombie still has this file, although its memory and
-/// sockets are gone; but the first thread is one too where it has ended before others. The fields
-/// after the name, which is in parentheses, begin with the state; the eighteenth is the number of
-/// threads.
+/// Whether a process runs, by its `stat` file. A zombie still has this file, although its memory
+/// and sockets are gone; but the first thread is one too where it has ended before others. The
+/// fields after the name, which is in parentheses, begin with the state; the eighteenth is the
+/// number of threads.
 fn runs(stat: &str) -> bool {
     let mut fields = stat
         .rsplit(')')

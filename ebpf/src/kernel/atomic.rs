@@ -1,5 +1,5 @@
-//! Atomic addition, which every BPF CPU version has. `core` has no atomic types for the target, since
-//! version 1 has no compare-and-swap.
+//! Atomic addition, which every BPF CPU version has. `core` has no atomic types for the target,
+//! since version 1 has no compare-and-swap.
 
 /// Adds to a number.
 ///

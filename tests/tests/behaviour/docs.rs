@@ -37,7 +37,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     found
 }
 
-/// Returns the commands in the console blocks of a text; a line that ends with `\\` or `|`
+/// Returns the commands in the console blocks of a text; a line that ends with `\` or `|`
 /// continues.
 fn console(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();

@@ -1,5 +1,5 @@
-//! The tables in the kernel at their bounds: what is evicted is counted, one process cannot push out
-//! the handshakes of others, and nothing of an ended process remains.
+//! The tables in the kernel at their bounds: what is evicted is counted, one process cannot push
+//! out the handshakes of others, and nothing of an ended process remains.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use reprise_tests::{
     poll::{DEADLINE, poll_until},
     process::{PYTHON, Process, fixture},
     servers::Sessions,
-    truth::{observe, warm_up},
+    truth::{Expected, warm_up},
 };
 
 /// Maps with the process or thread in their key.
@@ -89,8 +89,12 @@ fn one_process_cannot_push_out_the_handshakes_of_others() {
     assert!(most.is_some_and(|&most| most <= MAX_OPEN_PER_PROCESS));
     assert_eq!(by_process.len(), 2, "{by_process:?}");
     // The server's handshake is still open, and others are counted exactly.
-    let client = Client::new(server.port).connections(30);
-    observe(&agent, &server, &client, 30);
+    let before = agent.metrics();
+    let report = Client::new(server.port).connections(30).run();
+    report.assert_mixed(30);
+    Expected::default()
+        .add_report(&server, &report)
+        .assert_counted(&agent, &before);
     drop(attacker);
     poll_until("nothing of the attacker remains", DEADLINE, || {
         let open = agent.metrics().sum("reprise_tracked", &OPEN);

@@ -107,7 +107,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "second half of {} min, means", self.minutes)?;
+        writeln!(f, "second half of {} min, mean values", self.minutes)?;
         for (name, value) in &self.values {
             writeln!(f, "  {name}: {value:.1}")?;
         }

@@ -56,7 +56,7 @@ pub(super) struct Facts {
     pub(super) uprobe_pmu: bool,
     /// Whether the kernel provides BTF.
     pub(super) btf: bool,
-    /// Whether network namespaces are told apart.
+    /// Whether network namespaces are distinguished.
     pub(super) namespaces: Result<(), String>,
     /// `kernel.bpf_stats_enabled`; `None` if the kernel does not have it.
     pub(super) statistics: Option<bool>,

@@ -116,7 +116,10 @@ impl Discovery {
                 _ if !is_logged => {}
                 Removal::Unused => tracing::info!(path, "library without users detached"),
                 Removal::Displaced => {
-                    tracing::warn!(path, "library detached, its place went to another owner");
+                    tracing::warn!(
+                        path,
+                        "library detached, its place was given to another owner"
+                    );
                 }
                 Removal::Translated => tracing::warn!(
                     path,
@@ -130,7 +133,7 @@ impl Discovery {
         }
     }
 
-    /// Ends the thread. A thread that a slow file blocks is left behind.
+    /// Ends the thread. A thread that a slow file blocks is abandoned.
     pub(super) async fn stop(self) {
         let Self {
             requests,

@@ -49,3 +49,44 @@ impl<'a> Sink<'a> {
         self.error.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use reprise_core::pipeline::{
+        correlate::Bounds,
+        peers::Naming,
+        stats::{Limits, Thresholds},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_recording_that_cannot_be_written_is_an_error_at_the_next_flush() {
+        let limits = Limits {
+            max_peers: 1,
+            max_workloads: 1,
+            window_ns: 1,
+            thresholds: Thresholds {
+                miss_ratio: 1.0,
+                min_offers: 1,
+            },
+        };
+        let bounds = Bounds {
+            connections: 1,
+            sessions: 1,
+        };
+        let mut pipeline = Pipeline::new(limits, bounds, Naming::default());
+        // Every write fails as on a full disk, full(4).
+        let recorder = FileRecorder::create(Path::new("/dev/full"));
+        let mut recorder = Some(recorder.unwrap());
+        let mut sink = Sink::new(&mut pipeline, &mut recorder);
+        sink.add(&Record::Tick(1));
+        sink.with_recording(FileRecorder::flush);
+        sink.with_recording(|_| panic!("written after a failure"));
+        let error = sink.finish().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        recorder.unwrap().abandon();
+    }
+}

@@ -1,7 +1,8 @@
-//! Looks at processes and files, each of which a hung file system can block for ever.
+//! Inspections of processes and files ("looks"), each of which a hung file system can block for
+//! ever.
 //!
-//! A look runs on a thread of its own. If it exceeds its time limit, that thread is left behind:
-//! discovery goes on with another thread, and leaves alone whatever hangs until the look returns.
+//! A look runs on a thread of its own. If it exceeds its time limit, that thread is abandoned:
+//! discovery continues with another thread, and skips what hangs until the look returns.
 //! Files are also closed on such a thread, because closing can block, too.
 
 use std::{
@@ -19,15 +20,15 @@ use std::{
 
 use super::process_maps::{DeviceNumber, MappingId};
 
-/// Time limit of a look. Each look that is left behind halves the limit of the next ones, so that
+/// Time limit of a look. Each abandoned look halves the limit of the next ones, so that
 /// many hung processes delay discovery for seconds and not for minutes.
 const LIMIT: Duration = Duration::from_secs(4);
 const MIN_LIMIT: Duration = Duration::from_millis(125);
-/// CPU time within the limit by which a thread computes and does not hang.
+/// CPU time within the limit from which on a thread computes and does not hang.
 const COMPUTES: Duration = Duration::from_millis(20);
-/// Maximum number of threads left behind. At the maximum nothing is looked at.
+/// Maximum number of abandoned threads. At the maximum nothing is inspected.
 const MAX_LEFT_BEHIND: usize = 128;
-/// A file or process whose look returned late is left alone for this many times its duration.
+/// A file or process whose look returned late is skipped for this many times its duration.
 const BACKOFF_FACTOR: u32 = 10;
 
 /// Subject of a look.
@@ -53,11 +54,11 @@ impl Subject {
 /// A look has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoAnswer {
-    /// It was left behind now.
+    /// It was abandoned now.
     #[error("does not answer within {}", humantime(*.0))]
     LeftBehind(Duration),
     /// An earlier look at the same process or file system has not returned.
-    #[error("is left alone, because the process or its file system does not answer")]
+    #[error("is skipped, because the process or its file system does not answer")]
     Blocked,
     /// No thread could be started.
     #[error("failed to start a thread to look at it: {0}")]
@@ -155,7 +156,7 @@ impl Closer {
     }
 }
 
-/// A look whose thread was left behind.
+/// A look whose thread was abandoned.
 struct LeftBehind {
     subject: Subject,
     shown: String,
@@ -178,7 +179,7 @@ pub(super) struct Looks {
     idle: Option<Worker>,
     closer: Option<Closer>,
     left_behind: Vec<LeftBehind>,
-    /// Subjects whose look returned late, and when they may be looked at again.
+    /// Subjects whose look returned late, and when they may be inspected again.
     backoff: Vec<(Subject, Instant)>,
 }
 
@@ -250,7 +251,7 @@ impl Looks {
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`] if the look was left behind.
+    /// [`NoAnswer`] if the look was abandoned.
     pub(super) fn poll<T: Send + 'static>(
         &mut self,
         running: Running<T>,
@@ -283,7 +284,7 @@ impl Looks {
         }
     }
 
-    /// Whether the subject must be left alone.
+    /// Whether the subject must be skipped.
     pub(super) fn is_blocked(&self, subject: Subject) -> bool {
         let same = |other: Subject| other == subject;
         let same_device =
@@ -311,7 +312,7 @@ impl Looks {
         backoff.len() < before
     }
 
-    /// What the looks that were left behind look at.
+    /// Subjects of the abandoned looks.
     pub(super) fn unanswered(&self) -> impl ExactSizeIterator<Item = &str> {
         self.left_behind.iter().map(|look| look.shown.as_str())
     }
@@ -332,8 +333,8 @@ impl Looks {
         } = running;
         tracing::warn!(
             path = shown,
-            left_behind = self.left_behind.len() + 1,
-            "file system or process does not answer, its look is left behind on a thread of its own"
+            abandoned = self.left_behind.len() + 1,
+            "file system or process does not answer, inspection abandoned"
         );
         self.left_behind.push(LeftBehind {
             subject,

@@ -1,14 +1,15 @@
 //! Shares the places for observed library files between their owners. Pure.
 //!
-//! A file belongs to the owners of the processes that map it. The file that gives way is one of the
-//! owner with the most places, so that no owner can push out the files of others. Within one owner,
-//! files of listening processes and files at rest (neither unlinked nor in memory only) come first.
+//! A file belongs to the owners of the processes that map it. The file that loses its place is one
+//! of the owner with the most places, so that no owner can displace the files of others. Within one
+//! owner, files of listening processes and files at rest (neither unlinked nor in memory only) come
+//! first.
 
 use std::{collections::HashMap, rc::Rc};
 
 use super::{image::FileId, owner::Owner};
 
-/// Maximum number of files that give way at one time, since each is detached and attached.
+/// Maximum number of files that lose their place at one time, since each is detached and attached.
 const MAX_SWAPS: usize = 16;
 
 /// A file that has or wants a place.
@@ -19,11 +20,11 @@ pub(super) struct Candidate {
     pub(super) owners: Vec<Owner>,
     /// Preference within one owner, higher is better.
     pub(super) rank: u8,
-    /// It lies in a standard directory: it never gives way.
+    /// It lies in a standard directory: it never loses its place.
     pub(super) is_standard: bool,
 }
 
-/// Files that get a place, and files that give way.
+/// Files that get a place, and files that lose theirs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub(super) admitted: Vec<FileId>,

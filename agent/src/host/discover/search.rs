@@ -34,7 +34,7 @@ impl Search {
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`] if the file must be left alone.
+    /// [`NoAnswer`] if the file must be skipped.
     pub(super) fn start(
         looks: &mut Looks,
         id: MappingId,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::client_network::client_network;
 
 /// Maximum number of open connections. One more closes the oldest one of the client with the most
-/// connections, so that neither idle connections nor a greedy client can keep a scrape out.
+/// connections, so that neither idle connections nor one client with many can prevent a scrape.
 const MAX_CONNECTIONS: usize = 256;
 
 /// The open connections.

@@ -183,7 +183,7 @@ fn ready(observed: &Observed) -> Rendering {
     let unanswered = &observed.status.coverage.unanswered;
     if unanswered.looks > 0 {
         let (looks, examples) = (unanswered.looks, unanswered.examples.join(", "));
-        text += &format!("\nnot answering, and left alone: {looks} ({examples})");
+        text += &format!("\nskipped because they do not answer: {looks} ({examples})");
     }
     line(StatusCode::OK, &text)
 }

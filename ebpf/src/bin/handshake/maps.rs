@@ -89,8 +89,8 @@ pub(crate) static HS_OPEN: LruHashMap<OpenKey, Open> = LruHashMap::with_max_entr
 /// Number of insertions into and removals from [`HS_OPEN`], by [`open_count`]. Read by the agent.
 #[map]
 pub(crate) static HS_OPEN_COUNTS: Counters = Counters::new(open_count::COUNT);
-/// Evicted handshakes that [`TlsProcess::open`] still contains, by process. Written by the agent for
-/// processes that had too many.
+/// Evicted handshakes that [`TlsProcess::open`] still contains, by process. Written by the agent
+/// for processes that had too many.
 #[map]
 pub(crate) static HS_RELEASED: HashMap<u32, i64> = HashMap::with_max_entries(1_024, 0);
 /// One zeroed entry to insert from: a zeroed value on the stack would become `memset`. Never

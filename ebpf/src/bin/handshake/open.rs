@@ -1,5 +1,5 @@
-//! The table of open handshakes. Every insertion and removal is counted, on the whole and per process:
-//! the agent subtracts what it finds in the table, and the difference was evicted.
+//! The table of open handshakes. Every insertion and removal is counted, on the whole and per
+//! process: the agent subtracts what it finds in the table, and the difference was evicted.
 
 use crate::{
     maps::{HS_BLANK, HS_OPEN, HS_OPEN_COUNTS, HS_RELEASED, HS_TASKS},

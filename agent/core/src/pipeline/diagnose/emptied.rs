@@ -4,8 +4,11 @@
 //! others and as long a time.
 
 /// Misses and later acceptances that show it.
-const MIN_MISSES: u64 = 4;
+const MIN_MISSES: u64 = 5;
 const MIN_ACCEPTED: u64 = 3;
+/// Contradictions from which on nothing is concluded about a process: it misses sessions one by
+/// one.
+const MAX_CONTRADICTIONS: u8 = 2;
 
 /// What a cache had to bridge between a session's use and its offer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,6 +44,7 @@ pub(super) struct CacheHistory {
     /// Greatest distances of accepted sessions.
     bridged: Distance,
     misses: Option<Misses>,
+    contradictions: u8,
 }
 
 impl CacheHistory {
@@ -52,11 +56,19 @@ impl CacheHistory {
             idle_ns: self.bridged.idle_ns.max(distance.idle_ns),
             age_ns: self.bridged.age_ns.max(distance.age_ns),
         };
-        self.misses = self.misses.filter(|misses| used_ns > misses.latest_use_ns);
-        if let Some(misses) = &mut self.misses {
-            misses.accepted += 1;
-            misses.earliest_use_ns = misses.earliest_use_ns.min(used_ns);
+        match &mut self.misses {
+            Some(misses) if used_ns > misses.latest_use_ns => {
+                misses.accepted += 1;
+                misses.earliest_use_ns = misses.earliest_use_ns.min(used_ns);
+            }
+            Some(_) => self.contradict(),
+            None => {}
         }
+    }
+
+    const fn contradict(&mut self) {
+        self.misses = None;
+        self.contradictions = self.contradictions.saturating_add(1);
     }
 
     /// Records that the process missed a session of its own at `now_ns`.
@@ -64,8 +76,17 @@ impl CacheHistory {
         if !self.is_bridged(distance) {
             return;
         }
-        let known = self.misses.filter(|misses| misses.explain(used_ns));
-        let misses = known.unwrap_or(Misses {
+        // The cache may be emptied a second time.
+        if let Some(misses) = self.misses
+            && !misses.explain(used_ns)
+        {
+            if misses.are_enough() {
+                self.misses = None;
+            } else {
+                self.contradict();
+            }
+        }
+        let misses = self.misses.unwrap_or(Misses {
             count: 0,
             first_ns: now_ns,
             latest_use_ns: 0,
@@ -86,10 +107,10 @@ impl CacheHistory {
     /// Whether the cache was emptied after the last use of a session at this distance.
     pub(super) fn was_emptied(&self, used_ns: u64, distance: Distance) -> bool {
         self.is_bridged(distance)
+            && self.contradictions < MAX_CONTRADICTIONS
             && self.misses.is_some_and(|misses| {
                 misses.explain(used_ns)
-                    && misses.count >= MIN_MISSES
-                    && misses.accepted >= MIN_ACCEPTED
+                    && misses.are_enough()
                     && misses.least_idle_ns < self.bridged.idle_ns
                     && misses.least_age_ns < self.bridged.age_ns
             })
@@ -107,6 +128,10 @@ impl Misses {
     const fn explain(&self, used_ns: u64) -> bool {
         used_ns <= self.first_ns && used_ns < self.earliest_use_ns
     }
+
+    const fn are_enough(&self) -> bool {
+        self.count >= MIN_MISSES && self.accepted >= MIN_ACCEPTED
+    }
 }
 
 #[cfg(test)]
@@ -122,11 +147,11 @@ mod tests {
         }
     }
 
-    /// Sessions were accepted after up to 20 others; three are missed at 101, 102 and 103.
+    /// Sessions were accepted after up to 20 others; four are missed at 101.
     fn history() -> CacheHistory {
         let mut history = CacheHistory::default();
         history.accept(50, after(20));
-        for used_ns in [80, 90, 85] {
+        for used_ns in [80, 90, 85, 60] {
             history.miss(used_ns, 101, after(10));
         }
         history
@@ -165,6 +190,40 @@ mod tests {
     }
 
     #[test]
+    fn sessions_that_are_missed_one_by_one_are_no_emptied_cache() {
+        let mut history = CacheHistory::default();
+        history.accept(50, after(20));
+        for used_ns in (100..200).step_by(10) {
+            history.miss(used_ns, used_ns + 8, after(10));
+            history.accept(used_ns + 4, after(10));
+        }
+        for used_ns in [180, 185, 186, 187, 188] {
+            history.miss(used_ns, 210, after(10));
+        }
+        for used_ns in [212, 213, 214] {
+            history.accept(used_ns, after(3));
+        }
+        assert!(!history.was_emptied(180, after(10)));
+    }
+
+    #[test]
+    fn a_cache_can_be_emptied_twice() {
+        let mut history = history();
+        let accept = |history: &mut CacheHistory, numbers: [u64; 3]| {
+            for used_ns in numbers {
+                history.accept(used_ns, after(3));
+            }
+        };
+        accept(&mut history, [102, 103, 104]);
+        assert!(emptied(&mut history));
+        for used_ns in [102, 103, 104, 105, 106] {
+            history.miss(used_ns, 201, after(10));
+        }
+        accept(&mut history, [202, 203, 204]);
+        assert!(history.was_emptied(105, after(10)));
+    }
+
+    #[test]
     fn a_shorter_lifetime_is_no_emptied_cache() {
         let mut history = CacheHistory::default();
         let old = Distance {
@@ -173,7 +232,7 @@ mod tests {
             ..after(10)
         };
         history.accept(50, after(20));
-        for used_ns in [70, 71, 72] {
+        for used_ns in [70, 71, 72, 73] {
             history.miss(used_ns, 101, old);
         }
         for used_ns in [102, 103, 104] {

@@ -154,8 +154,8 @@ impl RuleInput {
         ages.is_some_and(|(library, observed)| library.saturating_sub(observed) > CLOCK_NS)
     }
 
-    /// Whether as many sessions as were issued since fit into the cache: fewer than fill any, or not
-    /// half as many again as at any acceptance.
+    /// Whether as many sessions as were issued since fit into the cache: fewer than fill any, or
+    /// not half as many again as at any acceptance.
     pub(super) fn fits_cache(&self) -> bool {
         let accepted = match self.stored {
             Stored::Accepted { max_rank, .. } => max_rank,

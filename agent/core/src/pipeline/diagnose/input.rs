@@ -1,11 +1,14 @@
 //! From the tables to the facts that the rules depend on.
 
+mod ages;
+
 use super::{
     client::{ClientId, ClientIssuer},
     clock::{self, READING_ERROR_NS},
-    facts::{Age, CLOCK_NS, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
+    facts::{Age, Issuer, KeyOwner, Offered, RuleInput, Stored, TicketKey},
     keys,
     process::Relation,
+    services::Storage,
     sessions::IssuedSession,
     tables::{Server, Tables, entry_kind},
 };
@@ -33,6 +36,21 @@ pub(super) struct Offer {
     pub(super) step_ns: Option<i64>,
     pub(super) removed: Option<Removal>,
     pub(super) input: RuleInput,
+}
+
+/// Whether the service stores sessions, as its offers show.
+const fn stored(storage: &Storage) -> Stored {
+    if storage.is_disproven() {
+        Stored::Never
+    } else if storage.accepted > 0 {
+        Stored::Accepted {
+            count: storage.accepted,
+            max_rank: storage.max_rank,
+            missed_low: storage.low_misses > 0,
+        }
+    } else {
+        Stored::Unknown
+    }
 }
 
 /// An age against a lifetime.
@@ -79,25 +97,7 @@ impl Tables {
             .or_else(|| issued?.lifetime_ns)
             .or(server.session.age.lifetime_ns)
             .or(state.lifetime_ns);
-        let created_ns = found_creation_ns(server);
-        let stepped = created_ns.and_then(|created_ns| state.clock.stepped_age(created_ns, now_ns));
-        let issued_age_ns = issued.map(|issued| now_ns.saturating_sub(issued.at_ns));
-        let host_age_ns = created_ns.and_then(|created_ns| self.host_age_ns(created_ns, now_ns));
-        let skewed = host_age_ns.filter(|_| {
-            state
-                .skew_ns
-                .is_some_and(|skew_ns| skew_ns.abs() > CLOCK_NS)
-        });
-        let observed_age_ns = issued_age_ns
-            .or(stepped.map(|stepped| stepped.age_ns))
-            .or_else(|| {
-                skewed?;
-                self.given_age_ns(server, created_ns?, now_ns)
-            });
-        let step_ns = issued.and_then(|issued| state.clock.step_since(issued.at_ns));
-        let stepped_age_ns = issued_age_ns
-            .zip(step_ns)
-            .and_then(|(age_ns, step_ns)| age_ns.checked_add_signed(step_ns));
+        let ages = self.ages(server, issued.as_ref(), now_ns);
         let removed = issued
             .and_then(|issued| issued.removed)
             .filter(|(at_ns, _)| *at_ns <= now_ns)
@@ -126,23 +126,13 @@ impl Tables {
                 .and_then(|issued| issued.process)
                 .zip(server.process)
                 .is_some_and(|(issuer, process)| self.processes.succeeded(issuer, process)),
-            age: age(observed_age_ns, lifetime_ns),
-            observed_age_ns,
-            within_by_host_clock: age(skewed, lifetime_ns) == Age::Within,
-            expired_by_step: age(stepped_age_ns, lifetime_ns) == Age::Over,
+            age: age(ages.observed_ns, lifetime_ns),
+            observed_age_ns: ages.observed_ns,
+            within_by_host_clock: age(ages.by_host_clock_ns, lifetime_ns) == Age::Within,
+            expired_by_step: age(ages.by_stepped_clock_ns, lifetime_ns) == Age::Over,
             removed,
             used_up: issued.is_some_and(|issued| issued.used_up),
-            stored: if storage.is_disproven() {
-                Stored::Never
-            } else if storage.accepted > 0 {
-                Stored::Accepted {
-                    count: storage.accepted,
-                    max_rank: storage.max_rank,
-                    missed_low: storage.low_misses > 0,
-                }
-            } else {
-                Stored::Unknown
-            },
+            stored: stored(&storage),
             shared: state.shares_cache,
             survives: state.cache_outlives_process,
             rank: issued.and_then(|issued| self.rank(&issued, kind, state.shares_cache)),
@@ -153,9 +143,9 @@ impl Tables {
         Offer {
             issued,
             key,
-            age_ns: observed_age_ns,
+            age_ns: ages.observed_ns,
             lifetime_ns,
-            step_ns: stepped.map(|stepped| stepped.step_ns).or(step_ns),
+            step_ns: ages.step_ns,
             removed,
             input,
         }

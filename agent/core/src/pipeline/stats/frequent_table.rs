@@ -1,7 +1,7 @@
-//! A bounded table of sums: the most frequently used keys have sums of their own, and the sums of all
-//! others are added up (W-TinyLFU). A new key enters a small window of recent keys. A key that leaves
-//! the window replaces the least recently used key of the main part only if it was used more often:
-//! keys that pass by, or a few too many that come in turn, do not evict those that return.
+//! A bounded table of sums: the most frequently used keys have sums of their own, and the sums of
+//! all others are added up (W-TinyLFU). A new key enters a small window of recent keys. A key that
+//! leaves the window replaces the least recently used key of the main part only if it was used more
+//! often: keys that pass by, or a few too many that come in turn, do not evict those that return.
 
 use std::hash::Hash;
 

@@ -63,8 +63,8 @@ impl PeerStats {
         }
     }
 
-    /// Resumed share of the handshakes completed in the window that ends at `now_ns`, 0 to 1; `None`
-    /// where there are none, or some may be missing.
+    /// Resumed share of the handshakes completed in the window that ends at `now_ns`, 0 to 1;
+    /// `None` where there are none, or some may be missing.
     pub(super) fn ratio(&self, now_ns: u64, window_ns: u64) -> Option<f64> {
         if now_ns < self.lacking_until_ns {
             return None;

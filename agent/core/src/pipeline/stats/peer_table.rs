@@ -82,8 +82,8 @@ impl PeerTable {
         stats.last_had_loss = true;
     }
 
-    /// The sums of a peer that was active at `time_ns`. A new entry lacks the handshakes of the peer
-    /// that were counted elsewhere before: none of them is later than the last eviction.
+    /// The sums of a peer that was active at `time_ns`. A new entry lacks the handshakes of the
+    /// peer that were counted elsewhere before: none of them is later than the last eviction.
     fn entry(&mut self, key: PeerKey, time_ns: u64) -> &mut PeerStats {
         self.newest_ns = self.newest_ns.max(time_ns);
         let lacking_until_ns = self
@@ -126,8 +126,8 @@ impl PeerTable {
         stats.offers.recent(now_ns, self.window_ns)
     }
 
-    /// The reason for which there is advice: that of the alert, else failures that offers cause, the
-    /// commonest reason of about twenty misses or more, or sessions that are seldom offered.
+    /// The reason for which there is advice: that of the alert, else failures that offers cause,
+    /// the commonest reason of about twenty misses or more, or sessions that are seldom offered.
     #[must_use]
     pub fn advice_reason(
         &self,

@@ -127,6 +127,7 @@ fn more_segments_than_linkers_write_are_refused() {
 }
 
 #[test]
+#[ignore = "takes minutes without optimisation: cargo test --release -p reprise-core --lib -- --ignored work"]
 fn overlapping_segments_over_a_sparse_file_cost_the_limit_at_most() {
     let library = generated::stripped(0x5c).file();
     for (name, flags, pattern) in [

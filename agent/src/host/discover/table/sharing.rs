@@ -1,4 +1,4 @@
-//! Which files have a place, and which give way.
+//! Which files have a place, and which lose it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -136,8 +136,8 @@ impl Table {
         })
     }
 
-    /// Chooses which waiting files get a place, and which files give way. `listens` says whether a
-    /// process has a listening socket.
+    /// Chooses which waiting files get a place, and which files lose theirs. `listens` says whether
+    /// a process has a listening socket.
     pub(in crate::host::discover) fn share_places(
         &mut self,
         listens: impl FnMut(u32) -> Option<bool>,

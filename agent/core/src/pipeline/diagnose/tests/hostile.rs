@@ -51,8 +51,8 @@ impl Story {
         ));
     }
 
-    /// The hostile client offers invented sessions to a process, which issues tickets under this key
-    /// in return, or tickets without a key name.
+    /// The hostile client offers invented sessions to a process, which issues tickets under this
+    /// key in return, or tickets without a key name.
     fn attack(&mut self, port: u16, tgid: u32, key: Option<u32>) {
         if !self.attacked {
             return;
