@@ -122,9 +122,7 @@ impl Examiner {
             path: file.shown.clone(),
             ssl: ssl.file,
             crypto: crypto.map(|image| image.file),
-            plan: planned
-                .map(|plan| plan.as_ref().clone())
-                .map_err(|(_, finding)| finding),
+            plan: planned.map(|plan| plan.as_ref().clone()),
         })))?;
         Ok(FileClass::Library(ssl.id))
     }
