@@ -110,8 +110,8 @@ impl Table {
         Some(mem::replace(&mut library.id, new))
     }
 
-    /// Removes a waiting file and its other names so that they are discovered again; returns its ID,
-    /// the removed files, and their users, which must be examined.
+    /// Removes a waiting file and its other names so that they are discovered again; returns its
+    /// ID, the removed files, and their users, which must be examined.
     pub(in crate::host::discover) fn retry(&mut self, file: FileId) -> Option<Retried> {
         let library = self.files.remove(&file)?;
         let mut removed = HashSet::from([file]);
