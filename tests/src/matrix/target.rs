@@ -16,8 +16,8 @@ pub trait Target: Sync {
         usual_truth(cell)
     }
 
-    /// Whether the evidence of this cell's reason exists only inside the process, so that the reason
-    /// can only be unknown.
+    /// Whether the evidence of this cell's reason exists only inside the process, so that the
+    /// reason can only be unknown.
     fn is_hidden(&self, _cell: Cell) -> bool {
         false
     }

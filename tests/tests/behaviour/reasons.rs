@@ -1,6 +1,6 @@
 //! Reasons of missed sessions for combinations of server, kind of session and fault: no reason is
-//! wrong, and at most one in twenty is unknown. By default each fault runs with one kind of session;
-//! `REPRISE_MATRIX=all` runs all cells (CONTRIBUTING.md).
+//! wrong, and at most one in twenty is unknown. By default each fault runs with one kind of
+//! session; `REPRISE_MATRIX=all` runs all cells (CONTRIBUTING.md).
 
 use reprise_tests::matrix::{
     Apache, Asyncio, Erlang, GnuTls, Go, Gunicorn, HaProxy, Java, MbedTls, Mosquitto, Nginx, Node,

@@ -6,7 +6,8 @@
 /// Misses and later acceptances that show it.
 const MIN_MISSES: u64 = 5;
 const MIN_ACCEPTED: u64 = 3;
-/// Contradictions from which on nothing is concluded about a process: it misses sessions one by one.
+/// Contradictions from which on nothing is concluded about a process: it misses sessions one by
+/// one.
 const MAX_CONTRADICTIONS: u8 = 2;
 
 /// What a cache had to bridge between a session's use and its offer.
