@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde::Serialize;
-use serde::de::{Deserialize as _, DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Returns a path in `deploy/`.
@@ -62,8 +62,7 @@ pub fn documents(output: &Output) -> BTreeMap<String, Value> {
     assert!(output.status.success(), "{stderr}");
     let text = String::from_utf8_lossy(&output.stdout);
     let mut found = BTreeMap::new();
-    for document in serde_yaml_ng::Deserializer::from_str(&text) {
-        let value = Value::deserialize(document).expect("no YAML");
+    for value in serde_saphyr::from_multiple::<Value>(&text).expect("no YAML") {
         if value.is_null() {
             continue;
         }

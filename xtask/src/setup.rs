@@ -3,6 +3,7 @@
 //! The command is idempotent: it installs only what is missing. Each step prints its result and
 //! duration; the error of a failed step contains a remedy.
 
+mod cargo_tool;
 mod grafana;
 mod kernel;
 mod kubernetes;
@@ -14,7 +15,7 @@ mod wheel;
 use std::{env, process::Command, time::Instant};
 
 use anyhow::{Context as _, Result};
-pub(crate) use rust::find_deny;
+pub(crate) use cargo_tool::{DENY, NEXTEST};
 
 use crate::{
     paths,
@@ -102,7 +103,8 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         step("npm", || {
             packages::ensure_program(&log, "npm", packages::NPM)
         })?;
-        step("cargo-deny", || rust::ensure_deny(&log))?;
+        step("cargo-deny", || DENY.ensure(&log))?;
+        step("cargo-nextest", || NEXTEST.ensure(&log))?;
         step("kubernetes", || kubernetes::ensure(&log))?;
         step("operator", || operator::ensure(&log))?;
         step("grafana", || grafana::ensure(&log))?;

@@ -197,7 +197,7 @@ fn queries() -> Vec<(String, String)> {
 fn recorded() -> Vec<(String, String)> {
     let path = dashboards("rules/recording.yaml");
     let text = fs::read_to_string(path).expect("failed to read the rules");
-    let file: Value = serde_yaml_ng::from_str(&text).expect("no YAML");
+    let file: Value = serde_saphyr::from_str(&text).expect("no YAML");
     let groups = file["groups"].as_array().expect("no groups");
     let rules = groups
         .iter()

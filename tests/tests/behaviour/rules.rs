@@ -6,7 +6,6 @@ use std::process::{Command, Output};
 
 use reprise_tests::manifests::{deploy, tool};
 use reprise_tests::prometheus::dashboards;
-use serde::Deserialize as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -64,9 +63,7 @@ fn documents(command: &mut Command) -> Vec<Value> {
     let output = command.output().expect("failed to start the tool");
     assert!(output.status.success(), "{}", output_text(&output));
     let text = String::from_utf8_lossy(&output.stdout);
-    serde_yaml_ng::Deserializer::from_str(&text)
-        .map(|document| Value::deserialize(document).expect("no YAML"))
-        .collect()
+    serde_saphyr::from_multiple(&text).expect("no YAML")
 }
 
 /// Groups of the rule files.
@@ -75,7 +72,7 @@ fn groups() -> Vec<Value> {
     for name in FILES {
         let text =
             fs::read_to_string(dashboards("rules").join(name)).expect("failed to read rules");
-        let file: Value = serde_yaml_ng::from_str(&text).expect("no YAML");
+        let file: Value = serde_saphyr::from_str(&text).expect("no YAML");
         groups.extend(
             file["groups"]
                 .as_array()

@@ -7,8 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
-use serde_yaml_ng::Value;
+use serde_json::{Value, json};
 
 /// Default base URL of the runbooks: none. Alerts name the path of the runbook, which is valid in
 /// the repository and in the release archive.
@@ -29,9 +28,9 @@ pub(super) fn files(workspace: &Path, base: &str) -> Result<Vec<(PathBuf, String
         let path = workspace.join("dashboards/rules").join(name);
         let text = fs::read_to_string(&path)
             .with_context(|| format!("failed to read {}", path.display()))?;
-        let rules: Value = serde_yaml_ng::from_str(&text)
+        let rules: Value = serde_saphyr::from_str(&text)
             .with_context(|| format!("failed to parse {}", path.display()))?;
-        let list = rules.get("groups").and_then(Value::as_sequence);
+        let list = rules.get("groups").and_then(Value::as_array);
         let list = list.context("failed to find the rule groups")?;
         groups.extend(
             list.iter()
@@ -48,7 +47,7 @@ pub(super) fn files(workspace: &Path, base: &str) -> Result<Vec<(PathBuf, String
         "metadata": { "name": "reprise", "labels": { "app.kubernetes.io/name": "reprise" } },
         "spec": { "groups": groups },
     });
-    let text = serde_yaml_ng::to_string(&object).context("failed to serialize the rules")?;
+    let text = serde_saphyr::to_string(&object).context("failed to serialize the rules")?;
     files.push((
         workspace.join("deploy/kubernetes/monitoring/prometheusrule.yaml"),
         format!("{HEAD}{text}"),
@@ -58,7 +57,7 @@ pub(super) fn files(workspace: &Path, base: &str) -> Result<Vec<(PathBuf, String
 
 /// Prefixes the runbook paths of a group's alerts with `base`.
 fn with_runbook_base(mut group: Value, base: &str) -> Value {
-    let rules = group.get_mut("rules").and_then(Value::as_sequence_mut);
+    let rules = group.get_mut("rules").and_then(Value::as_array_mut);
     for rule in rules.into_iter().flatten() {
         let annotations = rule.get_mut("annotations");
         if let Some(runbook) = annotations.and_then(|all| all.get_mut("runbook_url"))

@@ -204,7 +204,7 @@ fn all_rules() -> Vec<Value> {
     let mut found = Vec::new();
     for name in rules::FILES {
         let path = paths::workspace().join("dashboards/rules").join(name);
-        let file: Value = serde_yaml_ng::from_str(&read(&path)).unwrap();
+        let file: Value = serde_saphyr::from_str(&read(&path)).unwrap();
         for group in file["groups"].as_array().unwrap() {
             found.extend(group["rules"].as_array().unwrap().iter().cloned());
         }
@@ -276,7 +276,7 @@ fn published_alerts_link_to_their_runbooks() {
     let object = files
         .iter()
         .find(|(path, _)| path.ends_with("prometheusrule.yaml"));
-    let object: Value = serde_yaml_ng::from_str(&object.unwrap().1).unwrap();
+    let object: Value = serde_saphyr::from_str(&object.unwrap().1).unwrap();
     let groups = object["spec"]["groups"].as_array().unwrap().iter();
     let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
     let mut links = 0;
@@ -289,7 +289,7 @@ fn published_alerts_link_to_their_runbooks() {
     assert!(links > 10, "{links}");
     // The chart has the same default.
     let values = read(&paths::workspace().join("deploy/helm/reprise/values.yaml"));
-    let values: Value = serde_yaml_ng::from_str(&values).unwrap();
+    let values: Value = serde_saphyr::from_str(&values).unwrap();
     let base = &values["prometheusRule"]["runbookBase"];
     assert_eq!(base, rules::RUNBOOK_BASE);
 }
@@ -300,7 +300,7 @@ fn every_alert_has_a_firing_and_a_silent_test() {
     let mut quiet = BTreeSet::new();
     let tests = paths::workspace().join("dashboards/rules/tests");
     for entry in fs::read_dir(tests).unwrap().flatten() {
-        let file: Value = serde_yaml_ng::from_str(&read(&entry.path())).unwrap();
+        let file: Value = serde_saphyr::from_str(&read(&entry.path())).unwrap();
         for test in file["tests"].as_array().unwrap() {
             for case in test["alert_rule_test"].as_array().unwrap() {
                 let name = case["alertname"].as_str().unwrap().to_owned();

