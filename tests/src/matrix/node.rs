@@ -26,6 +26,8 @@ impl Target for Node {
         match (cell.fault, cell.kind) {
             // Node.js offers no look-up of stateful tickets to the application.
             (fault, Kind::Stateful) if fault != Fault::CacheOff => None,
+            // The workers of a cluster share their ticket keys.
+            (Fault::WorkerKeys, _) => Some(&[]),
             // The application removes no stored session.
             (Fault::ClientResets, _) => Some(&[]),
             (
@@ -34,7 +36,6 @@ impl Target for Node {
                 | Fault::LifetimeTooShort
                 | Fault::Restart
                 | Fault::WorkerCaches
-                | Fault::WorkerKeys
                 | Fault::KeyRotated
                 | Fault::SecondNode
                 | Fault::ClockStep,
@@ -42,6 +43,12 @@ impl Target for Node {
             ) => usual_truth(cell),
             _ => None,
         }
+    }
+
+    fn is_hidden(&self, cell: Cell) -> bool {
+        // Look-ups in the library of Node.js are not observed, so that a session that is not stored
+        // and one that is always rejected look the same.
+        cell.fault == Fault::CacheOff
     }
 
     fn holder(&self) -> Option<Process> {

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
-use super::target::{Target, wait_listeners};
+use super::target::{Target, is_key_hidden, wait_listeners};
 use crate::certificates::ec;
 use crate::process::{PYTHON, Process, fixture};
 
@@ -29,6 +29,10 @@ impl Target for Threads {
         truth(cell)
     }
 
+    fn is_hidden(&self, cell: Cell) -> bool {
+        is_key_hidden(cell)
+    }
+
     fn start(&self, setup: &Setup) -> Vec<Process> {
         start(setup, "threads")
     }
@@ -49,6 +53,10 @@ impl Target for Asyncio {
             Fault::UncleanClose => None,
             _ => truth(cell),
         }
+    }
+
+    fn is_hidden(&self, cell: Cell) -> bool {
+        is_key_hidden(cell)
     }
 
     fn start(&self, setup: &Setup) -> Vec<Process> {

@@ -76,7 +76,14 @@ impl Scenario<'_> {
                 self.rounds(3, "");
             }
             Fault::ClientResets => self.rounds(3, "reset"),
-            Fault::WorkerCaches | Fault::WorkerKeys => self.rounds(6, ""),
+            Fault::WorkerCaches | Fault::WorkerKeys => {
+                // Servers that serve workers in turn get some clients to the same one again.
+                for _ in 0..3 {
+                    self.rounds(1, "");
+                    self.rounds(1, "each=6");
+                }
+                self.rounds(3, "");
+            }
             Fault::LifetimeTooShort => {
                 self.rounds(1, "");
                 // Libraries round ages to seconds.

@@ -1,6 +1,6 @@
 //! Interface of a server to the matrix.
 
-use super::cell::{Cell, Fault, usual_truth};
+use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
 use crate::poll::{DEADLINE, poll_until};
 use crate::process::Process;
@@ -16,8 +16,8 @@ pub trait Target: Sync {
         usual_truth(cell)
     }
 
-    /// Whether the evidence of this cell's reason exists only inside the process, so that the reason
-    /// can only be unknown.
+    /// Whether the evidence of this cell's reason exists only inside the process, so that the
+    /// reason can only be unknown.
     fn is_hidden(&self, _cell: Cell) -> bool {
         false
     }
@@ -54,6 +54,12 @@ pub trait Target: Sync {
     fn words(&self, _cell: Cell) -> &'static str {
         ""
     }
+}
+
+/// Whether each ticket of TLS 1.3 has a key of its own: the server issues tickets encrypted and
+/// accepts none, so that only what clients offer shows the keys, and that is no evidence.
+pub(super) fn is_key_hidden(cell: Cell) -> bool {
+    cell.fault == Fault::ContextPerConnection && cell.kind == Kind::Stateless
 }
 
 /// Child processes of `parent`.

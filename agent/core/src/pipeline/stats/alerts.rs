@@ -97,7 +97,7 @@ fn is_seldom_offered(offers: &Offers) -> bool {
     } = offers.sums.total();
     accepted > missed
         && offers.returned_without >= MIN_MISSES
-        && offers.returned_without > accepted + missed
+        && offers.returned_without > 2 * (accepted + missed)
 }
 
 /// The commonest reason of misses that is known. On the client's side, where only the server shows
@@ -210,7 +210,7 @@ mod tests {
         offers.returned_without = 20;
         assert_eq!(advised(&offers), Some(AlertReason::SeldomOffered));
         offers.sums.offered[Mechanism::Psk].accepted = 20;
-        assert_eq!(advised(&offers), None, "as many offer a session");
+        assert_eq!(advised(&offers), None, "half of them offer a session");
         offers.sums.offered[Mechanism::Psk].accepted = 0;
         assert_eq!(advised(&offers), None, "no session is resumed");
     }
