@@ -198,8 +198,8 @@ fn pipeline_requests(address: SocketAddr, ended: &AtomicBool, bytes: &AtomicU64)
     }
 }
 
-/// A server that answers at once, apart from the attacked one. Its delays are those of the machine,
-/// whose processors other processes use as well.
+/// A server that answers at once, apart from the attacked one. Its delays are those of the machine:
+/// other processes use the processors as well.
 fn control() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -158,7 +158,7 @@ fn report(target: &dyn Target, cells: &[TrueCell], outcomes: Outcomes) {
                 let named = outcome
                     .missed
                     .saturating_sub(outcome.wrong + outcome.unknown);
-                if outcome.missed > 0 {
+                if outcome.missed > 0 && !target.is_hidden(cell) {
                     shares.push(f64::from(named) / f64::from(outcome.missed));
                 }
                 wrong += outcome.wrong;

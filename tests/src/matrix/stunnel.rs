@@ -23,8 +23,12 @@ impl Target for Stunnel {
 
     fn truth(&self, cell: Cell) -> Option<&'static [&'static str]> {
         match (cell.fault, cell.kind) {
+            // A session that a resumed connection of TLS 1.3 was issued is not found again.
+            (Fault::Nothing, Kind::Stateful) => Some(&["not_stored"]),
+            // These cells would stage that fault, too.
+            (Fault::Reload | Fault::CacheTooSmall, Kind::Stateful) => None,
             // The process replaces its context; OpenSSL removes the sessions of the old one.
-            (Fault::Reload, Kind::Id | Kind::Stateful) => Some(&["removed"]),
+            (Fault::Reload, Kind::Id) => Some(&["removed"]),
             (Fault::Reload, _) => Some(&["retired_key"]),
             (
                 Fault::CacheOff
@@ -37,6 +41,16 @@ impl Target for Stunnel {
                 _,
             ) => None,
             _ => usual_truth(cell),
+        }
+    }
+
+    fn is_hidden(&self, cell: Cell) -> bool {
+        match cell.fault {
+            // stunnel writes no name of the key into tickets if the key is configured
+            // (ssl_tlsext_ticket_key_cb, src/ctx.c).
+            Fault::KeyRotated => true,
+            Fault::Nothing => cell.kind == Kind::Stateful,
+            _ => false,
         }
     }
 

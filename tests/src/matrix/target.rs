@@ -16,6 +16,12 @@ pub trait Target: Sync {
         usual_truth(cell)
     }
 
+    /// Whether the evidence of this cell's reason exists only inside the process, so that the reason
+    /// can only be unknown.
+    fn is_hidden(&self, _cell: Cell) -> bool {
+        false
+    }
+
     /// Whether the agent sees its handshakes on the wire only, and may leave reasons unknown.
     fn by_wire(&self) -> bool {
         false

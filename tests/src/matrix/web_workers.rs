@@ -50,6 +50,11 @@ impl Target for Gunicorn {
         vec![process]
     }
 
+    fn clients(&self, _: Cell) -> u32 {
+        // A context per connection shows after about a dozen connections.
+        80
+    }
+
     fn words(&self, cell: Cell) -> &'static str {
         words(cell)
     }

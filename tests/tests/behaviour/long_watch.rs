@@ -131,8 +131,8 @@ fn tickets_without_a_key_name_are_never_foreign() {
             Kind::Stateless,
             expired,
         ),
-        case(&java, Fault::LifetimeTooShort, Kind::Stateless, expired),
-        case(&java, Fault::LifetimeTooShort, Kind::Ticket, expired),
+        case(&java, Fault::Restart, Kind::Stateless, &["restarted"]),
+        case(&java, Fault::Restart, Kind::Ticket, &["restarted"]),
         case(&mbedtls, Fault::LifetimeTooShort, Kind::Ticket, expired),
         case(&go, Fault::Restart, Kind::Stateless, &["restarted"]),
         case(&go, Fault::Restart, Kind::Ticket, &["restarted"]),
@@ -155,7 +155,8 @@ fn reasons_of_keys_hold_after_two_days() {
             case(&Nginx, Fault::KeyRotated, rotated),
         ]
     });
-    assert_true_for_two_days(cases.as_flattened(), true, 95);
+    // The first three of thirty clients return before the new key was used often enough.
+    assert_true_for_two_days(cases.as_flattened(), true, 85);
 }
 
 #[test]

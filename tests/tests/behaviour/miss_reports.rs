@@ -277,18 +277,16 @@ fn handshakes_that_fail_only_with_an_offer() {
 #[test]
 fn entries_that_each_resume_one_connection() {
     let port = free_port();
-    let mut server = Process::spawn(
-        Command::new("openssl")
-            .args(["s_server", "-quiet", "-rev", "-tls1_3"])
-            .args(["-early_data", "-num_tickets", "1"])
-            .args(["-accept", &format!("127.0.0.1:{port}"), "-cert"])
-            .arg(&ec().cert)
-            .arg("-key")
-            .arg(&ec().key),
+    let (cert, key) = (ec().cert.display(), ec().key.display());
+    // s_server ends a connection when its stdin ends, and answers nothing.
+    let script = format!(
+        "sleep 120 | exec openssl s_server -quiet -tls1_3 -early_data -num_tickets 1 \
+         -accept 127.0.0.1:{port} -cert {cert} -key {key}"
     );
+    let mut server = Process::spawn(Command::new("sh").args(["-c", &script]));
     server.wait_listening(port);
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut fleet = Fleet::start(20);
+    let mut fleet = Fleet::start(10);
     let before = agent.metrics();
     fleet.connect(port, "talk=line");
     let resumed = fleet.resume(port, "talk=line") + fleet.resume(port, "talk=line fin");
@@ -296,9 +294,8 @@ fn entries_that_each_resume_one_connection() {
     let counted = [SERVER, ("resumption", "resumed")];
     expected.add("reprise_handshakes_total", &counted, resumed);
     let cause = [("cause", "unclean_close_by_peer")];
-    expected.add(REMOVED, &cause, 20).add(REMOVED, &[], 20);
+    expected.add(REMOVED, &cause, 10).add(REMOVED, &[], 10);
     expected.assert_counted(&agent, &before);
     let missed = fleet.miss(port, "talk=line");
     assert_reason(&agent, &before, missed, "removed");
-    expect_advice(&agent, "let clients send close_notify");
 }

@@ -40,7 +40,7 @@ fn one_address_in_two_namespaces_is_two_services() {
     // What one namespace issues says nothing about the cache of the other.
     for words in &prefixes {
         let client = Client::new(port).under(words).with("--tls", "1.2");
-        client.connections(20).run().assert_mixed(20);
+        client.connections(60).run().assert_mixed(60);
     }
     let before = agent.metrics();
     for _ in 0..6 {

@@ -16,7 +16,7 @@ use reprise_tests::{
 };
 
 /// Time between two requests.
-const INTERVAL: Duration = Duration::from_millis(5);
+const INTERVAL: Duration = Duration::from_millis(20);
 /// Rounds, each with and without an agent; more with `REPRISE_STALLS=N`.
 const ROUNDS: u32 = 6;
 /// Time that an agent observes between attaching and detaching.

@@ -51,6 +51,15 @@ impl Guarded {
             config,
         ]));
         process.wait_listening(port);
+        // The kernel accepts connections long before the agent answers.
+        poll_until("the agent serves", DEADLINE, || {
+            let log = process.stderr();
+            if log.contains("serving metrics") {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        });
         Self { process, port }
     }
 

@@ -70,29 +70,37 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
         ),
         verified(facts),
         statistics(facts.statistics),
-        match facts.btf {
-            true => Item::ok("btf", "available, not required"),
-            false => Item::not_applicable("btf", "not available, not required"),
-        },
-        match &facts.namespaces {
-            Ok(()) => Item::ok("network_namespaces", "distinguished"),
-            Err(reason) => Item::degraded(
-                "network_namespaces",
-                format!("{reason}: equal addresses in two namespaces are one service or peer"),
-                "use kernel 5.10 or later with CONFIG_DEBUG_INFO_BTF",
-            ),
-        },
-        match facts.uprobe_pmu {
-            true => Item::ok(
-                "uprobe_pmu",
-                "available: uprobes are created without tracefs",
-            ),
-            false => Item::ok(
-                "uprobe_pmu",
-                "not available; uprobes are created through tracefs",
-            ),
-        },
+        btf(facts.btf),
+        namespaces(&facts.namespaces),
+        uprobe_pmu(facts.uprobe_pmu),
     ]
+}
+
+fn btf(available: bool) -> Item {
+    match available {
+        true => Item::ok("btf", "available, used to distinguish network namespaces"),
+        false => Item::not_applicable("btf", "not available, see network_namespaces"),
+    }
+}
+
+fn namespaces(distinguished: &Result<(), String>) -> Item {
+    let name = "network_namespaces";
+    match distinguished {
+        Ok(()) => Item::ok(name, "distinguished"),
+        Err(reason) => Item::degraded(
+            name,
+            format!("{reason}: equal addresses in two namespaces are one service or peer"),
+            "use kernel 5.10 or later with CONFIG_DEBUG_INFO_BTF",
+        ),
+    }
+}
+
+fn uprobe_pmu(available: bool) -> Item {
+    let found = match available {
+        true => "available: uprobes are created without tracefs",
+        false => "not available; uprobes are created through tracefs",
+    };
+    Item::ok("uprobe_pmu", found)
 }
 
 fn statistics(enabled: Option<bool>) -> Item {

@@ -89,7 +89,7 @@ fn attach_plan(
     let unsupported = |finding| (Reason::UnsupportedBuild, finding);
     let failed = |finding| (Reason::AttachFailed, finding);
     let plan = library.plan.as_ref();
-    let plan = plan.map_err(|finding| unsupported(finding.clone()))?;
+    let plan = plan.map_err(Clone::clone)?;
     listed.version = plan.version.clone().unwrap_or("unknown".to_owned());
     listed.build_id.clone_from(&plan.build_id);
     add_names(plan, status);

@@ -12,6 +12,7 @@ use super::{
     messages::{Disconnected, DiscoveredLibrary, DiscoveryEvent},
     standard_dirs,
     table::FileState,
+    translators,
 };
 use crate::{errors::chain, status::Reason};
 use reprise_core::plan::{Plan, PlanError};
@@ -59,7 +60,7 @@ impl Examiner {
         };
         match self.table.same_file_candidate(id, &plan) {
             Some((_, FileState::Pending)) => {
-                self.looks.close(vec![ssl.file]);
+                self.close(ssl, crypto);
                 Ok(FileClass::Undecided)
             }
             Some((other, _)) => {
@@ -73,7 +74,7 @@ impl Examiner {
                     return self.send_library(ssl, crypto, &file, Ok(plan));
                 }
                 let at_rest = ssl.is_at_rest;
-                self.looks.close(vec![ssl.file]);
+                self.close(ssl, crypto);
                 let state = FileState::SameAs(other);
                 self.table.add(id, file.shown, state, None, at_rest);
                 Ok(FileClass::Library(id))
@@ -91,10 +92,14 @@ impl Examiner {
         planned: Result<Arc<Plan>, (Reason, String)>,
     ) -> Result<FileClass, Disconnected> {
         if self.table.is_full(file.group) {
-            self.looks.close(vec![ssl.file]);
+            self.close(ssl, crypto);
             return Ok(FileClass::too_many_files());
         }
         let planned = planned.and_then(|plan| {
+            // The file was unknown, so nobody else uses it.
+            if let Some(translated) = file.translated {
+                return Err((Reason::Translated, translators::finding(translated)));
+            }
             if self.table.has_free_place() {
                 return Ok(plan);
             }
@@ -104,7 +109,7 @@ impl Examiner {
         });
         let (state, plan) = match &planned {
             Ok(plan) => (FileState::Pending, Some(Arc::clone(plan))),
-            Err((reason @ Reason::TooManyLibraries, finding)) => {
+            Err((reason @ (Reason::TooManyLibraries | Reason::Translated), finding)) => {
                 (FileState::Waiting(*reason, finding.clone()), None)
             }
             Err((reason, finding)) => (FileState::Rejected(*reason, finding.clone()), None),
@@ -117,11 +122,14 @@ impl Examiner {
             path: file.shown.clone(),
             ssl: ssl.file,
             crypto: crypto.map(|image| image.file),
-            plan: planned
-                .map(|plan| plan.as_ref().clone())
-                .map_err(|(_, finding)| finding),
+            plan: planned.map(|plan| plan.as_ref().clone()),
         })))?;
         Ok(FileClass::Library(ssl.id))
+    }
+
+    fn close(&mut self, ssl: Image, crypto: Option<Image>) {
+        let files = crypto.into_iter().chain([ssl]).map(|image| image.file);
+        self.looks.close(files.collect());
     }
 
     /// Adds a file that cannot or must not be observed to the table.

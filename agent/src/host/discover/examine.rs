@@ -117,6 +117,7 @@ impl Examiner {
                 shown,
                 group: &group,
                 mapped: None,
+                translated: None,
             };
             self.classify(image, file, CryptoSource::Beside)?;
         }
@@ -193,7 +194,7 @@ impl Examiner {
                 }
             }
             let begin = Instant::now();
-            match self.examine_file(file, &mapped.files, group)? {
+            match self.examine_file(file, mapped, group)? {
                 FileClass::Library(id) if !files.contains(&id) => files.push(id),
                 FileClass::Library(_) | FileClass::NotLibrary => {}
                 FileClass::Undecided => retry = Some(RETRY_DELAY),
@@ -225,7 +226,7 @@ impl Examiner {
     fn examine_file(
         &mut self,
         file: &MappedFile,
-        all: &[MappedFile],
+        all: &Mapped,
         group: &Rc<str>,
     ) -> Result<FileClass, Disconnected> {
         if let Some(known) = self.files.known(file.id) {
@@ -233,7 +234,7 @@ impl Examiner {
         }
         let family = families::from_path(&file.path);
         let subject = Subject::File(file.id);
-        let shown = file.path.display().to_string();
+        let shown = file.shown();
         let names = file.names();
         let opened = self.looks.run(subject, &shown, move || {
             let image = image::open_first(&names).ok()?;
@@ -258,6 +259,7 @@ impl Examiner {
             shown,
             group,
             mapped: Some(file),
+            translated: all.translator.map(|name| (file.pid, name)),
         };
         let class = match family {
             Some(Family::Other(name)) => {
@@ -265,7 +267,10 @@ impl Examiner {
                 self.reject(image, found_file, Reason::OtherLibrary, finding)
             }
             Some(Family::OpenSsl) => {
-                let crypto = all.iter().filter(|file| families::is_crypto(&file.path));
+                let crypto = all
+                    .files
+                    .iter()
+                    .filter(|file| families::is_crypto(&file.path));
                 let crypto = CryptoSource::Mapped(crypto.cloned().collect());
                 self.classify(image, found_file, crypto)?
             }

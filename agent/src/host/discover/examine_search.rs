@@ -67,9 +67,10 @@ impl Examiner {
         let found_file = FoundFile {
             subject: Subject::File(id),
             path: found.file.path.clone(),
-            shown: found.file.path.display().to_string(),
+            shown: found.file.shown(),
             group: &group,
             mapped: Some(&found.file),
+            translated: None,
         };
         let class = match reason {
             None => self.classify(image, found_file, CryptoSource::Inside)?,

@@ -6,6 +6,7 @@ use super::{
     image::FileId,
     looks::{NoAnswer, Subject},
     process_maps::MappedFile,
+    translators::Translated,
 };
 use crate::status::Reason;
 
@@ -38,6 +39,8 @@ pub(super) struct FoundFile<'a> {
     pub(super) shown: String,
     pub(super) group: &'a Rc<str>,
     pub(super) mapped: Option<&'a MappedFile>,
+    /// The process, if it runs under a translator.
+    pub(super) translated: Option<Translated>,
 }
 
 impl FileClass {

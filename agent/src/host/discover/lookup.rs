@@ -45,7 +45,7 @@ pub fn from_process(pid: u32) -> Result<Vec<LibraryFile>, String> {
             || plan::by_text(&ssl).is_ok_and(|carrier| carrier.is_some())
         {
             found.push(LibraryFile {
-                path: file.path.display().to_string(),
+                path: file.shown(),
                 crypto: named
                     .then(|| crypto_of(&mapped, &file.path, &ssl))
                     .flatten(),

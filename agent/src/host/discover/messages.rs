@@ -58,8 +58,8 @@ pub(crate) struct DiscoveredLibrary {
     pub ssl: File,
     /// The open crypto library of the same process or directory.
     pub crypto: Option<File>,
-    /// The plan, or the reason why there is none.
-    pub plan: Result<Plan, String>,
+    /// The plan, or the reason why there is none, with a description.
+    pub plan: Result<Plan, (Reason, String)>,
 }
 
 /// The observing loop has ended.

@@ -68,6 +68,18 @@ impl MappedFile {
             .collect()
     }
 
+    /// Path for display. Control characters, which the owner of the file chooses, are escaped.
+    pub(super) fn shown(&self) -> String {
+        let mut shown = String::new();
+        for char in self.path.display().to_string().chars() {
+            match char {
+                control if control.is_control() => shown.extend(control.escape_default()),
+                other => shown.push(other),
+            }
+        }
+        shown
+    }
+
     /// Address at which a file offset is mapped as code.
     pub(super) fn address(&self, offset: u64) -> Option<u64> {
         self.segments.iter().find_map(|segment| {
@@ -279,6 +291,7 @@ mod tests {
         };
         let path = OsString::from_vec(b"/lib/a\xff b\nc.so (deleted)".to_vec());
         assert_eq!(file.path, PathBuf::from(path));
+        assert_eq!(file.shown(), "/lib/a\u{fffd} b\\nc.so (deleted)");
         assert_eq!((file.id.device, file.id.inode), ((0xfd, 0x10), 77));
         assert_eq!(file.address(0x3004), Some(0x7f64));
         assert_eq!(mapped.translator, None);

@@ -21,6 +21,14 @@ const FILES: [(&[u8], &str); 8] = [
 /// Ends of the names of Valgrind's tools, by machine.
 const VALGRIND_TOOLS: [&[u8]; 2] = [b"-amd64-linux", b"-arm64-linux"];
 
+/// A process that runs under a translator.
+pub(super) type Translated = (u32, &'static str);
+
+/// Why a file is left to a translator.
+pub(super) fn finding((pid, translator): Translated) -> String {
+    format!("process {pid} runs under {translator}, which would execute the probes as instructions")
+}
+
 /// Name of the translator that maps a file at this path.
 pub(super) fn from_path(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.as_bytes();

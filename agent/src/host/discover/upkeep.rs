@@ -58,10 +58,11 @@ impl Examiner {
         }
         let mut users = HashSet::new();
         for file in changes.admitted {
-            if let Some((id, processes)) = self.table.retry(file) {
-                self.files.remove_files(|other| other == file);
-                self.send(DiscoveryEvent::Removed(id, Removal::Retried))?;
-                users.extend(processes);
+            if let Some(retried) = self.table.retry(file) {
+                self.files
+                    .remove_files(|other| retried.files.contains(&other));
+                self.send(DiscoveryEvent::Removed(retried.id, Removal::Retried))?;
+                users.extend(retried.users);
                 // A library in a standard directory may have no user.
                 self.retries.all = true;
             }

@@ -39,7 +39,7 @@ pub(crate) fn remove(key: &OpenKey) {
         return;
     }
     HS_OPEN_COUNTS.increment(open_count::ENDED);
-    if let Some(process) = HS_TASKS.get_ptr_mut(&key.tgid) {
+    if let Some(process) = HS_TASKS.get_ptr_mut(key.tgid) {
         add(process, -1);
     }
 }

@@ -12,6 +12,9 @@ use crate::model::{KeyName, ServiceId, Token};
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Keys retained of one service.
 const MAX_KEYS_PER_SERVICE: usize = 512;
+/// Tickets that show whether each has a key of its own.
+const MIN_ISSUED: u64 = 10;
+const MIN_ISSUED_PER_PROCESS: u64 = 4;
 /// Processes retained per key, most recent first.
 const MAX_USERS: usize = 8;
 /// Length of a session ID that some libraries put in a ticket's place (Erlang/OTP).
@@ -223,11 +226,13 @@ impl Keys {
         only.is_some() && keys.next().is_none()
     }
 
-    /// Whether nearly every ticket that the service issues has a key of its own.
-    pub(super) fn are_per_connection(&self, service: ServiceId) -> bool {
+    /// Whether nearly every ticket that the service issues has a key of its own. Each of its
+    /// processes may have one key, so that their number decides how many tickets show it.
+    pub(super) fn are_per_connection(&self, service: ServiceId, processes: u32) -> bool {
+        let enough = MIN_ISSUED.max(MIN_ISSUED_PER_PROCESS * u64::from(processes));
         let keys = self.services.peek(&service);
         keys.is_some_and(|keys| {
-            !keys.lost_to_others && keys.issued >= 10 && keys.new_keys * 10 >= keys.issued * 8
+            !keys.lost_to_others && keys.issued >= enough && keys.new_keys * 10 >= keys.issued * 8
         })
     }
 

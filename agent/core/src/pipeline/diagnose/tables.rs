@@ -171,7 +171,8 @@ impl Tables {
     /// Whether nearly every ticket of the service has a key of its own.
     pub(super) fn has_key_per_connection(&self, service: ServiceId) -> bool {
         let service = self.services.root(service);
-        self.services.get(service).names_keys && self.keys.are_per_connection(service)
+        let state = self.services.get(service);
+        state.names_keys && self.keys.are_per_connection(service, state.processes)
     }
 
     pub(super) fn retained(&self) -> Retained {

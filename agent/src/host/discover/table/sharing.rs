@@ -12,6 +12,7 @@ use crate::{
         image::FileId,
         owner::Owner,
         places::{self, Candidate, Changes},
+        translators::{self, Translated},
     },
     status::{LibraryId, Reason},
 };
@@ -20,6 +21,15 @@ use crate::{
 pub(super) const MAX_FILES_PER_GROUP: usize = MAX_FILES / 4;
 /// Maximum number of processes that are checked for listening sockets at one time.
 const MAX_LISTENING_CHECKS: usize = 64;
+
+/// A file that is discovered again.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::host::discover) struct Retried {
+    pub(in crate::host::discover) id: LibraryId,
+    /// The file and its other names.
+    pub(in crate::host::discover) files: HashSet<FileId>,
+    pub(in crate::host::discover) users: Vec<u32>,
+}
 
 impl Table {
     /// Whether no further file of a group of owners is accepted; counts the file otherwise.
@@ -35,10 +45,7 @@ impl Table {
     /// A process under a translator to which the file is left, with the translator's name: one of
     /// root, or of the only user of the file. Otherwise any user could end the observation of
     /// others.
-    pub(in crate::host::discover) fn translated_by(
-        &self,
-        file: FileId,
-    ) -> Option<(u32, &'static str)> {
+    pub(in crate::host::discover) fn translated_by(&self, file: FileId) -> Option<Translated> {
         let mut translated = self.users(file).filter_map(|(pid, process)| {
             let translator = process.translator?;
             Some((pid, translator, process.owner.uid))
@@ -52,9 +59,23 @@ impl Table {
             .map(|(pid, translator, _)| (pid, translator))
     }
 
+    /// The file with the probes of a file: another one if it is another name.
+    fn original(&self, file: FileId) -> FileId {
+        match self.files.get(&file).map(|library| &library.state) {
+            Some(FileState::SameAs(other)) => *other,
+            _ => file,
+        }
+    }
+
+    /// Processes that map a file, by any of its names.
     fn users(&self, file: FileId) -> impl Iterator<Item = (u32, &Process)> {
-        let processes = self.processes.iter().map(|(pid, process)| (*pid, process));
-        processes.filter(move |(_, process)| process.files.contains(&file))
+        let processes = self.processes.iter();
+        processes
+            .map(|(pid, process)| (*pid, process))
+            .filter(move |(_, process)| {
+                let mut files = process.files.iter();
+                files.any(|other| *other == file || self.original(*other) == file)
+            })
     }
 
     /// Observed files that must be left to a translator, with a description.
@@ -62,14 +83,15 @@ impl Table {
         let processes = self.processes.values();
         let translated: HashSet<FileId> = processes
             .filter(|process| process.translator.is_some())
-            .flat_map(|process| process.files.iter().copied())
+            .flat_map(|process| &process.files)
+            .map(|file| self.original(*file))
             .collect();
         let probed = translated.into_iter().filter(|file| {
             let library = self.files.get(file);
             library.is_some_and(LibraryEntry::is_probed)
         });
         probed
-            .filter_map(|file| Some((file, translated_text(self.translated_by(file)?))))
+            .filter_map(|file| Some((file, translators::finding(self.translated_by(file)?))))
             .collect()
     }
 
@@ -88,21 +110,30 @@ impl Table {
         Some(mem::replace(&mut library.id, new))
     }
 
-    /// Removes a waiting file so that it is discovered again; returns its ID and its users, which
-    /// must be examined.
-    pub(in crate::host::discover) fn retry(
-        &mut self,
-        file: FileId,
-    ) -> Option<(LibraryId, Vec<u32>)> {
+    /// Removes a waiting file and its other names so that they are discovered again; returns its
+    /// ID, the removed files, and their users, which must be examined.
+    pub(in crate::host::discover) fn retry(&mut self, file: FileId) -> Option<Retried> {
         let library = self.files.remove(&file)?;
+        let mut removed = HashSet::from([file]);
+        self.files.retain(|other, library| {
+            let is_name = library.state == FileState::SameAs(file);
+            if is_name {
+                removed.insert(*other);
+            }
+            !is_name
+        });
         let mut users = Vec::new();
         for (pid, process) in &mut self.processes {
-            if process.files.contains(&file) {
+            if process.files.iter().any(|file| removed.contains(file)) {
                 process.code = 0;
                 users.push(*pid);
             }
         }
-        Some((library.id, users))
+        Some(Retried {
+            id: library.id,
+            files: removed,
+            users,
+        })
     }
 
     /// Chooses which waiting files get a place, and which files lose theirs. `listens` says whether
@@ -146,7 +177,7 @@ impl Table {
         let mut users: HashMap<FileId, Vec<&Process>> = HashMap::new();
         for process in self.processes.values() {
             for file in &process.files {
-                users.entry(*file).or_default().push(process);
+                users.entry(self.original(*file)).or_default().push(process);
             }
         }
         users
@@ -200,9 +231,4 @@ impl Table {
         }
         self.per_group = counts;
     }
-}
-
-/// Why a file is left to a translator.
-fn translated_text((pid, translator): (u32, &'static str)) -> String {
-    format!("process {pid} runs under {translator}, which would execute the probes as instructions")
 }

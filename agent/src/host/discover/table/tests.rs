@@ -157,7 +157,12 @@ fn a_refused_file_is_tried_again_when_a_place_is_free() {
     table.release(later(2));
     let changes = table.share_places(|_| Some(false));
     assert_eq!((changes.admitted, changes.evicted), (vec![file(3)], vec![]));
-    assert_eq!(table.retry(file(3)), Some((id, vec![3])));
+    add(&mut table, 4, FileState::SameAs(file(3)));
+    record(&mut table, 4, &[4]);
+    let mut retried = table.retry(file(3)).unwrap();
+    retried.users.sort_unstable();
+    assert_eq!((retried.id, retried.users), (id, vec![3, 4]));
+    assert_eq!(retried.files, HashSet::from([file(3), file(4)]));
     assert_eq!(table.code_of(3), Some(0), "to be read again");
 }
 
@@ -207,6 +212,12 @@ fn a_file_is_left_to_a_translator_unless_that_blinds_others() {
     process.translator = Some("Valgrind");
     table.record_process(10, process);
     assert_eq!(table.translated_by(file(1)), Some((10, "Valgrind")));
+    // By another name, too.
+    add(&mut table, 2, FileState::SameAs(file(1)));
+    let mut process = Process::new(1, vec![file(2)], owner("", 1000));
+    process.translator = Some("Valgrind");
+    table.record_process(10, process);
+    assert_eq!(table.translated()[0].0, file(1));
     // Another user's process maps the file: this user must not end its observation.
     let other = Process::new(1, vec![file(1)], owner("", 33));
     table.record_process(11, other);

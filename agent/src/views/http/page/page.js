@@ -16,7 +16,7 @@ const REMEDY = {
   foreign_id: "another service issued the session: use tickets, or route the client to one node",
   evicted: "the session was evicted from the cache: enlarge the cache, or use tickets",
   expired: "the session was older than its lifetime: raise the lifetime",
-  removed: "the session was removed after an unclean close: let both sides send close_notify",
+  removed: "the session was removed after an unclean close, by a reload or by the application",
   refused: "the server rejected the session: use the same version, server name and context",
   clock: "the server's clock was stepped: keep it synchronised",
   unknown: "the evidence is not sufficient for a reason yet",

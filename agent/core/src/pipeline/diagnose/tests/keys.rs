@@ -224,6 +224,24 @@ fn a_ticket_expires_and_is_refused_by_what_was_issued() {
 }
 
 #[test]
+fn many_workers_with_a_key_each_have_no_key_per_connection() {
+    let mut host = Host::new();
+    for ticket in 0..200_u64 {
+        // Each client returns to another worker.
+        let worker = 1 + (ticket * 7 % 32) as u32;
+        let offered = match ticket {
+            0 => Offered::Nothing,
+            _ => Offered::Ticket(ticket - 1, 100 + 1 + ((ticket - 1) * 7 % 32) as u32),
+        };
+        host.wait(SECOND).tgid = Some(worker);
+        let issued = Offered::Ticket(ticket, 100 + worker);
+        let miss = host.handshake(443, offered, false, issued);
+        let reason = miss.map(|miss| miss.reason);
+        assert_ne!(reason, Some(MissReason::RetiredKey), "{ticket}");
+    }
+}
+
+#[test]
 fn a_context_per_connection_has_a_key_per_connection() {
     let mut host = Host::new();
     for ticket in 0..20 {
