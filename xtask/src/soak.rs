@@ -48,10 +48,12 @@ pub(crate) struct Args {
 /// Runs the load and prints the report; fails if a control handshake was not counted.
 pub(crate) fn run(args: &Args) -> Result<()> {
     paths::require_root("soak")?;
-    setup::run(Purpose::Build)?;
     let binary = match &args.agent {
         Some(path) => path.clone(),
-        None => build::agent()?,
+        None => {
+            setup::run(Purpose::Build)?;
+            build::agent()?
+        }
     };
     interrupt::install()?;
     let directory = TempDirectory::create("soak")?;
@@ -59,14 +61,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let agent = Agent::start(&binary, directory.path())?;
     println!("\n{} min of churn, one sample per line", args.minutes);
     let mut load = Load::start(directory.path(), agent.address())?;
-    let samples = observe(&agent, Duration::from_secs(60 * args.minutes));
+    let samples = observe(&agent, Duration::from_secs(60 * args.minutes))?;
     load.stop_control()?;
     std::thread::sleep(SETTLE);
     let accuracy = Accuracy {
         made: load.control_handshakes()?,
         counted: agent.control_handshakes()?,
     };
-    let samples = samples?;
     drop(load);
     agent.stop()?;
     let report = Report::new(args.minutes, &samples, accuracy)

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Limit for the start of the agent.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// Limit for the shutdown of the agent, which promises 2 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Name of the control client in the peer file.

@@ -42,7 +42,7 @@ def client_context():
 
 def answer(context, connection):
     with contextlib.suppress(OSError), connection:
-        connection.settimeout(5)
+        connection.settimeout(30)
         with context.wrap_socket(connection, server_side=True) as tls:
             tls.recv(4096)
             tls.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
@@ -83,7 +83,7 @@ def control(args):
     context, session = client_context(), None
     for count in every(0.1):
         with socket.create_connection(
-            ("127.0.0.1", args.port), timeout=10, source_address=(args.source, 0)
+            ("127.0.0.1", args.port), timeout=60, source_address=(args.source, 0)
         ) as tcp, context.wrap_socket(tcp, session=session) as tls:
             tls.sendall(b"GET / HTTP/1.0\r\n\r\n")
             while tls.recv(4096):
