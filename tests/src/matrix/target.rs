@@ -3,7 +3,7 @@
 use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
 use crate::poll::{DEADLINE, poll_until};
-use crate::process::Process;
+use crate::process::{Process, listeners};
 
 /// A server of the matrix.
 pub trait Target: Sync {
@@ -93,7 +93,7 @@ pub(super) fn wait_replaced(parent: u32, old: &[u32], count: usize) {
 /// If the deadline passes.
 pub(super) fn wait_listeners(port: u16, count: usize) {
     poll_until("all processes listen", DEADLINE, || {
-        let listening = listeners(port);
+        let listening = listeners(std::process::id(), port);
         (listening >= count)
             .then_some(())
             .ok_or(listening.to_string())
@@ -106,22 +106,7 @@ pub(super) fn wait_listeners(port: u16, count: usize) {
 /// If the deadline passes.
 pub(super) fn wait_closed(port: u16) {
     poll_until("no process listens", DEADLINE, || {
-        let listening = listeners(port);
+        let listening = listeners(std::process::id(), port);
         (listening == 0).then_some(()).ok_or(listening.to_string())
     });
-}
-
-/// Number of sockets that listen on the port.
-fn listeners(port: u16) -> usize {
-    let suffix = format!(":{port:04X}");
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let tables: String = tables
-        .map(|table| std::fs::read_to_string(table).unwrap_or_default())
-        .concat();
-    let listening = tables.lines().filter(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        // 0A is TCP_LISTEN, include/net/tcp_states.h.
-        fields.next().is_some_and(|local| local.ends_with(&suffix)) && fields.nth(1) == Some("0A")
-    });
-    listening.count()
 }

@@ -79,6 +79,7 @@ impl Observer {
         let places = libraries::places(DescriptorLimit::raise(), scope.mode.cookie_source);
         let discovery =
             Discovery::start(scope.ignored.clone(), places).map_err(ObserveError::Thread)?;
+        let processes = HostProcesses::detect();
         Ok(Self {
             shared,
             sensors,
@@ -88,8 +89,8 @@ impl Observer {
             last_sweep: Instant::now(),
             failures: FailureLog::default(),
             clock_read: None,
-            processes: HostProcesses::detect(),
-            lookups: Lookups::new(scope.pods.clone()),
+            processes,
+            lookups: Lookups::new(scope.pods.clone(), processes),
         })
     }
 
