@@ -146,6 +146,10 @@ pub struct State {
     pub linger: u32,
     /// Sequence number after that flight.
     pub last: u32,
+    /// As [`Segment::age_ms`], of the last packet.
+    pub age_ms: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
 }
@@ -168,5 +172,5 @@ pub struct Tuple {
 
 const _: () = assert!(size_of::<Segment>() == 88);
 const _: () = assert!(size_of::<Flight>() == 72);
-const _: () = assert!(size_of::<State>() == 160);
+const _: () = assert!(size_of::<State>() == 168);
 const _: () = assert!(size_of::<Tuple>() == 40);
