@@ -178,7 +178,7 @@ impl Process {
                     self.stderr()
                 );
             }
-            if listens(self.pid(), port) {
+            if listeners(self.pid(), port) > 0 {
                 Ok(())
             } else {
                 Err(format!("not yet; stderr: {}", self.stderr()))
@@ -187,17 +187,18 @@ impl Process {
     }
 }
 
-/// Whether a socket in the network namespace of `pid` listens on `port`, over IPv4 or IPv6.
-fn listens(pid: u32, port: u16) -> bool {
+/// Number of sockets in the network namespace of `pid` that listen on `port`, over IPv4 or IPv6.
+pub(crate) fn listeners(pid: u32, port: u16) -> usize {
     let table: String = ["tcp", "tcp6"]
         .map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default())
         .concat();
     let suffix = format!(":{port:04X}");
-    table.lines().any(|line| {
+    let listening = table.lines().filter(|line| {
         let mut fields = line.split_whitespace().skip(1);
         // 0A is TCP_LISTEN, include/net/tcp_states.h.
         fields.next().is_some_and(|local| local.ends_with(&suffix)) && fields.nth(1) == Some("0A")
-    })
+    });
+    listening.count()
 }
 
 impl Drop for Process {

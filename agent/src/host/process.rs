@@ -37,7 +37,8 @@ impl HostProcesses {
             Ok(stat) => stat,
             // ESRCH: the process ended while the file was open.
             Err(error) => {
-                return error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(3);
+                return error.kind() != io::ErrorKind::NotFound
+                    && error.raw_os_error() != Some(libc::ESRCH);
             }
         };
         let state = stat

@@ -33,13 +33,13 @@ struct CachedLookup {
 }
 
 impl Lookups {
-    /// Creates an empty cache that resolves pods by `pods`.
+    /// Creates an empty cache that reads `processes` and resolves pods by `pods`.
     #[must_use]
-    pub(crate) fn new(pods: Pods) -> Self {
+    pub(crate) fn new(pods: Pods, processes: HostProcesses) -> Self {
         Self {
             cached: LruCache::new(MAX_CACHED),
             pods,
-            processes: HostProcesses::detect(),
+            processes,
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_lookup_is_cached() {
-        let mut lookups = Lookups::new(Pods::default());
+        let mut lookups = Lookups::new(Pods::default(), HostProcesses::detect());
         let own = std::process::id();
         assert!(
             lookups

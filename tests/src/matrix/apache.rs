@@ -88,7 +88,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
     if let Some(suite) = setup.cipher() {
         tls += &format!("SSLCipherSuite TLSv1.3 {suite}\n");
     }
-    if setup.has(Fault::KeyRotated) || setup.has(Fault::OtherCipher) {
+    if setup.has_ticket_key() {
         let file = setup.write("keys", setup.ticket_key(48));
         tls += &format!("SSLSessionTicketKeyFile {}\n", file.display());
     }

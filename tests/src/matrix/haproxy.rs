@@ -1,8 +1,5 @@
 //! HAProxy: one process with two threads and its own session cache.
 
-use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -12,6 +9,7 @@ use super::cell::{Cell, Fault, Kind, usual_truth};
 use super::setup::Setup;
 use super::target::{Target, children, wait_listeners, wait_replaced};
 use crate::certificates::ec;
+use crate::haproxy_socket::set_ticket_key;
 use crate::process::Process;
 
 /// HAProxy.
@@ -60,15 +58,10 @@ impl Target for HaProxy {
             wait_replaced(master.pid(), &old, 1);
             return;
         }
-        // HAProxy retains three keys and encrypts with the second last.
         let key = BASE64_STANDARD.encode(setup.ticket_key(48));
-        let file = setup.path().join("keys");
+        let [socket, keys] = ["cli", "keys"].map(|name| setup.path().join(name));
         for _ in 0..3 {
-            let said = ask(
-                setup,
-                &format!("set ssl tls-key {} {key}\n", file.display()),
-            );
-            assert!(said.contains("updated"), "{said}");
+            set_ticket_key(&socket, &keys.display().to_string(), &key);
         }
     }
 }
@@ -85,7 +78,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
         Fault::CacheTooSmall => 20,
         _ => 20_000,
     };
-    let keys = if setup.has(Fault::KeyRotated) || setup.has(Fault::OtherCipher) {
+    let keys = if setup.has_ticket_key() {
         let key = BASE64_STANDARD.encode(setup.ticket_key(48));
         let file = setup.write("keys", [key.as_str(); 3].join("\n") + "\n");
         format!("tls-ticket-keys {}", file.display())
@@ -108,19 +101,4 @@ fn config(setup: &Setup) -> std::path::PathBuf {
         ec().both.display()
     );
     setup.write("haproxy.cfg", config)
-}
-
-/// Sends a command to the administration socket and returns the response.
-fn ask(setup: &Setup, command: &str) -> String {
-    let mut socket =
-        UnixStream::connect(setup.path().join("cli")).expect("failed to connect to HAProxy");
-    socket
-        .write_all(command.as_bytes())
-        .expect("failed to command HAProxy");
-    let _ = socket.shutdown(Shutdown::Write);
-    let mut answer = String::new();
-    socket
-        .read_to_string(&mut answer)
-        .expect("failed to read HAProxy's answer");
-    answer
 }

@@ -83,7 +83,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
     if let Some(suite) = setup.cipher() {
         let _ = write!(tls, " ssl_conf_command Ciphersuites {suite};");
     }
-    if setup.has(Fault::KeyRotated) || setup.has(Fault::OtherCipher) {
+    if setup.has_ticket_key() {
         let file = setup.write("keys", setup.ticket_key(80));
         let _ = write!(tls, " ssl_session_ticket_key {};", file.display());
     }

@@ -102,7 +102,7 @@ fn start(setup: &Setup, model: &str) -> Vec<Process> {
         Fault::UncleanClose => command.arg("--unclean"),
         _ => &mut command,
     };
-    if setup.has(Fault::KeyRotated) || setup.has(Fault::OtherCipher) {
+    if setup.has_ticket_key() {
         command
             .arg("--ticket-key")
             .arg(setup.write("keys", setup.ticket_key(80)));

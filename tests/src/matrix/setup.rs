@@ -7,6 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::cell::{Cell, Fault};
+use crate::faketime;
 use crate::ports::free_port;
 
 /// Lifetime of sessions in cells where it is too short, seconds.
@@ -86,6 +87,13 @@ impl Setup {
         })
     }
 
+    /// Whether the server is given a ticket key, in place of a random one: in cells that replace
+    /// it, and where a restart must not.
+    #[must_use]
+    pub fn has_ticket_key(&self) -> bool {
+        self.has(Fault::KeyRotated) || self.has(Fault::OtherCipher)
+    }
+
     /// Ticket key of `length` bytes that begins with its name. In cells that rotate keys it is
     /// another one after the change.
     #[must_use]
@@ -110,9 +118,8 @@ impl Setup {
     /// Runs `command` with the clock that [`Self::step_clock`] steps, in cells that do so.
     pub fn clock(&self, command: &mut Command) {
         if self.has(Fault::ClockStep) {
-            let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
             let file = self.path().join("clock");
-            command.env("LD_PRELOAD", library);
+            command.env("LD_PRELOAD", faketime::library());
             command.env("FAKETIME_TIMESTAMP_FILE", file);
             for name in &Self::CLOCK_VARIABLES[2..] {
                 command.env(name, "1");

@@ -78,7 +78,7 @@ fn config(setup: &Setup) -> std::path::PathBuf {
     if let Some(suite) = setup.cipher() {
         tls += &format!("ciphersuites = {suite}\n");
     }
-    if setup.has(Fault::KeyRotated) || setup.has(Fault::OtherCipher) {
+    if setup.has_ticket_key() {
         let hex = |byte: u8| format!("{byte:02x}").repeat(16);
         let byte = *setup.ticket_key(48).last().unwrap_or(&0);
         tls += &format!(

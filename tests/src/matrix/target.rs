@@ -3,7 +3,7 @@
 use super::cell::{Cell, usual_truth};
 use super::setup::Setup;
 use crate::poll::{DEADLINE, poll_until};
-use crate::process::Process;
+use crate::process::{Process, listeners};
 
 /// A server of the matrix.
 pub trait Target: Sync {
@@ -75,16 +75,8 @@ pub(super) fn wait_replaced(parent: u32, old: &[u32], count: usize) {
 /// # Panics
 /// If the deadline passes.
 pub(super) fn wait_listeners(port: u16, count: usize) {
-    let suffix = format!(":{port:04X}");
     poll_until("all processes listen", DEADLINE, || {
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let listening = table.lines().filter(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            // 0A is TCP_LISTEN, include/net/tcp_states.h.
-            fields.next().is_some_and(|local| local.ends_with(&suffix))
-                && fields.nth(1) == Some("0A")
-        });
-        let listening = listening.count();
+        let listening = listeners(std::process::id(), port);
         // A process may listen with one socket per thread.
         if listening >= count {
             Ok(())

@@ -2,19 +2,17 @@
 //! compared with the reported reason.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use reprise_tests::fleet::Fleet;
+use reprise_tests::haproxy_socket::set_ticket_key;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::PYTHON;
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
-use reprise_tests::{Agent, Metrics, Server};
+use reprise_tests::{Agent, Metrics, Server, faketime};
 
 use crate::misses::{CACHED, CLIENTS, KEYED, MISSES, REMOVED, SERVER, hold, node, ticket_keys};
 
@@ -155,19 +153,6 @@ fn a_server_that_closes_without_close_notify() {
     expect_advice(&agent, "let the server call SSL_shutdown");
 }
 
-/// Replaces all three of HAProxy's ticket keys while it runs.
-fn rotate(socket: &Path, keys: &str) {
-    for key in keys.lines() {
-        let mut stream = UnixStream::connect(socket).expect("failed to connect to HAProxy");
-        writeln!(stream, "set ssl tls-key #0 {key}").expect("failed to command HAProxy");
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .expect("failed to read HAProxy's answer");
-        assert!(answer.contains("TLS ticket key updated"), "{answer}");
-    }
-}
-
 #[test]
 fn a_key_rotated_while_the_server_runs() {
     let agent = Agent::start(NO_ARGUMENTS);
@@ -186,7 +171,9 @@ fn a_key_rotated_while_the_server_runs() {
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
-        rotate(&socket, &ticket_keys(10));
+        for key in ticket_keys(10).lines() {
+            set_ticket_key(&socket, "#0", key);
+        }
         let mut others = Fleet::start(5);
         others.connect(server.port, "");
         others.resume(server.port, "");
@@ -199,10 +186,7 @@ fn a_key_rotated_while_the_server_runs() {
 /// A device starts with a clock of 1970, which is corrected while it serves.
 #[test]
 fn a_clock_that_is_stepped_from_1970() {
-    let library = ["x86_64", "aarch64"]
-        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
-    let library = library.iter().find(|path| Path::new(path).exists());
-    let library = library.expect("faketime is not installed");
+    let library = faketime::library();
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in [Sessions::Ids, Sessions::OldTickets, Sessions::Tickets] {
         let directory = tempfile::TempDir::new().expect("failed to create a directory");

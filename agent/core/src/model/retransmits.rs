@@ -20,12 +20,6 @@ impl Retransmits {
         self.0[phase][direction] += 1;
     }
 
-    /// Whether any segment was retransmitted.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        self.total() > 0
-    }
-
     /// Retransmitted segments.
     #[must_use]
     pub fn total(&self) -> u32 {

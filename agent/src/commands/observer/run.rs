@@ -69,6 +69,7 @@ impl Observer {
         host::privilege::drop_capabilities();
         host::confine::install_filter();
         let discovery = Discovery::start(scope.ignored.clone()).map_err(ObserveError::Thread)?;
+        let processes = HostProcesses::detect();
         Ok(Self {
             shared,
             sensors,
@@ -78,8 +79,8 @@ impl Observer {
             last_sweep: Instant::now(),
             failures: FailureLog::default(),
             clock_read: None,
-            processes: HostProcesses::detect(),
-            lookups: Lookups::new(scope.pods.clone()),
+            processes,
+            lookups: Lookups::new(scope.pods.clone(), processes),
         })
     }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     maps::{Frame, HS_ACTIVE, HS_OPEN, HS_RECEIVED, HS_TASKS, HS_UNSENT, Received, may_drive},
-    socket::{established, identify, identify_by_send},
+    socket::{established, identify},
     user,
 };
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
@@ -38,11 +38,14 @@ pub(crate) fn try_receive_call(ctx: &RawTracePointContext) -> Result<(), Fault> 
 
 /// Runs for every send on the host; most runs return at once.
 pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
+    use socket_source::{BEFORE, IN_CALL, NONE};
     let pid_tgid = user::pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     if !may_drive(tgid) {
         return Ok(());
     }
+    let skaddr: u64 = ctx.arg(0);
+    let socket = || Ok(established(skaddr));
     // SAFETY: a map value copied at once.
     let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(pid_tgid) }.copied() else {
         // SAFETY: a map value copied at once.
@@ -50,7 +53,7 @@ pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
             return Ok(());
         };
         let _ = HS_UNSENT.remove(pid_tgid);
-        return identify_by_send(tgid, ssl, ctx.arg(0));
+        return identify(tgid, ssl, skaddr, NONE, BEFORE, socket);
     };
     if let Some(open) = HS_OPEN.get_ptr_mut(OpenKey::new(tgid, ssl)) {
         // SAFETY: a live LRU entry; this thread is inside the drive of that object. `try_state` may
@@ -62,11 +65,8 @@ pub(crate) fn try_send_call(ctx: &RawTracePointContext) -> Result<(), Fault> {
             open.flags |= flag::ALERTED;
         }
     }
-    let skaddr: u64 = ctx.arg(0);
     // Weakest evidence: a callback inside the drive of a memory-BIO program may send on any socket.
-    identify(tgid, ssl, skaddr, socket_source::NONE, || {
-        Ok(established(skaddr))
-    })
+    identify(tgid, ssl, skaddr, NONE, IN_CALL, socket)
 }
 
 /// A thread of a process that drives handshakes.
@@ -97,6 +97,7 @@ impl Thread {
         got: bool,
         socket: impl FnOnce() -> Result<Option<Socket>, Fault>,
     ) -> Result<(), Fault> {
+        use socket_source::{BEFORE, IN_CALL, NONE};
         let tgid = (self.pid_tgid >> 32) as u32;
         // SAFETY: a map value copied at once.
         let Some(Frame { ssl, .. }) = unsafe { HS_ACTIVE.get(self.pid_tgid) }.copied() else {
@@ -117,7 +118,7 @@ impl Thread {
         };
         if !got {
             // As weak as a send: it may be a callback's socket.
-            return identify(tgid, ssl, skaddr, socket_source::NONE, socket);
+            return identify(tgid, ssl, skaddr, NONE, IN_CALL, socket);
         }
         if self.in_call == 0 {
             HS_TASKS.insert(tgid, 1, 0).map_err(|_| Fault::MapFull)?;
@@ -128,6 +129,6 @@ impl Thread {
             unsafe { (*open).heard_ns = now() };
         }
         // The strongest evidence: it replaces a receive before the drive.
-        identify(tgid, ssl, skaddr, socket_source::BEFORE, socket)
+        identify(tgid, ssl, skaddr, BEFORE, IN_CALL, socket)
     }
 }

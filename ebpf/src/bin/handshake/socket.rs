@@ -15,22 +15,23 @@ static BY_CALLS: u32 = 0;
 #[unsafe(no_mangle)]
 static SET_STATE: TracepointLayout = TracepointLayout::EMPTY;
 
-/// Records the socket that the current thread used inside a drive of `ssl` as the handshake's,
-/// unless one from a stronger source than `weaker` is known.
+/// Records the socket that the current thread used inside a drive of `ssl`, or right after one, as
+/// the handshake's, from `source`, unless one from a stronger source than `weaker` is known.
 #[inline(always)]
 pub(crate) fn identify(
     tgid: u32,
     ssl: u64,
     skaddr: u64,
     weaker: u8,
+    source: u8,
     socket: impl FnOnce() -> Result<Option<Socket>, Fault>,
 ) -> Result<(), Fault> {
     let key = OpenKey::new(tgid, ssl);
     let Some(open) = HS_OPEN.get_ptr_mut(key) else {
         return Ok(());
     };
-    // SAFETY: a live LRU entry; this thread is inside the drive of that object, nobody else writes
-    // it.
+    // SAFETY: a live LRU entry; this thread drives that object or has just driven it, nobody else
+    // writes it.
     let open = unsafe { &mut *open };
     let known = open.socket_source;
     if known != u32::from(socket_source::NONE) && known != u32::from(weaker) {
@@ -41,32 +42,7 @@ pub(crate) fn identify(
     };
     open.socket = socket;
     open.skaddr = skaddr;
-    open.socket_source = u32::from(socket_source::IN_CALL);
-    open.flags |= peer_closed(skaddr);
-    HS_SOCKETS
-        .insert(skaddr, key, 0)
-        .map_err(|_| Fault::MapFull)
-}
-
-/// Records the socket of a send right after a drive of `ssl` as the handshake's, where none is
-/// known.
-#[inline(always)]
-pub(crate) fn identify_by_send(tgid: u32, ssl: u64, skaddr: u64) -> Result<(), Fault> {
-    let key = OpenKey::new(tgid, ssl);
-    let Some(open) = HS_OPEN.get_ptr_mut(key) else {
-        return Ok(());
-    };
-    // SAFETY: a live LRU entry; this thread has just driven that object, nobody else writes it.
-    let open = unsafe { &mut *open };
-    if open.socket_source != u32::from(socket_source::NONE) {
-        return Ok(());
-    }
-    let Some(socket) = established(skaddr) else {
-        return Ok(());
-    };
-    open.socket = socket;
-    open.skaddr = skaddr;
-    open.socket_source = u32::from(socket_source::BEFORE);
+    open.socket_source = u32::from(source);
     open.flags |= peer_closed(skaddr);
     HS_SOCKETS
         .insert(skaddr, key, 0)

@@ -203,14 +203,7 @@ pub(crate) fn age_ms(socket: &Socket, packet: &Packet) -> u32 {
     if !packet.fin() && !packet.rst() {
         return 0;
     }
-    let key = Tuple {
-        local: [socket.local[0], socket.local[1]],
-        remote: [socket.remote[0], socket.remote[1]],
-        local_port: socket.local_port,
-        remote_port: socket.remote_port,
-        reserved: 0,
-    };
-    let Some(opening) = WIRE_SYNS.get_ptr(key) else {
+    let Some(opening) = WIRE_SYNS.get_ptr(tuple_of(socket)) else {
         return 0;
     };
     // SAFETY: as above.
@@ -219,8 +212,21 @@ pub(crate) fn age_ms(socket: &Socket, packet: &Packet) -> u32 {
     (now().saturating_sub(opened_ns) / 1_000_000) as u32 + 1
 }
 
+/// Returns the connection of a socket.
 #[inline(always)]
-const fn socket_of(key: &Tuple) -> Socket {
+pub(crate) const fn tuple_of(socket: &Socket) -> Tuple {
+    Tuple {
+        local: [socket.local[0], socket.local[1]],
+        remote: [socket.remote[0], socket.remote[1]],
+        local_port: socket.local_port,
+        remote_port: socket.remote_port,
+        reserved: 0,
+    }
+}
+
+/// Returns the addresses of a connection whose socket does not exist yet.
+#[inline(always)]
+pub(crate) const fn socket_of(key: &Tuple) -> Socket {
     Socket {
         local: [key.local[0], key.local[1]],
         remote: [key.remote[0], key.remote[1]],

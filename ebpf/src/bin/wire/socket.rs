@@ -16,7 +16,7 @@ use reprise_ebpf::{
     Socket,
     kernel::Fault,
     tcp::{STATE_LISTEN, STATE_SYN_SENT},
-    wire::{State, Tuple, direction, flight::HIGH},
+    wire::{State, direction, flight::HIGH},
 };
 
 /// Steps per packet, of one record header or one piece of a body each. Packets with more carry bulk
@@ -162,14 +162,7 @@ pub(crate) fn try_packet(
 /// the packet brings data.
 #[inline(always)]
 fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> Result<*mut State, Fault> {
-    let socket = tuple(sk);
-    let key = Tuple {
-        local: socket.local,
-        remote: socket.remote,
-        local_port: socket.local_port,
-        remote_port: socket.remote_port,
-        reserved: 0,
-    };
+    let key = evidence::tuple_of(&tuple(sk));
     if let Some(early) = WIRE_EARLY.get_ptr(key) {
         let state = store(sk, early);
         let _ = WIRE_EARLY.remove(key);
@@ -239,14 +232,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
         return Ok(());
     };
     let at = PacketContext {
-        socket: Socket {
-            local: key.local,
-            remote: key.remote,
-            local_port: key.local_port,
-            remote_port: key.remote_port,
-            reserved: 0,
-            cookie: 0,
-        },
+        socket: evidence::socket_of(&key),
         way: direction::IN,
         // A listener has no measurement.
         rtt_us,
