@@ -317,7 +317,7 @@ fn a_malformed_file_is_rejected_with_the_line() {
         (
             "basic_auth_users:\n  a: [b]\n".to_owned(),
             2,
-            "expected a string",
+            "expected string",
         ),
         ("basic_auth_users:\n  a: b\n b: c\n".to_owned(), 3, ""),
         (
