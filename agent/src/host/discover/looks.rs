@@ -312,9 +312,10 @@ impl Looks {
         backoff.len() < before
     }
 
-    /// Subjects of the abandoned looks.
-    pub(super) fn unanswered(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.left_behind.iter().map(|look| look.shown.as_str())
+    /// Subjects of the abandoned looks, and their descriptions.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = (Subject, &str)> {
+        let looks = self.left_behind.iter();
+        looks.map(|look| (look.subject, look.shown.as_str()))
     }
 
     fn limit(&self) -> Duration {
