@@ -1,6 +1,7 @@
 //! `--cgroup`: only the processes of one cgroup and of those below it are observed.
 
 use std::fs;
+use std::time::Duration;
 
 use reprise_tests::agent::command;
 use reprise_tests::cgroup::Cgroup;
@@ -15,6 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const HANDSHAKES: &str = "reprise_handshakes_total";
+/// Time to the next scan of all processes, of which the agent spends a hundredth on scanning.
+const NEXT_SCAN: Duration = Duration::from_secs(90);
 const SENSORS: [&str; 3] = ["handshake", "tcp", "wire"];
 
 fn server(cgroup: &Cgroup) -> Server {
@@ -174,7 +177,7 @@ fn a_process_that_moves_in_is_observed() {
     };
     let before = attached();
     inside.move_here(moved.process.pid());
-    poll_until("its library is attached", DEADLINE, || {
+    poll_until("its library is attached", NEXT_SCAN, || {
         (attached() > before)
             .then_some(())
             .ok_or_else(|| agent.stderr())
