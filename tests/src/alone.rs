@@ -15,8 +15,8 @@ pub const ALONE: &[&str] = &[
     "http_attack::",
     "stalls::",
     "start_up::",
-    // Files and programs that make every agent of the host detach or wait.
-    "hostile::",
+    // A program that makes every agent of the host detach from its library.
+    "hostile::a_program_under_valgrind_survives",
     // Agents that observe the whole host, and processes outside of the tests' cgroup.
     "offers::a_host_without_a_cgroup_mount",
     "systemd::",
