@@ -23,6 +23,7 @@ pub const ALONE: &[&str] = &[
     // A program that makes every agent of the host detach from its library.
     "hostile::a_program_under_valgrind_survives",
     // Agents that observe the whole host, and processes outside of the tests' cgroup.
+    "lifecycle::no_btf",
     "offers::a_host_without_a_cgroup_mount",
     "systemd::",
     "workloads::containers_units_and_processes_are_named",
