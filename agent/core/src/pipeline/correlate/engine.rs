@@ -101,8 +101,10 @@ impl Engine {
     }
 
     /// Adds one event; `out` receives every finding that it completes, handshakes oldest first.
+    ///
+    /// Only a tick lets time pass: the events of one sensor arrive in a block, so that a later one
+    /// of them does not show that the earlier events of another sensor have arrived.
     pub fn push(&mut self, event: &Event, out: &mut impl FnMut(Finding)) {
-        self.now_ns = self.now_ns.max(event.time_ns());
         match event {
             Event::Library(handshake) => {
                 if self.waiting.len() >= MAX_WAITING {
@@ -132,9 +134,11 @@ impl Engine {
                 by_exec,
             } => self.diagnoser.process_ended(*tgid, *time_ns, *by_exec),
             Event::WallClock { offset_ns, .. } => self.diagnoser.set_clock(*offset_ns),
-            Event::Tick(_) => {}
+            Event::Tick(time_ns) => {
+                self.now_ns = self.now_ns.max(*time_ns);
+                self.conclude_due(out);
+            }
         }
-        self.conclude_due(out);
     }
 
     /// Concludes everything whose wait is over.

@@ -125,6 +125,32 @@ fn unmatched_wire_handshake_is_observed_after_the_wait() {
     assert_eq!(run.engine.tracked().wires, 0);
 }
 
+/// A busy host delays the agent, so that it reads the events of each sensor in a long block.
+#[test]
+fn a_block_of_one_sensor_concludes_nothing_of_the_others() {
+    let (tcp, later) = (
+        super::tcp_event(reprise_ebpf::tcp::STALL, 2, 900 * MS),
+        4_000 * MS,
+    );
+    let mut offering = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+    offering.identity_count = 1;
+    let handshake = Record::Handshake(library(1, 1, 10 * MS, 12 * MS));
+    let other = Record::Wire(hello(role::SERVER, 2, 2, 10 * MS, later));
+    for events in [
+        [handshake, Record::Tcp(tcp), Record::Wire(offering), other],
+        [Record::Wire(offering), other, Record::Tcp(tcp), handshake],
+    ] {
+        let mut run = Run::new(BOUNDS);
+        for event in &events {
+            run.push_early(event);
+        }
+        assert!(run.found.seen.is_empty());
+        run.push(&Record::Tick(later));
+        assert_eq!(offers(&run.found.seen), [Offer::Session(Mechanism::Psk)]);
+        assert!(!is_wire(&run.found.seen[0]));
+    }
+}
+
 #[test]
 fn late_wire_record_is_not_counted_again() {
     let mut run = Run::new(BOUNDS);
