@@ -358,5 +358,6 @@ proptest! {
 mod loss;
 mod memory_bios;
 mod repeated;
+mod undecided;
 mod verdicts;
 mod wire;
