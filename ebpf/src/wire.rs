@@ -148,8 +148,8 @@ pub struct State {
     pub last: u32,
     /// As [`Socket::netns`].
     pub netns: u32,
-    /// As [`Segment::age_ms`], of the last packet.
-    pub age_ms: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
 }

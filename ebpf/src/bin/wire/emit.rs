@@ -25,8 +25,6 @@ pub(crate) struct PacketContext {
     pub(crate) rtt_us: u32,
     /// Minimum round-trip time, microseconds; valid where the smoothed one is known.
     pub(crate) rtt_min_us: u32,
-    /// As [`Segment::age_ms`].
-    pub(crate) age_ms: u32,
 }
 
 /// A segment and the bytes that follow it, as they are sent.
@@ -43,10 +41,11 @@ pub(crate) struct Content {
     record: u32,
     at: u32,
     length: u32,
+    age_ms: u32,
 }
 
 impl Content {
-    /// A record header, FIN or RST.
+    /// A record header.
     #[inline(always)]
     pub(crate) const fn header(what: u8, seq: u32, record: u32) -> Self {
         Self {
@@ -55,6 +54,16 @@ impl Content {
             record,
             at: 0,
             length: 0,
+            age_ms: 0,
+        }
+    }
+
+    /// FIN or RST on a connection of this age: [`Segment::age_ms`].
+    #[inline(always)]
+    pub(crate) const fn end(what: u8, seq: u32, age_ms: u32) -> Self {
+        Self {
+            age_ms,
+            ..Self::header(what, seq, 0)
         }
     }
 
@@ -68,6 +77,7 @@ impl Content {
             record: left,
             at,
             length,
+            age_ms: 0,
         }
     }
 }
@@ -108,7 +118,7 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*segment).record).write(content.record as u16);
         addr_of_mut!((*segment).repeats).write(repeats);
         addr_of_mut!((*segment).rtt_us).write(at.rtt_us);
-        addr_of_mut!((*segment).age_ms).write(at.age_ms);
+        addr_of_mut!((*segment).age_ms).write(content.age_ms);
         match content.length {
             0 => Ok(()),
             _ => {

@@ -199,10 +199,7 @@ pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> 
 /// Returns the age of an accepted connection on a port that serves TLS, milliseconds and at least
 /// 1; 0 where its beginning was not observed.
 #[inline(never)]
-pub(crate) fn age_ms(socket: &Socket, packet: &Packet) -> u32 {
-    if !packet.fin() && !packet.rst() {
-        return 0;
-    }
+pub(crate) fn age_ms(socket: &Socket) -> u32 {
     let Some(opening) = WIRE_SYNS.get_ptr(tuple_of(socket)) else {
         return 0;
     };
