@@ -40,7 +40,7 @@ impl NamespaceLayout {
 #[must_use]
 pub const fn identifier(inode: u32, level: u32) -> u32 {
     let of_user_namespace = (level.wrapping_add(63) / 64) & 1;
-    inode & !OF_USER_NAMESPACE | of_user_namespace * OF_USER_NAMESPACE
+    (inode & !OF_USER_NAMESPACE) | (of_user_namespace * OF_USER_NAMESPACE)
 }
 
 const _: () = assert!(size_of::<NamespaceLayout>() == 12);
