@@ -34,9 +34,9 @@ struct Message<const N: usize> {
     bytes: [u8; N],
 }
 
-/// Content of a segment.
+/// Content of a segment. Without padding: kernels before 6.3 reject programs that copy it.
 pub(crate) struct Content {
-    what: u8,
+    what: u32,
     seq: u32,
     record: u32,
     at: u32,
@@ -49,7 +49,7 @@ impl Content {
     #[inline(always)]
     pub(crate) const fn header(what: u8, seq: u32, record: u32) -> Self {
         Self {
-            what,
+            what: what as u32,
             seq,
             record,
             at: 0,
@@ -72,7 +72,7 @@ impl Content {
     pub(crate) const fn bytes(flight: &Flight, seq: u32, left: u32, at: u32, length: u32) -> Self {
         let alert = flight.flags & flight::ALERT != 0;
         Self {
-            what: if alert { what::ALERT } else { what::HANDSHAKE },
+            what: if alert { what::ALERT } else { what::HANDSHAKE } as u32,
             seq,
             record: left,
             at,
@@ -113,7 +113,7 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*socket).cookie).write(at.socket.cookie);
         addr_of_mut!((*segment).seq).write(content.seq);
         addr_of_mut!((*segment).length).write(content.length);
-        addr_of_mut!((*segment).what).write(content.what);
+        addr_of_mut!((*segment).what).write(content.what as u8);
         addr_of_mut!((*segment).direction).write(at.way);
         addr_of_mut!((*segment).record).write(content.record as u16);
         addr_of_mut!((*segment).repeats).write(repeats);

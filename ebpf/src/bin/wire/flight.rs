@@ -57,7 +57,7 @@ pub(crate) fn process<const STEPS: u32>(
     if state.client != 0 && ends && !over {
         mine.flags |= flight::CLOSED;
         let what = if packet.rst() { what::RESET } else { what::FIN };
-        let end = Content::end(what, packet.seq, evidence::age_ms(&at.socket));
+        let end = Content::end(what, packet.seq, evidence::age_ms(state.opened_ms));
         result = result.and(emit(ctx, at, mine.repeats, &end));
         if packet.rst() {
             state.done = 1;
@@ -80,7 +80,7 @@ pub(crate) fn process_silent_end(
     }
     to.flags |= flight::SILENT;
     let what = what::SILENT_FIN + u8::from(packet.rst());
-    let end = Content::end(what, packet.seq, evidence::age_ms(&at.socket));
+    let end = Content::end(what, packet.seq, evidence::age_ms(state.opened_ms));
     emit(ctx, at, 0, &end)
 }
 

@@ -161,6 +161,10 @@ fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
     if let Some(early) = WIRE_EARLY.get_ptr(key) {
         let state = store(sk, early);
         let _ = WIRE_EARLY.remove(key);
+        if !state.is_null() {
+            // SAFETY: a live value, which only runs of this connection write.
+            unsafe { (*state).opened_ms = evidence::opened_ms(&key) };
+        }
         return state;
     }
     if data {
@@ -177,6 +181,7 @@ fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
         let tcp = bpf_tcp_sock(sk);
         if !state.is_null() && !tcp.is_null() {
             (*state).netns = key.netns;
+            (*state).opened_ms = evidence::opened_ms(&key);
             (*state).flights[direction::IN as usize].high = (*tcp).rcv_nxt;
             (*state).flights[direction::IN as usize].flags = HIGH;
         }
