@@ -2,8 +2,9 @@
 //! that it is compared with.
 //!
 //! The tests run as root. Each has a cgroup of its own, to which its agents are restricted, so that
-//! several tests run side by side; those in `alone` do not. Results are polled with a deadline; no test sleeps for a fixed time. Expected numbers come from the client's
-//! or the server's own report.
+//! several tests run side by side; those in `alone` do not. Results are polled with a deadline; no
+//! test sleeps for a fixed time. Expected numbers come from the client's or the server's own
+//! report.
 
 pub mod agent;
 pub mod alone;

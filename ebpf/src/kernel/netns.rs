@@ -53,8 +53,8 @@ pub fn of_packet(sk: *mut aya_ebpf::bindings::bpf_sock) -> u32 {
     of_net(net, &layout)
 }
 
-/// Identifier of a `struct net`. A pointer that cannot be read is 0, and so is what it would lead to:
-/// no branch is needed, after which the verifier would process two paths.
+/// Identifier of a `struct net`. A pointer that cannot be read is 0, and so is what it would lead
+/// to: no branch is needed, after which the verifier would process two paths.
 #[inline(always)]
 fn of_net(net: u64, layout: &NamespaceLayout) -> u32 {
     let inode: u32 = read(net + u64::from(layout.inode));

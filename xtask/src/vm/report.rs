@@ -130,7 +130,8 @@ impl Configuration {
         }
     }
 
-    /// Whether all sensors attach, all tests passed, and three handshakes of curl were counted at both ends.
+    /// Whether all sensors attach, all tests passed, and three handshakes of curl were counted at
+    /// both ends.
     fn passed(&self, expected_tests: usize) -> bool {
         let smoke = Smoke {
             completed: 3,

@@ -208,7 +208,8 @@ pub(crate) fn opened_ms(key: &Tuple) -> u32 {
     (opened_ns / 1_000_000) as u32 | 1
 }
 
-/// Returns the age of a connection from [`State::opened_ms`]: [`reprise_ebpf::wire::Segment::age_ms`].
+/// Returns the age of a connection from [`State::opened_ms`]:
+/// [`reprise_ebpf::wire::Segment::age_ms`].
 #[inline(always)]
 pub(crate) fn age_ms(opened_ms: u32) -> u32 {
     match opened_ms {
