@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::Agent;
+use reprise_tests::agent::{Agent, recorder};
 use reprise_tests::carriers::npm::node;
 use reprise_tests::client::{Report, Row, SOURCES, misbehave};
 use reprise_tests::failure::one_failure_each;
@@ -256,7 +256,7 @@ fn the_random_behind_a_pointer_equals_that_in_packets() {
         Server::node(Sessions::Tickets, &node(PACKAGE, NODE_12)),
         Server::boringssl(Sessions::Tickets),
     ] {
-        let recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&events));
+        let recorder = Process::spawn(&mut recorder(&events));
         // The client uses the system's library. Packets and library report both ends: four events
         // with each random.
         poll_until("both ends of a handshake are recorded", DEADLINE, || {

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::mpsc};
 
-use zerocopy::IntoBytes as _;
+use reprise_ebpf::handshake::{EXEC_OUTSIDE, ExecEvent};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::sink::Sink;
 use crate::{
@@ -65,6 +66,12 @@ impl Reader<'_, '_> {
     }
 
     fn handle(&mut self, sensor: Sensor, bytes: &[u8]) {
+        if let Ok((event, _)) = ExecEvent::read_from_prefix(bytes)
+            && event.header.kind == EXEC_OUTSIDE
+        {
+            let _ = self.requests.send(Request::ExecOutside(event.tgid));
+            return;
+        }
         let health = self.status.sensor_mut(sensor);
         health.events += 1;
         let record = match Record::decode(bytes) {

@@ -319,9 +319,10 @@ impl Looks {
         self.waited
     }
 
-    /// Subjects of the abandoned looks.
-    pub(super) fn unanswered(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.left_behind.iter().map(|look| look.shown.as_str())
+    /// Subjects of the abandoned looks, and their descriptions.
+    pub(super) fn unanswered(&self) -> impl ExactSizeIterator<Item = (Subject, &str)> {
+        let looks = self.left_behind.iter();
+        looks.map(|look| (look.subject, look.shown.as_str()))
     }
 
     fn limit(&self) -> Duration {

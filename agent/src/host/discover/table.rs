@@ -127,6 +127,8 @@ pub(super) struct Table {
     per_group: HashMap<Rc<str>, usize>,
     files: HashMap<FileId, LibraryEntry>,
     processes: HashMap<u32, Process>,
+    /// Processes outside of the observed cgroup: they show only which files a translator maps.
+    outside: HashSet<u32>,
     last_id: u64,
 }
 
@@ -139,6 +141,7 @@ impl Table {
             per_group: HashMap::new(),
             files: HashMap::new(),
             processes: HashMap::new(),
+            outside: HashSet::new(),
             last_id: 0,
         }
     }
@@ -285,9 +288,28 @@ impl Table {
             .for_each(|process| process.code = 0);
     }
 
+    /// Records whether a process is outside of the observed cgroup. One that has moved is examined
+    /// again.
+    pub(super) fn set_outside(&mut self, pid: u32, is_outside: bool) {
+        let has_moved = if is_outside {
+            self.outside.insert(pid)
+        } else {
+            self.outside.remove(&pid)
+        };
+        if has_moved {
+            self.processes.remove(&pid);
+        }
+    }
+
+    /// Whether a process is outside of the observed cgroup.
+    pub(super) fn is_outside(&self, pid: u32) -> bool {
+        self.outside.contains(&pid)
+    }
+
     /// Removes the processes that are not alive.
     pub(super) fn retain_processes(&mut self, is_alive: impl Fn(u32) -> bool) {
         self.processes.retain(|pid, _| is_alive(*pid));
+        self.outside.retain(|pid| is_alive(*pid));
     }
 
     /// Processes that map an observed file outside the standard directories.
@@ -361,7 +383,8 @@ impl Table {
     /// Derives which processes are observed and which are not.
     pub(super) fn coverage(&self) -> Coverage {
         let mut coverage = Coverage::default();
-        for (pid, process) in &self.processes {
+        let inside = self.processes.iter();
+        for (pid, process) in inside.filter(|(pid, _)| !self.is_outside(**pid)) {
             let libraries: Vec<&LibraryEntry> = process
                 .files
                 .iter()
