@@ -64,8 +64,8 @@ impl Diagnoser {
     }
 
     /// Records an ended handshake: sets the reason of its miss, if it missed a session, and removes
-    /// the key names of its tickets if the service's tickets do not begin with a key name. Returns a
-    /// miss without a reason that [`Self::reconsider`] may find.
+    /// the key names of its tickets if the service's tickets do not begin with a key name. Returns
+    /// a miss without a reason that [`Self::reconsider`] may find.
     pub fn diagnose(&mut self, seen: &mut Observation) -> Option<UndecidedMiss> {
         let (Some(hello), Outcome::Completed(resumption)) = (seen.hello, seen.outcome) else {
             return None;

@@ -1,5 +1,5 @@
-//! Misses that wait for evidence of their reason in the handshakes that follow. Bounded: if too many
-//! wait, the oldest is concluded without it.
+//! Misses that wait for evidence of their reason in the handshakes that follow. Bounded: if too
+//! many wait, the oldest is concluded without it.
 
 use std::collections::VecDeque;
 
