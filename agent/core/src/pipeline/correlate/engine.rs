@@ -141,6 +141,7 @@ impl Engine {
                 self.now_ns = self.now_ns.max(*time_ns);
                 self.conclude_due(out);
             }
+            Event::Ignored => {}
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
         record::Record,
         socket::connection,
         wire::{TokenRecord, WireRecord, end, flag},
+        workload::WorkloadEvent,
     },
 };
 
@@ -136,9 +137,22 @@ fn a_block_of_one_sensor_concludes_nothing_of_the_others() {
     offering.identity_count = 1;
     let handshake = Record::Handshake(library(1, 1, 10 * MS, 12 * MS));
     let other = Record::Wire(hello(role::SERVER, 2, 2, 10 * MS, later));
+    let workload = Record::Workload(WorkloadEvent::new(7, "server", later));
     for events in [
-        [handshake, Record::Tcp(tcp), Record::Wire(offering), other],
-        [Record::Wire(offering), other, Record::Tcp(tcp), handshake],
+        [
+            handshake,
+            workload,
+            Record::Tcp(tcp),
+            Record::Wire(offering),
+            other,
+        ],
+        [
+            Record::Wire(offering),
+            other,
+            workload,
+            Record::Tcp(tcp),
+            handshake,
+        ],
     ] {
         let mut run = Run::new(BOUNDS);
         for event in &events {
