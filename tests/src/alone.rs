@@ -15,6 +15,11 @@ pub const ALONE: &[&str] = &[
     "http_attack::",
     "stalls::",
     "start_up::",
+    // Searches of whole files, which the agent does at idle priority: on CPUs that are never idle
+    // they take long.
+    "coverage::unobserved_processes_are_listed_with_the_reason",
+    "hooks::a_stripped_program",
+    "hostile::crafted_files_delay_nobody",
     // A program that makes every agent of the host detach from its library.
     "hostile::a_program_under_valgrind_survives",
     // Agents that observe the whole host, and processes outside of the tests' cgroup.

@@ -5,6 +5,7 @@
 //! the last user has ended.
 
 mod entry;
+mod outside;
 mod sharing;
 
 use std::{
@@ -196,24 +197,6 @@ impl Table {
         self.processes
             .values_mut()
             .for_each(|process| process.code = 0);
-    }
-
-    /// Records whether a process is outside of the observed cgroup. One that has moved is examined
-    /// again.
-    pub(super) fn set_outside(&mut self, pid: u32, is_outside: bool) {
-        let has_moved = if is_outside {
-            self.outside.insert(pid)
-        } else {
-            self.outside.remove(&pid)
-        };
-        if has_moved {
-            self.processes.remove(&pid);
-        }
-    }
-
-    /// Whether a process is outside of the observed cgroup.
-    pub(super) fn is_outside(&self, pid: u32) -> bool {
-        self.outside.contains(&pid)
     }
 
     /// Removes the processes that are not alive.
