@@ -5,7 +5,7 @@ use super::Table;
 impl Table {
     /// Records whether a process is outside of the observed cgroup. One that has moved is examined
     /// again.
-    pub(super) fn set_outside(&mut self, pid: u32, is_outside: bool) {
+    pub(in crate::host::discover) fn set_outside(&mut self, pid: u32, is_outside: bool) {
         let has_moved = if is_outside {
             self.outside.insert(pid)
         } else {
@@ -17,7 +17,7 @@ impl Table {
     }
 
     /// Whether a process is outside of the observed cgroup.
-    pub(super) fn is_outside(&self, pid: u32) -> bool {
+    pub(in crate::host::discover) fn is_outside(&self, pid: u32) -> bool {
         self.outside.contains(&pid)
     }
 }
