@@ -30,8 +30,10 @@ const AFTER_EXEC: [Duration; 5] = [
 ];
 /// Minimum interval between scans of all processes.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
-/// A scan is followed by a pause of this many times its duration.
+/// A scan is followed by a pause of this many times its duration, without the time that hung file
+/// systems took, but of no more than [`MAX_SCAN_PAUSE`].
 const SCAN_PAUSE_FACTOR: u32 = 100;
+const MAX_SCAN_PAUSE: Duration = Duration::from_secs(60);
 /// Interval after which all cached results are dropped: an inode number can be reused.
 const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 /// Interval at which unused files are released and a changed coverage is sent.
@@ -180,6 +182,7 @@ impl Discovery {
     /// number.
     fn scan(&mut self) -> Result<usize, Disconnected> {
         let begin = Instant::now();
+        let waited = self.examiner.looks.waited();
         self.examiner.examine_standard_dirs()?;
         let pids = process_maps::pids();
         let members = self.cgroup.as_ref().map(ObservedCgroup::pids);
@@ -195,8 +198,8 @@ impl Discovery {
         self.examiner
             .table
             .retain_processes(|pid| live.contains(&pid));
-        let end = Instant::now();
-        self.next_scan = end + SCAN_INTERVAL.max((end - begin) * SCAN_PAUSE_FACTOR);
+        let waited = self.examiner.looks.waited() - waited;
+        self.next_scan = Instant::now() + scan_pause(begin.elapsed().saturating_sub(waited));
         Ok(members.map_or(pids.len(), |members| members.len()))
     }
 
@@ -246,5 +249,23 @@ impl Discovery {
             self.examiner.send(DiscoveryEvent::Coverage(coverage))?;
         }
         Ok(())
+    }
+}
+
+/// Pause after a scan that worked for this long.
+fn scan_pause(worked: Duration) -> Duration {
+    (worked * SCAN_PAUSE_FACTOR).clamp(SCAN_INTERVAL, MAX_SCAN_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_takes_a_hundredth_of_the_time_and_comes_within_a_minute() {
+        for (worked_ms, pause_ms) in [(1, 5_000), (200, 20_000), (8_000, 60_000)] {
+            let pause = scan_pause(Duration::from_millis(worked_ms));
+            assert_eq!(pause.as_millis(), pause_ms);
+        }
     }
 }

@@ -7,6 +7,7 @@ mod keys;
 mod properties;
 mod removal;
 mod table;
+mod undecided;
 
 use self::host::{Host, LIFETIME, Offered, SECOND};
 use crate::model::{Connection, Lookup, MissReason, NetworkNamespace, Role};
