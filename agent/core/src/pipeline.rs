@@ -10,6 +10,7 @@ pub mod event;
 pub mod peers;
 pub mod reasons;
 pub mod record;
+pub mod sizing;
 pub mod socket;
 pub mod stats;
 pub mod wire;
@@ -108,6 +109,12 @@ impl Pipeline {
     #[must_use]
     pub fn service(&self, service: ServiceId) -> ServiceFacts {
         self.engine.service(service)
+    }
+
+    /// What the caches of the services need.
+    #[must_use]
+    pub const fn sizing(&self) -> &sizing::Services {
+        self.engine.sizing()
     }
 
     /// Sizes of the engine's tables and their evictions.

@@ -88,6 +88,10 @@ pub struct Counting {
     /// Maximum number of sessions and of tickets retained to explain misses.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub max_sessions: u32,
+    /// Maximum number of services whose session cache is analysed for `reprise advise`, the most
+    /// recently active ones; each needs up to 4 MiB.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub max_services: u32,
     /// Missed share of a peer's offers above which an alert begins, 0 to 1.
     #[arg(long, value_name = "RATIO", default_value_t = 0.9, value_parser = parse_ratio)]
     pub alert_miss_ratio: f64,

@@ -166,6 +166,7 @@ mod tests {
         let bounds = Bounds {
             connections: 16,
             sessions: 16,
+            services: 64,
         };
         let pipeline = Pipeline::new(limits, bounds, Naming::default());
         let bytes = recording();

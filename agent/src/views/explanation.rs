@@ -151,6 +151,7 @@ pub(super) mod tests {
         let bounds = Bounds {
             connections: 16,
             sessions: 16,
+            services: 64,
         };
         let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
         let clock = ClockEvent {

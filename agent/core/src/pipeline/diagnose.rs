@@ -16,6 +16,7 @@ mod removal;
 mod rules;
 mod services;
 mod sessions;
+mod sizing;
 mod tables;
 
 use self::tables::Tables;
@@ -24,9 +25,12 @@ pub use self::{
     rules::{RULES, Rule, required_evidence},
     tables::Retained,
 };
-use crate::model::{
-    Connection, HelloFacts, Observation, Offer, Outcome, Resumption, Role, ServiceFacts, ServiceId,
-    SessionRemoved, Token,
+use crate::{
+    model::{
+        Connection, HelloFacts, Observation, Offer, Outcome, Resumption, Role, ServiceFacts,
+        ServiceId, SessionRemoved, Token,
+    },
+    pipeline::sizing::Services,
 };
 
 /// Decides the reasons of misses.
@@ -36,11 +40,12 @@ pub struct Diagnoser {
 }
 
 impl Diagnoser {
-    /// A diagnoser that retains at most `max_sessions` sessions of each kind.
+    /// A diagnoser that retains at most `max_sessions` sessions of each kind, and analyses the
+    /// caches of at most `max_services` services.
     #[must_use]
-    pub fn new(max_sessions: usize) -> Self {
+    pub fn new(max_sessions: usize, max_services: usize) -> Self {
         Self {
-            tables: Tables::new(max_sessions),
+            tables: Tables::new(max_sessions, max_services),
         }
     }
 
@@ -82,6 +87,7 @@ impl Diagnoser {
         };
         seen.miss = missed.map(|mechanism| self.tables.diagnose_server(&server, &hello, mechanism));
         self.tables.learn(seen, &hello, &server);
+        self.tables.record_sizing(seen, &hello, &server);
         if !self.tables.names_keys(&server)
             && let Some(hello) = &mut seen.hello
         {
@@ -104,6 +110,12 @@ impl Diagnoser {
     #[must_use]
     pub fn service(&self, service: ServiceId, now_ns: u64) -> ServiceFacts {
         self.tables.service(service, now_ns)
+    }
+
+    /// What the caches of the services need.
+    #[must_use]
+    pub const fn sizing(&self) -> &Services {
+        &self.tables.sizing
     }
 
     /// Sizes of the tables, and evictions from them.

@@ -85,6 +85,7 @@ fn observed_with(max_peers: usize) -> Observed {
     let bounds = Bounds {
         connections: 16,
         sessions: 16,
+        services: 64,
     };
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
     pipeline.push(&Record::Clock(ClockEvent::new_zeroed()));

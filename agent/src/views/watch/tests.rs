@@ -35,6 +35,7 @@ fn observed() -> Observed {
     let bounds = Bounds {
         connections: 16,
         sessions: 16,
+        services: 64,
     };
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
     let mut see = |client: &str, end| {

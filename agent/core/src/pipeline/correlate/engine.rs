@@ -22,6 +22,7 @@ use crate::{
     pipeline::{
         diagnose::{CloseEvidence, Diagnoser, Retained},
         event::Event,
+        sizing::Services,
     },
 };
 
@@ -62,6 +63,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Sessions and tickets retained, of each kind.
     pub sessions: usize,
+    /// Services whose cache is analysed.
+    pub services: usize,
 }
 
 /// The correlation engine.
@@ -92,7 +95,7 @@ impl Engine {
             removed_sessions: VecDeque::new(),
             wire_handshakes: WireHandshakes::new(MAX_WAITING),
             unread_hellos: UnreadHellos::new(),
-            diagnoser: Diagnoser::new(bounds.sessions),
+            diagnoser: Diagnoser::new(bounds.sessions, bounds.services),
             server_verdicts: ServerVerdicts::new(),
             removed: EnumMap::default(),
             now_ns: 0,
@@ -302,6 +305,12 @@ impl Engine {
     #[must_use]
     pub const fn removed(&self) -> &EnumMap<Removal, u64> {
         &self.removed
+    }
+
+    /// What the caches of the services need.
+    #[must_use]
+    pub const fn sizing(&self) -> &Services {
+        self.diagnoser.sizing()
     }
 
     /// Facts about a service.
