@@ -111,6 +111,14 @@ impl Pipeline {
         self.engine.service(service)
     }
 
+    /// Services whose caches are analysed, without those that became part of another.
+    #[must_use]
+    pub fn services(&self) -> Vec<(ServiceId, &sizing::Service)> {
+        let mut all = self.sizing().all();
+        all.retain(|(id, _)| self.engine.is_whole(*id));
+        all
+    }
+
     /// What the caches of the services need.
     #[must_use]
     pub const fn sizing(&self) -> &sizing::Services {

@@ -48,6 +48,8 @@ pub enum Command {
     Record(Record),
     /// Evaluate a recorded event stream as if it were live.
     Replay(Replay),
+    /// Show which session cache size and lifetime each service needs, and the settings for them.
+    Advise(Advise),
     /// Show the TLS libraries of a process or file and where probes would be attached.
     Inspect(Inspect),
     /// Check whether this host meets the requirements, with a remedy for each that it does not.
@@ -245,6 +247,23 @@ pub struct Replay {
     #[arg(long)]
     pub metrics: bool,
     /// Flags that count handshakes.
+    #[command(flatten)]
+    pub counting: Counting,
+}
+
+/// `reprise advise`.
+#[derive(Debug, Args)]
+pub struct Advise {
+    /// Address of the running agent.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9797")]
+    pub connect: String,
+    /// Evaluate a recorded event stream instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "connect")]
+    pub recording: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Flags that count handshakes, for a recording.
     #[command(flatten)]
     pub counting: Counting,
 }

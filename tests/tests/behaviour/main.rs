@@ -4,6 +4,7 @@
 //! handshake on the host and run one at a time.
 
 mod abandoned;
+mod advice;
 mod api;
 mod browser;
 mod canary;

@@ -112,6 +112,12 @@ impl Diagnoser {
         self.tables.service(service, now_ns)
     }
 
+    /// Whether a service did not become part of another.
+    #[must_use]
+    pub fn is_whole(&self, service: ServiceId) -> bool {
+        self.tables.services.root(service) == service
+    }
+
     /// What the caches of the services need.
     #[must_use]
     pub const fn sizing(&self) -> &Services {

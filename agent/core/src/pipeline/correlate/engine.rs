@@ -307,6 +307,12 @@ impl Engine {
         &self.removed
     }
 
+    /// Whether a service did not become part of another.
+    #[must_use]
+    pub fn is_whole(&self, service: ServiceId) -> bool {
+        self.diagnoser.is_whole(service)
+    }
+
     /// What the caches of the services need.
     #[must_use]
     pub const fn sizing(&self) -> &Services {

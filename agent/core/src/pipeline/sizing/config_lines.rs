@@ -78,18 +78,19 @@ impl Demand {
     }
 
     fn nginx(&self) -> ConfigLine {
-        let megabytes = |session: u64| (self.sessions * session).div_ceil(1 << 20).max(1);
-        let memory = megabytes(NGINX_SESSION);
+        // The least size of a zone is eight pages.
+        let kilobytes = |session: u64| (self.sessions * session).div_ceil(1 << 10).max(32);
+        let memory = kilobytes(NGINX_SESSION);
         // The slab allocator doubles its slots: a session with a certificate needs one of 2,048.
-        let with_certificate = megabytes(NGINX_SESSION + 2_048);
+        let with_certificate = kilobytes(NGINX_SESSION + 2_048);
         ConfigLine {
             server: "nginx".to_owned(),
             setting: format!(
-                "ssl_session_cache shared:tls:{memory}m;\nssl_session_timeout {}s;",
+                "ssl_session_cache shared:tls:{memory}k;\nssl_session_timeout {}s;",
                 self.lifetime_s
             ),
-            memory_bytes: memory << 20,
-            with_client_certificates: format!("ssl_session_cache shared:tls:{with_certificate}m;"),
+            memory_bytes: memory << 10,
+            with_client_certificates: format!("ssl_session_cache shared:tls:{with_certificate}k;"),
         }
     }
 

@@ -148,9 +148,61 @@ impl Services {
         self.other
     }
 
+    /// Number of services.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Services that left the table.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_beyond_the_limit_are_other() {
+        let mut services = Services::new(2);
+        let handshake = |offered: Option<u64>, stored: u64| ServiceHandshake {
+            port: 443,
+            process: None,
+            resumption: Resumption::Full,
+            tls13: false,
+            library_ns: Some(1_000),
+            cache: Handshake {
+                offered,
+                stored: Some(stored),
+                ..Handshake::default()
+            },
+            ticket: None,
+        };
+        for id in 1..=3 {
+            services.record(ServiceId(id), &handshake(None, u64::from(id)));
+            services.record(ServiceId(id), &handshake(Some(u64::from(id)), 7));
+        }
+        let known: Vec<_> = services.all().iter().map(|(id, _)| id.0).collect();
+        assert_eq!(known, [2, 3]);
+        assert_eq!(services.evicted(), 1);
+        let sums = Sums {
+            accepted: 0,
+            missed: 1,
+        };
+        assert_eq!(services.other(), sums);
+        let cost = Cost {
+            handshakes: 2,
+            library_ns: 2_000,
+        };
+        assert_eq!(services.get(ServiceId(3)).unwrap().cost[0], cost);
     }
 }
