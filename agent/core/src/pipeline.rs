@@ -125,6 +125,11 @@ impl Pipeline {
         self.engine.sizing()
     }
 
+    /// The same, to add handshakes.
+    pub const fn sizing_mut(&mut self) -> &mut sizing::Services {
+        self.engine.sizing_mut()
+    }
+
     /// Sizes of the engine's tables and their evictions.
     #[must_use]
     pub fn tracked(&self) -> Tracked {

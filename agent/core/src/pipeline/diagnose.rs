@@ -124,6 +124,11 @@ impl Diagnoser {
         &self.tables.sizing
     }
 
+    /// The same, to add handshakes.
+    pub const fn sizing_mut(&mut self) -> &mut Services {
+        &mut self.tables.sizing
+    }
+
     /// Sizes of the tables, and evictions from them.
     #[must_use]
     pub fn retained(&self) -> Retained {

@@ -319,6 +319,11 @@ impl Engine {
         self.diagnoser.sizing()
     }
 
+    /// The same, to add handshakes.
+    pub const fn sizing_mut(&mut self) -> &mut Services {
+        self.diagnoser.sizing_mut()
+    }
+
     /// Facts about a service.
     #[must_use]
     pub fn service(&self, service: ServiceId) -> ServiceFacts {

@@ -170,13 +170,16 @@ impl Row {
         let (weight, now, lifetime) = (offer.weight, offer.now, self.lifetime);
         let present = !offer.removed;
         for at in 0..COLUMNS {
-            let near = self.stores[at].wrapping_sub(store[at]) < WEIGHED_SIZES[at];
-            let young = now.wrapping_sub(time[at]) <= lifetime;
+            // Signed comparisons: the baseline of x86-64 has no unsigned ones for vectors.
+            let distance = self.stores[at].wrapping_sub(store[at]).cast_signed();
+            let near = distance < WEIGHED_SIZES[at].cast_signed();
+            let young = now.wrapping_sub(time[at]).cast_signed() <= lifetime.cast_signed();
             let hit = near & young & present;
-            let hits = u32::from(hit);
-            self.hits[at] += weight * hits;
-            let stored = if SINGLE_USE { 2 - hits } else { 1 - hits };
-            self.stores[at] = self.stores[at].wrapping_add(weight * stored);
+            self.hits[at] += if hit { weight } else { 0 };
+            let on_hit = if SINGLE_USE { weight } else { 0 };
+            let on_miss = if SINGLE_USE { 2 * weight } else { weight };
+            let stored = if hit { on_hit } else { on_miss };
+            self.stores[at] = self.stores[at].wrapping_add(stored);
             let kept = hit & !SINGLE_USE;
             store[at] = if kept { store[at] } else { self.stores[at] };
             time[at] = if kept { time[at] } else { now };
