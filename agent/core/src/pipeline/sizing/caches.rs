@@ -85,8 +85,8 @@ impl Caches {
     }
 
     /// Stores the first session of a lineage. A client that offered one, `offered`, has returned
-    /// before: a part of the life of its session is over, which its hash selects, since clients
-    /// whose sessions all began at one time would all miss at one time.
+    /// before: a part of the life of its session is over, which its hash selects. If all these
+    /// sessions began now, all clients would miss at the same times.
     pub(super) fn admit(&mut self, now: u32, weight: u32, offered: Option<u64>) -> Box<Positions> {
         // The highest bits decide on the sample.
         let over = offered.map_or(0, |token| token & 0xffff);
