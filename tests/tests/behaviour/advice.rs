@@ -12,7 +12,7 @@ const NO_ARGUMENTS: [&str; 0] = [];
 const TOLERANCE: f64 = 0.05;
 const CLIENTS: Returning = Returning {
     clients: 2_000,
-    connections: 9_000,
+    connections: 7_000,
 };
 
 /// Share of the offers that the agent counts at least: others were lost or belong to handshakes

@@ -90,7 +90,7 @@ impl Caches {
     pub(super) fn admit(&mut self, now: u32, weight: u32, offered: Option<u64>) -> Box<Positions> {
         // The highest bits decide on the sample.
         let over = offered.map_or(0, |token| token & 0xffff);
-        let part = |whole: u32| (u64::from(whole) * over >> 16) as u32;
+        let part = |whole: u32| ((u64::from(whole) * over) >> 16) as u32;
         let rows = &mut self.rows;
         let mut positions = Box::new(Positions {
             store: [[0; COLUMNS]; ROWS],
