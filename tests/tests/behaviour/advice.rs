@@ -135,7 +135,8 @@ fn advice_for_nginx_holds() {
         let (_, rest) = text.split_once("shared:tls:").expect("no cache");
         let (kilobytes, timeout) = rest.split_once("k;").expect("no size");
         let kilobytes: u64 = kilobytes.parse().expect("no number");
-        let kilobytes = kilobytes * size / whole;
+        // Eight kilobytes are for the zone itself.
+        let kilobytes = 8 + (kilobytes - 8) * size / whole;
         let cache = format!("ssl_session_cache shared:tls:{kilobytes}k;{timeout}");
         Server::nginx_caching(&cache)
     });

@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 /// Bytes of one block of HAProxy's cache: a header and 128 bytes of the session
 /// (`SHSESS_BLOCK_MIN_SIZE`, src/ssl_sock.c).
 const HAPROXY_BLOCK: u64 = 200;
-/// Bytes of one session of nginx: two slots of its slab allocator, for the session and for its
-/// node. nginx documents 4,000 sessions per megabyte.
-const NGINX_SESSION: u64 = 262;
+/// Bytes of one session of nginx: slots of 128 bytes for its node and of 256 for the session itself,
+/// which has been longer than 128 bytes since OpenSSL 3. nginx documents 4,000 sessions per
+/// megabyte; these are 2,700. A zone also needs some pages for itself.
+const NGINX_SESSION: u64 = 384;
+const NGINX_NODE: u64 = 128;
+const NGINX_ZONE: u64 = 8 << 10;
 /// Bytes of one session of Apache's shmcb: an entry of the index, the ID, and the session.
 const APACHE_SESSION: u64 = 256;
 /// Bytes of one session of OpenSSL's own cache, with its master secret, ID and list pointers.
@@ -79,10 +82,13 @@ impl Demand {
 
     fn nginx(&self) -> ConfigLine {
         // The least size of a zone is eight pages.
-        let kilobytes = |session: u64| (self.sessions * session).div_ceil(1 << 10).max(32);
+        let kilobytes = |session: u64| {
+            let bytes = self.sessions * session + NGINX_ZONE;
+            bytes.div_ceil(1 << 10).max(32)
+        };
         let memory = kilobytes(NGINX_SESSION);
         // The slab allocator doubles its slots: a session with a certificate needs one of 2,048.
-        let with_certificate = kilobytes(NGINX_SESSION + 2_048);
+        let with_certificate = kilobytes(NGINX_NODE + 2_048);
         ConfigLine {
             server: "nginx".to_owned(),
             setting: format!(
