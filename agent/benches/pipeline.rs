@@ -151,6 +151,7 @@ fn feed(pipeline: &mut Pipeline, recorded: &[u8]) {
     let mut recording = Recording::new(recorded).expect("a recording");
     while let Some(Frame::Event(event)) = recording.next_frame().expect("a whole recording") {
         pipeline.push(&event);
+        pipeline.push(&Record::Tick(event.time_ns()));
     }
     pipeline.finish();
 }
@@ -210,6 +211,7 @@ fn memory() -> u64 {
         event.client_random[31] = 1;
         pipeline.push(&Record::Wire(hello(index, &event)));
         pipeline.push(&Record::Handshake(event));
+        pipeline.push(&Record::Tick(now));
     }
     pipeline.finish();
     assert_eq!(pipeline.stats.peers.len(), PEERS as usize);

@@ -18,6 +18,7 @@ mod program;
 mod program_copies;
 mod sensor_events;
 mod sensors;
+mod socket_scope;
 mod tcp;
 mod tracepoint;
 mod uprobe_multi;

@@ -10,6 +10,7 @@ mod descriptors;
 pub mod discover;
 pub(crate) mod lockdown;
 pub(crate) mod memory_lock;
+mod observed_cgroup;
 pub(crate) mod pods;
 pub(crate) mod private_mount;
 pub(crate) mod privilege;
@@ -21,6 +22,7 @@ pub(crate) mod workloads;
 
 pub(crate) use self::{
     descriptors::DescriptorLimit,
+    observed_cgroup::ObservedCgroup,
     process::HostProcesses,
     requirements::{MissingRequirement, check_permission, prepare},
 };

@@ -16,6 +16,8 @@ pub mod memory;
 pub mod observed;
 pub mod record;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod views;
 
 pub(crate) use errors::chain;

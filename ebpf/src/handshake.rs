@@ -16,6 +16,9 @@ use crate::{Header, Socket};
 pub const HANDSHAKE: u32 = 1;
 /// `Header::kind` of [`ExecEvent`].
 pub const EXEC: u32 = 2;
+/// An [`ExecEvent`] of a process outside of the observed cgroup, for the discovery of libraries
+/// only: it is neither counted nor recorded.
+pub const EXEC_OUTSIDE: u32 = 8;
 /// `Header::kind` of [`ForgetEvent`].
 pub const FORGET: u32 = 3;
 /// `Header::kind` of [`ExitEvent`].

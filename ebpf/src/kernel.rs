@@ -6,6 +6,7 @@ pub mod counters;
 pub mod events;
 pub mod netns;
 pub mod record;
+pub mod scope;
 
 use crate::handshake::lost;
 

@@ -14,6 +14,7 @@ pub mod handshake;
 #[cfg(feature = "programs")]
 pub mod kernel;
 pub mod netns;
+pub mod scope;
 pub mod tcp;
 pub mod wire;
 

@@ -33,16 +33,14 @@ impl NamespaceLayout {
     };
 }
 
-/// Value of [`crate::Socket::netns`] for the namespace with this inode number. The kernel sets the
-/// highest bit of all of them (`PROC_DYNAMIC_FIRST`, fs/proc/generic.c).
+/// Value of [`crate::Socket::netns`] for the namespace with this inode number, whose user namespace
+/// has this level. The kernel sets the highest bit of all inode numbers (`PROC_DYNAMIC_FIRST`,
+/// fs/proc/generic.c) and allows levels up to 33 (`create_user_ns`, kernel/user_namespace.c).
+/// Without a branch, after which the verifier would process two paths.
 #[must_use]
-pub const fn identifier(inode: u32, of_user_namespace: bool) -> u32 {
-    let bit = if of_user_namespace {
-        OF_USER_NAMESPACE
-    } else {
-        0
-    };
-    inode & !OF_USER_NAMESPACE | bit
+pub const fn identifier(inode: u32, level: u32) -> u32 {
+    let of_user_namespace = (level.wrapping_add(63) / 64) & 1;
+    (inode & !OF_USER_NAMESPACE) | (of_user_namespace * OF_USER_NAMESPACE)
 }
 
 const _: () = assert!(size_of::<NamespaceLayout>() == 12);

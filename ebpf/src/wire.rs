@@ -148,8 +148,9 @@ pub struct State {
     pub last: u32,
     /// As [`Socket::netns`].
     pub netns: u32,
-    /// As [`Segment::age_ms`], of the last packet.
-    pub age_ms: u32,
+    /// When the connection was accepted on a port that serves TLS, milliseconds since boot modulo
+    /// 2^32; 0 where that was not observed.
+    pub opened_ms: u32,
     /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
 }

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::alone::is_alone;
 use crate::binary::binary;
 use crate::host_lock;
 use crate::http::{self, Response};
 use crate::metrics::Metrics;
+use crate::own_cgroup;
 use crate::poll::{DEADLINE, poll_until};
 use crate::ports::free_port;
 use crate::process::Process;
@@ -46,11 +48,22 @@ pub fn ignore_toolchain() -> Vec<OsString> {
         .collect()
 }
 
-/// Returns arguments that restrict packet observation to the tests' cgroup.
+/// Returns the arguments that restrict the observation to the test's cgroup; none for a test that
+/// runs alone, whose agents observe the whole host.
 #[must_use]
-pub fn restrict_to_cgroup() -> Vec<OsString> {
-    let words = host_lock::tests_cgroup().map(|own| [OsString::from("--cgroup"), own.into()]);
+pub fn scope() -> Vec<OsString> {
+    host_lock::acquire();
+    let own = own_cgroup::enter().filter(|_| !is_alone());
+    let words = own.map(|own| [OsString::from("--cgroup"), own.into()]);
     words.into_iter().flatten().collect()
+}
+
+/// Returns a command that records the observed events to a file, which continues until a signal.
+#[must_use]
+pub fn recorder(path: &Path) -> Command {
+    let mut command = user::agent();
+    command.args(["record", "--output"]).arg(path).args(scope());
+    command
 }
 
 /// A running agent; stopped when dropped.
@@ -98,8 +111,6 @@ impl Agent {
         words.push(binary.as_os_str());
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        // The paths of the tests' cgroup may not exist there, so packet observation is not
-        // restricted.
         let mut agent = Self::spawn(&mut command, args);
         agent.wait_ready();
         agent
@@ -108,22 +119,22 @@ impl Agent {
     /// Starts `reprise run` and returns at once, even if it fails later.
     #[must_use]
     pub fn launch<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let args: Vec<_> = args
-            .into_iter()
-            .map(|word| word.as_ref().to_owned())
-            .collect();
-        Self::spawn(
-            &mut user::agent(),
-            restrict_to_cgroup().into_iter().chain(args),
-        )
+        Self::spawn(&mut user::agent(), args)
     }
 
     fn spawn<S: AsRef<OsStr>>(command: &mut Command, args: impl IntoIterator<Item = S>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let args: Vec<_> = args
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
+        let has_scope = args.iter().any(|word| word == "--cgroup");
+        let scope = if has_scope { Vec::new() } else { scope() };
         let process = Process::spawn(
             command
                 .args(["run", "--listen", &address.to_string()])
                 .args(ignore_toolchain())
+                .args(scope)
                 .args(args),
         );
         Self { process, address }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::certificates;
+use crate::ports::listen;
 
 /// Node of the served pods.
 pub const NODE: &str = "node-a";
@@ -69,7 +70,7 @@ impl ApiServer {
             .with_no_client_auth()
             .with_single_cert(vec![cert], key)
             .expect("not a pair");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+        let listener = listen();
         let port = listener.local_addr().expect("no address").port();
         let state = Arc::new(Mutex::new(State {
             pods,

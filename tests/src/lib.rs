@@ -1,11 +1,13 @@
 //! Harness of the behaviour tests: real TLS servers and clients, the agent, and the ground truth
 //! that it is compared with.
 //!
-//! The tests run as root and one at a time, since an agent observes the whole host. Results are
-//! polled with a deadline; no test sleeps for a fixed time. Expected numbers come from the client's
-//! or the server's own report.
+//! The tests run as root. Each has a cgroup of its own, to which its agents are restricted, so that
+//! several tests run side by side; those in `alone` do not. Results are polled with a deadline; no
+//! test sleeps for a fixed time. Expected numbers come from the client's or the server's own
+//! report.
 
 pub mod agent;
+pub mod alone;
 pub mod api_server;
 pub mod binary;
 pub mod bpf;
@@ -34,6 +36,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod offers;
 pub mod orphans;
+pub mod own_cgroup;
 pub mod poll;
 pub mod ports;
 pub mod process;

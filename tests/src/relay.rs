@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use crate::poll::{DEADLINE, poll_until};
+use crate::ports::listen;
 
 /// Relays every connection to `127.0.0.1:port` in pieces of seven bytes, so that a server has to
 /// wait for input many times in one handshake. Returns the port to connect to.
@@ -14,7 +15,7 @@ use crate::poll::{DEADLINE, poll_until};
 /// If no port can be bound.
 #[must_use]
 pub fn relay_in_pieces(port: u16) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let listener = listen();
     let own = listener
         .local_addr()
         .expect("failed to read the bound address")
@@ -69,7 +70,7 @@ impl SilentService {
     /// If no port can be bound.
     #[must_use]
     pub fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+        let listener = listen();
         let port = listener
             .local_addr()
             .expect("failed to read the bound address")
@@ -142,7 +143,7 @@ impl Default for SilentService {
 /// If no port can be bound.
 #[must_use]
 pub fn plain_service() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let listener = listen();
     let port = listener
         .local_addr()
         .expect("failed to read the bound address")

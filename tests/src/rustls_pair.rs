@@ -2,7 +2,7 @@
 
 use std::io;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -17,6 +17,7 @@ use rustls::{
 };
 
 use crate::certificates::ec;
+use crate::ports::listen;
 
 /// Verifier that trusts every server.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ pub fn handshakes(version: &'static SupportedProtocolVersion, connections: u32) 
         .expect("a server");
     let client = client_config(version);
     let (server, client) = (Arc::new(server), Arc::new(client));
-    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let listener = listen();
     let address = listener.local_addr().expect("a bound address");
     let (mut full, mut resumed) = (0, 0);
     for _ in 0..connections {

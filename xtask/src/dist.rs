@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{paths, steps::command_line};
+use crate::{paths, process, steps::command_line};
 
 /// Files and directories of the repository in the archive.
 const CONTENT: &[&str] = &[
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None => {
-            run_tool(paths::cargo().args([
+            process::run_shown(paths::cargo().args([
                 "build",
                 "--release",
                 "--locked",
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let archive = output.join(format!("{name}.tar.gz"));
     // Backtraces need the symbols, but not the debug information.
     let binary = output.join("reprise");
-    run_tool(
+    process::run_shown(
         Command::new("strip")
             .arg("--strip-debug")
             .arg("-o")
@@ -113,7 +113,7 @@ fn pack(name: &str, output: &Path, archive: &Path) -> Result<()> {
         .arg("--directory")
         .arg(output)
         .args(["reprise", THIRD_PARTY_LICENCES]);
-    run_tool(&mut tar)
+    process::run_shown(&mut tar)
 }
 
 /// Writes `SHA256SUMS` next to the archive, in the format of `sha256sum --check`.
@@ -151,16 +151,4 @@ fn modification_time() -> Result<u64> {
     let output = git.output().ok().filter(|output| output.status.success());
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     Ok(text.map_or(0, |text| text.trim().parse().unwrap_or_default()))
-}
-
-fn run_tool(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("failed to start {}", command_line(command)))?;
-    ensure!(
-        status.success(),
-        "failed: {} ({status})",
-        command_line(command)
-    );
-    Ok(())
 }

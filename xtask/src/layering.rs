@@ -235,6 +235,9 @@ impl<'ast> Visit<'ast> for Code<'_> {
         self.depth -= 1;
     }
 
+    /// The scope in `pub(in …)` is no import.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Vec<_> = path
             .segments
@@ -271,7 +274,8 @@ fn module_path(source: &Path, file: &Path) -> Option<ModulePath> {
     if path.last().is_some_and(|name| name == "mod") {
         path.pop();
     }
-    if path.iter().any(|name| name == "tests" || name == "bin") {
+    let outside = ["tests", "testing", "bin"];
+    if path.iter().any(|name| outside.contains(&name.as_str())) {
         return None;
     }
     match path.last().map(String::as_str) {

@@ -4,12 +4,12 @@ use std::{
     env, fs, io,
     os::unix::{fs::DirBuilderExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{self, Child, Command, ExitStatus},
+    process::{self, Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -25,6 +25,20 @@ pub(crate) fn with_parent_death_signal(program: &Path, signal: &str) -> Command 
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal]).arg(program);
     command
+}
+
+/// Runs a tool that prints its progress and passes or fails by its exit status.
+pub(crate) fn run_shown(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("failed to start {}", command_line(command)))?;
+    ensure!(
+        status.success(),
+        "failed: {} ({status})",
+        command_line(command)
+    );
+    Ok(())
 }
 
 /// Child process; killed on drop.

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+/// The BTF of this kernel.
+pub(super) const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// `BTF_MAGIC` (include/uapi/linux/btf.h), in the byte order of this host.
 const MAGIC: u16 = 0xeb9f;
 /// `BTF_KIND_STRUCT`.

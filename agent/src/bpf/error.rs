@@ -8,7 +8,10 @@ use aya::{
 };
 use thiserror::Error;
 
-use super::canary::{effect::Effect, kind::ProbeKind};
+use super::{
+    canary::{effect::Effect, kind::ProbeKind},
+    socket_scope::NoSocketScope,
+};
 
 /// Failure of a sensor or of a part of one.
 #[derive(Debug, Error)]
@@ -95,6 +98,9 @@ pub(crate) enum SensorError {
     /// The root of the cgroup v2 hierarchy cannot be opened.
     #[error("failed to open the root of the cgroup v2 hierarchy")]
     Cgroup(#[source] io::Error),
+    /// Programs without a current task cannot be restricted to one cgroup.
+    #[error("--cgroup")]
+    SocketScope(#[from] NoSocketScope),
     /// A probe of this kind harmed the canary process.
     #[error("a probe {} is {effect}; no probe is attached to any process", kind.describe())]
     Harmful {

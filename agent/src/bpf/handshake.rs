@@ -18,7 +18,10 @@ use self::{libraries::AttachedLibraries, open::OpenHandshakes};
 use super::{
     error::SensorError, program::take_map, sensor_events::SensorEvents, uprobe_multi::ProgramStats,
 };
-use crate::status::{BpfMode, LibraryId, Status};
+use crate::{
+    host::ObservedCgroup,
+    status::{BpfMode, LibraryId, Status},
+};
 
 pub(super) use self::load::TRACEPOINTS;
 
@@ -34,8 +37,15 @@ pub(crate) struct HandshakeSensor {
 }
 
 impl HandshakeSensor {
-    pub(super) fn start(mode: BpfMode, status: &mut Status) -> Result<Self, SensorError> {
+    pub(super) fn start(
+        mode: BpfMode,
+        status: &mut Status,
+        cgroup: Option<&ObservedCgroup>,
+    ) -> Result<Self, SensorError> {
         let mut loaded = load::load(mode)?;
+        if let Some(cgroup) = cgroup {
+            load::set_scope(&mut loaded.ebpf, cgroup)?;
+        }
         let events = SensorEvents::open(&mut loaded.ebpf, mode, &load::MAPS)?;
         load::attach_tracepoints(&mut loaded, status)?;
         let load::Loaded {

@@ -97,6 +97,7 @@ impl ModeRequest {
             cookie_source,
             log: self.log && ring,
             namespaces: None,
+            scoped: false,
         })
     }
 }

@@ -11,11 +11,10 @@ use aya::{
 use reprise_ebpf::netns::{NamespaceLayout, SOCKET_NAMESPACE};
 use thiserror::Error;
 
-use super::btf::{self, Field};
+use super::btf::{self, BTF, Field};
 
 /// The first kernel that loads the packet programs for ring buffers.
 const PACKETS: KernelVersion = KernelVersion::new(5, 10, 0);
-const BTF: &str = "/sys/kernel/btf/vmlinux";
 const SOCKET: Field = ("sock_common", "skc_net");
 const NAMESPACE: Field = ("net", "ns");
 const INODE: Field = ("ns_common", "inum");

@@ -72,6 +72,7 @@ impl ProgramCopies {
         }
         loader
             .override_global("COOKIE", &cookie, true)
+            .override_global("HAS_SCOPE", &u32::from(self.mode.scoped), true)
             .load(self.object)
             .map_err(|source| SensorError::Load(Box::new(source)))
     }

@@ -1,6 +1,6 @@
 //! Starts all sensors and reads their loss counters and the kernel's program statistics.
 
-use std::{fs, panic::resume_unwind, path::Path, thread};
+use std::{fs, panic::resume_unwind, thread};
 
 use aya::Ebpf;
 
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     errors::{chain, is_transient},
+    host::ObservedCgroup,
     status::{BpfMode, Sensor, Status},
 };
 
@@ -36,16 +37,19 @@ pub(crate) struct Sensors {
 
 impl Sensors {
     /// Loads and attaches every sensor; `status` receives the reason for each one that fails.
-    /// The wire sensor reads packets of sockets in `cgroup` and below, or of all sockets without
-    /// one.
-    pub(crate) fn start(mode: BpfMode, status: &mut Status, cgroup: Option<&Path>) -> Self {
+    /// They observe `cgroup` and what is below it, or the whole host without one.
+    pub(crate) fn start(
+        mode: BpfMode,
+        status: &mut Status,
+        cgroup: Option<&ObservedCgroup>,
+    ) -> Self {
         status.mode = Some(mode);
         let canary = BackgroundCanary::start();
         let (handshake, tcp, wire) = thread::scope(|scope| {
             let wire = scope.spawn(|| WireSensor::start(mode, cgroup));
-            let handshake = HandshakeSensor::start(mode, status)
+            let handshake = HandshakeSensor::start(mode, status, cgroup)
                 .and_then(|sensor| reject_harmful(canary.effects()).map(|()| sensor));
-            let tcp = TcpSensor::start(mode, status);
+            let tcp = TcpSensor::start(mode, status, cgroup);
             let wire = wire.join().unwrap_or_else(|panic| resume_unwind(panic));
             (handshake, tcp, wire)
         });

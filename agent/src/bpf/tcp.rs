@@ -9,10 +9,12 @@ use super::{
     object::{Object, loader, object, set_namespaces},
     program::attach_tracepoint,
     sensor_events::{Maps, SensorEvents},
+    socket_scope,
     tracepoint::Tracepoint,
 };
 use crate::{
     errors::chain,
+    host::ObservedCgroup,
     status::{BpfMode, Status, Verdict},
 };
 
@@ -72,7 +74,12 @@ pub(crate) struct TcpSensor {
 }
 
 impl TcpSensor {
-    pub(super) fn start(mode: BpfMode, status: &mut Status) -> Result<Self, SensorError> {
+    pub(super) fn start(
+        mode: BpfMode,
+        status: &mut Status,
+        cgroup: Option<&ObservedCgroup>,
+    ) -> Result<Self, SensorError> {
+        let scope = socket_scope::find(cgroup)?;
         let mut usable = Vec::new();
         for (probe, global, tracepoint) in PROBES {
             match tracepoint.layout() {
@@ -86,6 +93,7 @@ impl TcpSensor {
         let mut loader = loader();
         BpfLog::configure(&mut loader, mode);
         set_namespaces(&mut loader, &mode);
+        loader.override_global("SOCKET_SCOPE", scope.as_bytes(), true);
         for (_, global, _, layout) in &usable {
             loader.override_global(global, layout.as_bytes(), true);
         }

@@ -124,6 +124,7 @@ pub(super) fn is_supported() -> bool {
 fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
         Map::Array(map)
+        | Map::CgroupArray(map)
         | Map::HashMap(map)
         | Map::LruHashMap(map)
         | Map::PerCpuArray(map)

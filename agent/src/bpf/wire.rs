@@ -1,7 +1,11 @@
 //! The `wire` sensor: the first flights of every TLS connection on the host, from the packets of
 //! its socket.
 
-use std::{fs::File, panic::resume_unwind, path::Path, thread};
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    panic::resume_unwind,
+    thread,
+};
 
 use aya::{
     Ebpf,
@@ -19,7 +23,7 @@ use super::{
 };
 use crate::{
     errors::chain,
-    host::cgroup,
+    host::{ObservedCgroup, cgroup},
     status::{BpfMode, Status, Verdict},
 };
 
@@ -51,8 +55,14 @@ pub(crate) struct WireSensor {
 
 impl WireSensor {
     /// Loads and attaches both programs; [`record_verdicts`] records the result.
-    pub(super) fn start(mode: BpfMode, cgroup: Option<&Path>) -> Result<Self, SensorError> {
-        let cgroup = cgroup.map_or_else(cgroup::open_root, File::open);
+    pub(super) fn start(
+        mode: BpfMode,
+        cgroup: Option<&ObservedCgroup>,
+    ) -> Result<Self, SensorError> {
+        let cgroup = match cgroup {
+            Some(cgroup) => cgroup.as_fd().try_clone_to_owned(),
+            None => cgroup::open_root().map(OwnedFd::from),
+        };
         let cgroup = cgroup.map_err(SensorError::Cgroup)?;
         let (mut ebpf, mode) = match loaded(mode) {
             // The object for ring buffers passes sockets to `bpf_sk_storage_get` as 5.10 allows;

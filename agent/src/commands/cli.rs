@@ -152,7 +152,8 @@ pub struct Observing {
     /// Do not observe library files below this path; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub ignore: Vec<PathBuf>,
-    /// Directory of a cgroup (v2): observe packets of the sockets in it and below it only.
+    /// Observe only the processes and sockets of this cgroup (v2) and of those below it: its
+    /// directory, absolute or relative to the root of the hierarchy.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
     /// Whether workloads in containers are named by their pods, which the agent queries from the

@@ -12,7 +12,7 @@ use super::{
     start_up::StartUp,
 };
 use crate::{
-    host::{self, pods::Pods},
+    host::{self, ObservedCgroup, pods::Pods},
     status::BpfMode,
     views::http::{AccessRules, AllowedHosts, WebConfig},
 };
@@ -32,11 +32,13 @@ pub(super) fn config(
     observing: &Observing,
 ) -> Result<Config, Failure> {
     let pipeline = pipeline(counting)?;
-    let mode = prepare(observing.loading)?;
+    let mut mode = prepare(observing.loading)?;
+    let cgroup = cgroup(observing)?;
+    mode.scoped = cgroup.is_some();
     Ok(Config {
         start_up,
         pipeline,
-        scope: scope(observing, mode),
+        scope: scope(observing, mode, cgroup),
         pod_names: observing.pod_names,
         node_name: observing.node_name.clone(),
         peer_file: counting.peer_file.clone(),
@@ -111,10 +113,21 @@ fn prepare(loading: Loading) -> Result<BpfMode, Failure> {
     Ok(mode)
 }
 
-fn scope(observing: &Observing, mode: BpfMode) -> Scope {
+/// The cgroup to which the observation is restricted.
+fn cgroup(observing: &Observing) -> Result<Option<ObservedCgroup>, Failure> {
+    let Some(path) = &observing.cgroup else {
+        return Ok(None);
+    };
+    ObservedCgroup::open(path).map_err(|error| {
+        let (path, reason, remedy) = (path.display(), crate::chain(&error), error.remedy());
+        Failure::Usage(format!("--cgroup {path}: {reason}; remedy: {remedy}"))
+    })
+}
+
+fn scope(observing: &Observing, mode: BpfMode, cgroup: Option<ObservedCgroup>) -> Scope {
     Scope {
         ignored: observing.ignore.clone(),
-        cgroup: observing.cgroup.clone(),
+        cgroup,
         mode,
         first_flights: wire::Limits {
             max_connections: observing.max_hellos as usize,

@@ -89,16 +89,14 @@ mod tests {
 
     use reprise_core::pipeline::{
         clock::{CLOCK, ClockEvent},
-        correlate::Bounds,
         peers::Naming,
-        stats::{Limits, Thresholds},
         wire::{TokenRecord, WIRE, WireRecord, end, flag},
     };
     use reprise_ebpf::{Header, Socket, handshake::role};
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
-    use crate::record::Recorder;
+    use crate::{record::Recorder, testing::small_pipeline};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -154,21 +152,7 @@ mod tests {
 
     #[test]
     fn each_miss_is_explained_in_one_line() {
-        let limits = Limits {
-            max_peers: 10,
-            max_workloads: 10,
-            window_ns: SECOND,
-            thresholds: Thresholds {
-                miss_ratio: 0.5,
-                min_offers: 2,
-            },
-        };
-        let bounds = Bounds {
-            connections: 16,
-            sessions: 16,
-            services: 64,
-        };
-        let pipeline = Pipeline::new(limits, bounds, Naming::default());
+        let pipeline = small_pipeline(Naming::default());
         let bytes = recording();
         let mut recording = Recording::new(bytes.as_slice()).unwrap();
         let mut lines = Vec::new();

@@ -77,7 +77,7 @@ fn unescape(text: &str) -> PathBuf {
 /// Whether a directory is the root of the hierarchy. A container's cgroup namespace can show only a
 /// part of it; every cgroup except the root has a type (Documentation/admin-guide/cgroup-v2.rst,
 /// `cgroup.type`). A directory that another mount hides has neither file.
-fn is_root(directory: &Path) -> bool {
+pub(super) fn is_root(directory: &Path) -> bool {
     let has = |file| directory.join(file).exists();
     has("cgroup.controllers") && !has("cgroup.type")
 }

@@ -37,7 +37,6 @@ mod upkeep;
 
 use std::{
     io,
-    path::PathBuf,
     sync::mpsc::Receiver,
     thread::{self, JoinHandle},
 };
@@ -46,11 +45,12 @@ use tokio::sync::mpsc::Sender;
 
 use self::schedule::Discovery;
 
-pub(crate) use self::messages::{DiscoveredLibrary, DiscoveryEvent, Removal, Request};
+pub(crate) use self::messages::{
+    DiscoveredLibrary, DiscoveryEvent, DiscoveryLimits, Removal, Request,
+};
 
-/// Starts the discovery thread, which ignores files below the `ignored` paths and lets at most
-/// `places` files be observed at one time. It ends when the sender of `requests` or the receiver of
-/// `events` is dropped.
+/// Starts the discovery thread. It ends when the sender of `requests` or the receiver of `events`
+/// is dropped.
 ///
 /// # Errors
 ///
@@ -58,13 +58,12 @@ pub(crate) use self::messages::{DiscoveredLibrary, DiscoveryEvent, Removal, Requ
 pub(crate) fn spawn(
     requests: Receiver<Request>,
     events: Sender<DiscoveryEvent>,
-    ignored: Vec<PathBuf>,
-    places: usize,
+    limits: DiscoveryLimits,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name("discover".to_owned())
         .spawn(move || {
             // `run` fails only after the observing loop has ended.
-            let _ = Discovery::new(events, ignored, places).run(&requests);
+            let _ = Discovery::new(events, limits).run(&requests);
         })
 }

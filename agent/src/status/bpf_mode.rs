@@ -25,6 +25,8 @@ pub struct BpfMode {
     pub log: bool,
     /// Where the programs read the network namespace of a socket; `None` where they do not.
     pub namespaces: Option<NamespaceLayout>,
+    /// The programs observe the processes of one cgroup only.
+    pub scoped: bool,
 }
 
 impl BpfMode {

@@ -73,16 +73,14 @@ pub(super) mod tests {
         },
         pipeline::{
             clock::ClockEvent,
-            correlate::Bounds,
             peers::{Groups, Naming},
             record::Record,
-            stats::{Limits, Thresholds},
         },
     };
     use zerocopy::FromZeros as _;
 
     use super::*;
-    use crate::{observed::Observed, status::Status};
+    use crate::{observed::Observed, status::Status, testing::small_pipeline};
 
     const SECOND: u64 = 1_000_000_000;
     /// The start of the host's monotonic clock, 2026-11-30 12:00, nanoseconds since 1970.
@@ -139,21 +137,7 @@ pub(super) mod tests {
             groups: Groups::load(&file).unwrap(),
             ..Naming::default()
         };
-        let limits = Limits {
-            max_peers: 10,
-            max_workloads: 10,
-            window_ns: SECOND,
-            thresholds: Thresholds {
-                miss_ratio: 0.5,
-                min_offers: 2,
-            },
-        };
-        let bounds = Bounds {
-            connections: 16,
-            sessions: 16,
-            services: 64,
-        };
-        let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+        let mut pipeline = small_pipeline(naming.clone());
         let clock = ClockEvent {
             offset_ns: BOOT_NS,
             ..ClockEvent::new_zeroed()

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use reprise_ebpf::{
     Header, TracepointLayout,
-    kernel::{Fault, counters::Counters, events::Events, now, record},
+    kernel::{Fault, counters::Counters, events::Events, now, record, scope},
     tcp,
 };
 
@@ -69,6 +69,9 @@ fn try_emit(
     let layout = record::layout(global);
     let err: i32 = record::word(ctx, layout.err)?;
     if err != 0 {
+        return Ok(());
+    }
+    if scope::excludes_socket(record::word(ctx, layout.skaddr)?) {
         return Ok(());
     }
     let event = tcp::TcpEvent {

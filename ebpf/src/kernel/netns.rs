@@ -4,7 +4,8 @@ use crate::{
     ABSENT,
     netns::{NamespaceLayout, SOCKET_NAMESPACE, identifier},
 };
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated;
+use zerocopy::FromZeros;
 
 #[unsafe(no_mangle)]
 static NETNS: NamespaceLayout = NamespaceLayout::UNKNOWN;
@@ -24,10 +25,7 @@ fn layout() -> Option<NamespaceLayout> {
 #[must_use]
 pub fn of_socket(skaddr: u64) -> u32 {
     match layout() {
-        Some(layout) if skaddr != 0 => {
-            let net = read(skaddr + u64::from(SOCKET_NAMESPACE));
-            net.and_then(|net: u64| of_net(net, &layout)).unwrap_or(0)
-        }
+        Some(layout) if skaddr != 0 => of_net(read(skaddr + u64::from(SOCKET_NAMESPACE)), &layout),
         _ => 0,
     }
 }
@@ -39,7 +37,6 @@ pub fn of_socket(skaddr: u64) -> u32 {
 #[inline(never)]
 #[must_use]
 pub fn of_packet(sk: *mut aya_ebpf::bindings::bpf_sock) -> u32 {
-    use aya_ebpf::helpers::generated;
     use core::mem::MaybeUninit;
 
     const WORDS: usize = SOCKET_NAMESPACE as usize / 8 + 1;
@@ -53,20 +50,31 @@ pub fn of_packet(sk: *mut aya_ebpf::bindings::bpf_sock) -> u32 {
         generated::bpf_probe_read_kernel(head.as_mut_ptr().cast(), size, sk.cast());
         (*head.as_ptr())[WORDS - 1]
     };
-    of_net(net, &layout).unwrap_or(0)
+    of_net(net, &layout)
 }
 
+/// Identifier of a `struct net`. A pointer that cannot be read is 0, and so is what it would lead
+/// to: no branch is needed, after which the verifier would process two paths.
 #[inline(always)]
-fn of_net(net: u64, layout: &NamespaceLayout) -> Option<u32> {
-    let inode: u32 = read(net + u64::from(layout.inode))?;
-    let user_namespace: u64 = read(net + u64::from(layout.user_namespace))?;
-    let level: u32 = read(user_namespace + u64::from(layout.level))?;
-    Some(identifier(inode, level != 0))
+fn of_net(net: u64, layout: &NamespaceLayout) -> u32 {
+    let inode: u32 = read(net + u64::from(layout.inode));
+    let user_namespace: u64 = read(net + u64::from(layout.user_namespace));
+    let level: u32 = read(user_namespace + u64::from(layout.level));
+    identifier(inode, level)
 }
 
+/// Reads the kernel's memory; 0 where it cannot be read.
 #[inline(always)]
-fn read<T: Copy>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address itself and fails instead of faulting; `T` is an integer
-    // here.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+fn read<T: FromZeros>(address: u64) -> T {
+    let mut value = T::new_zeroed();
+    // SAFETY: the helper writes all of `value`, checks the address itself, and zeroes `value` where
+    // it cannot read (kernel/trace/bpf_trace.c).
+    unsafe {
+        generated::bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+    }
+    value
 }

@@ -26,7 +26,8 @@ impl Target for Node {
         match (cell.fault, cell.kind) {
             // Node.js offers no look-up of stateful tickets to the application.
             (fault, Kind::Stateful) if fault != Fault::CacheOff => None,
-            // The workers of a cluster share their ticket keys.
+            // The workers of a cluster share their ticket keys. Each stores its own sessions.
+            (Fault::WorkerKeys, Kind::Id) => None,
             (Fault::WorkerKeys, _) => Some(&[]),
             // The application removes no stored session.
             (Fault::ClientResets, _) => Some(&[]),
@@ -47,8 +48,13 @@ impl Target for Node {
 
     fn is_hidden(&self, cell: Cell) -> bool {
         // Look-ups in the library of Node.js are not observed, so that a session that is not stored
-        // and one that is always rejected look the same.
-        cell.fault == Fault::CacheOff
+        // and one that is always rejected look the same. The age of a TLS 1.3 ticket, which is
+        // encrypted when it is issued, shows only at its look-up.
+        match cell.fault {
+            Fault::CacheOff => true,
+            Fault::LifetimeTooShort | Fault::ClockStep => cell.kind == Kind::Stateless,
+            _ => false,
+        }
     }
 
     fn holder(&self) -> Option<Process> {

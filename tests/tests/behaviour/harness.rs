@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use reprise_tests::alone::ALONE;
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::orphans;
 use reprise_tests::poll::{DEADLINE, poll_until};
@@ -169,6 +170,21 @@ fn processes_end_with_a_killed_test() {
 fn runs(pid: &str) -> bool {
     let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !state.is_empty() && !state.contains(") Z ")
+}
+
+/// The list in the code decides about locks and scopes, the one in the configuration about order.
+#[test]
+fn nextest_runs_the_same_tests_alone() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../.config/nextest.toml");
+    let text = fs::read_to_string(path).expect("failed to read the configuration");
+    let filters = text.split("test(/^").skip(1);
+    let mut listed: Vec<_> = filters
+        .filter_map(|rest| rest.split_once("/)").map(|(name, _)| name))
+        .collect();
+    let mut alone = ALONE.to_vec();
+    listed.sort_unstable();
+    alone.sort_unstable();
+    assert_eq!(listed, alone);
 }
 
 #[test]

@@ -2,12 +2,13 @@
 //! with full tables of peers.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use reprise_tests::ports::listen;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{observe, warm_up};
 use reprise_tests::{Agent, Client, Server, http};
@@ -91,7 +92,7 @@ fn make_peers(server: &Server) {
 
 /// A server that answers at once and is not attacked. Its delays are those of the machine.
 fn control() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let listener = listen();
     let address = listener.local_addr().expect("an address");
     // Ends with the test process.
     thread::spawn(move || {

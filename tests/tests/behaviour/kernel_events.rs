@@ -10,8 +10,9 @@ use reprise_ebpf::{
         forgot, role, shutdown,
     },
 };
+use reprise_tests::agent::recorder;
 use reprise_tests::poll::{DEADLINE, poll_until};
-use reprise_tests::ports::free_port;
+use reprise_tests::ports::{free_port, listen};
 use reprise_tests::process::Process;
 use reprise_tests::servers::Sessions;
 use reprise_tests::{Agent, Client, Server, certificates, user};
@@ -69,7 +70,7 @@ impl Recorder {
     fn start(connect: impl Fn()) -> Self {
         let directory = user::directory();
         let path = directory.path().join("events");
-        let process = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
+        let process = Process::spawn(&mut recorder(&path));
         let mut recorder = Self {
             process,
             path,
@@ -294,7 +295,7 @@ fn a_fin_before_the_answer_is_seen_by_a_program_with_memory_bios() {
     let mut recorder = Recorder::start(|| {
         let _ = Client::new(server.port).once_from("127.0.0.96").run();
     });
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = listen();
     let port = listener.local_addr().expect("an address").port();
     let closing = std::thread::spawn(move || {
         // A FIN, not a reset: all that arrived was read.

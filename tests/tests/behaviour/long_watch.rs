@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::thread::scope;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::command;
+use reprise_tests::agent::{command, recorder};
 use reprise_tests::matrix::{
     Cell, Erlang, Fault, Go, HaProxy, Java, Kind, MbedTls, Nginx, Target, count_clients,
 };
@@ -34,8 +35,7 @@ fn record(cases: &[Case<'_>], path: &OsStr) -> Vec<u32> {
         std::process::Command::new("node").args(["-e", "setInterval(() => {}, 1000)"]),
     );
     let server = Server::haproxy(Sessions::Tickets);
-    let mut recorder =
-        Process::spawn(user::agent().args([OsStr::new("record"), "--output".as_ref(), path]));
+    let mut recorder = Process::spawn(&mut recorder(Path::new(path)));
     poll_until("a handshake is recorded", DEADLINE, || {
         let _ = Client::new(server.port).once_from("127.0.0.98").run();
         let output = command([OsStr::new("replay"), path]);

@@ -1,7 +1,7 @@
 //! The behaviour tests, one module per subject, in one binary so that it is linked once.
 //!
-//! `.config/nextest.toml` lists the modules that may run in parallel; the others count every TLS
-//! handshake on the host and run one at a time.
+//! The tests run side by side, except those that `tests/src/alone.rs` and `.config/nextest.toml`
+//! list.
 
 mod abandoned;
 mod advice;
@@ -48,6 +48,7 @@ mod record;
 mod repeated_randoms;
 mod resumption;
 mod rules;
+mod scope;
 mod slow_link;
 mod stalls;
 mod start_up;

@@ -2,7 +2,7 @@
 //! neither the socket nor when it ends; the causes are those of programs with socket BIOs.
 
 use std::io::Read as _;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use reprise_tests::client::{SOURCES, hold_open, misbehave};
 use reprise_tests::failure::one_failure_each;
 use reprise_tests::poll::DEADLINE;
+use reprise_tests::ports::listen;
 use reprise_tests::process::{PYTHON, Process, fixture};
 use reprise_tests::relay::{SilentService, read_first_record};
 use reprise_tests::servers::Sessions;
@@ -169,7 +170,7 @@ fn client_whose_server_closes() {
 
 #[test]
 fn client_whose_server_closes_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to bind any port");
+    let listener = listen();
     let port = listener.local_addr().expect("an address").port();
     clients_fail_with("closed", 60_000, port, |_| {
         let (mut stream, _) = listener.accept().expect("failed to accept");

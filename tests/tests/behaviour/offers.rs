@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::command;
+use reprise_tests::agent::{command, recorder};
 use reprise_tests::certificates::ec;
 use reprise_tests::namespaces::{Namespaces, SERVER_IP};
 use reprise_tests::offers::{CONFLICTS, OFFERS, expect_offers, expect_report};
@@ -192,7 +192,7 @@ fn recordings_contain_no_session() {
     );
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
-    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
+    let mut recorder = Process::spawn(&mut recorder(&path));
     let address = format!("127.0.0.1:{}", server.port);
     let handshakes = [("version", "1.2"), ("role", "server")];
     let accepted = [

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::command;
+use reprise_tests::agent::{command, recorder};
 use reprise_tests::mounts::Mounted;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::process::Process;
@@ -56,7 +56,7 @@ fn a_replay_equals_the_live_numbers() {
     let path = directory.path().join("events");
     let server = Server::haproxy(Sessions::Ids);
     let agent = Agent::start(NO_ARGUMENTS);
-    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
+    let mut recorder = Process::spawn(&mut recorder(&path));
     wait_recorded(&mut recorder, &server, &path);
     warm_up(&agent, &server);
     let report = observe(
@@ -125,11 +125,7 @@ fn a_recording_ends_after_its_duration() {
     let directory = user::directory();
     let path = directory.path().join("events");
     let _server = Server::python(Sessions::Ids);
-    let mut recorder = Process::spawn(
-        user::agent()
-            .args(["record", "--seconds", "1", "--output"])
-            .arg(&path),
-    );
+    let mut recorder = Process::spawn(recorder(&path).args(["--seconds", "1"]));
     let (status, took) = recorder.wait(DEADLINE);
     assert_eq!(status.code(), Some(0), "stderr: {}", recorder.stderr());
     assert!(took.as_secs_f64() >= 0.9, "{took:?}");
@@ -156,7 +152,7 @@ fn a_full_disk_ends_the_recording_at_once() {
     let disk = Mounted::small();
     let path = disk.at.join("events");
     let server = Server::haproxy(Sessions::Ids);
-    let mut recorder = Process::spawn(user::agent().args(["record", "--output"]).arg(&path));
+    let mut recorder = Process::spawn(&mut recorder(&path));
     wait_recorded(&mut recorder, &server, &path);
     let mut filler = File::create(disk.at.join("filler")).expect("failed to create a file");
     while filler.write_all(&[0; 512]).is_ok() {}

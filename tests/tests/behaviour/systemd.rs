@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use reprise_tests::client::hold_open;
-use reprise_tests::host_lock::cgroup_mount;
 use reprise_tests::manifests::deploy;
+use reprise_tests::own_cgroup;
 use reprise_tests::process::fixture;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::observe;
@@ -23,7 +23,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Self {
-        let root = cgroup_mount().expect("no cgroup v2 is mounted");
+        let root = own_cgroup::mount().expect("no cgroup v2 is mounted");
         let path = root.join(format!("reprise-test-{}", std::process::id()));
         fs::create_dir(&path).expect("failed to create a cgroup");
         Self(path)

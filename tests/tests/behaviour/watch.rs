@@ -1,7 +1,7 @@
 //! `reprise watch`: a live table in a terminal, and plain lines otherwise.
 
 use nix::sys::signal::Signal;
-use reprise_tests::agent::ignore_toolchain;
+use reprise_tests::agent::{ignore_toolchain, scope};
 use reprise_tests::browser::{Browser, save_screenshot};
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::fleet::Fleet;
@@ -14,7 +14,12 @@ use reprise_tests::{Client, Server, user};
 #[test]
 fn plain_lines_name_every_peer() {
     let server = Server::haproxy(Sessions::Tickets);
-    let mut watch = Process::spawn(user::agent().arg("watch").args(ignore_toolchain()));
+    let mut watch = Process::spawn(
+        user::agent()
+            .arg("watch")
+            .args(ignore_toolchain())
+            .args(scope()),
+    );
     poll_until("every peer is shown", DEADLINE, || {
         assert!(
             watch.exit_status().is_none(),
@@ -76,7 +81,14 @@ fn picture(watch: &Terminal) {
 #[test]
 fn keys_in_a_terminal() {
     let server = Server::haproxy(Sessions::Ids);
-    let mut watch = Terminal::start(user::agent().arg("watch").args(ignore_toolchain()), 80, 24);
+    let mut watch = Terminal::start(
+        user::agent()
+            .arg("watch")
+            .args(ignore_toolchain())
+            .args(scope()),
+        80,
+        24,
+    );
     watch.wait("the picture is there", |screen| screen.contains("q quit"));
     assert!(watch.alternate());
     poll_until("every client is shown", DEADLINE, || {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reprise_tests::agent::command;
+use reprise_tests::agent::{command, scope};
 use reprise_tests::certificates;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
@@ -43,13 +43,11 @@ impl Guarded {
     fn start(config: &str) -> Self {
         let port = free_port();
         let listen = format!("127.0.0.1:{port}");
-        let mut process = Process::spawn(user::agent().args([
-            "run",
-            "--listen",
-            &listen,
-            "--web-config",
-            config,
-        ]));
+        let mut process = Process::spawn(
+            user::agent()
+                .args(["run", "--listen", &listen, "--web-config", config])
+                .args(scope()),
+        );
         process.wait_listening(port);
         // The kernel accepts connections long before the agent answers.
         poll_until("the agent serves", DEADLINE, || {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use xtask::{bpf, toolchain::Toolchain};
 
 use super::{background::Background, totals::Totals};
-use crate::{paths, setup, steps::command_line, vm};
+use crate::{paths, process, setup, steps::command_line, vm};
 
 /// The package of the behaviour tests.
 const BEHAVIOUR: &str = "reprise-tests";
@@ -37,13 +37,13 @@ const ROOT_ENV: &str = "REPRISE_AS_ROOT";
 const TOOLS_ENV: &str = "REPRISE_TOOLS";
 
 pub(super) fn format(_: &mut Totals) -> Result<()> {
-    pass(paths::cargo().args(["fmt", "--all", "--check"]))
+    process::run_shown(paths::cargo().args(["fmt", "--all", "--check"]))
 }
 
 pub(super) fn clippy_host(_: &mut Totals) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo.args(["clippy", "--workspace", "--all-targets"]);
-    pass(cargo.args(["--", "--deny", "warnings"]))
+    process::run_shown(cargo.args(["--", "--deny", "warnings"]))
 }
 
 /// Runs clippy on the BPF programs with the compiler that builds them.
@@ -60,7 +60,7 @@ pub(super) fn clippy_bpf(totals: &mut Totals) -> Result<()> {
     let target = paths::target()?.join("bpf-clippy");
     for kernel in bpf::Kernel::ALL {
         let mut cargo = bpf::cargo(&toolchain, &paths::workspace(), &target, "clippy", kernel);
-        pass(cargo.args(["--", "--deny", "warnings"]))?;
+        process::run_shown(cargo.args(["--", "--deny", "warnings"]))?;
     }
     Ok(())
 }
@@ -75,11 +75,11 @@ pub(super) fn deny(totals: &mut Totals) -> Result<()> {
     };
     println!("checks bans, licences and sources; `cargo deny check advisories` needs the network");
     // cargo-deny reads the manifests of packages for all targets, more than a build downloads.
-    pass(paths::cargo().args(["fetch", "--locked"]))?;
+    process::run_shown(paths::cargo().args(["fetch", "--locked"]))?;
     let mut deny = Command::new(program);
     deny.current_dir(paths::workspace())
         .args(["--locked", "--offline", "check"]);
-    pass(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    process::run_shown(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 
 /// Unit, property and doc tests of the whole workspace.
@@ -96,7 +96,7 @@ pub(super) fn unit(totals: &mut Totals) -> Result<()> {
 }
 
 pub(super) fn build(_: &mut Totals) -> Result<()> {
-    pass(paths::cargo().args(["build", "--release", "--package", "reprise"]))
+    process::run_shown(paths::cargo().args(["build", "--release", "--package", "reprise"]))
 }
 
 /// Runs the behaviour tests against real servers with the release build of the agent.
@@ -108,7 +108,7 @@ pub(super) fn build(_: &mut Totals) -> Result<()> {
 pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
     let mut build = paths::cargo();
     build.args(["test", "--workspace", "--test", "*", "--no-run"]);
-    pass(&mut build)?;
+    process::run_shown(&mut build)?;
     let mut carriers = with_agent(paths::cargo_under(&IDLE), root)?;
     carriers.args(["test", "--workspace", "--test", CARRIERS]);
     carriers.args(ONE_AT_A_TIME);
@@ -182,21 +182,7 @@ pub(super) fn doc(_: &mut Totals) -> Result<()> {
         "--no-deps",
         "--document-private-items",
     ]);
-    pass(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
-}
-
-/// Runs a tool that passes or fails by its exit status.
-fn pass(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("failed to start {}", command_line(command)))?;
-    ensure!(
-        status.success(),
-        "failed: {} ({status})",
-        command_line(command)
-    );
-    Ok(())
+    process::run_shown(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 /// The stream that carries the result lines.

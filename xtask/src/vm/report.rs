@@ -5,6 +5,9 @@ use std::fmt;
 /// Maximum number of lines in [`Report::other`].
 const MAX_OTHER_LINES: usize = 400;
 
+/// Number of the agent's sensors: `handshake`, `tcp` and `wire`.
+const SENSORS: usize = 3;
+
 /// Results of all configurations of a guest.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -28,6 +31,8 @@ struct Configuration {
     /// Exit status of `reprise run`.
     run_status: Option<i32>,
     smoke: Option<Smoke>,
+    /// Sensors that load and attach, according to `reprise check`.
+    sensors: usize,
     /// Other reported values, one per line.
     details: Vec<String>,
     tests: Vec<TestResult>,
@@ -115,11 +120,18 @@ impl Configuration {
                     seconds: end.unwrap_or(0).saturating_sub(start.unwrap_or(0)),
                 });
             }
-            _ => self.details.push(format!("{key} {value}")),
+            _ => {
+                let mut words = value.split_whitespace();
+                let sensor = words.next() == Some("ok")
+                    && words.next().is_some_and(|name| name.starts_with("sensor:"));
+                self.sensors += usize::from(key == "detail" && sensor);
+                self.details.push(format!("{key} {value}"));
+            }
         }
     }
 
-    /// Whether all tests passed, and three handshakes of curl were counted at both ends.
+    /// Whether all sensors attach, all tests passed, and three handshakes of curl were counted at
+    /// both ends.
     fn passed(&self, expected_tests: usize) -> bool {
         let smoke = Smoke {
             completed: 3,
@@ -127,6 +139,7 @@ impl Configuration {
         };
         self.check_status == Some(0)
             && self.run_status == Some(0)
+            && self.sensors == SENSORS
             && self.smoke == Some(smoke)
             && self.tests.len() == expected_tests
             && self.tests.iter().all(|test| test.status == 0)
@@ -200,6 +213,9 @@ mod tests {
     }
 
     const PASSED: &str = "VM boot 5.10.0 4.5\nVM configuration perf auto\nVM check 0\nVM smoke 3 6\n\
+                          VM detail ok        sensor:handshake  loads and attaches\n\
+                          VM detail ok        sensor:tcp        loads and attaches\n\
+                          VM detail ok        sensor:wire       loads and attaches\n\
                           VM metric x 1\nVM run 0\nVM test loss:a 0 10 14\nVM end\n";
 
     #[test]
@@ -216,6 +232,7 @@ mod tests {
             ("smoke 3 6", "smoke 3 5"),
             ("a 0 10", "a 101 10"),
             ("check 0", "check 77"),
+            ("ok        sensor:wire", "degraded  sensor:wire"),
         ] {
             assert!(!parse(&PASSED.replace(passed, failed)).passed(), "{failed}");
         }

@@ -17,6 +17,7 @@ mod offer;
 mod server_verdicts;
 mod session;
 mod sightings;
+mod undecided_misses;
 mod unread_hellos;
 mod wire_handshakes;
 

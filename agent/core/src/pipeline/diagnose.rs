@@ -18,12 +18,14 @@ mod services;
 mod sessions;
 mod sizing;
 mod tables;
+mod undecided;
 
 use self::tables::Tables;
 pub use self::{
     removal::{CloseEvidence, RemovedSession},
     rules::{RULES, Rule, required_evidence},
     tables::Retained,
+    undecided::UndecidedMiss,
 };
 use crate::{
     model::{
@@ -67,10 +69,11 @@ impl Diagnoser {
     }
 
     /// Records an ended handshake: sets the reason of its miss, if it missed a session, and removes
-    /// the key names of its tickets if the service's tickets do not begin with a key name.
-    pub fn diagnose(&mut self, seen: &mut Observation) {
+    /// the key names of its tickets if the service's tickets do not begin with a key name. Returns
+    /// a miss without a reason that [`Self::reconsider`] may find.
+    pub fn diagnose(&mut self, seen: &mut Observation) -> Option<UndecidedMiss> {
         let (Some(hello), Outcome::Completed(resumption)) = (seen.hello, seen.outcome) else {
-            return;
+            return None;
         };
         let missed = match (seen.offer, resumption) {
             (Offer::Session(mechanism), Resumption::Full) => Some(mechanism),
@@ -80,18 +83,26 @@ impl Diagnoser {
             let connection = seen.connection.as_ref();
             seen.miss = missed.map(|_| self.tables.diagnose_client(&hello, connection));
             self.tables.sessions.record_client(&hello);
-            return;
+            return None;
         }
-        let Some(server) = self.tables.server(seen, &hello) else {
-            return;
-        };
-        seen.miss = missed.map(|mechanism| self.tables.diagnose_server(&server, &hello, mechanism));
+        let server = self.tables.server(seen, &hello)?;
+        let missed =
+            missed.map(|mechanism| self.tables.diagnose_server(&server, &hello, mechanism));
+        seen.miss = missed.map(|(miss, _)| miss);
         self.tables.learn(seen, &hello, &server);
         self.tables.record_sizing(seen, &hello, &server);
         if !self.tables.names_keys(&server)
             && let Some(hello) = &mut seen.hello
         {
             remove_key_names(hello);
+        }
+        missed.and_then(|(_, undecided)| undecided)
+    }
+
+    /// Sets the reason of a miss that had none, if the handshakes that followed show it.
+    pub fn reconsider(&mut self, seen: &mut Observation, undecided: &UndecidedMiss) {
+        if let (Some(hello), Some(miss)) = (&seen.hello, &mut seen.miss) {
+            self.tables.reconsider(hello, miss, undecided);
         }
     }
 

@@ -38,36 +38,20 @@ pub enum Event {
         /// Wall clock minus monotonic clock, nanoseconds.
         offset_ns: i64,
     },
-    /// Only time passed. Nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time passed: no earlier event is still in transit. Nanoseconds of `CLOCK_MONOTONIC`.
     Tick(u64),
-}
-
-impl Event {
-    /// When it happened, nanoseconds of `CLOCK_MONOTONIC`.
-    #[must_use]
-    pub const fn time_ns(&self) -> u64 {
-        match self {
-            Self::Library(handshake) => handshake.end_ns,
-            Self::Wire(handshake) => handshake.hello.end_ns,
-            Self::Tcp(event) => event.time_ns,
-            Self::Alert(alert) => alert.time_ns,
-            Self::SessionRemoved(removed) => removed.time_ns,
-            Self::WallClock { time_ns, .. }
-            | Self::ProcessEnded { time_ns, .. }
-            | Self::Tick(time_ns) => *time_ns,
-        }
-    }
+    /// Nothing that the engine uses.
+    Ignored,
 }
 
 impl From<&Record> for Event {
-    /// A record that names no connection, no role, or nothing that the engine uses, is a tick.
+    /// A record that names no connection or no role is ignored.
     fn from(record: &Record) -> Self {
-        let tick = Self::Tick(record.time_ns());
         match record {
             Record::Handshake(record) => Self::Library(library::handshake(record)),
-            Record::Tcp(record) => tcp::event(record).map_or(tick, Self::Tcp),
-            Record::Wire(record) => wire::handshake(record).map_or(tick, Self::Wire),
-            Record::Alert(record) => library::alert(record).map_or(tick, Self::Alert),
+            Record::Tcp(record) => tcp::event(record).map_or(Self::Ignored, Self::Tcp),
+            Record::Wire(record) => wire::handshake(record).map_or(Self::Ignored, Self::Wire),
+            Record::Alert(record) => library::alert(record).map_or(Self::Ignored, Self::Alert),
             Record::SessionRemoved(record) => Self::SessionRemoved(library::removed(record)),
             Record::Clock(record) => Self::WallClock {
                 time_ns: record.header.time_ns,
@@ -83,7 +67,8 @@ impl From<&Record> for Event {
                 tgid: record.tgid,
                 by_exec: false,
             },
-            Record::Workload(_) | Record::Tick(_) => tick,
+            Record::Workload(_) => Self::Ignored,
+            Record::Tick(time_ns) => Self::Tick(*time_ns),
         }
     }
 }

@@ -45,9 +45,10 @@ mod tests {
     fn namespaces_differ_by_inode_number_and_owner() {
         let mut known: Vec<NetworkNamespace> = Vec::new();
         for inode in [0xf000_0000, 0xefff_fff9, 0xf000_1234, u32::MAX] {
-            for of_user in [false, true] {
-                let namespace = namespace(identifier(inode, of_user));
-                assert_eq!(matches!(namespace, NetworkNamespace::User(_)), of_user);
+            for level in [0, 1] {
+                let namespace = namespace(identifier(inode, level));
+                assert_eq!(matches!(namespace, NetworkNamespace::User(_)), level > 0);
+                assert_eq!(identifier(inode, level), identifier(inode, level * 33));
                 assert!(!known.contains(&namespace), "{inode:#x}");
                 known.push(namespace);
             }

@@ -1,6 +1,8 @@
 //! Loads the programs of the sensor and attaches its tracepoints.
 
-use aya::Ebpf;
+use std::os::fd::AsFd as _;
+
+use aya::{Ebpf, maps::CgroupArray};
 use reprise_ebpf::{ABSENT, TracepointLayout};
 use zerocopy::IntoBytes as _;
 
@@ -15,6 +17,7 @@ use crate::{
         tracepoint::Tracepoint,
         uprobes::Uprobes,
     },
+    host::ObservedCgroup,
     status::{BpfMode, CookieSource, Status, Verdict},
 };
 
@@ -106,6 +109,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
     };
     let has_group_dead = u32::from(exits == ExitReports::Processes);
     let has_cookies = u32::from(mode.cookie_source != CookieSource::ProgramCopies);
+    let has_scope = u32::from(mode.scoped);
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
     set_namespaces(&mut loader, &mode);
@@ -115,6 +119,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         .override_global("BY_CALLS", &u32::from(has_calls), true)
         .override_global("HAS_COOKIES", &has_cookies, mode.ring)
         .override_global("HAS_GROUP_DEAD", &has_group_dead, mode.ring)
+        .override_global("HAS_SCOPE", &has_scope, true)
         .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;
     let uprobes = Uprobes::load(OBJECT.for_mode(mode), mode, &mut ebpf, &UPROBES)?;
@@ -123,6 +128,18 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
         uprobes,
         has_calls,
         exits,
+    })
+}
+
+/// Sets the cgroup that the programs observe.
+pub(super) fn set_scope(ebpf: &mut Ebpf, cgroup: &ObservedCgroup) -> Result<(), SensorError> {
+    const MAP: &str = "HS_SCOPE";
+    // Not taken out of the object: programs that are loaded later refer to its descriptor.
+    let map = ebpf.map_mut(MAP).ok_or(SensorError::Missing(MAP))?;
+    let result = CgroupArray::try_from(map).and_then(|mut map| map.set(0, cgroup.as_fd(), 0));
+    result.map_err(|source| SensorError::Map {
+        map: MAP,
+        source: Box::new(source),
     })
 }
 

@@ -33,6 +33,12 @@ const HELPERS: &[(Kind, u32, Version, &str)] = &[
     (Tracing, 14, (4, 2), "get_current_pid_tgid ffeedafbf023"),
     (Tracing, 16, (4, 2), "get_current_comm ffeedafbf023"),
     (Tracing, 25, (4, 4), "perf_event_output a43eec304259"),
+    (
+        Tracing,
+        37,
+        (4, 9),
+        "current_task_under_cgroup 60d20f9195b2",
+    ),
     // 5.5 (6ae08ae3dea2); on older kernels aya replaces them by the probe_read of 4.1
     // (2541517c32be).
     (Tracing, 112, (4, 1), "probe_read_user"),
@@ -67,6 +73,7 @@ const MAPS: &[(u32, Version, &str)] = &[
     (2, (3, 19), "array 28fbcfa08d8e"),
     (4, (4, 3), "perf_event_array ea317b267e9d"),
     (6, (4, 6), "percpu_array a10423b87a7e"),
+    (8, (4, 8), "cgroup_array 4ed8ec521ed5"),
     (9, (4, 10), "lru_hash 29ba732acbee"),
     (24, (5, 2), "sk_storage 6ac99e8f23d4"),
     (27, (5, 8), "ringbuf 457f44363a88"),

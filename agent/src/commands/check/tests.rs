@@ -44,6 +44,7 @@ fn good() -> Facts {
             cookie_source: CookieSource::PerfEvent,
             log: false,
             namespaces: None,
+            scoped: false,
         },
         uprobe_pmu: true,
         btf: true,
@@ -109,6 +110,7 @@ fn lesser() -> Facts {
         cookie_source: CookieSource::ProgramCopies,
         log: false,
         namespaces: None,
+        scoped: false,
     };
     facts.requested.transport = Transport::Perf;
     facts.requested.library_data = LibraryData::Copy;

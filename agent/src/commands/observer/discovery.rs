@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    path::PathBuf,
     sync::mpsc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -13,7 +12,7 @@ use tokio::{sync::mpsc as async_mpsc, time::sleep};
 use super::{libraries, log::LogLimit};
 use crate::{
     bpf::Sensors,
-    host::discover::{self, DiscoveredLibrary, DiscoveryEvent, Removal, Request},
+    host::discover::{self, DiscoveredLibrary, DiscoveryEvent, DiscoveryLimits, Removal, Request},
     status::{LibraryId, MAX_LIBRARIES, Status},
 };
 
@@ -34,10 +33,10 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn start(ignored: Vec<PathBuf>, places: usize) -> io::Result<Self> {
+    pub(super) fn start(limits: DiscoveryLimits) -> io::Result<Self> {
         let (requests, received) = mpsc::channel();
         let (sender, events) = async_mpsc::channel(MAX_WAITING);
-        let thread = discover::spawn(received, sender, ignored, places)?;
+        let thread = discover::spawn(received, sender, limits)?;
         Ok(Self {
             requests,
             events,

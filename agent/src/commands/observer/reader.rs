@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::mpsc};
 
-use zerocopy::IntoBytes as _;
+use reprise_ebpf::handshake::{EXEC_OUTSIDE, ExecEvent};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::sink::Sink;
 use crate::{
@@ -10,14 +11,7 @@ use crate::{
     host::{HostProcesses, discover::Request, workloads::Lookups},
     status::{Sensor, Status},
 };
-use reprise_core::pipeline::{
-    record::Record,
-    wire::{Tracker, WireRecord},
-    workload::WorkloadEvent,
-};
-
-/// Batches read from one sensor before the others are served.
-const MAX_BATCHES: usize = 4;
+use reprise_core::pipeline::{record::Record, wire::Tracker, workload::WorkloadEvent};
 
 /// Reads the events of the `handshake` and `tcp` sensors.
 pub(super) struct Reader<'a, 'sink> {
@@ -43,21 +37,15 @@ pub(super) struct EndedProcess {
 impl Reader<'_, '_> {
     /// Reads the events up to `until_ns`.
     pub(super) fn read(&mut self, sensors: &mut Sensors, until_ns: u64) {
-        for _ in 0..MAX_BATCHES {
-            let mut more = false;
-            if let Some(sensor) = &mut sensors.tcp {
-                let events = &mut sensor.events.events;
-                more |= events.drain(until_ns, |bytes| self.handle(Sensor::Tcp, bytes));
-            }
-            if let Some(sensor) = &mut sensors.handshake {
-                let events = &mut sensor.events.events;
-                more |= events.drain(until_ns, |bytes| self.handle(Sensor::Handshake, bytes));
-                for ended in self.ended.drain(..) {
-                    sensor.process_ended(ended.tgid, ended.time_ns, ended.by_exec);
-                }
-            }
-            if !more {
-                break;
+        if let Some(sensor) = &mut sensors.tcp {
+            let events = &mut sensor.events.events;
+            events.drain(until_ns, |bytes| self.handle(Sensor::Tcp, bytes));
+        }
+        if let Some(sensor) = &mut sensors.handshake {
+            let events = &mut sensor.events.events;
+            events.drain(until_ns, |bytes| self.handle(Sensor::Handshake, bytes));
+            for ended in self.ended.drain(..) {
+                sensor.process_ended(ended.tgid, ended.time_ns, ended.by_exec);
             }
         }
     }
@@ -78,6 +66,12 @@ impl Reader<'_, '_> {
     }
 
     fn handle(&mut self, sensor: Sensor, bytes: &[u8]) {
+        if let Ok((event, _)) = ExecEvent::read_from_prefix(bytes)
+            && event.header.kind == EXEC_OUTSIDE
+        {
+            let _ = self.requests.send(Request::ExecOutside(event.tgid));
+            return;
+        }
         let health = self.status.sensor_mut(sensor);
         health.events += 1;
         let record = match Record::decode(bytes) {
@@ -133,25 +127,17 @@ pub(super) fn read_wire(
     sink: &mut Sink<'_>,
 ) {
     let health = status.sensor_mut(Sensor::Wire);
-    let mut records: Vec<WireRecord> = Vec::new();
-    for _ in 0..MAX_BATCHES {
-        let more = sensor.events.events.drain(until_ns, |bytes| {
-            health.events += 1;
-            if let Ok(event @ Record::Tcp(_)) = Record::decode(bytes) {
-                sink.add(&event);
-            } else if let Err(error) = tracker.push(bytes, &mut |record| records.push(record)) {
-                tracing::debug!(reason = %error, "segment not decoded");
-                health.lost += 1;
-            }
-        });
-        if !more {
-            break;
+    let add = |record, sink: &mut Sink<'_>| sink.add(&Record::Wire(record));
+    sensor.events.events.drain(until_ns, |bytes| {
+        health.events += 1;
+        if let Ok(event @ Record::Tcp(_)) = Record::decode(bytes) {
+            sink.add(&event);
+        } else if let Err(error) = tracker.push(bytes, &mut |record| add(record, sink)) {
+            tracing::debug!(reason = %error, "segment not decoded");
+            health.lost += 1;
         }
-    }
-    tracker.expire(now_ns, &mut |record| records.push(record));
+    });
+    tracker.expire(now_ns, &mut |record| add(record, sink));
     status.first_flights = tracker.len() as u64;
     status.evicted_flights = tracker.evicted();
-    for record in records {
-        sink.add(&Record::Wire(record));
-    }
 }

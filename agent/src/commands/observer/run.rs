@@ -19,7 +19,8 @@ use super::{
 use crate::{
     bpf::{Sensors, now_ns},
     host::{
-        self, DescriptorLimit, HostProcesses, MissingRequirement, discover::DiscoveryEvent,
+        self, DescriptorLimit, HostProcesses, MissingRequirement,
+        discover::{DiscoveryEvent, DiscoveryLimits},
         workloads::Lookups,
     },
     observed::{Observed, Shared},
@@ -62,7 +63,7 @@ impl Observer {
         recorder: Option<FileRecorder>,
         scope: &Scope,
     ) -> Result<Self, ObserveError> {
-        let cgroup = scope.cgroup.as_deref();
+        let cgroup = scope.cgroup.as_ref();
         let sensors = Sensors::start(scope.mode, &mut shared.lock().status, cgroup);
         if sensors.handshake.is_none() {
             let observed = shared.lock();
@@ -77,8 +78,12 @@ impl Observer {
         host::privilege::drop_capabilities();
         host::confine::install_filter();
         let places = libraries::places(DescriptorLimit::raise(), scope.mode.cookie_source);
-        let discovery =
-            Discovery::start(scope.ignored.clone(), places).map_err(ObserveError::Thread)?;
+        let limits = DiscoveryLimits {
+            ignored: scope.ignored.clone(),
+            cgroup: scope.cgroup.clone(),
+            places,
+        };
+        let discovery = Discovery::start(limits).map_err(ObserveError::Thread)?;
         let processes = HostProcesses::detect();
         Ok(Self {
             shared,

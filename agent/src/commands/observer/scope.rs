@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::{host::pods::Pods, status::BpfMode};
+use crate::{
+    host::{ObservedCgroup, pods::Pods},
+    status::BpfMode,
+};
 use reprise_core::pipeline::wire;
 
 /// What is observed on the host, and the bounds of incomplete observations.
@@ -10,8 +13,9 @@ use reprise_core::pipeline::wire;
 pub(in crate::commands) struct Scope {
     /// Library files below these paths are not observed.
     pub(in crate::commands) ignored: Vec<PathBuf>,
-    /// Packets are observed in this cgroup and below it; `None` for the whole host.
-    pub(in crate::commands) cgroup: Option<PathBuf>,
+    /// Only processes and sockets in this cgroup and below it are observed; `None` for the whole
+    /// host.
+    pub(in crate::commands) cgroup: Option<ObservedCgroup>,
     /// Mode of the programs.
     pub(in crate::commands) mode: BpfMode,
     /// Bounds of the `wire` sensor.

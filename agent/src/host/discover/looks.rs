@@ -181,6 +181,8 @@ pub(super) struct Looks {
     left_behind: Vec<LeftBehind>,
     /// Subjects whose look returned late, and when they may be inspected again.
     backoff: Vec<(Subject, Instant)>,
+    /// Time waited for the looks that were abandoned.
+    waited: Duration,
 }
 
 impl Looks {
@@ -197,7 +199,7 @@ impl Looks {
     ) -> Result<T, NoAnswer> {
         let running = self.start(subject, shown, look)?;
         let limit = self.limit();
-        let mut cpu_time = Duration::ZERO;
+        let mut cpu_time = running.worker.cpu_time();
         loop {
             match running.result.recv_timeout(limit) {
                 Ok(result) => {
@@ -312,9 +314,15 @@ impl Looks {
         backoff.len() < before
     }
 
-    /// Subjects of the abandoned looks.
-    pub(super) fn unanswered(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.left_behind.iter().map(|look| look.shown.as_str())
+    /// Time waited for the looks that were abandoned, since the agent began.
+    pub(super) const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Subjects of the abandoned looks, and their descriptions.
+    pub(super) fn unanswered(&self) -> impl ExactSizeIterator<Item = (Subject, &str)> {
+        let looks = self.left_behind.iter();
+        looks.map(|look| (look.subject, look.shown.as_str()))
     }
 
     fn limit(&self) -> Duration {
@@ -331,6 +339,7 @@ impl Looks {
             result,
             worker: _,
         } = running;
+        self.waited += begin.elapsed();
         tracing::warn!(
             path = shown,
             abandoned = self.left_behind.len() + 1,

@@ -1,16 +1,33 @@
 //! Messages between the observing loop and the discovery thread.
 
-use std::{fs::File, time::Duration};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 use reprise_core::plan::Plan;
 
-use crate::status::{Coverage, LibraryId, Reason};
+use crate::{
+    host::observed_cgroup::ObservedCgroup,
+    status::{Coverage, LibraryId, Reason},
+};
+
+/// What the discovery thread examines, and how much of it is observed.
+#[derive(Debug)]
+pub(crate) struct DiscoveryLimits {
+    /// Files below these paths are ignored.
+    pub(crate) ignored: Vec<PathBuf>,
+    /// Only libraries of processes in this cgroup and below it are observed; `None` for all
+    /// processes.
+    pub(crate) cgroup: Option<ObservedCgroup>,
+    /// Maximum number of files that are observed at one time.
+    pub(crate) places: usize,
+}
 
 /// Message to the discovery thread.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// This process executed a program.
     Exec(u32),
+    /// This process outside of the observed cgroup executed a program.
+    ExecOutside(u32),
     /// This library was attached, or rejected for a reason with a description. Its files are
     /// returned, because closing a file can block.
     Attached(LibraryId, Option<(Reason, String)>, Vec<File>),

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
@@ -11,10 +10,14 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     examine::Examiner,
-    messages::{Disconnected, DiscoveryEvent, Removal, Request},
+    looks::Subject,
+    messages::{Disconnected, DiscoveryEvent, DiscoveryLimits, Removal, Request},
     process_maps,
 };
-use crate::status::{Coverage, MAX_EXAMPLES, Unanswered};
+use crate::{
+    host::observed_cgroup::ObservedCgroup,
+    status::{Coverage, MAX_EXAMPLES, Unanswered},
+};
 
 /// Delays after an exec at which the process is examined: its libraries are mapped a little later,
 /// and some by `dlopen` much later.
@@ -27,8 +30,10 @@ const AFTER_EXEC: [Duration; 5] = [
 ];
 /// Minimum interval between scans of all processes.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
-/// A scan is followed by a pause of this many times its duration.
+/// A scan is followed by a pause of this many times its duration, without the time that hung file
+/// systems took, but of no more than [`MAX_SCAN_PAUSE`].
 const SCAN_PAUSE_FACTOR: u32 = 100;
+const MAX_SCAN_PAUSE: Duration = Duration::from_secs(60);
 /// Interval after which all cached results are dropped: an inode number can be reused.
 const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 /// Interval at which unused files are released and a changed coverage is sent.
@@ -45,6 +50,8 @@ const MIN_SEARCH_PAUSE: Duration = Duration::from_millis(10);
 /// State of the discovery thread.
 pub(super) struct Discovery {
     examiner: Examiner,
+    /// As [`DiscoveryLimits::cgroup`].
+    cgroup: Option<ObservedCgroup>,
     /// Times at which processes are examined.
     scheduled: BTreeSet<(Instant, u32)>,
     /// Processes that are scheduled again, so that none is twice.
@@ -55,13 +62,10 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn new(
-        events: Sender<DiscoveryEvent>,
-        ignored: Vec<PathBuf>,
-        places: usize,
-    ) -> Self {
+    pub(super) fn new(events: Sender<DiscoveryEvent>, limits: DiscoveryLimits) -> Self {
         Self {
-            examiner: Examiner::new(events, ignored, places),
+            examiner: Examiner::new(events, limits.ignored, limits.places),
+            cgroup: limits.cgroup,
             scheduled: BTreeSet::new(),
             retried: HashSet::new(),
             next_scan: Instant::now(),
@@ -93,7 +97,8 @@ impl Discovery {
                 next = next.min(*at);
             }
             match requests.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Request::Exec(pid)) => self.schedule_after_exec(pid),
+                Ok(Request::Exec(pid)) => self.schedule_after_exec(pid, false),
+                Ok(Request::ExecOutside(pid)) => self.schedule_after_exec(pid, true),
                 Ok(Request::Attached(id, rejected, files)) => {
                     self.examiner.table.record_attach(id, rejected);
                     self.examiner.looks.close(files);
@@ -149,8 +154,9 @@ impl Discovery {
     }
 
     /// Schedules a process that has executed another program.
-    fn schedule_after_exec(&mut self, pid: u32) {
+    fn schedule_after_exec(&mut self, pid: u32, is_outside: bool) {
         self.examiner.table.remove_process(pid);
+        self.examiner.table.set_outside(pid, is_outside);
         let now = Instant::now();
         if self.scheduled.len() + AFTER_EXEC.len() <= MAX_SCHEDULED {
             self.scheduled
@@ -172,21 +178,29 @@ impl Discovery {
         }
     }
 
-    /// Examines the standard directories and every process; returns the number of processes.
+    /// Examines the standard directories and every process in scope; returns their
+    /// number.
     fn scan(&mut self) -> Result<usize, Disconnected> {
         let begin = Instant::now();
+        let waited = self.examiner.looks.waited();
         self.examiner.examine_standard_dirs()?;
         let pids = process_maps::pids();
+        let members = self.cgroup.as_ref().map(ObservedCgroup::pids);
+        let members: Option<HashSet<u32>> = members.map(|pids| pids.into_iter().collect());
         for pid in &pids {
+            if let Some(members) = &members {
+                let is_outside = !members.contains(pid);
+                self.examiner.table.set_outside(*pid, is_outside);
+            }
             self.examiner.examine_process(*pid)?;
         }
         let live: HashSet<u32> = pids.iter().copied().collect();
         self.examiner
             .table
             .retain_processes(|pid| live.contains(&pid));
-        let end = Instant::now();
-        self.next_scan = end + SCAN_INTERVAL.max((end - begin) * SCAN_PAUSE_FACTOR);
-        Ok(pids.len())
+        let waited = self.examiner.looks.waited() - waited;
+        self.next_scan = Instant::now() + scan_pause(begin.elapsed().saturating_sub(waited));
+        Ok(members.map_or(pids.len(), |members| members.len()))
     }
 
     /// Releases files without users.
@@ -217,15 +231,41 @@ impl Discovery {
 
     fn send_coverage(&mut self) -> Result<(), Disconnected> {
         let mut coverage = self.examiner.table.coverage();
-        let unanswered = self.examiner.looks.unanswered();
+        let Examiner { looks, table, .. } = &self.examiner;
+        let unanswered = looks.unanswered().filter(
+            |(subject, _)| !matches!(subject, Subject::Process(pid) if table.is_outside(*pid)),
+        );
+        let shown: Vec<&str> = unanswered.map(|(_, shown)| shown).collect();
         coverage.unanswered = Unanswered {
-            looks: unanswered.len() as u64,
-            examples: unanswered.take(MAX_EXAMPLES).map(str::to_owned).collect(),
+            looks: shown.len() as u64,
+            examples: shown
+                .iter()
+                .take(MAX_EXAMPLES)
+                .map(|shown| (*shown).to_owned())
+                .collect(),
         };
         if coverage != self.coverage {
             self.coverage = coverage.clone();
             self.examiner.send(DiscoveryEvent::Coverage(coverage))?;
         }
         Ok(())
+    }
+}
+
+/// Pause after a scan that worked for this long.
+fn scan_pause(worked: Duration) -> Duration {
+    (worked * SCAN_PAUSE_FACTOR).clamp(SCAN_INTERVAL, MAX_SCAN_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_takes_a_hundredth_of_the_time_and_comes_within_a_minute() {
+        for (worked_ms, pause_ms) in [(1, 5_000), (200, 20_000), (8_000, 60_000)] {
+            let pause = scan_pause(Duration::from_millis(worked_ms));
+            assert_eq!(pause.as_millis(), pause_ms);
+        }
     }
 }

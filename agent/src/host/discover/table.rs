@@ -4,115 +4,26 @@
 //! Probes hold a reference to the file and to its mount, so that they must be removed soon after
 //! the last user has ended.
 
+mod entry;
+mod outside;
 mod sharing;
 
 use std::{
     collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+pub(super) use self::entry::{FileState, LibraryEntry, Process, Released};
 use super::{image::FileId, owner::Owner};
 use crate::status::{Coverage, Example, LibraryId, MAX_EXAMPLES, Reason};
 use reprise_core::plan::Plan;
 
-/// Time for which a file without users stays probed, so that a program that is started repeatedly
-/// is observed from its first handshake.
-const GRACE: Duration = Duration::from_secs(60);
-/// The same if the probes keep a file system other than the root mounted, such as a container's.
-const SHORT_GRACE: Duration = Duration::from_secs(2);
 /// Maximum number of files; further files are not observed.
 const MAX_FILES: usize = 4_096;
 /// Maximum number of processes; further processes are ignored.
 const MAX_PROCESSES: usize = 262_144;
-
-/// Observation state of a library file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FileState {
-    /// The observing loop has not attached the probes yet.
-    Pending,
-    /// The probes are attached.
-    Observed,
-    /// The kernel treats the file as this other one (overlay file systems), whose probes cover
-    /// both.
-    SameAs(FileId),
-    /// Not observed for now, for a reason with a description; tried again as soon as possible.
-    Waiting(Reason, String),
-    /// Not observed, for a reason with a description.
-    Rejected(Reason, String),
-}
-
-/// A library file.
-#[derive(Debug)]
-pub(super) struct LibraryEntry {
-    /// Path at which the file was discovered, as its user sees it.
-    pub(super) path: String,
-    pub(super) state: FileState,
-    /// The plan; `None` if the file is not observed.
-    pub(super) plan: Option<Arc<Plan>>,
-    in_standard_dir: bool,
-    /// The file is neither unlinked nor in memory only.
-    is_at_rest: bool,
-    /// The file is on the host's root file system.
-    on_root: bool,
-    last_used: Instant,
-    id: LibraryId,
-}
-
-impl LibraryEntry {
-    fn is_probed(&self) -> bool {
-        matches!(self.state, FileState::Pending | FileState::Observed)
-    }
-
-    /// Whether the file has had no user for the grace time.
-    fn is_idle(&self, now: Instant) -> bool {
-        let grace = if self.is_probed() && !self.on_root {
-            SHORT_GRACE
-        } else {
-            GRACE
-        };
-        now.saturating_duration_since(self.last_used) >= grace
-    }
-}
-
-/// What a process uses.
-#[derive(Debug)]
-pub(super) struct Process {
-    /// Result of `process_maps::code_size`; 0 if the mappings must be read again.
-    pub(super) code: u64,
-    pub(super) files: Vec<FileId>,
-    /// Why not all its libraries are known.
-    pub(super) problem: Option<(Reason, String)>,
-    pub(super) owner: Owner,
-    /// Name of the translator that runs its code.
-    pub(super) translator: Option<&'static str>,
-    /// It has a listening socket; `None` if that is not known yet.
-    listens: Option<bool>,
-}
-
-impl Process {
-    pub(super) const fn new(code: u64, files: Vec<FileId>, owner: Owner) -> Self {
-        Self {
-            code,
-            files,
-            problem: None,
-            owner,
-            translator: None,
-            listens: None,
-        }
-    }
-}
-
-/// Entries that were released because no process uses them.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Released {
-    /// Libraries to detach.
-    pub(super) libraries: Vec<LibraryId>,
-    pub(super) files: HashSet<FileId>,
-    /// Processes that used a released file under another name, and so lose its probes.
-    pub(super) uncovered: Vec<u32>,
-}
 
 /// The table of files and processes.
 #[derive(Debug)]
@@ -127,6 +38,8 @@ pub(super) struct Table {
     per_group: HashMap<Rc<str>, usize>,
     files: HashMap<FileId, LibraryEntry>,
     processes: HashMap<u32, Process>,
+    /// Processes outside of the observed cgroup: they show only which files a translator maps.
+    outside: HashSet<u32>,
     last_id: u64,
 }
 
@@ -139,6 +52,7 @@ impl Table {
             per_group: HashMap::new(),
             files: HashMap::new(),
             processes: HashMap::new(),
+            outside: HashSet::new(),
             last_id: 0,
         }
     }
@@ -288,6 +202,7 @@ impl Table {
     /// Removes the processes that are not alive.
     pub(super) fn retain_processes(&mut self, is_alive: impl Fn(u32) -> bool) {
         self.processes.retain(|pid, _| is_alive(*pid));
+        self.outside.retain(|pid| is_alive(*pid));
     }
 
     /// Processes that map an observed file outside the standard directories.
@@ -361,7 +276,8 @@ impl Table {
     /// Derives which processes are observed and which are not.
     pub(super) fn coverage(&self) -> Coverage {
         let mut coverage = Coverage::default();
-        for (pid, process) in &self.processes {
+        let inside = self.processes.iter();
+        for (pid, process) in inside.filter(|(pid, _)| !self.is_outside(**pid)) {
             let libraries: Vec<&LibraryEntry> = process
                 .files
                 .iter()

@@ -9,35 +9,16 @@ use super::{
     state::{Column, Request, State},
     view,
 };
-use crate::{observed::Observed, status::Status};
+use crate::{observed::Observed, status::Status, testing::small_pipeline};
 use reprise_core::model::{
     Connection, FailureCause, LibraryFacts, Mechanism, Miss, MissReason, NetworkEvidence,
     Observation, Offer, Outcome, Resumption, Role, Source, Version,
 };
-use reprise_core::pipeline::{
-    Pipeline,
-    correlate::Bounds,
-    peers::Naming,
-    stats::{Limits, SessionsLost, Thresholds},
-};
+use reprise_core::pipeline::{peers::Naming, stats::SessionsLost};
 
 fn observed() -> Observed {
     let naming = Naming::default();
-    let limits = Limits {
-        max_workloads: 10,
-        max_peers: 10,
-        window_ns: 1_000_000_000,
-        thresholds: Thresholds {
-            miss_ratio: 0.5,
-            min_offers: 2,
-        },
-    };
-    let bounds = Bounds {
-        connections: 16,
-        sessions: 16,
-        services: 64,
-    };
-    let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
+    let mut pipeline = small_pipeline(naming.clone());
     let mut see = |client: &str, end| {
         let seen = Observation {
             time_ns: 0,

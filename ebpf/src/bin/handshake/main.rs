@@ -17,6 +17,7 @@ mod maps;
 mod open;
 mod phase;
 mod process;
+mod scope;
 mod session;
 mod socket;
 mod user;
@@ -33,6 +34,9 @@ use reprise_ebpf::kernel::Fault;
 /// (ssl/s3_srvr.c of 1.0.2); or of `int SSL_do_handshake(SSL *s)` (ssl/ssl_lib.c).
 #[uprobe]
 pub fn hs_enter(ctx: ProbeContext) -> u32 {
+    if scope::excludes_current_task() {
+        return 0;
+    }
     finish(&ctx, drive::try_enter(&ctx))
 }
 
@@ -45,6 +49,9 @@ pub fn hs_exit(ctx: ProbeContext) -> u32 {
 /// `void SSL_free(SSL *s)` (ssl/ssl_lib.c).
 #[uprobe]
 pub fn hs_free(ctx: ProbeContext) -> u32 {
+    if scope::excludes_current_task() {
+        return 0;
+    }
     finish(&ctx, drive::try_free(&ctx))
 }
 
@@ -55,6 +62,9 @@ pub fn hs_free(ctx: ProbeContext) -> u32 {
 /// for them, or else in the latter two functions themselves.
 #[uprobe]
 pub fn hs_error(ctx: ProbeContext) -> u32 {
+    if scope::excludes_current_task() {
+        return 0;
+    }
     finish(&ctx, error::try_error(&ctx))
 }
 
@@ -68,6 +78,9 @@ pub fn hs_rejected(ctx: ProbeContext) -> u32 {
 /// `int SSL_CTX_remove_session(SSL_CTX *ctx, SSL_SESSION *c)` (ssl/ssl_sess.c).
 #[uprobe]
 pub fn hs_forget(ctx: ProbeContext) -> u32 {
+    if scope::excludes_current_task() {
+        return 0;
+    }
     finish(&ctx, session::try_forget(&ctx))
 }
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap},
+    maps::{Array, CgroupArray, HashMap, LruHashMap},
 };
 use reprise_ebpf::{
     Socket,
@@ -79,6 +79,10 @@ pub(crate) static HS_EVENTS: Events = Events::with_byte_size(4 * 1024 * 1024);
 /// Lost events by [`Fault`]. Read by the agent.
 #[map]
 pub(crate) static HS_LOST: Counters = Counters::of_faults();
+/// The observed cgroup. Written by the agent before anything is attached; empty where the whole
+/// host is observed.
+#[map]
+pub(crate) static HS_SCOPE: CgroupArray = CgroupArray::with_max_entries(1, 0);
 /// Object layouts by library. Written by the agent before the library's probes are attached.
 #[map]
 pub(crate) static HS_LAYOUTS: Array<Layout> = Array::with_max_entries(MAX_LIBRARIES, 0);

@@ -6,12 +6,12 @@ use crate::{
         HS_RELEASED, HS_TASKS, HS_UNSENT, forget_driver, may_drive, record_driver,
     },
     open::NO_EXIST,
-    user,
+    scope, user,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use reprise_ebpf::{
     Header,
-    handshake::{EXEC, EXIT, ExecEvent, ExitEvent, Open, TlsProcess},
+    handshake::{EXEC, EXEC_OUTSIDE, EXIT, ExecEvent, ExitEvent, Open, TlsProcess},
     kernel::{Fault, now},
 };
 
@@ -49,22 +49,27 @@ pub(crate) fn receives_in_call(tgid: u32) -> bool {
 pub(crate) fn try_exec(ctx: &RawTracePointContext) -> Result<(), Fault> {
     let pid_tgid = user::pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    let mut open = 0;
+    let mut open = None;
     if may_drive(tgid) {
         // A thread that executes a program gets the ID of the first thread.
         let old: u32 = ctx.arg(1);
         forget_thread(u64::from(tgid) << 32 | u64::from(old));
         forget_thread(pid_tgid);
-        open = forget_process(tgid).unwrap_or(0);
+        open = forget_process(tgid);
     }
+    let kind = if open.is_none() && scope::excludes_current_task() {
+        EXEC_OUTSIDE
+    } else {
+        EXEC
+    };
     let event = ExecEvent {
         header: Header {
-            kind: EXEC,
+            kind,
             size: size_of::<ExecEvent>() as u32,
             time_ns: now(),
         },
         tgid,
-        open,
+        open: open.unwrap_or(0),
     };
     HS_EVENTS.send(ctx, &event)
 }

@@ -25,8 +25,6 @@ pub(crate) struct PacketContext {
     pub(crate) rtt_us: u32,
     /// Minimum round-trip time, microseconds; valid where the smoothed one is known.
     pub(crate) rtt_min_us: u32,
-    /// As [`Segment::age_ms`].
-    pub(crate) age_ms: u32,
 }
 
 /// A segment and the bytes that follow it, as they are sent.
@@ -36,25 +34,36 @@ struct Message<const N: usize> {
     bytes: [u8; N],
 }
 
-/// Content of a segment.
+/// Content of a segment. Without padding: kernels before 6.3 reject programs that copy it.
 pub(crate) struct Content {
-    what: u8,
+    what: u32,
     seq: u32,
     record: u32,
     at: u32,
     length: u32,
+    age_ms: u32,
 }
 
 impl Content {
-    /// A record header, FIN or RST.
+    /// A record header.
     #[inline(always)]
     pub(crate) const fn header(what: u8, seq: u32, record: u32) -> Self {
         Self {
-            what,
+            what: what as u32,
             seq,
             record,
             at: 0,
             length: 0,
+            age_ms: 0,
+        }
+    }
+
+    /// FIN or RST on a connection of this age: [`Segment::age_ms`].
+    #[inline(always)]
+    pub(crate) const fn end(what: u8, seq: u32, age_ms: u32) -> Self {
+        Self {
+            age_ms,
+            ..Self::header(what, seq, 0)
         }
     }
 
@@ -63,11 +72,12 @@ impl Content {
     pub(crate) const fn bytes(flight: &Flight, seq: u32, left: u32, at: u32, length: u32) -> Self {
         let alert = flight.flags & flight::ALERT != 0;
         Self {
-            what: if alert { what::ALERT } else { what::HANDSHAKE },
+            what: if alert { what::ALERT } else { what::HANDSHAKE } as u32,
             seq,
             record: left,
             at,
             length,
+            age_ms: 0,
         }
     }
 }
@@ -103,12 +113,12 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*socket).cookie).write(at.socket.cookie);
         addr_of_mut!((*segment).seq).write(content.seq);
         addr_of_mut!((*segment).length).write(content.length);
-        addr_of_mut!((*segment).what).write(content.what);
+        addr_of_mut!((*segment).what).write(content.what as u8);
         addr_of_mut!((*segment).direction).write(at.way);
         addr_of_mut!((*segment).record).write(content.record as u16);
         addr_of_mut!((*segment).repeats).write(repeats);
         addr_of_mut!((*segment).rtt_us).write(at.rtt_us);
-        addr_of_mut!((*segment).age_ms).write(at.age_ms);
+        addr_of_mut!((*segment).age_ms).write(content.age_ms);
         match content.length {
             0 => Ok(()),
             _ => {

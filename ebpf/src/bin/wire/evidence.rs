@@ -196,20 +196,26 @@ pub(crate) fn first_data(ctx: &SkBuffContext, key: &Tuple) -> Result<(), Fault> 
     emit_tcp(ctx, &socket_of(key), LATE)
 }
 
-/// Returns the age of an accepted connection on a port that serves TLS, milliseconds and at least
-/// 1; 0 where its beginning was not observed.
-#[inline(never)]
-pub(crate) fn age_ms(socket: &Socket, packet: &Packet) -> u32 {
-    if !packet.fin() && !packet.rst() {
-        return 0;
-    }
-    let Some(opening) = WIRE_SYNS.get_ptr(tuple_of(socket)) else {
+/// Returns when a connection was accepted: [`State::opened_ms`].
+#[inline(always)]
+pub(crate) fn opened_ms(key: &Tuple) -> u32 {
+    let Some(opening) = WIRE_SYNS.get_ptr(key) else {
         return 0;
     };
     // SAFETY: as above.
     let (syn_ns, ack_ns) = unsafe { ((*opening).syn_ns, (*opening).ack_ns) };
     let opened_ns = if ack_ns == 0 { syn_ns } else { ack_ns };
-    (now().saturating_sub(opened_ns) / 1_000_000) as u32 + 1
+    (opened_ns / 1_000_000) as u32 | 1
+}
+
+/// Returns the age of a connection from [`State::opened_ms`]:
+/// [`reprise_ebpf::wire::Segment::age_ms`].
+#[inline(always)]
+pub(crate) fn age_ms(opened_ms: u32) -> u32 {
+    match opened_ms {
+        0 => 0,
+        opened_ms => ((now() / 1_000_000) as u32).wrapping_sub(opened_ms).max(1),
+    }
 }
 
 /// Returns the connection of a socket.

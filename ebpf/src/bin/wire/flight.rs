@@ -2,7 +2,7 @@
 
 use crate::{
     emit::{Content, PacketContext, emit},
-    evidence::serves_tls,
+    evidence::{self, serves_tls},
     packet::{Packet, load},
 };
 use aya_ebpf::programs::SkBuffContext;
@@ -57,12 +57,8 @@ pub(crate) fn process<const STEPS: u32>(
     if state.client != 0 && ends && !over {
         mine.flags |= flight::CLOSED;
         let what = if packet.rst() { what::RESET } else { what::FIN };
-        result = result.and(emit(
-            ctx,
-            at,
-            mine.repeats,
-            &Content::header(what, packet.seq, 0),
-        ));
+        let end = Content::end(what, packet.seq, evidence::age_ms(state.opened_ms));
+        result = result.and(emit(ctx, at, mine.repeats, &end));
         if packet.rst() {
             state.done = 1;
         }
@@ -84,7 +80,8 @@ pub(crate) fn process_silent_end(
     }
     to.flags |= flight::SILENT;
     let what = what::SILENT_FIN + u8::from(packet.rst());
-    emit(ctx, at, 0, &Content::header(what, packet.seq, 0))
+    let end = Content::end(what, packet.seq, evidence::age_ms(state.opened_ms));
+    emit(ctx, at, 0, &end)
 }
 
 /// State of one run. Everything that changes from step to step is in map memory and not in

@@ -126,15 +126,9 @@ pub(crate) fn try_packet(
         way,
         rtt_us,
         rtt_min_us,
-        age_ms: 0,
     };
     // SAFETY: the context is live during the run.
     at.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    // By way of the map, from which every value is the same to the verifier: it would process the
-    // rest once for each path to this value.
-    state.age_ms = evidence::age_ms(&at.socket, &packet);
-    // SAFETY: a field of a live value.
-    at.age_ms = unsafe { read_volatile(&raw const state.age_ms) };
     // Counted at once: a result that lives longer is one more value by which paths differ for the
     // verifier.
     crate::record(ctx, evidence::observe(ctx, state, &packet, &at));
@@ -167,6 +161,10 @@ fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
     if let Some(early) = WIRE_EARLY.get_ptr(key) {
         let state = store(sk, early);
         let _ = WIRE_EARLY.remove(key);
+        if !state.is_null() {
+            // SAFETY: a live value, which only runs of this connection write.
+            unsafe { (*state).opened_ms = evidence::opened_ms(&key) };
+        }
         return state;
     }
     if data {
@@ -183,6 +181,7 @@ fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
         let tcp = bpf_tcp_sock(sk);
         if !state.is_null() && !tcp.is_null() {
             (*state).netns = key.netns;
+            (*state).opened_ms = evidence::opened_ms(&key);
             (*state).flights[direction::IN as usize].high = (*tcp).rcv_nxt;
             (*state).flights[direction::IN as usize].flags = HIGH;
         }
@@ -241,7 +240,6 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
         // A listener has no measurement.
         rtt_us,
         rtt_min_us: 0,
-        age_ms: 0,
     };
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };

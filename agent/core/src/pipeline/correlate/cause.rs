@@ -47,24 +47,21 @@ pub(super) fn from_library(
     if network.loss() {
         return FailureCause::PacketLoss;
     }
-    // A program with memory BIOs reads the end of the stream itself, and then drops the handshake.
+    // A program with memory BIOs reads the end of the stream itself, and then drops the handshake
+    // or reports the end to its library. A later reset answers what this side sent to a socket that
+    // was already closed.
     let dropped = handshake.end != LibraryEnd::Failed;
-    if dropped && closed_by_peer(handshake, wire) {
+    if closed_by_peer(handshake, wire) {
         return FailureCause::Closed;
     }
     if handshake.end == LibraryEnd::ProcessEnded {
         return FailureCause::Abandoned;
     }
-    // The library read the end of the stream. A later reset answers the alert that this side sent
-    // to a socket that was already closed.
     if unexpected_eof {
         return FailureCause::Closed;
     }
     if network.resets_received > 0 {
         return FailureCause::Reset;
-    }
-    if handshake.peer_closed {
-        return FailureCause::Closed;
     }
     // A program may free the connection object long after it closed the socket.
     let end_ns = wire

@@ -11,6 +11,7 @@ use super::{
     observation::{self, EndedHandshake},
     offer,
     server_verdicts::ServerVerdicts,
+    undecided_misses::UndecidedMisses,
     unread_hellos::UnreadHellos,
     wire_handshakes::{Expired, WireHandshakes},
 };
@@ -20,7 +21,7 @@ use crate::{
         Removal, Role, ServiceFacts, ServiceId, SessionRemoved, WireHandshake,
     },
     pipeline::{
-        diagnose::{CloseEvidence, Diagnoser, Retained},
+        diagnose::{CloseEvidence, Diagnoser, Retained, UndecidedMiss},
         event::Event,
         sizing::Services,
     },
@@ -78,6 +79,7 @@ pub struct Engine {
     wire_handshakes: WireHandshakes,
     unread_hellos: UnreadHellos,
     diagnoser: Diagnoser,
+    undecided: UndecidedMisses,
     server_verdicts: ServerVerdicts,
     removed: EnumMap<Removal, u64>,
     now_ns: u64,
@@ -96,6 +98,7 @@ impl Engine {
             wire_handshakes: WireHandshakes::new(MAX_WAITING),
             unread_hellos: UnreadHellos::new(),
             diagnoser: Diagnoser::new(bounds.sessions, bounds.services),
+            undecided: UndecidedMisses::new(),
             server_verdicts: ServerVerdicts::new(),
             removed: EnumMap::default(),
             now_ns: 0,
@@ -104,8 +107,10 @@ impl Engine {
     }
 
     /// Adds one event; `out` receives every finding that it completes, handshakes oldest first.
+    ///
+    /// Only a tick lets time pass: the events of one sensor arrive in a block, so that a later one
+    /// of them does not show that the earlier events of another sensor have arrived.
     pub fn push(&mut self, event: &Event, out: &mut impl FnMut(Finding)) {
-        self.now_ns = self.now_ns.max(event.time_ns());
         match event {
             Event::Library(handshake) => {
                 if self.waiting.len() >= MAX_WAITING {
@@ -135,9 +140,12 @@ impl Engine {
                 by_exec,
             } => self.diagnoser.process_ended(*tgid, *time_ns, *by_exec),
             Event::WallClock { offset_ns, .. } => self.diagnoser.set_clock(*offset_ns),
-            Event::Tick(_) => {}
+            Event::Tick(time_ns) => {
+                self.now_ns = self.now_ns.max(*time_ns);
+                self.conclude_due(out);
+            }
+            Event::Ignored => {}
         }
-        self.conclude_due(out);
     }
 
     /// Concludes everything whose wait is over.
@@ -154,6 +162,7 @@ impl Engine {
             self.conclude(&ended, TIMEOUT_CONFIRM_NS, out);
         }
         self.conclude_removed(self.now_ns.saturating_sub(SETTLE_NS), out);
+        self.conclude_undecided(self.now_ns, out);
         self.conclude_wire(self.now_ns, out);
         self.conclude_clients(self.now_ns, out);
     }
@@ -167,6 +176,7 @@ impl Engine {
             self.conclude(&ended, TIMEOUT_CONFIRM_NS, out);
         }
         self.conclude_removed(u64::MAX, out);
+        self.conclude_undecided(u64::MAX, out);
         self.conclude_wire(u64::MAX, out);
         self.conclude_clients(u64::MAX, out);
     }
@@ -271,10 +281,35 @@ impl Engine {
         })
     }
 
-    /// Diagnoses a handshake. A client's miss whose server is on this host waits for the server's
-    /// verdict.
+    /// Diagnoses a handshake. A server's miss without a reason waits for evidence.
     fn diagnose(&mut self, mut observation: Observation, out: &mut impl FnMut(Finding)) {
-        self.diagnoser.diagnose(&mut observation);
+        let Some(undecided) = self.diagnoser.diagnose(&mut observation) else {
+            return self.join_verdict(observation, out);
+        };
+        if let Some(oldest) = self.undecided.insert(observation, undecided) {
+            self.reconsider(oldest, out);
+        }
+    }
+
+    /// Concludes the misses that have waited for evidence until `now_ns`.
+    fn conclude_undecided(&mut self, now_ns: u64, out: &mut impl FnMut(Finding)) {
+        while let Some(miss) = self.undecided.expire(now_ns) {
+            self.reconsider(miss, out);
+        }
+    }
+
+    fn reconsider(
+        &mut self,
+        (mut observation, undecided): (Observation, UndecidedMiss),
+        out: &mut impl FnMut(Finding),
+    ) {
+        self.diagnoser.reconsider(&mut observation, &undecided);
+        self.join_verdict(observation, out);
+    }
+
+    /// Adds a diagnosed handshake. A client's miss whose server is on this host waits for the
+    /// server's verdict.
+    fn join_verdict(&mut self, observation: Observation, out: &mut impl FnMut(Finding)) {
         let wire = &self.wire_handshakes;
         let mut out = |observation| out(Finding::Handshake(observation));
         self.server_verdicts.join(observation, wire, &mut out);
@@ -293,7 +328,10 @@ impl Engine {
         Tracked {
             connections: self.network.len(),
             evicted_connections: self.network.evicted(),
-            waiting: self.waiting.len() + self.pending_timeouts.len() + self.server_verdicts.len(),
+            waiting: self.waiting.len()
+                + self.pending_timeouts.len()
+                + self.undecided.len()
+                + self.server_verdicts.len(),
             unknown_role: self.unknown_role,
             wires: self.wire_handshakes.len(),
             evicted_wires: self.wire_handshakes.evicted(),

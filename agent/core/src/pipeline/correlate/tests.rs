@@ -112,7 +112,14 @@ impl Run {
         }
     }
 
+    /// Adds a record, and lets time pass until then.
     pub(super) fn push(&mut self, record: &Record) {
+        self.push_early(record);
+        self.push_early(&Record::Tick(record.time_ns()));
+    }
+
+    /// Adds a record before earlier ones of other sensors.
+    pub(super) fn push_early(&mut self, record: &Record) {
         let found = &mut self.found;
         self.engine
             .push(&record.into(), &mut |finding| found.add(finding));
@@ -352,5 +359,6 @@ proptest! {
 mod loss;
 mod memory_bios;
 mod repeated;
+mod undecided;
 mod verdicts;
 mod wire;

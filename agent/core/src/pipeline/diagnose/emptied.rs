@@ -21,6 +21,20 @@ pub(super) struct Distance {
     pub(super) idle_ns: u64,
     /// Time since its issue, nanoseconds.
     pub(super) age_ns: u64,
+    /// Sessions that the process had issued by then.
+    pub(super) issued: u64,
+}
+
+impl Distance {
+    /// The ranks when the process had issued only this number of sessions.
+    const fn as_of(self, issued: u64) -> Self {
+        let later = self.issued.saturating_sub(issued);
+        Self {
+            rank: self.rank.saturating_sub(later),
+            rank_since_issue: self.rank_since_issue.saturating_sub(later),
+            ..self
+        }
+    }
 }
 
 /// Misses that the emptying of a cache explains.
@@ -28,6 +42,8 @@ pub(super) struct Distance {
 struct Misses {
     count: u64,
     first_ns: u64,
+    /// Sessions that the process had issued at the first miss.
+    issued: u64,
     /// Last use of the missed session that was used last.
     latest_use_ns: u64,
     /// Least time since use, and since issue, of a missed session.
@@ -55,6 +71,7 @@ impl CacheHistory {
             rank_since_issue: self.bridged.rank_since_issue.max(distance.rank_since_issue),
             idle_ns: self.bridged.idle_ns.max(distance.idle_ns),
             age_ns: self.bridged.age_ns.max(distance.age_ns),
+            issued: distance.issued,
         };
         match &mut self.misses {
             Some(misses) if used_ns > misses.latest_use_ns => {
@@ -89,6 +106,7 @@ impl CacheHistory {
         let misses = self.misses.unwrap_or(Misses {
             count: 0,
             first_ns: now_ns,
+            issued: distance.issued,
             latest_use_ns: 0,
             least_idle_ns: u64::MAX,
             least_age_ns: u64::MAX,
@@ -104,12 +122,13 @@ impl CacheHistory {
         });
     }
 
-    /// Whether the cache was emptied after the last use of a session at this distance.
+    /// Whether the cache was emptied after the last use of a session at this distance. What was
+    /// issued into the emptied cache did not evict it.
     pub(super) fn was_emptied(&self, used_ns: u64, distance: Distance) -> bool {
-        self.is_bridged(distance)
-            && self.contradictions < MAX_CONTRADICTIONS
+        self.contradictions < MAX_CONTRADICTIONS
             && self.misses.is_some_and(|misses| {
-                misses.explain(used_ns)
+                self.is_bridged(distance.as_of(misses.issued))
+                    && misses.explain(used_ns)
                     && misses.are_enough()
                     && misses.least_idle_ns < self.bridged.idle_ns
                     && misses.least_age_ns < self.bridged.age_ns
@@ -144,6 +163,7 @@ mod tests {
             rank_since_issue: number,
             idle_ns: number,
             age_ns: number,
+            issued: 0,
         }
     }
 
@@ -172,6 +192,28 @@ mod tests {
         assert!(emptied(&mut history));
         assert!(!history.was_emptied(70, after(21)), "may be evicted");
         assert!(!history.was_emptied(103, after(1)), "used later");
+    }
+
+    #[test]
+    fn sessions_issued_into_the_emptied_cache_evict_none_of_the_old_ones() {
+        let mut history = history();
+        history.miss(70, 110, after(15));
+        for used_ns in [102, 103, 104] {
+            history.accept(used_ns, after(3));
+        }
+        let at = |issued, rank| Distance {
+            issued,
+            ..after(rank)
+        };
+        assert!(!history.was_emptied(70, at(0, 25)), "may have been evicted");
+        assert!(
+            history.was_emptied(70, at(10, 25)),
+            "15 before it was emptied"
+        );
+        assert!(
+            !history.was_emptied(70, at(4, 25)),
+            "21 before it was emptied"
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) struct Offer {
 }
 
 /// Whether the service stores sessions, as its offers show.
-const fn stored(storage: &Storage) -> Stored {
+pub(super) const fn stored(storage: &Storage) -> Stored {
     if storage.is_disproven() {
         Stored::Never
     } else if storage.accepted > 0 {
@@ -182,7 +182,12 @@ impl Tables {
         given.next().filter(|_| given.next().is_none())
     }
 
-    fn issuer(&self, issued: Option<&IssuedSession>, server: &Server, now_ns: u64) -> Issuer {
+    pub(super) fn issuer(
+        &self,
+        issued: Option<&IssuedSession>,
+        server: &Server,
+        now_ns: u64,
+    ) -> Issuer {
         let Some(issued) = issued else {
             return Issuer::Unknown;
         };
@@ -209,7 +214,7 @@ impl Tables {
         }
     }
 
-    fn ticket_key(
+    pub(super) fn ticket_key(
         &mut self,
         server: &Server,
         hello: &HelloFacts,

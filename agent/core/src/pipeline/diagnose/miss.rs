@@ -6,19 +6,21 @@ use super::{
     process::Relation,
     rules::{self, LOW_RANK},
     tables::{Server, Tables, entry_kind},
+    undecided::UndecidedMiss,
 };
 use crate::model::{Connection, Evidence, HelloFacts, Lookup, Mechanism, Miss, MissReason};
 
 impl Tables {
-    /// The reason why this server missed the session that was offered by `mechanism`.
+    /// The reason why this server missed the session that was offered by `mechanism`. Without a
+    /// reason, the facts by which it may be found later.
     pub(super) fn diagnose_server(
         &mut self,
         server: &Server,
         hello: &HelloFacts,
         mechanism: Mechanism,
-    ) -> Miss {
+    ) -> (Miss, Option<UndecidedMiss>) {
         let Some(token) = hello.offered(mechanism) else {
-            return self.miss_without_token(server);
+            return (self.miss_without_token(server), None);
         };
         self.observe_clock(server, hello);
         if mechanism == Mechanism::Psk && token.key.is_none() {
@@ -60,7 +62,7 @@ impl Tables {
             removal: offer.removed,
             clock_step_ns: offer.step_ns,
         };
-        Miss {
+        let miss = Miss {
             reason: rule.reason,
             evidence,
             age_ns,
@@ -68,7 +70,8 @@ impl Tables {
             service: Some(server.service),
             lossy: rule.reason == MissReason::Removed
                 && offer.issued.is_some_and(|issued| issued.lossy),
-        }
+        };
+        (miss, self.undecided(server, hello, mechanism, &offer))
     }
 
     /// What the client shows about its miss. If the server is on this host, its verdict on the same
@@ -109,7 +112,7 @@ impl Tables {
         Miss {
             reason: MissReason::Unknown,
             evidence: Evidence {
-                rule: "not_enough_evidence",
+                rule: rules::UNDECIDED,
                 process: server.process.map(|process| process.tgid),
                 ..Evidence::default()
             },

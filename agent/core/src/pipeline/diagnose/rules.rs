@@ -11,6 +11,9 @@ pub(super) const LOW_RANK: u64 = 4;
 /// Acceptances from which the highest accepted rank describes the cache's capacity.
 const ENOUGH_ACCEPTED: u64 = 3;
 
+/// Name of the rule for misses that no other rule decides.
+pub(super) const UNDECIDED: &str = "not_enough_evidence";
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -318,7 +321,7 @@ pub const RULES: [Rule; 33] = [
         when: |input| input.ticket_key() == Some(TicketKey::Unnamed),
     },
     Rule {
-        name: "not_enough_evidence",
+        name: UNDECIDED,
         evidence: "anything else",
         reason: MissReason::Unknown,
         when: |_| true,

@@ -147,6 +147,7 @@ impl Tables {
             rank_since_issue: count.saturating_sub(issued.issue_serial),
             idle_ns: now_ns.saturating_sub(issued.used_ns),
             age_ns: now_ns.saturating_sub(issued.at_ns),
+            issued: count,
         })
     }
 

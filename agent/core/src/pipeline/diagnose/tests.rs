@@ -8,6 +8,7 @@ mod properties;
 mod removal;
 mod sizing;
 mod table;
+mod undecided;
 
 use self::host::{Host, LIFETIME, Offered, SECOND};
 use crate::model::{Connection, Lookup, MissReason, NetworkNamespace, Role};

@@ -1,16 +1,14 @@
 //! The grid of simulated caches.
 
 /// Sizes of the simulated caches, sessions: half an octave apart.
-pub const SIZES: [u32; 32] = [
-    64, 91, 128, 181, 256, 362, 512, 724, 1_024, 1_448, 2_048, 2_896, 4_096, 5_793, 8_192, 11_585,
-    16_384, 23_170, 32_768, 46_341, 65_536, 92_682, 131_072, 185_364, 262_144, 370_728, 524_288,
-    741_455, 1_048_576, 1_482_910, 2_097_152, 2_965_821,
+pub const SIZES: [u32; 28] = [
+    128, 181, 256, 362, 512, 724, 1_024, 1_448, 2_048, 2_896, 4_096, 5_793, 8_192, 11_585, 16_384,
+    23_170, 32_768, 46_341, 65_536, 92_682, 131_072, 185_364, 262_144, 370_728, 524_288, 741_455,
+    1_048_576, 1_482_910,
 ];
 
 /// Lifetimes of the simulated caches, seconds. A further row has the present lifetime.
-pub const LIFETIMES_S: [u32; 10] = [
-    15, 60, 300, 600, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400,
-];
+pub const LIFETIMES_S: [u32; 7] = [60, 300, 600, 1_800, 3_600, 7_200, 86_400];
 
 /// Index of the row with the present lifetime.
 pub(super) const PRESENT: usize = LIFETIMES_S.len();

@@ -1,4 +1,8 @@
-use super::{sharing::MAX_FILES_PER_GROUP, *};
+use super::{
+    entry::{GRACE, SHORT_GRACE},
+    sharing::MAX_FILES_PER_GROUP,
+    *,
+};
 use crate::host::discover::places::Changes;
 use std::rc::Rc;
 

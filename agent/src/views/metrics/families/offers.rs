@@ -34,32 +34,18 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
             }
         }
     }
-    let mut family = counter(
+    by_role(
         encoder,
         "reprise_resumption_not_offered",
         "Completed handshakes whose ClientHello offered no session.",
-        None,
+        |role| stats.offers[role].not_offered,
     )?;
-    for role in Role::ALL {
-        count(
-            &mut family,
-            &[("role", role.label())],
-            stats.offers[role].not_offered,
-        )?;
-    }
-    let mut family = counter(
+    by_role(
         encoder,
         "reprise_resumption_offer_unknown",
         "Completed handshakes whose ClientHello, or whose resumption, was not read.",
-        None,
+        |role| stats.offers[role].unknown,
     )?;
-    for role in Role::ALL {
-        count(
-            &mut family,
-            &[("role", role.label())],
-            stats.offers[role].unknown,
-        )?;
-    }
     let mut family = counter(
         encoder,
         "reprise_evidence_conflicts",
@@ -67,4 +53,18 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
         None,
     )?;
     family.encode_counter::<NoLabelSet, _, f64>(&stats.conflicts, None)
+}
+
+/// Encodes a family with one counter per role.
+fn by_role(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    sum: impl Fn(Role) -> u64,
+) -> Result<(), fmt::Error> {
+    let mut family = counter(encoder, name, help, None)?;
+    for role in Role::ALL {
+        count(&mut family, &[("role", role.label())], sum(role))?;
+    }
+    Ok(())
 }

@@ -44,6 +44,29 @@ fn handshake_dropped_after_the_peers_fin_is_closed() {
     }
 }
 
+#[test]
+fn reset_after_the_peers_fin_answers_this_sides_data() {
+    let cause = |on_the_wire, reset_ns| {
+        let mut failed = library(1, 1, 10 * MS, 20 * MS);
+        failed.role = role::CLIENT;
+        failed.outcome = outcome::FAILED;
+        let mut shown = hello(role::CLIENT, 1, 1, 10 * MS, 15 * MS);
+        shown.flags = flag::OFFER_READ;
+        shown.end = on_the_wire;
+        let reset = super::tcp_event(reprise_ebpf::tcp::RESET_RECEIVED, 1, reset_ns);
+        let events = [
+            Record::Wire(shown),
+            Record::Tcp(reset),
+            Record::Handshake(failed),
+        ];
+        run(&events)[0].outcome
+    };
+    let closed = cause(end::CLOSED_IN, 18 * MS);
+    assert_eq!(closed, Outcome::Failed(Cause::Closed));
+    let reset = cause(end::RESET, 15 * MS);
+    assert_eq!(reset, Outcome::Failed(Cause::Reset));
+}
+
 /// A server's handshake that its program dropped before a ClientHello.
 fn dropped(begin: u64, end_ns: u64) -> HandshakeEvent {
     let mut event = handshake(0, begin, end_ns);

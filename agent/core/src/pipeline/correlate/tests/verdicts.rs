@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-const SECOND: u64 = 1_000 * MS;
+pub(super) const SECOND: u64 = 1_000 * MS;
 /// The ticket expires before it is offered again.
 const LIFETIME_S: u32 = 60;
-const AGAIN: u64 = 100 * SECOND;
+pub(super) const AGAIN: u64 = 100 * SECOND;
 
 const fn ticket(hash: u64) -> TokenRecord {
     TokenRecord {
@@ -37,7 +37,7 @@ fn swapped(mut socket: Socket) -> Socket {
 }
 
 /// A full handshake of TLS 1.2 at one of its ends.
-fn full(role: u8, random: u8, time_ns: u64, offered: Option<u64>) -> WireRecord {
+pub(super) fn full(role: u8, random: u8, time_ns: u64, offered: Option<u64>) -> WireRecord {
     let mut record = hello(role, random, random.into(), time_ns, time_ns + MS);
     record.version = 0x0303;
     record.offered_version = 0x0303;
@@ -52,7 +52,7 @@ fn full(role: u8, random: u8, time_ns: u64, offered: Option<u64>) -> WireRecord 
 }
 
 /// The same, in the library of that end.
-fn library(record: &WireRecord) -> HandshakeEvent {
+pub(super) fn library(record: &WireRecord) -> HandshakeEvent {
     let mut event = library_event(1, record.begin_ns, record.header.time_ns);
     event.flags = library_flag::RANDOM;
     event.client_random = record.client_random;
@@ -71,7 +71,7 @@ fn issued() -> Run {
     run
 }
 
-fn rules(seen: &[Observation]) -> Vec<(Role, MissReason, &'static str)> {
+pub(super) fn rules(seen: &[Observation]) -> Vec<(Role, MissReason, &'static str)> {
     let misses = seen.iter().map(|seen| (seen.role, seen.miss));
     misses
         .map(|(role, miss)| {

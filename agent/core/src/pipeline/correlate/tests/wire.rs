@@ -22,6 +22,7 @@ use crate::{
         record::Record,
         socket::connection,
         wire::{TokenRecord, WireRecord, end, flag},
+        workload::WorkloadEvent,
     },
 };
 
@@ -123,6 +124,45 @@ fn unmatched_wire_handshake_is_observed_after_the_wait() {
     run.finish();
     assert_eq!(run.found.seen.len(), 1);
     assert_eq!(run.engine.tracked().wires, 0);
+}
+
+/// A busy host delays the agent, so that it reads the events of each sensor in a long block.
+#[test]
+fn a_block_of_one_sensor_concludes_nothing_of_the_others() {
+    let (tcp, later) = (
+        super::tcp_event(reprise_ebpf::tcp::STALL, 2, 900 * MS),
+        4_000 * MS,
+    );
+    let mut offering = hello(role::SERVER, 1, 1, 10 * MS, 12 * MS);
+    offering.identity_count = 1;
+    let handshake = Record::Handshake(library(1, 1, 10 * MS, 12 * MS));
+    let other = Record::Wire(hello(role::SERVER, 2, 2, 10 * MS, later));
+    let workload = Record::Workload(WorkloadEvent::new(7, "server", later));
+    for events in [
+        [
+            handshake,
+            workload,
+            Record::Tcp(tcp),
+            Record::Wire(offering),
+            other,
+        ],
+        [
+            Record::Wire(offering),
+            other,
+            workload,
+            Record::Tcp(tcp),
+            handshake,
+        ],
+    ] {
+        let mut run = Run::new(BOUNDS);
+        for event in &events {
+            run.push_early(event);
+        }
+        assert!(run.found.seen.is_empty());
+        run.push(&Record::Tick(later));
+        assert_eq!(offers(&run.found.seen), [Offer::Session(Mechanism::Psk)]);
+        assert!(!is_wire(&run.found.seen[0]));
+    }
 }
 
 #[test]
