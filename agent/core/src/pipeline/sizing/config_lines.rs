@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Bytes of one block of HAProxy's cache: a header and 128 bytes of the session
 /// (`SHSESS_BLOCK_MIN_SIZE`, src/ssl_sock.c).
 const HAPROXY_BLOCK: u64 = 200;
-/// Bytes of one session of nginx: slots of 128 bytes for its node and of 256 for the session itself,
-/// which has been longer than 128 bytes since OpenSSL 3. nginx documents 4,000 sessions per
-/// megabyte; these are 2,700. A zone also needs some pages for itself.
+/// Bytes of one session of nginx: slots of 128 bytes for its node and of 256 for the session, which
+/// has been longer than 128 bytes since OpenSSL 3. nginx documents 4,000 sessions per megabyte;
+/// these are 2,700. A zone also needs some pages for itself.
 const NGINX_SESSION: u64 = 384;
 const NGINX_NODE: u64 = 128;
 const NGINX_ZONE: u64 = 8 << 10;
