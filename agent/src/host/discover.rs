@@ -9,8 +9,9 @@
 //! `search` reads whole files. `alias` detects one file under two names, `translators` programs
 //! that a probe would kill. `lookup` serves `reprise inspect`.
 //!
-//! No user can stop it: `looks` abandons what hangs, `places` shares the observed files between
-//! `owner`s and prefers those of `listening` processes, and `spending` limits the time per owner.
+//! No user can stop it: `inspections` abandons what hangs, `places` shares the observed files
+//! between `owner`s and prefers those of `listening` processes, and `spending` limits the time per
+//! owner.
 
 mod alias;
 mod classify;
@@ -20,8 +21,8 @@ mod families;
 mod files;
 mod found_file;
 mod image;
+mod inspections;
 mod listening;
-mod looks;
 pub mod lookup;
 mod messages;
 mod owner;

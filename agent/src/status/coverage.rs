@@ -140,11 +140,11 @@ pub struct Coverage {
     pub unanswered: Unanswered,
 }
 
-/// Looks at processes and files that have not returned.
+/// Inspections of processes and files that have not returned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unanswered {
-    /// Number of looks.
-    pub looks: u64,
-    /// What they look at; at most [`MAX_EXAMPLES`].
+    /// Number of inspections.
+    pub inspections: u64,
+    /// What they inspect; at most [`MAX_EXAMPLES`].
     pub examples: Vec<String>,
 }

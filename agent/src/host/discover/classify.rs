@@ -27,7 +27,7 @@ impl Examiner {
     ) -> Result<FileClass, Disconnected> {
         let id = ssl.id;
         if self.table.contains(id) {
-            self.looks.close(vec![ssl.file]);
+            self.inspections.close(vec![ssl.file]);
             return Ok(FileClass::Library(id));
         }
         let path = Path::new(&file.shown);
@@ -37,7 +37,7 @@ impl Examiner {
         }
         let plans = self.files.plans.clone();
         let path = file.path.clone();
-        let look = move || {
+        let inspect = move || {
             let crypto = match crypto {
                 CryptoSource::Mapped(mapped) => crypto_of(&mapped, &path, &ssl),
                 CryptoSource::Beside => standard_dirs::crypto_beside(&path, &ssl),
@@ -47,7 +47,8 @@ impl Examiner {
             let planned = plans.plan(&ssl, crypto.as_ref());
             (ssl, crypto, planned)
         };
-        let (ssl, crypto, planned) = match self.looks.run(file.subject, &file.shown, look) {
+        let (ssl, crypto, planned) = match self.inspections.run(file.subject, &file.shown, inspect)
+        {
             Ok(planned) => planned,
             Err(error) => return Ok(FileClass::unanswered(&file.shown, &error)),
         };
@@ -65,11 +66,12 @@ impl Examiner {
             }
             Some((other, _)) => {
                 let (mapped, of) = (mapped.clone(), Arc::clone(&plan));
-                let look = move || (alias::is_probed(&mapped, &ssl, &of), ssl);
-                let (is_probed, ssl) = match self.looks.run(file.subject, &file.shown, look) {
-                    Ok(answer) => answer,
-                    Err(error) => return Ok(FileClass::unanswered(&file.shown, &error)),
-                };
+                let inspect = move || (alias::is_probed(&mapped, &ssl, &of), ssl);
+                let (is_probed, ssl) =
+                    match self.inspections.run(file.subject, &file.shown, inspect) {
+                        Ok(answer) => answer,
+                        Err(error) => return Ok(FileClass::unanswered(&file.shown, &error)),
+                    };
                 if !is_probed {
                     return self.send_library(ssl, crypto, &file, Ok(plan));
                 }
@@ -129,7 +131,7 @@ impl Examiner {
 
     fn close(&mut self, ssl: Image, crypto: Option<Image>) {
         let files = crypto.into_iter().chain([ssl]).map(|image| image.file);
-        self.looks.close(files.collect());
+        self.inspections.close(files.collect());
     }
 
     /// Adds a file that cannot or must not be observed to the table.
@@ -141,7 +143,7 @@ impl Examiner {
         finding: String,
     ) -> FileClass {
         let (id, at_rest) = (image.id, image.is_at_rest);
-        self.looks.close(vec![image.file]);
+        self.inspections.close(vec![image.file]);
         if !self.table.contains(id) {
             if self.table.is_full(file.group) {
                 return FileClass::too_many_files();

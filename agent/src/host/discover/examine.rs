@@ -15,7 +15,7 @@ use super::{
     files::Files,
     found_file::{CryptoSource, FileClass, FoundFile},
     image,
-    looks::{Looks, Subject},
+    inspections::{Inspections, Subject},
     messages::{Disconnected, DiscoveryEvent},
     owner::Owner,
     process_maps::{self, Mapped, MappedFile},
@@ -53,7 +53,7 @@ pub(super) struct Examiner {
     pub(super) ignored: Vec<PathBuf>,
     pub(super) files: Files,
     pub(super) table: Table,
-    pub(super) looks: Looks,
+    pub(super) inspections: Inspections,
     pub(super) spending: Spending,
     pub(super) retries: Retries,
     pub(super) search: Option<Search>,
@@ -68,14 +68,14 @@ impl Examiner {
         ignored: Vec<PathBuf>,
         places: usize,
     ) -> Self {
-        let mut looks = Looks::default();
-        let root = looks.run(Subject::StandardDirs, "/", standard_dirs::root_device);
+        let mut inspections = Inspections::default();
+        let root = inspections.run(Subject::StandardDirs, "/", standard_dirs::root_device);
         Self {
             events,
             ignored,
             files: Files::new(),
             table: Table::new(root.unwrap_or(0), places),
-            looks,
+            inspections,
             spending: Spending::default(),
             retries: Retries::default(),
             search: None,
@@ -96,7 +96,7 @@ impl Examiner {
 
     /// Examines the libraries in the standard directories.
     pub(super) fn examine_standard_dirs(&mut self) -> Result<(), Disconnected> {
-        let look = || {
+        let inspect = || {
             let libraries = standard_dirs::libraries().into_iter();
             let images = libraries.map(|(path, shown)| (image::open(&path), path, shown));
             images
@@ -104,7 +104,10 @@ impl Examiner {
                 .collect::<Vec<_>>()
         };
         let subject = Subject::StandardDirs;
-        let Ok(libraries) = self.looks.run(subject, "standard directories", look) else {
+        let Ok(libraries) = self
+            .inspections
+            .run(subject, "standard directories", inspect)
+        else {
             return Ok(());
         };
         let mut present = HashSet::new();
@@ -140,7 +143,7 @@ impl Examiner {
         let shown = format!("mappings of process {pid}");
         let begin = Instant::now();
         let problem = match self
-            .looks
+            .inspections
             .run(subject, shown, move || process_maps::mapped(pid))
         {
             Ok(Ok(mapped)) => return self.examine_mapped(pid, code, &mapped, begin),
@@ -241,7 +244,7 @@ impl Examiner {
         let subject = Subject::File(file.id);
         let shown = file.shown();
         let names = file.names();
-        let opened = self.looks.run(subject, &shown, move || {
+        let opened = self.inspections.run(subject, &shown, move || {
             let image = image::open_first(&names).ok()?;
             image.limit_cpu_time();
             let is_library = family.is_some() || plan::defines_tls(&image);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{
     examine::Examiner,
     found_file::{CryptoSource, FileClass, FoundFile},
-    looks::Subject,
+    inspections::Subject,
     messages::Disconnected,
     search::Search,
 };
@@ -22,7 +22,7 @@ impl Examiner {
                 let Some(next) = self.files.next_unsearched() else {
                     return Ok(false);
                 };
-                match Search::start(&mut self.looks, next.id, next.pid, next.group) {
+                match Search::start(&mut self.inspections, next.id, next.pid, next.group) {
                     Ok(search) => search,
                     Err(_) => {
                         // The file is queued again when another process maps it.
@@ -33,7 +33,7 @@ impl Examiner {
             }
         };
         let (id, pid, group) = (search.id, search.pid, Rc::clone(&search.group));
-        let found = match search.poll(&mut self.looks) {
+        let found = match search.poll(&mut self.inspections) {
             Ok(Ok(found)) => found,
             Ok(Err(running)) => {
                 self.search = Some(running);

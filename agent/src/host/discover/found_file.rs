@@ -4,7 +4,7 @@ use std::{path::PathBuf, rc::Rc};
 
 use super::{
     image::FileId,
-    looks::{NoAnswer, Subject},
+    inspections::{NoAnswer, Subject},
     process_maps::MappedFile,
     translators::Translated,
 };

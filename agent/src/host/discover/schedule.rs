@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     examine::Examiner,
-    looks::Subject,
+    inspections::Subject,
     messages::{Disconnected, DiscoveryEvent, DiscoveryLimits, Removal, Request},
     process_maps,
 };
@@ -101,7 +101,7 @@ impl Discovery {
                 Ok(Request::ExecOutside(pid)) => self.schedule_after_exec(pid, true),
                 Ok(Request::Attached(id, rejected, files)) => {
                     self.examiner.table.record_attach(id, rejected);
-                    self.examiner.looks.close(files);
+                    self.examiner.inspections.close(files);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Disconnected),
@@ -182,7 +182,7 @@ impl Discovery {
     /// number.
     fn scan(&mut self) -> Result<usize, Disconnected> {
         let begin = Instant::now();
-        let waited = self.examiner.looks.waited();
+        let waited = self.examiner.inspections.waited();
         self.examiner.examine_standard_dirs()?;
         let pids = process_maps::pids();
         let members = self.cgroup.as_ref().map(ObservedCgroup::pids);
@@ -198,7 +198,7 @@ impl Discovery {
         self.examiner
             .table
             .retain_processes(|pid| live.contains(&pid));
-        let waited = self.examiner.looks.waited() - waited;
+        let waited = self.examiner.inspections.waited() - waited;
         self.next_scan = Instant::now() + scan_pause(begin.elapsed().saturating_sub(waited));
         Ok(members.map_or(pids.len(), |members| members.len()))
     }
@@ -231,13 +231,15 @@ impl Discovery {
 
     fn send_coverage(&mut self) -> Result<(), Disconnected> {
         let mut coverage = self.examiner.table.coverage();
-        let Examiner { looks, table, .. } = &self.examiner;
-        let unanswered = looks.unanswered().filter(
+        let Examiner {
+            inspections, table, ..
+        } = &self.examiner;
+        let unanswered = inspections.unanswered().filter(
             |(subject, _)| !matches!(subject, Subject::Process(pid) if table.is_outside(*pid)),
         );
         let shown: Vec<&str> = unanswered.map(|(_, shown)| shown).collect();
         coverage.unanswered = Unanswered {
-            looks: shown.len() as u64,
+            inspections: shown.len() as u64,
             examples: shown
                 .iter()
                 .take(MAX_EXAMPLES)

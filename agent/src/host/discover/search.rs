@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::{
     image::{self, Image},
-    looks::{Looks, NoAnswer, Polled, Running, Subject},
+    inspections::{Inspections, NoAnswer, Polled, Running, Subject},
     process_maps::{self, MappedFile, MappingId},
 };
 use reprise_core::plan::{self, Carrier, PlanError};
@@ -36,13 +36,13 @@ impl Search {
     ///
     /// [`NoAnswer`] if the file must be skipped.
     pub(super) fn start(
-        looks: &mut Looks,
+        inspections: &mut Inspections,
         id: MappingId,
         pid: u32,
         group: Rc<str>,
     ) -> Result<Self, NoAnswer> {
         let shown = format!("file that process {pid} maps");
-        let running = looks.start(Subject::File(id), shown, move || search(id, pid))?;
+        let running = inspections.start(Subject::File(id), shown, move || search(id, pid))?;
         Ok(Self {
             id,
             pid,
@@ -58,7 +58,7 @@ impl Search {
     /// [`NoAnswer`] if the file does not answer.
     pub(super) fn poll(
         self,
-        looks: &mut Looks,
+        inspections: &mut Inspections,
     ) -> Result<Result<Option<Searched>, Self>, NoAnswer> {
         let Self {
             id,
@@ -66,7 +66,7 @@ impl Search {
             group,
             running,
         } = self;
-        Ok(match looks.poll(running, LIMIT)? {
+        Ok(match inspections.poll(running, LIMIT)? {
             Polled::Returned(found) => Ok(found),
             Polled::Running(running) => Err(Self {
                 id,

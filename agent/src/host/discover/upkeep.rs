@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     examine::Examiner,
+    inspections::Subject,
     listening,
-    looks::Subject,
     messages::{Disconnected, DiscoveryEvent, Removal},
 };
 use crate::status::Reason;
@@ -44,11 +44,13 @@ impl Examiner {
     /// Gives free places to waiting files, and takes places of owners that have more than others.
     pub(super) fn share_places(&mut self) -> Result<(), Disconnected> {
         self.leave_to_translators()?;
-        let Self { table, looks, .. } = self;
+        let Self {
+            table, inspections, ..
+        } = self;
         let changes = table.share_places(|pid| {
             let shown = format!("sockets of process {pid}");
-            let look = move || listening::listens(pid);
-            looks.run(Subject::Process(pid), shown, look).ok()
+            let inspect = move || listening::listens(pid);
+            inspections.run(Subject::Process(pid), shown, inspect).ok()
         });
         for file in changes.evicted {
             let finding = "its place was given to a file of another owner".to_owned();
@@ -77,7 +79,7 @@ impl Examiner {
     pub(super) fn unblock(&mut self, now: Instant) {
         self.spending.forget(now);
         self.table.count_groups();
-        if self.looks.unblock(now) {
+        if self.inspections.unblock(now) {
             self.table.invalidate();
             self.retries.all = true;
         }

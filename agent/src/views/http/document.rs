@@ -181,9 +181,9 @@ fn ready(observed: &Observed) -> Rendering {
     let libraries = libraries.filter(|library| library.observed).count();
     let mut text = format!("ready, libraries observed: {libraries}");
     let unanswered = &observed.status.coverage.unanswered;
-    if unanswered.looks > 0 {
-        let (looks, examples) = (unanswered.looks, unanswered.examples.join(", "));
-        text += &format!("\nskipped because they do not answer: {looks} ({examples})");
+    if unanswered.inspections > 0 {
+        let (count, examples) = (unanswered.inspections, unanswered.examples.join(", "));
+        text += &format!("\nskipped because they do not answer: {count} ({examples})");
     }
     line(StatusCode::OK, &text)
 }

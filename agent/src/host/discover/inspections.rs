@@ -1,9 +1,8 @@
-//! Inspections of processes and files ("looks"), each of which a hung file system can block for
-//! ever.
+//! Inspections of processes and files, each of which a hung file system can block for ever.
 //!
-//! A look runs on a thread of its own. If it exceeds its time limit, that thread is abandoned:
-//! discovery continues with another thread, and skips what hangs until the look returns.
-//! Files are also closed on such a thread, because closing can block, too.
+//! An inspection runs on a thread of its own. If it exceeds its time limit, that thread is
+//! abandoned: discovery continues with another thread, and skips what hangs until the inspection
+//! returns. Files are also closed on such a thread, because closing can block, too.
 
 use std::{
     fs::File,
@@ -20,18 +19,18 @@ use std::{
 
 use super::process_maps::{DeviceNumber, MappingId};
 
-/// Time limit of a look. Each abandoned look halves the limit of the next ones, so that
-/// many hung processes delay discovery for seconds and not for minutes.
+/// Time limit of an inspection. Each abandoned inspection halves the limit of the next ones, so
+/// that many hung processes delay discovery for seconds and not for minutes.
 const LIMIT: Duration = Duration::from_secs(4);
 const MIN_LIMIT: Duration = Duration::from_millis(125);
 /// CPU time within the limit from which on a thread computes and does not hang.
 const COMPUTES: Duration = Duration::from_millis(20);
 /// Maximum number of abandoned threads. At the maximum nothing is inspected.
-const MAX_LEFT_BEHIND: usize = 128;
-/// A file or process whose look returned late is skipped for this many times its duration.
+const MAX_ABANDONED: usize = 128;
+/// A file or process whose inspection returned late is skipped for this many times its duration.
 const BACKOFF_FACTOR: u32 = 10;
 
-/// Subject of a look.
+/// Subject of an inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// The mappings of a process.
@@ -51,20 +50,20 @@ impl Subject {
     }
 }
 
-/// A look has no result.
+/// An inspection has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoAnswer {
     /// It was abandoned now.
     #[error("does not answer within {}", humantime(*.0))]
-    LeftBehind(Duration),
-    /// An earlier look at the same process or file system has not returned.
+    Abandoned(Duration),
+    /// An earlier inspection of the same process or file system has not returned.
     #[error("is skipped, because the process or its file system does not answer")]
     Blocked,
     /// No thread could be started.
-    #[error("failed to start a thread to look at it: {0}")]
+    #[error("failed to start a thread to inspect it: {0}")]
     NoThread(String),
-    /// The look ended without a result, which is a defect of the agent.
-    #[error("the thread that looked at it has ended")]
+    /// The inspection ended without a result, which is a defect of the agent.
+    #[error("the thread that inspected it has ended")]
     Ended,
 }
 
@@ -74,7 +73,7 @@ fn humantime(duration: Duration) -> String {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread that runs looks.
+/// A thread that runs inspections.
 struct Worker {
     jobs: Sender<Job>,
     /// The kernel's account of its CPU time (Documentation/scheduler/sched-stats.rst).
@@ -87,7 +86,7 @@ impl Worker {
         let (sender, jobs) = mpsc::channel::<Job>();
         let (report, reported) = mpsc::sync_channel(1);
         thread::Builder::new()
-            .name("look".to_owned())
+            .name("inspect".to_owned())
             .spawn(move || {
                 if report
                     .send(File::open("/proc/thread-self/schedstat"))
@@ -137,7 +136,7 @@ impl Closer {
         })
     }
 
-    /// Whether it has been closing files for longer than a look may take.
+    /// Whether it has been closing files for longer than an inspection may take.
     fn hangs(&mut self) -> bool {
         if self.jobs.load(Ordering::Acquire) == 0 {
             self.idle = Instant::now();
@@ -156,15 +155,15 @@ impl Closer {
     }
 }
 
-/// A look whose thread was abandoned.
-struct LeftBehind {
+/// An inspection whose thread was abandoned.
+struct Abandoned {
     subject: Subject,
     shown: String,
     begin: Instant,
     has_returned: Box<dyn FnMut() -> bool + Send>,
 }
 
-/// A look that is running.
+/// An inspection that is running.
 pub(super) struct Running<T> {
     pub(super) subject: Subject,
     shown: String,
@@ -173,20 +172,20 @@ pub(super) struct Running<T> {
     worker: Worker,
 }
 
-/// Runs looks.
+/// Runs inspections.
 #[derive(Default)]
-pub(super) struct Looks {
+pub(super) struct Inspections {
     idle: Option<Worker>,
     closer: Option<Closer>,
-    left_behind: Vec<LeftBehind>,
-    /// Subjects whose look returned late, and when they may be inspected again.
+    abandoned: Vec<Abandoned>,
+    /// Subjects whose inspection returned late, and when they may be inspected again.
     backoff: Vec<(Subject, Instant)>,
-    /// Time waited for the looks that were abandoned.
+    /// Time waited for the inspections that were abandoned.
     waited: Duration,
 }
 
-impl Looks {
-    /// Runs a look and waits for its result.
+impl Inspections {
+    /// Runs an inspection and waits for its result.
     ///
     /// # Errors
     ///
@@ -195,9 +194,9 @@ impl Looks {
         &mut self,
         subject: Subject,
         shown: impl Into<String>,
-        look: impl FnOnce() -> T + Send + 'static,
+        inspect: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
-        let running = self.start(subject, shown, look)?;
+        let running = self.start(subject, shown, inspect)?;
         let limit = self.limit();
         let mut cpu_time = running.worker.cpu_time();
         loop {
@@ -210,8 +209,8 @@ impl Looks {
                     // A thread that computes does not hang, and its work is bounded.
                     let before = std::mem::replace(&mut cpu_time, running.worker.cpu_time());
                     if cpu_time.saturating_sub(before) < COMPUTES {
-                        self.leave_behind(running);
-                        return Err(NoAnswer::LeftBehind(limit));
+                        self.abandon(running);
+                        return Err(NoAnswer::Abandoned(limit));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(NoAnswer::Ended),
@@ -219,7 +218,7 @@ impl Looks {
         }
     }
 
-    /// Starts a look; [`Self::poll`] returns its result.
+    /// Starts an inspection; [`Self::poll`] returns its result.
     ///
     /// # Errors
     ///
@@ -228,15 +227,15 @@ impl Looks {
         &mut self,
         subject: Subject,
         shown: impl Into<String>,
-        look: impl FnOnce() -> T + Send + 'static,
+        inspect: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Running<T>, NoAnswer> {
-        if self.is_blocked(subject) || self.left_behind.len() >= MAX_LEFT_BEHIND {
+        if self.is_blocked(subject) || self.abandoned.len() >= MAX_ABANDONED {
             return Err(NoAnswer::Blocked);
         }
         let (sender, result) = mpsc::sync_channel(1);
         let mut job: Job = Box::new(move || {
             // The receiver is dropped when nobody wants the result any more.
-            let _ = sender.send(look());
+            let _ = sender.send(inspect());
         });
         if let Some(worker) = self.idle.take() {
             match worker.jobs.send(job) {
@@ -249,11 +248,12 @@ impl Looks {
         Ok(Running::new(subject, shown.into(), result, worker))
     }
 
-    /// Returns the result of a look that was started, or the look if it still runs within `limit`.
+    /// Returns the result of an inspection that was started, or the inspection if it still runs
+    /// within `limit`.
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`] if the look was abandoned.
+    /// [`NoAnswer`] if the inspection was abandoned.
     pub(super) fn poll<T: Send + 'static>(
         &mut self,
         running: Running<T>,
@@ -268,8 +268,8 @@ impl Looks {
                 Ok(Polled::Running(running))
             }
             Err(TryRecvError::Empty) => {
-                self.leave_behind(running);
-                Err(NoAnswer::LeftBehind(limit))
+                self.abandon(running);
+                Err(NoAnswer::Abandoned(limit))
             }
             Err(TryRecvError::Disconnected) => Err(NoAnswer::Ended),
         }
@@ -291,21 +291,21 @@ impl Looks {
         let same = |other: Subject| other == subject;
         let same_device =
             |other: Subject| other.device().is_some() && other.device() == subject.device();
-        let mut left_behind = self.left_behind.iter().map(|look| look.subject);
-        left_behind.any(|other| same(other) || same_device(other))
+        let mut abandoned = self.abandoned.iter().map(|inspection| inspection.subject);
+        abandoned.any(|other| same(other) || same_device(other))
             || self.backoff.iter().any(|(other, _)| same(*other))
     }
 
-    /// Updates the blocked subjects; returns whether some may be looked at again.
+    /// Updates the blocked subjects; returns whether some may be inspected again.
     pub(super) fn unblock(&mut self, now: Instant) -> bool {
         let backoff = &mut self.backoff;
-        self.left_behind.retain_mut(|look| {
-            let has_returned = (look.has_returned)();
+        self.abandoned.retain_mut(|inspection| {
+            let has_returned = (inspection.has_returned)();
             if has_returned {
-                let duration = now.saturating_duration_since(look.begin);
-                let (path, seconds) = (&look.shown, duration.as_secs());
+                let duration = now.saturating_duration_since(inspection.begin);
+                let (path, seconds) = (&inspection.shown, duration.as_secs());
                 tracing::info!(path, seconds, "file system or process answers again");
-                backoff.push((look.subject, now + duration * BACKOFF_FACTOR));
+                backoff.push((inspection.subject, now + duration * BACKOFF_FACTOR));
             }
             !has_returned
         });
@@ -314,24 +314,24 @@ impl Looks {
         backoff.len() < before
     }
 
-    /// Time waited for the looks that were abandoned, since the agent began.
+    /// Time waited for the inspections that were abandoned, since the agent began.
     pub(super) const fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Subjects of the abandoned looks, and their descriptions.
+    /// Subjects of the abandoned inspections, and their descriptions.
     pub(super) fn unanswered(&self) -> impl ExactSizeIterator<Item = (Subject, &str)> {
-        let looks = self.left_behind.iter();
-        looks.map(|look| (look.subject, look.shown.as_str()))
+        let inspections = self.abandoned.iter();
+        inspections.map(|inspection| (inspection.subject, inspection.shown.as_str()))
     }
 
     fn limit(&self) -> Duration {
-        let halvings = u32::try_from(self.left_behind.len()).unwrap_or(u32::MAX);
+        let halvings = u32::try_from(self.abandoned.len()).unwrap_or(u32::MAX);
         let limit = 2_u32.checked_pow(halvings).map(|parts| LIMIT / parts);
         limit.unwrap_or(MIN_LIMIT).max(MIN_LIMIT)
     }
 
-    fn leave_behind<T: Send + 'static>(&mut self, running: Running<T>) {
+    fn abandon<T: Send + 'static>(&mut self, running: Running<T>) {
         let Running {
             subject,
             shown,
@@ -342,10 +342,10 @@ impl Looks {
         self.waited += begin.elapsed();
         tracing::warn!(
             path = shown,
-            abandoned = self.left_behind.len() + 1,
+            abandoned = self.abandoned.len() + 1,
             "file system or process does not answer, inspection abandoned"
         );
-        self.left_behind.push(LeftBehind {
+        self.abandoned.push(Abandoned {
             subject,
             shown,
             begin,
@@ -354,7 +354,7 @@ impl Looks {
     }
 }
 
-/// State of a look that was started.
+/// State of an inspection that was started.
 pub(super) enum Polled<T> {
     Returned(T),
     Running(Running<T>),
