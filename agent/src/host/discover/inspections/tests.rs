@@ -54,7 +54,7 @@ fn a_hung_look_is_abandoned_and_others_go_on() {
 }
 
 #[test]
-fn many_hung_looks_delay_for_seconds() {
+fn many_hung_inspections_delay_for_seconds() {
     let mut inspections = Inspections::default();
     let begin = Instant::now();
     let releases: Vec<_> = (0..20)
