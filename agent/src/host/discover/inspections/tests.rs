@@ -25,7 +25,7 @@ fn inspections_return_their_results_on_one_thread() {
 }
 
 #[test]
-fn a_hung_look_is_abandoned_and_others_go_on() {
+fn a_hung_inspection_is_abandoned_and_others_go_on() {
     let mut inspections = Inspections::default();
     let (release, inspect) = hang();
     let begin = Instant::now();
