@@ -205,7 +205,8 @@ pub(crate) fn opened_ms(key: &Tuple) -> u32 {
     // SAFETY: as above.
     let (syn_ns, ack_ns) = unsafe { ((*opening).syn_ns, (*opening).ack_ns) };
     let opened_ns = if ack_ns == 0 { syn_ns } else { ack_ns };
-    (opened_ns / 1_000_000) as u32 | 1
+    // Rounded down, and never 0.
+    ((opened_ns / 1_000_000) as u32).wrapping_sub(1) | 1
 }
 
 /// Returns the age of a connection from [`State::opened_ms`]:
@@ -214,7 +215,9 @@ pub(crate) fn opened_ms(key: &Tuple) -> u32 {
 pub(crate) fn age_ms(opened_ms: u32) -> u32 {
     match opened_ms {
         0 => 0,
-        opened_ms => ((now() / 1_000_000) as u32).wrapping_sub(opened_ms).max(1),
+        // Rounded up: a program may begin its handshake less than a millisecond after the
+        // connection was opened, and never before.
+        opened_ms => ((now() / 1_000_000) as u32).wrapping_sub(opened_ms) + 1,
     }
 }
 
