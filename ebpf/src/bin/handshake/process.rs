@@ -105,9 +105,9 @@ pub(crate) fn try_exit(ctx: &RawTracePointContext) -> Result<(), Fault> {
 /// thread-group leader stands for the process there, although it can end before other threads.
 #[inline(always)]
 fn is_last(ctx: &RawTracePointContext, pid_tgid: u64) -> bool {
+    #[cfg(feature = "ring")]
     // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
     // cannot know.
-    #[cfg(feature = "ring")]
     if unsafe { core::ptr::read_volatile(&raw const HAS_GROUP_DEAD) } != 0 {
         return ctx.arg::<u64>(1) as u8 != 0;
     }
@@ -134,10 +134,9 @@ fn forget_thread(pid_tgid: u64) {
 /// Removes a process from the tables; returns its number of open handshakes, or `None` if it has
 /// not driven a handshake.
 fn forget_process(tgid: u32) -> Option<u32> {
+    let process = HS_TASKS.get_ptr(tgid)?;
     // SAFETY: a live LRU entry.
-    let open = HS_TASKS
-        .get_ptr(tgid)
-        .map(|process| unsafe { (*process).open })?;
+    let open = unsafe { (*process).open };
     // The removal succeeds once, so that two threads that end together emit one event.
     HS_TASKS.remove(tgid).ok()?;
     forget_driver(tgid);
