@@ -16,8 +16,27 @@ const MEMBER: usize = 12;
 /// A field: names of structure and member.
 pub(super) type Field = (&'static str, &'static str);
 
+/// Offsets of the fields that the BTF has.
+pub(super) struct Offsets(HashMap<Field, u32>);
+
+impl Offsets {
+    /// Reads the offsets of these fields; malformed BTF has none.
+    pub(super) fn read(btf: &[u8], fields: &[Field]) -> Self {
+        Self(offsets(btf, fields).unwrap_or_default())
+    }
+
+    /// Offset of a field, bytes.
+    ///
+    /// # Errors
+    ///
+    /// The field, if the BTF does not have it.
+    pub(super) fn at(&self, field: Field) -> Result<u32, Field> {
+        self.0.get(&field).copied().ok_or(field)
+    }
+}
+
 /// Returns the offset of each field that the BTF has, bytes; `None` for malformed BTF.
-pub(super) fn offsets(btf: &[u8], fields: &[Field]) -> Option<HashMap<Field, u32>> {
+fn offsets(btf: &[u8], fields: &[Field]) -> Option<HashMap<Field, u32>> {
     let bytes = Bytes(btf);
     if bytes.u16(0)? != MAGIC {
         return None;

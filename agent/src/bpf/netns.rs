@@ -11,7 +11,7 @@ use aya::{
 use reprise_ebpf::netns::{NamespaceLayout, SOCKET_NAMESPACE};
 use thiserror::Error;
 
-use super::btf::{self, BTF, Field};
+use super::btf::{BTF, Field, Offsets};
 
 /// The first kernel that loads the packet programs for ring buffers.
 const PACKETS: KernelVersion = KernelVersion::new(5, 10, 0);
@@ -60,15 +60,14 @@ pub(crate) fn layout(ring: bool) -> Result<NamespaceLayout, NoNamespaces> {
 
 fn from_btf(bytes: &[u8]) -> Result<NamespaceLayout, Field> {
     let fields = [SOCKET, NAMESPACE, INODE, USER_NAMESPACE, LEVEL];
-    let found = btf::offsets(bytes, &fields).unwrap_or_default();
-    let at = |field: Field| found.get(&field).copied().ok_or(field);
-    if at(SOCKET)? != SOCKET_NAMESPACE {
+    let found = Offsets::read(bytes, &fields);
+    if found.at(SOCKET)? != SOCKET_NAMESPACE {
         return Err(SOCKET);
     }
     Ok(NamespaceLayout {
-        inode: at(NAMESPACE)? + at(INODE)?,
-        user_namespace: at(USER_NAMESPACE)?,
-        level: at(LEVEL)?,
+        inode: found.at(NAMESPACE)? + found.at(INODE)?,
+        user_namespace: found.at(USER_NAMESPACE)?,
+        level: found.at(LEVEL)?,
     })
 }
 

@@ -5,7 +5,7 @@ use std::{fs, io};
 use reprise_ebpf::scope::SocketScope;
 use thiserror::Error;
 
-use super::btf::{self, BTF, Field};
+use super::btf::{BTF, Field, Offsets};
 use crate::host::ObservedCgroup;
 
 const SOCKET: Field = ("sock", "sk_cgrp_data");
@@ -39,19 +39,18 @@ pub(super) fn find(cgroup: Option<&ObservedCgroup>) -> Result<SocketScope, NoSoc
 }
 
 fn from_btf(bytes: &[u8], inode: u64) -> Result<SocketScope, Field> {
-    let found = btf::offsets(bytes, &[SOCKET, NODE, ID, CSS, PARENT]).unwrap_or_default();
-    let at = |field: Field| found.get(&field).copied().ok_or(field);
+    let found = Offsets::read(bytes, &[SOCKET, NODE, ID, CSS, PARENT]);
     // The programs take the address of this field for that of its structure.
-    if at(CSS)? != 0 {
+    if found.at(CSS)? != 0 {
         return Err(CSS);
     }
     Ok(SocketScope {
         // Before 5.5 the upper half of the kernel's ID is a generation.
         inode: inode as u32,
-        cgroup: at(SOCKET)?,
-        node: at(NODE)?,
-        id: at(ID)?,
-        parent: at(PARENT)?,
+        cgroup: found.at(SOCKET)?,
+        node: found.at(NODE)?,
+        id: found.at(ID)?,
+        parent: found.at(PARENT)?,
     })
 }
 
