@@ -22,9 +22,7 @@ pub const WINDOW_NS: u64 = 1_000_000_000;
 /// An address at which sockets listen: the local address of connections, or one of the two
 /// unspecified addresses.
 #[repr(C)]
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ListenerKey {
     /// As [`crate::Socket::local`].
     pub local: [u64; 2],
@@ -38,7 +36,9 @@ pub struct ListenerKey {
 
 /// Events of one registered address in the current window.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct ListenerWindow {
     /// Beginning of the window, nanoseconds of `CLOCK_MONOTONIC`.
     pub begin_ns: u64,

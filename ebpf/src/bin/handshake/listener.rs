@@ -50,7 +50,11 @@ pub(crate) fn try_change(
     }
     let event = ListenerEvent {
         header: Header {
-            kind: if state == STATE_LISTEN { OPENED } else { CLOSED },
+            kind: if state == STATE_LISTEN {
+                OPENED
+            } else {
+                CLOSED
+            },
             size: size_of::<ListenerEvent>() as u32,
             time_ns,
         },
