@@ -85,7 +85,8 @@ pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
     let layout = record::layout(&SET_STATE);
     let state: u32 = record::word(ctx, layout.state)?;
     let old_state: u32 = record::word(ctx, layout.old_state)?;
-    if state == STATE_LISTEN || old_state == STATE_LISTEN {
+    // An accepted socket is a copy of its listener, and leaves that state, too.
+    if state == STATE_LISTEN || (state == STATE_CLOSE && old_state == STATE_LISTEN) {
         return listener::try_change(ctx, &layout, state);
     }
     if state != STATE_ESTABLISHED && state != STATE_CLOSE_WAIT && state != STATE_CLOSE {
