@@ -60,7 +60,9 @@ impl Offsets {
             Ok(bytes) => Ok(Self::read(&bytes)),
             Err(error) => Err(error.kind()),
         };
-        READ.get_or_init(read).as_ref().map_err(|kind| (*kind).into())
+        READ.get_or_init(read)
+            .as_ref()
+            .map_err(|kind| (*kind).into())
     }
 
     /// Reads the offsets; malformed BTF has none.

@@ -77,9 +77,6 @@ mod tests {
         };
         let layout = from_btf(offsets).unwrap();
         assert!(layout.inode.is_multiple_of(4) && layout.user_namespace.is_multiple_of(8));
-        assert_eq!(
-            from_btf(&Offsets::read(&[])),
-            Err(field::SOCKET_NAMESPACE)
-        );
+        assert_eq!(from_btf(&Offsets::read(&[])), Err(field::SOCKET_NAMESPACE));
     }
 }

@@ -33,6 +33,13 @@ pub(crate) fn monotonic_ns() -> u64 {
     now_ns.and_then(|now| now.try_into().ok()).unwrap_or(0)
 }
 
+/// CPU time of this thread, nanoseconds.
+#[must_use]
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let used_ns = nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    used_ns.and_then(|used| used.try_into().ok()).unwrap_or(0)
+}
+
 /// Time for which the host was suspended since it booted, nanoseconds: the monotonic clock stops
 /// meanwhile.
 #[must_use]

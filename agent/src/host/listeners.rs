@@ -15,7 +15,10 @@ use std::{
 use reprise_ebpf::{listener::ListenerKey, netns::OF_USER_NAMESPACE};
 
 use self::{holders::Holders, sockets::Listening};
-use super::{HostProcesses, ProcessStart, clock::monotonic_ns};
+use super::{
+    HostProcesses, ProcessStart,
+    clock::{monotonic_ns, thread_cpu_ns},
+};
 use reprise_core::pipeline::socket::end;
 
 /// The system's first process holds the sockets of units that it starts on demand
@@ -32,9 +35,10 @@ pub(crate) struct Owner {
 /// One search for owners.
 #[derive(Debug)]
 pub(crate) struct Search {
-    /// When it began and ended, nanoseconds of `CLOCK_MONOTONIC`.
+    /// When it began, nanoseconds of `CLOCK_MONOTONIC`.
     pub(crate) begin_ns: u64,
-    pub(crate) end_ns: u64,
+    /// CPU time that it took, nanoseconds.
+    pub(crate) cost_ns: u64,
     /// The owner of each address; `None` where there is none, or several, or it is not known.
     pub(crate) owners: Vec<(ListenerKey, Option<Owner>)>,
 }
@@ -62,7 +66,7 @@ pub(crate) fn spawn(
 }
 
 fn search(keys: Vec<ListenerKey>, processes: HostProcesses) -> Search {
-    let begin_ns = monotonic_ns();
+    let (begin_ns, cost_ns) = (monotonic_ns(), thread_cpu_ns());
     let pids = holders::processes();
     let namespaces: HashSet<u32> = keys.iter().map(namespace).collect();
     let ports: HashSet<(u32, u16)> = keys.iter().map(|key| (namespace(key), key.port)).collect();
@@ -88,7 +92,7 @@ fn search(keys: Vec<ListenerKey>, processes: HostProcesses) -> Search {
         .collect();
     Search {
         begin_ns,
-        end_ns: monotonic_ns(),
+        cost_ns: thread_cpu_ns().saturating_sub(cost_ns),
         owners,
     }
 }
@@ -131,7 +135,7 @@ mod tests {
         let elsewhere = key([127, 0, 0, 2].into(), port(&listener));
         drop(closed);
         let found = search([keys.as_slice(), &[elsewhere]].concat(), processes);
-        assert!(found.begin_ns < found.end_ns);
+        assert!(found.cost_ns > 0);
         let own = std::process::id();
         if processes.start(own).is_none() {
             // The agent's own processes are those of another namespace.

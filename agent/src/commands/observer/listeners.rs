@@ -37,8 +37,8 @@ const FIRST_SEARCH_NS: u64 = 100_000_000;
 const SECOND_SEARCH_NS: u64 = 2_000_000_000;
 /// Interval of searches without a change, nanoseconds.
 const INTERVAL_NS: u64 = 30_000_000_000;
-/// Pause after a search, as a multiple of its duration: two per cent of a CPU.
-const PAUSE_FACTOR: u64 = 50;
+/// Pause after a search, as a multiple of the CPU time that it took.
+const PAUSE_FACTOR: u64 = 30;
 
 /// Services without a library, and their processes.
 pub(super) struct ListenerTracker {
@@ -151,8 +151,8 @@ impl ListenerTracker {
         out: &mut impl FnMut(&Record),
     ) {
         self.searching = false;
-        let pause_ns = search.end_ns.saturating_sub(search.begin_ns) * PAUSE_FACTOR;
-        self.paused_until_ns = search.end_ns.saturating_add(pause_ns);
+        let pause_ns = search.cost_ns.saturating_mul(PAUSE_FACTOR);
+        self.paused_until_ns = now_ns.saturating_add(pause_ns);
         for (key, owner) in &search.owners {
             if !self.addresses.is_registered(key) {
                 self.owners.remove(key);
