@@ -83,6 +83,7 @@ impl Observer {
         let places = libraries::places(DescriptorLimit::raise(), scope.mode.cookie_source);
         let limits = DiscoveryLimits {
             ignored: scope.ignored.clone(),
+            excluded: scope.excluded.clone(),
             cgroup: scope.cgroup.clone(),
             places,
         };
