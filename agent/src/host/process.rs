@@ -16,6 +16,11 @@ const TICK_NS: u64 = 10_000_000;
 pub(crate) struct ProcessStart(u64);
 
 impl ProcessStart {
+    #[cfg(test)]
+    pub(crate) const fn from_ticks(ticks: u64) -> Self {
+        Self(ticks)
+    }
+
     /// Nanoseconds of `CLOCK_MONOTONIC`, rounded up to the next tick.
     #[must_use]
     pub(crate) fn time_ns(self) -> u64 {

@@ -1,11 +1,11 @@
 //! Addresses of services that only their packets show. Bounded: the one that served least recently
 //! is evicted, so that a program which serves on many ports does not displace busy services.
 
-use std::{collections::HashMap, num::NonZeroUsize};
+use std::{collections::HashMap, io, num::NonZeroUsize};
 
 use lru::LruCache;
 use reprise_ebpf::{
-    V4_MAPPED,
+    Socket, V4_MAPPED,
     handshake::{HandshakeEvent, role, socket_source},
     listener::{ListenerKey, MAX_ADDRESSES},
 };
@@ -19,6 +19,24 @@ const MAX: NonZeroUsize = NonZeroUsize::new(MAX_ADDRESSES as usize / 4).unwrap()
 const LIBRARY_NS: u64 = 100_000_000;
 /// How long a library's handshake shows that the service has a library, nanoseconds.
 const HAS_LIBRARY_NS: u64 = 60_000_000_000;
+
+/// The programs' map of registered addresses.
+pub(super) trait Registry {
+    /// Lets the programs report the listening sockets at an address.
+    fn register(&self, key: &ListenerKey) -> io::Result<()>;
+    /// Reverses [`Self::register`].
+    fn unregister(&self, key: &ListenerKey);
+}
+
+impl Registry for HandshakeSensor {
+    fn register(&self, key: &ListenerKey) -> io::Result<()> {
+        self.register_listener(key)
+    }
+
+    fn unregister(&self, key: &ListenerKey) {
+        self.unregister_listener(key);
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Address {
@@ -61,15 +79,12 @@ impl Addresses {
 
     /// Records a handshake that its packets show.
     pub(super) fn served_on_wire(&mut self, record: &WireRecord, now_ns: u64) {
-        if record.role != role::SERVER || record.end != end::COMPLETED {
-            return;
+        if record.role == role::SERVER && record.end == end::COMPLETED {
+            self.served(key(&record.socket), now_ns);
         }
-        let key = ListenerKey {
-            local: record.socket.local,
-            netns: record.socket.netns,
-            port: record.socket.local_port,
-            reserved: 0,
-        };
+    }
+
+    fn served(&mut self, key: ListenerKey, now_ns: u64) {
         match self.addresses.get_mut(&key) {
             Some(Address::OfLibrary { last_ns }) if *last_ns + HAS_LIBRARY_NS > now_ns => {}
             Some(Address::New { .. } | Address::Registered) => {}
@@ -85,13 +100,10 @@ impl Addresses {
         if record.role != role::SERVER || record.socket_source == socket_source::NONE {
             return;
         }
-        let key = ListenerKey {
-            local: record.socket.local,
-            netns: record.socket.netns,
-            port: record.socket.local_port,
-            reserved: 0,
-        };
-        let last_ns = now_ns;
+        self.has_library(key(&record.socket), now_ns);
+    }
+
+    fn has_library(&mut self, key: ListenerKey, last_ns: u64) {
         match self.addresses.get_mut(&key) {
             Some(Address::Registered) => {}
             Some(address) => *address = Address::OfLibrary { last_ns },
@@ -106,9 +118,9 @@ impl Addresses {
     }
 
     /// Registers the new addresses of services without a library; returns whether there were any.
-    pub(super) fn register_new(&mut self, sensor: &HandshakeSensor, now_ns: u64) -> bool {
+    pub(super) fn register_new(&mut self, registry: &impl Registry, now_ns: u64) -> bool {
         for key in std::mem::take(&mut self.evicted) {
-            self.unregister(&key, sensor);
+            self.unregister(&key, registry);
         }
         let mut any = false;
         for key in std::mem::take(&mut self.new) {
@@ -117,7 +129,7 @@ impl Addresses {
                     self.new.push(key);
                 }
                 Some(Address::New { .. }) => {
-                    if self.register(&key, sensor) {
+                    if self.register(&key, registry) {
                         any = true;
                         if let Some(address) = self.addresses.peek_mut(&key) {
                             *address = Address::Registered;
@@ -130,29 +142,29 @@ impl Addresses {
         any
     }
 
-    fn register(&mut self, key: &ListenerKey, sensor: &HandshakeSensor) -> bool {
+    fn register(&mut self, key: &ListenerKey, registry: &impl Registry) -> bool {
         let mut result = Ok(());
         for entry in entries(key) {
             let registration = self.registrations.entry(entry).or_default();
             registration.users += 1;
             if registration.users == 1 {
-                result = result.and(sensor.register_listener(&entry));
+                result = result.and(registry.register(&entry));
             }
         }
         if let Err(error) = &result {
             tracing::debug!(reason = %error, "address not registered");
-            self.unregister(key, sensor);
+            self.unregister(key, registry);
         }
         result.is_ok()
     }
 
-    fn unregister(&mut self, key: &ListenerKey, sensor: &HandshakeSensor) {
+    fn unregister(&mut self, key: &ListenerKey, registry: &impl Registry) {
         for entry in entries(key) {
             if let Some(registration) = self.registrations.get_mut(&entry) {
                 registration.users = registration.users.saturating_sub(1);
                 if registration.users == 0 {
                     self.registrations.remove(&entry);
-                    sensor.unregister_listener(&entry);
+                    registry.unregister(&entry);
                 }
             }
         }
@@ -184,6 +196,15 @@ impl Addresses {
     }
 }
 
+const fn key(socket: &Socket) -> ListenerKey {
+    ListenerKey {
+        local: socket.local,
+        netns: socket.netns,
+        port: socket.local_port,
+        reserved: 0,
+    }
+}
+
 /// The addresses at which a socket listens that accepts connections to this one: itself, and the
 /// unspecified ones.
 fn entries(key: &ListenerKey) -> impl Iterator<Item = ListenerKey> + use<> {
@@ -191,4 +212,82 @@ fn entries(key: &ListenerKey) -> impl Iterator<Item = ListenerKey> + use<> {
     let at = |local| ListenerKey { local, ..*key };
     let four = is_ipv4.then(|| at([0, V4_MAPPED]));
     [Some(*key), four, Some(at([0, 0]))].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::HashSet};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Map(RefCell<HashSet<ListenerKey>>);
+
+    impl Registry for Map {
+        fn register(&self, key: &ListenerKey) -> io::Result<()> {
+            assert!(self.0.borrow_mut().insert(*key), "registered twice");
+            if self.0.borrow().len() > MAX_ADDRESSES as usize {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+
+        fn unregister(&self, key: &ListenerKey) {
+            assert!(self.0.borrow_mut().remove(key));
+        }
+    }
+
+    fn at(last: u64, port: u16) -> ListenerKey {
+        ListenerKey {
+            local: [0, V4_MAPPED | last << 56 | 10 << 32],
+            netns: 1,
+            port,
+            reserved: 0,
+        }
+    }
+
+    #[test]
+    fn addresses_of_services_without_a_library_are_registered() {
+        let (mut addresses, map) = (Addresses::new(), Map::default());
+        addresses.served(at(1, 443), 5);
+        addresses.served(at(2, 443), 5);
+        addresses.served(at(1, 8443), 5);
+        addresses.has_library(at(1, 8443), 6);
+        assert!(
+            !addresses.register_new(&map, 5 + LIBRARY_NS - 1),
+            "too early"
+        );
+        assert!(addresses.register_new(&map, 5 + LIBRARY_NS));
+        assert!(!addresses.register_new(&map, 5 + LIBRARY_NS));
+        // Both addresses of port 443, and the unspecified ones.
+        assert_eq!(map.0.borrow().len(), 4);
+        assert!(addresses.is_registered(&at(2, 443)) && !addresses.is_registered(&at(1, 8443)));
+        let any = ListenerKey {
+            local: [0, 0],
+            ..at(0, 443)
+        };
+        addresses.changed(&at(1, 443), 9);
+        addresses.changed(&any, 7);
+        let changed = [at(1, 443), at(2, 443), at(1, 8443)].map(|key| addresses.changed_ns(&key));
+        assert_eq!(changed, [9, 7, 0]);
+        // The service has replaced its library.
+        addresses.served(at(1, 8443), 7 + HAS_LIBRARY_NS);
+        assert!(addresses.register_new(&map, 7 + HAS_LIBRARY_NS + LIBRARY_NS));
+        assert_eq!(map.0.borrow().len(), 7);
+    }
+
+    #[test]
+    fn the_addresses_are_bounded() {
+        let (mut addresses, map) = (Addresses::new(), Map::default());
+        for port in 1..5_000_u16 {
+            let now_ns = u64::from(port) * LIBRARY_NS;
+            addresses.served(at(1, port), now_ns);
+            // A busy service stays.
+            addresses.served(at(1, 443), now_ns);
+            addresses.register_new(&map, now_ns + LIBRARY_NS);
+        }
+        assert_eq!(addresses.registered().len(), MAX.get());
+        assert!(addresses.is_registered(&at(1, 443)));
+        assert!(map.0.borrow().len() <= 3 * (MAX.get() + 1));
+    }
 }

@@ -163,3 +163,84 @@ impl Owners {
         departed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn key() -> ListenerKey {
+        ListenerKey {
+            local: [0, 0],
+            netns: 1,
+            port: 443,
+            reserved: 0,
+        }
+    }
+
+    fn owner(tgid: u32, started_s: u64) -> Option<Owner> {
+        let start = ProcessStart::from_ticks(started_s * 100 - 1);
+        Some(Owner { tgid, start })
+    }
+
+    fn change(tgid: Option<u32>, from_ns: u64) -> Option<Change> {
+        Some(Change { tgid, from_ns })
+    }
+
+    #[test]
+    fn an_owner_is_valid_since_its_start_or_the_last_change() {
+        let mut owners = Owners::default();
+        let mut found = |owner, changed_s: u64, begin_s: u64| {
+            owners.found(key(), owner, changed_s * SECOND, begin_s * SECOND)
+        };
+        let since_start = found(owner(7, 1_000), 0, 2_000);
+        let at_s = |change: Option<Change>| change.map(|change| change.from_ns.div_ceil(SECOND));
+        assert_eq!(at_s(since_start[1]), Some(1_000));
+        assert_eq!(found(owner(7, 1_000), 0, 2_010), [None; 2]);
+        let replaced = found(owner(8, 1_500), 2_015, 2_020);
+        assert_eq!(replaced, [None, change(Some(8), 2_015 * SECOND)]);
+        // The same socket, and another process: since its start, as the former had ended.
+        let [ended, began] = found(owner(9, 2_025), 2_015, 2_030);
+        assert_eq!(ended, change(None, 2_020 * SECOND));
+        assert_eq!(at_s(began), Some(2_025));
+        // A process that ran before takes the socket over at an unknown time.
+        let [ended, began] = found(owner(8, 1_500), 2_015, 2_040);
+        assert_eq!(ended, change(None, 2_030 * SECOND));
+        assert_eq!(began, change(Some(8), 2_040 * SECOND));
+        // Several hold it.
+        let shared = found(None, 2_015, 2_050);
+        assert_eq!(shared, [change(None, 2_040 * SECOND), None]);
+    }
+
+    #[test]
+    fn a_sweep_finds_the_processes_that_ended() {
+        let mut owners = Owners::default();
+        owners.found(key(), owner(7, 1_000), 0, 2_000 * SECOND);
+        let runs = |_| owner(7, 1_000).map(|owner| owner.start);
+        assert!(owners.sweep(runs, |_| 0, 2_001 * SECOND).is_empty());
+        let from_ns = 2_001 * SECOND;
+        let departed = [
+            Departed::Owner {
+                key: key(),
+                from_ns,
+            },
+            Departed::Process {
+                tgid: 7,
+                time_ns: from_ns,
+            },
+        ];
+        assert_eq!(owners.sweep(|_| None, |_| 0, 2_002 * SECOND), departed);
+        assert!(owners.sweep(|_| None, |_| 0, 2_003 * SECOND).is_empty());
+        // One that was replaced ends later.
+        owners.found(key(), owner(8, 2_003), 0, 2_004 * SECOND);
+        owners.found(key(), owner(9, 2_005), 2_005 * SECOND, 2_006 * SECOND);
+        let runs = |tgid| match tgid {
+            9 => owner(9, 2_005).map(|owner| owner.start),
+            _ => None,
+        };
+        let departed = owners.sweep(runs, |_| 2_005 * SECOND, 2_007 * SECOND);
+        let time_ns = 2_005 * SECOND;
+        assert_eq!(departed, [Departed::Process { tgid: 8, time_ns }]);
+    }
+}
