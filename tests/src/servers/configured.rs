@@ -60,7 +60,6 @@ impl Server {
     /// Like [`Self::nginx`]; `extra` is added to the `server` section.
     #[must_use]
     pub fn nginx_with(sessions: Sessions, extra: &str) -> Self {
-        let (port, directory) = (free_port(), scratch());
         let tls = match sessions {
             Sessions::Ids => {
                 "ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache shared:tls:4m;"
@@ -68,6 +67,18 @@ impl Server {
             Sessions::Tickets => "ssl_protocols TLSv1.3; ssl_session_tickets on;",
             Sessions::OldTickets => "ssl_protocols TLSv1.2; ssl_session_tickets on;",
         };
+        Self::nginx_configured(sessions, tls, extra)
+    }
+
+    /// Starts nginx with session IDs and these directives for its session cache.
+    #[must_use]
+    pub fn nginx_caching(cache: &str) -> Self {
+        let tls = format!("ssl_protocols TLSv1.2; ssl_session_tickets off; {cache}");
+        Self::nginx_configured(Sessions::Ids, &tls, "")
+    }
+
+    fn nginx_configured(sessions: Sessions, tls: &str, extra: &str) -> Self {
+        let (port, directory) = (free_port(), scratch());
         let Certificate { cert, key, .. } = ec();
         let (at, cert, key) = (directory.path().display(), cert.display(), key.display());
         let config = format!(

@@ -1,0 +1,2 @@
+mod caches;
+mod prediction;
