@@ -28,11 +28,13 @@ mod analysis;
 mod caches;
 mod capacity;
 mod config_lines;
+mod coverage;
 mod grid;
 mod lineages;
 mod spread;
 mod table;
 mod tickets;
+mod verdict;
 
 pub use self::{
     advice::{Advice, Measured, Point},
@@ -43,6 +45,7 @@ pub use self::{
     spread::{AGE_BOUNDS_S, DISTANCE_BOUNDS, Spread},
     table::{Cost, Service, ServiceHandshake, Services, TicketOffer},
     tickets::Tickets,
+    verdict::{Obstacle, Verdict},
 };
 
 #[cfg(test)]

@@ -52,6 +52,10 @@ impl<'r> Resource<'r> {
                 "text/javascript; charset=utf-8",
                 include_str!("page/page.js"),
             ),
+            "/caches.js" => Self::File(
+                "text/javascript; charset=utf-8",
+                include_str!("page/caches.js"),
+            ),
             path => match path.strip_prefix(PEER) {
                 Some(name) => Self::Peer(name),
                 None => Self::Advice(path.strip_prefix(ADVICE[0])?.strip_suffix(ADVICE[1])?),

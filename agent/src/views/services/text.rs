@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::ServiceAdvice;
-use reprise_core::pipeline::sizing::{Advice, Measured, Point};
+use reprise_core::pipeline::sizing::{Advice, Measured, Point, Verdict};
 
 /// Lines of the table of expected hit ratios.
 const MAX_SIZES: usize = 16;
@@ -38,6 +38,7 @@ fn write_service(text: &mut String, service: &ServiceAdvice) -> fmt::Result {
     writeln!(text, "service {id}: {workload}, port {port}")?;
     write_measured(text, &advice.measured)?;
     write_table(text, advice)?;
+    write_verdict(text, advice)?;
     write_recommended(text, advice)?;
     write_tickets(text, advice)
 }
@@ -110,16 +111,27 @@ fn sizes(advice: &Advice) -> Vec<u64> {
     sizes.into_iter().collect()
 }
 
+fn write_verdict(text: &mut String, advice: &Advice) -> fmt::Result {
+    match (advice.verdict, advice.obstacle) {
+        (Verdict::Unknown, Some(obstacle)) => {
+            writeln!(text, "  advice     unknown: {}", obstacle.text())
+        }
+        (Verdict::Unknown, None) => writeln!(text, "  advice     unknown"),
+        (Verdict::Sufficient, _) => writeln!(text, "  advice     the present cache is sufficient"),
+        (Verdict::Change, _) => Ok(()),
+    }
+}
+
 fn write_recommended(text: &mut String, advice: &Advice) -> fmt::Result {
     let Some(point) = advice.recommended else {
         return Ok(());
     };
     let ratio = percent(point.hit_ratio);
-    write!(
-        text,
-        "  configure  {} sessions for {} s: {ratio} expected",
-        point.size, point.lifetime_seconds
-    )?;
+    write!(text, "  configure  {} sessions", point.size)?;
+    if let Some(times) = advice.times_present_size {
+        write!(text, " ({times:.1} times the present cache)")?;
+    }
+    write!(text, " for {} s: {ratio} expected", point.lifetime_seconds)?;
     if let Some(seconds) = advice.saved_cpu_seconds_per_hour {
         write!(text, ", saves {seconds:.1} s of CPU per hour")?;
     }
@@ -171,6 +183,7 @@ fn percent(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reprise_core::pipeline::sizing::Obstacle;
 
     #[test]
     fn advice_is_a_table_with_settings() {
@@ -198,7 +211,9 @@ mod tests {
                 point(91, 600, 0.4),
                 point(128, 600, 0.9),
             ],
+            verdict: Verdict::Change,
             recommended: Some(point(128, 600, 0.9)),
+            times_present_size: Some(1.5),
             saved_round_trips_per_hour: Some(290.0),
             tickets_by_keys_back: vec![3, 1],
             ..Advice::default()
@@ -219,9 +234,29 @@ mod tests {
              64     10.0 %   30.0 %\n         \
              91     20.0 %   40.0 %\n        \
              128     20.0 %   90.0 %\n  \
-             configure  128 sessions for 600 s: 90.0 % expected, 290 round trips per hour\n  \
+             configure  128 sessions (1.5 times the present cache) for 600 s: 90.0 % expected, \
+             290 round trips per hour\n  \
              keys back  0: 75.0 % 1: 25.0 %\n"
         );
         assert!(report(&[]).starts_with("no service"));
+    }
+
+    #[test]
+    fn an_obstacle_is_named() {
+        let service = ServiceAdvice {
+            id: 3,
+            workload: "nginx.service".to_owned(),
+            port: 443,
+            advice: Advice {
+                obstacle: Some(Obstacle::NoCache),
+                ..Advice::default()
+            },
+        };
+        assert_eq!(
+            report(&[service]),
+            "service 3: nginx.service, port 443\n  \
+             no offer of a session in a cache\n  \
+             advice     unknown: the service stores no sessions\n"
+        );
     }
 }

@@ -5,15 +5,32 @@ use super::{
     tables::{Server, Tables},
 };
 use crate::{
-    model::{
-        HelloFacts, Mechanism, Miss, MissReason, Observation, Offer, Outcome, Resumption, Token,
-    },
+    model::{HelloFacts, Mechanism, MissReason, Observation, Offer, Outcome, Resumption, Token},
     pipeline::sizing::{Handshake, ServiceHandshake, TicketOffer},
 };
 
 /// Whether a larger cache may have had the session.
-fn may_be_evicted(miss: Option<Miss>) -> bool {
-    miss.is_some_and(|miss| matches!(miss.reason, MissReason::Evicted | MissReason::Unknown))
+const fn may_be_evicted(reason: MissReason) -> bool {
+    matches!(reason, MissReason::Evicted | MissReason::Unknown)
+}
+
+/// Whether no cache of any size and lifetime would have had the session. Removed sessions are
+/// simulated, and a restart is an event of its own.
+const fn has_other_cause(reason: MissReason) -> bool {
+    match reason {
+        MissReason::Evicted
+        | MissReason::Expired
+        | MissReason::Removed
+        | MissReason::Restarted
+        | MissReason::Unknown => false,
+        MissReason::NotStored
+        | MissReason::OtherProcess
+        | MissReason::Refused
+        | MissReason::ForeignId
+        | MissReason::ForeignKey
+        | MissReason::RetiredKey
+        | MissReason::Clock => true,
+    }
 }
 
 impl Tables {
@@ -42,15 +59,16 @@ impl Tables {
             hello.issued_id.filter(|_| by_id).map(|id| id.hash)
         };
         let entry = offer.and_then(|(token, ticket)| ticket.is_none().then_some(token.hash));
-        let miss = seen.miss;
+        let reason = seen.miss.map(|miss| miss.reason);
         let cache = Handshake {
             time_ns: seen.time_ns,
             offered: entry,
             stored,
             resumed,
             single_use,
-            may_be_evicted: may_be_evicted(miss),
-            restarted: miss.is_some_and(|miss| miss.reason == MissReason::Restarted),
+            may_be_evicted: reason.is_some_and(may_be_evicted),
+            restarted: reason == Some(MissReason::Restarted),
+            other_cause: reason.is_some_and(has_other_cause),
             lifetime_ns: state.lifetime_ns,
         };
         let handshake = ServiceHandshake {

@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     analysis::Analysis,
     config_lines::{ConfigLine, Demand},
-    grid::{LIFETIMES_S, SIZES},
+    grid::SIZES,
     table::Service,
+    verdict::{Obstacle, Verdict},
 };
 
 /// Loss of hit ratio against the best cache that an advised one may have.
 const TOLERANCE: f64 = 0.02;
-/// Offers below which nothing is advised.
-const MIN_OFFERS: u64 = 50;
+/// Increase of the hit ratio that is worth a change.
+const MIN_GAIN: f64 = 0.05;
 const HOUR_NS: f64 = 3_600e9;
 
 /// The expected hit ratio of one cache.
@@ -52,19 +53,26 @@ pub struct Measured {
 /// Advice for one service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Advice {
+    /// What it says.
+    pub verdict: Verdict,
+    /// What prevents advice; `None` unless the verdict is [`Verdict::Unknown`].
+    pub obstacle: Option<Obstacle>,
     /// The present cache.
     pub measured: Measured,
     /// Expected hit ratios: the sizes that make a difference, for each lifetime that was observed
     /// for long enough.
     pub curve: Vec<Point>,
-    /// The cache to configure; `None` without enough offers.
+    /// The cache to configure, if it brings more than the present one.
     pub recommended: Option<Point>,
+    /// Its size as a multiple of the present one, where that is known.
+    pub times_present_size: Option<f64>,
     /// Smallest size that comes close to the best hit ratio, per lifetime.
     pub knees: Vec<Point>,
     /// Processor time that the recommended cache saves per hour, seconds, from the measured cost of
     /// full and resumed handshakes.
     pub saved_cpu_seconds_per_hour: Option<f64>,
-    /// Round trips that it saves per hour: a full handshake of TLS 1.2 takes one more.
+    /// Round trips that it saves per hour: a full handshake of TLS 1.2 takes one more, one of TLS
+    /// 1.3 does not.
     pub saved_round_trips_per_hour: Option<f64>,
     /// Processor time of a full and a resumed handshake, seconds.
     pub handshake_cpu_seconds: [Option<f64>; 2],
@@ -89,7 +97,10 @@ impl Service {
             ..Advice::default()
         };
         let Some(cache) = &self.cache else {
-            return tickets;
+            return Advice {
+                obstacle: Some(Obstacle::NoCache),
+                ..tickets
+            };
         };
         let lifetimes = lifetimes(cache);
         let knees: Vec<_> = lifetimes
@@ -97,10 +108,24 @@ impl Service {
             .filter_map(|lifetime_s| knee(cache, *lifetime_s))
             .collect();
         let measured = cache.measured();
-        let recommended = recommended(cache, &measured, &knees);
+        let obstacle = cache.obstacle();
+        let recommended = match obstacle {
+            None => recommended(cache, &measured, &knees),
+            Some(_) => None,
+        };
+        let exact_size = measured.size.filter(|_| !measured.size_is_lower_bound);
         Advice {
+            verdict: match (obstacle, recommended) {
+                (Some(_), _) => Verdict::Unknown,
+                (None, None) => Verdict::Sufficient,
+                (None, Some(_)) => Verdict::Change,
+            },
+            obstacle,
             curve: curve(cache, &lifetimes),
             recommended,
+            times_present_size: recommended
+                .zip(exact_size)
+                .map(|(point, size)| point.size as f64 / size as f64),
             knees,
             sampled: cache.is_sampled(),
             settings: recommended.map_or_else(Vec::new, |point| self.settings(&point)),
@@ -120,11 +145,14 @@ impl Service {
         measured: &Measured,
         recommended: Option<Point>,
     ) -> Advice {
+        let sums = self.cache.as_ref().map(|cache| cache.sums);
         let gained = recommended
             .zip(measured.hit_ratio)
             .filter(|_| measured.seconds > 0.0)
             .map(|(point, today)| {
-                let offers = (measured.accepted + measured.missed) as f64;
+                // The cost of handshakes is measured for TLS 1.2.
+                let tls13 = sums.map_or(0, |sums| sums.single_use);
+                let offers = (measured.accepted + measured.missed).saturating_sub(tls13) as f64;
                 let per_hour = offers * HOUR_NS / 1e9 / measured.seconds;
                 per_hour * (point.hit_ratio - today).max(0.0)
             });
@@ -142,7 +170,7 @@ impl Service {
     fn settings(&self, point: &Point) -> Vec<ConfigLine> {
         let [full, resumed] = self.tls13;
         let stored = self.cache.as_ref().map_or(0, |cache| cache.stored());
-        // Two sessions after a full handshake of TLS 1.3, one after a resumed one.
+        // Two tickets after a full handshake of TLS 1.3, one after a resumed one.
         let tls13 = (2 * full + resumed) as f64;
         let share = if stored > 0 {
             tls13 / stored as f64
@@ -164,30 +192,27 @@ impl Analysis {
     pub fn measured(&self) -> Measured {
         let offers = self.sums.accepted + self.sums.missed;
         let size = self.cache_size();
-        let lifetime = self.lifetime_s();
-        let predicted = size
-            .zip(lifetime)
-            .and_then(|((size, _), lifetime)| self.expected(size, lifetime));
+        let is_known = self.present_row().is_sufficient();
         Measured {
             seconds: self.counted_ns() as f64 / 1e9,
             accepted: self.sums.accepted,
             missed: self.sums.missed,
             hit_ratio: (offers > 0).then(|| self.sums.accepted as f64 / offers as f64),
-            lifetime_seconds: lifetime,
+            lifetime_seconds: self.lifetime_s(),
             size: size.map(|(size, _)| size as u64),
             size_is_lower_bound: size.is_some_and(|(_, at_least)| at_least),
-            predicted_hit_ratio: predicted,
+            predicted_hit_ratio: self.predicted().filter(|_| is_known),
             sessions_alive: self.alive(),
         }
     }
 }
 
-/// The present lifetime and those that were observed for long enough, ascending: of a longer one,
-/// no session can have been seen to expire.
+/// The lifetimes that were observed for long enough, ascending: with a longer one, no session can
+/// have expired yet.
 fn lifetimes(cache: &Analysis) -> Vec<u32> {
-    let observed_s = (cache.observed_ns() / 1_000_000_000) as u32;
-    let known = LIFETIMES_S.into_iter().filter(|row| *row <= observed_s);
-    let mut lifetimes: Vec<_> = known.chain(cache.lifetime_s()).collect();
+    let present = cache.lifetime_s();
+    let present = present.filter(|_| cache.present_row().is_sufficient());
+    let mut lifetimes: Vec<_> = cache.known_lifetimes().chain(present).collect();
     lifetimes.sort_unstable();
     lifetimes.dedup();
     lifetimes
@@ -227,18 +252,20 @@ fn knee(cache: &Analysis, lifetime_s: u32) -> Option<Point> {
 }
 
 /// The next size above the knee, as a reserve for growth, of the present lifetime, or of the
-/// shortest longer one that brings more.
+/// shortest longer one that brings more; `None` if it brings little more than the present cache. It
+/// is never smaller than what the present cache holds: fewer clients may be there now than later.
 fn recommended(cache: &Analysis, measured: &Measured, knees: &[Point]) -> Option<Point> {
-    if measured.accepted + measured.missed < MIN_OFFERS {
-        return None;
-    }
     let present = measured.lifetime_seconds.unwrap_or(0);
     let best = knees.iter().map(|knee| knee.hit_ratio).fold(0.0, f64::max);
     let chosen = knees
         .iter()
         .find(|knee| knee.lifetime_seconds >= present && knee.hit_ratio >= best - TOLERANCE)
         .or_else(|| knees.last())?;
-    points(cache, chosen.lifetime_seconds)
-        .find(|point| point.size > chosen.size)
-        .or(Some(*chosen))
+    let least = (chosen.size + 1).max(measured.size.unwrap_or(0));
+    let largest = points(cache, chosen.lifetime_seconds).last();
+    let point = points(cache, chosen.lifetime_seconds)
+        .find(|point| point.size >= least)
+        .or(largest)?;
+    let today = cache.present_row().reached?;
+    (point.hit_ratio - today >= MIN_GAIN).then_some(point)
 }

@@ -1,8 +1,9 @@
 //! The analysis of one service's cache.
 
 use super::{
-    caches::{CacheOffer, Caches},
+    caches::{CacheOffer, Caches, RowEvidence},
     capacity::{CacheSize, Capacity},
+    coverage::Coverage,
     grid::{LIFETIMES_S, PRESENT, TICKS, UNIT, ticks},
     lineages::{Lineages, Slot, Stored},
     spread::{AGE_BOUNDS_S, DISTANCE_BOUNDS, Spread},
@@ -28,6 +29,8 @@ pub struct Handshake {
     pub may_be_evicted: bool,
     /// The session was missed because its cache ended with a process.
     pub restarted: bool,
+    /// The session was missed for a reason that no size and no lifetime removes.
+    pub other_cause: bool,
     /// Lifetime of the service's sessions, nanoseconds.
     pub lifetime_ns: Option<u64>,
 }
@@ -39,6 +42,29 @@ pub struct Sums {
     pub accepted: u64,
     /// Missed offers.
     pub missed: u64,
+    /// Those that were missed for a reason that no size and no lifetime removes.
+    pub missed_otherwise: u64,
+    /// Offers in TLS 1.3.
+    pub single_use: u64,
+}
+
+impl Sums {
+    const fn add(&mut self, handshake: &Handshake) {
+        if handshake.resumed {
+            self.accepted += 1;
+        } else {
+            self.missed += 1;
+            self.missed_otherwise += handshake.other_cause as u64;
+        }
+        self.single_use += handshake.single_use as u64;
+    }
+
+    const fn halve(&mut self) {
+        self.accepted /= 2;
+        self.missed /= 2;
+        self.missed_otherwise /= 2;
+        self.single_use /= 2;
+    }
 }
 
 /// The analysis of one service's cache.
@@ -47,6 +73,7 @@ pub struct Analysis {
     caches: Caches,
     lineages: Lineages,
     capacity: Capacity,
+    coverage: Coverage,
     /// Handshakes that offer or store a session, and the number that the sample stands for.
     handshakes: f64,
     sampled_handshakes: f64,
@@ -73,6 +100,7 @@ impl Analysis {
             caches: Caches::new(),
             lineages: Lineages::new(),
             capacity: Capacity::new(),
+            coverage: Coverage::default(),
             handshakes: 0.0,
             sampled_handshakes: 0.0,
             serial: 0,
@@ -91,11 +119,7 @@ impl Analysis {
         self.advance(handshake);
         let now = self.now();
         if handshake.offered.is_some() {
-            if handshake.resumed {
-                self.sums.accepted += 1;
-            } else {
-                self.sums.missed += 1;
-            }
+            self.sums.add(handshake);
         }
         if handshake.offered.is_some() || handshake.stored.is_some() {
             self.handshakes += 1.0;
@@ -110,20 +134,23 @@ impl Analysis {
                 .lineages
                 .get_mut(slot)
                 .is_some_and(|lineage| std::mem::take(&mut lineage.removed));
+            self.coverage.record(self.observed_ns(), true);
             let offer = CacheOffer {
                 now,
                 weight: self.lineages.weight(),
+                resumed: handshake.resumed,
                 removed,
                 single_use: handshake.single_use,
             };
             self.lineages.offer(slot, &mut self.caches, offer);
         }
+        let count = match (handshake.single_use, handshake.resumed) {
+            (true, false) => 2,
+            _ => 1,
+        };
         let stored = match (handshake.stored, handshake.offered) {
             (Some(token), _) => {
-                self.serial += match (handshake.single_use, handshake.resumed) {
-                    (true, false) => 2,
-                    _ => 1,
-                };
+                self.serial += u64::from(count);
                 token
             }
             // Stored before the analysis began.
@@ -134,6 +161,7 @@ impl Analysis {
             token: stored,
             serial: self.serial,
             time_ns: handshake.time_ns,
+            count,
         };
         match member {
             Some((offered, slot)) => self.lineages.succeed(slot, offered, stored),
@@ -144,6 +172,9 @@ impl Analysis {
                         .begin(handshake.offered, stored, now, &mut self.caches);
                 if admitted {
                     self.sampled_handshakes += weight;
+                    if handshake.offered.is_some() {
+                        self.coverage.record(self.observed_ns(), false);
+                    }
                 }
             }
         }
@@ -161,7 +192,8 @@ impl Analysis {
     fn advance(&mut self, handshake: &Handshake) {
         self.last_ns = self.last_ns.max(handshake.time_ns);
         if let Some(lifetime_ns) = handshake.lifetime_ns {
-            self.caches.set_present_lifetime(ticks(lifetime_ns));
+            self.caches
+                .set_present_lifetime(self.now(), ticks(lifetime_ns));
         }
         if self.last_ns.saturating_sub(self.halved_ns) >= HALF_LIFE_NS {
             self.halved_ns = self.last_ns;
@@ -169,8 +201,7 @@ impl Analysis {
             self.capacity.halve();
             self.handshakes /= 2.0;
             self.sampled_handshakes /= 2.0;
-            self.sums.accepted /= 2;
-            self.sums.missed /= 2;
+            self.sums.halve();
         }
     }
 
@@ -280,6 +311,39 @@ impl Analysis {
             1.0
         };
         self.caches.ratio(row, size * excess)
+    }
+
+    /// Hit ratio that the simulation gives for the present size and lifetime.
+    pub(super) fn predicted(&self) -> Option<f64> {
+        let (size, _) = self.cache_size()?;
+        self.expected(size, self.lifetime_s()?)
+    }
+
+    /// What the offers to the caches of the present lifetime amount to.
+    pub(super) fn present_row(&self) -> RowEvidence {
+        self.caches.evidence(PRESENT)
+    }
+
+    /// The lifetimes of the grid for which the evidence suffices, seconds.
+    pub(super) fn known_lifetimes(&self) -> impl Iterator<Item = u32> {
+        let rows = LIFETIMES_S.into_iter().enumerate();
+        rows.filter(|(row, _)| self.caches.evidence(*row).is_sufficient())
+            .map(|(_, lifetime_s)| lifetime_s)
+    }
+
+    /// Whether sessions were resumed from the present cache.
+    pub(super) fn has_accepted(&self) -> bool {
+        self.capacity.has_accepted()
+    }
+
+    /// Share of the offers that no cache of a single size explains.
+    pub(super) fn contradiction(&self) -> f64 {
+        self.capacity.contradiction()
+    }
+
+    /// Share of the recent offers whose session was not known.
+    pub(super) fn unknown_share(&self) -> Option<f64> {
+        self.coverage.unknown_share()
     }
 
     /// Sessions that the real cache stored since the analysis began.

@@ -7,8 +7,10 @@ use super::grid::{SIZES, UNIT};
 const STEPS: f64 = 16.0;
 /// Distances up to 2^22.
 const BUCKETS: usize = 22 * 16 + 1;
-/// Evicted sessions, and offers at distances beyond, that show a size.
-const MIN_EVICTED: u64 = 20;
+/// Accepted sessions within a size, and evicted ones beyond it, that show the size.
+const MIN_OFFERS: u64 = 20;
+/// Greatest ratio of the distances between which the size is.
+const MAX_GAP: f64 = 2.0;
 
 /// Offers by distance, accepted and evicted.
 #[derive(Debug, Clone)]
@@ -20,12 +22,20 @@ pub(super) struct Capacity {
 /// What the offers show about the size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum CacheSize {
-    /// Too few offers.
+    /// Too few offers at distances near the size.
     Unknown,
     /// None that fits was evicted: the cache holds at least so many.
     AtLeast(f64),
     /// About so many.
     About(f64),
+}
+
+/// The size at the lower bound of a bucket.
+#[derive(Debug, Clone, Copy)]
+struct Fit {
+    bucket: usize,
+    /// Offers that contradict it: accepted ones at and beyond it, evicted ones below.
+    wrong: i128,
 }
 
 fn bucket(distance: u64) -> usize {
@@ -61,33 +71,53 @@ impl Capacity {
 
     /// The size that contradicts the fewest offers.
     pub(super) fn size(&self) -> CacheSize {
-        let highest = self.accepted.iter().rposition(|count| *count > 0);
-        let all_evicted: u64 = self.evicted.iter().sum();
-        if highest.is_none() && all_evicted == 0 {
+        let Some(highest) = self.accepted.iter().rposition(|count| *count > 0) else {
             return CacheSize::Unknown;
-        }
-        // Offers that contradict the size at the lower bound of each bucket: accepted ones at and
-        // beyond it, evicted ones below.
-        let mut wrong: i128 = self.accepted.iter().map(|count| i128::from(*count)).sum();
-        let mut best = (wrong, 0);
-        let mut beyond = all_evicted;
-        let mut beyond_best = beyond;
-        for at in 0..BUCKETS {
-            wrong += i128::from(self.evicted[at]) - i128::from(self.accepted[at]);
-            beyond -= self.evicted[at];
-            if wrong < best.0 {
-                best = (wrong, at + 1);
-                beyond_best = beyond;
-            }
-        }
-        let held = highest.map_or(0.0, |at| lower_bound(at + 1));
-        if beyond_best < MIN_EVICTED * u64::from(UNIT) {
+        };
+        let fit = self.fit();
+        let (within, beyond) = (&self.accepted[..fit.bucket], &self.evicted[fit.bucket..]);
+        let is_too_few = |counts: &[u64]| counts.iter().sum::<u64>() < MIN_OFFERS * u64::from(UNIT);
+        if is_too_few(beyond) {
+            let held = lower_bound(highest + 1);
             return CacheSize::AtLeast(held.min(f64::from(SIZES[SIZES.len() - 1])));
         }
         // Between the last distance that was accepted and the first one that was evicted.
-        let first_evicted = (best.1..BUCKETS).find(|at| self.evicted[*at] > 0);
-        let low = lower_bound(best.1);
+        let first_evicted = (fit.bucket..BUCKETS).find(|at| self.evicted[*at] > 0);
+        let low = lower_bound(fit.bucket);
         let high = first_evicted.map_or(low, lower_bound);
+        if is_too_few(within) || high > MAX_GAP * low {
+            return CacheSize::Unknown;
+        }
         CacheSize::About((low * high).sqrt())
+    }
+
+    /// Whether sessions were resumed.
+    pub(super) fn has_accepted(&self) -> bool {
+        self.accepted.iter().sum::<u64>() >= MIN_OFFERS * u64::from(UNIT)
+    }
+
+    /// Share of the offers that contradict the size: a cache that evicts its oldest session first,
+    /// and is one, has almost none.
+    pub(super) fn contradiction(&self) -> f64 {
+        self.fit().wrong as f64 / self.offers().max(1) as f64
+    }
+
+    fn offers(&self) -> u64 {
+        self.accepted.iter().chain(self.evicted.iter()).sum()
+    }
+
+    fn fit(&self) -> Fit {
+        let mut wrong: i128 = self.accepted.iter().map(|count| i128::from(*count)).sum();
+        let mut best = Fit { bucket: 0, wrong };
+        for at in 0..BUCKETS {
+            wrong += i128::from(self.evicted[at]) - i128::from(self.accepted[at]);
+            if wrong < best.wrong {
+                best = Fit {
+                    bucket: at + 1,
+                    wrong,
+                };
+            }
+        }
+        best
     }
 }

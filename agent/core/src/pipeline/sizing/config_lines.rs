@@ -5,14 +5,20 @@ use serde::{Deserialize, Serialize};
 /// Bytes of one block of HAProxy's cache: a header and 128 bytes of the session
 /// (`SHSESS_BLOCK_MIN_SIZE`, src/ssl_sock.c).
 const HAPROXY_BLOCK: u64 = 200;
+/// Blocks of one session: with a server name of more than 26 characters it needs a second one
+/// (measured with HAProxy 2.6).
+const HAPROXY_BLOCKS: u64 = 2;
 /// Bytes of one session of nginx: slots of 128 bytes for its node and of 256 for the session, which
 /// has been longer than 128 bytes since OpenSSL 3. nginx documents 4,000 sessions per megabyte;
 /// these are 2,700. A zone also needs some pages for itself.
 const NGINX_SESSION: u64 = 384;
 const NGINX_NODE: u64 = 128;
 const NGINX_ZONE: u64 = 8 << 10;
-/// Bytes of one session of Apache's shmcb: an entry of the index, the ID, and the session.
+/// Bytes of one session of Apache's shmcb: an entry of the index, the ID, and the session. 224 were
+/// measured without a server name.
 const APACHE_SESSION: u64 = 256;
+/// Size from which on Apache rejects a cache (`SHMCB_MAX_SIZE`, modules/cache/mod_socache_shmcb.c).
+const APACHE_LIMIT: u64 = 64 << 20;
 /// Bytes of one session of OpenSSL's own cache, with its master secret, ID and list pointers.
 const OPENSSL_SESSION: u64 = 900;
 /// Bytes that a client certificate adds: the one that the session contains.
@@ -67,8 +73,9 @@ impl Demand {
     }
 
     fn haproxy(&self) -> ConfigLine {
-        let blocks = self.sessions + self.tls13_sessions;
-        let with_certificate = blocks * (1 + CERTIFICATE.div_ceil(HAPROXY_BLOCK));
+        let sessions = self.sessions + self.tls13_sessions;
+        let blocks = sessions * HAPROXY_BLOCKS;
+        let with_certificate = sessions * (1 + CERTIFICATE.div_ceil(HAPROXY_BLOCK));
         ConfigLine {
             server: "HAProxy".to_owned(),
             setting: format!(
@@ -103,14 +110,17 @@ impl Demand {
     fn apache(&self) -> ConfigLine {
         let bytes = self.sessions * APACHE_SESSION;
         let with_certificate = self.sessions * (APACHE_SESSION + CERTIFICATE);
-        let cache = |bytes: u64| format!("SSLSessionCache shmcb:/run/apache2/ssl_scache({bytes})");
+        let cache = |bytes: u64| {
+            if bytes < APACHE_LIMIT {
+                format!("SSLSessionCache shmcb:/run/apache2/ssl_scache({bytes})")
+            } else {
+                "no setting: its cache is smaller than 64 MiB; let clients use tickets".to_owned()
+            }
+        };
+        let timeout = format!("SSLSessionCacheTimeout {}", self.lifetime_s);
         ConfigLine {
             server: "Apache".to_owned(),
-            setting: format!(
-                "{}\nSSLSessionCacheTimeout {}",
-                cache(bytes),
-                self.lifetime_s
-            ),
+            setting: format!("{}\n{timeout}", cache(bytes)),
             memory_bytes: bytes,
             with_client_certificates: cache(with_certificate),
         }
@@ -140,5 +150,56 @@ impl Demand {
             memory_bytes: OPENSSL_DEFAULT * OPENSSL_SESSION,
             with_client_certificates: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(sessions: u64, server: &str) -> ConfigLine {
+        let demand = Demand {
+            sessions,
+            tls13_sessions: 100,
+            lifetime_s: 600,
+        };
+        let mut lines = demand.lines().into_iter();
+        lines.find(|line| line.server == server).unwrap()
+    }
+
+    #[test]
+    fn each_server_has_its_unit() {
+        for (server, expected) in [
+            ("HAProxy", "tune.ssl.cachesize 8392\ntune.ssl.lifetime 600"),
+            (
+                "nginx",
+                "ssl_session_cache shared:tls:1544k;\nssl_session_timeout 600s;",
+            ),
+            (
+                "Apache",
+                "SSLSessionCache shmcb:/run/apache2/ssl_scache(1048576)\nSSLSessionCacheTimeout 600",
+            ),
+            (
+                "stunnel",
+                "sessionCacheSize = 4096\nsessionCacheTimeout = 600",
+            ),
+        ] {
+            assert_eq!(setting(4_096, server).setting, expected);
+        }
+        let with_certificates = setting(4_096, "HAProxy").with_client_certificates;
+        assert_eq!(with_certificates, "tune.ssl.cachesize 29372");
+    }
+
+    #[test]
+    fn no_setting_is_given_that_apache_rejects() {
+        let line = setting(262_144, "Apache");
+        assert!(line.setting.starts_with("no setting"), "{}", line.setting);
+        let line = setting(185_364, "Apache");
+        assert!(!line.setting.starts_with("no setting"));
+        let with_certificates = line.with_client_certificates;
+        assert!(
+            with_certificates.starts_with("no setting"),
+            "{with_certificates}"
+        );
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Stored {
     pub(super) token: u64,
     pub(super) serial: u64,
     pub(super) time_ns: u64,
+    /// Sessions that the same handshake stored.
+    pub(super) count: u32,
 }
 
 /// Position of a lineage in the sample.
@@ -168,7 +170,7 @@ impl Lineages {
             last_seen: now,
             stored_serial: stored.serial,
             stored_ns: stored.time_ns,
-            positions: caches.admit(now, self.weight, offered),
+            positions: caches.admit(now, stored.count * self.weight, offered),
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

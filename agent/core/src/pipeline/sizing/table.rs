@@ -29,7 +29,7 @@ pub struct Service {
     pub tickets: Tickets,
     /// Cost of handshakes of TLS 1.2 and below, full and resumed.
     pub cost: [Cost; 2],
-    /// TLS 1.3 handshakes, full and resumed.
+    /// TLS 1.3 handshakes with tickets that contain their session, full and resumed.
     pub tls13: [u64; 2],
     /// A process that serves it.
     pub process: Option<u32>,
@@ -93,6 +93,8 @@ impl Services {
             let sums = former.cache.map(|cache| cache.sums).unwrap_or_default();
             self.other.accepted += sums.accepted;
             self.other.missed += sums.missed;
+            self.other.missed_otherwise += sums.missed_otherwise;
+            self.other.single_use += sums.single_use;
         }
         let Some(service) = self.table.get_mut(&id) else {
             return;
@@ -101,7 +103,8 @@ impl Services {
         service.process = handshake.process.or(service.process);
         let resumed = handshake.resumption == Resumption::Resumed;
         if handshake.tls13 {
-            service.tls13[usize::from(resumed)] += 1;
+            let by_ticket = handshake.cache.stored.is_none();
+            service.tls13[usize::from(resumed)] += u64::from(by_ticket);
         } else if let Some(library_ns) = handshake.library_ns {
             let cost = &mut service.cost[usize::from(resumed)];
             cost.handshakes += 1;
@@ -195,8 +198,8 @@ mod tests {
         assert_eq!(known, [2, 3]);
         assert_eq!(services.evicted(), 1);
         let sums = Sums {
-            accepted: 0,
             missed: 1,
+            ..Sums::default()
         };
         assert_eq!(services.other(), sums);
         let cost = Cost {

@@ -56,6 +56,37 @@ impl Cache for Fifo {
     }
 }
 
+/// Caches of two processes, each of which serves about half of the connections.
+pub(super) struct PerProcess {
+    caches: [Fifo; 2],
+    connections: u64,
+}
+
+impl PerProcess {
+    pub(super) fn new(size: usize, lifetime: Time) -> Self {
+        Self {
+            caches: [Fifo::new(size, lifetime), Fifo::new(size, lifetime)],
+            connections: 0,
+        }
+    }
+
+    fn process(&mut self) -> &mut Fifo {
+        let mixed = self.connections.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &mut self.caches[(mixed >> 63) as usize]
+    }
+}
+
+impl Cache for PerProcess {
+    fn has(&mut self, session: u64, now: Time) -> bool {
+        self.connections += 1;
+        self.process().has(session, now)
+    }
+
+    fn store(&mut self, session: u64, now: Time) {
+        self.process().store(session, now);
+    }
+}
+
 /// Apache's shmcb: 32 caches, one of which the first byte of the session's ID selects.
 pub(super) struct Shmcb(Vec<Fifo>);
 
