@@ -13,7 +13,8 @@ const OBSTACLE = {
   observed_too_briefly: "it was observed for less than the lifetime of a session",
   too_few_offers: "fewer than 400 offers were observed",
   unknown_sessions: "many clients offer sessions that were not stored during the observation",
-  other_causes: "many offers are missed for reasons other than size and lifetime: remove these first",
+  other_causes:
+    "many offers are missed for reasons other than size and lifetime: remove these first",
   nothing_resumed: "no session was resumed: make sure that the cache is in use and shared",
   prediction_fails: "the present cache does not work as predicted: each process may have its own",
 };
@@ -27,7 +28,8 @@ function today({ measured }) {
   if (measured.hit_ratio === null) return "today: no offer of a session";
   const size = measured.size === null ? "a cache of unknown size"
     : (measured.size_is_lower_bound ? "at least " : "about ") + sessions(measured.size);
-  const lifetime = measured.lifetime_seconds === null ? "" : " for " + measured.lifetime_seconds + " s";
+  const seconds = measured.lifetime_seconds;
+  const lifetime = seconds === null ? "" : " for " + seconds + " s";
   return "today: " + percent(measured.hit_ratio) + " with " + size + lifetime;
 }
 
@@ -36,7 +38,8 @@ function verdict({ verdict, obstacle, recommended, times_present_size: times }) 
   if (verdict !== "change") return "advice unknown: " + (OBSTACLE[obstacle] || obstacle);
   return "configure " + sessions(recommended.size)
     + (times === null ? "" : " (" + times.toFixed(1) + " times the present cache)")
-    + " for " + recommended.lifetime_seconds + " s: " + percent(recommended.hit_ratio) + " expected";
+    + " for " + recommended.lifetime_seconds + " s: "
+    + percent(recommended.hit_ratio) + " expected";
 }
 
 // Positions of sizes, on a logarithmic scale, and of hit ratios.
@@ -109,6 +112,7 @@ function drawCurve(advice) {
   by("curve").setAttribute("aria-label", "hit ratio against cache size; " + today(advice));
   by("lifetimes").replaceChildren(
     element("li", today(advice), "today"),
+    ...(advice.recommended ? [element("li", "recommended", "advised")] : []),
     ...drawn.map((points, number) => {
       const best = points[points.length - 1];
       return element("li", "lifetime " + best.lifetime_seconds + " s: up to "
