@@ -118,9 +118,10 @@ impl Caches {
         self.rows[PRESENT].lifetime
     }
 
-    /// Stores the first sessions of a lineage, of this weight, the last of which is its own. A client that offered one, `offered`, has returned
-    /// before: a part of the life of its session is over, which its hash selects. If all these
-    /// sessions began now, all clients would miss at the same times.
+    /// Stores the first sessions of a lineage, of this weight, the last of which is its own. A
+    /// client that offered one, `offered`, has returned before: a part of the life of its session
+    /// is over, which its hash selects. If all these sessions began now, all clients would miss at
+    /// the same times.
     pub(super) fn admit(&mut self, now: u32, stores: u32, offered: Option<u64>) -> Box<Positions> {
         // The highest bits decide on the sample.
         let over = offered.map_or(0, |token| token & 0xffff);

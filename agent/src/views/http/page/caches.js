@@ -5,7 +5,7 @@
 const WIDTH = 720;
 const HEIGHT = 240;
 // Left, right, top and bottom of the plot.
-const PLOT = [40, 710, 10, 215];
+const PLOT = [48, 690, 10, 215];
 
 const OBSTACLE = {
   no_cache: "the service stores no sessions",
