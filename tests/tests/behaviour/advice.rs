@@ -33,21 +33,24 @@ struct Check {
 }
 
 impl Check {
-    /// Clients that return every so many seconds on average, for five times as long; sessions that
-    /// live for twice as long; a cache for a third of the clients.
+    /// Clients that return every so many seconds on average, for six times as long; sessions that
+    /// live for two and a half times as long, since servers count lifetimes in whole seconds and
+    /// clients with a constant interval would return at their end; a cache for a third of the
+    /// clients.
     const fn new(returns: Returns, clients: u32, mean_s: u32, tls13: bool) -> Self {
+        let lifetime_s = mean_s * 5 / 2;
         Self {
             clients: Returning {
                 clients,
-                connections: clients * 5,
+                connections: clients * 6,
                 returns,
                 tls13,
                 mean_s,
                 // When the simulation of this lifetime begins to count, and a second later.
-                skip_s: 2 * mean_s + 1,
+                skip_s: lifetime_s + 1,
             },
             small: clients as u64 / 3,
-            lifetime_s: 2 * mean_s,
+            lifetime_s,
             middle: false,
         }
     }
