@@ -141,6 +141,7 @@ fn pipeline(max_peers: u32) -> Pipeline {
     let bounds = Bounds {
         connections: 65_536,
         sessions: 65_536,
+        services: 64,
     };
     let naming = Naming::default();
     Pipeline::new(limits, bounds, naming)

@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod advise;
 mod app;
 mod check;
 pub mod cli;
@@ -16,6 +17,6 @@ mod start_up;
 mod watch;
 
 pub use self::{
-    check::check, failure::Failure, inspect::inspect, record::record, replay::replay, run::run,
-    watch::watch,
+    advise::advise, check::check, failure::Failure, inspect::inspect, record::record,
+    replay::replay, run::run, watch::watch,
 };

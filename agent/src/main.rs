@@ -46,6 +46,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Watch(args) => commands::watch(&args),
         Command::Record(args) => commands::record(&args),
         Command::Replay(args) => commands::replay(&args),
+        Command::Advise(args) => commands::advise(&args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Check(args) => commands::check(&args),
         Command::Canary(args) => {

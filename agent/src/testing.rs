@@ -21,6 +21,7 @@ pub(crate) fn small_pipeline(naming: Naming) -> Pipeline {
     let bounds = Bounds {
         connections: 16,
         sessions: 16,
+        services: 64,
     };
     Pipeline::new(limits, bounds, naming)
 }

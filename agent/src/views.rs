@@ -4,4 +4,5 @@ mod chunks;
 pub mod explanation;
 pub mod http;
 pub mod metrics;
+pub mod services;
 pub mod watch;

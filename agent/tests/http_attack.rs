@@ -81,6 +81,7 @@ fn observed(peers: u32) -> Observed {
     let bounds = Bounds {
         connections: 65_536,
         sessions: 65_536,
+        services: 64,
     };
     let naming = Naming::default();
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());

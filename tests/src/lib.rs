@@ -46,6 +46,7 @@ pub mod readiness;
 pub mod recording;
 pub mod relay;
 pub mod requirements;
+pub mod returning;
 pub mod rustls_pair;
 pub mod s_client;
 pub mod servers;

@@ -15,7 +15,7 @@ pub const CONFLICTS: &str = "reprise_evidence_conflicts_total";
 const fn mechanism(sessions: Sessions) -> &'static str {
     match sessions {
         Sessions::Ids => "session_id",
-        Sessions::Tickets => "psk",
+        Sessions::Tickets | Sessions::StatefulTickets => "psk",
         Sessions::OldTickets => "ticket",
     }
 }

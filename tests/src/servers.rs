@@ -2,6 +2,7 @@
 
 mod configured;
 mod programs;
+mod sized;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+pub use self::sized::{CacheSetting, CachingServer};
 use crate::process::Process;
 
 /// Session mechanism of a server, which determines the protocol version.
@@ -20,6 +22,8 @@ pub enum Sessions {
     Tickets,
     /// TLS 1.2 with tickets.
     OldTickets,
+    /// TLS 1.3 with tickets that name a session in the server's cache.
+    StatefulTickets,
 }
 
 impl Sessions {
@@ -28,7 +32,7 @@ impl Sessions {
     pub fn version(self) -> &'static str {
         match self {
             Self::Ids | Self::OldTickets => "1.2",
-            Self::Tickets => "1.3",
+            Self::Tickets | Self::StatefulTickets => "1.3",
         }
     }
 }

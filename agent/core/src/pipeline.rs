@@ -11,6 +11,7 @@ pub mod listener;
 pub mod peers;
 pub mod reasons;
 pub mod record;
+pub mod sizing;
 pub mod socket;
 pub mod stats;
 pub mod wire;
@@ -109,6 +110,25 @@ impl Pipeline {
     #[must_use]
     pub fn service(&self, service: ServiceId) -> ServiceFacts {
         self.engine.service(service)
+    }
+
+    /// Services whose caches are analysed, without those that became part of another.
+    #[must_use]
+    pub fn services(&self) -> Vec<(ServiceId, &sizing::Service)> {
+        let mut all = self.sizing().all();
+        all.retain(|(id, _)| self.engine.is_whole(*id));
+        all
+    }
+
+    /// What the caches of the services need.
+    #[must_use]
+    pub const fn sizing(&self) -> &sizing::Services {
+        self.engine.sizing()
+    }
+
+    /// The same, to add handshakes.
+    pub const fn sizing_mut(&mut self) -> &mut sizing::Services {
+        self.engine.sizing_mut()
     }
 
     /// Sizes of the engine's tables and their evictions.

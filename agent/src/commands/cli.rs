@@ -48,6 +48,8 @@ pub enum Command {
     Record(Record),
     /// Evaluate a recorded event stream as if it were live.
     Replay(Replay),
+    /// Show which session cache size and lifetime each service needs, and the settings for them.
+    Advise(Advise),
     /// Show the TLS libraries of a process or file and where probes would be attached.
     Inspect(Inspect),
     /// Check whether this host meets the requirements, with a remedy for each that it does not.
@@ -88,6 +90,10 @@ pub struct Counting {
     /// Maximum number of sessions and of tickets retained to explain misses.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub max_sessions: u32,
+    /// Maximum number of services whose session cache is analysed for `reprise advise`, the most
+    /// recently active ones; each needs up to 4 MiB.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub max_services: u32,
     /// Missed share of a peer's offers above which an alert begins, 0 to 1.
     #[arg(long, value_name = "RATIO", default_value_t = 0.9, value_parser = parse_ratio)]
     pub alert_miss_ratio: f64,
@@ -250,6 +256,23 @@ pub struct Replay {
     #[arg(long)]
     pub metrics: bool,
     /// Flags that count handshakes.
+    #[command(flatten)]
+    pub counting: Counting,
+}
+
+/// `reprise advise`.
+#[derive(Debug, Args)]
+pub struct Advise {
+    /// Address of the running agent.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9797")]
+    pub connect: String,
+    /// Evaluate a recorded event stream instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "connect")]
+    pub recording: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Flags that count handshakes, for a recording.
     #[command(flatten)]
     pub counting: Counting,
 }

@@ -89,6 +89,7 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     let bounds = Bounds {
         connections: counting.max_connections as usize,
         sessions: counting.max_sessions as usize,
+        services: counting.max_services as usize,
     };
     let naming = Naming {
         groups,

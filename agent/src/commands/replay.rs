@@ -48,7 +48,7 @@ pub fn replay(args: &Replay) -> Result<(), Failure> {
 
 /// Replays a recording. One that ends inside a record is replayed up to there, with a warning.
 /// `missed` receives a function that describes each miss in one line.
-fn observe<R: Read>(
+pub(super) fn observe<R: Read>(
     recording: &mut Recording<R>,
     mut pipeline: Pipeline,
     mut missed: impl FnMut(&dyn Fn() -> String),

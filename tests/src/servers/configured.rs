@@ -27,6 +27,7 @@ impl Server {
             Sessions::Ids => "ssl-max-ver TLSv1.2 no-tls-tickets",
             Sessions::OldTickets => "ssl-max-ver TLSv1.2",
             Sessions::Tickets => "ssl-min-ver TLSv1.3",
+            Sessions::StatefulTickets => "ssl-min-ver TLSv1.3 no-tls-tickets",
         };
         let bind = tuning.versions.unwrap_or(bind);
         let certificate = ec().both.display();
@@ -60,14 +61,30 @@ impl Server {
     /// Like [`Self::nginx`]; `extra` is added to the `server` section.
     #[must_use]
     pub fn nginx_with(sessions: Sessions, extra: &str) -> Self {
-        let (port, directory) = (free_port(), scratch());
         let tls = match sessions {
             Sessions::Ids => {
                 "ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache shared:tls:4m;"
             }
             Sessions::Tickets => "ssl_protocols TLSv1.3; ssl_session_tickets on;",
             Sessions::OldTickets => "ssl_protocols TLSv1.2; ssl_session_tickets on;",
+            Sessions::StatefulTickets => {
+                "ssl_protocols TLSv1.3; ssl_session_tickets off; ssl_session_cache shared:tls:4m;"
+            }
         };
+        Self::nginx_configured(sessions, tls, extra)
+    }
+
+    /// Starts nginx without tickets that contain their session, and with these directives for its
+    /// session cache.
+    #[must_use]
+    pub(super) fn nginx_caching(sessions: Sessions, cache: &str) -> Self {
+        let version = sessions.version();
+        let tls = format!("ssl_protocols TLSv{version}; ssl_session_tickets off; {cache}");
+        Self::nginx_configured(sessions, &tls, "")
+    }
+
+    fn nginx_configured(sessions: Sessions, tls: &str, extra: &str) -> Self {
+        let (port, directory) = (free_port(), scratch());
         let Certificate { cert, key, .. } = ec();
         let (at, cert, key) = (directory.path().display(), cert.display(), key.display());
         let config = format!(
@@ -104,6 +121,7 @@ impl Server {
             Sessions::Ids => "sslVersionMax = TLSv1.2\noptions = NO_TICKET",
             Sessions::OldTickets => "sslVersionMax = TLSv1.2\noptions = -NO_TICKET",
             Sessions::Tickets => "sslVersionMin = TLSv1.3",
+            Sessions::StatefulTickets => "sslVersionMin = TLSv1.3\noptions = NO_TICKET",
         };
         let Certificate { cert, key, .. } = ec();
         let config = format!(
@@ -135,6 +153,13 @@ impl Server {
         Self::apache_caching(sessions, "socache_shmcb", names, cache)
     }
 
+    /// Starts Apache with a cache of so many bytes.
+    pub(super) fn apache_sized(sessions: Sessions, bytes: u64, lifetime_s: u32) -> Self {
+        Self::apache_caching(sessions, "socache_shmcb", &[], |at| {
+            format!("shmcb:{at}/sessions({bytes})\nSSLSessionCacheTimeout {lifetime_s}")
+        })
+    }
+
     /// Starts Apache with its sessions in `cache`, which several servers may share.
     #[must_use]
     pub fn apache_sharing(sessions: Sessions, cache: &Cache) -> Self {
@@ -155,6 +180,7 @@ impl Server {
             Sessions::Ids => "SSLProtocol TLSv1.2\nSSLSessionTickets off",
             Sessions::OldTickets => "SSLProtocol TLSv1.2\nSSLSessionTickets on",
             Sessions::Tickets => "SSLProtocol TLSv1.3\nSSLSessionTickets on",
+            Sessions::StatefulTickets => "SSLProtocol TLSv1.3\nSSLSessionTickets off",
         };
         let Certificate { cert, key, .. } = ec();
         let (at, cert, key) = (directory.path().display(), cert.display(), key.display());

@@ -78,6 +78,7 @@ impl Server {
         match sessions {
             Sessions::Ids => command.args(["-tls1_2", "-no_ticket"]),
             Sessions::Tickets => command.arg("-tls1_3"),
+            Sessions::StatefulTickets => command.args(["-tls1_3", "-no_ticket"]),
             Sessions::OldTickets => command.arg("-tls1_2"),
         };
         extra(command);

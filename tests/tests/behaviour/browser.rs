@@ -2,14 +2,17 @@
 //! in both colour schemes, by keyboard, and on a phone.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
 use std::thread::sleep;
 use std::time::Duration;
 
 use reprise_tests::browser::{Browser, save_screenshot};
 use reprise_tests::client::{SOURCES, misbehave};
 use reprise_tests::fleet::Fleet;
+use reprise_tests::returning::{Returning, Returns};
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::{Agent, Client, Server};
+use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
@@ -169,7 +172,7 @@ fn by_keyboard(browser: &Browser) {
     }
     for wanted in [
         "skip", "server", "pause", "filter", "peer", "ratio", "full", "resumed", "failed",
-        "SUMMARY",
+        "service", "SUMMARY",
     ] {
         assert!(
             reached.iter().any(|at| at == wanted),
@@ -200,4 +203,80 @@ fn in_both_schemes(browser: &Browser) {
         );
     }
     assert_eq!(backs.len(), 2, "{backs:?}");
+}
+
+#[test]
+fn the_curve_of_a_session_cache_is_drawn() {
+    // A program whose name would be markup.
+    let directory = TempDir::new().expect("failed to create a directory");
+    let program = directory.path().join("<b>haproxy");
+    symlink("/usr/sbin/haproxy", &program).expect("failed to link the program");
+    let script = format!("shift; exec '{}' \"$@\"", program.display());
+    let tuning = Tuning {
+        cache: 300,
+        lifetime: 3,
+        under: &["sh", "-c", &script, "sh"],
+        ..Tuning::default()
+    };
+    let server = Server::haproxy_tuned(Sessions::Ids, &tuning);
+    let agent = Agent::start(NO_ARGUMENTS);
+    agent.wait_libraries(1);
+    let clients = Returning {
+        clients: 300,
+        connections: 1_500,
+        returns: Returns::Exponential,
+        tls13: false,
+        mean_s: 2,
+        skip_s: 0,
+    };
+    let _ = clients.run(server.port, 1);
+    let browser = Browser::start();
+    browser.size(1000, 900, false);
+    let origin = format!("http://{}/", agent.address);
+    browser.open(&origin);
+    let text = "document.getElementById('caches').innerText";
+    browser.wait(
+        "document.querySelectorAll('#curve path.line').length === 1",
+        text,
+    );
+    browser.wait(
+        "document.querySelector('#lifetimes').textContent.includes('lifetime 3 s')",
+        text,
+    );
+    // The present cache.
+    browser.wait(
+        "document.querySelectorAll('#curve circle.today').length === 1",
+        text,
+    );
+    browser.wait(
+        "document.querySelector('#lifetimes .today').textContent.startsWith('today: ')",
+        text,
+    );
+    browser.wait(
+        "document.getElementById('advised').textContent.length > 10",
+        text,
+    );
+    browser.wait(
+        "document.querySelector('#service option').textContent.includes('<b>haproxy')",
+        "document.getElementById('service').outerHTML",
+    );
+    assert_eq!(
+        browser.evaluate("document.querySelectorAll('#caches b').length"),
+        0
+    );
+    let _ = browser.evaluate("document.getElementById('caches').scrollIntoView()");
+    save_screenshot(&browser, "REPRISE_PICTURE_CURVE");
+    browser.size(360, 740, true);
+    browser.wait(
+        "document.documentElement.scrollWidth <= 360 && innerWidth === 360",
+        "document.documentElement.scrollWidth",
+    );
+    assert_eq!(browser.errors(), Vec::<String>::new());
+    let requests = browser.requests();
+    assert!(
+        requests
+            .iter()
+            .all(|address| address.starts_with(&origin) || address.starts_with("data:")),
+        "{requests:?}"
+    );
 }

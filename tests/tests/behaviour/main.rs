@@ -4,6 +4,7 @@
 //! list.
 
 mod abandoned;
+mod advice;
 mod api;
 mod browser;
 mod canary;

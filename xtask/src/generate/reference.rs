@@ -33,7 +33,7 @@ const OPEN: &[(&str, &str)] = &[
     ("port", "port of the server"),
     ("program", "BPF program"),
     ("probe", "BPF program and its attach point"),
-    ("le", "upper bound, seconds"),
+    ("le", "upper bound"),
 ];
 
 /// Values of labels of which the test page has only some: family (empty for all families), label

@@ -16,6 +16,7 @@ mod removal;
 mod rules;
 mod services;
 mod sessions;
+mod sizing;
 mod tables;
 mod undecided;
 
@@ -26,9 +27,12 @@ pub use self::{
     tables::Retained,
     undecided::UndecidedMiss,
 };
-use crate::model::{
-    Connection, HelloFacts, Observation, Offer, Outcome, Resumption, Role, ServiceFacts, ServiceId,
-    SessionRemoved, Token,
+use crate::{
+    model::{
+        Connection, HelloFacts, Observation, Offer, Outcome, Resumption, Role, ServiceFacts,
+        ServiceId, SessionRemoved, Token,
+    },
+    pipeline::sizing::Services,
 };
 
 /// Decides the reasons of misses.
@@ -38,11 +42,12 @@ pub struct Diagnoser {
 }
 
 impl Diagnoser {
-    /// A diagnoser that retains at most `max_sessions` sessions of each kind.
+    /// A diagnoser that retains at most `max_sessions` sessions of each kind, and analyses the
+    /// caches of at most `max_services` services.
     #[must_use]
-    pub fn new(max_sessions: usize) -> Self {
+    pub fn new(max_sessions: usize, max_services: usize) -> Self {
         Self {
-            tables: Tables::new(max_sessions),
+            tables: Tables::new(max_sessions, max_services),
         }
     }
 
@@ -85,6 +90,7 @@ impl Diagnoser {
             missed.map(|mechanism| self.tables.diagnose_server(&server, &hello, mechanism));
         seen.miss = missed.map(|(miss, _)| miss);
         self.tables.learn(seen, &hello, &server);
+        self.tables.record_sizing(seen, &hello, &server);
         if !self.tables.names_keys(&server)
             && let Some(hello) = &mut seen.hello
         {
@@ -115,6 +121,23 @@ impl Diagnoser {
     #[must_use]
     pub fn service(&self, service: ServiceId, now_ns: u64) -> ServiceFacts {
         self.tables.service(service, now_ns)
+    }
+
+    /// Whether a service did not become part of another.
+    #[must_use]
+    pub fn is_whole(&self, service: ServiceId) -> bool {
+        self.tables.services.root(service) == service
+    }
+
+    /// What the caches of the services need.
+    #[must_use]
+    pub const fn sizing(&self) -> &Services {
+        &self.tables.sizing
+    }
+
+    /// The same, to add handshakes.
+    pub const fn sizing_mut(&mut self) -> &mut Services {
+        &mut self.tables.sizing
     }
 
     /// Sizes of the tables, and evictions from them.

@@ -76,6 +76,7 @@ mod tests {
         let bounds = Bounds {
             connections: 1,
             sessions: 1,
+            services: 64,
         };
         let mut pipeline = Pipeline::new(limits, bounds, Naming::default());
         // Every write fails as on a full disk, full(4).

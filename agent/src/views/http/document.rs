@@ -11,6 +11,7 @@ use crate::{
     views::{
         chunks::Chunks,
         metrics::{Format, Page},
+        services,
     },
 };
 use reprise_core::pipeline::stats::PeerKey;
@@ -25,6 +26,7 @@ pub(super) enum Document {
     Peers(PeerLimit),
     Libraries,
     Failures,
+    Services,
     Status,
 }
 
@@ -59,7 +61,7 @@ impl PeerLimit {
 }
 
 impl Document {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Metrics(Format::OpenMetrics),
         Self::Metrics(Format::Prometheus),
         Self::Ready,
@@ -70,6 +72,7 @@ impl Document {
         Self::Peers(PeerLimit::All),
         Self::Libraries,
         Self::Failures,
+        Self::Services,
         Self::Status,
     ];
 
@@ -103,6 +106,7 @@ impl Site {
             Document::Peers(limit) => self.peers(limit),
             Document::Libraries => json(&status::libraries(&self.shared.lock())),
             Document::Failures => json(&failures::failures(&self.shared.lock())),
+            Document::Services => json(&services::list(&self.shared.lock())),
             Document::Status => json(&status::status(&self.shared.lock())),
         }
     }

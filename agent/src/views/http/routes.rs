@@ -9,13 +9,15 @@ use super::{
     peer,
     response::{self, Answer, file, json, text},
 };
-use crate::views::metrics::Format;
+use crate::views::{metrics::Format, services};
 
 /// Schema of the JSON endpoints.
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 
 /// Path of one peer, up to its name.
 const PEER: &str = "/api/v1/peers/";
+/// Path of the advice for one service, around its number.
+const ADVICE: [&str; 2] = ["/api/v1/services/", "/advice"];
 
 /// What a path names.
 enum Resource<'r> {
@@ -25,6 +27,8 @@ enum Resource<'r> {
     /// A file that is part of the program, with its content type.
     File(&'static str, &'static str),
     Peers,
+    /// Advice for one service, by its number.
+    Advice(&'r str),
     /// One peer, by its percent-encoded name.
     Peer(&'r str),
 }
@@ -39,6 +43,7 @@ impl<'r> Resource<'r> {
             "/api/v1/peers" => Self::Peers,
             "/api/v1/libraries" => Self::Document(Document::Libraries),
             "/api/v1/failures" => Self::Document(Document::Failures),
+            "/api/v1/services" => Self::Document(Document::Services),
             "/api/v1/status" => Self::Document(Document::Status),
             "/api/v1/openapi.json" => Self::File("application/json", OPENAPI),
             "/" => Self::File("text/html; charset=utf-8", include_str!("page/index.html")),
@@ -47,7 +52,14 @@ impl<'r> Resource<'r> {
                 "text/javascript; charset=utf-8",
                 include_str!("page/page.js"),
             ),
-            path => Self::Peer(path.strip_prefix(PEER)?),
+            "/caches.js" => Self::File(
+                "text/javascript; charset=utf-8",
+                include_str!("page/caches.js"),
+            ),
+            path => match path.strip_prefix(PEER) {
+                Some(name) => Self::Peer(name),
+                None => Self::Advice(path.strip_prefix(ADVICE[0])?.strip_suffix(ADVICE[1])?),
+            },
         })
     }
 }
@@ -65,6 +77,7 @@ pub(super) async fn answer(documents: &Documents, request: &Request<Incoming>) -
         Resource::Document(document) => response::whole(documents.get(document).await),
         Resource::File(content_type, body) => file(content_type, body),
         Resource::Peers => limited_peers(documents, request.uri().query()).await,
+        Resource::Advice(id) => advice(documents, id).await,
         Resource::Peer(name) => one_peer(documents, name).await,
     }
 }
@@ -97,6 +110,21 @@ async fn one_peer(documents: &Documents, name: &str) -> Answer {
     match answer.await {
         Some(Some(answer)) => answer,
         Some(None) => text(StatusCode::NOT_FOUND, "no such peer\n"),
+        None => response::unavailable(),
+    }
+}
+
+async fn advice(documents: &Documents, id: &str) -> Answer {
+    let Ok(id) = id.parse() else {
+        return text(StatusCode::NOT_FOUND, "no such service\n");
+    };
+    let answer = documents.query(move |shared| {
+        let advice = services::advice(&shared.lock(), id);
+        advice.map(|advice| json(&advice))
+    });
+    match answer.await {
+        Some(Some(answer)) => answer,
+        Some(None) => text(StatusCode::NOT_FOUND, "no such service\n"),
         None => response::unavailable(),
     }
 }

@@ -6,6 +6,7 @@ mod handshakes;
 mod misses;
 mod offers;
 mod peers;
+mod services;
 mod workloads;
 
 use std::fmt;
@@ -60,6 +61,7 @@ fn totals(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<()
     if status.sensor(Sensor::Wire).attached {
         offers::offers(stats, encoder)?;
         misses::misses(stats, encoder)?;
+        services::services(observed, encoder)?;
         if handshake {
             misses::removals(pipeline, encoder)?;
         }

@@ -12,8 +12,8 @@ use crate::{
 };
 use reprise_core::model::{
     Connection, Direction, FailureCause, KeyName, LibraryFacts, Mechanism, Miss, MissReason,
-    NetworkEvidence, Observation, Offer, Outcome, Phase, Resumption, Retransmits, Role, Source,
-    Version,
+    NetworkEvidence, Observation, Offer, Outcome, Phase, Resumption, Retransmits, Role, ServiceId,
+    Source, Version,
 };
 use reprise_core::pipeline::{
     Pipeline,
@@ -21,6 +21,7 @@ use reprise_core::pipeline::{
     correlate::Bounds,
     peers::Naming,
     record::Record,
+    sizing::{Handshake, ServiceHandshake},
     stats::{Limits, Thresholds},
 };
 
@@ -66,6 +67,27 @@ fn seen(client: &str, end: Outcome, retransmits: Retransmits) -> Observation {
     }
 }
 
+/// One client whose session is missed after five seconds.
+fn record_service(pipeline: &mut Pipeline) {
+    for (seconds, offered) in [(10, None), (15, Some(10))] {
+        let handshake = ServiceHandshake {
+            port: 443,
+            process: None,
+            resumption: Resumption::Full,
+            tls13: false,
+            library_ns: Some(MS),
+            cache: Handshake {
+                time_ns: seconds * 1_000 * MS,
+                offered,
+                stored: Some(seconds),
+                ..Handshake::default()
+            },
+            ticket: None,
+        };
+        pipeline.sizing_mut().record(ServiceId(1), &handshake);
+    }
+}
+
 fn observed() -> Observed {
     observed_with(2)
 }
@@ -85,6 +107,7 @@ fn observed_with(max_peers: usize) -> Observed {
     let bounds = Bounds {
         connections: 16,
         sessions: 16,
+        services: 64,
     };
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
     pipeline.push(&Record::Clock(ClockEvent::new_zeroed()));
@@ -122,6 +145,7 @@ fn observed_with(max_peers: usize) -> Observed {
         .stats
         .ticket_keys
         .add(KeyName::new(0x00ab_cdef).unwrap(), true);
+    record_service(&mut pipeline);
     let _ = pipeline.stats.peers.update_alerts(10_000 * MS);
     let mut status = Status {
         scanned: true,

@@ -179,6 +179,48 @@ fn misses() -> Vec<Panel> {
 }
 
 fn cost() -> Vec<Panel> {
+    let mut panels = cost_panels();
+    panels.extend(cache_need());
+    panels
+}
+
+fn cache_need() -> Vec<Panel> {
+    vec![
+        Panel::graph(
+            "Sessions alive",
+            "Sessions within their lifetime per service, which its cache would have to hold. reprise advise shows the settings.",
+            "none",
+        )
+        .target(
+            "sum by (workload, port) (reprise_sessions_alive{%s})",
+            "{{workload}}:{{port}}",
+        ),
+        Panel::graph(
+            "Age of offered sessions",
+            "Time since the server stored a session that is offered, for sessions in a cache: a lifetime below it loses the session.",
+            "s",
+        )
+        .target(
+            "histogram_quantile(0.5, sum by (workload, port, le) (rate(reprise_session_reuse_age_seconds_bucket{%s}[%i])))",
+            "{{workload}}:{{port}} median",
+        )
+        .target(
+            "histogram_quantile(0.95, sum by (workload, port, le) (rate(reprise_session_reuse_age_seconds_bucket{%s}[%i])))",
+            "{{workload}}:{{port}} 95 %",
+        ),
+        Panel::graph(
+            "Distance of offered sessions",
+            "Sessions that the server stored since it stored the one that is offered: a smaller cache has evicted it.",
+            "none",
+        )
+        .target(
+            "histogram_quantile(0.95, sum by (workload, port, le) (rate(reprise_session_reuse_distance_bucket{%s}[%i])))",
+            "{{workload}}:{{port}} 95 %",
+        ),
+    ]
+}
+
+fn cost_panels() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Time spent on missed offers",

@@ -24,6 +24,7 @@ use crate::{
     pipeline::{
         diagnose::{CloseEvidence, Diagnoser, Retained, UndecidedMiss},
         event::Event,
+        sizing::Services,
     },
 };
 
@@ -64,6 +65,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Sessions and tickets retained, of each kind.
     pub sessions: usize,
+    /// Services whose cache is analysed.
+    pub services: usize,
 }
 
 /// The correlation engine.
@@ -97,7 +100,7 @@ impl Engine {
             wire_handshakes: WireHandshakes::new(MAX_WAITING),
             listeners: Listeners::new(),
             unread_hellos: UnreadHellos::new(),
-            diagnoser: Diagnoser::new(bounds.sessions),
+            diagnoser: Diagnoser::new(bounds.sessions, bounds.services),
             undecided: UndecidedMisses::new(),
             server_verdicts: ServerVerdicts::new(),
             removed: EnumMap::default(),
@@ -356,6 +359,23 @@ impl Engine {
     #[must_use]
     pub const fn removed(&self) -> &EnumMap<Removal, u64> {
         &self.removed
+    }
+
+    /// Whether a service did not become part of another.
+    #[must_use]
+    pub fn is_whole(&self, service: ServiceId) -> bool {
+        self.diagnoser.is_whole(service)
+    }
+
+    /// What the caches of the services need.
+    #[must_use]
+    pub const fn sizing(&self) -> &Services {
+        self.diagnoser.sizing()
+    }
+
+    /// The same, to add handshakes.
+    pub const fn sizing_mut(&mut self) -> &mut Services {
+        self.diagnoser.sizing_mut()
     }
 
     /// Facts about a service.

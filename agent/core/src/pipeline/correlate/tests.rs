@@ -26,6 +26,7 @@ const MS: u64 = 1_000_000;
 const BOUNDS: Bounds = Bounds {
     connections: 1024,
     sessions: 1024,
+    services: 64,
 };
 
 fn socket(port: u16) -> Socket {

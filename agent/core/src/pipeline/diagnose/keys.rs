@@ -29,6 +29,8 @@ pub(super) struct KeyUse {
     /// A ticket under it was accepted.
     accepted: bool,
     pub(super) first_ns: u64,
+    /// Keys that the service had begun to use when it began to use this one.
+    ordinal: u64,
     /// Position of its first and last use among all key uses of the service.
     first_serial: u64,
     last_serial: u64,
@@ -56,6 +58,8 @@ impl KeyUse {
 struct ServiceKeys {
     used: LruCache<KeyName, KeyUse>,
     serial: u64,
+    /// Keys that it has begun to use.
+    begun: u64,
     newest: Option<KeyName>,
     issued: u64,
     new_keys: u64,
@@ -71,6 +75,7 @@ impl ServiceKeys {
         Self {
             used: LruCache::unbounded(),
             serial: 0,
+            begun: 0,
             newest: None,
             issued: 0,
             new_keys: 0,
@@ -133,10 +138,13 @@ impl Keys {
         let serial = keys.serial;
         if !keys.used.contains(&key) {
             keys.newest = Some(key);
+            keys.begun += 1;
             keys.new_keys += u64::from(issued);
             self.count += 1;
         }
+        let ordinal = keys.begun;
         let used = keys.used.get_or_insert_mut(key, || KeyUse {
+            ordinal,
             first_ticket: ticket.hash,
             confirmed: false,
             accepted: false,
@@ -191,6 +199,13 @@ impl Keys {
 
     pub(super) fn get(&self, service: ServiceId, key: KeyName) -> Option<KeyUse> {
         self.services.peek(&service)?.used.peek(&key).copied()
+    }
+
+    /// Keys that the service has begun to use since it began to use this one.
+    pub(super) fn newer(&self, service: ServiceId, key: KeyName) -> Option<u64> {
+        let keys = self.services.peek(&service)?;
+        let used = keys.used.peek(&key)?;
+        Some(keys.begun - used.ordinal)
     }
 
     /// The service that used this key last.

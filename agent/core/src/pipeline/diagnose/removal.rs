@@ -71,7 +71,12 @@ impl Tables {
         let single_use = library_only
             && event.context == RemovalContext::Handshake
             && removal == Removal::Unknown;
-        (entry && !single_use).then_some(RemovedSession { removal, cut })
+        let is_lost = entry && !single_use;
+        if is_lost && removal != Removal::Expired {
+            let service = self.services.root(issued.service);
+            self.sizing.remove(service, hash);
+        }
+        is_lost.then_some(RemovedSession { removal, cut })
     }
 
     fn is_expired(&self, event: &SessionRemoved, service: crate::model::ServiceId) -> bool {

@@ -8,7 +8,10 @@ use super::{
     services::{ServiceState, Services},
     sessions::{IssuedSession, Sessions},
 };
-use crate::model::{Connection, HelloFacts, Observation, ServiceFacts, ServiceId, SessionFacts};
+use crate::{
+    model::{Connection, HelloFacts, Observation, ServiceFacts, ServiceId, SessionFacts},
+    pipeline::sizing,
+};
 
 /// Sizes of the tables, and evictions from them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(super) struct Tables {
     pub(super) sessions: Sessions,
     pub(super) keys: Keys,
     pub(super) clients: Clients,
+    /// What the caches of the services need.
+    pub(super) sizing: sizing::Services,
     pub(super) wall_minus_monotonic_ns: Option<i64>,
 }
 
@@ -63,13 +68,14 @@ pub(super) const fn entry_kind(hello: &HelloFacts) -> usize {
 }
 
 impl Tables {
-    pub(super) fn new(max_sessions: usize) -> Self {
+    pub(super) fn new(max_sessions: usize, max_services: usize) -> Self {
         Self {
             services: Services::new(),
             processes: Processes::new(),
             sessions: Sessions::new(max_sessions),
             keys: Keys::new(),
             clients: Clients::new(),
+            sizing: sizing::Services::new(max_services),
             wall_minus_monotonic_ns: None,
         }
     }

@@ -6,6 +6,7 @@ mod hostile;
 mod keys;
 mod properties;
 mod removal;
+mod sizing;
 mod table;
 mod undecided;
 

@@ -79,6 +79,12 @@ impl Workloads {
         }
     }
 
+    /// The workload of a process, where it is known.
+    #[must_use]
+    pub fn name(&self, tgid: u32) -> Option<&str> {
+        self.processes.peek(&tgid).map(|name| &**name)
+    }
+
     /// Adds a completed handshake.
     pub(super) fn record_completed(
         &mut self,

@@ -295,6 +295,7 @@ async function refresh() {
       await explain();
       coverage(libraries, status);
       draw();
+      await refreshCaches();
     }
   } catch (error) {
     by("state").textContent = "no answer from the agent: " + error.message;

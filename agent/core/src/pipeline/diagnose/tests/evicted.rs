@@ -18,7 +18,7 @@ const FIRST_PORT: u16 = 10_000;
 
 fn host() -> Host {
     let mut host = Host::new();
-    host.diagnoser = Diagnoser::new(65_536);
+    host.diagnoser = Diagnoser::new(65_536, 64);
     host
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new() -> Self {
         Self {
-            diagnoser: Diagnoser::new(64),
+            diagnoser: Diagnoser::new(64, 64),
             session: SessionFacts {
                 age: SessionAge {
                     lifetime_ns: Some(LIFETIME),

@@ -29,7 +29,7 @@ struct Story {
 impl Story {
     fn new(attacked: bool) -> Self {
         let mut host = Host::new();
-        host.diagnoser = Diagnoser::new(65_536);
+        host.diagnoser = Diagnoser::new(65_536, 64);
         Self {
             host,
             attacked,

@@ -1,0 +1,4 @@
+mod caches;
+mod prediction;
+mod verdict;
+mod world;

@@ -1,0 +1,274 @@
+//! Advice on session caches: clients with known return intervals meet a cache that is too small,
+//! then the one that the advice recommends. Each reaches the hit ratio that was predicted for it.
+//! By default one setting per server runs; `REPRISE_ADVICE=all` runs all, and for some a third
+//! cache, which is half as good (CONTRIBUTING.md).
+
+use std::env;
+
+use reprise_tests::Agent;
+use reprise_tests::poll::{DEADLINE, poll_until};
+use reprise_tests::returning::{Returning, Returns};
+use reprise_tests::servers::{CacheSetting, CachingServer};
+use serde_json::Value;
+
+const NO_ARGUMENTS: [&str; 0] = [];
+/// Greatest difference between a predicted and a reached hit ratio.
+const TOLERANCE: f64 = 0.05;
+/// The same for the third cache if the prediction is from a sample: there the ratio rises by up to
+/// 30 points from one size to the next.
+const TOLERANCE_OF_SAMPLE: f64 = 0.1;
+/// Share of the offers that the agent counts at least: others were lost, or their ClientHello was
+/// not read.
+const COUNTED: f64 = 0.98;
+
+/// One check: clients, and the cache that they meet first.
+struct Check {
+    clients: Returning,
+    small: u64,
+    lifetime_s: u32,
+    /// Whether a cache that is half as good is to reach its hit ratio, too. Clients that return
+    /// after a constant interval find all sessions or none, and the parts of Apache's cache are
+    /// not equally full.
+    middle: bool,
+}
+
+impl Check {
+    /// Clients that return every so many seconds on average, for six times as long; sessions that
+    /// live for two and a half times as long, since servers count lifetimes in whole seconds and
+    /// clients with a constant interval would return at their end; a cache for a third of the
+    /// clients.
+    const fn new(returns: Returns, clients: u32, mean_s: u32, tls13: bool) -> Self {
+        let lifetime_s = mean_s * 5 / 2;
+        Self {
+            clients: Returning {
+                clients,
+                connections: clients * 6,
+                returns,
+                tls13,
+                mean_s,
+                // When the simulation of this lifetime begins to count, and a second later.
+                skip_s: lifetime_s + 1,
+            },
+            small: clients as u64 / 3,
+            lifetime_s,
+            middle: false,
+        }
+    }
+
+    const fn with_middle(self) -> Self {
+        Self {
+            middle: true,
+            ..self
+        }
+    }
+}
+
+/// The result of one cache.
+struct Reached {
+    what: String,
+    predicted: f64,
+    reached: f64,
+    tolerance: f64,
+}
+
+/// Whether all settings are to be checked.
+fn is_complete() -> bool {
+    env::var("REPRISE_ADVICE").is_ok_and(|value| value == "all")
+}
+
+/// Advice for the service at this port, after this number of offers.
+fn advice(agent: &Agent, port: u16, offered: u32) -> Value {
+    let get = |path: &str| -> Value {
+        let answer = agent.get(path).expect("no response");
+        assert_eq!(answer.status, 200, "{path}");
+        serde_json::from_str(&answer.body).expect("no JSON")
+    };
+    poll_until("advice", DEADLINE, || {
+        let list = get("/api/v1/services");
+        let services = list["services"].as_array().expect("no services");
+        let service = services
+            .iter()
+            .find(|service| service["port"] == port)
+            .ok_or_else(|| "no such service".to_owned())?;
+        let advice = get(&format!("/api/v1/services/{}/advice", service["id"]));
+        let count = |name: &str| advice["measured"][name].as_u64().unwrap_or(0);
+        let counted = count("accepted") + count("missed");
+        if counted as f64 >= f64::from(offered) * COUNTED {
+            Ok(advice)
+        } else {
+            Err(format!("{counted} of {offered} offers"))
+        }
+    })
+}
+
+fn ratio(value: &Value) -> f64 {
+    value["hit_ratio"].as_f64().expect("no hit ratio")
+}
+
+/// The point of the curve whose hit ratio is nearest to half of what the advice brings.
+fn middle(advice: &Value, today: f64) -> &Value {
+    let recommended = &advice["recommended"];
+    let half = f64::midpoint(ratio(recommended), today);
+    let distance = |point: &&Value| (ratio(point) - half).abs();
+    let curve = advice["curve"].as_array().expect("no curve");
+    curve
+        .iter()
+        .filter(|point| point["lifetime_seconds"] == recommended["lifetime_seconds"])
+        .min_by(|one, other| distance(one).total_cmp(&distance(other)))
+        .expect("no point")
+}
+
+/// The setting that the advice gives for a server.
+fn setting(server: CachingServer, advice: &Value) -> CacheSetting {
+    let settings = advice["settings"].as_array().expect("no settings");
+    let setting = settings
+        .iter()
+        .find(|setting| setting["server"] == server.name())
+        .expect("no setting");
+    server.parse(setting["setting"].as_str().expect("no text"))
+}
+
+fn run(server: CachingServer, check: &Check) -> Vec<Reached> {
+    let Check { clients, .. } = check;
+    let small = server.setting_for(check.small, check.lifetime_s);
+    let small = server.start(small, clients.tls13);
+    let agent = Agent::start(NO_ARGUMENTS);
+    agent.wait_libraries(1);
+    let today = clients.run_in_time(small.port, 1);
+    let advice = advice(&agent, small.port, today.all.offered);
+    drop((agent, small));
+    let measured = &advice["measured"];
+    println!("{}: {} {measured}", server.name(), advice["obstacle"]);
+    assert!((ratio(measured) - today.all.hit_ratio()).abs() < 0.02);
+    let today = today.later.hit_ratio();
+    assert_eq!(advice["verdict"], "change");
+    let recommended = &advice["recommended"];
+    let size = |point: &Value| point["size"].as_u64().expect("no size");
+    let lifetime_s = recommended["lifetime_seconds"].as_u64().expect("none");
+    let lifetime_s = u32::try_from(lifetime_s).expect("a lifetime");
+    let advised = setting(server, &advice);
+    assert_eq!(advised.lifetime_s, lifetime_s);
+    let mut caches = vec![("advised", recommended, advised, TOLERANCE)];
+    if is_complete() && check.middle {
+        let middle = middle(&advice, today);
+        let setting = server.setting_for(size(middle), lifetime_s);
+        let is_sample = advice["sampled"] == true;
+        let tolerance = if is_sample {
+            TOLERANCE_OF_SAMPLE
+        } else {
+            TOLERANCE
+        };
+        caches.push(("middle", middle, setting, tolerance));
+    }
+    let mut reached = Vec::new();
+    if let Some(predicted) = measured["predicted_hit_ratio"].as_f64() {
+        reached.push(Reached {
+            what: format!(
+                "present cache of {} for {} s",
+                check.small, check.lifetime_s
+            ),
+            predicted,
+            reached: today,
+            tolerance: TOLERANCE,
+        });
+    }
+    for (what, point, setting, tolerance) in caches {
+        let server = server.start(setting, clients.tls13);
+        reached.push(Reached {
+            what: format!("{what} cache of {} for {lifetime_s} s", size(point)),
+            predicted: ratio(point),
+            reached: clients.run_in_time(server.port, 2).later.hit_ratio(),
+            tolerance,
+        });
+    }
+    assert!(ratio(recommended) > today + 0.15);
+    reached
+}
+
+/// Runs the first of the checks, or all.
+fn advice_holds(server: CachingServer, checks: &[Check]) {
+    let count = if is_complete() { checks.len() } else { 1 };
+    let mut wrong = Vec::new();
+    for check in &checks[..count] {
+        let clients = &check.clients;
+        let version = if clients.tls13 { "1.3" } else { "1.2" };
+        for reached in run(server, check) {
+            let line = format!(
+                "{}, TLS {version}, {} clients, {:?}, {}: predicted {:.3}, reached {:.3}",
+                server.name(),
+                clients.clients,
+                clients.returns,
+                reached.what,
+                reached.predicted,
+                reached.reached
+            );
+            println!("{line}");
+            if (reached.predicted - reached.reached).abs() > reached.tolerance {
+                wrong.push(line);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// One check that runs by default, and those that `REPRISE_ADVICE=all` adds.
+fn checks(more: Vec<Check>) -> Vec<Check> {
+    let mut checks = vec![Check::new(Returns::Mixed, 600, 6, false)];
+    checks.extend(more);
+    checks
+}
+
+#[test]
+fn advice_for_haproxy_holds() {
+    let short_lifetime = Check {
+        clients: Returning {
+            connections: 4_000,
+            skip_s: 61,
+            ..Check::new(Returns::Exponential, 1_000, 30, false).clients
+        },
+        small: 5_000,
+        lifetime_s: 10,
+        middle: false,
+    };
+    let large = Check {
+        clients: Returning {
+            connections: 36_000,
+            skip_s: 61,
+            ..Check::new(Returns::Exponential, 20_000, 180, false).clients
+        },
+        small: 3_000,
+        lifetime_s: 60,
+        middle: false,
+    };
+    let checks = checks(vec![
+        Check::new(Returns::Constant, 2_000, 18, false),
+        Check::new(Returns::Exponential, 2_000, 18, false).with_middle(),
+        Check::new(Returns::HeavyTailed, 2_000, 18, false),
+        Check::new(Returns::Mixed, 2_000, 18, true),
+        short_lifetime,
+        large,
+    ]);
+    advice_holds(CachingServer::HaProxy, &checks);
+}
+
+#[test]
+fn advice_for_nginx_holds() {
+    let checks = checks(vec![
+        Check::new(Returns::Constant, 2_000, 18, false),
+        Check::new(Returns::Exponential, 2_000, 18, false).with_middle(),
+        Check::new(Returns::HeavyTailed, 2_000, 18, false),
+        Check::new(Returns::Mixed, 2_000, 18, true),
+    ]);
+    advice_holds(CachingServer::Nginx, &checks);
+}
+
+#[test]
+fn advice_for_apache_holds() {
+    let checks = checks(vec![
+        Check::new(Returns::Constant, 2_000, 18, false),
+        Check::new(Returns::Exponential, 2_000, 18, false),
+        Check::new(Returns::HeavyTailed, 2_000, 18, false),
+        Check::new(Returns::Mixed, 2_000, 18, true),
+    ]);
+    advice_holds(CachingServer::Apache, &checks);
+}
