@@ -21,10 +21,6 @@ use super::{
 };
 use reprise_core::pipeline::socket::end;
 
-/// The system's first process holds the sockets of units that it starts on demand
-/// (systemd.socket(5)), and accepts no TLS connection itself.
-const INIT: u32 = 1;
-
 /// A process that alone holds the listening sockets of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {

@@ -37,7 +37,8 @@ const FIRST_SEARCH_NS: u64 = 100_000_000;
 const SECOND_SEARCH_NS: u64 = 2_000_000_000;
 /// Interval of searches without a change, nanoseconds.
 const INTERVAL_NS: u64 = 30_000_000_000;
-/// Pause after a search, as a multiple of the CPU time that it took: at most five per cent of a CPU.
+/// Pause after a search, as a multiple of the CPU time that it took: at most five per cent of a
+/// CPU.
 const PAUSE_FACTOR: u64 = 20;
 
 /// Services without a library, and their processes.

@@ -5,7 +5,11 @@ use std::{
     fs, io,
 };
 
-use super::{INIT, sockets::inode_of};
+use super::sockets::inode_of;
+
+/// The system's first process holds the sockets of units that it starts on demand
+/// (systemd.socket(5)), and accepts no TLS connection itself.
+const INIT: u32 = 1;
 
 /// Maximum number of descriptors of a process that are read, the lowest first: a server opens its
 /// listening sockets before it accepts connections.

@@ -124,16 +124,14 @@ impl Addresses {
         }
         let mut any = false;
         for key in std::mem::take(&mut self.new) {
-            match self.addresses.peek(&key) {
+            match self.addresses.peek(&key).copied() {
                 Some(Address::New { since_ns }) if since_ns + LIBRARY_NS > now_ns => {
                     self.new.push(key);
                 }
-                Some(Address::New { .. }) => {
-                    if self.register(&key, registry) {
-                        any = true;
-                        if let Some(address) = self.addresses.peek_mut(&key) {
-                            *address = Address::Registered;
-                        }
+                Some(Address::New { .. }) if self.register(&key, registry) => {
+                    any = true;
+                    if let Some(address) = self.addresses.peek_mut(&key) {
+                        *address = Address::Registered;
                     }
                 }
                 _ => {}
