@@ -28,6 +28,7 @@ mod wire;
 pub(crate) use self::{
     clock::now_ns,
     error::SensorError,
+    handshake::HandshakeSensor,
     sensors::{Sensors, dry_run, tracepoints},
     wire::WireSensor,
 };

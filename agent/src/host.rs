@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod confine;
 mod descriptors;
 pub mod discover;
+pub(crate) mod listeners;
 pub(crate) mod lockdown;
 pub(crate) mod memory_lock;
 mod observed_cgroup;
@@ -23,6 +24,6 @@ pub(crate) mod workloads;
 pub(crate) use self::{
     descriptors::DescriptorLimit,
     observed_cgroup::ObservedCgroup,
-    process::HostProcesses,
+    process::{HostProcesses, ProcessStart},
     requirements::{MissingRequirement, check_permission, prepare},
 };

@@ -13,6 +13,7 @@ pub mod canary;
 pub mod handshake;
 #[cfg(feature = "programs")]
 pub mod kernel;
+pub mod listener;
 pub mod netns;
 pub mod scope;
 pub mod tcp;
@@ -31,7 +32,7 @@ pub const V4_MAPPED: u64 = 0x0000_0000_ffff_0000;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
-    /// Kind of the event: a constant of [`handshake`], [`wire`] or [`tcp`].
+    /// Kind of the event: a constant of [`handshake`], [`listener`], [`wire`] or [`tcp`].
     pub kind: u32,
     /// Size of the whole event, bytes.
     pub size: u32,
@@ -68,6 +69,10 @@ pub struct TracepointLayout {
     pub skaddr: u32,
     /// `state` or `newstate`.
     pub state: u32,
+    /// `oldstate` (`inet_sock_set_state`).
+    pub old_state: u32,
+    /// `protocol` (`inet_sock_set_state`), where it has two bytes (5.6 and later).
+    pub protocol: u32,
     /// `sport`.
     pub sport: u32,
     /// `dport`.
@@ -93,6 +98,8 @@ impl TracepointLayout {
     pub const EMPTY: Self = Self {
         skaddr: ABSENT,
         state: ABSENT,
+        old_state: ABSENT,
+        protocol: ABSENT,
         sport: ABSENT,
         dport: ABSENT,
         saddr: ABSENT,
@@ -107,4 +114,4 @@ impl TracepointLayout {
 
 const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Socket>() == 48);
-const _: () = assert!(size_of::<TracepointLayout>() == 44);
+const _: () = assert!(size_of::<TracepointLayout>() == 52);

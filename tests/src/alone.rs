@@ -20,9 +20,6 @@ pub const ALONE: &[&str] = &[
     "coverage::unobserved_processes_are_listed_with_the_reason",
     "hooks::a_stripped_program",
     "hostile::crafted_files_delay_nobody",
-    // Programs that must answer a connection within a tenth of a second, by which the agent finds
-    // the connection of a handshake that has read nothing.
-    "memory_bios::",
     // A program that makes every agent of the host detach from its library.
     "hostile::a_program_under_valgrind_survives",
     // Agents that observe the whole host, and processes outside of the tests' cgroup.

@@ -3,7 +3,6 @@
 //! The rule is always in the receiver's INPUT chain: a drop in the sender's OUTPUT chain is a
 //! failed send and not a loss.
 
-use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -126,26 +125,27 @@ impl Namespaces {
         count.unwrap_or_else(|| panic!("no counter in {text}"))
     }
 
-    /// Returns the kernel's count of retransmitted segments, including SYN-ACKs, in the namespace
-    /// of process `pid`.
+    /// Returns the kernel's count of retransmitted segments, including SYNs and SYN-ACKs, in
+    /// namespace `name`.
     ///
     /// # Panics
     /// If the kernel does not report it.
     #[must_use]
-    pub fn retransmitted(&self, pid: u32) -> u32 {
-        let text = fs::read_to_string(format!("/proc/{pid}/net/snmp"))
-            .expect("failed to read the network counters");
-        retransmitted(&text)
+    pub fn retransmitted(&self, name: &str) -> u32 {
+        counter(&read_in(name, "/proc/net/snmp"), "Tcp:", "RetransSegs")
     }
 
-    /// Returns the same count for namespace `name`.
+    /// Returns the kernel's count of retransmitted SYNs and SYN-ACKs in namespace `name`.
     ///
     /// # Panics
     /// If the kernel does not report it.
     #[must_use]
-    pub fn retransmitted_in(&self, name: &str) -> u32 {
-        let words = ["netns", "exec", name, "cat", "/proc/net/snmp"];
-        retransmitted(&run(Command::new("ip").args(words)))
+    pub fn syns_retransmitted(&self, name: &str) -> u32 {
+        counter(
+            &read_in(name, "/proc/net/netstat"),
+            "TcpExt:",
+            "TCPSynRetrans",
+        )
     }
 
     /// Returns a command prefix that runs a command in namespace `name`.
@@ -155,19 +155,28 @@ impl Namespaces {
     }
 }
 
-/// `RetransSegs` in the text of `/proc/net/snmp`.
-fn retransmitted(text: &str) -> u32 {
-    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-    let names = lines.next().expect("no TCP counters").split(' ');
-    let mut values = lines.next().expect("no TCP counters").split(' ');
-    let at = names
-        .into_iter()
-        .position(|name| name == "RetransSegs")
-        .expect("no RetransSegs");
-    values
-        .nth(at)
-        .and_then(|value| value.parse().ok())
-        .expect("RetransSegs is no number")
+/// Reads a file of `/proc/net` in namespace `name`.
+fn read_in(name: &str, path: &str) -> String {
+    run(Command::new("ip").args(["netns", "exec", name, "cat", path]))
+}
+
+/// The counter `wanted` of a group, in the text of `/proc/net/snmp` or `/proc/net/netstat`.
+fn counter(text: &str, group: &str, wanted: &str) -> u32 {
+    let mut lines = text
+        .lines()
+        .filter(|line| line.split(' ').next() == Some(group));
+    let mut next = || {
+        lines
+            .next()
+            .unwrap_or_else(|| panic!("no {group} in {text}"))
+    };
+    let (names, values) = (next(), next());
+    let pair = names
+        .split(' ')
+        .zip(values.split(' '))
+        .find(|(name, _)| *name == wanted);
+    pair.and_then(|(_, value)| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {wanted} in {text}"))
 }
 
 impl Default for Namespaces {

@@ -150,6 +150,11 @@ impl Shift {
                 self.times([&mut event.completed_ns]);
             }
             Record::Exec(event) => self.header(&mut event.header),
+            Record::Listener(event) => self.header(&mut event.header),
+            Record::ListenerOwner(event) => {
+                self.header(&mut event.header);
+                self.times([&mut event.from_ns]);
+            }
             Record::Exit(event) => self.header(&mut event.header),
             Record::Clock(event) => self.header(&mut event.header),
             Record::Workload(event) => self.header(&mut event.header),

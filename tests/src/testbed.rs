@@ -70,13 +70,25 @@ impl Testbed {
     /// Segments that the server's kernel has retransmitted, by its own count.
     #[must_use]
     pub fn resent_by_server(&self) -> u32 {
-        self.net.retransmitted(self.server.process.pid())
+        self.net.retransmitted(&self.net.server)
+    }
+
+    /// SYN-ACKs that the server's kernel has retransmitted, by its own count.
+    #[must_use]
+    pub fn synacks_resent(&self) -> u32 {
+        self.net.syns_retransmitted(&self.net.server)
     }
 
     /// Segments that the client's kernel has retransmitted, by its own count.
     #[must_use]
     pub fn resent_by_client(&self) -> u32 {
-        self.net.retransmitted_in(&self.net.client)
+        self.net.retransmitted(&self.net.client)
+    }
+
+    /// SYNs that the client's kernel has retransmitted, by its own count.
+    #[must_use]
+    pub fn syns_resent(&self) -> u32 {
+        self.net.syns_retransmitted(&self.net.client)
     }
 
     /// Runs the client with these options.

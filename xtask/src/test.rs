@@ -45,6 +45,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         all_parts(args, &mut totals);
     }
     println!("\nall took {:.0} s", began.elapsed().as_secs_f64());
+    if totals.flaky > 0 {
+        println!(
+            "{} of them passed only at the second attempt; FLAKY above names them",
+            totals.flaky
+        );
+    }
     println!("{totals}");
     if totals.failed > 0 {
         return ExitCode::FAILURE;

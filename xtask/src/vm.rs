@@ -15,6 +15,10 @@ mod suite;
 use std::{path::PathBuf, slice, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rayon::{
+    ThreadPoolBuilder,
+    iter::{ParallelBridge as _, ParallelIterator as _},
+};
 
 use self::{
     guest::{CONFIGURATIONS, Guest},
@@ -26,6 +30,9 @@ use crate::{
     setup,
     steps::{Log, announce},
 };
+
+/// Guests that run side by side. Each has two virtual CPUs, but boots on one.
+const GUESTS_AT_A_TIME: usize = 2;
 
 /// Flags of `cargo xtask vm`.
 #[derive(clap::Args)]
@@ -84,33 +91,73 @@ fn boot_all(args: &Args, agent: PathBuf) -> Result<bool> {
     let directory = TempDirectory::create("vm")?;
     let root = root::build(directory.path(), &agent, &tests)?;
     announce(&format!("ready in {:.0} s", start.elapsed().as_secs_f64()));
-    let mut passed = true;
-    for (turn, kernel) in kernels.iter().enumerate() {
-        // A brief run alternates; the oldest kernel gets the configuration that all support.
-        let one = &CONFIGURATIONS[(turn + 1) % CONFIGURATIONS.len()];
+    let jobs = jobs(args, &kernels);
+    let run = |(turn, job): (usize, &Job<'_>)| {
         let guest = Guest {
-            kernel,
-            configurations: match args.brief {
-                true => slice::from_ref(one),
-                false => CONFIGURATIONS,
-            },
+            kernel: job.kernel,
             root: &root,
-            directory: directory.path(),
+            directory: &directory.path().join(turn.to_string()),
             brief: args.brief,
             verbose: args.verbose,
         };
         let start = Instant::now();
-        let report = guest.run()?;
+        let (report, passed) = match job.check {
+            Check::Tests(configurations) => {
+                let report = guest.run(configurations)?;
+                (report.to_string(), report.passed())
+            }
+            Check::Lockdown => {
+                let report = guest.run_locked_down()?;
+                (report.to_string(), report.passed())
+            }
+        };
         let seconds = start.elapsed().as_secs_f64();
-        println!("\n== Linux {} ({seconds:.0} s)\n{report}", kernel.release);
-        passed &= report.passed();
+        println!(
+            "\n== Linux {} ({seconds:.0} s)\n{report}",
+            job.kernel.release
+        );
+        Ok(passed)
+    };
+    let threads = ThreadPoolBuilder::new().num_threads(GUESTS_AT_A_TIME);
+    let threads = threads.build().context("failed to start the threads")?;
+    // Each guest takes the next job, so that the longest does not wait behind another.
+    let jobs = jobs.iter().enumerate().par_bridge();
+    let passed: Result<Vec<bool>> = threads.install(|| jobs.map(run).collect());
+    Ok(passed?.into_iter().all(|passed| passed))
+}
+
+/// A guest to boot.
+struct Job<'a> {
+    kernel: &'a Kernel,
+    check: Check,
+}
+
+/// What a guest checks.
+enum Check {
+    /// The smoke test and behaviour tests, in each of these configurations.
+    Tests(&'static [&'static str]),
+    /// The agent on a host that is locked down for confidentiality.
+    Lockdown,
+}
+
+/// The guests of a run, in the order in which they start.
+fn jobs<'a>(args: &Args, kernels: &'a [Kernel]) -> Vec<Job<'a>> {
+    let mut jobs = Vec::new();
+    for (turn, kernel) in kernels.iter().enumerate() {
+        // A brief run alternates; the oldest kernel gets the configuration that all support.
+        let one = &CONFIGURATIONS[(turn + 1) % CONFIGURATIONS.len()];
+        let configurations = match args.brief {
+            true => slice::from_ref(one),
+            false => CONFIGURATIONS,
+        };
+        let check = Check::Tests(configurations);
+        jobs.push(Job { kernel, check });
         // A brief run boots the newest; an image given by path may lack the security module.
         let is_chosen = !args.brief || turn + 1 == kernels.len();
         if is_chosen && kernel.modules.is_some() {
-            let report = guest.run_locked_down()?;
-            println!("{report}");
-            passed &= report.passed();
+            let check = Check::Lockdown;
+            jobs.push(Job { kernel, check });
         }
     }
-    Ok(passed)
+    jobs
 }

@@ -10,6 +10,7 @@ mod evidence;
 mod handshake;
 mod hello;
 mod labels;
+mod listener;
 mod mechanism;
 mod miss;
 mod miss_reason;
@@ -39,6 +40,7 @@ pub use self::{
         LibraryEnd, LibraryHandshake, ReleasedSession, SocketSource, WireEnd, WireHandshake,
     },
     hello::{ClientRandom, HelloFacts, HelloFlags, MAX_IDENTITIES},
+    listener::{ListenerChange, ListenerOwner},
     mechanism::Mechanism,
     miss::Miss,
     miss_reason::MissReason,

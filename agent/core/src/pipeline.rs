@@ -7,6 +7,7 @@ pub mod correlate;
 pub mod decode;
 pub mod diagnose;
 pub mod event;
+pub mod listener;
 pub mod peers;
 pub mod reasons;
 pub mod record;

@@ -1,10 +1,10 @@
 //! Offsets of fields in the kernel's structures, from its BTF (Documentation/bpf/btf.rst, Linux
 //! 6.18).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fs, io, sync::OnceLock};
 
 /// The BTF of this kernel.
-pub(super) const BTF: &str = "/sys/kernel/btf/vmlinux";
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// `BTF_MAGIC` (include/uapi/linux/btf.h), in the byte order of this host.
 const MAGIC: u16 = 0xeb9f;
 /// `BTF_KIND_STRUCT`.
@@ -16,13 +16,58 @@ const MEMBER: usize = 12;
 /// A field: names of structure and member.
 pub(super) type Field = (&'static str, &'static str);
 
+/// The fields that are used.
+pub(super) mod field {
+    use super::Field;
+
+    pub(in crate::bpf) const SOCKET_NAMESPACE: Field = ("sock_common", "skc_net");
+    pub(in crate::bpf) const NAMESPACE: Field = ("net", "ns");
+    pub(in crate::bpf) const NAMESPACE_INODE: Field = ("ns_common", "inum");
+    pub(in crate::bpf) const USER_NAMESPACE: Field = ("net", "user_ns");
+    pub(in crate::bpf) const USER_NAMESPACE_LEVEL: Field = ("user_namespace", "level");
+    pub(in crate::bpf) const SOCKET_CGROUP: Field = ("sock", "sk_cgrp_data");
+    pub(in crate::bpf) const CGROUP_NODE: Field = ("cgroup", "kn");
+    pub(in crate::bpf) const NODE_ID: Field = ("kernfs_node", "id");
+    pub(in crate::bpf) const CGROUP_STATE: Field = ("cgroup", "self");
+    pub(in crate::bpf) const CGROUP_PARENT: Field = ("cgroup_subsys_state", "parent");
+
+    pub(super) const ALL: [Field; 10] = [
+        SOCKET_NAMESPACE,
+        NAMESPACE,
+        NAMESPACE_INODE,
+        USER_NAMESPACE,
+        USER_NAMESPACE_LEVEL,
+        SOCKET_CGROUP,
+        CGROUP_NODE,
+        NODE_ID,
+        CGROUP_STATE,
+        CGROUP_PARENT,
+    ];
+}
+
 /// Offsets of the fields that the BTF has.
 pub(super) struct Offsets(HashMap<Field, u32>);
 
 impl Offsets {
-    /// Reads the offsets of these fields; malformed BTF has none.
-    pub(super) fn read(btf: &[u8], fields: &[Field]) -> Self {
-        Self(offsets(btf, fields).unwrap_or_default())
+    /// The offsets in the BTF of this kernel, which is read once.
+    ///
+    /// # Errors
+    ///
+    /// The BTF cannot be read.
+    pub(super) fn of_kernel() -> io::Result<&'static Self> {
+        static READ: OnceLock<Result<Offsets, io::ErrorKind>> = OnceLock::new();
+        let read = || match fs::read(BTF) {
+            Ok(bytes) => Ok(Self::read(&bytes)),
+            Err(error) => Err(error.kind()),
+        };
+        READ.get_or_init(read)
+            .as_ref()
+            .map_err(|kind| (*kind).into())
+    }
+
+    /// Reads the offsets; malformed BTF has none.
+    pub(super) fn read(btf: &[u8]) -> Self {
+        Self(offsets(btf, &field::ALL).unwrap_or_default())
     }
 
     /// Offset of a field, bytes.

@@ -7,16 +7,21 @@ mod load;
 mod open;
 mod points;
 
-use std::fs::File;
+use std::{fs::File, io};
 
 use aya::Ebpf;
 use reprise_core::plan::Plan;
-use reprise_ebpf::handshake::HandshakeEvent;
+use reprise_ebpf::{
+    handshake::HandshakeEvent,
+    listener::{ListenerKey, ListenerWindow},
+};
+use zerocopy::IntoBytes as _;
 
 pub(crate) use self::open::OpenCounts;
 use self::{libraries::AttachedLibraries, open::OpenHandshakes};
 use super::{
-    error::SensorError, program::take_map, sensor_events::SensorEvents, uprobe_multi::ProgramStats,
+    error::SensorError, hash_map::HashMap, program::take_map, sensor_events::SensorEvents,
+    uprobe_multi::ProgramStats,
 };
 use crate::{
     host::ObservedCgroup,
@@ -32,6 +37,7 @@ pub(crate) struct HandshakeSensor {
     /// Events, loss counter and log.
     pub(crate) events: SensorEvents,
     open: OpenHandshakes,
+    listeners: HashMap,
     /// Owns the programs and the tracepoint links.
     ebpf: Ebpf,
 }
@@ -57,6 +63,7 @@ impl HandshakeSensor {
         Ok(Self {
             events,
             open: OpenHandshakes::new(&mut ebpf, exits)?,
+            listeners: HashMap::take(&mut ebpf, "HS_LISTENERS")?,
             libraries: AttachedLibraries::new(take_map(&mut ebpf, "HS_LAYOUTS")?, uprobes),
             ebpf,
         })
@@ -99,6 +106,17 @@ impl HandshakeSensor {
     /// Records that a process ended, or executed a new program, with open handshakes.
     pub(crate) fn process_ended(&mut self, tgid: u32, time_ns: u64, by_exec: bool) {
         self.open.process_ended(tgid, time_ns, by_exec);
+    }
+
+    /// Lets the programs report the listening sockets at an address.
+    pub(crate) fn register_listener(&self, key: &ListenerKey) -> io::Result<()> {
+        let window = ListenerWindow::default();
+        self.listeners.insert(key.as_bytes(), window.as_bytes())
+    }
+
+    /// Reverses [`Self::register_listener`].
+    pub(crate) fn unregister_listener(&self, key: &ListenerKey) {
+        self.listeners.remove(key.as_bytes());
     }
 
     /// Ends the open handshakes of processes that ended and passes one event for each to `ended`.

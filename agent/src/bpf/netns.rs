@@ -1,7 +1,7 @@
 //! Whether the sensors can distinguish network namespaces. All of them can, or none: the keys of
 //! connections would differ from sensor to sensor otherwise.
 
-use std::{fs, io};
+use std::io;
 
 use aya::{
     programs::ProgramType,
@@ -11,15 +11,10 @@ use aya::{
 use reprise_ebpf::netns::{NamespaceLayout, SOCKET_NAMESPACE};
 use thiserror::Error;
 
-use super::btf::{BTF, Field, Offsets};
+use super::btf::{Field, Offsets, field};
 
 /// The first kernel that loads the packet programs for ring buffers.
 const PACKETS: KernelVersion = KernelVersion::new(5, 10, 0);
-const SOCKET: Field = ("sock_common", "skc_net");
-const NAMESPACE: Field = ("net", "ns");
-const INODE: Field = ("ns_common", "inum");
-const USER_NAMESPACE: Field = ("net", "user_ns");
-const LEVEL: Field = ("user_namespace", "level");
 
 /// Why network namespaces are not distinguished.
 #[derive(Debug, Error)]
@@ -54,20 +49,18 @@ pub(crate) fn layout(ring: bool) -> Result<NamespaceLayout, NoNamespaces> {
     if !is_helper_supported(ProgramType::CgroupSkb, helper).unwrap_or(false) {
         return Err(NoNamespaces::Refused);
     }
-    let bytes = fs::read(BTF).map_err(NoNamespaces::Btf)?;
-    from_btf(&bytes).map_err(NoNamespaces::Field)
+    let offsets = Offsets::of_kernel().map_err(NoNamespaces::Btf)?;
+    from_btf(offsets).map_err(NoNamespaces::Field)
 }
 
-fn from_btf(bytes: &[u8]) -> Result<NamespaceLayout, Field> {
-    let fields = [SOCKET, NAMESPACE, INODE, USER_NAMESPACE, LEVEL];
-    let found = Offsets::read(bytes, &fields);
-    if found.at(SOCKET)? != SOCKET_NAMESPACE {
-        return Err(SOCKET);
+fn from_btf(offsets: &Offsets) -> Result<NamespaceLayout, Field> {
+    if offsets.at(field::SOCKET_NAMESPACE)? != SOCKET_NAMESPACE {
+        return Err(field::SOCKET_NAMESPACE);
     }
     Ok(NamespaceLayout {
-        inode: found.at(NAMESPACE)? + found.at(INODE)?,
-        user_namespace: found.at(USER_NAMESPACE)?,
-        level: found.at(LEVEL)?,
+        inode: offsets.at(field::NAMESPACE)? + offsets.at(field::NAMESPACE_INODE)?,
+        user_namespace: offsets.at(field::USER_NAMESPACE)?,
+        level: offsets.at(field::USER_NAMESPACE_LEVEL)?,
     })
 }
 
@@ -78,12 +71,12 @@ mod tests {
     #[test]
     #[expect(clippy::print_stderr, reason = "says that the test did not run")]
     fn the_fields_are_found_in_the_btf_of_this_kernel() {
-        let Ok(bytes) = fs::read(BTF) else {
-            eprintln!("skipped: this kernel has no {BTF}");
+        let Ok(offsets) = Offsets::of_kernel() else {
+            eprintln!("skipped: this kernel has no readable BTF");
             return;
         };
-        let layout = from_btf(&bytes).unwrap();
+        let layout = from_btf(offsets).unwrap();
         assert!(layout.inode.is_multiple_of(4) && layout.user_namespace.is_multiple_of(8));
-        assert_eq!(from_btf(&bytes[..bytes.len() / 2]), Err(SOCKET));
+        assert_eq!(from_btf(&Offsets::read(&[])), Err(field::SOCKET_NAMESPACE));
     }
 }

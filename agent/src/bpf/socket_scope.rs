@@ -1,18 +1,12 @@
 //! Where the `tcp` programs, which have no current task, read the cgroup of a socket.
 
-use std::{fs, io};
+use std::io;
 
 use reprise_ebpf::scope::SocketScope;
 use thiserror::Error;
 
-use super::btf::{BTF, Field, Offsets};
+use super::btf::{Field, Offsets, field};
 use crate::host::ObservedCgroup;
-
-const SOCKET: Field = ("sock", "sk_cgrp_data");
-const NODE: Field = ("cgroup", "kn");
-const ID: Field = ("kernfs_node", "id");
-const CSS: Field = ("cgroup", "self");
-const PARENT: Field = ("cgroup_subsys_state", "parent");
 
 /// Why the programs cannot read the cgroup of a socket.
 #[derive(Debug, Error)]
@@ -34,23 +28,22 @@ pub(super) fn find(cgroup: Option<&ObservedCgroup>) -> Result<SocketScope, NoSoc
     let Some(cgroup) = cgroup else {
         return Ok(SocketScope::HOST);
     };
-    let bytes = fs::read(BTF).map_err(NoSocketScope::Btf)?;
-    from_btf(&bytes, cgroup.inode).map_err(NoSocketScope::Field)
+    let offsets = Offsets::of_kernel().map_err(NoSocketScope::Btf)?;
+    from_btf(offsets, cgroup.inode).map_err(NoSocketScope::Field)
 }
 
-fn from_btf(bytes: &[u8], inode: u64) -> Result<SocketScope, Field> {
-    let found = Offsets::read(bytes, &[SOCKET, NODE, ID, CSS, PARENT]);
+fn from_btf(offsets: &Offsets, inode: u64) -> Result<SocketScope, Field> {
     // The programs take the address of this field for that of its structure.
-    if found.at(CSS)? != 0 {
-        return Err(CSS);
+    if offsets.at(field::CGROUP_STATE)? != 0 {
+        return Err(field::CGROUP_STATE);
     }
     Ok(SocketScope {
         // Before 5.5 the upper half of the kernel's ID is a generation.
         inode: inode as u32,
-        cgroup: found.at(SOCKET)?,
-        node: found.at(NODE)?,
-        id: found.at(ID)?,
-        parent: found.at(PARENT)?,
+        cgroup: offsets.at(field::SOCKET_CGROUP)?,
+        node: offsets.at(field::CGROUP_NODE)?,
+        id: offsets.at(field::NODE_ID)?,
+        parent: offsets.at(field::CGROUP_PARENT)?,
     })
 }
 
@@ -61,14 +54,15 @@ mod tests {
     #[test]
     #[expect(clippy::print_stderr, reason = "says that the test did not run")]
     fn the_fields_are_found_in_the_btf_of_this_kernel() {
-        let Ok(bytes) = fs::read(BTF) else {
-            eprintln!("skipped: this kernel has no {BTF}");
+        let Ok(offsets) = Offsets::of_kernel() else {
+            eprintln!("skipped: this kernel has no readable BTF");
             return;
         };
-        let scope = from_btf(&bytes, 1 << 32 | 7).unwrap();
+        let scope = from_btf(offsets, 1 << 32 | 7).unwrap();
         assert_eq!(scope.inode, 7);
         assert!(scope.cgroup.is_multiple_of(8) && scope.parent.is_multiple_of(8));
-        assert_eq!(from_btf(&[], 7), Err(CSS));
+        let none = Offsets::read(&[]);
+        assert_eq!(from_btf(&none, 7), Err(field::CGROUP_STATE));
         assert_eq!(find(None).unwrap(), SocketScope::HOST);
     }
 }

@@ -10,6 +10,9 @@ use crate::host::tracefs;
 /// 6.10).
 const SOCKADDR_SIZE: u32 = 28;
 
+/// Size of `protocol` since 5.6; it has one byte before.
+const PROTOCOL_SIZE: u32 = 2;
+
 /// A tracepoint that a sensor uses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tracepoint {
@@ -81,6 +84,11 @@ impl Fields {
         TracepointLayout {
             skaddr: either("skaddr", "sk"),
             state: either("newstate", "state"),
+            old_state: at("oldstate"),
+            protocol: self
+                .find("protocol")
+                .filter(|(_, size)| *size == PROTOCOL_SIZE)
+                .map_or(ABSENT, |(offset, _)| offset),
             sport: at("sport"),
             dport: at("dport"),
             saddr: address("saddr", "saddr_v6"),

@@ -152,6 +152,14 @@ pub struct Observing {
     /// Do not observe library files below this path; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub ignore: Vec<PathBuf>,
+    /// Do not probe a library file while a process maps it whose executable lies below this path;
+    /// may be repeated. For programs that a probe would kill: those that run a translated copy of
+    /// the code they read, as under Valgrind, and those that check their own code. A probe is in the
+    /// file and so in all processes that map it: the handshakes of all of them are counted from
+    /// packets meanwhile. The probes are removed within a tenth of a second after the process has
+    /// mapped the file; only `--ignore` excludes a file from the beginning.
+    #[arg(long, value_name = "PATH")]
+    pub ignore_process: Vec<PathBuf>,
     /// Observe only the processes and sockets of this cgroup (v2) and of those below it: its
     /// directory, absolute or relative to the root of the hierarchy.
     #[arg(long, value_name = "PATH")]

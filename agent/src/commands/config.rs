@@ -127,6 +127,7 @@ fn cgroup(observing: &Observing) -> Result<Option<ObservedCgroup>, Failure> {
 fn scope(observing: &Observing, mode: BpfMode, cgroup: Option<ObservedCgroup>) -> Scope {
     Scope {
         ignored: observing.ignore.clone(),
+        excluded: observing.ignore_process.clone(),
         cgroup,
         mode,
         first_flights: wire::Limits {

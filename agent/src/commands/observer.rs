@@ -4,6 +4,7 @@
 mod discovery;
 mod error;
 mod libraries;
+mod listeners;
 mod log;
 mod reader;
 mod run;

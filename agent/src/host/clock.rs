@@ -26,6 +26,31 @@ pub(crate) fn read() -> Option<ClockEvent> {
     })
 }
 
+/// `CLOCK_MONOTONIC`, nanoseconds.
+#[must_use]
+pub(crate) fn monotonic_ns() -> u64 {
+    let now_ns = nanoseconds(ClockId::CLOCK_MONOTONIC);
+    now_ns.and_then(|now| now.try_into().ok()).unwrap_or(0)
+}
+
+/// CPU time of this thread, nanoseconds.
+#[must_use]
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let used_ns = nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    used_ns.and_then(|used| used.try_into().ok()).unwrap_or(0)
+}
+
+/// Time for which the host was suspended since it booted, nanoseconds: the monotonic clock stops
+/// meanwhile.
+#[must_use]
+pub(crate) fn suspended_ns() -> u64 {
+    let boot = nanoseconds(ClockId::CLOCK_BOOTTIME).zip(nanoseconds(ClockId::CLOCK_MONOTONIC));
+    let suspended = boot.and_then(|(boot, monotonic)| boot.checked_sub(monotonic));
+    suspended
+        .and_then(|suspended| suspended.try_into().ok())
+        .unwrap_or(0)
+}
+
 fn nanoseconds(clock: ClockId) -> Option<i64> {
     let time = clock_gettime(clock).ok()?;
     time.tv_sec()

@@ -2,7 +2,32 @@
 
 use std::{fs, io};
 
-use super::capability::{Namespace, NamespaceMembership};
+use super::{
+    capability::{Namespace, NamespaceMembership},
+    clock::suspended_ns,
+};
+
+/// Duration of a clock tick in `/proc`, nanoseconds (`USER_HZ`, include/asm-generic/param.h).
+const TICK_NS: u64 = 10_000_000;
+
+/// When a process was started, in clock ticks since the host booted. With the process ID it
+/// identifies a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessStart(u64);
+
+impl ProcessStart {
+    #[cfg(test)]
+    pub(crate) const fn from_ticks(ticks: u64) -> Self {
+        Self(ticks)
+    }
+
+    /// Nanoseconds of `CLOCK_MONOTONIC`, rounded up to the next tick.
+    #[must_use]
+    pub(crate) fn time_ns(self) -> u64 {
+        let ticks = self.0.saturating_add(1);
+        ticks.saturating_mul(TICK_NS).saturating_sub(suspended_ns())
+    }
+}
 
 /// The processes of the host's PID namespace, by the process IDs that events carry. In another
 /// namespace the agent cannot read them: there the same number is another process or none.
@@ -42,6 +67,21 @@ impl HostProcesses {
             }
         };
         runs(&stat)
+    }
+
+    /// Whether the agent can read the host's processes.
+    #[must_use]
+    pub(crate) const fn are_readable(self) -> bool {
+        self.readable
+    }
+
+    /// When a process that runs was started.
+    #[must_use]
+    pub(crate) fn start(self, tgid: u32) -> Option<ProcessStart> {
+        let stat = self.read(tgid, "stat").ok().filter(|stat| runs(stat))?;
+        // Field 22; the one after the name is field 3.
+        let mut fields = stat.rsplit(')').next()?.split_whitespace();
+        fields.nth(19)?.parse().ok().map(ProcessStart)
     }
 }
 

@@ -79,7 +79,7 @@ impl Reason {
                 "BoringSSL without function names has nothing to attach to: a build with its symbols left in can be observed"
             }
             Self::ForeignMachine => "only 64-bit code of this machine's own kind can be observed",
-            Self::Ignored => "remove the path from --ignore",
+            Self::Ignored => "remove the path from --ignore or --ignore-process",
             Self::OtherLibrary => "only OpenSSL and its descendants can be observed",
             Self::TooManyLibraries => {
                 "restart the processes that still run many different old library files, or leave some out by --ignore"

@@ -10,6 +10,9 @@ use super::target::{Target, wait_closed};
 use crate::fleet::Fleet;
 use crate::process::Process;
 
+/// How long the agent needs to find the process behind a service that only its packets show.
+const OWNER_FOUND: Duration = Duration::from_secs(2);
+
 /// Handshakes and missed sessions of one cell, as the clients counted them.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCounts {
@@ -105,6 +108,9 @@ impl Scenario<'_> {
             }
             Fault::Restart | Fault::OtherCipher => {
                 self.resume("");
+                if self.target.by_wire() {
+                    sleep(OWNER_FOUND);
+                }
                 self.setup.changed = true;
                 self.processes.clear();
                 // Workers may outlive the main process for a moment, and still listen.

@@ -280,6 +280,22 @@ fn a_program_under_valgrind_survives() {
 }
 
 #[test]
+fn the_library_of_an_excluded_program_has_no_probes() {
+    let program = fs::canonicalize(PYTHON).expect("failed to find the program");
+    let agent = Agent::start(["--ignore-process".as_ref(), program.as_os_str()]);
+    let server = server_from(Copy::new().directory(), &mut Command::new(PYTHON));
+    poll_until("the library is left to the program", DEADLINE, || {
+        let found = findings(&agent, "ignored");
+        if found.contains("--ignore-process") {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    });
+    assert_counts_match(&agent, &server);
+}
+
+#[test]
 fn libraries_that_come_and_go_do_not_fill_the_log() {
     let agent = Agent::start(NO_ARGUMENTS);
     for _ in 0..50 {

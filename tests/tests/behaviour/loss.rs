@@ -7,9 +7,14 @@ use reprise_tests::testbed::{CONNECTIONS, RETRANSMITS, Testbed, WITH_LOSS};
 fn nothing_is_counted_without_loss() {
     let testbed = Testbed::new();
     testbed.complete();
-    testbed.expect_completed("client", 0);
-    testbed.expect(WITH_LOSS, &[], 0);
-    testbed.expect(RETRANSMITS, &[], 0);
+    // A busy kernel may retransmit packets that were not lost; each is counted at both ends.
+    let kernel = testbed.resent_by_server() + testbed.resent_by_client();
+    for role in ["server", "client"] {
+        testbed.expect("reprise_handshakes_total", &[("role", role)], CONNECTIONS);
+    }
+    testbed.expect_within(WITH_LOSS, &[], 0..=2 * kernel);
+    testbed.expect_within(RETRANSMITS, &[], 0..=2 * kernel);
+    testbed.expect("reprise_handshake_failures_total", &[], 0);
 }
 
 #[test]
@@ -19,13 +24,16 @@ fn a_lost_client_hello() {
     testbed.drop_from_client("ct original packets 3");
     let report = testbed.complete();
     testbed.expect_dropped(&testbed.net.server, CONNECTIONS);
-    assert_eq!(
-        report.total(|row| row.retransmits),
-        CONNECTIONS,
+    assert!(
+        report.total(|row| row.retransmits) >= CONNECTIONS,
         "the client's own count: {report:?}"
     );
-    testbed.expect_again(["client", "handshake", "sent"], CONNECTIONS);
-    testbed.expect(RETRANSMITS, &[("direction", "sent")], CONNECTIONS);
+    // A busy kernel may retransmit packets that were not lost.
+    let (client, server) = (testbed.resent_by_client(), testbed.resent_by_server());
+    let sent = ("direction", "sent");
+    let labels = [("role", "client"), ("phase", "handshake"), sent];
+    testbed.expect_within(RETRANSMITS, &labels, CONNECTIONS..=client);
+    testbed.expect_within(RETRANSMITS, &[sent], CONNECTIONS..=client + server);
     testbed.expect_completed("client", CONNECTIONS);
     let peers = testbed.agent.get("/api/v1/peers").expect("peers");
     let peers: Vec<serde_json::Value> = serde_json::from_str(&peers.body).expect("a list");
@@ -75,16 +83,18 @@ fn the_flight_of_the_server_is_lost() {
     let testbed = Testbed::new();
     // The server sends SYN-ACK, ACK of the ClientHello, then its flight.
     testbed.drop_from_server("ct reply packets 3");
-    let before = testbed.resent_by_server();
     testbed.complete();
     testbed.expect_dropped(&testbed.net.client, CONNECTIONS);
-    let kernel = testbed.resent_by_server() - before;
+    let (server, client) = (testbed.resent_by_server(), testbed.resent_by_client());
     assert!(
-        kernel >= CONNECTIONS,
-        "the kernel retransmitted only {kernel}"
+        server >= CONNECTIONS,
+        "the kernel retransmitted only {server}"
     );
-    testbed.expect_again(["server", "handshake", "sent"], kernel);
-    testbed.expect(RETRANSMITS, &[("direction", "sent")], kernel);
+    // A busy kernel may retransmit packets that were not lost, also after the handshake.
+    let sent = ("direction", "sent");
+    let labels = [("role", "server"), ("phase", "handshake"), sent];
+    testbed.expect_within(RETRANSMITS, &labels, CONNECTIONS..=server);
+    testbed.expect_within(RETRANSMITS, &[sent], CONNECTIONS..=server + client);
     testbed.expect_completed("server", CONNECTIONS);
 }
 
@@ -94,11 +104,11 @@ fn a_lost_syn() {
     testbed.drop_from_client("tcp flags & (syn|ack) == syn numgen inc mod 2 == 0");
     let report = testbed.complete();
     testbed.expect_dropped(&testbed.net.server, CONNECTIONS);
-    assert_eq!(
-        report.total(|row| row.retransmits),
-        CONNECTIONS,
+    assert!(
+        report.total(|row| row.retransmits) >= CONNECTIONS,
         "the client's own count: {report:?}"
     );
+    assert_eq!(testbed.syns_resent(), CONNECTIONS, "the kernel's own count");
     testbed.expect_again(["client", "syn", "sent"], CONNECTIONS);
     testbed.expect_completed("client", CONNECTIONS);
 }
@@ -107,19 +117,17 @@ fn a_lost_syn() {
 fn a_lost_syn_ack() {
     let testbed = Testbed::new();
     testbed.drop_from_server("ct reply packets 1");
-    let before = testbed.resent_by_server();
-    let report = testbed.complete();
+    testbed.complete();
     testbed.expect_dropped(&testbed.net.client, CONNECTIONS);
     // Both ends have a timer of one second: the SYN-ACK is retransmitted by the server's, or
     // because the SYN is.
-    let kernel = testbed.resent_by_server() - before;
+    let synacks = testbed.synacks_resent();
     assert!(
-        kernel >= CONNECTIONS,
-        "the kernel retransmitted only {kernel}"
+        synacks >= CONNECTIONS,
+        "the kernel retransmitted only {synacks}"
     );
-    testbed.expect_again(["server", "synack", "sent"], kernel);
-    let syns = report.total(|row| row.retransmits);
-    testbed.expect_again(["client", "syn", "sent"], syns);
+    testbed.expect_again(["server", "synack", "sent"], synacks);
+    testbed.expect_again(["client", "syn", "sent"], testbed.syns_resent());
     testbed.expect_completed("server", CONNECTIONS);
 }
 
@@ -128,10 +136,9 @@ fn every_packet_of_the_servers_flight() {
     let testbed = Testbed::new();
     // Drops every data packet after SYN-ACK and ACK until it is retransmitted.
     testbed.drop_from_server("ip length > 100 ct reply packets 3-4");
-    let before = testbed.resent_by_server();
     testbed.complete();
     assert!(testbed.net.dropped(&testbed.net.client) >= CONNECTIONS);
-    let kernel = testbed.resent_by_server() - before;
+    let kernel = testbed.resent_by_server();
     // The kernel counts segments; a packet on this link may contain two.
     let counted = CONNECTIONS..=kernel;
     let sent = ("direction", "sent");
@@ -160,15 +167,13 @@ fn every_syn_ack_is_lost_twice() {
     testbed
         .net
         .rules(&testbed.net.client, &sets, &rules.join("\n  "));
-    let before = testbed.resent_by_server();
     let report = testbed.client(&[("--connections", "2".to_owned())]);
     assert_eq!(report.total(|row| row.full + row.resumed), 2, "{report:?}");
     testbed.expect_dropped(&testbed.net.client, 4);
-    let kernel = testbed.resent_by_server() - before;
-    let syns = report.total(|row| row.retransmits);
-    assert!(kernel >= 4 && syns >= 2, "{kernel} SYN-ACKs, {syns} SYNs");
+    let (synacks, syns) = (testbed.synacks_resent(), testbed.syns_resent());
+    assert!(synacks >= 4 && syns >= 2, "{synacks} SYN-ACKs, {syns} SYNs");
     for (role, phase, direction, count) in [
-        ("server", "synack", "sent", kernel),
+        ("server", "synack", "sent", synacks),
         ("client", "syn", "sent", syns),
         ("server", "syn", "received", syns),
     ] {
@@ -194,17 +199,13 @@ fn no_syn_ack_arrives() {
         .net
         .set(&testbed.net.server, "net.ipv4.tcp_synack_retries=1");
     testbed.drop_from_server("tcp flags & (syn|ack) == (syn|ack)");
-    let before = testbed.resent_by_server();
-    // A busy kernel may have retransmitted packets that were not lost.
-    let before_in_client = testbed.resent_by_client();
     let report = testbed.client(&[("--timeout", "2.5".to_owned())]);
     assert_eq!(report.total(|row| row.failed), 1, "{report:?}");
-    let syns = testbed.resent_by_client() - before_in_client;
+    let syns = testbed.syns_resent();
     assert!(syns >= 1, "the client gave up before it tried again");
     testbed.expect_again(["client", "syn", "sent"], syns);
     testbed.expect_again(["server", "syn", "received"], syns);
-    let kernel = testbed.resent_by_server() - before;
-    testbed.expect_again(["server", "synack", "sent"], kernel);
+    testbed.expect_again(["server", "synack", "sent"], testbed.synacks_resent());
     testbed.expect(
         "reprise_handshakes_total",
         &[("role", "server")],

@@ -26,6 +26,7 @@ mod kernels;
 mod killed;
 mod libraries;
 mod lifecycle;
+mod listeners;
 mod long_watch;
 mod loss;
 mod loss_random;

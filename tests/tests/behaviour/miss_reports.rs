@@ -256,6 +256,30 @@ fn handshakes_that_fail_only_with_an_offer() {
     assert!(rows.iter().any(|row| offered(&row)), "{failures}");
 }
 
+/// As above, but no client ever returns without an offer: the first visits of others are the
+/// comparison.
+#[test]
+fn clients_that_fail_whenever_they_return() {
+    let ca = ec().cert.display().to_string();
+    let bind = format!("verify optional ca-file {ca}");
+    let tuning = Tuning {
+        bind: &bind,
+        ..Tuning::default()
+    };
+    let server = haproxy_node(Sessions::Tickets, false, &tuning);
+    let agent = Agent::start(NO_ARGUMENTS);
+    let mut returning = Fleet::start_with_addresses(&[], "127.61.27", 2);
+    returning.connect(server.port, "");
+    let failed: u32 = (0..6).map(|_| returning.hang_up(server.port)).sum();
+    let mut others = Fleet::start_with_addresses(&[], "127.61.28", 4);
+    let without = others.connect(server.port, "").connected;
+    let text = format!(
+        "of all clients of this server, {failed} of {failed} failed with an offer, and 0 of \
+         {without} without one"
+    );
+    expect_advice(&agent, &text);
+}
+
 /// With early data, OpenSSL's tickets name cache entries that each resume one connection: a
 /// resumption removes no session before its time, and an unclean close of the client does.
 #[test]

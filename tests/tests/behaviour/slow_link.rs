@@ -48,8 +48,8 @@ fn needless_retransmissions_are_no_packet_loss() {
     };
     let completed = client("20");
     assert_eq!(completed.total(|row| row.full), 1, "{completed:?}");
-    assert!(net.retransmitted_in(&net.client) > 0, "a SYN");
-    assert!(net.retransmitted_in(&net.server) > 0, "a SYN-ACK");
+    assert!(net.retransmitted(&net.client) > 0, "a SYN");
+    assert!(net.retransmitted(&net.server) > 0, "a SYN-ACK");
     poll_until("both ends are counted", DEADLINE, || {
         let metrics = agent.metrics();
         let both = metrics.sum("reprise_handshakes_total", &[]) == 2.0;
@@ -66,10 +66,10 @@ fn needless_retransmissions_are_no_packet_loss() {
 
     // The kernel still accepts the connection, but the server does not answer.
     server.process.signal(Signal::SIGSTOP);
-    let before = net.retransmitted_in(&net.client);
+    let before = net.retransmitted(&net.client);
     let failed = client("3");
     assert_eq!(failed.total(|row| row.failed), 1, "{failed:?}");
-    assert!(net.retransmitted_in(&net.client) > before, "a SYN");
+    assert!(net.retransmitted(&net.client) > before, "a SYN");
     poll_until("both ends are counted", DEADLINE, || {
         let metrics = agent.metrics();
         let causes = [("client", "timeout"), ("server", "closed")];

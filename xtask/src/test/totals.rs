@@ -9,6 +9,8 @@ pub(super) struct Totals {
     pub(super) passed: u64,
     pub(super) failed: u64,
     pub(super) skipped: u64,
+    /// Those among the passed ones that failed at their first attempt.
+    pub(super) flaky: u64,
 }
 
 impl Totals {
@@ -21,7 +23,8 @@ impl Totals {
         let Some(counts) = harness.or_else(|| nextest_counts(line)) else {
             return;
         };
-        for count in counts.split([';', ',']) {
+        // cargo-nextest: `275 passed (2 slow, 1 flaky), 1 failed`.
+        for count in counts.split([';', ',', '(', ')']) {
             let mut words = count.split_whitespace();
             let number = words.next().and_then(|word| word.parse::<u64>().ok());
             match (number, words.next()) {
@@ -29,6 +32,7 @@ impl Totals {
                 // cargo-nextest: `1 exec failed`, `1 timed out`.
                 (Some(number), Some("failed" | "exec" | "timed")) => self.failed += number,
                 (Some(number), Some("ignored" | "skipped")) => self.skipped += number,
+                (Some(number), Some("flaky")) => self.flaky += number,
                 _ => {}
             }
         }
@@ -80,12 +84,13 @@ mod tests {
     fn nextest_summaries_are_counted() {
         let mut totals = Totals::default();
         for line in [
-            "     Summary [   1.204s] 9 tests run: 5 passed (2 slow, 1 leaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped",
+            "     Summary [   1.204s] 9 tests run: 5 passed (2 slow, 3 flaky, 1 leaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped",
             "     Summary [   0.004s] 1 test run: 1 passed, 0 skipped",
             "        PASS [   0.004s] reprise-tests::behaviour chart::summary",
         ] {
             totals.add_line(line);
         }
         assert_eq!(totals.to_string(), "6 passed, 4 failed, 3 skipped");
+        assert_eq!(totals.flaky, 3);
     }
 }

@@ -1,7 +1,7 @@
 //! A guest: a kernel with the root file system, run under QEMU.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -34,10 +34,8 @@ pub(super) struct Guest<'a> {
     pub(super) kernel: &'a Kernel,
     /// Archive of the root file system.
     pub(super) root: &'a Path,
-    /// Directory for the files of this run.
+    /// Directory for the files of this guest; created if it does not exist.
     pub(super) directory: &'a Path,
-    /// Some of [`CONFIGURATIONS`].
-    pub(super) configurations: &'a [&'static str],
     /// Whether to run the brief tests only.
     pub(super) brief: bool,
     /// Whether to print the console output.
@@ -45,15 +43,16 @@ pub(super) struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Boots the guest and returns its report after it has powered off.
-    pub(super) fn run(&self) -> Result<Report> {
+    /// Boots the guest and returns its report after it has powered off. `configurations` are some
+    /// of [`CONFIGURATIONS`].
+    pub(super) fn run(&self, configurations: &[&str]) -> Result<Report> {
         let tests = suite::test_names(self.brief);
         let parameters = format!(
             "reprise.configurations={} reprise.tests={}",
-            self.configurations.join(";"),
+            configurations.join(";"),
             tests.join(";")
         );
-        let mut report = Report::new(self.configurations.len(), tests.len());
+        let mut report = Report::new(configurations.len(), tests.len());
         let booted = self.boot(&parameters, |line| report.add_line(line))?;
         ensure!(booted, "{}; report so far:\n{report}", self.unfinished());
         Ok(report)
@@ -78,6 +77,7 @@ impl Guest<'_> {
     /// `add_line` until the guest ends; false if it was interrupted or did not end in time.
     fn boot(&self, parameters: &str, add_line: impl FnMut(&str)) -> Result<bool> {
         announce(&format!("booting Linux {}", self.kernel.release));
+        fs::create_dir_all(self.directory).context("failed to create the guest's directory")?;
         let initrd = self.initrd()?;
         let console = self.directory.join("console");
         let parameters = format!("console=ttyS0 quiet panic=-1 random.trust_cpu=on {parameters}");
@@ -118,8 +118,8 @@ impl Guest<'_> {
         let mut initrd = File::create(&path).context("failed to create the initrd")?;
         let parts = [Some(self.root), self.kernel.modules.as_deref()];
         for part in parts.into_iter().flatten() {
-            let bytes = std::fs::read(part)
-                .with_context(|| format!("failed to read {}", part.display()))?;
+            let bytes =
+                fs::read(part).with_context(|| format!("failed to read {}", part.display()))?;
             initrd
                 .write_all(&bytes)
                 .context("failed to write the initrd")?;

@@ -26,10 +26,10 @@ pub struct Advice {
 /// one reason, or whose sessions are seldom offered; `None` for others.
 #[must_use]
 pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<Advice> {
-    let peers = &pipeline.stats.peers;
-    let reason = peers.advice_reason(key, sums, pipeline.now_ns())?;
+    let stats = &pipeline.stats;
+    let reason = stats.advice_reason(key, sums, pipeline.now_ns())?;
     let example = match reason {
-        AlertReason::Missed(reason) => pipeline.stats.miss_examples.get(key, reason),
+        AlertReason::Missed(reason) => stats.miss_examples.get(key, reason),
         AlertReason::NeverOffered | AlertReason::FailedOffers | AlertReason::SeldomOffered => None,
     };
     let missed_by = match example {
@@ -37,13 +37,15 @@ pub fn advice(pipeline: &Pipeline, key: &PeerKey, sums: &PeerStats) -> Option<Ad
         None => sums.offers.last_miss.and_then(|last| last.service),
     };
     let service = missed_by.map(|service| pipeline.service(service));
+    let failed_offers = stats.failed_offers(sums).unwrap_or_default();
     let case = Case {
         reason,
         role: key.role,
         miss: example.map(|example| example.miss),
         ticket_key: example.and_then(|example| example.key),
         offers: sums.offers.sums.total(),
-        failed_offers: sums.offers.failed,
+        failed_offers,
+        failed_offers_of_server: failed_offers != sums.offers.failed,
         returned_without: sums.offers.returned_without,
         given_before: sums.offers.given_before,
         service: service.unwrap_or_default(),

@@ -11,6 +11,7 @@ mod connection_history;
 mod engine;
 mod finding;
 mod late_loss;
+mod listeners;
 mod network;
 mod observation;
 mod offer;

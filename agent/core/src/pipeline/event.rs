@@ -1,11 +1,15 @@
 //! Typed events: what the correlation engine works on. Records are decoded into them once, here.
 
 mod library;
+mod listener;
 mod tcp;
 mod wire;
 
 use crate::{
-    model::{AlertAfterCompletion, LibraryHandshake, SessionRemoved, TcpEvent, WireHandshake},
+    model::{
+        AlertAfterCompletion, LibraryHandshake, ListenerChange, ListenerOwner, SessionRemoved,
+        TcpEvent, WireHandshake,
+    },
     pipeline::record::Record,
 };
 
@@ -31,6 +35,10 @@ pub enum Event {
         /// It executed a new program.
         by_exec: bool,
     },
+    /// A listening socket was opened or closed.
+    ListenerChanged(ListenerChange),
+    /// The owner of listening sockets was found, or is no longer known.
+    ListenerOwner(ListenerOwner),
     /// The host's wall clock minus its monotonic clock, nanoseconds.
     WallClock {
         /// When, nanoseconds of `CLOCK_MONOTONIC`.
@@ -67,6 +75,8 @@ impl From<&Record> for Event {
                 tgid: record.tgid,
                 by_exec: false,
             },
+            Record::Listener(record) => Self::ListenerChanged(listener::change(record)),
+            Record::ListenerOwner(record) => Self::ListenerOwner(listener::owner(record)),
             Record::Workload(_) => Self::Ignored,
             Record::Tick(time_ns) => Self::Tick(*time_ns),
         }

@@ -4,6 +4,7 @@
 use reprise_ebpf::{
     ABSENT, Header,
     handshake::{self, AlertEvent, ExecEvent, ExitEvent, ForgetEvent, HandshakeEvent, SessionId},
+    listener::{self, ListenerEvent},
     tcp::{self, TcpEvent},
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -11,6 +12,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use crate::pipeline::{
     clock::{self, ClockEvent},
     decode::{DecodeError, prefix},
+    listener::{OWNER, OwnerEvent},
     wire::{self, WireRecord},
     workload::{self, WorkloadEvent},
 };
@@ -32,6 +34,10 @@ pub enum Record {
     Wire(WireRecord),
     /// A library removed a session from its cache.
     SessionRemoved(ForgetEvent),
+    /// A listening socket was opened or closed.
+    Listener(ListenerEvent),
+    /// The agent found the owner of listening sockets.
+    ListenerOwner(OwnerEvent),
     /// The agent read the host's clock.
     Clock(ClockEvent),
     /// The agent resolved the workload of a process.
@@ -58,6 +64,8 @@ impl Record {
             handshake::ALERT => prefix(bytes).map(Self::Alert),
             handshake::EXIT => prefix(bytes).map(Self::Exit),
             handshake::FORGET => session_removed(bytes).map(Self::SessionRemoved),
+            listener::OPENED | listener::CLOSED => prefix(bytes).map(Self::Listener),
+            OWNER => prefix(bytes).map(Self::ListenerOwner),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(Self::Workload),
             tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
@@ -78,6 +86,8 @@ impl Record {
             Self::Alert(record) => record.header.time_ns,
             Self::Wire(record) => record.header.time_ns,
             Self::SessionRemoved(record) => record.header.time_ns,
+            Self::Listener(record) => record.header.time_ns,
+            Self::ListenerOwner(record) => record.header.time_ns,
             Self::Clock(record) => record.header.time_ns,
             Self::Workload(record) => record.header.time_ns,
             Self::Tick(time) => *time,
@@ -96,6 +106,8 @@ impl Record {
             | Self::Exit(_)
             | Self::Alert(_)
             | Self::Wire(_)
+            | Self::Listener(_)
+            | Self::ListenerOwner(_)
             | Self::Clock(_)
             | Self::Workload(_)
             | Self::Tick(_) => {}
@@ -112,6 +124,8 @@ impl Record {
             Self::Tcp(record) => record.socket.netns = 0,
             Self::Alert(record) => record.socket.netns = 0,
             Self::Wire(record) => record.socket.netns = 0,
+            Self::Listener(record) => record.key.netns = 0,
+            Self::ListenerOwner(record) => record.key.netns = 0,
             Self::Exec(_)
             | Self::Exit(_)
             | Self::SessionRemoved(_)
@@ -133,6 +147,8 @@ impl Record {
             Self::Alert(record) => record.as_bytes(),
             Self::Wire(record) => record.as_bytes(),
             Self::SessionRemoved(record) => record.as_bytes(),
+            Self::Listener(record) => record.as_bytes(),
+            Self::ListenerOwner(record) => record.as_bytes(),
             Self::Clock(record) => record.as_bytes(),
             Self::Workload(record) => record.as_bytes(),
             Self::Tick(_) => &[],

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use reprise_ebpf::{Socket, netns::OF_USER_NAMESPACE};
+use reprise_ebpf::{Socket, listener::ListenerKey, netns::OF_USER_NAMESPACE};
 
-use crate::model::{Connection, NetworkNamespace};
+use crate::model::{Connection, End, NetworkNamespace};
 
 /// The connection that a socket record names; `None` where it names none (both ports zero).
 #[must_use]
@@ -17,6 +17,15 @@ pub fn connection(socket: &Socket) -> Option<Connection> {
         remote: SocketAddr::new(address(socket.remote), socket.remote_port),
         namespace: namespace(socket.netns),
     })
+}
+
+/// The end that a listening socket's record names.
+#[must_use]
+pub fn end(key: &ListenerKey) -> End {
+    End {
+        namespace: namespace(key.netns),
+        address: SocketAddr::new(address(key.local), key.port),
+    }
 }
 
 const fn namespace(identifier: u32) -> NetworkNamespace {

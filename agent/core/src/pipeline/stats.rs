@@ -7,6 +7,7 @@ mod by_role;
 mod ephemeral;
 mod errors;
 mod explanations;
+mod failed_offers;
 mod failures;
 mod frequency;
 mod frequent_table;
@@ -34,13 +35,14 @@ pub use self::{
     by_role::ByRole,
     errors::{ErrorSum, Errors},
     explanations::Explanation,
+    failed_offers::FailedOffers,
     failures::{Failure, Failures},
     histogram::{BOUNDS, Histogram},
     history::{History, SLOT_NS, Slot},
     keys::TicketKeys,
     limits::{Limits, Thresholds},
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
-    offers::{FailedOffers, LastMiss, Offers, RecentOffers},
+    offers::{LastMiss, Offers, RecentOffers},
     outcomes::{OfferSums, Outcomes},
     peer_key::PeerKey,
     peer_stats::{PeerStats, SessionsLost},

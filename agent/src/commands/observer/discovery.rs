@@ -124,6 +124,10 @@ impl Discovery {
                     path,
                     "library detached, a process under a translator such as Valgrind maps it"
                 ),
+                Removal::Excluded => tracing::info!(
+                    path,
+                    "library detached, a process excluded by --ignore-process maps it"
+                ),
                 Removal::Retried => {}
             }
         }

@@ -5,10 +5,10 @@ use std::{collections::HashMap, sync::mpsc};
 use reprise_ebpf::handshake::{EXEC_OUTSIDE, ExecEvent};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::sink::Sink;
+use super::{listeners::ListenerTracker, sink::Sink};
 use crate::{
     bpf::{Sensors, WireSensor},
-    host::{HostProcesses, discover::Request, workloads::Lookups},
+    host::{HostProcesses, discover::Request, listeners::Search, workloads::Lookups},
     status::{Sensor, Status},
 };
 use reprise_core::pipeline::{record::Record, wire::Tracker, workload::WorkloadEvent};
@@ -20,6 +20,7 @@ pub(super) struct Reader<'a, 'sink> {
     /// As [`Sensors::namespaces`].
     pub(super) namespaces: bool,
     pub(super) lookups: &'a mut Lookups,
+    pub(super) listeners: &'a mut ListenerTracker,
     pub(super) requests: &'a mpsc::Sender<Request>,
     pub(super) status: &'a mut Status,
     pub(super) sink: &'a mut Sink<'sink>,
@@ -50,8 +51,23 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// Updates the owners of listening sockets, after the events were read.
+    pub(super) fn update_listeners(&mut self, result: Option<Search>, sensors: &Sensors) {
+        let sink = &mut *self.sink;
+        self.listeners.update(
+            result,
+            sensors.handshake.as_ref(),
+            self.lookups,
+            self.now_ns,
+            &mut |record| sink.add(record),
+        );
+    }
+
     /// Ends the open handshakes of processes that have ended.
     pub(super) fn sweep(&mut self, sensors: &mut Sensors) {
+        let sink = &mut *self.sink;
+        self.listeners
+            .sweep(self.now_ns, &mut |record| sink.add(record));
         let Some(sensor) = &mut sensors.handshake else {
             return;
         };
@@ -102,6 +118,7 @@ impl Reader<'_, '_> {
             }
             _ => {}
         }
+        self.listeners.observe(&record, self.now_ns);
         self.sink.add(&record);
     }
 
@@ -121,13 +138,18 @@ impl Reader<'_, '_> {
 pub(super) fn read_wire(
     sensor: &mut WireSensor,
     tracker: &mut Tracker,
+    listeners: &mut ListenerTracker,
     until_ns: u64,
     now_ns: u64,
     status: &mut Status,
     sink: &mut Sink<'_>,
 ) {
     let health = status.sensor_mut(Sensor::Wire);
-    let add = |record, sink: &mut Sink<'_>| sink.add(&Record::Wire(record));
+    let mut add = |record, sink: &mut Sink<'_>| {
+        let record = Record::Wire(record);
+        listeners.observe(&record, now_ns);
+        sink.add(&record);
+    };
     sensor.events.events.drain(until_ns, |bytes| {
         health.events += 1;
         if let Ok(event @ Record::Tcp(_)) = Record::decode(bytes) {

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     discovery::Discovery,
     error::ObserveError,
-    libraries, log,
+    libraries,
+    listeners::ListenerTracker,
+    log,
     reader::{self, Reader},
     scope::Scope,
     sink::Sink,
@@ -48,6 +50,7 @@ pub(in crate::commands) struct Observer {
     clock_read: Option<Instant>,
     processes: HostProcesses,
     lookups: Lookups,
+    listeners: ListenerTracker,
 }
 
 impl Observer {
@@ -80,11 +83,14 @@ impl Observer {
         let places = libraries::places(DescriptorLimit::raise(), scope.mode.cookie_source);
         let limits = DiscoveryLimits {
             ignored: scope.ignored.clone(),
+            excluded: scope.excluded.clone(),
             cgroup: scope.cgroup.clone(),
             places,
         };
         let discovery = Discovery::start(limits).map_err(ObserveError::Thread)?;
         let processes = HostProcesses::detect();
+        let listeners = ListenerTracker::start(sensors.namespaces, processes);
+        let listeners = listeners.map_err(ObserveError::Thread)?;
         Ok(Self {
             shared,
             sensors,
@@ -96,6 +102,7 @@ impl Observer {
             clock_read: None,
             processes,
             lookups: Lookups::new(scope.pods.clone(), processes),
+            listeners,
         })
     }
 
@@ -138,6 +145,7 @@ impl Observer {
 
     /// Reads the events up to now; the `last` time, all events.
     fn poll(&mut self, last: bool) -> io::Result<()> {
+        let listeners_found = self.listeners.result();
         // The time is read first: earlier events are in the buffers by now.
         let now_ns = now_ns();
         let until_ns = if last { u64::MAX } else { now_ns };
@@ -148,6 +156,7 @@ impl Observer {
             reader::read_wire(
                 sensor,
                 &mut self.tracker,
+                &mut self.listeners,
                 until_ns,
                 now_ns,
                 status,
@@ -165,12 +174,14 @@ impl Observer {
             processes: self.processes,
             namespaces: self.sensors.namespaces,
             lookups: &mut self.lookups,
+            listeners: &mut self.listeners,
             requests: &self.discovery.requests,
             status,
             sink: &mut sink,
             ended: Vec::new(),
         };
         reader.read(&mut self.sensors, until_ns);
+        reader.update_listeners(listeners_found, &self.sensors);
         if is_due(Some(self.last_sweep), SWEEP_INTERVAL) {
             self.last_sweep = Instant::now();
             reader.sweep(&mut self.sensors);

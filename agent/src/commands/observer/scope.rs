@@ -13,6 +13,8 @@ use reprise_core::pipeline::wire;
 pub(in crate::commands) struct Scope {
     /// Library files below these paths are not observed.
     pub(in crate::commands) ignored: Vec<PathBuf>,
+    /// Files that processes with executables below these paths map are not probed.
+    pub(in crate::commands) excluded: Vec<PathBuf>,
     /// Only processes and sockets in this cgroup and below it are observed; `None` for the whole
     /// host.
     pub(in crate::commands) cgroup: Option<ObservedCgroup>,

@@ -100,7 +100,10 @@ impl Examiner {
         let planned = planned.and_then(|plan| {
             // The file was unknown, so nobody else uses it.
             if let Some(translated) = file.translated {
-                return Err((Reason::Translated, translators::finding(translated)));
+                return Err((
+                    translators::reason(translated),
+                    translators::finding(translated),
+                ));
             }
             if self.table.has_free_place() {
                 return Ok(plan);
@@ -111,9 +114,10 @@ impl Examiner {
         });
         let (state, plan) = match &planned {
             Ok(plan) => (FileState::Pending, Some(Arc::clone(plan))),
-            Err((reason @ (Reason::TooManyLibraries | Reason::Translated), finding)) => {
-                (FileState::Waiting(*reason, finding.clone()), None)
-            }
+            Err((
+                reason @ (Reason::TooManyLibraries | Reason::Translated | Reason::Ignored),
+                finding,
+            )) => (FileState::Waiting(*reason, finding.clone()), None),
             Err((reason, finding)) => (FileState::Rejected(*reason, finding.clone()), None),
         };
         let id = self

@@ -5,6 +5,7 @@ use std::{
     mem,
     path::PathBuf,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,7 @@ use super::{
     spending::Spending,
     standard_dirs,
     table::{Process, Table},
+    translators,
 };
 use crate::status::Reason;
 use reprise_core::plan;
@@ -51,6 +53,8 @@ pub(super) struct Examiner {
     events: Sender<DiscoveryEvent>,
     /// Paths below which no library is probed.
     pub(super) ignored: Vec<PathBuf>,
+    /// Paths of executables whose processes may map no probed file.
+    excluded: Arc<[PathBuf]>,
     pub(super) files: Files,
     pub(super) table: Table,
     pub(super) inspections: Inspections,
@@ -66,6 +70,7 @@ impl Examiner {
     pub(super) fn new(
         events: Sender<DiscoveryEvent>,
         ignored: Vec<PathBuf>,
+        excluded: Arc<[PathBuf]>,
         places: usize,
     ) -> Self {
         let mut inspections = Inspections::default();
@@ -73,6 +78,7 @@ impl Examiner {
         Self {
             events,
             ignored,
+            excluded,
             files: Files::new(),
             table: Table::new(root.unwrap_or(0), places),
             inspections,
@@ -142,10 +148,12 @@ impl Examiner {
         let subject = Subject::Process(pid);
         let shown = format!("mappings of process {pid}");
         let begin = Instant::now();
-        let problem = match self
-            .inspections
-            .run(subject, shown, move || process_maps::mapped(pid))
-        {
+        let excluded = Arc::clone(&self.excluded);
+        let inspect = move || {
+            let is_excluded = translators::is_excluded(pid, &excluded);
+            process_maps::mapped(pid, is_excluded)
+        };
+        let problem = match self.inspections.run(subject, shown, inspect) {
             Ok(Ok(mapped)) => return self.examine_mapped(pid, code, &mapped, begin),
             Ok(Err(error)) => (
                 Reason::Unreadable,

@@ -31,7 +31,7 @@ pub fn from_process(pid: u32) -> Result<Vec<LibraryFile>, String> {
     if !process_maps::exists(pid) {
         return Err(format!("there is no process {pid}"));
     }
-    let mapped = process_maps::mapped(pid)
+    let mapped = process_maps::mapped(pid, false)
         .map_err(|error| format!("failed to read what process {pid} maps: {error}"))?;
     let mapped = mapped.files;
     let mut found = Vec::new();

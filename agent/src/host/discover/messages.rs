@@ -14,6 +14,8 @@ use crate::{
 pub(crate) struct DiscoveryLimits {
     /// Files below these paths are ignored.
     pub(crate) ignored: Vec<PathBuf>,
+    /// Files that a process maps whose executable lies below these paths are not probed.
+    pub(crate) excluded: Vec<PathBuf>,
     /// Only libraries of processes in this cgroup and below it are observed; `None` for all
     /// processes.
     pub(crate) cgroup: Option<ObservedCgroup>,
@@ -60,6 +62,8 @@ pub(crate) enum Removal {
     Displaced,
     /// A process that translates its code maps it.
     Translated,
+    /// A process that the operator excludes maps it.
+    Excluded,
     /// It will be discovered again.
     Retried,
 }

@@ -89,14 +89,15 @@ impl MappedFile {
     }
 }
 
-/// The files that a process maps; none for an ended process or a kernel thread.
+/// The files that a process maps; none for an ended process or a kernel thread. One that the
+/// operator excludes may run under an unknown translator.
 ///
 /// # Errors
 ///
 /// The mappings of a running process cannot be read.
-pub(super) fn mapped(pid: u32) -> io::Result<Mapped> {
+pub(super) fn mapped(pid: u32, is_excluded: bool) -> io::Result<Mapped> {
     match fs::read(format!("/proc/{pid}/maps")) {
-        Ok(maps) => Ok(parse_maps(pid, &maps)),
+        Ok(maps) => Ok(parse_maps(pid, &maps, is_excluded)),
         // ESRCH: the process ended while the file was open.
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) || !exists(pid) => {
             Ok(Mapped::default())
@@ -145,7 +146,7 @@ impl Line {
     }
 }
 
-fn parse_maps(pid: u32, maps: &[u8]) -> Mapped {
+fn parse_maps(pid: u32, maps: &[u8], is_excluded: bool) -> Mapped {
     let lines: Vec<Line> = maps
         .split(|byte| *byte == b'\n')
         .filter_map(Line::parse)
@@ -154,6 +155,10 @@ fn parse_maps(pid: u32, maps: &[u8]) -> Mapped {
         let name = translators::from_path(&line.path)?;
         line.is_code.then_some(name)
     });
+    let translator = match is_excluded {
+        true => Some(translators::EXCLUDED),
+        false => translator,
+    };
     let mut files: Vec<MappedFile> = Vec::new();
     let mut index = HashMap::new();
     for line in lines {
@@ -253,7 +258,7 @@ mod tests {
     fn own_code_is_found_at_its_address() {
         let pid = std::process::id();
         let own = fs::read_link("/proc/self/exe").unwrap();
-        let files = mapped(pid).unwrap().files;
+        let files = mapped(pid, false).unwrap().files;
         let file = files.iter().find(|file| file.path == own).unwrap();
         let at = own_code_is_found_at_its_address as *const () as u64;
         let segment = file
@@ -270,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_missing_process_maps_nothing() {
-        assert!(mapped(u32::MAX >> 1).unwrap().files.is_empty());
+        assert!(mapped(u32::MAX >> 1, false).unwrap().files.is_empty());
         assert_eq!(code_size(u32::MAX >> 1), None);
         let kernel = b"Name:\tkthreadd\nThreads:\t1\n";
         assert_eq!(sum_code(kernel), None);
@@ -285,7 +290,7 @@ mod tests {
             7f40-7f50 r-xp 00000000 00:00 0                   [vdso]\n\
             7f60-7f70 r-xp 00003000 fd:10 77 /lib/a\xff b\\012c.so (deleted)\n\
             garbage\n\xff\xff - \n";
-        let mapped = parse_maps(1, maps);
+        let mapped = parse_maps(1, maps, false);
         let [file] = mapped.files.as_slice() else {
             panic!("{mapped:?}");
         };

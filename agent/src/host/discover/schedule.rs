@@ -64,7 +64,12 @@ pub(super) struct Discovery {
 impl Discovery {
     pub(super) fn new(events: Sender<DiscoveryEvent>, limits: DiscoveryLimits) -> Self {
         Self {
-            examiner: Examiner::new(events, limits.ignored, limits.places),
+            examiner: Examiner::new(
+                events,
+                limits.ignored,
+                limits.excluded.into(),
+                limits.places,
+            ),
             cgroup: limits.cgroup,
             scheduled: BTreeSet::new(),
             retried: HashSet::new(),

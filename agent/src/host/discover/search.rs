@@ -79,7 +79,7 @@ impl Search {
 }
 
 fn search(id: MappingId, pid: u32) -> Option<Searched> {
-    let mapped = process_maps::mapped(pid).ok()?.files;
+    let mapped = process_maps::mapped(pid, false).ok()?.files;
     let file = mapped.into_iter().find(|file| file.id == id)?;
     let image = image::open_first(&file.names()).ok()?;
     image.limit_cpu_time();

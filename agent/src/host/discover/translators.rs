@@ -2,9 +2,16 @@
 //!
 //! Valgrind, Pin, DynamoRIO and user-mode QEMU read the instructions of a program and run a
 //! translation of them. A breakpoint that the kernel has placed is read as an instruction of the
-//! program, which then dies of SIGTRAP. So no file that such a process maps is probed.
+//! program, which then dies of SIGTRAP. So no file that such a process maps is probed, nor one that
+//! a process maps which the operator excludes (`--ignore-process`).
 
-use std::{os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::status::Reason;
 
 /// Beginnings of the names of files that only translators map as code, and their translators.
 const FILES: [(&[u8], &str); 8] = [
@@ -21,11 +28,35 @@ const FILES: [(&[u8], &str); 8] = [
 /// Ends of the names of Valgrind's tools, by machine.
 const VALGRIND_TOOLS: [&[u8]; 2] = [b"-amd64-linux", b"-arm64-linux"];
 
+/// Name that stands for the translator of a process that the operator excludes, whose translator
+/// may be an unknown one.
+pub(super) const EXCLUDED: &str = "--ignore-process";
+
 /// A process that runs under a translator.
 pub(super) type Translated = (u32, &'static str);
 
+/// Whether the executable of a process lies below one of these paths.
+pub(super) fn is_excluded(pid: u32, paths: &[PathBuf]) -> bool {
+    if paths.is_empty() {
+        return false;
+    }
+    let executable = fs::read_link(format!("/proc/{pid}/exe"));
+    executable.is_ok_and(|executable| paths.iter().any(|path| executable.starts_with(path)))
+}
+
+/// Reason for which a file is left to a translator.
+pub(super) fn reason((_, translator): Translated) -> Reason {
+    match translator {
+        EXCLUDED => Reason::Ignored,
+        _ => Reason::Translated,
+    }
+}
+
 /// Why a file is left to a translator.
 pub(super) fn finding((pid, translator): Translated) -> String {
+    if translator == EXCLUDED {
+        return format!("process {pid} is excluded by {EXCLUDED} and maps it");
+    }
     format!("process {pid} runs under {translator}, which would execute the probes as instructions")
 }
 

@@ -11,6 +11,7 @@ use super::{
     inspections::Subject,
     listening,
     messages::{Disconnected, DiscoveryEvent, Removal},
+    translators,
 };
 use crate::status::Reason;
 
@@ -23,9 +24,15 @@ const TRANSLATED_PAUSE_FACTOR: u32 = 50;
 impl Examiner {
     /// Detaches files that processes under a translator map.
     pub(super) fn leave_to_translators(&mut self) -> Result<(), Disconnected> {
-        for (file, finding) in self.table.translated() {
-            if let Some(id) = self.table.evict(file, Reason::Translated, finding) {
-                self.send(DiscoveryEvent::Removed(id, Removal::Translated))?;
+        for (file, translated) in self.table.translated() {
+            let reason = translators::reason(translated);
+            let finding = translators::finding(translated);
+            if let Some(id) = self.table.evict(file, reason, finding) {
+                let removal = match reason {
+                    Reason::Ignored => Removal::Excluded,
+                    _ => Removal::Translated,
+                };
+                self.send(DiscoveryEvent::Removed(id, removal))?;
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ mod completed;
 mod data;
 mod drive;
 mod error;
+mod listener;
 mod maps;
 mod open;
 mod phase;

@@ -8,6 +8,7 @@ use reprise_ebpf::{
     Socket,
     handshake::{Layout, MAX_LIBRARIES, MAX_OPEN, Open, OpenKey, TlsProcess, open_count},
     kernel::{Fault, atomic, counters::Counters, events::Events},
+    listener::{ListenerKey, ListenerWindow, MAX_ADDRESSES},
 };
 
 /// Key of a drive: one call of the state machine, from entry to exit.
@@ -136,6 +137,11 @@ pub(crate) static HS_UNSENT: LruHashMap<u64, u64> = LruHashMap::with_max_entries
 /// Used only with `hs_recv_call` and `hs_send_call`.
 #[map]
 pub(crate) static HS_TUPLES: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(MAX_OPEN, 0);
+/// Addresses whose listening sockets are reported. Written by the agent; the state program counts
+/// their events.
+#[map]
+pub(crate) static HS_LISTENERS: HashMap<ListenerKey, ListenerWindow> =
+    HashMap::with_max_entries(MAX_ADDRESSES, 0);
 /// Number of processes in [`HS_TASKS`], by process ID modulo [`DRIVERS`]. An array, since the
 /// kernel inlines its lookup and the tracepoints that use it fire for each receive and send on the
 /// host. A collision, or a count that stayed after an eviction from [`HS_TASKS`], costs only time.

@@ -1,12 +1,15 @@
 //! The socket of a handshake, and whether it was closed while the handshake was open.
 
-use crate::maps::{HS_OPEN, HS_SOCKETS, HS_TUPLES};
+use crate::{
+    listener,
+    maps::{HS_OPEN, HS_SOCKETS, HS_TUPLES},
+};
 use aya_ebpf::programs::TracePointContext;
 use reprise_ebpf::{
     Socket, TracepointLayout,
     handshake::{OpenKey, flag, socket_source},
     kernel::{Fault, record},
-    tcp::{STATE_CLOSE, STATE_CLOSE_WAIT, STATE_ESTABLISHED},
+    tcp::{STATE_CLOSE, STATE_CLOSE_WAIT, STATE_ESTABLISHED, STATE_LISTEN},
 };
 
 /// 1 where the call programs are attached; their tracepoints have the socket's address only.
@@ -81,6 +84,11 @@ pub(crate) fn established(skaddr: u64) -> Option<Socket> {
 pub(crate) fn try_state(ctx: &TracePointContext) -> Result<(), Fault> {
     let layout = record::layout(&SET_STATE);
     let state: u32 = record::word(ctx, layout.state)?;
+    let old_state: u32 = record::word(ctx, layout.old_state)?;
+    // An accepted socket is a copy of its listener, and leaves that state, too.
+    if state == STATE_LISTEN || (state == STATE_CLOSE && old_state == STATE_LISTEN) {
+        return listener::try_change(ctx, &layout, state);
+    }
     if state != STATE_ESTABLISHED && state != STATE_CLOSE_WAIT && state != STATE_CLOSE {
         return Ok(());
     }

@@ -24,6 +24,8 @@ pub(super) struct Case {
     /// Offers of all mechanisms.
     pub(super) offers: Outcomes,
     pub(super) failed_offers: FailedOffers,
+    /// Whether those are of all clients of the server, not of this peer alone.
+    pub(super) failed_offers_of_server: bool,
     /// Handshakes without an offer after the client's address was given a session.
     pub(super) returned_without: u64,
     /// What the server had given clients that returned without an offer.
@@ -36,7 +38,7 @@ pub(super) struct Case {
 pub(super) fn text(case: &Case) -> String {
     match case.reason {
         AlertReason::NeverOffered => never_offered(case.role, case.given_before).to_owned(),
-        AlertReason::FailedOffers => failed_offers(&case.failed_offers),
+        AlertReason::FailedOffers => failed_offers(case),
         AlertReason::SeldomOffered => seldom_offered(case),
         AlertReason::Missed(reason) => missed(case, reason),
     }
@@ -261,12 +263,17 @@ fn seldom_offered(case: &Case) -> String {
     )
 }
 
-fn failed_offers(offers: &FailedOffers) -> String {
+fn failed_offers(case: &Case) -> String {
+    let offers = &case.failed_offers;
+    let clients = match case.failed_offers_of_server {
+        true => "of all clients of this server, ",
+        false => "",
+    };
     format!(
-        "handshakes fail because a session is offered: {} of {} failed with an offer, and {} of {} \
-         without one: see their causes and alerts in the list of failures, and compare what the \
-         server requires of a client that resumes a session with what it requires of others, such \
-         as a client certificate",
+        "handshakes fail because a session is offered: {clients}{} of {} failed with an offer, and \
+         {} of {} without one: see their causes and alerts in the list of failures, and compare \
+         what the server requires of a client that resumes a session with what it requires of \
+         others, such as a client certificate",
         offers.failed,
         offers.with(),
         offers.failed_without,

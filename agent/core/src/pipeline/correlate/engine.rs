@@ -7,6 +7,7 @@ use enum_map::EnumMap;
 use super::{
     connection_history::Span,
     finding::Finding,
+    listeners::Listeners,
     network::Network,
     observation::{self, EndedHandshake},
     offer,
@@ -77,6 +78,7 @@ pub struct Engine {
     /// Removed sessions, until the handshakes before them are concluded.
     removed_sessions: VecDeque<SessionRemoved>,
     wire_handshakes: WireHandshakes,
+    listeners: Listeners,
     unread_hellos: UnreadHellos,
     diagnoser: Diagnoser,
     undecided: UndecidedMisses,
@@ -96,6 +98,7 @@ impl Engine {
             pending_timeouts: VecDeque::new(),
             removed_sessions: VecDeque::new(),
             wire_handshakes: WireHandshakes::new(MAX_WAITING),
+            listeners: Listeners::new(),
             unread_hellos: UnreadHellos::new(),
             diagnoser: Diagnoser::new(bounds.sessions, bounds.services),
             undecided: UndecidedMisses::new(),
@@ -139,6 +142,8 @@ impl Engine {
                 tgid,
                 by_exec,
             } => self.diagnoser.process_ended(*tgid, *time_ns, *by_exec),
+            Event::ListenerChanged(change) => self.listeners.change(change),
+            Event::ListenerOwner(owner) => self.listeners.set_owner(owner),
             Event::WallClock { offset_ns, .. } => self.diagnoser.set_clock(*offset_ns),
             Event::Tick(time_ns) => {
                 self.now_ns = self.now_ns.max(*time_ns);
@@ -269,9 +274,20 @@ impl Engine {
             let connection = handshake.connection;
             let network = self.network.conclude(handshake.role, connection, &span);
             let offer = self.offer(Some(&handshake));
-            if let Some(observation) = observation::from_wire(&handshake, network, offer) {
+            if let Some(mut observation) = observation::from_wire(&handshake, network, offer) {
+                observation.tgid = self.listening_process(&handshake);
                 self.diagnose(observation, out);
             }
+        }
+    }
+
+    /// The process that alone accepted the connections of a server when this handshake began.
+    fn listening_process(&mut self, handshake: &WireHandshake) -> Option<u32> {
+        let connection = handshake.connection?;
+        let end = connection.end(connection.local);
+        match handshake.role {
+            Role::Server => self.listeners.owner(&end, handshake.hello.begin_ns),
+            Role::Client => None,
         }
     }
 

@@ -119,6 +119,8 @@ pub(super) struct RuleInput {
     pub(super) shared: bool,
     /// That cache was seen to survive the end of a process.
     pub(super) survives: bool,
+    /// The service's ticket keys were seen to survive the end of a process.
+    pub(super) keys_survive: bool,
     pub(super) rank: Option<u64>,
     /// Lowest high rank at which an issuer missed a session of its own, above those accepted since.
     pub(super) own_miss_rank: Option<u64>,

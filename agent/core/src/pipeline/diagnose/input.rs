@@ -135,6 +135,7 @@ impl Tables {
             stored: stored(&storage),
             shared: state.shares_cache,
             survives: state.cache_outlives_process,
+            keys_survive: state.keys_outlive_process,
             rank: issued.and_then(|issued| self.rank(&issued, kind, state.shares_cache)),
             own_miss_rank: storage.high_miss_rank,
             emptied: issued.is_some_and(|issued| self.was_emptied(&issued, kind, now_ns)),
@@ -207,8 +208,6 @@ impl Tables {
             .process
             .and_then(|process| self.relation(process, server, now_ns));
         match relation {
-            // The owner of a listening socket may stand for several processes.
-            Some(Relation::Same) if !server.by_library => Issuer::ThisService,
             Some(relation) => Issuer::Process(relation),
             None => Issuer::ThisService,
         }

@@ -2,6 +2,7 @@
 
 use super::{
     client::{ClientId, ClientIssuer},
+    process::Relation,
     sessions::{IssuedSession, Serials},
     tables::{Server, Tables, entry_kind},
 };
@@ -91,6 +92,9 @@ impl Tables {
         }
         if entry {
             self.learn_cache(&issued, server, hello, kind);
+        } else if self.issuer_ended(&issued, server, hello.begin_ns) {
+            self.services
+                .change(server.service, |state| state.keys_outlive_process = true);
         }
         let serials = Serials {
             service: self.state(issued.service).issued[kind],
@@ -122,14 +126,11 @@ impl Tables {
     ) {
         self.services
             .record_shared_cache(issued.service, server.service);
-        let by_other = issued
-            .process
-            .zip(server.process)
-            .filter(|(issuer, process)| server.by_library && issuer != process);
-        let ended = by_other.is_some_and(|(issuer, _)| {
-            self.processes.has_ended(issuer, hello.begin_ns) == Some(true)
-        });
-        let shared = self.state(server.service).shares_cache || by_other.is_some();
+        let ended = self.issuer_ended(issued, server, hello.begin_ns);
+        let processes = issued.process.zip(server.process);
+        let by_other = ended
+            || processes.is_some_and(|(issuer, process)| server.by_library && issuer != process);
+        let shared = self.state(server.service).shares_cache || by_other;
         let rank = self.rank(issued, kind, shared);
         if let Some(process) = server.process
             && issued.process == Some(process)
@@ -140,12 +141,20 @@ impl Tables {
             });
         }
         self.services.change(server.service, |state| {
-            state.shares_cache |= by_other.is_some();
+            state.shares_cache |= by_other;
             state.cache_outlives_process |= ended;
             if let Some(rank) = rank.filter(|_| server.by_library) {
                 state.storage[kind].accept(rank);
             }
         });
+    }
+
+    /// Whether the process that issued the session had ended when another one accepted it.
+    fn issuer_ended(&self, issued: &IssuedSession, server: &Server, at_ns: u64) -> bool {
+        let relation = issued
+            .process
+            .and_then(|issuer| self.relation(issuer, server, at_ns));
+        relation == Some(Relation::Ended)
     }
 
     fn learn_key(&mut self, server: &Server, ticket: &Token, now_ns: u64, issued: bool) {

@@ -272,13 +272,14 @@ pub const RULES: [Rule; 33] = [
     },
     Rule {
         name: "ticket_of_ended_process",
-        evidence: "a process of the service that has ended issued this very ticket, and no live process was seen to use its key",
+        evidence: "a process of the service that has ended issued this very ticket, and no live process was seen to use its key, nor to accept a ticket of an ended process",
         reason: MissReason::Restarted,
         when: |input| {
             matches!(
                 input.ticket_key(),
                 Some(TicketKey::Unnamed | TicketKey::Unseen)
             ) && input.issuer == Issuer::Process(Relation::Ended)
+                && !input.keys_survive
         },
     },
     Rule {

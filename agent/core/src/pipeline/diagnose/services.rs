@@ -71,6 +71,8 @@ pub(super) struct ServiceState {
     pub(super) shares_cache: bool,
     /// One process accepted a session whose issuer had ended.
     pub(super) cache_outlives_process: bool,
+    /// One process accepted a ticket whose issuer had ended.
+    pub(super) keys_outlive_process: bool,
     /// Its tickets begin with the name of their key.
     pub(super) names_keys: bool,
     /// Several processes served it.

@@ -2,6 +2,7 @@
 //! well below it, so that a share near the threshold does not start and stop it repeatedly.
 
 use super::{
+    failed_offers::FailedOffers,
     limits::Thresholds,
     offers::{Offers, RecentOffers},
     outcomes::Outcomes,
@@ -77,12 +78,12 @@ const ADVICE_NS: u64 = 3_600_000_000_000;
 /// reason of misses, or clients that seldom offer a session.
 pub(super) fn reason_without_alert(
     offers: &Offers,
+    failed: Option<FailedOffers>,
     role: Role,
     now_ns: u64,
 ) -> Option<AlertReason> {
     let is_recent = |last_ns: u64| last_ns.saturating_add(ADVICE_NS) >= now_ns;
-    let failed = &offers.failed;
-    if failed.are_cause() && is_recent(failed.last_ns) {
+    if failed.is_some() && is_recent(offers.failed.last_ns) {
         return Some(AlertReason::FailedOffers);
     }
     let seldom = || is_seldom_offered(offers) && is_recent(offers.last_returned_ns);
@@ -205,7 +206,7 @@ mod tests {
         let mut offers = Offers::default();
         offers.sums.offered[Mechanism::Psk].accepted = 5;
         offers.returned_without = 19;
-        let advised = |offers: &Offers| reason_without_alert(offers, Role::Server, 1);
+        let advised = |offers: &Offers| reason_without_alert(offers, None, Role::Server, 1);
         assert_eq!(advised(&offers), None, "few connections");
         offers.returned_without = 20;
         assert_eq!(advised(&offers), Some(AlertReason::SeldomOffered));
@@ -218,12 +219,11 @@ mod tests {
     #[test]
     fn failures_that_offers_cause_have_advice() {
         let mut offers = Offers::default();
-        offers.failed.failed = 8;
         offers.failed.last_ns = 1;
-        let advised = |offers: &Offers, now_ns| reason_without_alert(offers, Role::Server, now_ns);
-        assert_eq!(advised(&offers, 1), None, "no handshake without an offer");
-        offers.failed.completed_without = 8;
-        assert_eq!(advised(&offers, 1), Some(AlertReason::FailedOffers));
-        assert_eq!(advised(&offers, ADVICE_NS + 2), None, "the last is old");
+        let failed = Some(offers.failed);
+        let advised = |failed, now_ns| reason_without_alert(&offers, failed, Role::Server, now_ns);
+        assert_eq!(advised(None, 1), None, "offers are not the cause");
+        assert_eq!(advised(failed, 1), Some(AlertReason::FailedOffers));
+        assert_eq!(advised(failed, ADVICE_NS + 2), None, "the last is old");
     }
 }

@@ -2,7 +2,9 @@
 
 use enum_map::{Enum, EnumMap};
 
-use super::{merge::Merge, outcomes::OfferSums, visitors::Given, window::Window};
+use super::{
+    failed_offers::FailedOffers, merge::Merge, outcomes::OfferSums, visitors::Given, window::Window,
+};
 use crate::model::{MissReason, Observation, OfferOutcome, ServiceId};
 
 /// What the window counts.
@@ -24,66 +26,6 @@ pub struct LastMiss {
     pub service: Option<ServiceId>,
     /// End of the handshake, nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
-}
-
-/// Failed handshakes with and without an offer, from the first failed offer on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FailedOffers {
-    /// Offers whose handshake failed.
-    pub failed: u64,
-    /// Offers whose handshake completed.
-    pub completed: u64,
-    /// Failed handshakes that are known to have offered nothing.
-    pub failed_without: u64,
-    /// Completed handshakes without an offer.
-    pub completed_without: u64,
-    /// End of the last failed handshake with an offer, nanoseconds of `CLOCK_MONOTONIC`.
-    pub last_ns: u64,
-}
-
-impl FailedOffers {
-    /// Failures with an offer from which on the comparison is made.
-    const MIN_FAILED: u64 = 5;
-    /// Failures without an offer that would be expected at the rate of those with one, and from
-    /// which on their absence is no coincidence.
-    const MIN_EXPECTED: u64 = 3;
-    /// How many times as often handshakes with an offer fail.
-    const FACTOR: u64 = 10;
-
-    /// Handshakes with an offer.
-    #[must_use]
-    pub const fn with(&self) -> u64 {
-        self.failed + self.completed
-    }
-
-    /// Handshakes without an offer.
-    #[must_use]
-    pub const fn without(&self) -> u64 {
-        self.failed_without + self.completed_without
-    }
-
-    /// Whether handshakes fail because a session is offered: those without an offer hardly do.
-    #[must_use]
-    pub const fn are_cause(&self) -> bool {
-        let expected = self.failed.saturating_mul(self.without());
-        self.failed >= Self::MIN_FAILED
-            && expected >= self.with().saturating_mul(Self::MIN_EXPECTED)
-            && expected
-                >= self
-                    .failed_without
-                    .saturating_mul(self.with())
-                    .saturating_mul(Self::FACTOR)
-    }
-}
-
-impl Merge for FailedOffers {
-    fn merge(&mut self, other: &Self) {
-        self.failed += other.failed;
-        self.completed += other.completed;
-        self.failed_without += other.failed_without;
-        self.completed_without += other.completed_without;
-        self.last_ns = self.last_ns.max(other.last_ns);
-    }
 }
 
 /// Offer sums of one peer.
@@ -127,7 +69,6 @@ impl Offers {
         window_ns: u64,
     ) {
         self.sums.add(outcome);
-        self.compare(outcome, seen.time_ns);
         let counted = match outcome {
             OfferOutcome::Unknown | OfferOutcome::Failed(..) => return,
             OfferOutcome::NotOffered if given.is_none() => return,
@@ -153,27 +94,6 @@ impl Offers {
         };
         self.window
             .add(counted.into_usize(), seen.time_ns, window_ns);
-    }
-
-    /// Adds a failed handshake that is known to have offered nothing.
-    pub(super) const fn record_failed_without(&mut self) {
-        if self.failed.failed > 0 {
-            self.failed.failed_without += 1;
-        }
-    }
-
-    fn compare(&mut self, outcome: OfferOutcome, time_ns: u64) {
-        let counts = &mut self.failed;
-        match outcome {
-            OfferOutcome::Failed(..) => {
-                counts.failed += 1;
-                counts.last_ns = time_ns;
-            }
-            _ if counts.failed == 0 => {}
-            OfferOutcome::NotOffered => counts.completed_without += 1,
-            OfferOutcome::Accepted(_) | OfferOutcome::Missed(..) => counts.completed += 1,
-            OfferOutcome::Unknown => {}
-        }
     }
 
     /// Offers in the window that ends at `now_ns`.
@@ -216,34 +136,5 @@ impl RecentOffers {
         let reasons = MissReason::ALL.into_iter().rev();
         let commonest = reasons.max_by_key(|reason| self.misses[*reason])?;
         (self.misses[commonest] > 0).then_some(commonest)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn compared(failed: u64, completed: u64, failed_without: u64, completed_without: u64) -> bool {
-        let offers = FailedOffers {
-            failed,
-            completed,
-            failed_without,
-            completed_without,
-            last_ns: 0,
-        };
-        offers.are_cause()
-    }
-
-    #[test]
-    fn offers_are_the_cause_of_failures_that_handshakes_without_one_do_not_have() {
-        assert!(compared(8, 0, 0, 8));
-        assert!(!compared(4, 0, 0, 8), "few failures");
-        assert!(!compared(8, 0, 0, 2), "few handshakes without an offer");
-        assert!(
-            !compared(8, 792, 0, 8),
-            "none of 8 fails at one in 100, too"
-        );
-        assert!(!compared(8, 0, 8, 8), "others fail, too");
-        assert!(compared(80, 20, 1, 99));
     }
 }

@@ -126,19 +126,6 @@ impl PeerTable {
         stats.offers.recent(now_ns, self.window_ns)
     }
 
-    /// The reason for which there is advice: that of the alert, else failures that offers cause,
-    /// the commonest reason of about twenty misses or more, or sessions that are seldom offered.
-    #[must_use]
-    pub fn advice_reason(
-        &self,
-        key: &PeerKey,
-        stats: &PeerStats,
-        now_ns: u64,
-    ) -> Option<AlertReason> {
-        let other = || alerts::reason_without_alert(&stats.offers, key.role, now_ns);
-        stats.alert.or_else(other)
-    }
-
     /// Begins and ends the alerts of the peers with sums of their own, as of `now_ns`; returns the
     /// changes.
     pub fn update_alerts(&mut self, now_ns: u64) -> Vec<AlertChange> {

@@ -3,11 +3,13 @@
 use enum_map::EnumMap;
 
 use super::{
+    alerts::{self, AlertReason},
     alerts_after_completion::AlertsAfterCompletion,
     by_role::ByRole,
     ephemeral::EphemeralPorts,
     errors::Errors,
     explanations::{self, Explanation},
+    failed_offers::{FailedOffers, FailedOffersOfServers},
     failures::Failures,
     histogram::Histogram,
     history::History,
@@ -82,6 +84,7 @@ pub struct Stats {
     /// The newest miss per peer and reason.
     pub miss_examples: MissExamples,
     ephemeral_ports: EphemeralPorts,
+    failed_offers: FailedOffersOfServers,
     visitors: Visitors,
     window_ns: u64,
 }
@@ -110,6 +113,7 @@ impl Stats {
             peers: PeerTable::new(limits),
             miss_examples: MissExamples::new(),
             ephemeral_ports: EphemeralPorts::new(),
+            failed_offers: FailedOffersOfServers::new(),
             visitors: Visitors::new(),
             window_ns: limits.window_ns,
         }
@@ -119,6 +123,7 @@ impl Stats {
     pub fn record(&mut self, seen: &Observation, naming: &Naming) -> PeerKey {
         let peer = self.peer(seen.role, seen.connection.as_ref(), naming);
         self.history[seen.role].add(seen.outcome, seen.time_ns);
+        self.failed_offers.record(seen);
         match seen.outcome {
             Outcome::Completed(resumption) => {
                 self.record_completed(seen, resumption, peer.clone());
@@ -152,6 +157,7 @@ impl Stats {
         let sums = self
             .peers
             .record_completed(peer.clone(), resumption, seen.time_ns);
+        sums.offers.failed.record(seen);
         sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
         if let Some(outcome) = outcome {
             let given = self.visitors.record(seen);
@@ -186,9 +192,8 @@ impl Stats {
         if let Some(outcome) = seen.offer_outcome() {
             sums.offers.record(seen, outcome, None, self.window_ns);
             self.offers[seen.role].add(outcome);
-        } else if seen.offer == Offer::Nothing {
-            sums.offers.record_failed_without();
         }
+        sums.offers.failed.record(seen);
         let is_new = seen.role == Role::Server && seen.offer == Offer::Nothing;
         if is_new && cause == FailureCause::PacketLoss {
             sums.sessions_lost.never_stored += 1;
@@ -235,6 +240,30 @@ impl Stats {
         self.peers.record_cut_session(peer);
     }
 
+    /// The reason for which there is advice for a peer: that of its alert, else failures that
+    /// offers cause, the commonest reason of about twenty misses or more, or sessions that are
+    /// seldom offered.
+    #[must_use]
+    pub fn advice_reason(
+        &self,
+        key: &PeerKey,
+        sums: &PeerStats,
+        now_ns: u64,
+    ) -> Option<AlertReason> {
+        let other = || {
+            let failed = self.failed_offers(sums);
+            alerts::reason_without_alert(&sums.offers, failed, key.role, now_ns)
+        };
+        sums.alert.or_else(other)
+    }
+
+    /// Failed handshakes from which it follows that offers of this peer cause its failures: its
+    /// own, else those of all clients of its server.
+    #[must_use]
+    pub fn failed_offers(&self, sums: &PeerStats) -> Option<FailedOffers> {
+        self.failed_offers.cause(&sums.offers.failed)
+    }
+
     /// Explanations of a peer's misses, the commonest reason first; bounded.
     #[must_use]
     pub fn explanations(&self, key: &PeerKey, sums: &PeerStats) -> Vec<Explanation> {
@@ -276,7 +305,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{HelloFacts, NetworkNamespace, Token},
-        pipeline::stats::{AlertReason, Thresholds},
+        pipeline::stats::Thresholds,
     };
 
     const FULL: Outcome = Outcome::Completed(Resumption::Full);

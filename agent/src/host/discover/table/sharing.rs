@@ -43,8 +43,8 @@ impl Table {
     }
 
     /// A process under a translator to which the file is left, with the translator's name: one of
-    /// root, or of the only user of the file. Otherwise any user could end the observation of
-    /// others.
+    /// root, or of the only user of the file, or one that the operator excludes. Otherwise any user
+    /// could end the observation of others.
     pub(in crate::host::discover) fn translated_by(&self, file: FileId) -> Option<Translated> {
         let mut translated = self.users(file).filter_map(|(pid, process)| {
             let translator = process.translator?;
@@ -55,7 +55,7 @@ impl Table {
             uid == 0 || users.all(|(_, process)| process.owner.uid == uid)
         };
         translated
-            .find(|(.., uid)| is_left_to(*uid))
+            .find(|(_, translator, uid)| *translator == translators::EXCLUDED || is_left_to(*uid))
             .map(|(pid, translator, _)| (pid, translator))
     }
 
@@ -78,8 +78,8 @@ impl Table {
             })
     }
 
-    /// Observed files that must be left to a translator, with a description.
-    pub(in crate::host::discover) fn translated(&self) -> Vec<(FileId, String)> {
+    /// Observed files that must be left to a translator, with the process that it runs.
+    pub(in crate::host::discover) fn translated(&self) -> Vec<(FileId, Translated)> {
         let processes = self.processes.values();
         let translated: HashSet<FileId> = processes
             .filter(|process| process.translator.is_some())
@@ -91,7 +91,7 @@ impl Table {
             library.is_some_and(LibraryEntry::is_probed)
         });
         probed
-            .filter_map(|file| Some((file, translators::finding(self.translated_by(file)?))))
+            .filter_map(|file| Some((file, self.translated_by(file)?)))
             .collect()
     }
 

@@ -3,7 +3,7 @@ use super::{
     sharing::MAX_FILES_PER_GROUP,
     *,
 };
-use crate::host::discover::places::Changes;
+use crate::host::discover::{places::Changes, translators};
 use std::rc::Rc;
 
 const ROOT: u64 = 1;
@@ -230,9 +230,13 @@ fn a_file_is_left_to_a_translator_unless_that_blinds_others() {
     process.translator = Some("Valgrind");
     table.record_process(12, process);
     assert_eq!(table.translated_by(file(1)), Some((12, "Valgrind")));
-    let [(found, finding)] = table.translated().try_into().unwrap();
+    let [(found, translated)] = table.translated().try_into().unwrap();
     assert_eq!(found, file(1));
-    table.evict(found, Reason::Translated, finding);
+    table.evict(
+        found,
+        translators::reason(translated),
+        translators::finding(translated),
+    );
     assert_eq!(table.coverage().uncovered[&Reason::Translated].processes, 3);
     assert_eq!(
         table.share_places(|_| None),
@@ -241,4 +245,18 @@ fn a_file_is_left_to_a_translator_unless_that_blinds_others() {
     );
     table.remove_process(12);
     assert_eq!(table.share_places(|_| None).admitted, [file(1)]);
+}
+
+#[test]
+fn a_file_is_left_to_an_excluded_process_of_any_user() {
+    let mut table = Table::new(ROOT, PLACES);
+    add(&mut table, 1, FileState::Observed);
+    let mut process = Process::new(1, vec![file(1)], owner("", 1000));
+    process.translator = Some(translators::EXCLUDED);
+    table.record_process(10, process);
+    let other = Process::new(1, vec![file(1)], owner("", 33));
+    table.record_process(11, other);
+    let [(_, translated)] = table.translated().try_into().unwrap();
+    assert_eq!(translated, (10, translators::EXCLUDED));
+    assert_eq!(translators::reason(translated), Reason::Ignored);
 }

@@ -30,8 +30,9 @@ fn case(reason: MissReason) -> Case {
             completed: 1,
             failed_without: 0,
             completed_without: 16,
-            last_ns: 0,
+            ..FailedOffers::default()
         },
+        failed_offers_of_server: false,
         returned_without: 38,
         given_before: Some(Given::Session),
         service: ServiceFacts {
