@@ -6,10 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::text::report;
 use crate::observed::Observed;
-use reprise_core::{
-    model::ServiceId,
-    pipeline::sizing::{Advice, Measured, Service},
-};
+use reprise_core::pipeline::sizing::{Advice, Measured, Service};
 
 /// Name shown where the workload of a service is not known.
 const UNKNOWN: &str = "unknown";
@@ -84,10 +81,11 @@ pub fn list(observed: &Observed) -> ServiceList {
     }
 }
 
-/// Advice for one service; `None` where it is not in the table.
+/// Advice for one service; `None` where it is not in the table, or became part of another.
 #[must_use]
 pub fn advice(observed: &Observed, id: u32) -> Option<ServiceAdvice> {
-    let service = observed.pipeline.sizing().get(ServiceId(id))?;
+    let services = observed.pipeline.services();
+    let (_, service) = services.into_iter().find(|(known, _)| known.0 == id)?;
     Some(ServiceAdvice {
         id,
         workload: workload(observed, service).to_owned(),

@@ -22,6 +22,9 @@
 //! [`MAX_LINEAGES`]: when there are more, those with the highest hashes leave and each of the
 //! others represents more clients. Hits and misses both are offers of a lineage, so that the
 //! prediction does not depend on the present cache.
+//!
+//! **When there is no advice.** [`Obstacle`] lists what the evidence can lack. All predictions are
+//! then withheld: a wrong advice is worse than none.
 
 mod advice;
 mod analysis;

@@ -60,7 +60,7 @@ pub struct Advice {
     /// The present cache.
     pub measured: Measured,
     /// Expected hit ratios: the sizes that make a difference, for each lifetime that was observed
-    /// for long enough.
+    /// for long enough; empty if the verdict is [`Verdict::Unknown`].
     pub curve: Vec<Point>,
     /// The cache to configure, if it brings more than the present one.
     pub recommended: Option<Point>,
@@ -96,31 +96,33 @@ impl Service {
             handshake_cpu_seconds: self.cpu_seconds(),
             ..Advice::default()
         };
-        let Some(cache) = &self.cache else {
-            return Advice {
-                obstacle: Some(Obstacle::NoCache),
+        let cache = self.cache.as_deref();
+        let obstacle = cache.map_or(Some(Obstacle::NoCache), Analysis::obstacle);
+        match (cache, obstacle) {
+            (Some(cache), None) => self.with_cache(tickets, cache),
+            _ => Advice {
+                obstacle,
+                measured: cache.map(Analysis::measured).unwrap_or_default(),
+                sampled: cache.is_some_and(Analysis::is_sampled),
                 ..tickets
-            };
-        };
+            },
+        }
+    }
+
+    fn with_cache(&self, tickets: Advice, cache: &Analysis) -> Advice {
         let lifetimes = lifetimes(cache);
         let knees: Vec<_> = lifetimes
             .iter()
             .filter_map(|lifetime_s| knee(cache, *lifetime_s))
             .collect();
         let measured = cache.measured();
-        let obstacle = cache.obstacle();
-        let recommended = match obstacle {
-            None => recommended(cache, &measured, &knees),
-            Some(_) => None,
-        };
+        let recommended = recommended(cache, &measured, &knees);
         let exact_size = measured.size.filter(|_| !measured.size_is_lower_bound);
         Advice {
-            verdict: match (obstacle, recommended) {
-                (Some(_), _) => Verdict::Unknown,
-                (None, None) => Verdict::Sufficient,
-                (None, Some(_)) => Verdict::Change,
+            verdict: match recommended {
+                None => Verdict::Sufficient,
+                Some(_) => Verdict::Change,
             },
-            obstacle,
             curve: curve(cache, &lifetimes),
             recommended,
             times_present_size: recommended

@@ -336,9 +336,9 @@ impl Analysis {
         self.capacity.has_accepted()
     }
 
-    /// Share of the offers that no cache of a single size explains.
-    pub(super) fn contradiction(&self) -> f64 {
-        self.capacity.contradiction()
+    /// Whether no cache of a single size explains the offers.
+    pub(super) fn is_contradictory(&self) -> bool {
+        self.capacity.is_contradictory()
     }
 
     /// Share of the recent offers whose session was not known.

@@ -11,6 +11,9 @@ const BUCKETS: usize = 22 * 16 + 1;
 const MIN_OFFERS: u64 = 20;
 /// Greatest ratio of the distances between which the size is.
 const MAX_GAP: f64 = 2.0;
+/// Share of the offers that may contradict a size: Apache's cache consists of parts that are not
+/// equally full.
+const MAX_CONTRADICTION: f64 = 0.1;
 
 /// Offers by distance, accepted and evicted.
 #[derive(Debug, Clone)]
@@ -74,6 +77,9 @@ impl Capacity {
         let Some(highest) = self.accepted.iter().rposition(|count| *count > 0) else {
             return CacheSize::Unknown;
         };
+        if self.is_contradictory() {
+            return CacheSize::Unknown;
+        }
         let fit = self.fit();
         let (within, beyond) = (&self.accepted[..fit.bucket], &self.evicted[fit.bucket..]);
         let is_too_few = |counts: &[u64]| counts.iter().sum::<u64>() < MIN_OFFERS * u64::from(UNIT);
@@ -96,10 +102,10 @@ impl Capacity {
         self.accepted.iter().sum::<u64>() >= MIN_OFFERS * u64::from(UNIT)
     }
 
-    /// Share of the offers that contradict the size: a cache that evicts its oldest session first,
-    /// and is one, has almost none.
-    pub(super) fn contradiction(&self) -> f64 {
-        self.fit().wrong as f64 / self.offers().max(1) as f64
+    /// Whether too many offers contradict each size: there is no single cache that evicts its oldest
+    /// session first.
+    pub(super) fn is_contradictory(&self) -> bool {
+        self.fit().wrong as f64 > MAX_CONTRADICTION * self.offers() as f64
     }
 
     fn offers(&self) -> u64 {

@@ -10,9 +10,6 @@ const MAX_UNKNOWN: f64 = 0.05;
 const MAX_OTHERWISE: f64 = 0.05;
 /// Greatest difference between the hit ratio of the present cache and its prediction.
 const MAX_ERROR: f64 = 0.1;
-/// Share of the offers that may contradict the present size: Apache's cache consists of parts that
-/// are not equally full.
-const MAX_CONTRADICTION: f64 = 0.1;
 
 /// What the advice says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +99,6 @@ impl Analysis {
         }
         let predicted = self.predicted().zip(present.reached);
         let is_wrong = predicted.is_some_and(|(one, other)| (one - other).abs() > MAX_ERROR);
-        let is_other = self.contradiction() > MAX_CONTRADICTION;
-        (is_wrong || is_other).then_some(Obstacle::PredictionFails)
+        (is_wrong || self.is_contradictory()).then_some(Obstacle::PredictionFails)
     }
 }

@@ -89,6 +89,13 @@ function lines(advice) {
   return [...all.values()];
 }
 
+// Without sufficient evidence only what is measured is shown.
+function drawMeasured(advice) {
+  by("curve").replaceChildren();
+  by("curve").setAttribute("aria-label", "no curve; " + today(advice));
+  by("lifetimes").replaceChildren(element("li", today(advice), "today"));
+}
+
 function drawCurve(advice) {
   const { low, high, x, y } = scales(advice);
   const parts = axes({ low, high, x, y });
@@ -137,7 +144,8 @@ function drawCaches(services) {
   const { advice } = caches;
   if (advice === null || advice.id !== caches.open) return;
   by("advised").textContent = verdict(advice);
-  drawCurve(advice);
+  if (advice.curve.length === 0) drawMeasured(advice);
+  else drawCurve(advice);
 }
 
 async function refreshCaches() {
