@@ -68,8 +68,8 @@ impl Check {
         format!("{server}, TLS {version}, {clients} clients, {returns:?}")
     }
 
-    /// The same for twice as long: caches that begin empty and clients that begin together take some
-    /// lifetimes to reach the hit ratio that they have later.
+    /// The same for twice as long: caches that begin empty and clients that begin together take
+    /// some lifetimes to reach the hit ratio that they have later.
     const fn twice_as_long(mut self) -> Self {
         self.clients.connections *= 2;
         self

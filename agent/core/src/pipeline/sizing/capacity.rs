@@ -102,8 +102,8 @@ impl Capacity {
         self.accepted.iter().sum::<u64>() >= MIN_OFFERS * u64::from(UNIT)
     }
 
-    /// Whether too many offers contradict each size: there is no single cache that evicts its oldest
-    /// session first.
+    /// Whether too many offers contradict each size: there is no single cache that evicts its
+    /// oldest session first.
     pub(super) fn is_contradictory(&self) -> bool {
         self.fit().wrong as f64 > MAX_CONTRADICTION * self.offers() as f64
     }
