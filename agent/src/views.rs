@@ -1,5 +1,6 @@
 //! What users see: the metrics page, the HTTP API and the live table.
 
+pub(crate) mod changes;
 mod chunks;
 pub mod explanation;
 pub mod http;

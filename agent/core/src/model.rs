@@ -4,6 +4,7 @@
 
 mod alert;
 mod cause;
+mod change;
 mod connection;
 mod direction;
 mod evidence;
@@ -33,6 +34,7 @@ mod version;
 pub use self::{
     alert::{Alert, AlertAfterCompletion},
     cause::FailureCause,
+    change::{Change, ChangeDetail, ChangeKind},
     connection::{Connection, End},
     direction::Direction,
     evidence::Evidence,

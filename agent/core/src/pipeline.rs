@@ -2,6 +2,7 @@
 //! `run`, `watch` and `replay` alike.
 
 pub mod advice;
+pub mod changes;
 pub mod clock;
 pub mod correlate;
 pub mod decode;
@@ -20,8 +21,9 @@ pub mod workload;
 use enum_map::EnumMap;
 
 use crate::{
-    model::{Removal, ServiceFacts, ServiceId},
+    model::{Change, ChangeDetail, Removal, ServiceFacts, ServiceId},
     pipeline::{
+        changes::Changes,
         clock::Clock,
         correlate::{Bounds, Engine, Finding, Tracked},
         event::Event,
@@ -69,9 +71,16 @@ impl Pipeline {
         record: &Record,
         missed: &mut impl FnMut(&Clock, &PeerKey, &MissExample),
     ) {
+        if self.now_ns == 0 {
+            self.add_host_change(record.time_ns(), ChangeDetail::Agent);
+        }
         self.now_ns = self.now_ns.max(record.time_ns());
         match record {
-            Record::Clock(reading) => self.clock.record(reading),
+            Record::Clock(reading) => {
+                if let Some(step_ns) = self.clock.record(reading) {
+                    self.add_host_change(record.time_ns(), ChangeDetail::ClockStep { step_ns });
+                }
+            }
             Record::Workload(event) => self.stats.workloads.assign(event.tgid, event.name()),
             _ => {}
         }
@@ -79,6 +88,20 @@ impl Pipeline {
         let mut missed = |peer: &PeerKey, miss: &MissExample| missed(clock, peer, miss);
         let mut out = |finding| count(stats, naming, &finding, &mut missed);
         self.engine.push(&Event::from(record), &mut out);
+    }
+
+    fn add_host_change(&mut self, time_ns: u64, detail: ChangeDetail) {
+        self.engine.changes_mut().add(Change {
+            time_ns,
+            service: None,
+            detail,
+        });
+    }
+
+    /// What changed, and when.
+    #[must_use]
+    pub const fn changes(&self) -> &Changes {
+        self.engine.changes()
     }
 
     /// Concludes everything that waits: the stream has ended.

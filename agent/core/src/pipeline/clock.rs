@@ -41,19 +41,21 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Adds a reading.
-    pub fn record(&mut self, event: &ClockEvent) {
-        if let Some(before) = self.last {
+    /// Adds a reading; returns the step that it shows, nanoseconds.
+    pub fn record(&mut self, event: &ClockEvent) -> Option<i64> {
+        let step = self.last.and_then(|before| {
             let step = event.offset_ns.saturating_sub(before.offset_ns);
-            if step.unsigned_abs() >= STEP_NS {
-                self.steps += 1;
-                self.last_step = Some((step, event.header.time_ns));
-            }
+            (step.unsigned_abs() >= STEP_NS).then_some(step)
+        });
+        if let Some(step) = step {
+            self.steps += 1;
+            self.last_step = Some((step, event.header.time_ns));
         }
         self.last = Some(Reading {
             offset_ns: event.offset_ns,
             synchronized: event.synchronized != 0,
         });
+        step
     }
 
     /// Nanoseconds since 1970 at `monotonic_ns` of `CLOCK_MONOTONIC`; `None` before the first

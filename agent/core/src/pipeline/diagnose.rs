@@ -3,10 +3,12 @@
 //! with what ended, in order of time. Every table admits only what servers on this host issued or
 //! accepted, so that clients cannot fill it with invented sessions or keys.
 
+mod changes;
 mod client;
 mod clock;
 mod emptied;
 mod facts;
+mod generations;
 mod input;
 mod keys;
 mod learn;
@@ -32,7 +34,7 @@ use crate::{
         Connection, HelloFacts, Observation, Offer, Outcome, Resumption, Role, ServiceFacts,
         ServiceId, SessionRemoved, Token,
     },
-    pipeline::sizing::Services,
+    pipeline::{changes::Changes, sizing::Services},
 };
 
 /// Decides the reasons of misses.
@@ -91,6 +93,7 @@ impl Diagnoser {
         seen.miss = missed.map(|(miss, _)| miss);
         self.tables.learn(seen, &hello, &server);
         self.tables.record_sizing(seen, &hello, &server);
+        self.tables.record_changes(seen, &hello, &server);
         if !self.tables.names_keys(&server)
             && let Some(hello) = &mut seen.hello
         {
@@ -127,6 +130,17 @@ impl Diagnoser {
     #[must_use]
     pub fn is_whole(&self, service: ServiceId) -> bool {
         self.tables.services.root(service) == service
+    }
+
+    /// What changed.
+    #[must_use]
+    pub const fn changes(&self) -> &Changes {
+        &self.tables.changes
+    }
+
+    /// The same, to add changes of the host.
+    pub const fn changes_mut(&mut self) -> &mut Changes {
+        &mut self.tables.changes
     }
 
     /// What the caches of the services need.

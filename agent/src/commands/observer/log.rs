@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::views::changes;
 use reprise_core::pipeline::{
     Pipeline,
     advice::advice,
@@ -11,6 +12,9 @@ use reprise_core::pipeline::{
 
 /// Maximum number of alert messages per sweep.
 const MAX_ALERTS: usize = 10;
+
+/// Maximum number of messages about changes per sweep.
+const MAX_CHANGES: usize = 10;
 
 /// Maximum number of messages about libraries per interval.
 const MAX_LIBRARY_MESSAGES: u64 = 30;
@@ -93,6 +97,25 @@ pub(super) fn alerts(pipeline: &mut Pipeline) {
     }
     if more > 0 {
         tracing::warn!(more, "further alerts began or ended");
+    }
+}
+
+/// Logs the changes since the first `logged` ones, and counts them.
+pub(super) fn changes(pipeline: &Pipeline, logged: &mut u64) {
+    let new = pipeline.changes().total() - *logged;
+    *logged += new;
+    let count = usize::try_from(new).unwrap_or(usize::MAX);
+    for row in changes::latest(pipeline, count.min(MAX_CHANGES))
+        .iter()
+        .rev()
+    {
+        let service = row.service.as_ref();
+        let workload = service.and_then(|service| service.workload.as_deref());
+        let port = service.and_then(|service| service.port);
+        tracing::info!(kind = row.kind, workload, port, "{}", row.text);
+    }
+    if count > MAX_CHANGES {
+        tracing::info!(more = count - MAX_CHANGES, "further changes");
     }
 }
 

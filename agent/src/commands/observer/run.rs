@@ -46,6 +46,8 @@ pub(in crate::commands) struct Observer {
     recorder: Option<FileRecorder>,
     discovery: Discovery,
     last_sweep: Instant,
+    /// Changes that the log contains.
+    changes_logged: u64,
     failures: FailureLog,
     clock_read: Option<Instant>,
     processes: HostProcesses,
@@ -98,6 +100,7 @@ impl Observer {
             recorder,
             discovery,
             last_sweep: Instant::now(),
+            changes_logged: 0,
             failures: FailureLog::default(),
             clock_read: None,
             processes,
@@ -191,6 +194,7 @@ impl Observer {
             }
             self.sensors.update_status(status);
             log::alerts(sink.pipeline);
+            log::changes(sink.pipeline, &mut self.changes_logged);
             // If the agent is killed, the recording lacks the last second only.
             sink.with_recording(FileRecorder::flush);
         }

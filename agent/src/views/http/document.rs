@@ -9,6 +9,7 @@ use super::{failures, overview, peers, rendering::Rendering, status};
 use crate::{
     observed::{Observed, Shared},
     views::{
+        changes,
         chunks::Chunks,
         metrics::{Format, Page},
         services,
@@ -27,6 +28,7 @@ pub(super) enum Document {
     Libraries,
     Failures,
     Services,
+    Changes,
     Status,
 }
 
@@ -61,7 +63,7 @@ impl PeerLimit {
 }
 
 impl Document {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Metrics(Format::OpenMetrics),
         Self::Metrics(Format::Prometheus),
         Self::Ready,
@@ -73,6 +75,7 @@ impl Document {
         Self::Libraries,
         Self::Failures,
         Self::Services,
+        Self::Changes,
         Self::Status,
     ];
 
@@ -107,6 +110,7 @@ impl Site {
             Document::Libraries => json(&status::libraries(&self.shared.lock())),
             Document::Failures => json(&failures::failures(&self.shared.lock())),
             Document::Services => json(&services::list(&self.shared.lock())),
+            Document::Changes => json(&changes::latest(&self.shared.lock().pipeline, usize::MAX)),
             Document::Status => json(&status::status(&self.shared.lock())),
         }
     }

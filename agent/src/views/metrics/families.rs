@@ -64,6 +64,7 @@ fn totals(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<()
         services::services(observed, encoder)?;
         if handshake {
             misses::removals(pipeline, encoder)?;
+            misses::changes(pipeline, encoder)?;
         }
     }
     workloads::workloads(stats, encoder)

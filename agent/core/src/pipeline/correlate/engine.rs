@@ -22,6 +22,7 @@ use crate::{
         Removal, Role, ServiceFacts, ServiceId, SessionRemoved, WireHandshake,
     },
     pipeline::{
+        changes::Changes,
         diagnose::{CloseEvidence, Diagnoser, Retained, UndecidedMiss},
         event::Event,
         sizing::Services,
@@ -365,6 +366,17 @@ impl Engine {
     #[must_use]
     pub fn is_whole(&self, service: ServiceId) -> bool {
         self.diagnoser.is_whole(service)
+    }
+
+    /// What changed.
+    #[must_use]
+    pub const fn changes(&self) -> &Changes {
+        self.diagnoser.changes()
+    }
+
+    /// The same, to add changes of the host.
+    pub const fn changes_mut(&mut self) -> &mut Changes {
+        self.diagnoser.changes_mut()
     }
 
     /// What the caches of the services need.

@@ -34,6 +34,8 @@ pub(super) struct KeyUse {
     /// Position of its first and last use among all key uses of the service.
     first_serial: u64,
     last_serial: u64,
+    /// The process that began to use it used another key of the service before.
+    rotated: bool,
     users: [Option<ProcessId>; MAX_USERS],
 }
 
@@ -51,6 +53,15 @@ impl KeyUse {
     pub(super) fn was_used_by(&self, process: ProcessId) -> bool {
         self.users().any(|user| user == process)
     }
+}
+
+/// What the use of a key shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Recorded {
+    /// The ticket's first bytes are confirmed as a key name.
+    pub(super) confirmed: bool,
+    /// The key replaced another one of the process, at this time; once per key.
+    pub(super) rotated_ns: Option<u64>,
 }
 
 /// Key uses of one service.
@@ -114,8 +125,7 @@ impl Keys {
         }
     }
 
-    /// Records that the service issued or accepted this ticket; returns whether the ticket's first
-    /// bytes are confirmed as a key name.
+    /// Records that the service issued or accepted this ticket.
     pub(super) fn record(
         &mut self,
         service: ServiceId,
@@ -123,9 +133,9 @@ impl Keys {
         process: Option<ProcessId>,
         now_ns: u64,
         issued: bool,
-    ) -> bool {
+    ) -> Recorded {
         let Some(key) = key_of(ticket) else {
-            return false;
+            return Recorded::default();
         };
         self.last_service.put(key, service);
         self.make_space(service, key);
@@ -136,13 +146,22 @@ impl Keys {
         keys.serial += 1;
         keys.issued += u64::from(issued);
         let serial = keys.serial;
-        if !keys.used.contains(&key) {
+        let is_new = !keys.used.contains(&key);
+        if is_new {
             keys.newest = Some(key);
             keys.begun += 1;
             keys.new_keys += u64::from(issued);
             self.count += 1;
         }
         let ordinal = keys.begun;
+        // A key whose tickets are only accepted may be an older one.
+        let rotated = is_new
+            && issued
+            && process.is_some_and(|process| {
+                keys.used
+                    .iter()
+                    .any(|(_, other)| other.was_used_by(process))
+            });
         let used = keys.used.get_or_insert_mut(key, || KeyUse {
             ordinal,
             first_ticket: ticket.hash,
@@ -151,8 +170,10 @@ impl Keys {
             first_ns: now_ns,
             first_serial: serial,
             last_serial: serial,
+            rotated,
             users: [None; MAX_USERS],
         });
+        let was_shared = used.is_for_several_connections();
         used.accepted |= !issued;
         used.confirmed |= used.first_ticket != ticket.hash;
         used.last_serial = serial;
@@ -162,7 +183,11 @@ impl Keys {
             used.users[..=end].rotate_right(1);
             used.users[0] = Some(process);
         }
-        used.confirmed
+        let begins = used.rotated && used.is_for_several_connections() && !was_shared;
+        Recorded {
+            confirmed: used.confirmed,
+            rotated_ns: begins.then_some(used.first_ns),
+        }
     }
 
     /// Evicts a key if another one of this service has no space.

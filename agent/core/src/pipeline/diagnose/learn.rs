@@ -2,12 +2,14 @@
 
 use super::{
     client::{ClientId, ClientIssuer},
+    keys,
     process::Relation,
     sessions::{IssuedSession, Serials},
     tables::{Server, Tables, entry_kind},
 };
 use crate::model::{
-    HelloFacts, Mechanism, Observation, Offer, Outcome, Removal, Resumption, Token,
+    Change, ChangeDetail, HelloFacts, Mechanism, Observation, Offer, Outcome, Removal, Resumption,
+    Token,
 };
 
 impl Tables {
@@ -159,12 +161,19 @@ impl Tables {
 
     fn learn_key(&mut self, server: &Server, ticket: &Token, now_ns: u64, issued: bool) {
         let service = self.services.root(server.service);
-        let confirmed = self
+        let recorded = self
             .keys
             .record(service, ticket, server.process, now_ns, issued);
-        if confirmed || server.by_library {
+        if recorded.confirmed || server.by_library {
             self.services
                 .change(service, |state| state.names_keys = true);
+        }
+        if let Some((time_ns, key)) = recorded.rotated_ns.zip(keys::key_of(ticket)) {
+            self.changes.add(Change {
+                time_ns,
+                service: Some(service),
+                detail: ChangeDetail::TicketKey { key },
+            });
         }
     }
 

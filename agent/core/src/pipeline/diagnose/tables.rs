@@ -3,6 +3,7 @@
 use super::{
     client::Clients,
     emptied::Distance,
+    generations::Generations,
     keys::Keys,
     process::{ProcessId, Processes, Relation},
     services::{ServiceState, Services},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{Connection, HelloFacts, Observation, ServiceFacts, ServiceId, SessionFacts},
-    pipeline::sizing,
+    pipeline::{changes::Changes, sizing},
 };
 
 /// Sizes of the tables, and evictions from them.
@@ -46,6 +47,9 @@ pub(super) struct Tables {
     pub(super) sessions: Sessions,
     pub(super) keys: Keys,
     pub(super) clients: Clients,
+    pub(super) generations: Generations,
+    /// What changed.
+    pub(super) changes: Changes,
     /// What the caches of the services need.
     pub(super) sizing: sizing::Services,
     pub(super) wall_minus_monotonic_ns: Option<i64>,
@@ -75,6 +79,8 @@ impl Tables {
             sessions: Sessions::new(max_sessions),
             keys: Keys::new(),
             clients: Clients::new(),
+            generations: Generations::new(),
+            changes: Changes::default(),
             sizing: sizing::Services::new(max_services),
             wall_minus_monotonic_ns: None,
         }

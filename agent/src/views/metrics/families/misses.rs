@@ -87,6 +87,22 @@ pub(super) fn removals(
     Ok(())
 }
 
+pub(super) fn changes(
+    pipeline: &Pipeline,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_changes",
+        "Changes after which the hit ratio of services can be another.",
+        None,
+    )?;
+    for (kind, sum) in pipeline.changes().counts() {
+        count(&mut family, &[("kind", kind.label())], *sum)?;
+    }
+    Ok(())
+}
+
 pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let mut family = counter(
         encoder,

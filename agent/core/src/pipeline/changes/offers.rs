@@ -1,0 +1,67 @@
+//! Offers of one service, or of the host, in slots of time.
+
+use std::collections::VecDeque;
+
+/// Length of a slot, nanoseconds.
+const SLOT_NS: u64 = 10_000_000_000;
+/// Slots retained.
+const SLOTS: usize = (super::list::COMPARED_NS / SLOT_NS) as usize + 1;
+
+/// Offers that were accepted and missed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Accepted offers.
+    pub accepted: u64,
+    /// Missed offers.
+    pub missed: u64,
+}
+
+impl Hits {
+    /// Adds an offer.
+    pub(super) const fn add(&mut self, accepted: bool) {
+        if accepted {
+            self.accepted += 1;
+        } else {
+            self.missed += 1;
+        }
+    }
+
+    /// Share of the offers that were accepted; `None` without offers.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        let all = self.accepted + self.missed;
+        (all > 0).then(|| self.accepted as f64 / all as f64)
+    }
+}
+
+/// The most recent offers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RecentOffers {
+    /// Number of each slot since time zero, and its offers; oldest first.
+    slots: VecDeque<(u64, Hits)>,
+}
+
+impl RecentOffers {
+    /// Adds an offer.
+    pub(super) fn add(&mut self, time_ns: u64, accepted: bool) {
+        let slot = time_ns / SLOT_NS;
+        let at = self.slots.partition_point(|(number, _)| *number < slot);
+        if self.slots.get(at).is_none_or(|(number, _)| *number != slot) {
+            self.slots.insert(at, (slot, Hits::default()));
+        }
+        self.slots[at].1.add(accepted);
+        if self.slots.len() > SLOTS {
+            self.slots.pop_front();
+        }
+    }
+
+    /// Offers from `begin_ns` until `end_ns`, in whole slots: without the one of the end.
+    pub(super) fn between(&self, begin_ns: u64, end_ns: u64) -> Hits {
+        let slots = begin_ns / SLOT_NS..end_ns / SLOT_NS;
+        let within = self.slots.iter().filter(|(slot, _)| slots.contains(slot));
+        within.fold(Hits::default(), |sum, (_, hits)| Hits {
+            accepted: sum.accepted + hits.accepted,
+            missed: sum.missed + hits.missed,
+        })
+    }
+}

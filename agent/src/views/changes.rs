@@ -1,0 +1,104 @@
+//! Changes of services and of the host, as the API and the log show them, the latest first.
+
+use serde::Serialize;
+
+use reprise_core::{
+    model::{ChangeDetail, ServiceId},
+    pipeline::{
+        Pipeline,
+        changes::{Hits, RecordedChange},
+        sizing::Service,
+    },
+};
+
+/// One change, and the offers around it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ChangeRow {
+    seconds_ago: f64,
+    pub(crate) kind: &'static str,
+    /// Null for a change of the whole host.
+    pub(crate) service: Option<ChangedService>,
+    /// The change in words.
+    pub(crate) text: String,
+    /// Offers within ten minutes before it.
+    before: Offers,
+    /// Offers since, for ten minutes or until the next change of the service.
+    after: Offers,
+}
+
+/// The service that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ChangedService {
+    id: u32,
+    /// Null where it is not known.
+    pub(crate) workload: Option<String>,
+    /// Null where the service is no longer in the table.
+    pub(crate) port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Offers {
+    accepted: u64,
+    missed: u64,
+    /// Null without offers.
+    hit_ratio: Option<f64>,
+}
+
+impl From<Hits> for Offers {
+    fn from(hits: Hits) -> Self {
+        Self {
+            accepted: hits.accepted,
+            missed: hits.missed,
+            hit_ratio: hits.ratio(),
+        }
+    }
+}
+
+/// The last changes, at most `count` of those that are retained.
+pub(crate) fn latest(pipeline: &Pipeline, count: usize) -> Vec<ChangeRow> {
+    let all = pipeline.services();
+    let recorded = pipeline.changes().latest_first().take(count);
+    recorded
+        .map(|recorded| row(pipeline, &all, recorded))
+        .collect()
+}
+
+fn row(pipeline: &Pipeline, all: &[(ServiceId, &Service)], recorded: &RecordedChange) -> ChangeRow {
+    let change = &recorded.change;
+    let age_ns = pipeline.now_ns().saturating_sub(change.time_ns);
+    let service = change.service.map(|id| {
+        let known = all.iter().find(|(known, _)| *known == id);
+        let process = known.and_then(|(_, service)| service.process);
+        let workload = process.and_then(|process| pipeline.stats.workloads.name(process));
+        ChangedService {
+            id: id.0,
+            workload: workload.map(str::to_owned),
+            port: known.map(|(_, service)| service.port),
+        }
+    });
+    ChangeRow {
+        seconds_ago: age_ns as f64 / 1e9,
+        kind: change.detail.kind().label(),
+        service,
+        text: text(&change.detail),
+        before: recorded.before.into(),
+        after: recorded.after.into(),
+    }
+}
+
+fn text(detail: &ChangeDetail) -> String {
+    match detail {
+        ChangeDetail::Agent => "the agent began to observe".to_owned(),
+        ChangeDetail::ServiceReplaced { tgid } => {
+            format!("its processes were replaced; process {tgid} was the first of the new ones")
+        }
+        ChangeDetail::TicketKey { key } => {
+            format!("ticket key {:08x} came into use", key.get())
+        }
+        ChangeDetail::ClockStep { step_ns } => {
+            let direction = if *step_ns < 0 { "back" } else { "forward" };
+            let seconds = step_ns.unsigned_abs() as f64 / 1e9;
+            format!("the clock of the host was stepped {direction} by {seconds:.1} s")
+        }
+    }
+}
