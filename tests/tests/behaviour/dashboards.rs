@@ -158,6 +158,14 @@ fn queries() -> Vec<(String, String)> {
     for path in files() {
         let dashboard = json(&path);
         let title = |panel: &Value| format!("{}: {}", dashboard["title"], panel["title"]);
+        let marks = dashboard["annotations"]["list"].as_array();
+        for mark in marks.into_iter().flatten() {
+            let query = mark["expr"].as_str().expect("no query");
+            // Most of the time there is no change.
+            let query = query.strip_suffix(" > 0").expect("no threshold");
+            let query = query.replace("$cluster", "test").replace("$node", ".*");
+            found.push((mark["name"].to_string(), query));
+        }
         for panel in dashboard["panels"].as_array().expect("no panels") {
             let targets = panel["targets"].as_array();
             for target in targets.into_iter().flatten() {

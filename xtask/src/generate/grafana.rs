@@ -207,6 +207,18 @@ fn selectors() -> Vec<Value> {
     ]
 }
 
+/// Changes of services and hosts as marks in every chart: the cause of a dip stands beside it.
+fn changes() -> Value {
+    json!({
+        "name": "Changes", "enable": true, "iconColor": "orange",
+        "datasource": { "type": "prometheus", "uid": "${datasource}" },
+        "expr": r#"sum by (instance, kind) (increase(reprise_changes_total{cluster=~"$cluster",instance=~"$node",kind!="agent"}[1m])) > 0"#,
+        "step": "1m",
+        "titleFormat": "{{kind}}",
+        "textFormat": "{{instance}}; /api/v1/changes names the service",
+    })
+}
+
 /// Variable whose values come from a query; `All` also matches targets without the label.
 pub(super) fn query_variable(name: &str, label: &str, expr: &str) -> Value {
     json!({
@@ -271,7 +283,7 @@ impl Dashboard {
             "time": { "from": "now-6h", "to": "now" },
             "fiscalYearStartMonth": 0,
             "templating": { "list": variables },
-            "annotations": { "list": [] },
+            "annotations": { "list": [changes()] },
             "links": [{
                 "type": "dashboards", "title": "Reprise", "tags": ["reprise"], "icon": "external link",
                 "tooltip": "Other dashboards with the same selection and time", "asDropdown": false,

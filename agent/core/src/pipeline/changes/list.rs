@@ -5,15 +5,13 @@ use std::{collections::VecDeque, num::NonZeroUsize};
 use enum_map::EnumMap;
 use lru::LruCache;
 
-use super::offers::{Hits, RecentOffers};
+use super::offers::{COMPARED_NS, Hits, RecentOffers};
 use crate::model::{Change, ChangeKind, ServiceId};
 
 /// Changes retained; the oldest leaves.
 const MAX_CHANGES: usize = 256;
 /// Services whose offers are retained; the one that had none for the longest time leaves.
 const MAX_SERVICES: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
-/// Time before and after a change whose offers are compared, nanoseconds.
-pub(super) const COMPARED_NS: u64 = 600_000_000_000;
 
 /// A change and the offers around it: those of its service, or of all services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+/// Time before and after a change whose offers are compared, nanoseconds.
+pub(super) const COMPARED_NS: u64 = 600_000_000_000;
 /// Length of a slot, nanoseconds.
 const SLOT_NS: u64 = 10_000_000_000;
 /// Slots retained.
-const SLOTS: usize = (super::list::COMPARED_NS / SLOT_NS) as usize + 1;
+const SLOTS: usize = (COMPARED_NS / SLOT_NS) as usize + 1;
 
 /// Offers that were accepted and missed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
