@@ -9,6 +9,7 @@ mod api;
 mod browser;
 mod canary;
 mod causes;
+mod changes;
 mod chart;
 mod check;
 mod coverage;
