@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cell::{Cell, Fault};
 use super::setup::{SHORT_LIFETIME, Setup};
 use super::target::{Target, wait_closed};
+use crate::faketime;
 use crate::fleet::Fleet;
 use crate::process::Process;
 
@@ -44,16 +45,14 @@ pub fn run(target: &dyn Target, cell: Cell, network: &str) -> ClientCounts {
     let setup = Setup::new(cell);
     let processes = start(target, &setup);
     // A TLS 1.3 client offers a ticket beyond its lifetime only if its own clock is slow.
-    let slow: &[&str] = if cell.fault == Fault::LifetimeTooShort && cell.kind.is_tls13() {
-        &["faketime", "-f", "+0 x0.1"]
-    } else {
-        &[]
-    };
+    let is_slow = cell.fault == Fault::LifetimeTooShort && cell.kind.is_tls13();
+    let slow = is_slow.then(|| faketime::under("+0 x0.1"));
+    let slow: Vec<_> = slow.iter().flatten().map(String::as_str).collect();
     let mut scenario = Scenario {
         target,
         setup,
         processes,
-        clients: Fleet::start_with_addresses(slow, network, target.clients(cell)),
+        clients: Fleet::start_with_addresses(&slow, network, target.clients(cell)),
         words: format!("tls={} {}", cell.kind.version(), target.words(cell)),
         counts: ClientCounts::default(),
     };

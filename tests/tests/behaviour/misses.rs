@@ -12,7 +12,7 @@ use reprise_tests::offers::CONFLICTS;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
-use reprise_tests::{Agent, Metrics, Server};
+use reprise_tests::{Agent, Metrics, Server, faketime};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 pub(crate) const MISSES: &str = "reprise_cache_misses_total";
@@ -357,8 +357,9 @@ fn a_node_whose_clock_is_two_hours_ahead() {
         bind: &bind,
         ..Tuning::default()
     };
+    let clock = faketime::under("+2h");
     let ahead = Tuning {
-        under: &["faketime", "-f", "+2h"],
+        under: &clock.each_ref().map(String::as_str),
         ..right
     };
     for sessions in KEYED {
