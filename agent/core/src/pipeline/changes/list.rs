@@ -77,9 +77,9 @@ impl Changes {
             None => Some(&self.all),
         };
         let begin_ns = change.time_ns.saturating_sub(COMPARED_NS);
-        let before = offers.map(|offers| offers.between(begin_ns, change.time_ns));
+        let before = offers.map(|offers| offers.within(begin_ns..change.time_ns));
         // A change can be recognised some time after it took effect.
-        let after = offers.map(|offers| offers.between(change.time_ns, u64::MAX));
+        let after = offers.map(|offers| offers.within(change.time_ns..u64::MAX));
         if self.list.len() >= MAX_CHANGES {
             self.list.pop_front();
         }

@@ -1,6 +1,6 @@
-//! Offers of one service, or of the host, in slots of time.
+//! Offers of one service, or of the host, in slots of time, and the last ones with their times.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 /// Time before and after a change whose offers are compared, nanoseconds.
 pub(super) const COMPARED_NS: u64 = 600_000_000_000;
@@ -8,6 +8,10 @@ pub(super) const COMPARED_NS: u64 = 600_000_000_000;
 const SLOT_NS: u64 = 10_000_000_000;
 /// Slots retained.
 const SLOTS: usize = (COMPARED_NS / SLOT_NS) as usize + 1;
+
+/// Last offers whose times are retained: a change is recognised some handshakes after it took
+/// effect.
+const EXACT: usize = 64;
 
 /// Offers that were accepted and missed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,11 +45,22 @@ impl Hits {
 pub(super) struct RecentOffers {
     /// Number of each slot since time zero, and its offers; oldest first.
     slots: VecDeque<(u64, Hits)>,
+    /// The last offers, which are in no slot yet, with their times.
+    last: VecDeque<(u64, bool)>,
 }
 
 impl RecentOffers {
     /// Adds an offer.
     pub(super) fn add(&mut self, time_ns: u64, accepted: bool) {
+        if self.last.len() >= EXACT
+            && let Some((time_ns, accepted)) = self.last.pop_front()
+        {
+            self.add_to_slot(time_ns, accepted);
+        }
+        self.last.push_back((time_ns, accepted));
+    }
+
+    fn add_to_slot(&mut self, time_ns: u64, accepted: bool) {
         let slot = time_ns / SLOT_NS;
         let at = self.slots.partition_point(|(number, _)| *number < slot);
         if self.slots.get(at).is_none_or(|(number, _)| *number != slot) {
@@ -57,13 +72,21 @@ impl RecentOffers {
         }
     }
 
-    /// Offers from `begin_ns` until `end_ns`, in whole slots: without the one of the end.
-    pub(super) fn between(&self, begin_ns: u64, end_ns: u64) -> Hits {
-        let slots = begin_ns / SLOT_NS..end_ns / SLOT_NS;
-        let within = self.slots.iter().filter(|(slot, _)| slots.contains(slot));
-        within.fold(Hits::default(), |sum, (_, hits)| Hits {
+    /// Offers within this time; those of a slot count for its beginning.
+    pub(super) fn within(&self, time_ns: Range<u64>) -> Hits {
+        let slots = self.slots.iter();
+        let slots = slots.filter(|(slot, _)| time_ns.contains(&slot.saturating_mul(SLOT_NS)));
+        let mut sum = slots.fold(Hits::default(), |sum, (_, hits)| Hits {
             accepted: sum.accepted + hits.accepted,
             missed: sum.missed + hits.missed,
-        })
+        });
+        for (_, accepted) in self
+            .last
+            .iter()
+            .filter(|(at_ns, _)| time_ns.contains(at_ns))
+        {
+            sum.add(*accepted);
+        }
+        sum
     }
 }
