@@ -71,10 +71,17 @@ fn all_parts(args: &Args, totals: &mut Totals) {
         println!("skipped the behaviour tests, which need the agent and a complete set-up");
         return;
     }
+    let mut carriers = None;
     part("behaviour tests", totals, |totals| {
+        carriers = Some(parts::start_carriers(args.as_root)?);
         parts::behaviour(totals, args.as_root)
     });
     part("other kernels", totals, parts::other_kernels);
+    if let Some(carriers) = carriers {
+        part("carriers", totals, |totals| {
+            carriers.finish(|line| totals.add_line(line))
+        });
+    }
     if args.matrix {
         part("carrier matrix", totals, parts::matrix);
     }

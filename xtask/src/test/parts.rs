@@ -99,28 +99,22 @@ pub(super) fn build(_: &mut Totals) -> Result<()> {
     process::run_shown(paths::cargo().args(["build", "--release", "--package", "reprise"]))
 }
 
-/// Runs the behaviour tests against real servers with the release build of the agent.
-///
-/// cargo-nextest runs tests that only read files in parallel with those that observe, which run one
-/// at a time (`.config/nextest.toml`). Without it all run one at a time. The carrier tests only
-/// compile and run in the background at idle priority. `root`: the agent runs as root with all
-/// capabilities.
-pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
+/// Builds the behaviour tests, and starts the carrier tests in the background at idle priority:
+/// they only compile and run, without observing anything, and are the last to end. `root`: the
+/// agent runs as root with all capabilities.
+pub(super) fn start_carriers(root: bool) -> Result<Background> {
     let mut build = paths::cargo();
     build.args(["test", "--workspace", "--test", "*", "--no-run"]);
     process::run_shown(&mut build)?;
     let mut carriers = with_agent(paths::cargo_under(&IDLE), root)?;
     carriers.args(["test", "--workspace", "--test", CARRIERS]);
     carriers.args(ONE_AT_A_TIME);
-    let carriers = Background::start("carriers.log", &mut carriers)?;
-    let others = observing(totals, root);
-    println!("\nin the background:");
-    let carriers = carriers.finish(|line| totals.add_line(line));
-    others.and(carriers)
+    Background::start("carriers.log", &mut carriers)
 }
 
-/// Runs the test binary `behaviour`.
-fn observing(totals: &mut Totals, root: bool) -> Result<()> {
+/// Runs the behaviour tests against real servers with the release build of the agent: several at a
+/// time with cargo-nextest (`.config/nextest.toml`), without it one at a time.
+pub(super) fn behaviour(totals: &mut Totals, root: bool) -> Result<()> {
     let mut cargo = with_agent(paths::cargo(), root)?;
     cargo.env("PATH", setup::NEXTEST.search_path()?);
     if nextest_works()? {
