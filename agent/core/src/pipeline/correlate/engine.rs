@@ -55,6 +55,10 @@ pub struct Tracked {
     pub wires: usize,
     /// Those evicted before their wait was over.
     pub evicted_wires: u64,
+    /// Ports with known owners of their listening sockets.
+    pub listeners: usize,
+    /// Those that were evicted, and addresses that had no space.
+    pub evicted_listeners: u64,
     /// Evidence for miss reasons.
     pub evidence: Retained,
 }
@@ -352,6 +356,8 @@ impl Engine {
             unknown_role: self.unknown_role,
             wires: self.wire_handshakes.len(),
             evicted_wires: self.wire_handshakes.evicted(),
+            listeners: self.listeners.len(),
+            evicted_listeners: self.listeners.evicted(),
             evidence: self.diagnoser.retained(),
         }
     }

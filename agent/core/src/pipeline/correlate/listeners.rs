@@ -52,16 +52,23 @@ impl Address {
 
 /// Table of owners.
 #[derive(Debug)]
-pub(super) struct Listeners(LruCache<(NetworkNamespace, u16), Vec<Address>>);
+pub(super) struct Listeners {
+    ports: LruCache<(NetworkNamespace, u16), Vec<Address>>,
+    /// Ports and addresses that had no space.
+    evicted: u64,
+}
 
 impl Listeners {
     pub(super) fn new() -> Self {
-        Self(LruCache::new(MAX_PORTS))
+        Self {
+            ports: LruCache::new(MAX_PORTS),
+            evicted: 0,
+        }
     }
 
     /// Records a change of listening sockets, after which their owner is unknown.
     pub(super) fn change(&mut self, change: &ListenerChange) {
-        let addresses = self.0.peek_mut(&key(&change.end));
+        let addresses = self.ports.peek_mut(&key(&change.end));
         for address in addresses.into_iter().flatten() {
             if address.is_served_at(change.end.address.ip()) {
                 address.end_at(change.time_ns);
@@ -72,11 +79,18 @@ impl Listeners {
 
     /// Records the owner of an end.
     pub(super) fn set_owner(&mut self, owner: &ListenerOwner) {
-        let addresses = self.0.get_or_insert_mut(key(&owner.end), Vec::new);
+        let key = key(&owner.end);
+        if !self.ports.contains(&key) && self.ports.len() >= MAX_PORTS.get() {
+            self.evicted += 1;
+        }
+        let addresses = self.ports.get_or_insert_mut(key, Vec::new);
         let ip = owner.end.address.ip();
         let address = match addresses.iter().position(|known| known.address == ip) {
             Some(at) => &mut addresses[at],
-            None if addresses.len() >= MAX_ADDRESSES => return,
+            None if addresses.len() >= MAX_ADDRESSES => {
+                self.evicted += 1;
+                return;
+            }
             None => addresses.push_mut(Address {
                 address: ip,
                 changed_ns: 0,
@@ -97,9 +111,18 @@ impl Listeners {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Ports that were evicted, and addresses that had no space.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// The process that alone accepted connections to `end` at this time.
     pub(super) fn owner(&mut self, end: &End, at_ns: u64) -> Option<u32> {
-        let addresses = self.0.get(&key(end))?;
+        let addresses = self.ports.get(&key(end))?;
         let ip = end.address.ip();
         let address = addresses.iter().find(|address| address.address == ip)?;
         let mut owners = address.owners.iter();
@@ -204,14 +227,15 @@ mod tests {
                 found(&mut listeners, &format!("10.0.0.{last}:{port}"), 7, 5);
             }
         }
-        assert_eq!(listeners.0.len(), MAX_PORTS.get());
+        assert_eq!(listeners.len(), MAX_PORTS.get());
+        assert!(listeners.evicted() > 0);
         for last in 1..200 {
             for tgid in 1..9 {
                 let from_ns = u64::from(tgid);
                 found(&mut listeners, &format!("10.0.0.{last}:443"), tgid, from_ns);
             }
         }
-        let addresses = listeners.0.get(&key(&end("10.0.0.1:443"))).unwrap();
+        let addresses = listeners.ports.get(&key(&end("10.0.0.1:443"))).unwrap();
         assert_eq!(addresses.len(), MAX_ADDRESSES);
         assert!(addresses.iter().all(|one| one.owners.len() <= MAX_OWNERS));
     }
