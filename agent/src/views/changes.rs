@@ -8,6 +8,7 @@ use reprise_core::{
         Pipeline,
         changes::{Hits, RecordedChange},
         sizing::Service,
+        stats::PeerStats,
     },
 };
 
@@ -61,6 +62,18 @@ pub(crate) fn latest(pipeline: &Pipeline, count: usize) -> Vec<ChangeRow> {
     recorded
         .map(|recorded| row(pipeline, &all, recorded))
         .collect()
+}
+
+/// The change within ten minutes before a peer's newest miss, in words; `None` without one.
+pub(crate) fn preceding(pipeline: &Pipeline, sums: &PeerStats) -> Option<String> {
+    let miss = sums.offers.last_miss?;
+    let recorded = pipeline.changes().preceding(miss.service?, miss.time_ns)?;
+    let change = &recorded.change;
+    let seconds = miss.time_ns.saturating_sub(change.time_ns) as f64 / 1e9;
+    Some(format!(
+        "{} ({seconds:.0} s before the newest miss)",
+        text(&change.detail)
+    ))
 }
 
 fn row(pipeline: &Pipeline, all: &[(ServiceId, &Service)], recorded: &RecordedChange) -> ChangeRow {

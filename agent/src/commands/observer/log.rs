@@ -89,7 +89,8 @@ pub(super) fn alerts(pipeline: &mut Pipeline) {
             let advice = sums.and_then(|sums| advice(pipeline, &key, sums));
             let advice = advice.map_or_else(String::new, |advice| advice.text);
             let reason = reason.label();
-            tracing::warn!(%peer, role, reason, advice, "sessions are not resumed");
+            let change = sums.and_then(|sums| changes::preceding(pipeline, sums));
+            tracing::warn!(%peer, role, reason, advice, change, "sessions are not resumed");
         } else {
             let reason = before.map_or("", AlertReason::label);
             tracing::info!(%peer, role, reason, "alert ended");
