@@ -213,9 +213,6 @@ fn changes() -> Value {
         "name": "Changes", "enable": true, "iconColor": "orange",
         "datasource": { "type": "prometheus", "uid": "${datasource}" },
         "expr": r#"sum by (instance, kind) (increase(reprise_changes_total{cluster=~"$cluster",instance=~"$node",kind!="agent"}[1m])) > 0"#,
-        "step": "1m",
-        "titleFormat": "{{kind}}",
-        "textFormat": "{{instance}}; /api/v1/changes names the service",
     })
 }
 
