@@ -36,9 +36,17 @@ pub(super) struct Replacement {
     pub(super) tgid: u32,
 }
 
+/// Processes of one service.
+#[derive(Debug, Default)]
+struct Generation {
+    members: Vec<Member>,
+    /// It had more processes than are retained: what became of all of them is not known.
+    crowded: bool,
+}
+
 /// Table of generations.
 #[derive(Debug)]
-pub(super) struct Generations(LruCache<ServiceId, Vec<Member>>);
+pub(super) struct Generations(LruCache<ServiceId, Generation>);
 
 impl Generations {
     pub(super) fn new() -> Self {
@@ -56,14 +64,25 @@ impl Generations {
     ) -> Option<Replacement> {
         let has_ended =
             |member: &Member| processes.has_ended(member.process, begin_ns) == Some(true);
-        let members = self.0.get_or_insert_mut(service, Vec::new);
+        let generation = self.0.get_or_insert_mut(service, Generation::default);
+        if generation.crowded {
+            return None;
+        }
+        let members = &mut generation.members;
         let known = members.iter_mut().find(|member| member.process == process);
         let is_new = known.is_none();
         match known {
             Some(member) => member.last_ns = member.last_ns.max(begin_ns),
             None => {
                 if members.len() >= MAX_PROCESSES {
-                    members.remove(0);
+                    members.retain(|member| !has_ended(member));
+                }
+                if members.len() >= MAX_PROCESSES {
+                    *generation = Generation {
+                        members: Vec::new(),
+                        crowded: true,
+                    };
+                    return None;
                 }
                 members.push(Member {
                     process,
@@ -177,6 +196,25 @@ mod tests {
         host.end(7, 710);
         assert_eq!(host.handshake(9, 720), None);
         assert_eq!(host.handshake(8, 730), None);
+    }
+
+    #[test]
+    fn nothing_is_concluded_about_more_processes_than_are_retained() {
+        let mut host = Host::new();
+        for tgid in 0..100 {
+            assert_eq!(host.handshake(tgid, 0), None);
+            assert_eq!(host.handshake(tgid, 20), None);
+        }
+        for tgid in 0..100 {
+            host.end(tgid, 30);
+        }
+        assert_eq!(host.handshake(200, 40), None);
+        let members = host
+            .generations
+            .0
+            .peek(&SERVICE)
+            .map(|one| one.members.len());
+        assert_eq!(members, Some(0));
     }
 
     #[test]
