@@ -1,17 +1,16 @@
 //! Changes of services: what changed, and the hit ratio before and after.
 
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use reprise_tests::{
     Agent,
     fleet::Fleet,
-    haproxy_socket::set_ticket_key,
     poll::{DEADLINE, poll_until},
     servers::{Sessions, Tuning},
 };
 use serde_json::Value;
 
-use crate::misses::{CLIENTS, assert_reason, haproxy_node, ticket_keys};
+use crate::misses::{CLIENTS, RotatingNode, assert_reason, haproxy_node};
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
@@ -66,24 +65,13 @@ fn a_restart_with_the_hit_ratio_before_and_after() {
 
 #[test]
 fn a_key_that_is_rotated() {
-    let directory = tempfile::TempDir::new().expect("failed to create a directory");
-    let [keys, socket] = ["keys", "socket"].map(|name| directory.path().join(name));
-    fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
-    let bind = format!("tls-ticket-keys {}", keys.display());
-    let defaults = format!("global\n  stats socket {} level admin\n", socket.display());
-    let tuning = Tuning {
-        bind: &bind,
-        defaults: &defaults,
-        ..Tuning::default()
-    };
-    let server = haproxy_node(Sessions::OldTickets, false, &tuning);
+    let node = RotatingNode::start(Sessions::OldTickets);
+    let server = &node.server;
     let agent = Agent::start(NO_ARGUMENTS);
     let mut fleet = Fleet::start(CLIENTS);
     fleet.connect(server.port, "");
     fleet.resume(server.port, "");
-    for key in ticket_keys(10).lines() {
-        set_ticket_key(&socket, "#0", key);
-    }
+    node.rotate();
     let mut others = Fleet::start(CLIENTS);
     others.connect(server.port, "");
     others.resume(server.port, "");

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use reprise_tests::certificates::ec;
 use reprise_tests::fleet::Fleet;
-use reprise_tests::haproxy_socket::set_ticket_key;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, Process};
@@ -17,7 +16,7 @@ use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server, faketime};
 
 use crate::misses::{
-    CACHED, CLIENTS, KEYED, MISSES, REMOVED, SERVER, assert_reason, haproxy_node, ticket_keys,
+    CACHED, CLIENTS, KEYED, MISSES, REMOVED, RotatingNode, SERVER, assert_reason, haproxy_node,
 };
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -161,23 +160,12 @@ fn a_server_that_closes_without_close_notify() {
 fn a_key_rotated_while_the_server_runs() {
     let agent = Agent::start(NO_ARGUMENTS);
     for sessions in KEYED {
-        let directory = tempfile::TempDir::new().expect("failed to create a directory");
-        let [keys, socket] = ["keys", "socket"].map(|name| directory.path().join(name));
-        fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
-        let bind = format!("tls-ticket-keys {}", keys.display());
-        let defaults = format!("global\n  stats socket {} level admin\n", socket.display());
-        let tuning = Tuning {
-            bind: &bind,
-            defaults: &defaults,
-            ..Tuning::default()
-        };
-        let server = haproxy_node(sessions, false, &tuning);
+        let node = RotatingNode::start(sessions);
+        let server = &node.server;
         let mut fleet = Fleet::start(CLIENTS);
         fleet.connect(server.port, "");
         fleet.resume(server.port, "");
-        for key in ticket_keys(10).lines() {
-            set_ticket_key(&socket, "#0", key);
-        }
+        node.rotate();
         let mut others = Fleet::start(5);
         others.connect(server.port, "");
         others.resume(server.port, "");
@@ -219,17 +207,21 @@ fn a_clock_that_is_stepped_from_1970() {
     expect_advice(&agent, "was stepped forward by");
 }
 
-/// The server requests a certificate of clients whose session is not resumed, and a client that
-/// offered one hangs up on that, and returns without an offer.
-#[test]
-fn handshakes_that_fail_only_with_an_offer() {
-    let ca = ec().cert.display().to_string();
-    let bind = format!("verify optional ca-file {ca}");
+/// HAProxy that requests a certificate in full handshakes, and does without.
+fn haproxy_that_requests_certificates() -> Server {
+    let bind = format!("verify optional ca-file {}", ec().cert.display());
     let tuning = Tuning {
         bind: &bind,
         ..Tuning::default()
     };
-    let server = haproxy_node(Sessions::Tickets, false, &tuning);
+    haproxy_node(Sessions::Tickets, false, &tuning)
+}
+
+/// The server requests a certificate of clients whose session is not resumed, and a client that
+/// offered one hangs up on that, and returns without an offer.
+#[test]
+fn handshakes_that_fail_only_with_an_offer() {
+    let server = haproxy_that_requests_certificates();
     let agent = Agent::start(NO_ARGUMENTS);
     let mut client = Fleet::start(1);
     let before = agent.metrics();
@@ -260,13 +252,7 @@ fn handshakes_that_fail_only_with_an_offer() {
 /// comparison.
 #[test]
 fn clients_that_fail_whenever_they_return() {
-    let ca = ec().cert.display().to_string();
-    let bind = format!("verify optional ca-file {ca}");
-    let tuning = Tuning {
-        bind: &bind,
-        ..Tuning::default()
-    };
-    let server = haproxy_node(Sessions::Tickets, false, &tuning);
+    let server = haproxy_that_requests_certificates();
     let agent = Agent::start(NO_ARGUMENTS);
     let mut returning = Fleet::start_with_addresses(&[], "127.61.27", 2);
     returning.connect(server.port, "");

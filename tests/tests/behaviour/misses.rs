@@ -2,17 +2,20 @@
 //! reported reason must name that way.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reprise_tests::cache::Cache;
 use reprise_tests::fleet::Fleet;
+use reprise_tests::haproxy_socket::set_ticket_key;
 use reprise_tests::offers::CONFLICTS;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::{Sessions, Tuning};
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server, faketime};
+use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
 pub(crate) const MISSES: &str = "reprise_cache_misses_total";
@@ -144,7 +147,7 @@ fn two_nodes_with_caches_of_their_own() {
 
 #[test]
 fn two_nodes_with_ticket_keys_of_their_own_then_shared() {
-    let directory = tempfile::TempDir::new().expect("failed to create a directory");
+    let directory = TempDir::new().expect("failed to create a directory");
     let keys = directory.path().join("keys");
     fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
     let shared = format!("tls-ticket-keys {}", keys.display());
@@ -195,10 +198,44 @@ pub(crate) fn ticket_keys(first: u8) -> String {
         .collect()
 }
 
+/// HAProxy whose ticket keys can be rotated while it runs.
+pub(crate) struct RotatingNode {
+    pub(crate) server: Server,
+    socket: PathBuf,
+    _directory: TempDir,
+}
+
+impl RotatingNode {
+    pub(crate) fn start(sessions: Sessions) -> Self {
+        let directory = TempDir::new().expect("failed to create a directory");
+        let [keys, socket] = ["keys", "socket"].map(|name| directory.path().join(name));
+        fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
+        let bind = format!("tls-ticket-keys {}", keys.display());
+        let defaults = format!("global\n  stats socket {} level admin\n", socket.display());
+        let tuning = Tuning {
+            bind: &bind,
+            defaults: &defaults,
+            ..Tuning::default()
+        };
+        Self {
+            server: haproxy_node(sessions, false, &tuning),
+            socket,
+            _directory: directory,
+        }
+    }
+
+    /// Replaces all keys.
+    pub(crate) fn rotate(&self) {
+        for key in ticket_keys(10).lines() {
+            set_ticket_key(&self.socket, "#0", key);
+        }
+    }
+}
+
 #[test]
 fn a_key_replaced_by_a_restart() {
     for sessions in KEYED {
-        let directory = tempfile::TempDir::new().expect("failed to create a directory");
+        let directory = TempDir::new().expect("failed to create a directory");
         let keys = directory.path().join("keys");
         let bind = format!("tls-ticket-keys {}", keys.display());
         fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
@@ -251,7 +288,7 @@ fn clients_that_reset_their_connections() {
 
 #[test]
 fn sessions_of_a_version_or_cipher_that_the_server_no_longer_supports() {
-    let directory = tempfile::TempDir::new().expect("failed to create a directory");
+    let directory = TempDir::new().expect("failed to create a directory");
     let keys = directory.path().join("keys");
     fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
     let bind = format!("tls-ticket-keys {}", keys.display());
@@ -349,7 +386,7 @@ fn clients_that_never_offer() {
 
 #[test]
 fn a_node_whose_clock_is_two_hours_ahead() {
-    let directory = tempfile::TempDir::new().expect("failed to create a directory");
+    let directory = TempDir::new().expect("failed to create a directory");
     let keys = directory.path().join("keys");
     fs::write(&keys, ticket_keys(0)).expect("failed to write ticket keys");
     let bind = format!("tls-ticket-keys {}", keys.display());
