@@ -1,6 +1,6 @@
 //! Reads the host's clocks for clock events.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
 use reprise_ebpf::Header;
@@ -26,18 +26,11 @@ pub(crate) fn read() -> Option<ClockEvent> {
     })
 }
 
-/// `CLOCK_MONOTONIC`, nanoseconds.
+/// CPU time of this thread; `None` if it cannot be read.
 #[must_use]
-pub(crate) fn monotonic_ns() -> u64 {
-    let now_ns = nanoseconds(ClockId::CLOCK_MONOTONIC);
-    now_ns.and_then(|now| now.try_into().ok()).unwrap_or(0)
-}
-
-/// CPU time of this thread, nanoseconds.
-#[must_use]
-pub(crate) fn thread_cpu_ns() -> u64 {
-    let used_ns = nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID);
-    used_ns.and_then(|used| used.try_into().ok()).unwrap_or(0)
+pub(crate) fn thread_cpu_time() -> Option<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
+    Some(time.into())
 }
 
 /// Time for which the host was suspended since it booted, nanoseconds: the monotonic clock stops

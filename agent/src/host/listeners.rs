@@ -15,10 +15,8 @@ use std::{
 use reprise_ebpf::{listener::ListenerKey, netns::OF_USER_NAMESPACE};
 
 use self::{holders::Holders, sockets::Listening};
-use super::{
-    HostProcesses, ProcessStart,
-    clock::{monotonic_ns, thread_cpu_ns},
-};
+use super::{HostProcesses, ProcessStart, clock::thread_cpu_time};
+use crate::bpf::now_ns;
 use reprise_core::pipeline::socket::end;
 
 /// A process that alone holds the listening sockets of an address.
@@ -62,7 +60,7 @@ pub(crate) fn spawn(
 }
 
 fn search(keys: Vec<ListenerKey>, processes: HostProcesses) -> Search {
-    let (begin_ns, cost_ns) = (monotonic_ns(), thread_cpu_ns());
+    let (begin_ns, begin_cpu) = (now_ns(), thread_cpu_time());
     let pids = holders::processes();
     let namespaces: HashSet<u32> = keys.iter().map(namespace).collect();
     let ports: HashSet<(u32, u16)> = keys.iter().map(|key| (namespace(key), key.port)).collect();
@@ -86,9 +84,12 @@ fn search(keys: Vec<ListenerKey>, processes: HostProcesses) -> Search {
             (key, owner)
         })
         .collect();
+    let cost = thread_cpu_time()
+        .zip(begin_cpu)
+        .map(|(now, begin)| now.saturating_sub(begin));
     Search {
         begin_ns,
-        cost_ns: thread_cpu_ns().saturating_sub(cost_ns),
+        cost_ns: cost.map_or(0, |cost| cost.as_nanos() as u64),
         owners,
     }
 }

@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
-
 use thiserror::Error;
 
+use crate::host::clock::thread_cpu_time;
 use reprise_core::plan::Bytes;
 
 /// Maximum size of a file that is read, bytes. The largest known files that contain a TLS library
@@ -147,14 +146,9 @@ pub(super) fn open(path: &Path) -> Result<Image, ImageError> {
 impl Image {
     /// Limits the CPU time that this thread spends on the file from now on.
     pub(super) fn limit_cpu_time(&self) {
-        self.end.set(cpu_time().map(|now| now + MAX_CPU_TIME));
+        self.end
+            .set(thread_cpu_time().map(|now| now + MAX_CPU_TIME));
     }
-}
-
-/// CPU time of this thread.
-fn cpu_time() -> Option<Duration> {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
-    Some(time.into())
 }
 
 impl Bytes for Image {
@@ -168,6 +162,7 @@ impl Bytes for Image {
 
     fn may_continue(&self) -> bool {
         let end = self.end.get();
-        end.zip(cpu_time()).is_none_or(|(end, now)| now < end)
+        end.zip(thread_cpu_time())
+            .is_none_or(|(end, now)| now < end)
     }
 }
