@@ -143,6 +143,13 @@ impl Pipeline {
         all
     }
 
+    /// One of [`Self::services`].
+    #[must_use]
+    pub fn analysed(&self, service: ServiceId) -> Option<&sizing::Service> {
+        let known = self.sizing().get(service);
+        known.filter(|_| self.engine.is_whole(service))
+    }
+
     /// What the caches of the services need.
     #[must_use]
     pub const fn sizing(&self) -> &sizing::Services {

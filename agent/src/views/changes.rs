@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
+use super::services::known_workload;
 use reprise_core::{
-    model::{ChangeDetail, ServiceId},
+    model::ChangeDetail,
     pipeline::{
         Pipeline,
         changes::{Hits, RecordedChange},
-        sizing::Service,
         stats::PeerStats,
     },
 };
@@ -57,11 +57,8 @@ impl From<Hits> for Offers {
 
 /// The last changes, at most `count` of those that are retained.
 pub(crate) fn latest(pipeline: &Pipeline, count: usize) -> Vec<ChangeRow> {
-    let all = pipeline.services();
     let recorded = pipeline.changes().latest_first().take(count);
-    recorded
-        .map(|recorded| row(pipeline, &all, recorded))
-        .collect()
+    recorded.map(|recorded| row(pipeline, recorded)).collect()
 }
 
 /// The change within ten minutes before a peer's newest miss, in words; `None` without one.
@@ -76,17 +73,16 @@ pub(crate) fn preceding(pipeline: &Pipeline, sums: &PeerStats) -> Option<String>
     ))
 }
 
-fn row(pipeline: &Pipeline, all: &[(ServiceId, &Service)], recorded: &RecordedChange) -> ChangeRow {
+fn row(pipeline: &Pipeline, recorded: &RecordedChange) -> ChangeRow {
     let change = &recorded.change;
     let age_ns = pipeline.now_ns().saturating_sub(change.time_ns);
     let service = change.service.map(|id| {
-        let known = all.iter().find(|(known, _)| *known == id);
-        let process = known.and_then(|(_, service)| service.process);
-        let workload = process.and_then(|process| pipeline.stats.workloads.name(process));
+        let known = pipeline.analysed(id);
+        let workload = known.and_then(|service| known_workload(pipeline, service));
         ChangedService {
             id: id.0,
             workload: workload.map(str::to_owned),
-            port: known.map(|(_, service)| service.port),
+            port: known.map(|service| service.port),
         }
     });
     ChangeRow {

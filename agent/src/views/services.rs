@@ -6,7 +6,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::text::report;
 use crate::observed::Observed;
-use reprise_core::pipeline::sizing::{Advice, Measured, Service};
+use reprise_core::{
+    model::ServiceId,
+    pipeline::{
+        Pipeline,
+        sizing::{Advice, Measured, Service},
+    },
+};
 
 /// Name shown where the workload of a service is not known.
 const UNKNOWN: &str = "unknown";
@@ -84,8 +90,7 @@ pub fn list(observed: &Observed) -> ServiceList {
 /// Advice for one service; `None` where it is not in the table, or became part of another.
 #[must_use]
 pub fn advice(observed: &Observed, id: u32) -> Option<ServiceAdvice> {
-    let services = observed.pipeline.services();
-    let (_, service) = services.into_iter().find(|(known, _)| known.0 == id)?;
+    let service = observed.pipeline.analysed(ServiceId(id))?;
     Some(ServiceAdvice {
         id,
         workload: workload(observed, service).to_owned(),
@@ -94,10 +99,13 @@ pub fn advice(observed: &Observed, id: u32) -> Option<ServiceAdvice> {
     })
 }
 
-/// Workload of a service.
+/// Workload of a service, for display.
 #[must_use]
 pub fn workload<'o>(observed: &'o Observed, service: &Service) -> &'o str {
-    let workloads = &observed.pipeline.stats.workloads;
-    let name = service.process.and_then(|process| workloads.name(process));
-    name.unwrap_or(UNKNOWN)
+    known_workload(&observed.pipeline, service).unwrap_or(UNKNOWN)
+}
+
+/// Workload of a service, where it is known.
+pub(super) fn known_workload<'p>(pipeline: &'p Pipeline, service: &Service) -> Option<&'p str> {
+    pipeline.stats.workloads.name(service.process?)
 }
