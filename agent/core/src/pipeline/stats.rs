@@ -25,6 +25,8 @@ mod peer_stats;
 mod peer_table;
 mod recent_table;
 mod sums;
+#[cfg(test)]
+mod testing;
 mod visitors;
 mod window;
 mod workloads;

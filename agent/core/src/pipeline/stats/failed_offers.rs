@@ -138,9 +138,9 @@ impl FailedOffersOfServers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        Connection, FailureCause, Mechanism, NetworkEvidence, NetworkNamespace, Resumption, Source,
-        Version,
+    use crate::{
+        model::{FailureCause, Mechanism, Resumption},
+        pipeline::stats::testing::seen,
     };
 
     fn compared(failed: u64, completed: u64, failed_without: u64, completed_without: u64) -> bool {
@@ -168,29 +168,6 @@ mod tests {
         assert!(compared(80, 20, 1, 99));
     }
 
-    fn seen(remote: &str, outcome: Outcome, offer: Offer) -> Observation {
-        Observation {
-            time_ns: 1,
-            duration_ns: 1,
-            role: Role::Server,
-            tgid: None,
-            version: Version::V12,
-            outcome,
-            connection: Some(Connection {
-                local: "192.0.2.1:443".parse().unwrap(),
-                remote: remote.parse().unwrap(),
-                namespace: NetworkNamespace::Unknown,
-            }),
-            network: NetworkEvidence::default(),
-            source: Source::Wire,
-            offer,
-            hello: None,
-            alert: None,
-            conflict: false,
-            miss: None,
-        }
-    }
-
     #[test]
     fn first_visits_of_other_clients_are_the_comparison() {
         let mut servers = FailedOffersOfServers::new();
@@ -198,13 +175,18 @@ mod tests {
         let full = Outcome::Completed(Resumption::Full);
         let failed = Outcome::Failed(FailureCause::AlertSent);
         for _ in 0..6 {
-            let one = seen("192.0.2.2:1", failed, Offer::Session(Mechanism::Ticket));
+            let one = seen(
+                Role::Server,
+                "192.0.2.2:1",
+                failed,
+                Offer::Session(Mechanism::Ticket),
+            );
             peer.record(&one);
             servers.record(&one);
         }
         assert_eq!(servers.cause(&peer), None, "no handshake without an offer");
         for _ in 0..3 {
-            servers.record(&seen("192.0.2.3:1", full, Offer::Nothing));
+            servers.record(&seen(Role::Server, "192.0.2.3:1", full, Offer::Nothing));
         }
         let cause = servers
             .cause(&peer)
@@ -219,7 +201,12 @@ mod tests {
         let mut servers = FailedOffersOfServers::new();
         for port in 1..=2 * MAX_SERVERS.get() as u16 {
             let failed = Outcome::Failed(FailureCause::AlertSent);
-            let mut one = seen("192.0.2.2:1", failed, Offer::Session(Mechanism::Ticket));
+            let mut one = seen(
+                Role::Server,
+                "192.0.2.2:1",
+                failed,
+                Offer::Session(Mechanism::Ticket),
+            );
             let connection = one.connection.as_mut().expect("a connection");
             connection.local.set_port(port);
             servers.record(&one);

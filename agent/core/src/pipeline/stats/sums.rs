@@ -304,8 +304,8 @@ impl Stats {
 mod tests {
     use super::*;
     use crate::{
-        model::{HelloFacts, NetworkNamespace, Token},
-        pipeline::stats::Thresholds,
+        model::Token,
+        pipeline::stats::{Thresholds, testing::seen},
     };
 
     const FULL: Outcome = Outcome::Completed(Resumption::Full);
@@ -320,29 +320,6 @@ mod tests {
                 min_offers: 3,
             },
         })
-    }
-
-    fn seen(role: Role, remote: &str, outcome: Outcome, offer: Offer) -> Observation {
-        Observation {
-            time_ns: 1,
-            duration_ns: 1,
-            role,
-            tgid: None,
-            version: Version::V12,
-            outcome,
-            connection: Some(Connection {
-                local: "192.0.2.1:443".parse().unwrap(),
-                remote: remote.parse().unwrap(),
-                namespace: NetworkNamespace::Unknown,
-            }),
-            network: NetworkEvidence::default(),
-            source: Source::Wire,
-            offer,
-            hello: Some(HelloFacts::default()),
-            alert: None,
-            conflict: false,
-            miss: None,
-        }
     }
 
     #[test]
