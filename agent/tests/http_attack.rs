@@ -51,6 +51,7 @@ fn handshake(peer: u32, resumption: Resumption) -> Observation {
         duration_ns: 1_000_000,
         role: Role::Server,
         tgid: Some(1),
+        cgroup: None,
         version: Version::V13,
         outcome: Outcome::Completed(resumption),
         connection: Some(Connection {

@@ -9,7 +9,7 @@ use std::{
 use lru::LruCache;
 
 use crate::host::{HostProcesses, pods::Pods};
-use reprise_core::pipeline::workload;
+use reprise_core::{model::Owner, pipeline::workload::Placement};
 
 /// Maximum number of cached lookups.
 const MAX_CACHED: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
@@ -45,7 +45,7 @@ impl Lookups {
 
     /// Looks up the workload of process `tgid`; `None` if the cached result is still valid. `comm`
     /// names a process that has already ended.
-    pub(crate) fn look_up(&mut self, tgid: u32, comm: &[u8]) -> Option<String> {
+    pub(crate) fn look_up(&mut self, tgid: u32, comm: &[u8]) -> Option<Owner> {
         let pods = self.pods.lock();
         let is_valid = |cached: &CachedLookup| {
             let pod_changed = cached
@@ -62,16 +62,12 @@ impl Lookups {
             let end = comm.iter().position(|byte| *byte == 0);
             String::from_utf8_lossy(&comm[..end.unwrap_or(comm.len())]).into_owned()
         });
-        let cgroup = text("cgroup").unwrap_or_default();
-        let pod = workload::pod(&cgroup);
-        let name = pod.as_ref().and_then(|uid| pods.get(uid));
-        let unknown_pod = (pod.is_some() && name.is_none()).then(|| pods.generation());
+        let placement = Placement::from_proc(&text("cgroup").unwrap_or_default());
+        let pod = placement.pod_uid().and_then(|uid| pods.get(uid));
+        let unknown_pod = (!placement.is_named_by(pod)).then(|| pods.generation());
         let at = Instant::now();
         self.cached.put(tgid, CachedLookup { at, unknown_pod });
-        Some(match name {
-            Some(name) => name.to_string(),
-            None => workload::name(&cgroup, process.trim_end()),
-        })
+        Some(placement.owner(pod, process.trim_end()))
     }
 
     /// Removes the cached lookup of a process that executed another program.
@@ -91,7 +87,7 @@ mod tests {
         assert!(
             lookups
                 .look_up(own, b"")
-                .is_some_and(|name| !name.is_empty())
+                .is_some_and(|owner| !owner.workload.is_empty())
         );
         assert_eq!(lookups.look_up(own, b""), None);
         lookups.invalidate(own);
@@ -99,7 +95,7 @@ mod tests {
         // No process has this number (PID_MAX_LIMIT, include/linux/threads.h).
         assert_eq!(
             lookups.look_up(1 << 23, b"gone\0xxx"),
-            Some("gone".to_owned())
+            Some(Owner::from_workload("gone"))
         );
     }
 }

@@ -107,5 +107,6 @@ pub fn workload<'o>(observed: &'o Observed, service: &Service) -> &'o str {
 
 /// Workload of a service, where it is known.
 pub(super) fn known_workload<'p>(pipeline: &'p Pipeline, service: &Service) -> Option<&'p str> {
-    pipeline.stats.workloads.name(service.process?)
+    let owner = pipeline.stats.owners.get(service.cgroup, service.process)?;
+    Some(&owner.workload)
 }

@@ -18,7 +18,7 @@ use crate::pipeline::{
 };
 
 /// One record, in order of arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// A handshake ended in a library.
     Handshake(HandshakeEvent),
@@ -40,8 +40,8 @@ pub enum Record {
     ListenerOwner(OwnerEvent),
     /// The agent read the host's clock.
     Clock(ClockEvent),
-    /// The agent resolved the workload of a process.
-    Workload(WorkloadEvent),
+    /// The agent resolved the owner of a process.
+    Workload(Box<WorkloadEvent>),
     /// Time passed: no record older than this is still in transit. Nanoseconds of
     /// `CLOCK_MONOTONIC`.
     Tick(u64),
@@ -67,7 +67,7 @@ impl Record {
             listener::OPENED | listener::CLOSED => prefix(bytes).map(Self::Listener),
             OWNER => prefix(bytes).map(Self::ListenerOwner),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
-            workload::WORKLOAD => prefix(bytes).map(Self::Workload),
+            workload::WORKLOAD => prefix(bytes).map(|event| Self::Workload(Box::new(event))),
             tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
             wire::WIRE => prefix(bytes).map(Self::Wire),
             TICK => Ok(Self::Tick(header.time_ns)),
@@ -118,7 +118,7 @@ impl Record {
     /// Removes the network namespace of its connection: where one sensor cannot read it, the keys
     /// of a connection would differ from sensor to sensor.
     #[must_use]
-    pub const fn without_namespace(mut self) -> Self {
+    pub fn without_namespace(mut self) -> Self {
         match &mut self {
             Self::Handshake(record) => record.socket.netns = 0,
             Self::Tcp(record) => record.socket.netns = 0,

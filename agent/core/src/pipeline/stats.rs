@@ -19,6 +19,7 @@ mod merge;
 mod miss_examples;
 mod offers;
 mod outcomes;
+mod owners;
 mod peer_key;
 mod peer_name;
 mod peer_stats;
@@ -46,6 +47,7 @@ pub use self::{
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
     offers::{LastMiss, Offers, RecentOffers},
     outcomes::{OfferSums, Outcomes},
+    owners::Owners,
     peer_key::PeerKey,
     peer_stats::{PeerStats, SessionsLost},
     peer_table::{AlertChange, PeerTable},

@@ -165,10 +165,10 @@ impl ListenerTracker {
                 continue;
             }
             if let Some(owner) = owner
-                && let Some(name) = lookups.look_up(owner.tgid, &[])
+                && let Some(workload) = lookups.look_up(owner.tgid, &[])
             {
-                let workload = WorkloadEvent::new(owner.tgid, &name, now_ns);
-                out(&Record::Workload(workload));
+                let event = WorkloadEvent::new(0, owner.tgid, &workload, now_ns);
+                out(&Record::Workload(Box::new(event)));
             }
             for change in self
                 .owners

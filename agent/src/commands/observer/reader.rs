@@ -110,10 +110,10 @@ impl Reader<'_, '_> {
                 self.record_end(exit.tgid, exit.header.time_ns, exit.open, false);
             }
             Record::Handshake(handshake) => {
-                let name = self.lookups.look_up(handshake.tgid, &handshake.comm);
-                if let Some(name) = name {
-                    let workload = WorkloadEvent::new(handshake.tgid, &name, self.now_ns);
-                    self.sink.add(&Record::Workload(workload));
+                let owner = self.lookups.look_up(handshake.tgid, &handshake.comm);
+                if let Some(owner) = owner {
+                    let event = WorkloadEvent::new(0, handshake.tgid, &owner, self.now_ns);
+                    self.sink.add(&Record::Workload(Box::new(event)));
                 }
             }
             _ => {}

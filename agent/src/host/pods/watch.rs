@@ -15,8 +15,9 @@ use kube::{
     config::InClusterError,
 };
 
-use super::table::{Pod, Pods};
+use super::table::Pods;
 use crate::errors::chain;
+use reprise_core::pipeline::workload::Pod;
 
 /// Timeout of connecting and of writing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -158,6 +159,7 @@ fn parse(pod: Metadata) -> Option<Pod> {
         uid: from_file.or(metadata.uid)?,
         namespace: metadata.namespace?,
         name: metadata.name?,
+        ..Pod::default()
     })
 }
 

@@ -52,6 +52,7 @@ fn seen(client: &str, end: Outcome, retransmits: Retransmits) -> Observation {
             ..LibraryFacts::default()
         }),
         tgid: Some(1),
+        cgroup: None,
         offer: Offer::Session(Mechanism::Psk),
         hello: None,
         conflict: false,
@@ -73,6 +74,7 @@ fn record_service(pipeline: &mut Pipeline) {
         let handshake = ServiceHandshake {
             port: 443,
             process: None,
+            cgroup: None,
             resumption: Resumption::Full,
             tls13: false,
             library_ns: Some(MS),

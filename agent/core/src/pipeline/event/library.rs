@@ -38,6 +38,7 @@ pub(super) fn handshake(record: &HandshakeEvent) -> LibraryHandshake {
         heard_ns: record.heard_ns,
         library_ns: record.library_ns,
         tgid: record.tgid,
+        cgroup: None,
         role: role(record.role),
         version: Version::from_wire(record.version),
         end: match record.outcome {

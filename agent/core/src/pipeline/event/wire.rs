@@ -45,6 +45,7 @@ pub(super) fn handshake(record: &WireRecord) -> Option<WireHandshake> {
         });
     Some(WireHandshake {
         role,
+        cgroup: None,
         connection: connection(&record.socket),
         end,
         alert,

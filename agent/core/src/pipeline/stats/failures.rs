@@ -97,6 +97,7 @@ mod tests {
             duration_ns: 0,
             role: Role::Server,
             tgid: None,
+            cgroup: None,
             version: Version::V13,
             outcome: Outcome::Failed(cause),
             connection: None,

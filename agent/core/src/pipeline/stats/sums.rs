@@ -17,6 +17,7 @@ use super::{
     limits::Limits,
     miss_examples::{MissExample, MissExamples},
     outcomes::OfferSums,
+    owners::Owners,
     peer_key::PeerKey,
     peer_name,
     peer_stats::PeerStats,
@@ -75,6 +76,8 @@ pub struct Stats {
     pub conflicts: u64,
     /// Handshakes that only the wire showed.
     pub wire: u64,
+    /// Owners of processes.
+    pub owners: Owners,
     /// Completed handshakes per workload.
     pub workloads: Workloads,
     /// The last hour.
@@ -108,6 +111,7 @@ impl Stats {
             recent_failures: Failures::default(),
             conflicts: 0,
             wire: 0,
+            owners: Owners::new(),
             workloads: Workloads::new(limits.max_workloads),
             history: ByRole::default(),
             peers: PeerTable::new(limits),
@@ -178,8 +182,9 @@ impl Stats {
                     ServicePort::Number(server.port())
                 }
             });
+        let owner = self.owners.owner(seen.cgroup, seen.tgid);
         self.workloads
-            .record_completed(seen.tgid, port, seen.role, resumption);
+            .record_completed(owner, port, seen.role, resumption);
     }
 
     fn record_failed(&mut self, seen: &Observation, cause: FailureCause, peer: PeerKey) {

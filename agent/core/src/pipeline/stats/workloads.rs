@@ -3,18 +3,12 @@
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use enum_map::EnumMap;
-use lru::LruCache;
 
 use super::{
     by_role::ByRole,
     recent_table::{HasRole, RecentTable},
 };
-use crate::model::{Resumption, Role};
-
-/// Processes with a known workload.
-const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
-/// Name shown for handshakes whose process is not known.
-const UNKNOWN: &str = "unknown";
+use crate::model::{Owner, Resumption, Role};
 
 /// Port of a server, on this host or on another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,8 +31,8 @@ impl fmt::Display for ServicePort {
 /// A workload and the port of the server, in one role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadKey {
-    /// Name of the workload.
-    pub workload: Arc<str>,
+    /// The workload.
+    pub owner: Arc<Owner>,
     /// Port of the server.
     pub port: ServicePort,
     /// Role of the observed process.
@@ -57,48 +51,25 @@ pub type WorkloadSums = EnumMap<Resumption, u64>;
 /// Sums of the most recently active workloads; those of the others are added up.
 #[derive(Debug)]
 pub struct Workloads {
-    processes: LruCache<u32, Arc<str>>,
     table: RecentTable<WorkloadKey, WorkloadSums, ByRole<WorkloadSums>>,
-    unknown: Arc<str>,
 }
 
 impl Workloads {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            processes: LruCache::new(MAX_PROCESSES),
             table: RecentTable::new(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN)),
-            unknown: UNKNOWN.into(),
         }
-    }
-
-    /// Records the workload of a process.
-    pub fn assign(&mut self, tgid: u32, workload: &str) {
-        let known = self.processes.get(&tgid);
-        if known.is_none_or(|name| **name != *workload) {
-            self.processes.put(tgid, workload.into());
-        }
-    }
-
-    /// The workload of a process, where it is known.
-    #[must_use]
-    pub fn name(&self, tgid: u32) -> Option<&str> {
-        self.processes.peek(&tgid).map(|name| &**name)
     }
 
     /// Adds a completed handshake.
     pub(super) fn record_completed(
         &mut self,
-        tgid: Option<u32>,
+        owner: Arc<Owner>,
         port: ServicePort,
         role: Role,
         resumption: Resumption,
     ) {
-        let workload = tgid.and_then(|tgid| self.processes.get(&tgid));
-        let key = WorkloadKey {
-            workload: Arc::clone(workload.unwrap_or(&self.unknown)),
-            port,
-            role,
-        };
+        let key = WorkloadKey { owner, port, role };
         self.table.entry(key)[resumption] += 1;
     }
 
@@ -140,25 +111,23 @@ mod tests {
     const HTTPS: ServicePort = ServicePort::Number(443);
 
     #[test]
-    fn handshakes_count_for_the_workload_of_their_process_and_the_total_remains() {
+    fn handshakes_count_for_their_workload_and_the_total_remains() {
         let mut workloads = Workloads::new(2);
-        workloads.assign(1, "nginx.service");
-        workloads.assign(2, "container/0123456789ab");
-        workloads.record_completed(Some(1), HTTPS, Role::Server, Resumption::Full);
-        workloads.record_completed(Some(2), HTTPS, Role::Client, Resumption::Resumed);
-        workloads.record_completed(Some(1), HTTPS, Role::Server, Resumption::Resumed);
-        workloads.record_completed(
-            None,
-            ServicePort::Number(8443),
-            Role::Server,
-            Resumption::Full,
-        );
+        let mut record = |owner: &str, port, role, resumption| {
+            let owner = Arc::new(Owner::from_workload(owner));
+            workloads.record_completed(owner, port, role, resumption);
+        };
+        let other = ServicePort::Number(8443);
+        record("nginx.service", HTTPS, Role::Server, Resumption::Full);
+        record("curl", HTTPS, Role::Client, Resumption::Resumed);
+        record("nginx.service", HTTPS, Role::Server, Resumption::Resumed);
+        record("unknown", other, Role::Server, Resumption::Full);
         let named: Vec<_> = workloads
             .named()
             .into_iter()
             .map(|(key, sums)| {
                 (
-                    key.workload.to_string(),
+                    key.owner.to_string(),
                     key.port.to_string(),
                     sums.into_array(),
                 )

@@ -38,7 +38,12 @@ pub(super) fn workloads(
         Ok(())
     };
     for (key, sums) in stats.workloads.named() {
-        encode(&key.workload, &key.port.to_string(), key.role, sums)?;
+        encode(
+            &key.owner.to_string(),
+            &key.port.to_string(),
+            key.role,
+            sums,
+        )?;
     }
     for (role, sums) in stats.workloads.other() {
         if sums.values().any(|sum| *sum > 0) {
