@@ -20,7 +20,7 @@ use crate::{
         lockdown::Lockdown,
         memory_lock::MemoryLock,
     },
-    status::{BpfMode, CookieSource, Sensor},
+    status::{BpfMode, CookieSource, OwnerFields, Sensor},
 };
 
 /// A host that meets every requirement.
@@ -45,6 +45,7 @@ fn good() -> Facts {
             log: false,
             namespaces: None,
             scoped: false,
+            owners: OwnerFields::UNKNOWN,
         },
         uprobe_pmu: true,
         btf: true,
@@ -111,6 +112,7 @@ fn lesser() -> Facts {
         log: false,
         namespaces: None,
         scoped: false,
+        owners: OwnerFields::UNKNOWN,
     };
     facts.requested.transport = Transport::Perf;
     facts.requested.library_data = LibraryData::Copy;
