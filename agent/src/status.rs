@@ -16,7 +16,7 @@ pub use self::{
     bpf_mode::{BpfMode, CookieSource, OwnerFields},
     coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Unanswered, Uncovered},
     library_id::LibraryId,
-    owner_lookup::{CgroupCounts, OwnerLookup},
+    owner_lookup::{CgroupCounts, OwnerLookup, PathSource},
 };
 
 /// A set of programs that are loaded together and fail together.

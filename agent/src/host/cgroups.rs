@@ -19,7 +19,7 @@ use self::tree::Tree;
 use crate::{
     bpf::cgroup_watch::CgroupChange,
     errors::chain,
-    status::{CgroupCounts, OwnerLookup},
+    status::{CgroupCounts, OwnerLookup, PathSource},
 };
 
 /// Maximum number of retained cgroups.
@@ -99,10 +99,13 @@ impl Cgroups {
     pub(crate) fn lookup(&self, with_ids: bool) -> OwnerLookup {
         // On a host of cgroup v1 alone, every process is in the root of the v2 hierarchy.
         let is_used = self.tree.is_some() && !(self.has_v1 && self.known.len() <= 1);
-        match (with_ids && is_used, self.reported) {
-            (false, _) => OwnerLookup::Proc,
-            (true, true) => OwnerLookup::Reported,
-            (true, false) => OwnerLookup::Read,
+        let source = match self.reported {
+            true => PathSource::Reports,
+            false => PathSource::Directories,
+        };
+        OwnerLookup {
+            paths: (with_ids && is_used).then_some(source),
+            has_v1: self.has_v1,
         }
     }
 
@@ -259,14 +262,15 @@ mod tests {
     #[test]
     fn a_host_of_cgroup_v1_alone_uses_proc() {
         let mut cgroups = Cgroups::without_tree(true);
-        assert_eq!(cgroups.lookup(true), OwnerLookup::Proc);
+        assert_eq!(cgroups.lookup(true).paths, None);
         if let Ok(tree) = Tree::open() {
             cgroups.tree = Some(tree);
             create(&mut cgroups, 1, "/", Instant::now());
-            assert_eq!(cgroups.lookup(true), OwnerLookup::Proc);
+            assert_eq!(cgroups.lookup(true).paths, None);
             create(&mut cgroups, 7, "/a", Instant::now());
-            assert_eq!(cgroups.lookup(true), OwnerLookup::Read);
-            assert_eq!(cgroups.lookup(false), OwnerLookup::Proc);
+            assert_eq!(cgroups.lookup(true).paths, Some(PathSource::Directories));
+            assert!(cgroups.lookup(true).has_v1);
+            assert_eq!(cgroups.lookup(false).paths, None);
         }
     }
 }
