@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct OwnerLookup {
     /// Source of the paths of the cgroups that events name; `None` where events name none.
     pub paths: Option<PathSource>,
-    /// Processes are also in hierarchies of cgroup v1: where the v2 path shows no container, `/proc`
-    /// decides.
+    /// Processes are also in hierarchies of cgroup v1: where the v2 path shows no container,
+    /// `/proc` decides.
     pub has_v1: bool,
 }
 

@@ -5,7 +5,7 @@ status=$?
 echo "VM check $status"
 # The last lines of the verifier's log.
 [ $status = 0 ] || timeout 60 /t/reprise --log warn,reprise=debug run 2>&1 | cut -c1-200 | tail -n 45
-grep -E '^(ok|degraded|missing|n/a) +(bpf_|transport|library_data|cgroup_v2|canary|sensor|tracepoint)' /tmp/check |
+grep -E '^(ok|degraded|missing|n/a) +(bpf_|transport|library_data|cgroup_v2|owner_lookup|canary|sensor|tracepoint)' /tmp/check |
     grep -vE '^ok +(bpf_(uprobe|tracepoint|cgroup_skb|socket_storage)|tracepoint|canary)' | sed 's/^/VM detail /'
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
     -keyout /tmp/key.pem -out /tmp/cert.pem 2>/dev/null
