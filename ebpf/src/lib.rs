@@ -10,6 +10,7 @@
 #![cfg_attr(feature = "programs", feature(asm_experimental_arch))]
 
 pub mod canary;
+pub mod completed;
 pub mod handshake;
 #[cfg(feature = "programs")]
 pub mod kernel;
