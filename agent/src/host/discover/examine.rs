@@ -61,7 +61,7 @@ pub(super) struct Examiner {
     pub(super) spending: Spending,
     pub(super) retries: Retries,
     pub(super) search: Option<Search>,
-    /// Owner of processes that use no library, which is never asked for.
+    /// Owner of processes that use no library; their real owner is not read.
     nobody: Owner,
     pub(super) translated: HashSet<u32>,
 }
