@@ -279,7 +279,7 @@ impl Examiner {
         };
         let class = match family {
             Some(Family::Other(name)) => {
-                let finding = format!("{name} has nothing of OpenSSL");
+                let finding = format!("{name} does not derive from OpenSSL");
                 self.reject(image, found_file, Reason::OtherLibrary, finding)
             }
             Some(Family::OpenSsl) => {

@@ -281,7 +281,7 @@ fn loss_after_a_handshake_is_remembered_for_its_session() {
 }
 
 /// The cause of a handshake from 1,500 ms to 6 s on a link with this round trip, which its program
-/// gave up, with these events on its connection.
+/// abandoned, with these events on its connection.
 fn fail_on_slow_link(role: u8, rtt_ms: u32, marks: &[(u32, u64)]) -> Cause {
     let mut event = library(1, 1, 1_500 * MS, 6_000 * MS);
     event.outcome = outcome::FREED;
