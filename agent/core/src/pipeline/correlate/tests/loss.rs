@@ -54,7 +54,7 @@ fn silence_is_a_timeout_unless_there_is_loss() {
     ] {
         assert_eq!(fail(&silent, &[(kind, 300 * MS)]), Cause::PacketLoss);
     }
-    // Missing data was sent before; a later one is not evidence about that time.
+    // Missing data was sent before; a later retransmission is not evidence about the time before.
     assert_eq!(
         fail(&silent, &[(tcp::MISSING, 700 * MS)]),
         Cause::PacketLoss
