@@ -95,7 +95,7 @@ fn cgroup(cgroup: &Cgroup) -> Item {
     }
 }
 
-/// Return probes are tested but never used, so that their effect is not a requirement.
+/// Return probes are tested but never used, so their effect is not a requirement.
 fn canary(name: String, kind: ProbeKind, effect: &Effect) -> Item {
     if kind == ProbeKind::Return {
         return Item::not_applicable(name, format!("return probes: {effect}; not used"));
