@@ -11,6 +11,7 @@
 
 pub mod canary;
 pub mod cgroup;
+pub mod completed;
 pub mod handshake;
 #[cfg(feature = "programs")]
 pub mod kernel;

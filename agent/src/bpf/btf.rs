@@ -123,7 +123,7 @@ fn offsets(btf: &[u8], fields: &[Field]) -> Option<HashMap<Field, u32>> {
     Some(found)
 }
 
-/// Offset of a member that is no bit field, bytes.
+/// Offset of a member that is not a bit field, bytes.
 fn member(
     types: Bytes<'_>,
     names: Bytes<'_>,

@@ -178,7 +178,7 @@ fn record_health<T>(
 }
 
 /// Fails if a kind of probe harmed the canary process. An inconclusive result does not fail,
-/// because it says nothing about the kernel.
+/// because it shows nothing about the kernel.
 fn reject_harmful(effects: Vec<(ProbeKind, Effect)>) -> Result<(), SensorError> {
     for (kind, effect) in effects {
         let probe = kind.describe();

@@ -81,7 +81,8 @@ impl WireSensor {
             loaded => loaded?,
         };
         let events = SensorEvents::open(&mut ebpf, mode, &MAPS)?;
-        // Links coexist with other programs anyway, and the kernel refuses AllowMultiple for them.
+        // Links coexist with other programs anyway, and the kernel refuses `AllowMultiple` for
+        // them.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
         let attach_mode = if links {
             CgroupAttachMode::Single

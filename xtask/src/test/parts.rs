@@ -14,7 +14,7 @@ use crate::{paths, process, setup, steps::command_line, vm};
 /// The package of the behaviour tests.
 const BEHAVIOUR: &str = "reprise-tests";
 
-/// The test binary that only compiles for minutes, without observing anything.
+/// The test binary that only compiles, for minutes, and observes nothing.
 const CARRIERS: &str = "carriers";
 
 /// The test binary with all other behaviour tests.

@@ -201,7 +201,7 @@ impl Observer {
             self.sensors.update_status(status);
             log::alerts(sink.pipeline);
             log::changes(sink.pipeline, &mut self.changes_logged);
-            // If the agent is killed, the recording lacks the last second only.
+            // If the agent is killed, the recording misses the last second only.
             sink.with_recording(FileRecorder::flush);
         }
         sink.pipeline.push(&Record::Tick(now_ns));
