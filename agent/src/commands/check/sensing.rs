@@ -96,7 +96,6 @@ fn cgroup(cgroup: &Cgroup) -> Item {
     }
 }
 
-<<<<<<< HEAD
 fn owners(facts: &Facts) -> Item {
     let name = "owner_lookup";
     let Some(trial) = &facts.trial else {
@@ -124,10 +123,7 @@ fn owners(facts: &Facts) -> Item {
     }
 }
 
-/// Return probes are tested but never used, so that their effect is not a requirement.
-=======
 /// Return probes are tested but never used, so their effect is not a requirement.
->>>>>>> join
 fn canary(name: String, kind: ProbeKind, effect: &Effect) -> Item {
     if kind == ProbeKind::Return {
         return Item::not_applicable(name, format!("return probes: {effect}; not used"));
