@@ -82,6 +82,7 @@ impl Pipeline {
                 }
             }
             Record::Workload(event) => self.stats.owners.assign(event),
+            Record::Tick(time_ns) => self.stats.expire(*time_ns),
             _ => {}
         }
         let (stats, naming, clock) = (&mut self.stats, &self.naming, &self.clock);

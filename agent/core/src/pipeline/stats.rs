@@ -25,12 +25,13 @@ mod peer_name;
 mod peer_stats;
 mod peer_table;
 mod recent_table;
+mod service_port;
+mod services;
 mod sums;
 #[cfg(test)]
 mod testing;
 mod visitors;
 mod window;
-mod workloads;
 
 pub use self::{
     alerts::AlertReason,
@@ -51,7 +52,8 @@ pub use self::{
     peer_key::PeerKey,
     peer_stats::{PeerStats, SessionsLost},
     peer_table::{AlertChange, PeerTable},
+    service_port::ServicePort,
+    services::{ClientTable, ServiceKey, ServiceSums, ServiceTable},
     sums::{Stats, WithLoss},
     visitors::Given,
-    workloads::{ServicePort, WorkloadKey, WorkloadSums, Workloads},
 };

@@ -99,7 +99,10 @@ fn observed_with(max_peers: usize) -> Observed {
     let naming = Naming::default();
     let limits = Limits {
         max_peers,
+        max_services: 2,
         max_workloads: 2,
+        forget_after_ns: u64::MAX,
+        forget_peers_after_ns: u64::MAX,
         window_ns: 300_000 * MS,
         thresholds: Thresholds {
             miss_ratio: 0.4,

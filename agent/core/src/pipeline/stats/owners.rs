@@ -95,6 +95,12 @@ impl Owners {
         process.or_else(|| self.cgroups.peek(&cgroup?))
     }
 
+    /// The owner that stands for those that are not known.
+    #[must_use]
+    pub const fn unknown(&self) -> &Arc<Owner> {
+        &self.unknown
+    }
+
     /// Number of control groups and processes with a known owner.
     #[must_use]
     pub fn len(&self) -> usize {
