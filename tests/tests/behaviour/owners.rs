@@ -10,7 +10,7 @@ use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
 use reprise_tests::{Agent, Metrics, Server};
 
-const FAMILY: &str = "reprise_workload_handshakes_total";
+const FAMILY: &str = "reprise_client_handshakes_total";
 const NO_ARGUMENTS: [&str; 0] = [];
 /// Containers that live for one handshake each.
 const CONTAINERS: u32 = 100;
@@ -55,10 +55,9 @@ fn assert_one_each(agent: &Agent, before: &Metrics) {
     let mut expected = Expected::default();
     for number in 1..=CONTAINERS {
         let container = short_id(number);
-        let labels = [("role", "client"), ("container", container.as_str())];
-        expected.add(FAMILY, &labels, 1);
+        expected.add(FAMILY, &[("container", container.as_str())], 1);
     }
-    expected.add(FAMILY, &[("role", "client")], CONTAINERS);
+    expected.add(FAMILY, &[], CONTAINERS);
     expected.assert_counted(agent, before);
 }
 
@@ -107,8 +106,8 @@ fn a_thread_with_another_name_counts_for_its_process() {
     }
     let mut expected = Expected::default();
     expected
-        .add(FAMILY, &[("role", "client"), ("workload", "python3")], 10)
-        .add(FAMILY, &[("role", "client")], 10)
+        .add(FAMILY, &[("workload", "python3")], 10)
+        .add(FAMILY, &[], 10)
         .assert_counted(&agent, &before);
     agent.assert_healthy();
 }
