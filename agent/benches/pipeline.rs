@@ -118,6 +118,7 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         session_id: SessionId::default(),
         rejected: SessionAge::default(),
         rejected_ns: 0,
+        cgroup: 0,
         socket: Socket {
             local: words("::ffff:10.0.0.1".parse().expect("an address")),
             remote: words(std::net::Ipv4Addr::new(10, b, c, d).to_ipv6_mapped()),
@@ -131,7 +132,10 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
 fn pipeline(max_peers: u32) -> Pipeline {
     let limits = Limits {
         max_peers: max_peers as usize,
+        max_services: 1_000,
         max_workloads: 1_000,
+        forget_after_ns: u64::MAX,
+        forget_peers_after_ns: u64::MAX,
         window_ns: 300_000_000_000,
         thresholds: Thresholds {
             miss_ratio: 0.9,

@@ -11,7 +11,10 @@ use reprise_core::pipeline::{
 pub(crate) fn small_pipeline(naming: Naming) -> Pipeline {
     let limits = Limits {
         max_peers: 10,
+        max_services: 10,
         max_workloads: 10,
+        forget_after_ns: u64::MAX,
+        forget_peers_after_ns: u64::MAX,
         window_ns: 1_000_000_000,
         thresholds: Thresholds {
             miss_ratio: 0.5,

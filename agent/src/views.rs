@@ -5,5 +5,6 @@ mod chunks;
 pub mod explanation;
 pub mod http;
 pub mod metrics;
+pub mod owner;
 pub mod services;
 pub mod watch;

@@ -51,6 +51,7 @@ fn handshake(peer: u32, resumption: Resumption) -> Observation {
         duration_ns: 1_000_000,
         role: Role::Server,
         tgid: Some(1),
+        cgroup: None,
         version: Version::V13,
         outcome: Outcome::Completed(resumption),
         connection: Some(Connection {
@@ -71,7 +72,10 @@ fn handshake(peer: u32, resumption: Resumption) -> Observation {
 fn observed(peers: u32) -> Observed {
     let limits = Limits {
         max_peers: peers as usize,
+        max_services: 1_000,
         max_workloads: 1_000,
+        forget_after_ns: u64::MAX,
+        forget_peers_after_ns: u64::MAX,
         window_ns: 300_000_000_000,
         thresholds: Thresholds {
             miss_ratio: 0.9,

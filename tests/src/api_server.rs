@@ -43,14 +43,29 @@ pub struct ApiServer {
     directory: TempDir,
 }
 
-/// Returns a pod as the server sends it: only metadata.
+/// Returns a bare pod as the server sends it, with these containers: ID and name.
 #[must_use]
-pub fn pod(namespace: &str, name: &str, uid: &str) -> Value {
+pub fn pod(namespace: &str, name: &str, uid: &str, containers: &[(&str, &str)]) -> Value {
+    let statuses = containers.iter().map(|(id, name)| {
+        json!({ "name": name, "containerID": format!("containerd://{id}"), "ready": true })
+    });
     json!({
-        "apiVersion": "meta.k8s.io/v1",
-        "kind": "PartialObjectMetadata",
+        "apiVersion": "v1",
+        "kind": "Pod",
         "metadata": { "namespace": namespace, "name": name, "uid": uid, "resourceVersion": "7" },
+        "spec": { "containers": [{ "name": "app", "env": [{ "name": "A", "value": "b" }] }] },
+        "status": { "phase": "Running", "containerStatuses": statuses.collect::<Vec<_>>() },
     })
+}
+
+/// Returns a pod of [`pod`] with its controller and the hash of the controller's template.
+#[must_use]
+pub fn controlled(mut pod: Value, kind: &str, name: &str, template_hash: &str) -> Value {
+    pod["metadata"]["labels"] = json!({ "pod-template-hash": template_hash });
+    pod["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "1", "controller": true,
+    }]);
+    pod
 }
 
 impl ApiServer {
@@ -156,9 +171,6 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
             }
             state.failing
         };
-        let metadata = head
-            .iter()
-            .any(|line| line.contains("as=PartialObjectMetadata"));
         let of_node = request.contains(&format!("fieldSelector=spec.nodeName%3D{NODE}"));
         let path = request.split(' ').nth(1).unwrap_or_default();
         let (status, body) = if !known {
@@ -171,7 +183,7 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> std
                 500,
                 json!({ "kind": "Status", "code": 500, "reason": "InternalError" }),
             )
-        } else if !metadata || !of_node || !path.starts_with("/api/v1/pods?") {
+        } else if !of_node || !path.starts_with("/api/v1/pods?") {
             (
                 403,
                 json!({ "kind": "Status", "code": 403, "reason": "Forbidden" }),
@@ -204,8 +216,8 @@ fn page(request: &str, state: &Mutex<State>) -> Value {
         String::new()
     };
     json!({
-        "apiVersion": "meta.k8s.io/v1",
-        "kind": "PartialObjectMetadataList",
+        "apiVersion": "v1",
+        "kind": "PodList",
         "metadata": { "resourceVersion": "7", "continue": next },
         "items": state.pods.get(at).into_iter().collect::<Vec<_>>(),
     })

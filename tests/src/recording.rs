@@ -62,7 +62,7 @@ impl Recording {
                 new_keys,
             };
             for record in &self.0 {
-                let record = shift.apply(*record);
+                let record = shift.apply(record.clone());
                 let tick = tick(&record);
                 let payload = match &tick {
                     Some(header) => header.as_bytes(),

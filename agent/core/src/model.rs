@@ -4,6 +4,7 @@
 
 mod alert;
 mod cause;
+mod cgroup;
 mod change;
 mod connection;
 mod direction;
@@ -20,6 +21,7 @@ mod network;
 mod observation;
 mod offer;
 mod outcome;
+mod owner;
 mod phase;
 mod removal;
 mod resumption;
@@ -34,6 +36,7 @@ mod version;
 pub use self::{
     alert::{Alert, AlertAfterCompletion},
     cause::FailureCause,
+    cgroup::CgroupId,
     change::{Change, ChangeDetail, ChangeKind},
     connection::{Connection, End},
     direction::Direction,
@@ -51,6 +54,7 @@ pub use self::{
     observation::{LibraryFacts, Observation, OfferOutcome, Source},
     offer::Offer,
     outcome::Outcome,
+    owner::Owner,
     phase::Phase,
     removal::{Removal, RemovalContext, SessionRemoved},
     resumption::Resumption,

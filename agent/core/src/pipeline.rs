@@ -81,7 +81,8 @@ impl Pipeline {
                     self.add_host_change(record.time_ns(), ChangeDetail::ClockStep { step_ns });
                 }
             }
-            Record::Workload(event) => self.stats.workloads.assign(event.tgid, event.name()),
+            Record::Workload(event) => self.stats.owners.assign(event),
+            Record::Tick(time_ns) => self.stats.expire(*time_ns),
             _ => {}
         }
         let (stats, naming, clock) = (&mut self.stats, &self.naming, &self.clock);

@@ -112,6 +112,7 @@ fn loaded(mode: BpfMode) -> Result<(Ebpf, BpfMode), SensorError> {
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
     set_namespaces(&mut loader, &mode);
+    loader.override_global("HAS_SK_CGROUP", &mode.owners.socket_cgroup, mode.ring);
     let mut ebpf = loader
         .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;

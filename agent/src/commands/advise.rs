@@ -39,7 +39,7 @@ pub fn advise(args: &Advise) -> Result<(), Failure> {
 fn from_recording(args: &Advise, path: &Path) -> Result<Report, Failure> {
     let observed = observe(args, path)?;
     let rows = services::list(&observed).services.into_iter();
-    let advice = rows.filter_map(|row| services::advice(&observed, row.id));
+    let advice = rows.filter_map(|row| services::advice(&observed, row.id?));
     Ok(Report(advice.collect()))
 }
 
@@ -55,7 +55,7 @@ fn observe(args: &Advise, path: &Path) -> Result<Observed, Failure> {
 
 fn from_agent(url: &str) -> Result<Report, Failure> {
     let list: ServiceList = client::get(url, "/api/v1/services")?;
-    let rows = list.services.into_iter();
-    let advice = rows.map(|row| client::get(url, &format!("/api/v1/services/{}/advice", row.id)));
+    let ids = list.services.into_iter().filter_map(|row| row.id);
+    let advice = ids.map(|id| client::get(url, &format!("/api/v1/services/{id}/advice")));
     Ok(Report(advice.collect::<Result<_, _>>()?))
 }

@@ -13,6 +13,9 @@ use crate::{
 };
 use reprise_core::pipeline::peers::{PREFIX_V4, PREFIX_V6};
 
+/// Longest duration of a flag, seconds: ten years.
+const MAX_DURATION_S: u64 = 3_650 * 86_400;
+
 /// Observes TLS handshakes and session resumption on this host, without changes to the programs.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, arg_required_else_help = true)]
@@ -80,10 +83,22 @@ pub struct Counting {
     /// are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_peers: u32,
-    /// Maximum number of workloads and ports with series of their own, the most recently active
-    /// ones; the others are summed as `other`.
+    /// Maximum number of services (ports of a workload that accepts connections) with series of
+    /// their own, the most recently active ones; the others are summed as `other`.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub max_services: u32,
+    /// Maximum number of workloads that connect to servers with series of their own, the most
+    /// recently active ones; the others are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_workloads: u32,
+    /// Time after which the series of a service or workload without a handshake end, with a unit:
+    /// `90s`, `30m`, `12h` or `7d`.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub forget_after: u64,
+    /// Time after which the series of a peer without a handshake end: at least `--window`, and
+    /// longer than the interval at which clients return.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = parse_duration)]
+    pub forget_peers_after: u64,
     /// Maximum number of connections whose retransmissions are retained for their handshake.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
@@ -93,7 +108,7 @@ pub struct Counting {
     /// Maximum number of services whose session cache is analysed for `reprise advise`, the most
     /// recently active ones; each needs up to 4 MiB.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = value_parser!(u32).range(1..=1_000))]
-    pub max_services: u32,
+    pub max_service_caches: u32,
     /// Missed share of a peer's offers above which an alert begins, 0 to 1.
     #[arg(long, value_name = "RATIO", default_value_t = 0.9, value_parser = parse_ratio)]
     pub alert_miss_ratio: f64,
@@ -307,6 +322,24 @@ pub struct Canary {
     pub kind: ProbeKind,
 }
 
+/// Seconds of a duration with a unit.
+fn parse_duration(text: &str) -> Result<u64, String> {
+    let unit = text.trim_start_matches(|character: char| character.is_ascii_digit());
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("not a number with the unit s, m, h or d".to_owned()),
+    };
+    let number = text[..text.len() - unit.len()].parse::<u64>().ok();
+    let seconds = number.and_then(|number| number.checked_mul(factor));
+    match seconds {
+        Some(seconds @ 1..=MAX_DURATION_S) => Ok(seconds),
+        _ => Err("not between 1s and 3650d".to_owned()),
+    }
+}
+
 fn parse_ratio(text: &str) -> Result<f64, String> {
     let ratio: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=1.0).contains(&ratio) {
@@ -357,6 +390,23 @@ mod tests {
         assert!(Cli::try_parse_from(["reprise", "run", "--colour"]).is_err());
         for ratio in ["1.1", "-0.1", "NaN", "half"] {
             assert!(Cli::try_parse_from(["reprise", "run", "--alert-miss-ratio", ratio]).is_err());
+        }
+        for (text, seconds) in [("90s", 90), ("30m", 1_800), ("1h", 3_600), ("7d", 604_800)] {
+            assert_eq!(parse_duration(text), Ok(seconds));
+        }
+        for text in [
+            "",
+            "1",
+            "s",
+            "0s",
+            "1w",
+            "-1s",
+            "1.5h",
+            "4000d",
+            "99999999999999999999s",
+            "1 h",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
         }
         assert!(Cli::try_parse_from(["reprise", "run"]).is_ok());
         for flag in ["--web-config", "--allow-host"] {

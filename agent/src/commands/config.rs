@@ -79,7 +79,10 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     };
     let limits = Limits {
         max_peers: counting.max_peers as usize,
+        max_services: counting.max_services as usize,
         max_workloads: counting.max_workloads as usize,
+        forget_after_ns: counting.forget_after * 1_000_000_000,
+        forget_peers_after_ns: counting.forget_peers_after * 1_000_000_000,
         window_ns: counting.window * 1_000_000_000,
         thresholds: Thresholds {
             miss_ratio: counting.alert_miss_ratio,
@@ -89,7 +92,7 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
     let bounds = Bounds {
         connections: counting.max_connections as usize,
         sessions: counting.max_sessions as usize,
-        services: counting.max_services as usize,
+        services: counting.max_service_caches as usize,
     };
     let naming = Naming {
         groups,

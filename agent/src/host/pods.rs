@@ -1,7 +1,8 @@
-//! Names of the pods on this node, from the API server, if there is a service account token. A
-//! separate thread watches the API server and the observer looks names up. Observation never waits
-//! for them; without names, containers are identified by their IDs.
+//! Pods of this node, from the API server, if there is a service account token. A separate thread
+//! watches the API server and the observer looks names up. Observation never waits for them;
+//! without names, containers are identified by their IDs.
 
+mod object;
 mod table;
 mod watch;
 

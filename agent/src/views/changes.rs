@@ -1,8 +1,10 @@
 //! Changes of services and of the host, as the API and the log show them, the latest first.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::services::known_workload;
+use super::{owner::OwnerRow, services};
 use reprise_core::{
     model::ChangeDetail,
     pipeline::{
@@ -31,8 +33,8 @@ pub(crate) struct ChangeRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ChangedService {
     id: u32,
-    /// Null where it is not known.
-    pub(crate) workload: Option<String>,
+    #[serde(flatten)]
+    pub(crate) owner: OwnerRow,
     /// Null where the service is no longer in the table.
     pub(crate) port: Option<u16>,
 }
@@ -78,10 +80,13 @@ fn row(pipeline: &Pipeline, recorded: &RecordedChange) -> ChangeRow {
     let age_ns = pipeline.now_ns().saturating_sub(change.time_ns);
     let service = change.service.map(|id| {
         let known = pipeline.analysed(id);
-        let workload = known.and_then(|service| known_workload(pipeline, service));
+        let owner = match known {
+            Some(service) => services::owner(pipeline, service),
+            None => Arc::clone(pipeline.stats.owners.unknown()),
+        };
         ChangedService {
             id: id.0,
-            workload: workload.map(str::to_owned),
+            owner: OwnerRow::from(&*owner),
             port: known.map(|service| service.port),
         }
     });

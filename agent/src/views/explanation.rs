@@ -111,6 +111,7 @@ pub(super) mod tests {
             duration_ns: 1,
             role,
             tgid: None,
+            cgroup: None,
             version: Version::V13,
             outcome: Outcome::Completed(Resumption::Full),
             connection: Some(Connection {

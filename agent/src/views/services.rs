@@ -1,44 +1,53 @@
 //! Services and advice on their caches, as the API and `reprise advise` show them.
 
+mod counts;
 mod text;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::text::report;
+pub use self::{
+    counts::{OfferCounts, ServiceCounts},
+    text::report,
+};
+use super::owner::OwnerRow;
 use crate::observed::Observed;
 use reprise_core::{
-    model::ServiceId,
+    model::{Owner, ServiceId},
     pipeline::{
         Pipeline,
         sizing::{Advice, Measured, Service},
+        stats::{ServiceKey, ServicePort},
     },
 };
 
-/// Name shown where the workload of a service is not known.
-const UNKNOWN: &str = "unknown";
-
-/// One service with its present cache.
+/// One service with its handshakes and its present cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRow {
-    /// Number of the service within one run of the agent.
-    pub id: u32,
-    /// Its workload.
-    pub workload: String,
-    /// Its port.
-    pub port: u16,
+    /// Number of the service within one run of the agent; `None` without a completed handshake from
+    /// which its cache is analysed.
+    pub id: Option<u32>,
+    /// Owner of its processes.
+    #[serde(flatten)]
+    pub owner: OwnerRow,
+    /// Its port; `None` for folded ports and where the connections are not known.
+    pub port: Option<u16>,
+    /// Handshakes of all services with these labels; `None` where they have no series.
+    pub handshakes: Option<ServiceCounts>,
     /// The present cache; `None` for a service that has stored no session.
     pub cache: Option<Measured>,
 }
 
-/// Offers of the services that left the table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The services without series of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherServices {
-    /// Services that left the table.
+    /// Services that left because the table was full.
     pub services: u64,
-    /// Accepted offers.
-    pub accepted: u64,
-    /// Missed offers.
-    pub missed: u64,
+    /// Services that left because they had no handshake for long.
+    pub forgotten: u64,
+    /// Handshakes of those that left because the table was full.
+    pub handshakes: ServiceCounts,
 }
 
 /// All services.
@@ -55,8 +64,9 @@ pub struct ServiceList {
 pub struct ServiceAdvice {
     /// Number of the service within one run of the agent.
     pub id: u32,
-    /// Its workload.
-    pub workload: String,
+    /// Owner of its processes.
+    #[serde(flatten)]
+    pub owner: OwnerRow,
     /// Its port.
     pub port: u16,
     /// The advice.
@@ -64,25 +74,48 @@ pub struct ServiceAdvice {
     pub advice: Advice,
 }
 
-/// All services.
+/// All services: those whose cache is analysed, then the others with series.
 #[must_use]
 pub fn list(observed: &Observed) -> ServiceList {
     let pipeline = &observed.pipeline;
-    let sizing = pipeline.sizing();
-    let services = pipeline.services().into_iter();
-    ServiceList {
-        services: services
-            .map(|(id, service)| ServiceRow {
-                id: id.0,
-                workload: workload(observed, service).to_owned(),
-                port: service.port,
+    let table = &pipeline.stats.services;
+    let counts = |key: &ServiceKey| table.get(key).map(ServiceCounts::from);
+    let mut shown = BTreeSet::new();
+    let analysed = pipeline.services().into_iter();
+    let mut services: Vec<_> = analysed
+        .map(|(id, service)| {
+            let key = key(pipeline, service);
+            let row = ServiceRow {
+                id: Some(id.0),
+                owner: OwnerRow::from(&*owner(pipeline, service)),
+                port: Some(service.port),
+                handshakes: key.as_ref().and_then(counts),
                 cache: service.cache.as_ref().map(|cache| cache.measured()),
-            })
-            .collect(),
+            };
+            shown.extend(key);
+            row
+        })
+        .collect();
+    for (key, sums) in table.named() {
+        if !shown.contains(key) {
+            services.push(ServiceRow {
+                id: None,
+                owner: OwnerRow::from(&*key.owner),
+                port: match key.port {
+                    ServicePort::Number(port) => Some(port),
+                    ServicePort::Ephemeral | ServicePort::Unknown => None,
+                },
+                handshakes: Some(ServiceCounts::from(sums)),
+                cache: None,
+            });
+        }
+    }
+    ServiceList {
+        services,
         other: OtherServices {
-            services: sizing.evicted(),
-            accepted: sizing.other().accepted,
-            missed: sizing.other().missed,
+            services: table.evicted(),
+            forgotten: table.forgotten(),
+            handshakes: ServiceCounts::from(table.other()),
         },
     }
 }
@@ -93,19 +126,27 @@ pub fn advice(observed: &Observed, id: u32) -> Option<ServiceAdvice> {
     let service = observed.pipeline.analysed(ServiceId(id))?;
     Some(ServiceAdvice {
         id,
-        workload: workload(observed, service).to_owned(),
+        owner: OwnerRow::from(&*owner(&observed.pipeline, service)),
         port: service.port,
         advice: service.advice(),
     })
 }
 
-/// Workload of a service, for display.
-#[must_use]
-pub fn workload<'o>(observed: &'o Observed, service: &Service) -> &'o str {
-    known_workload(&observed.pipeline, service).unwrap_or(UNKNOWN)
+/// The service with series to which an analysed one belongs; `None` if it has left the table.
+pub(super) fn key(pipeline: &Pipeline, service: &Service) -> Option<ServiceKey> {
+    let owner = owner(pipeline, service);
+    let ports = [ServicePort::Number(service.port), ServicePort::Ephemeral];
+    let keys = ports.map(|port| ServiceKey {
+        owner: Arc::clone(&owner),
+        port,
+    });
+    let table = &pipeline.stats.services;
+    keys.into_iter().find(|key| table.get(key).is_some())
 }
 
-/// Workload of a service, where it is known.
-pub(super) fn known_workload<'p>(pipeline: &'p Pipeline, service: &Service) -> Option<&'p str> {
-    pipeline.stats.workloads.name(service.process?)
+/// Owner of a service, `unknown` where it is not known.
+pub(super) fn owner(pipeline: &Pipeline, service: &Service) -> Arc<Owner> {
+    let owners = &pipeline.stats.owners;
+    let known = owners.get(service.cgroup, service.process);
+    Arc::clone(known.unwrap_or_else(|| owners.unknown()))
 }

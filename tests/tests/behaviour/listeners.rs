@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
 const MISSES: &str = "reprise_cache_misses_total";
-const WORKLOADS: &str = "reprise_workload_handshakes_total";
+const SERVICES: &str = "reprise_service_handshakes_total";
 /// Opens and closes a listening socket in a loop: ADDRESS PORT.
 const CHURN: &str = "
 import socket, sys
@@ -81,11 +81,11 @@ fn start(command: &mut Command, port: u16) -> Process {
 /// Waits until a handshake of the server is counted for this workload.
 fn wait_workload(agent: &Agent, port: u16, workload: &str) {
     let port = port.to_string();
-    let labels = [("role", "server"), ("port", &port), ("workload", workload)];
+    let labels = [("port", port.as_str()), ("workload", workload)];
     poll_until("the workload is known", DEADLINE, || {
         let metrics = agent.metrics();
-        match metrics.sum(WORKLOADS, &labels) {
-            0.0 => Err(metrics.show(WORKLOADS)),
+        match metrics.sum(SERVICES, &labels) {
+            0.0 => Err(metrics.show(SERVICES)),
             _ => Ok(()),
         }
     });

@@ -1,6 +1,8 @@
 //! Ended handshakes, as one sensor reports them.
 
-use super::{Alert, ClientRandom, Connection, HelloFacts, Resumption, Role, SessionAge, Version};
+use super::{
+    Alert, CgroupId, ClientRandom, Connection, HelloFacts, Resumption, Role, SessionAge, Version,
+};
 
 /// How a handshake ended on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum WireEnd {
 pub struct WireHandshake {
     /// Side of this host.
     pub role: Role,
+    /// Control group of the socket.
+    pub cgroup: Option<CgroupId>,
     /// The connection.
     pub connection: Option<Connection>,
     /// How it ended.
@@ -75,6 +79,8 @@ pub struct LibraryHandshake {
     pub library_ns: u64,
     /// Process.
     pub tgid: u32,
+    /// Control group of the process.
+    pub cgroup: Option<CgroupId>,
     /// Side of the process; `None` where it was not read.
     pub role: Option<Role>,
     /// Version agreed on.

@@ -1,7 +1,7 @@
 //! Handshake observation: a handshake joined with what every sensor reported about it.
 
 use super::{
-    Alert, Connection, FailureCause, HelloFacts, KeyName, Mechanism, Miss, MissReason,
+    Alert, CgroupId, Connection, FailureCause, HelloFacts, KeyName, Mechanism, Miss, MissReason,
     NetworkEvidence, Offer, Outcome, Resumption, Role, SessionFacts, Version,
 };
 
@@ -36,6 +36,8 @@ pub struct Observation {
     pub role: Role,
     /// Process; `None` where no sensor reported it.
     pub tgid: Option<u32>,
+    /// Control group of the process or of its socket; `None` where no sensor reported it.
+    pub cgroup: Option<CgroupId>,
     /// Version agreed on.
     pub version: Version,
     /// How it ended.

@@ -19,17 +19,19 @@ mod merge;
 mod miss_examples;
 mod offers;
 mod outcomes;
+mod owners;
 mod peer_key;
 mod peer_name;
 mod peer_stats;
 mod peer_table;
 mod recent_table;
+mod service_port;
+mod services;
 mod sums;
 #[cfg(test)]
 mod testing;
 mod visitors;
 mod window;
-mod workloads;
 
 pub use self::{
     alerts::AlertReason,
@@ -46,10 +48,12 @@ pub use self::{
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
     offers::{LastMiss, Offers, RecentOffers},
     outcomes::{OfferSums, Outcomes},
+    owners::Owners,
     peer_key::PeerKey,
     peer_stats::{PeerStats, SessionsLost},
     peer_table::{AlertChange, PeerTable},
+    service_port::ServicePort,
+    services::{ClientTable, ServiceKey, ServiceSums, ServiceTable},
     sums::{Stats, WithLoss},
     visitors::Given,
-    workloads::{ServicePort, WorkloadKey, WorkloadSums, Workloads},
 };

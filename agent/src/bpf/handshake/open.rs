@@ -280,5 +280,6 @@ fn process_ended(key: &OpenKey, open: &Open) -> HandshakeEvent {
         session_id: SessionId::default(),
         rejected: open.rejected,
         rejected_ns: open.rejected_ns,
+        cgroup: open.cgroup,
     }
 }

@@ -26,10 +26,10 @@ use crate::{
     host::{
         HostProcesses,
         listeners::{self, Search},
-        workloads::Lookups,
+        workloads::{EventProcess, Lookups},
     },
 };
-use reprise_core::pipeline::{listener::OwnerEvent, record::Record, workload::WorkloadEvent};
+use reprise_core::pipeline::{listener::OwnerEvent, record::Record};
 
 /// Time between a change and the search for the new owner, nanoseconds; a second search follows,
 /// since servers start further processes after they have opened their sockets.
@@ -166,10 +166,9 @@ impl ListenerTracker {
                 continue;
             }
             if let Some(owner) = owner
-                && let Some(name) = lookups.look_up(owner.tgid, &[])
+                && let Some(event) = lookups.process(EventProcess::running(owner.tgid), now_ns)
             {
-                let workload = WorkloadEvent::new(owner.tgid, &name, now_ns);
-                out(&Record::Workload(workload));
+                out(&Record::Workload(Box::new(event)));
             }
             for change in self
                 .owners

@@ -111,7 +111,7 @@ pub(super) fn changes(pipeline: &Pipeline, logged: &mut u64) {
         .rev()
     {
         let service = row.service.as_ref();
-        let workload = service.and_then(|service| service.workload.as_deref());
+        let workload = service.map(|service| tracing::field::display(&service.owner));
         let port = service.and_then(|service| service.port);
         tracing::info!(kind = row.kind, workload, port, "{}", row.text);
     }

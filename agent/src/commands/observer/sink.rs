@@ -66,7 +66,10 @@ mod tests {
     fn a_recording_that_cannot_be_written_is_an_error_at_the_next_flush() {
         let limits = Limits {
             max_peers: 1,
+            max_services: 1,
             max_workloads: 1,
+            forget_after_ns: u64::MAX,
+            forget_peers_after_ns: u64::MAX,
             window_ns: 1,
             thresholds: Thresholds {
                 miss_ratio: 1.0,

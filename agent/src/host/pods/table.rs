@@ -1,28 +1,16 @@
-//! Pod names by the identifier in the paths of their cgroups. Bounded.
+//! Pods by the identifier in the paths of their cgroups. Bounded.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use reprise_core::pipeline::workload::MAX_NAME;
+use reprise_core::pipeline::workload::Pod;
 
 /// Maximum number of pods; the kubelet's default limit is 110 per node.
 const MAX_PODS: usize = 4_096;
-/// Number of bytes at the end of a long name that are preserved.
-const TAIL: usize = 17;
-
-/// Identity and name of a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pod {
-    /// Identifier in the path of the pod's cgroup: the API object's UID, or the hash of the
-    /// manifest file for a static pod.
-    pub uid: String,
-    /// Kubernetes namespace.
-    pub namespace: String,
-    /// Pod name.
-    pub name: String,
-}
+/// Maximum number of containers per pod.
+const MAX_CONTAINERS: usize = 64;
 
 /// The table, shared: the watching thread writes it, the observer reads it.
 #[derive(Debug, Clone, Default)]
@@ -35,37 +23,41 @@ impl Pods {
     }
 }
 
-/// Names of known pods.
+/// Known pods.
 #[derive(Debug, Default)]
 pub(crate) struct PodTable {
-    by_uid: HashMap<String, Arc<str>>,
+    by_uid: HashMap<String, Pod>,
     generation: u64,
 }
 
 impl PodTable {
     /// Replaces all pods.
     pub(super) fn replace(&mut self, pods: impl IntoIterator<Item = Pod>) {
-        self.by_uid.clear();
-        for pod in pods {
-            self.add(pod);
+        let former = std::mem::take(&mut self.by_uid);
+        for mut pod in pods {
+            pod.containers.truncate(MAX_CONTAINERS);
+            if self.has_space_for(&pod.uid) {
+                self.generation += u64::from(former.get(&pod.uid) != Some(&pod));
+                self.by_uid.insert(pod.uid.clone(), pod);
+            }
         }
     }
 
     /// Adds or updates a pod; returns `false` if the table is full.
-    pub(super) fn add(&mut self, pod: Pod) -> bool {
-        let Pod {
-            uid,
-            namespace,
-            name,
-        } = pod;
-        if self.by_uid.len() >= MAX_PODS && !self.by_uid.contains_key(&uid) {
+    pub(super) fn add(&mut self, mut pod: Pod) -> bool {
+        if !self.has_space_for(&pod.uid) {
             return false;
         }
-        let name = shorten(format!("pod/{namespace}/{name}")).into();
-        if self.by_uid.insert(uid, name).is_none() {
+        pod.containers.truncate(MAX_CONTAINERS);
+        if self.by_uid.get(&pod.uid) != Some(&pod) {
             self.generation += 1;
+            self.by_uid.insert(pod.uid.clone(), pod);
         }
         true
+    }
+
+    fn has_space_for(&self, uid: &str) -> bool {
+        self.by_uid.len() < MAX_PODS || self.by_uid.contains_key(uid)
     }
 
     /// Removes a deleted pod.
@@ -73,13 +65,13 @@ impl PodTable {
         self.by_uid.remove(uid);
     }
 
-    /// Name of a pod, `pod/NAMESPACE/NAME`.
+    /// A pod.
     #[must_use]
-    pub(crate) fn get(&self, uid: &str) -> Option<&Arc<str>> {
+    pub(crate) fn get(&self, uid: &str) -> Option<&Pod> {
         self.by_uid.get(uid)
     }
 
-    /// Counter that increases whenever a pod is added.
+    /// Counter that increases whenever a pod is added or changes.
     #[must_use]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
@@ -87,16 +79,6 @@ impl PodTable {
 
     pub(super) fn len(&self) -> usize {
         self.by_uid.len()
-    }
-}
-
-/// Shortens a name to the limit for workload names. Preserves the end, which distinguishes the pods
-/// of one deployment.
-fn shorten(name: String) -> String {
-    let tail = name.len().checked_sub(TAIL).and_then(|at| name.get(at..));
-    match (name.get(..MAX_NAME - TAIL - 1), tail) {
-        (Some(head), Some(tail)) if name.len() > MAX_NAME => format!("{head}~{tail}"),
-        _ => name,
     }
 }
 
@@ -109,55 +91,50 @@ mod tests {
             uid: uid.to_owned(),
             namespace: "shop".to_owned(),
             name: format!("till-{uid}"),
+            ..Pod::default()
         }
     }
 
     #[test]
     fn pods_are_added_replaced_and_removed() {
-        let mut names = PodTable::default();
-        names.replace([pod("a"), pod("b")]);
-        assert_eq!(names.get("a").map(|name| &**name), Some("pod/shop/till-a"));
-        let before = names.generation();
-        assert!(names.add(pod("a")));
-        assert_eq!(names.generation(), before, "nothing new");
-        assert!(names.add(pod("c")));
-        assert!(names.generation() > before);
-        names.remove("a");
-        assert_eq!(names.get("a"), None);
-        names.replace([pod("c")]);
-        assert_eq!((names.get("b"), names.len()), (None, 1));
+        let mut pods = PodTable::default();
+        pods.replace([pod("a"), pod("b")]);
+        assert_eq!(pods.get("a"), Some(&pod("a")));
+        let before = pods.generation();
+        assert!(pods.add(pod("a")));
+        pods.replace([pod("a"), pod("b")]);
+        assert_eq!(pods.generation(), before, "nothing new");
+        assert!(pods.add(pod("c")));
+        assert!(pods.generation() > before);
+        pods.remove("a");
+        assert_eq!(pods.get("a"), None);
+        pods.replace([pod("c")]);
+        assert_eq!((pods.get("b"), pods.len()), (None, 1));
     }
 
     #[test]
-    fn long_names_preserve_their_ends() {
-        let mut names = PodTable::default();
-        let (one, other) = ("7d9f8b6c5d-x2x9z", "7d9f8b6c5d-k4k2q");
-        for end in [one, other] {
-            names.add(Pod {
-                name: format!("{}-{end}", "a".repeat(100)),
-                ..pod(end)
-            });
-        }
-        let [one, other] = [one, other].map(|end| (end, names.get(end).unwrap()));
-        assert_ne!(one.1, other.1);
-        for (end, name) in [one, other] {
-            assert!(
-                name.ends_with(end) && name.starts_with("pod/shop/aaa"),
-                "{name}"
-            );
-            assert_eq!(name.len(), MAX_NAME);
-        }
+    fn containers_that_start_later_are_a_change() {
+        let mut pods = PodTable::default();
+        assert!(pods.add(pod("a")));
+        let before = pods.generation();
+        let mut started = pod("a");
+        started.containers = vec![("5f".repeat(32), "proxy".to_owned()); MAX_CONTAINERS + 1];
+        assert!(pods.add(started));
+        assert!(pods.generation() > before);
+        let known = pods.get("a").unwrap();
+        assert_eq!(known.container(&"5f".repeat(32)), Some("proxy"));
+        assert_eq!(known.containers.len(), MAX_CONTAINERS);
     }
 
     #[test]
     fn a_full_table_rejects_new_pods() {
-        let mut names = PodTable::default();
+        let mut pods = PodTable::default();
         for number in 0..MAX_PODS {
-            assert!(names.add(pod(&number.to_string())));
+            assert!(pods.add(pod(&number.to_string())));
         }
-        assert!(!names.add(pod("one more")));
+        assert!(!pods.add(pod("one more")));
         // Known pods can still be updated.
-        assert!(names.add(pod("0")));
-        assert_eq!(names.len(), MAX_PODS);
+        assert!(pods.add(pod("0")));
+        assert_eq!(pods.len(), MAX_PODS);
     }
 }

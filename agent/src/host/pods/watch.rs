@@ -1,5 +1,5 @@
-//! Lists the pods of a node and watches them, with timeouts and exponential backoff. Requests only
-//! the metadata of pods, so that no environment variables or command lines are transferred.
+//! Lists the pods of a node and watches them, with timeouts and exponential backoff. The names of
+//! containers are in the status of a pod, not in its metadata, so that whole pods are requested.
 
 use std::{
     convert::Infallible,
@@ -11,11 +11,15 @@ use futures_util::TryStreamExt as _;
 use k8s_openapi::api::core::v1;
 use kube::{
     Api, Client, Config, Error,
-    api::{ListParams, PartialObjectMeta, WatchEvent, WatchParams},
+    api::{ListParams, WatchEvent, WatchParams},
     config::InClusterError,
+    core::ApiResource,
 };
 
-use super::table::{Pod, Pods};
+use super::{
+    object::{PodObject, parse},
+    table::Pods,
+};
 use crate::errors::chain;
 
 /// Timeout of connecting and of writing.
@@ -34,13 +38,8 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(300);
 /// A watch that lasted this long resets the delay.
 const STABLE: Duration = Duration::from_secs(60);
-/// Annotation of a static pod with the hash that its cgroup path contains
-/// (`ConfigHashAnnotationKey`, pkg/kubelet/types/pod_update.go).
-const FILE_HASH: &str = "kubernetes.io/config.hash";
 /// HTTP status for a resource version that is too old.
 const GONE: u16 = 410;
-
-type Metadata = PartialObjectMeta<v1::Pod>;
 
 /// Client configuration from the service account of the agent's pod.
 pub(super) fn config() -> Result<Config, InClusterError> {
@@ -63,7 +62,7 @@ pub(super) async fn watch_forever(config: Config, node: &str, pods: &Pods) {
             return;
         }
     };
-    let api: Api<v1::Pod> = Api::all(client);
+    let api = Api::all_with(client, &ApiResource::erase::<v1::Pod>(&()));
     let of_node = format!("spec.nodeName={node}");
     let mut delay = FIRST_DELAY;
     loop {
@@ -87,7 +86,7 @@ pub(super) async fn watch_forever(config: Config, node: &str, pods: &Pods) {
 
 /// Lists the pods, then watches them until an error occurs.
 async fn list_and_watch(
-    api: &Api<v1::Pod>,
+    api: &Api<PodObject>,
     of_node: &str,
     pods: &Pods,
 ) -> Result<Infallible, Error> {
@@ -96,7 +95,7 @@ async fn list_and_watch(
         .fields(of_node)
         .timeout(WATCH_SECONDS);
     loop {
-        let mut events = std::pin::pin!(api.watch_metadata(&wanted, &version).await?);
+        let mut events = std::pin::pin!(api.watch(&wanted, &version).await?);
         while let Some(event) = events.try_next().await? {
             match event {
                 WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
@@ -117,12 +116,12 @@ async fn list_and_watch(
 }
 
 /// Lists all pods of the node and returns the resource version to watch from.
-async fn list(api: &Api<v1::Pod>, of_node: &str, pods: &Pods) -> Result<String, Error> {
+async fn list(api: &Api<PodObject>, of_node: &str, pods: &Pods) -> Result<String, Error> {
     let mut wanted = ListParams::default().fields(of_node).limit(PAGE_SIZE);
     let mut found = Vec::new();
     let mut version = String::new();
     for _ in 0..MAX_PAGES {
-        let page = api.list_metadata(&wanted).await?;
+        let page = api.list(&wanted).await?;
         version = page.metadata.resource_version.unwrap_or_default();
         found.extend(page.items.into_iter().filter_map(parse));
         match page.metadata.continue_.filter(|next| !next.is_empty()) {
@@ -130,13 +129,13 @@ async fn list(api: &Api<v1::Pod>, of_node: &str, pods: &Pods) -> Result<String, 
             None => break,
         }
     }
-    let mut names = pods.lock();
-    names.replace(found);
-    tracing::info!(pods = names.len(), "pod names loaded");
+    let mut pods = pods.lock();
+    pods.replace(found);
+    tracing::info!(pods = pods.len(), "pod names loaded");
     Ok(version)
 }
 
-fn add(pods: &Pods, pod: Metadata) {
+fn add(pods: &Pods, pod: PodObject) {
     if let Some(pod) = parse(pod)
         && !pods.lock().add(pod)
     {
@@ -144,21 +143,10 @@ fn add(pods: &Pods, pod: Metadata) {
     }
 }
 
-fn update_version(version: &mut String, pod: &Metadata) {
+fn update_version(version: &mut String, pod: &PodObject) {
     if let Some(newer) = &pod.metadata.resource_version {
         version.clone_from(newer);
     }
-}
-
-fn parse(pod: Metadata) -> Option<Pod> {
-    let metadata = pod.metadata;
-    let annotations = metadata.annotations.unwrap_or_default();
-    let from_file = annotations.get(FILE_HASH).cloned();
-    Some(Pod {
-        uid: from_file.or(metadata.uid)?,
-        namespace: metadata.namespace?,
-        name: metadata.name?,
-    })
 }
 
 fn is_too_old(error: &Error) -> bool {

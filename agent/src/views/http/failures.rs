@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::observed::Observed;
+use crate::{observed::Observed, views::owner::OwnerRow};
 use reprise_core::{
     model::{self, Direction, Mechanism, Offer, Phase},
     pipeline::{reasons, stats::Failure, wire::alert},
@@ -39,6 +39,8 @@ pub(super) struct FailureRow<'a> {
     rtt_seconds: Option<f64>,
     /// Process; null for a handshake that only the wire showed.
     process: Option<u32>,
+    #[serde(flatten)]
+    owner: OwnerRow,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,5 +106,6 @@ fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> Failure
         resets_sent: network.resets_sent,
         rtt_seconds: network.rtt_us.map(|rtt_us| f64::from(rtt_us) / 1e6),
         process: failure.tgid,
+        owner: OwnerRow::from(&*failure.owner),
     }
 }

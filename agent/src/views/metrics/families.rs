@@ -6,8 +6,8 @@ mod handshakes;
 mod misses;
 mod offers;
 mod peers;
+mod service_caches;
 mod services;
-mod workloads;
 
 use std::fmt;
 
@@ -61,11 +61,15 @@ fn totals(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<()
     if status.sensor(Sensor::Wire).attached {
         offers::offers(stats, encoder)?;
         misses::misses(stats, encoder)?;
-        services::services(observed, encoder)?;
         if handshake {
             misses::removals(pipeline, encoder)?;
             misses::changes(pipeline, encoder)?;
         }
     }
-    workloads::workloads(stats, encoder)
+    let wire = status.sensor(Sensor::Wire).attached;
+    services::services(stats, wire, encoder)?;
+    if wire {
+        service_caches::service_caches(observed, encoder)?;
+    }
+    Ok(())
 }

@@ -52,6 +52,7 @@ fn seen(client: &str, end: Outcome, retransmits: Retransmits) -> Observation {
             ..LibraryFacts::default()
         }),
         tgid: Some(1),
+        cgroup: None,
         offer: Offer::Session(Mechanism::Psk),
         hello: None,
         conflict: false,
@@ -73,6 +74,7 @@ fn record_service(pipeline: &mut Pipeline) {
         let handshake = ServiceHandshake {
             port: 443,
             process: None,
+            cgroup: None,
             resumption: Resumption::Full,
             tls13: false,
             library_ns: Some(MS),
@@ -97,7 +99,10 @@ fn observed_with(max_peers: usize) -> Observed {
     let naming = Naming::default();
     let limits = Limits {
         max_peers,
+        max_services: 2,
         max_workloads: 2,
+        forget_after_ns: u64::MAX,
+        forget_peers_after_ns: u64::MAX,
         window_ns: 300_000 * MS,
         thresholds: Thresholds {
             miss_ratio: 0.4,

@@ -31,11 +31,11 @@ pub fn report(services: &[ServiceAdvice]) -> String {
 fn write_service(text: &mut String, service: &ServiceAdvice) -> fmt::Result {
     let ServiceAdvice {
         id,
-        workload,
+        owner,
         port,
         advice,
     } = service;
-    writeln!(text, "service {id}: {workload}, port {port}")?;
+    writeln!(text, "service {id}: {owner}, port {port}")?;
     write_measured(text, &advice.measured)?;
     write_table(text, advice)?;
     write_verdict(text, advice)?;
@@ -183,6 +183,7 @@ fn percent(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::owner::OwnerRow;
     use reprise_core::pipeline::sizing::Obstacle;
 
     #[test]
@@ -220,7 +221,10 @@ mod tests {
         };
         let service = ServiceAdvice {
             id: 3,
-            workload: "nginx.service".to_owned(),
+            owner: OwnerRow {
+                workload: "nginx.service".to_owned(),
+                ..OwnerRow::default()
+            },
             port: 443,
             advice,
         };
@@ -245,7 +249,10 @@ mod tests {
     fn an_obstacle_is_named() {
         let service = ServiceAdvice {
             id: 3,
-            workload: "nginx.service".to_owned(),
+            owner: OwnerRow {
+                workload: "nginx.service".to_owned(),
+                ..OwnerRow::default()
+            },
             port: 443,
             advice: Advice {
                 obstacle: Some(Obstacle::NoCache),

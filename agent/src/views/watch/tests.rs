@@ -37,6 +37,7 @@ fn observed() -> Observed {
                 ..LibraryFacts::default()
             }),
             tgid: Some(1),
+            cgroup: None,
             offer: Offer::Session(Mechanism::Psk),
             miss: (end == Outcome::Completed(Resumption::Full)).then_some(Miss {
                 evidence: reprise_core::model::Evidence {

@@ -82,6 +82,27 @@ impl Content {
     }
 }
 
+/// Not 0 where the kernel has the helper in packet programs (5.8). Elsewhere the verifier removes
+/// the call.
+#[cfg(feature = "ring")]
+#[unsafe(no_mangle)]
+static HAS_SK_CGROUP: u32 = 0;
+
+/// Returns [`Segment::cgroup`]. A socket has the cgroup of the process that created it, and an
+/// accepted one that of its listener (`cgroup_sk_clone`, kernel/cgroup/cgroup.c).
+#[inline(always)]
+fn cgroup(ctx: &SkBuffContext) -> u64 {
+    #[cfg(feature = "ring")]
+    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
+    // cannot know.
+    if unsafe { core::ptr::read_volatile(&raw const HAS_SK_CGROUP) } != 0 {
+        // SAFETY: the context is live during the run.
+        return unsafe { aya_ebpf::helpers::generated::bpf_skb_cgroup_id(ctx.skb.skb.cast()) };
+    }
+    let _ = ctx;
+    0
+}
+
 /// Writes a segment and [`Segment::length`] bytes after it; the agent reads no further.
 ///
 /// # Safety
@@ -119,6 +140,7 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*segment).repeats).write(repeats);
         addr_of_mut!((*segment).rtt_us).write(at.rtt_us);
         addr_of_mut!((*segment).age_ms).write(content.age_ms);
+        addr_of_mut!((*segment).cgroup).write(cgroup(ctx));
         match content.length {
             0 => Ok(()),
             _ => {

@@ -74,6 +74,7 @@ impl Tables {
         let handshake = ServiceHandshake {
             port: state.port,
             process: seen.tgid,
+            cgroup: seen.cgroup,
             resumption,
             tls13: single_use,
             library_ns: seen.library().map(|library| library.library_ns),

@@ -9,7 +9,7 @@ use super::{
     analysis::{Analysis, Handshake, Sums},
     tickets::Tickets,
 };
-use crate::model::{Resumption, ServiceId};
+use crate::model::{CgroupId, Resumption, ServiceId};
 
 /// Handshakes of one kind, with the time that they took inside the library.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Service {
     pub tls13: [u64; 2],
     /// A process that serves it.
     pub process: Option<u32>,
+    /// Control group of that process, or of its socket.
+    pub cgroup: Option<CgroupId>,
     /// Its port.
     pub port: u16,
 }
@@ -53,6 +55,8 @@ pub struct ServiceHandshake {
     pub port: u16,
     /// The process that served it.
     pub process: Option<u32>,
+    /// Control group of that process, or of its socket.
+    pub cgroup: Option<CgroupId>,
     /// Full or resumed.
     pub resumption: Resumption,
     /// TLS 1.3.
@@ -100,7 +104,9 @@ impl Services {
             return;
         };
         service.port = handshake.port;
-        service.process = handshake.process.or(service.process);
+        if handshake.process.is_some() || handshake.cgroup.is_some() {
+            (service.process, service.cgroup) = (handshake.process, handshake.cgroup);
+        }
         let resumed = handshake.resumption == Resumption::Resumed;
         if handshake.tls13 {
             let by_ticket = handshake.cache.stored.is_none();
@@ -180,6 +186,7 @@ mod tests {
         let handshake = |offered: Option<u64>, stored: u64| ServiceHandshake {
             port: 443,
             process: None,
+            cgroup: None,
             resumption: Resumption::Full,
             tls13: false,
             library_ns: Some(1_000),

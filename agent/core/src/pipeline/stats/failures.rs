@@ -1,12 +1,12 @@
 //! The most recent failed handshakes, with what is known about each. Bounded per peer and cause,
 //! and per cause, so that many failures of one kind do not displace those of others.
 
-use std::{cmp::Reverse, collections::VecDeque};
+use std::{cmp::Reverse, collections::VecDeque, sync::Arc};
 
 use enum_map::EnumMap;
 
 use super::peer_key::PeerKey;
-use crate::model::{Alert, FailureCause, NetworkEvidence, Observation, Offer, Version};
+use crate::model::{Alert, FailureCause, NetworkEvidence, Observation, Offer, Owner, Version};
 
 /// Failed handshakes retained per cause.
 const MAX_PER_CAUSE: usize = 64;
@@ -36,6 +36,8 @@ pub struct Failure {
     pub network: NetworkEvidence,
     /// Process; `None` where no library reported it.
     pub tgid: Option<u32>,
+    /// Owner of the process.
+    pub owner: Arc<Owner>,
 }
 
 /// The most recent failed handshakes of each cause, oldest first.
@@ -43,7 +45,13 @@ pub struct Failure {
 pub struct Failures(EnumMap<FailureCause, VecDeque<Failure>>);
 
 impl Failures {
-    pub(super) fn add(&mut self, seen: &Observation, cause: FailureCause, peer: PeerKey) {
+    pub(super) fn add(
+        &mut self,
+        seen: &Observation,
+        cause: FailureCause,
+        peer: PeerKey,
+        owner: Arc<Owner>,
+    ) {
         let failures = &mut self.0[cause];
         let of_peer = |failure: &&Failure| failure.peer == peer;
         if failures.iter().filter(of_peer).count() >= MAX_PER_PEER {
@@ -63,6 +71,7 @@ impl Failures {
             alert: seen.alert,
             network: seen.network,
             tgid: seen.tgid,
+            owner,
         });
     }
 
@@ -97,6 +106,7 @@ mod tests {
             duration_ns: 0,
             role: Role::Server,
             tgid: None,
+            cgroup: None,
             version: Version::V13,
             outcome: Outcome::Failed(cause),
             connection: None,
@@ -108,7 +118,7 @@ mod tests {
             conflict: false,
             miss: None,
         };
-        failures.add(&seen, cause, peer(number));
+        failures.add(&seen, cause, peer(number), Arc::default());
     }
 
     #[test]

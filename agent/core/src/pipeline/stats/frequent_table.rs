@@ -115,6 +115,19 @@ impl<K: Hash + Eq, V, R> FrequentTable<K, V, R> {
         self.recent.iter_mut().chain(&mut self.main)
     }
 
+    /// Removes the least recently used keys of each part to which `is_gone` applies, up to the
+    /// first to which it does not; returns their number.
+    pub(super) fn remove_oldest(&mut self, is_gone: impl Fn(&V) -> bool) -> u64 {
+        let mut removed = 0;
+        for part in [&mut self.recent, &mut self.main] {
+            while part.peek_lru().is_some_and(|(_, sums)| is_gone(sums)) {
+                part.pop_lru();
+                removed += 1;
+            }
+        }
+        removed
+    }
+
     pub(super) const fn other(&self) -> &R {
         &self.other
     }

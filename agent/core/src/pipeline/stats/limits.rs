@@ -14,8 +14,14 @@ pub struct Thresholds {
 pub struct Limits {
     /// Peers with sums of their own, over both roles; the others are summed as `other`.
     pub max_peers: usize,
-    /// Workloads and ports with sums of their own; the others are summed as `other`.
+    /// Services with sums of their own; the others are summed as `other`.
+    pub max_services: usize,
+    /// Workloads of clients with sums of their own; the others are summed as `other`.
     pub max_workloads: usize,
+    /// Time after which services and workloads without a handshake leave, nanoseconds.
+    pub forget_after_ns: u64,
+    /// Time after which peers without a handshake leave, nanoseconds.
+    pub forget_peers_after_ns: u64,
     /// Length of the window of ratios and alerts, nanoseconds.
     pub window_ns: u64,
     /// Conditions of an alert.

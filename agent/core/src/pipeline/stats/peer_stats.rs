@@ -39,6 +39,8 @@ pub struct PeerStats {
     pub(super) last_had_loss: bool,
     /// Recent completed handshakes.
     pub(super) window: RatioWindow,
+    /// End of the newest handshake, nanoseconds of `CLOCK_MONOTONIC`.
+    pub(super) last_ns: u64,
     /// Until then, handshakes of the window may be missing: the peer may have been evicted after
     /// them.
     pub(super) lacking_until_ns: u64,

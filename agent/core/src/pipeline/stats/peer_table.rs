@@ -29,6 +29,7 @@ pub struct PeerTable {
     newest_ns: u64,
     /// Time of the last eviction.
     evicted_ns: Option<u64>,
+    forgotten: u64,
     window_ns: u64,
     thresholds: Thresholds,
 }
@@ -39,6 +40,7 @@ impl PeerTable {
             table: FrequentTable::new(limits.max_peers),
             newest_ns: 0,
             evicted_ns: None,
+            forgotten: 0,
             window_ns: limits.window_ns,
             thresholds: limits.thresholds,
         }
@@ -98,7 +100,15 @@ impl PeerTable {
         if entry.is_new {
             stats.lacking_until_ns = lacking_until_ns;
         }
+        // Loss has no time of its own: it follows a handshake.
+        let active_ns = if time_ns == 0 { newest_ns } else { time_ns };
+        stats.last_ns = stats.last_ns.max(active_ns);
         stats
+    }
+
+    /// Removes the peers whose newest handshake ended before `oldest_ns`, with their sums.
+    pub(super) fn forget(&mut self, oldest_ns: u64) {
+        self.forgotten += self.table.remove_oldest(|stats| stats.last_ns < oldest_ns);
     }
 
     /// Peers with sums of their own.
@@ -162,6 +172,12 @@ impl PeerTable {
     pub const fn evicted(&self) -> u64 {
         self.table.evicted()
     }
+
+    /// Peers that left because they had no handshake for long.
+    #[must_use]
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
 }
 
 #[cfg(test)]
@@ -179,7 +195,10 @@ mod tests {
     fn table() -> PeerTable {
         PeerTable::new(Limits {
             max_peers: 2,
+            max_services: 2,
             max_workloads: 2,
+            forget_after_ns: u64::MAX,
+            forget_peers_after_ns: u64::MAX,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 1.0,
@@ -213,7 +232,10 @@ mod tests {
         const PEERS: u16 = 1_030;
         let mut table = PeerTable::new(Limits {
             max_peers: 1_000,
+            max_services: 2,
             max_workloads: 2,
+            forget_after_ns: u64::MAX,
+            forget_peers_after_ns: u64::MAX,
             window_ns: 10 * u64::from(PEERS),
             thresholds: table().thresholds,
         });

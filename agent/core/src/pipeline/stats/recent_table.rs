@@ -99,6 +99,17 @@ impl<K: Hash + Eq, V, R> RecentTable<K, V, R> {
         named
     }
 
+    /// Removes the least recently used keys to which `is_gone` applies, up to the first to which it
+    /// does not; returns their number.
+    pub(super) fn remove_oldest(&mut self, is_gone: impl Fn(&V) -> bool) -> u64 {
+        let mut removed = 0;
+        while self.named.peek_lru().is_some_and(|(_, sums)| is_gone(sums)) {
+            self.named.pop_lru();
+            removed += 1;
+        }
+        removed
+    }
+
     pub(super) const fn other(&self) -> &R {
         &self.other
     }

@@ -1,5 +1,7 @@
 //! All sums over observations. The pipeline writes them, the views read them.
 
+use std::sync::Arc;
+
 use enum_map::EnumMap;
 
 use super::{
@@ -17,17 +19,19 @@ use super::{
     limits::Limits,
     miss_examples::{MissExample, MissExamples},
     outcomes::OfferSums,
+    owners::Owners,
     peer_key::PeerKey,
     peer_name,
     peer_stats::PeerStats,
     peer_table::PeerTable,
+    service_port::ServicePort,
+    services::{ClientTable, ServiceKey, ServiceTable},
     visitors::Visitors,
-    workloads::{ServicePort, Workloads},
 };
 use crate::{
     model::{
         Connection, Direction, FailureCause, Mechanism, MissReason, NetworkEvidence, Observation,
-        Offer, OfferOutcome, Outcome, Phase, Resumption, Role, Source, Version,
+        Offer, OfferOutcome, Outcome, Owner, Phase, Resumption, Role, Source, Version,
     },
     pipeline::{
         correlate::LateLoss,
@@ -75,8 +79,12 @@ pub struct Stats {
     pub conflicts: u64,
     /// Handshakes that only the wire showed.
     pub wire: u64,
-    /// Completed handshakes per workload.
-    pub workloads: Workloads,
+    /// Owners of processes.
+    pub owners: Owners,
+    /// Handshakes of servers on this host, per service.
+    pub services: ServiceTable,
+    /// Handshakes of clients on this host, per owner.
+    pub clients: ClientTable,
     /// The last hour.
     pub history: ByRole<History>,
     /// Sums per peer.
@@ -86,7 +94,7 @@ pub struct Stats {
     ephemeral_ports: EphemeralPorts,
     failed_offers: FailedOffersOfServers,
     visitors: Visitors,
-    window_ns: u64,
+    limits: Limits,
 }
 
 impl Stats {
@@ -108,15 +116,28 @@ impl Stats {
             recent_failures: Failures::default(),
             conflicts: 0,
             wire: 0,
-            workloads: Workloads::new(limits.max_workloads),
+            owners: Owners::new(),
+            services: ServiceTable::new(limits.max_services),
+            clients: ClientTable::new(limits.max_workloads),
             history: ByRole::default(),
             peers: PeerTable::new(limits),
             miss_examples: MissExamples::new(),
             ephemeral_ports: EphemeralPorts::new(),
             failed_offers: FailedOffersOfServers::new(),
             visitors: Visitors::new(),
-            window_ns: limits.window_ns,
+            limits,
         }
+    }
+
+    /// Lets time pass: what had no handshake for long leaves.
+    pub fn expire(&mut self, now_ns: u64) {
+        let limits = &self.limits;
+        let oldest_ns = now_ns.saturating_sub(limits.forget_after_ns);
+        self.services.forget(oldest_ns);
+        self.clients.forget(oldest_ns);
+        // The window of a peer's ratio must not begin before its entry does.
+        let after_ns = limits.forget_peers_after_ns.max(limits.window_ns);
+        self.peers.forget(now_ns.saturating_sub(after_ns));
     }
 
     /// Adds an ended handshake; returns its peer.
@@ -124,11 +145,13 @@ impl Stats {
         let peer = self.peer(seen.role, seen.connection.as_ref(), naming);
         self.history[seen.role].add(seen.outcome, seen.time_ns);
         self.failed_offers.record(seen);
+        let owner = self.owners.owner(seen.cgroup, seen.tgid);
+        self.record_owner(seen, Arc::clone(&owner));
         match seen.outcome {
             Outcome::Completed(resumption) => {
                 self.record_completed(seen, resumption, peer.clone());
             }
-            Outcome::Failed(cause) => self.record_failed(seen, cause, peer.clone()),
+            Outcome::Failed(cause) => self.record_failed(seen, cause, peer.clone(), owner),
         }
         self.conflicts += u64::from(seen.conflict);
         self.wire += u64::from(seen.source == Source::Wire);
@@ -161,36 +184,51 @@ impl Stats {
         sums.sessions_lost.missed += u64::from(seen.miss.is_some_and(|miss| miss.lossy));
         if let Some(outcome) = outcome {
             let given = self.visitors.record(seen);
-            sums.offers.record(seen, outcome, given, self.window_ns);
+            sums.offers
+                .record(seen, outcome, given, self.limits.window_ns);
             if let Some(example) = MissExample::from_observation(seen) {
                 let misses = &sums.offers.misses;
                 self.miss_examples.record(&peer, misses, example);
             }
             self.record_offer(seen, outcome);
         }
-        let port = seen
-            .connection
-            .map_or(ServicePort::Number(0), |connection| {
-                let server = connection.server(seen.role);
-                if self.ephemeral_ports.is_folded(connection.end(server)) {
-                    ServicePort::Ephemeral
-                } else {
-                    ServicePort::Number(server.port())
-                }
-            });
-        self.workloads
-            .record_completed(seen.tgid, port, seen.role, resumption);
     }
 
-    fn record_failed(&mut self, seen: &Observation, cause: FailureCause, peer: PeerKey) {
+    /// Adds a handshake to the sums of its service, or of the client's workload.
+    fn record_owner(&mut self, seen: &Observation, owner: Arc<Owner>) {
+        if seen.role == Role::Client {
+            return self.clients.record(owner, seen);
+        }
+        let port = match seen.connection {
+            None => ServicePort::Unknown,
+            Some(connection) => {
+                let end = connection.end(connection.local);
+                if self.ephemeral_ports.is_folded(end) {
+                    ServicePort::Ephemeral
+                } else {
+                    ServicePort::Number(end.address.port())
+                }
+            }
+        };
+        self.services.record(ServiceKey { owner, port }, seen);
+    }
+
+    fn record_failed(
+        &mut self,
+        seen: &Observation,
+        cause: FailureCause,
+        peer: PeerKey,
+        owner: Arc<Owner>,
+    ) {
         self.failures[seen.role][cause] += 1;
         if let Some(reason) = seen.library().and_then(|facts| facts.reason) {
             self.errors.add(seen.role, reason);
         }
-        self.recent_failures.add(seen, cause, peer.clone());
+        self.recent_failures.add(seen, cause, peer.clone(), owner);
         let sums = self.peers.record_failed(peer, cause, seen.time_ns);
         if let Some(outcome) = seen.offer_outcome() {
-            sums.offers.record(seen, outcome, None, self.window_ns);
+            sums.offers
+                .record(seen, outcome, None, self.limits.window_ns);
             self.offers[seen.role].add(outcome);
         }
         sums.offers.failed.record(seen);
@@ -313,7 +351,10 @@ mod tests {
     fn stats() -> Stats {
         Stats::new(Limits {
             max_peers: 100,
+            max_services: 100,
             max_workloads: 100,
+            forget_after_ns: 2_000,
+            forget_peers_after_ns: 5_000,
             window_ns: 1_000,
             thresholds: Thresholds {
                 miss_ratio: 0.9,
@@ -349,14 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn ephemeral_ports_of_a_server_are_one_peer_and_one_workload() {
+    fn ephemeral_ports_of_a_server_are_one_peer() {
         let mut stats = stats();
         for port in 40_000..40_050 {
             let remote = format!("198.51.100.1:{port}");
             let seen = seen(Role::Client, &remote, FULL, Offer::Nothing);
             stats.record(&seen, &Naming::default());
         }
-        assert_eq!((stats.peers.len(), stats.workloads.len()), (9, 9));
+        assert_eq!((stats.peers.len(), stats.clients.len()), (9, 1));
         let folded = stats.peers.iter().map(|(key, _)| key.peer.to_string());
         assert!(
             folded
@@ -365,6 +406,48 @@ mod tests {
         );
         let completed = stats.peers.iter().map(|(_, sums)| sums.ended());
         assert_eq!(completed.sum::<u64>(), 50);
+    }
+
+    #[test]
+    fn ephemeral_ports_of_one_address_are_one_service() {
+        let mut stats = stats();
+        for port in 40_000..40_050 {
+            let mut seen = seen(Role::Server, "198.51.100.1:1", FULL, Offer::Nothing);
+            if let Some(connection) = &mut seen.connection {
+                connection.local.set_port(port);
+            }
+            stats.record(&seen, &Naming::default());
+        }
+        assert_eq!((stats.services.len(), stats.clients.len()), (9, 0));
+        let folded = stats.services.named().into_iter();
+        let folded = folded.filter(|(key, _)| key.port == ServicePort::Ephemeral);
+        let completed = folded.map(|(_, sums)| sums.completed[Resumption::Full]);
+        assert_eq!(completed.sum::<u64>(), 42);
+    }
+
+    #[test]
+    fn series_without_a_handshake_leave_in_time() {
+        let mut stats = stats();
+        for (role, time_ns) in [(Role::Server, 10), (Role::Client, 3_000)] {
+            let seen = Observation {
+                time_ns,
+                ..seen(role, "198.51.100.1:1", FULL, Offer::Nothing)
+            };
+            stats.record(&seen, &Naming::default());
+        }
+        let lengths =
+            |stats: &Stats| (stats.services.len(), stats.clients.len(), stats.peers.len());
+        for (now_ns, expected) in [
+            (2_010, (1, 1, 2)),
+            (2_011, (0, 1, 2)),
+            (5_001, (0, 0, 2)),
+            (5_011, (0, 0, 1)),
+            (10_000, (0, 0, 0)),
+        ] {
+            stats.expire(now_ns);
+            assert_eq!(lengths(&stats), expected, "{now_ns}");
+        }
+        assert_eq!(stats.peers.forgotten(), 2);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(super) fn seen(role: Role, remote: &str, outcome: Outcome, offer: Offer) -> 
         duration_ns: 1,
         role,
         tgid: None,
+        cgroup: None,
         version: Version::V12,
         outcome,
         connection: Some(Connection {

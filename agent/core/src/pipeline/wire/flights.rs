@@ -53,6 +53,7 @@ impl Flights {
         let mut event = WireRecord::BLANK;
         event.socket = segment.socket;
         event.begin_ns = segment.header.time_ns;
+        event.cgroup = segment.cgroup;
         event.role = if client { role::CLIENT } else { role::SERVER };
         Self {
             event,

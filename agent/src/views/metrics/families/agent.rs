@@ -70,7 +70,7 @@ fn uncovered(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(),
     for reason in Reason::ALL {
         let uncovered = status.coverage.uncovered.get(&reason);
         let processes = uncovered.map_or(0, |uncovered| uncovered.processes);
-        set(&mut family, &[("reason", reason.label())], processes)?;
+        set(&mut family, [("reason", reason.label())], processes)?;
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ fn probes(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fm
     )?;
     for ((probe, verdict), sum) in &status.probes {
         let labels = [("probe", *probe), ("verdict", verdict.label())];
-        set(&mut family, &labels, *sum)?;
+        set(&mut family, labels, *sum)?;
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ fn events(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<()
     )?;
     for sensor in attached() {
         let events = status.sensor(sensor).events;
-        count(&mut family, &[("sensor", sensor.label())], events)?;
+        count(&mut family, [("sensor", sensor.label())], events)?;
     }
     let mut family = counter(
         encoder,
@@ -117,7 +117,7 @@ fn events(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<()
             Sensor::Tcp | Sensor::Wire => 0,
         };
         let lost = status.sensor(sensor).lost + unknown_role;
-        count(&mut family, &[("sensor", sensor.label())], lost)?;
+        count(&mut family, [("sensor", sensor.label())], lost)?;
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ fn programs(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
         None,
     )?;
     for (program, (runs, _)) in &status.programs {
-        count(&mut family, &[("program", program)], *runs)?;
+        count(&mut family, [("program", program)], *runs)?;
     }
     let mut family = counter(
         encoder,
@@ -139,7 +139,7 @@ fn programs(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
         Some(&Unit::Seconds),
     )?;
     for (program, (_, ns)) in &status.programs {
-        count(&mut family, &[("program", program)], seconds(*ns))?;
+        count(&mut family, [("program", program)], seconds(*ns))?;
     }
     Ok(())
 }
@@ -151,26 +151,30 @@ pub(super) fn tables(
     let Observed { pipeline, status } = observed;
     let tracked = pipeline.tracked();
     let evidence = &tracked.evidence;
-    let peers = &pipeline.stats.peers;
+    let stats = &pipeline.stats;
+    let peers = &stats.peers;
     let mut family = gauge(encoder, "reprise_tracked", "Entries in each bounded table.")?;
     for (table, entries) in [
+        ("cgroups", status.cgroups.known),
         ("clients", evidence.clients as u64),
         ("connections", tracked.connections as u64),
         ("first_flights", status.first_flights),
         ("libraries", status.libraries.len() as u64),
         ("listeners", tracked.listeners as u64),
         ("open_handshakes", status.open_handshakes),
+        ("owners", stats.owners.len() as u64),
         ("peers", peers.len() as u64),
         ("processes", evidence.processes as u64),
         ("service_caches", pipeline.sizing().len() as u64),
+        ("service_series", stats.services.len() as u64),
         ("services", evidence.services as u64),
         ("sessions", evidence.sessions as u64),
         ("ticket_keys", evidence.keys as u64),
         ("waiting_handshakes", tracked.waiting as u64),
         ("wire_handshakes", tracked.wires as u64),
-        ("workloads", pipeline.stats.workloads.len() as u64),
+        ("workloads", stats.clients.len() as u64),
     ] {
-        set(&mut family, &[("table", table)], entries)?;
+        set(&mut family, [("table", table)], entries)?;
     }
     let mut family = counter(
         encoder,
@@ -179,22 +183,38 @@ pub(super) fn tables(
         None,
     )?;
     for (table, evicted) in [
+        ("cgroups", status.cgroups.evicted),
         ("clients", evidence.evicted_clients),
         ("connections", tracked.evicted_connections),
         ("first_flights", status.evicted_flights),
         ("listeners", tracked.evicted_listeners),
         ("open_handshakes", status.evicted_handshakes),
+        ("owners", stats.owners.evicted()),
         ("peers", peers.evicted()),
         ("processes", evidence.evicted_processes),
         ("service_caches", pipeline.sizing().evicted()),
+        ("service_series", stats.services.evicted()),
         ("services", evidence.evicted_services),
         ("sessions", evidence.evicted),
         ("ticket_key_series", pipeline.stats.ticket_keys.evicted()),
         ("ticket_keys", evidence.evicted_keys),
         ("wire_handshakes", tracked.evicted_wires),
-        ("workloads", pipeline.stats.workloads.evicted()),
+        ("workloads", stats.clients.evicted()),
     ] {
-        count(&mut family, &[("table", table)], evicted)?;
+        count(&mut family, [("table", table)], evicted)?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_forgotten",
+        "Entries whose series ended because they had no handshake for long.",
+        None,
+    )?;
+    for (table, forgotten) in [
+        ("peers", peers.forgotten()),
+        ("service_series", stats.services.forgotten()),
+        ("workloads", stats.clients.forgotten()),
+    ] {
+        count(&mut family, [("table", table)], forgotten)?;
     }
     clock(pipeline, encoder)?;
     let mut family = encoder.encode_descriptor(

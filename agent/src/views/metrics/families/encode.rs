@@ -4,7 +4,8 @@ use std::fmt;
 
 use prometheus_client::{
     encoding::{
-        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
+        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, MetricEncoder,
+        NoLabelSet,
     },
     metrics::MetricType,
     registry::Unit,
@@ -30,23 +31,23 @@ pub(super) fn gauge<'s>(
 }
 
 /// Adds a sample to a counter family.
-pub(super) fn count<const N: usize>(
+pub(super) fn count(
     family: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str); N],
+    labels: impl EncodeLabelSet,
     value: impl EncodeCounterValue,
 ) -> Result<(), fmt::Error> {
     family
-        .encode_family(labels)?
+        .encode_family(&labels)?
         .encode_counter::<NoLabelSet, _, f64>(&value, None)
 }
 
 /// Adds a sample to a gauge family.
-pub(super) fn set<const N: usize>(
+pub(super) fn set(
     family: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str); N],
+    labels: impl EncodeLabelSet,
     value: impl EncodeGaugeValue,
 ) -> Result<(), fmt::Error> {
-    family.encode_family(labels)?.encode_gauge(&value)
+    family.encode_family(&labels)?.encode_gauge(&value)
 }
 
 /// Nanoseconds in seconds.

@@ -37,7 +37,7 @@ pub(super) fn handshakes(
                 ];
                 let value = stats.handshakes[role][version][resumption];
                 if resumption.shows(value) {
-                    count(&mut family, &labels, value)?;
+                    count(&mut family, labels, value)?;
                 }
             }
         }
@@ -51,7 +51,7 @@ pub(super) fn handshakes(
     for role in Role::ALL {
         for cause in FailureCause::ALL {
             let labels = [("role", role.label()), ("cause", cause.label())];
-            count(&mut family, &labels, stats.failures[role][cause])?;
+            count(&mut family, labels, stats.failures[role][cause])?;
         }
     }
     let mut family = encoder.encode_descriptor(
@@ -73,7 +73,7 @@ pub(super) fn handshakes(
     for (role, resumption) in by_resumption(stats) {
         count(
             &mut family,
-            &labels(role, resumption),
+            labels(role, resumption),
             seconds(stats.library_ns[role][resumption]),
         )?;
     }
@@ -91,11 +91,7 @@ pub(super) fn alerts_after_completion(
         None,
     )?;
     for (role, alert, sum) in stats.alerts_after_completion.iter() {
-        count(
-            &mut family,
-            &[("role", role.label()), ("alert", alert)],
-            sum,
-        )?;
+        count(&mut family, [("role", role.label()), ("alert", alert)], sum)?;
     }
     Ok(())
 }
@@ -126,7 +122,7 @@ pub(super) fn errors(
     for ((role, reason), sum) in sums {
         count(
             &mut family,
-            &[("role", role.label()), ("reason", &reason)],
+            [("role", role.label()), ("reason", &reason)],
             sum,
         )?;
     }
@@ -173,7 +169,7 @@ pub(super) fn loss(
                     ("direction", direction.label()),
                 ];
                 let sum = stats.retransmits[role][phase][direction];
-                count(&mut family, &labels, sum)?;
+                count(&mut family, labels, sum)?;
             }
         }
     }
@@ -188,7 +184,7 @@ pub(super) fn loss(
         for (outcome, sum) in [("completed", sums.completed), ("failed", sums.failed)] {
             count(
                 &mut family,
-                &[("role", role.label()), ("outcome", outcome)],
+                [("role", role.label()), ("outcome", outcome)],
                 sum,
             )?;
         }

@@ -32,7 +32,7 @@ pub(super) fn misses(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
                         ("mechanism", mechanism.label()),
                         ("reason", reason.label()),
                     ];
-                    count(&mut family, &labels, sum)?;
+                    count(&mut family, labels, sum)?;
                 }
             }
         }
@@ -52,7 +52,11 @@ fn ticket_keys(keys: &TicketKeys, encoder: &mut DescriptorEncoder<'_>) -> Result
     let other = Some(keys.other()).filter(|other| *other != Outcomes::default());
     for (key, sums) in named.chain(other.map(|other| ("other".to_owned(), other))) {
         for (outcome, sum) in [("accepted", sums.accepted), ("missed", sums.missed)] {
-            count(&mut family, &[("key", &key), ("outcome", outcome)], sum)?;
+            count(
+                &mut family,
+                [("key", key.as_str()), ("outcome", outcome)],
+                sum,
+            )?;
         }
     }
     Ok(())
@@ -82,7 +86,7 @@ pub(super) fn removals(
         None,
     )?;
     for (removal, sum) in pipeline.removed() {
-        count(&mut family, &[("cause", removal.label())], *sum)?;
+        count(&mut family, [("cause", removal.label())], *sum)?;
     }
     Ok(())
 }
@@ -98,7 +102,7 @@ pub(super) fn changes(
         None,
     )?;
     for (kind, sum) in pipeline.changes().counts() {
-        count(&mut family, &[("kind", kind.label())], *sum)?;
+        count(&mut family, [("kind", kind.label())], *sum)?;
     }
     Ok(())
 }
@@ -119,7 +123,7 @@ pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result
                 ("role", role.label()),
                 ("reason", reason.label()),
             ];
-            count(&mut family, &labels, *sum)?;
+            count(&mut family, labels, *sum)?;
         }
     }
     let mut family = gauge(
@@ -135,7 +139,7 @@ pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result
                 ("role", role.label()),
                 ("reason", reason.label()),
             ];
-            set(&mut family, &labels, 1_u64)?;
+            set(&mut family, labels, 1_u64)?;
         }
     }
     Ok(())

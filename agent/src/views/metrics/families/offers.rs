@@ -30,7 +30,7 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
                     ("mechanism", mechanism.label()),
                     ("outcome", outcome),
                 ];
-                count(&mut family, &labels, sum)?;
+                count(&mut family, labels, sum)?;
             }
         }
     }
@@ -64,7 +64,7 @@ fn by_role(
 ) -> Result<(), fmt::Error> {
     let mut family = counter(encoder, name, help, None)?;
     for role in Role::ALL {
-        count(&mut family, &[("role", role.label())], sum(role))?;
+        count(&mut family, [("role", role.label())], sum(role))?;
     }
     Ok(())
 }

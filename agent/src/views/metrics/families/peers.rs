@@ -88,7 +88,7 @@ pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result
                 ("resumption", resumption.label()),
             ];
             if resumption.shows(sum) {
-                count(&mut family, &labels, sum)?;
+                count(&mut family, labels, sum)?;
             }
         }
     }
@@ -112,7 +112,7 @@ pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result
                 ("role", role.label()),
                 ("cause", cause.label()),
             ];
-            count(&mut family, &labels, *sum)?;
+            count(&mut family, labels, *sum)?;
         }
     }
     let mut family = gauge(
@@ -127,7 +127,7 @@ pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result
         if let Some(ratio) = ratio {
             set(
                 &mut family,
-                &[("peer", peer.as_str()), ("role", role.label())],
+                [("peer", peer.as_str()), ("role", role.label())],
                 *ratio,
             )?;
         }

@@ -1,86 +1,174 @@
-//! Families of services with a session cache.
+//! Families per service, and per workload of a client.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
-use prometheus_client::{
-    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
-    metrics::MetricType,
-    registry::Unit,
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+
+use super::encode::{count, counter};
+use reprise_core::{
+    model::{Mechanism, Owner},
+    pipeline::stats::{OfferSums, ServiceKey, ServiceSums, Stats},
 };
 
-use super::encode::{gauge, set};
-use crate::{observed::Observed, views::services::workload};
-use reprise_core::pipeline::sizing::{AGE_BOUNDS_S, Analysis, DISTANCE_BOUNDS, Spread};
+/// Value of every label of the services, or workloads, without series of their own.
+const OTHER: &str = "other";
 
-/// Services with the same labels: they are shown as one.
-type Labelled<'o> = BTreeMap<(&'o str, u16), Vec<&'o Analysis>>;
+/// Labels of an owner.
+pub(super) fn owner_labels(owner: &Owner) -> [(&str, &str); 4] {
+    [
+        ("namespace", &owner.namespace),
+        ("pod", &owner.pod),
+        ("container", &owner.container),
+        ("workload", &owner.workload),
+    ]
+}
 
+/// Labels of the owners without series of their own.
+const OTHER_OWNERS: [(&str, &str); 4] = [
+    ("namespace", OTHER),
+    ("pod", OTHER),
+    ("container", OTHER),
+    ("workload", OTHER),
+];
+
+/// A service with its labels.
+struct Row<'s> {
+    owner: [(&'s str, &'s str); 4],
+    port: String,
+    sums: &'s ServiceSums,
+}
+
+impl Row<'_> {
+    fn labels(&self) -> ([(&str, &str); 4], [(&str, &str); 1]) {
+        (self.owner, [("port", &self.port)])
+    }
+}
+
+fn rows(stats: &Stats) -> Vec<Row<'_>> {
+    let named = stats.services.named().into_iter();
+    let mut rows: Vec<_> = named
+        .map(|(ServiceKey { owner, port }, sums)| Row {
+            owner: owner_labels(owner),
+            port: port.to_string(),
+            sums,
+        })
+        .collect();
+    let sums = stats.services.other();
+    if !sums.is_empty() {
+        rows.push(Row {
+            owner: OTHER_OWNERS,
+            port: OTHER.to_owned(),
+            sums,
+        });
+    }
+    rows
+}
+
+/// Families of the handshakes; `offers` are shown where ClientHellos are read.
 pub(super) fn services(
-    observed: &Observed,
+    stats: &Stats,
+    offers: bool,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
-    let mut services = Labelled::new();
-    for (_, service) in observed.pipeline.services() {
-        if let Some(cache) = &service.cache {
-            let labels = (workload(observed, service), service.port);
-            services.entry(labels).or_default().push(cache);
+    let rows = rows(stats);
+    let mut family = counter(
+        encoder,
+        "reprise_service_handshakes",
+        "Completed TLS handshakes per service.",
+        None,
+    )?;
+    for row in &rows {
+        for (resumption, sum) in &row.sums.completed {
+            if resumption.shows(*sum) {
+                let labels = (row.labels(), [("resumption", resumption.label())]);
+                count(&mut family, labels, *sum)?;
+            }
         }
     }
-    let mut family = encoder.encode_descriptor(
-        "reprise_session_reuse_age",
-        "Time since a server stored the session that a client offers, of sessions in a cache.",
-        Some(&Unit::Seconds),
-        MetricType::Histogram,
-    )?;
-    histograms(&mut family, &services, &AGE_BOUNDS_S, |cache| &cache.ages)?;
-    let mut family = encoder.encode_descriptor(
-        "reprise_session_reuse_distance",
-        "Sessions that a server stored since it stored the one that a client offers.",
-        None,
-        MetricType::Histogram,
-    )?;
-    histograms(&mut family, &services, &DISTANCE_BOUNDS, |cache| {
-        &cache.distances
-    })?;
-    let mut family = gauge(
+    let mut family = counter(
         encoder,
-        "reprise_sessions_alive",
-        "Sessions within their lifetime, which the cache of a server would have to hold.",
+        "reprise_service_failures",
+        "TLS handshakes that did not complete, per service, by cause.",
+        None,
     )?;
-    for ((workload, port), caches) in &services {
-        let alive: u64 = caches.iter().map(|cache| cache.alive()).sum();
-        let port = port.to_string();
-        set(
-            &mut family,
-            &[("workload", *workload), ("port", &port)],
-            alive as f64,
-        )?;
+    for row in &rows {
+        // Zeroes are left out: most services have no failures of most causes.
+        for (cause, sum) in row.sums.failures.iter().filter(|(_, sum)| **sum > 0) {
+            let labels = (row.labels(), [("cause", cause.label())]);
+            count(&mut family, labels, *sum)?;
+        }
+    }
+    if offers {
+        offer_families(&rows, encoder)?;
+    }
+    clients(stats, encoder)
+}
+
+fn offer_families(rows: &[Row<'_>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_service_offers",
+        "Handshakes whose ClientHello offered a session, per service, by outcome.",
+        None,
+    )?;
+    for row in rows {
+        offers_of(row, &row.sums.offers, &mut family)?;
+    }
+    let mut family = counter(
+        encoder,
+        "reprise_service_cache_misses",
+        "Offered sessions that were not resumed, per service, by diagnosed reason.",
+        None,
+    )?;
+    for row in rows {
+        for (reason, sum) in row.sums.misses.iter().filter(|(_, sum)| **sum > 0) {
+            let labels = (row.labels(), [("reason", reason.label())]);
+            count(&mut family, labels, *sum)?;
+        }
     }
     Ok(())
 }
 
-fn histograms<const N: usize>(
+/// The outcomes of each mechanism that was offered, with their zeroes: a ratio needs them.
+fn offers_of(
+    row: &Row<'_>,
+    offers: &OfferSums,
     family: &mut MetricEncoder<'_>,
-    services: &Labelled<'_>,
-    bounds: &[u32; N],
-    spread: impl Fn(&Analysis) -> &Spread,
 ) -> Result<(), fmt::Error> {
-    for ((workload, port), caches) in services {
-        let port = port.to_string();
-        let mut buckets: Vec<_> = bounds.iter().map(|bound| (f64::from(*bound), 0)).collect();
-        buckets.push((f64::INFINITY, 0));
-        let mut sum = 0.0;
-        for cache in caches {
-            let spread = spread(cache);
-            sum += spread.sum;
-            for (bucket, count) in buckets.iter_mut().zip(spread.counts()) {
-                bucket.1 += count;
+    for mechanism in Mechanism::ALL {
+        let sums = offers.offered[mechanism];
+        if sums.total() == 0 {
+            continue;
+        }
+        for (outcome, sum) in [
+            ("accepted", sums.accepted),
+            ("missed", sums.missed),
+            ("failed", sums.failed),
+        ] {
+            let offer = [("mechanism", mechanism.label()), ("outcome", outcome)];
+            count(family, (row.labels(), offer), sum)?;
+        }
+    }
+    Ok(())
+}
+
+fn clients(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_client_handshakes",
+        "Completed TLS handshakes of clients on this host, per workload.",
+        None,
+    )?;
+    let named = stats.clients.named().into_iter();
+    let named = named.map(|(owner, sums)| (owner_labels(owner), sums));
+    let other = Some(stats.clients.other()).filter(|sums| !sums.is_empty());
+    for (owner, sums) in named.chain(other.map(|sums| (OTHER_OWNERS, sums))) {
+        for (resumption, sum) in &sums.completed {
+            if resumption.shows(*sum) {
+                let labels = (owner, [("resumption", resumption.label())]);
+                count(&mut family, labels, *sum)?;
             }
         }
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        family
-            .encode_family(&[("workload", *workload), ("port", &port)])?
-            .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
     }
     Ok(())
 }

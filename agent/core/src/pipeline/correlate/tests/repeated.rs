@@ -211,11 +211,12 @@ proptest! {
             let mut wire = at_server(index as u16, 0);
             wire.begin_ns += start * MS;
             wire.header.time_ns += start * MS;
-            let pair = [Record::Wire(wire), Record::Handshake(in_library(&wire))];
+            let (library, wire) = (in_library(&wire), Record::Wire(wire));
+            let library = Record::Handshake(library);
             match (has_library, wire_first) {
-                (false, _) => records.push(pair[0]),
-                (true, true) => records.extend(pair),
-                (true, false) => records.extend([pair[1], pair[0]]),
+                (false, _) => records.push(wire),
+                (true, true) => records.extend([wire, library]),
+                (true, false) => records.extend([library, wire]),
             }
         }
         prop_assert_eq!(run(&records).len(), connections.len());

@@ -94,8 +94,8 @@ fn the_client_has_the_servers_verdict_whichever_ends_first() {
     let libraries = [client, server].map(|record| Record::Handshake(library(&record)));
     let cases: [(&str, Vec<Record>); 4] = [
         ("both from the wire", vec![]),
-        ("the client's library", vec![libraries[0]]),
-        ("the server's library", vec![libraries[1]]),
+        ("the client's library", vec![libraries[0].clone()]),
+        ("the server's library", vec![libraries[1].clone()]),
         ("both libraries", libraries.to_vec()),
     ];
     for (name, libraries) in cases {

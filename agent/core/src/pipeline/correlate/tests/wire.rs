@@ -10,8 +10,8 @@ use zerocopy::FromZeros as _;
 use super::{BOUNDS, MS, Run, handshake as library_event, run};
 use crate::{
     model::{
-        FailureCause as Cause, Mechanism, Observation, Offer, OfferOutcome, Outcome, Resumption,
-        Role, Source, WireHandshake,
+        FailureCause as Cause, Mechanism, Observation, Offer, OfferOutcome, Outcome, Owner,
+        Resumption, Role, Source, WireHandshake,
     },
     pipeline::{
         correlate::{
@@ -137,14 +137,15 @@ fn a_block_of_one_sensor_concludes_nothing_of_the_others() {
     offering.identity_count = 1;
     let handshake = Record::Handshake(library(1, 1, 10 * MS, 12 * MS));
     let other = Record::Wire(hello(role::SERVER, 2, 2, 10 * MS, later));
-    let workload = Record::Workload(WorkloadEvent::new(7, "server", later));
+    let owner = Owner::from_workload("server");
+    let workload = Record::Workload(Box::new(WorkloadEvent::new(0, 7, &owner, later)));
     for events in [
         [
-            handshake,
-            workload,
+            handshake.clone(),
+            workload.clone(),
             Record::Tcp(tcp),
             Record::Wire(offering),
-            other,
+            other.clone(),
         ],
         [
             Record::Wire(offering),
@@ -210,10 +211,13 @@ fn both_ends_with_the_same_begin_are_matched_by_role() {
     by_client.role = role::CLIENT;
     let by_server = Record::Handshake(library(1, 2, 9 * MS, 13 * MS));
     let by_client = Record::Handshake(by_client);
-    for ends in [[client, server], [server, client]] {
+    for ends in [
+        [client.clone(), server.clone()],
+        [server.clone(), client.clone()],
+    ] {
         let seen = run(&ends);
         assert_eq!(offers(&seen), [Offer::Nothing; 2]);
-        let seen = run(&[&ends[..], &[by_server, by_client]].concat());
+        let seen = run(&[&ends[..], &[by_server.clone(), by_client.clone()]].concat());
         assert_eq!(offers(&seen), [Offer::Nothing; 2]);
         assert!(!seen.iter().any(is_wire));
     }

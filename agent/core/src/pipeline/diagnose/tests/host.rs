@@ -149,6 +149,7 @@ impl Host {
                 Source::Library(library)
             },
             tgid: self.tgid.or((!self.wire_only).then_some(u32::from(port))),
+            cgroup: None,
             offer,
             hello: Some(hello),
             conflict: false,
