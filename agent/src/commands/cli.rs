@@ -179,8 +179,8 @@ pub struct Observing {
     /// directory, absolute or relative to the root of the hierarchy.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Whether workloads in containers are named by their pods, which the agent queries from the
-    /// API server with the token of its service account.
+    /// Whether services have the names of pods, containers and workloads, which the agent queries
+    /// from the API server with the token of its service account.
     #[arg(long, value_enum, default_value_t)]
     pub pod_names: PodNames,
     /// Name of the node whose pods are queried.

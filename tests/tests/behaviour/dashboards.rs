@@ -147,7 +147,7 @@ fn every_variable_affects_a_query() {
         }
         offered.extend(variables.into_iter().map(str::to_owned));
     }
-    for wanted in ["role", "workload"] {
+    for wanted in ["role", "namespace", "workload"] {
         assert!(offered.contains(wanted), "{offered:?}");
     }
 }
@@ -175,6 +175,7 @@ fn queries() -> Vec<(String, String)> {
                     .replace("$cluster", "test")
                     .replace("$role", "server")
                     .replace("$node", ".*")
+                    .replace("$namespace", ".*")
                     .replace("$workload", ".*")
                     .replace("$peer", ".*");
                 assert!(!query.contains('$'), "{query}");

@@ -29,8 +29,23 @@ const OPEN: &[(&str, &str)] = &[
         "key",
         "first 8 hex digits of the SHA-256 of the key name; `other`",
     ),
-    ("workload", "pod, systemd unit or process name; `other`"),
-    ("port", "port of the server"),
+    (
+        "namespace",
+        "Kubernetes namespace; empty elsewhere, `other`",
+    ),
+    ("pod", "Kubernetes pod; empty elsewhere, `other`"),
+    (
+        "container",
+        "name in the pod, or the first 12 digits of the ID; empty outside containers, `other`",
+    ),
+    (
+        "workload",
+        "Deployment, StatefulSet, DaemonSet, Job, CronJob or bare pod; elsewhere systemd unit or process; `unknown`, `other`",
+    ),
+    (
+        "port",
+        "port of the server; `ephemeral`, `unknown`, `other`",
+    ),
     ("program", "BPF program"),
     ("probe", "BPF program and its attach point"),
     ("le", "upper bound"),
@@ -87,8 +102,15 @@ const OPEN_TELEMETRY: &[(&str, &str, &str)] = &[
     ),
     (
         "workload",
-        "`k8s.pod.name`, `service.name`, `process.executable.name`",
+        "`k8s.deployment.name` and those of other controllers, `service.name`, `process.executable.name`",
         "depends on the source of the name",
+    ),
+    ("namespace", "`k8s.namespace.name`", ""),
+    ("pod", "`k8s.pod.name`", ""),
+    (
+        "container",
+        "`k8s.container.name`, `container.id`",
+        "shortened",
     ),
     ("port", "`server.port`", ""),
     (

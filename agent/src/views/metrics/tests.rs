@@ -12,8 +12,8 @@ use crate::{
 };
 use reprise_core::model::{
     Connection, Direction, FailureCause, KeyName, LibraryFacts, Mechanism, Miss, MissReason,
-    NetworkEvidence, Observation, Offer, Outcome, Phase, Resumption, Retransmits, Role, ServiceId,
-    Source, Version,
+    NetworkEvidence, Observation, Offer, Outcome, Owner, Phase, Resumption, Retransmits, Role,
+    ServiceId, Source, Version,
 };
 use reprise_core::pipeline::{
     Pipeline,
@@ -23,6 +23,7 @@ use reprise_core::pipeline::{
     record::Record,
     sizing::{Handshake, ServiceHandshake},
     stats::{Limits, Thresholds},
+    workload::WorkloadEvent,
 };
 
 const MS: u64 = 1_000_000;
@@ -73,7 +74,7 @@ fn record_service(pipeline: &mut Pipeline) {
     for (seconds, offered) in [(10, None), (15, Some(10))] {
         let handshake = ServiceHandshake {
             port: 443,
-            process: None,
+            process: Some(1),
             cgroup: None,
             resumption: Resumption::Full,
             tls13: false,
@@ -117,6 +118,14 @@ fn observed_with(max_peers: usize) -> Observed {
     let mut pipeline = Pipeline::new(limits, bounds, naming.clone());
     pipeline.push(&Record::Clock(ClockEvent::new_zeroed()));
     pipeline.push(&Record::Tick(10_000 * MS));
+    let owner = Owner {
+        namespace: "shop".to_owned(),
+        pod: "till-7d9f8b6c5d-x2x9z".to_owned(),
+        container: "proxy".to_owned(),
+        workload: "till".to_owned(),
+    };
+    let event = WorkloadEvent::new(0, 1, &owner, 1);
+    pipeline.push(&Record::Workload(Box::new(event)));
     pipeline.push(&Record::Alert(AlertEvent {
         role: u32::from(role::CLIENT),
         alert: 116,
@@ -189,7 +198,16 @@ fn observed_with(max_peers: usize) -> Observed {
 
 #[test]
 fn page_matches_the_golden_file() {
-    let page = Page::new(Shared::new(observed()), false)
+    let mut observed = observed();
+    let Pipeline { stats, naming, .. } = &mut observed.pipeline;
+    let resumed = Outcome::Completed(Resumption::Resumed);
+    let client = Observation {
+        role: Role::Client,
+        tgid: None,
+        ..seen("127.0.0.1:443", resumed, Retransmits::default())
+    };
+    stats.record(&client, naming);
+    let page = Page::new(Shared::new(observed), false)
         .render(Format::OpenMetrics)
         .unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/views/metrics/golden.txt");

@@ -121,12 +121,16 @@ fn tables() -> Vec<Panel> {
         ),
         Panel::graph(
             "Evicted table entries",
-            "Evictions from bounded tables: evicted peers are counted as other, evicted connections lose their loss evidence.",
+            "Evictions from bounded tables: evicted peers are counted as other, evicted connections lose their loss evidence. Forgotten entries had no handshake for long; their series end.",
             "ops",
         )
         .target(
             "sum by (table) (rate(reprise_evictions_total{%s}[%i]))",
             "{{table}}",
+        )
+        .target(
+            "sum by (table) (rate(reprise_forgotten_total{%s}[%i]))",
+            "{{table}} forgotten",
         ),
         Panel::graph(
             "Table entries",

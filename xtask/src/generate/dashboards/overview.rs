@@ -1,5 +1,7 @@
 //! Dashboard *Resumption overview*: resumed share, offers, miss reasons and the cost of misses.
 
+mod services;
+
 use crate::generate::grafana::{Dashboard, Panel, query_variable, role_variable};
 
 /// Resumed share of the handshakes whose resumption is known.
@@ -16,13 +18,18 @@ pub(super) fn dashboard() -> Dashboard {
     let workload = query_variable(
         "workload",
         "Workload",
-        r#"label_values(reprise_workload_handshakes_total{cluster=~"$cluster",instance=~"$node"}, workload)"#,
+        r#"label_values(reprise_service_handshakes_total{cluster=~"$cluster",instance=~"$node"}, workload)"#,
+    );
+    let namespace = query_variable(
+        "namespace",
+        "Namespace",
+        r#"label_values(reprise_service_handshakes_total{cluster=~"$cluster",instance=~"$node"}, namespace)"#,
     );
     Dashboard::new(
         "reprise-overview",
         "Reprise / Resumption overview",
         "How many TLS handshakes resume a session, why offers are missed, and what misses cost. For returning clients 40 % to 75 % is healthy.",
-        vec![role_variable(), workload],
+        vec![role_variable(), namespace, workload],
         panels(),
     )
 }
@@ -34,7 +41,9 @@ fn panels() -> Vec<Panel> {
     panels.extend(misses());
     panels.push(Panel::row("Cost"));
     panels.extend(cost());
-    panels.push(Panel::row("By node and workload"));
+    panels.push(Panel::row("Services"));
+    panels.extend(services::panels());
+    panels.push(Panel::row("Nodes and clients"));
     panels.extend(shares());
     panels
 }
@@ -179,48 +188,6 @@ fn misses() -> Vec<Panel> {
 }
 
 fn cost() -> Vec<Panel> {
-    let mut panels = cost_panels();
-    panels.extend(cache_need());
-    panels
-}
-
-fn cache_need() -> Vec<Panel> {
-    vec![
-        Panel::graph(
-            "Sessions alive",
-            "Sessions within their lifetime per service, which its cache would have to hold. reprise advise shows the settings.",
-            "none",
-        )
-        .target(
-            "sum by (workload, port) (reprise_sessions_alive{%s})",
-            "{{workload}}:{{port}}",
-        ),
-        Panel::graph(
-            "Age of offered sessions",
-            "Time since the server stored a session that is offered, for sessions in a cache: a lifetime below it loses the session.",
-            "s",
-        )
-        .target(
-            "histogram_quantile(0.5, sum by (workload, port, le) (rate(reprise_session_reuse_age_seconds_bucket{%s}[%i])))",
-            "{{workload}}:{{port}} median",
-        )
-        .target(
-            "histogram_quantile(0.95, sum by (workload, port, le) (rate(reprise_session_reuse_age_seconds_bucket{%s}[%i])))",
-            "{{workload}}:{{port}} 95 %",
-        ),
-        Panel::graph(
-            "Distance of offered sessions",
-            "Sessions that the server stored since it stored the one that is offered: a smaller cache has evicted it.",
-            "none",
-        )
-        .target(
-            "histogram_quantile(0.95, sum by (workload, port, le) (rate(reprise_session_reuse_distance_bucket{%s}[%i])))",
-            "{{workload}}:{{port}} 95 %",
-        ),
-    ]
-}
-
-fn cost_panels() -> Vec<Panel> {
     vec![
         Panel::stat(
             "Time spent on missed offers",
@@ -267,11 +234,11 @@ fn shares() -> Vec<Panel> {
         .share()
         .sized(12, 8),
         Panel::table(
-            "Resumed share by workload",
-            "Resumed share by pod, systemd unit or process, and service port.",
+            "Resumed share by client",
+            "Resumed share of the workloads that connect to servers.",
             "percentunit",
-            r#"sort(sum by (workload, port) (rate(reprise_workload_handshakes_total{%r,workload=~"$workload",resumption="resumed"}[5m])) / sum by (workload, port) (rate(reprise_workload_handshakes_total{%r,workload=~"$workload",resumption=~"full|resumed"}[5m]) > 0))"#,
-            &["workload", "port"],
+            r#"sort(sum by (namespace, workload) (rate(reprise_client_handshakes_total{%s,resumption="resumed"}[5m])) / sum by (namespace, workload) (rate(reprise_client_handshakes_total{%s,resumption=~"full|resumed"}[5m]) > 0))"#,
+            &["namespace", "workload"],
             "Resumed",
         )
         .share()

@@ -127,15 +127,23 @@ function drawCurve(advice) {
     }));
 }
 
+function serviceName({ namespace, pod, container, workload, port }) {
+  const names = [namespace, workload].filter((name) => name !== "");
+  const parts = [names.join("/") + ", port " + port];
+  if (pod !== "") parts.push("pod " + pod);
+  if (container !== "") parts.push("container " + container);
+  return parts.join(", ");
+}
+
 function drawCaches(services) {
-  const known = services.filter((service) => service.cache !== null);
+  const known = services.filter((service) => service.cache !== null && service.id !== null);
   by("caches").hidden = known.length === 0;
   if (known.length === 0) return;
   if (!known.some((service) => service.id === caches.open)) caches.open = known[0].id;
   const select = by("service");
   if (document.activeElement !== select) {
     select.replaceChildren(...known.map((service) => {
-      const option = element("option", service.workload + ", port " + service.port);
+      const option = element("option", serviceName(service));
       option.value = service.id;
       option.selected = service.id === caches.open;
       return option;
