@@ -118,7 +118,7 @@ impl Reader<'_, '_> {
         };
         match &record {
             Record::Exec(exec) => {
-                self.lookups.invalidate(exec.tgid);
+                self.lookups.executed(exec.tgid, &exec.comm);
                 // A closed channel shows that the thread has ended, which is handled elsewhere.
                 let _ = self.requests.send(Request::Exec(exec.tgid));
                 self.record_end(exec.tgid, exec.header.time_ns, exec.open, true);
