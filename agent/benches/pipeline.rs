@@ -118,6 +118,7 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         session_id: SessionId::default(),
         rejected: SessionAge::default(),
         rejected_ns: 0,
+        cgroup: 0,
         socket: Socket {
             local: words("::ffff:10.0.0.1".parse().expect("an address")),
             remote: words(std::net::Ipv4Addr::new(10, b, c, d).to_ipv6_mapped()),

@@ -4,6 +4,7 @@
 mod bpf_log;
 mod btf;
 pub mod canary;
+pub(crate) mod cgroup_watch;
 mod clock;
 mod error;
 mod events;
@@ -14,6 +15,7 @@ mod load_retry;
 pub(crate) mod mode_request;
 pub(crate) mod netns;
 mod object;
+mod owner_fields;
 mod program;
 mod program_copies;
 mod sensor_events;

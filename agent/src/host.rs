@@ -4,6 +4,7 @@
 
 pub(crate) mod capability;
 pub mod cgroup;
+pub(crate) mod cgroups;
 pub(crate) mod clock;
 pub(crate) mod confine;
 mod descriptors;

@@ -50,7 +50,7 @@ pub enum RecordError {
         source: io::Error,
     },
     /// The file does not start with the magic line.
-    #[error("{} is no recording of this version", .0.display())]
+    #[error("{} is not a recording of this version", .0.display())]
     Magic(PathBuf),
     /// A frame is invalid.
     #[error("recording is damaged at byte {at}: {what}")]

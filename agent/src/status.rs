@@ -4,6 +4,7 @@
 mod bpf_mode;
 mod coverage;
 mod library_id;
+mod owner_lookup;
 
 use std::collections::BTreeMap;
 
@@ -12,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use reprise_core::pipeline::reasons::Names;
 
 pub use self::{
-    bpf_mode::{BpfMode, CookieSource},
+    bpf_mode::{BpfMode, CookieSource, OwnerFields},
     coverage::{Coverage, Example, MAX_EXAMPLES, Reason, Unanswered, Uncovered},
     library_id::LibraryId,
+    owner_lookup::{CgroupCounts, OwnerLookup, PathSource},
 };
 
 /// A set of programs that are loaded together and fail together.
@@ -139,6 +141,12 @@ pub struct Status {
     /// the flight timed out.
     #[serde(default)]
     pub evicted_flights: u64,
+    /// How the owners of processes are looked up; `None` before the sensors have started.
+    #[serde(skip)]
+    pub owner_lookup: Option<OwnerLookup>,
+    /// Sizes of the table of cgroups.
+    #[serde(default)]
+    pub cgroups: CgroupCounts,
     /// Every process that ran at the start has been scanned.
     pub scanned: bool,
     /// Observed and unobserved processes.

@@ -99,7 +99,8 @@ pub struct HandshakeEvent {
     pub socket_source: u8,
     /// Bits of [`flag`].
     pub flags: u32,
-    /// Thread name; bytes after the first NUL are undefined.
+    /// Name of the process, or of the thread on kernels without BTF; bytes after the first NUL are
+    /// undefined.
     pub comm: [u8; 16],
     /// `client_random` of the ClientHello; valid with [`flag::RANDOM`].
     pub client_random: [u8; 32],
@@ -114,6 +115,8 @@ pub struct HandshakeEvent {
     pub rejected: SessionAge,
     /// Time of the release, nanoseconds of `CLOCK_MONOTONIC`; 0 where there was none.
     pub rejected_ns: u64,
+    /// ID of the process's cgroup in the v2 hierarchy at the first drive; 0 where not known.
+    pub cgroup: u64,
 }
 
 /// [`HandshakeEvent::reason`] of an error whose number has another meaning in OpenSSL.
@@ -318,6 +321,8 @@ pub struct Open {
     pub rejected: SessionAge,
     /// As [`HandshakeEvent::rejected_ns`].
     pub rejected_ns: u64,
+    /// As [`HandshakeEvent::cgroup`].
+    pub cgroup: u64,
 }
 
 /// Indexes of the per-CPU counters of lost events, by cause.
@@ -365,10 +370,10 @@ impl SessionId {
     pub const MAX: u32 = 32;
 }
 
-const _: () = assert!(size_of::<HandshakeEvent>() == 256);
+const _: () = assert!(size_of::<HandshakeEvent>() == 264);
 const _: () = assert!(size_of::<ForgetEvent>() == 96);
 const _: () = assert!(size_of::<AlertEvent>() == 96);
 const _: () = assert!(size_of::<ExecEvent>() == 24);
 const _: () = assert!(size_of::<ExitEvent>() == 24);
 const _: () = assert!(size_of::<TlsProcess>() == 16);
-const _: () = assert!(size_of::<Open>() == 128);
+const _: () = assert!(size_of::<Open>() == 136);

@@ -4,7 +4,9 @@
 pub mod atomic;
 pub mod counters;
 pub mod events;
+pub mod memory;
 pub mod netns;
+pub mod process;
 pub mod record;
 pub mod scope;
 

@@ -10,6 +10,8 @@
 #![cfg_attr(feature = "programs", feature(asm_experimental_arch))]
 
 pub mod canary;
+pub mod cgroup;
+pub mod completed;
 pub mod handshake;
 #[cfg(feature = "programs")]
 pub mod kernel;
@@ -32,7 +34,8 @@ pub const V4_MAPPED: u64 = 0x0000_0000_ffff_0000;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
-    /// Kind of the event: a constant of [`handshake`], [`listener`], [`wire`] or [`tcp`].
+    /// Kind of the event: a constant of [`cgroup`], [`handshake`], [`listener`], [`wire`] or
+    /// [`tcp`].
     pub kind: u32,
     /// Size of the whole event, bytes.
     pub size: u32,

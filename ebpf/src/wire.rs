@@ -45,6 +45,9 @@ pub struct Segment {
     /// Age of an accepted connection, milliseconds, in the segments of packets with FIN or RST. 0
     /// in others and where its beginning was not observed.
     pub age_ms: u32,
+    /// ID of the cgroup, in the v2 hierarchy, of the process that created the socket, or the
+    /// listening socket of an accepted connection; 0 where not known.
+    pub cgroup: u64,
 }
 
 /// Content of a [`Segment`].
@@ -171,7 +174,7 @@ pub struct Tuple {
     pub netns: u32,
 }
 
-const _: () = assert!(size_of::<Segment>() == 88);
+const _: () = assert!(size_of::<Segment>() == 96);
 const _: () = assert!(size_of::<Flight>() == 72);
 const _: () = assert!(size_of::<State>() == 168);
 const _: () = assert!(size_of::<Tuple>() == 40);

@@ -20,7 +20,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// Re-exports followed in a row.
+/// Maximum number of re-exports followed in a row.
 const MAX_HOPS: usize = 8;
 
 /// The layers of each crate, lowest first: a module imports from its own layer and those below.
@@ -49,9 +49,9 @@ type ModulePath = Vec<String>;
 /// One source file as a module.
 struct Module {
     path: ModulePath,
-    /// Names that this module imports, with the absolute path that each stands for.
+    /// Names that this module imports, each with the absolute path of the item.
     names: BTreeMap<String, ModulePath>,
-    /// Absolute paths that its code refers to; a re-export is none.
+    /// Absolute paths that its code refers to, without re-exports.
     references: Vec<ModulePath>,
 }
 
@@ -74,7 +74,8 @@ impl Crate {
         Self { modules }
     }
 
-    /// The module whose file defines what an absolute path names; none for inline modules' items.
+    /// The module whose file defines the item at an absolute path; `None` for items of inline
+    /// modules.
     fn definition(&self, path: &[String]) -> Option<&ModulePath> {
         let mut path = path.to_vec();
         for _ in 0..MAX_HOPS {
@@ -135,7 +136,7 @@ impl Module {
         module
     }
 
-    /// Notes each leaf of a `use`.
+    /// Records each leaf of a `use`.
     fn import(&mut self, tree: &UseTree, prefix: &mut Vec<String>, exported: bool) {
         match tree {
             UseTree::Path(path) => {
@@ -182,8 +183,8 @@ impl Module {
         self.names.insert(name, path);
     }
 
-    /// The path from the crate's root; none where it leads to another crate. `depth` is how many
-    /// inline modules surround it.
+    /// The path from the crate's root; `None` where it leads to another crate. `depth` is the
+    /// number of inline modules around it.
     fn absolute(&self, path: &[String], depth: usize) -> Option<ModulePath> {
         let first = path.first()?;
         let (mut base, mut rest) = match first.as_str() {
@@ -235,7 +236,7 @@ impl<'ast> Visit<'ast> for Code<'_> {
         self.depth -= 1;
     }
 
-    /// The scope in `pub(in …)` is no import.
+    /// The scope in `pub(in …)` is not an import.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -264,7 +265,7 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// A file's module; none for tests and for the roots of binaries.
+/// A file's module; `None` for tests and for the roots of binaries.
 fn module_path(source: &Path, file: &Path) -> Option<ModulePath> {
     let relative = file.strip_prefix(source).ok()?.with_extension("");
     let mut path: ModulePath = relative
@@ -285,7 +286,7 @@ fn module_path(source: &Path, file: &Path) -> Option<ModulePath> {
     }
 }
 
-/// The layer of a module: how far up it is, none where it is in no layer.
+/// Index of a module's layer, lowest first; `None` where it is in no layer.
 fn layer(layers: &[&[&str]], module: &[String]) -> Option<usize> {
     let top = module.first()?;
     layers

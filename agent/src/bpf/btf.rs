@@ -31,7 +31,12 @@ pub(super) mod field {
     pub(in crate::bpf) const CGROUP_STATE: Field = ("cgroup", "self");
     pub(in crate::bpf) const CGROUP_PARENT: Field = ("cgroup_subsys_state", "parent");
 
-    pub(super) const ALL: [Field; 10] = [
+    pub(in crate::bpf) const CGROUP_ROOT: Field = ("cgroup", "root");
+    pub(in crate::bpf) const HIERARCHY: Field = ("cgroup_root", "hierarchy_id");
+    pub(in crate::bpf) const TASK_LEADER: Field = ("task_struct", "group_leader");
+    pub(in crate::bpf) const TASK_COMM: Field = ("task_struct", "comm");
+
+    pub(super) const ALL: [Field; 14] = [
         SOCKET_NAMESPACE,
         NAMESPACE,
         NAMESPACE_INODE,
@@ -42,6 +47,10 @@ pub(super) mod field {
         NODE_ID,
         CGROUP_STATE,
         CGROUP_PARENT,
+        CGROUP_ROOT,
+        HIERARCHY,
+        TASK_LEADER,
+        TASK_COMM,
     ];
 }
 
@@ -114,7 +123,7 @@ fn offsets(btf: &[u8], fields: &[Field]) -> Option<HashMap<Field, u32>> {
     Some(found)
 }
 
-/// Offset of a member that is no bit field, bytes.
+/// Offset of a member that is not a bit field, bytes.
 fn member(
     types: Bytes<'_>,
     names: Bytes<'_>,

@@ -100,7 +100,7 @@ fn command(kind: ProbeKind) -> Command {
 }
 
 /// Tests a kind of probe, and a harmful one again: a kernel defect harms the second process as
-/// well, whereas a signal from another program, or from the kernel when memory is short, does not.
+/// well, but a signal from another program, or from the kernel when memory is short, does not.
 fn test_twice(process: CanaryProcess, kind: ProbeKind, probes: &mut CanaryProbes) -> Effect {
     let effect = test(process, kind, probes);
     if !matches!(effect, Effect::Harmful(_)) {

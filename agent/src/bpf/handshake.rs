@@ -1,6 +1,7 @@
 //! The `handshake` sensor: uprobes on TLS libraries, and the tracepoints that identify the socket
 //! of a handshake.
 
+mod completed;
 mod layout;
 mod libraries;
 mod load;
@@ -18,10 +19,10 @@ use reprise_ebpf::{
 use zerocopy::IntoBytes as _;
 
 pub(crate) use self::open::OpenCounts;
-use self::{libraries::AttachedLibraries, open::OpenHandshakes};
+use self::{completed::CompletedHandshakes, libraries::AttachedLibraries, open::OpenHandshakes};
 use super::{
-    error::SensorError, hash_map::HashMap, program::take_map, sensor_events::SensorEvents,
-    uprobe_multi::ProgramStats,
+    clock::now_ns, error::SensorError, hash_map::HashMap, program::take_map,
+    sensor_events::SensorEvents, uprobe_multi::ProgramStats,
 };
 use crate::{
     host::ObservedCgroup,
@@ -37,6 +38,7 @@ pub(crate) struct HandshakeSensor {
     /// Events, loss counter and log.
     pub(crate) events: SensorEvents,
     open: OpenHandshakes,
+    completed: CompletedHandshakes,
     listeners: HashMap,
     /// Owns the programs and the tracepoint links.
     ebpf: Ebpf,
@@ -63,6 +65,7 @@ impl HandshakeSensor {
         Ok(Self {
             events,
             open: OpenHandshakes::new(&mut ebpf, exits)?,
+            completed: CompletedHandshakes::new(&mut ebpf)?,
             listeners: HashMap::take(&mut ebpf, "HS_LISTENERS")?,
             libraries: AttachedLibraries::new(take_map(&mut ebpf, "HS_LAYOUTS")?, uprobes),
             ebpf,
@@ -120,11 +123,13 @@ impl HandshakeSensor {
     }
 
     /// Ends the open handshakes of processes that ended and passes one event for each to `ended`.
+    /// Removes what is too old from other tables.
     pub(crate) fn sweep(
         &mut self,
         is_alive: impl FnMut(u32) -> bool,
         ended: impl FnMut(&HandshakeEvent),
     ) -> OpenCounts {
+        self.completed.sweep(now_ns());
         self.open.sweep(is_alive, ended)
     }
 }

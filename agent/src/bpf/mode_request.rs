@@ -5,9 +5,9 @@ use clap::ValueEnum;
 use thiserror::Error;
 
 use crate::{
-    bpf::{netns, uprobe_multi},
+    bpf::{netns, owner_fields, uprobe_multi},
     errors::chain,
-    status::{BpfMode, CookieSource},
+    status::{BpfMode, CookieSource, OwnerFields},
 };
 
 /// Requested event transport.
@@ -72,6 +72,7 @@ impl ModeRequest {
                 tracing::info!(reason, "network namespaces not distinguished");
             })
             .ok();
+        mode.owners = owner_fields::find(mode.ring);
         Ok(mode)
     }
 
@@ -98,6 +99,7 @@ impl ModeRequest {
             log: self.log && ring,
             namespaces: None,
             scoped: false,
+            owners: OwnerFields::UNKNOWN,
         })
     }
 }

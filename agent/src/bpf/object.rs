@@ -40,6 +40,13 @@ pub(super) fn set_namespaces<'a>(loader: &mut EbpfLoader<'a>, mode: &'a BpfMode)
     }
 }
 
+/// Sets where programs in the context of a task read its cgroup and the name of its process.
+pub(super) fn set_process<'a>(loader: &mut EbpfLoader<'a>, mode: &'a BpfMode) {
+    loader
+        .override_global("HAS_CGROUP", &mode.owners.task_cgroup, true)
+        .override_global("PROCESS", mode.owners.process.as_bytes(), true);
+}
+
 /// Embeds the objects of one sensor.
 macro_rules! object {
     ($name:literal) => {

@@ -14,7 +14,7 @@ use super::{
     bpf_log::BpfLog,
     error::SensorError,
     load_retry::retry_interrupted,
-    object::loader,
+    object::{loader, set_process},
     program::{program, program_error},
 };
 use crate::{host::private_mount, status::BpfMode};
@@ -70,6 +70,7 @@ impl ProgramCopies {
         for map in &self.maps {
             loader.map_pin_path(map, self.pin_path(map));
         }
+        set_process(&mut loader, &self.mode);
         loader
             .override_global("COOKIE", &cookie, true)
             .override_global("HAS_SCOPE", &u32::from(self.mode.scoped), true)

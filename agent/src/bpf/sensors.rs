@@ -6,6 +6,7 @@ use aya::Ebpf;
 
 use super::{
     canary::{BackgroundCanary, effect::Effect, kind::ProbeKind},
+    cgroup_watch::CgroupWatch,
     error::SensorError,
     features,
     handshake::{self, HandshakeSensor},
@@ -29,6 +30,8 @@ pub(crate) struct Sensors {
     pub tcp: Option<TcpSensor>,
     /// First packets of TLS connections.
     pub wire: Option<WireSensor>,
+    /// Reports of created and removed cgroups.
+    pub cgroups: Option<CgroupWatch>,
     /// The network namespaces in their events are usable as keys: all sensors have them.
     pub namespaces: bool,
     /// Whether the handshake sensor failed for a reason that may pass by itself.
@@ -58,6 +61,7 @@ impl Sensors {
             Ok(_) => false,
             Err(error) => is_transient(error) || features::were_interrupted(),
         };
+        let cgroups = CgroupWatch::start_optional(mode, status);
         let handshake = record_health(Sensor::Handshake, handshake, status);
         let tcp = record_health(Sensor::Tcp, tcp, status);
         let wire = record_health(Sensor::Wire, wire, status);
@@ -67,6 +71,7 @@ impl Sensors {
             handshake,
             tcp,
             wire,
+            cgroups,
             namespaces,
             may_start_later,
         };
@@ -125,6 +130,11 @@ impl Sensors {
                 status.programs.insert(name.to_owned(), runs);
             }
         }
+        if let Some(lost) = self.cgroups.as_mut().map(CgroupWatch::newly_lost)
+            && lost > 0
+        {
+            tracing::debug!(lost, "created or removed cgroups not reported");
+        }
         for (sensor, events) in self.events() {
             events.flush_log();
             status.sensor_mut(sensor).lost += events.newly_lost();
@@ -168,7 +178,7 @@ fn record_health<T>(
 }
 
 /// Fails if a kind of probe harmed the canary process. An inconclusive result does not fail,
-/// because it says nothing about the kernel.
+/// because it shows nothing about the kernel.
 fn reject_harmful(effects: Vec<(ProbeKind, Effect)>) -> Result<(), SensorError> {
     for (kind, effect) in effects {
         let probe = kind.describe();

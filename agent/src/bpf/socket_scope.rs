@@ -33,7 +33,7 @@ pub(super) fn find(cgroup: Option<&ObservedCgroup>) -> Result<SocketScope, NoSoc
 }
 
 fn from_btf(offsets: &Offsets, inode: u64) -> Result<SocketScope, Field> {
-    // The programs take the address of this field for that of its structure.
+    // The programs use the address of this field as that of its structure.
     if offsets.at(field::CGROUP_STATE)? != 0 {
         return Err(field::CGROUP_STATE);
     }

@@ -81,7 +81,8 @@ impl WireSensor {
             loaded => loaded?,
         };
         let events = SensorEvents::open(&mut ebpf, mode, &MAPS)?;
-        // Links coexist with other programs anyway, and the kernel refuses AllowMultiple for them.
+        // Links coexist with other programs anyway, and the kernel refuses `AllowMultiple` for
+        // them.
         let links = KernelVersion::current().is_ok_and(|now| now >= LINKS);
         let attach_mode = if links {
             CgroupAttachMode::Single
@@ -111,6 +112,7 @@ fn loaded(mode: BpfMode) -> Result<(Ebpf, BpfMode), SensorError> {
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
     set_namespaces(&mut loader, &mode);
+    loader.override_global("HAS_SK_CGROUP", &mode.owners.socket_cgroup, mode.ring);
     let mut ebpf = loader
         .load(OBJECT.for_mode(mode))
         .map_err(|source| SensorError::Load(Box::new(source)))?;

@@ -361,8 +361,11 @@ mod tests {
 
     #[test]
     fn help_matches_the_golden_file() {
+        let mut cli = Cli::command();
+        // Adds the global flags to each command.
+        cli.build();
         let mut help = String::new();
-        for command in Cli::command()
+        for command in cli
             .get_subcommands_mut()
             .filter(|command| !command.is_hide_set())
         {

@@ -22,7 +22,7 @@ pub(super) fn print(report: &(impl Display + Serialize), as_json: bool) -> Resul
     finish(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// Result of writing to stdout: success if the reader has ended, as `head` does.
+/// Result of writing to stdout. A reader that has ended, as `head` does, is a success.
 pub(super) fn finish(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Runtime(format!(

@@ -55,6 +55,15 @@ impl HostProcesses {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Path of the executable of a process, as the process sees it.
+    pub(crate) fn executable(self, tgid: u32) -> io::Result<String> {
+        if !self.readable {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let path = fs::read_link(format!("/proc/{tgid}/exe"))?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
     /// Whether a process may still run: false only on evidence that it has ended.
     #[must_use]
     pub(crate) fn may_run(self, tgid: u32) -> bool {

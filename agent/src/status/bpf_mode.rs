@@ -1,7 +1,7 @@
 //! How BPF programs send events, identify the library they run in, and the network namespace of a
 //! socket.
 
-use reprise_ebpf::netns::NamespaceLayout;
+use reprise_ebpf::{cgroup::ProcessLayout, netns::NamespaceLayout};
 
 /// How an uprobe program learns which library it runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,28 @@ pub struct BpfMode {
     pub namespaces: Option<NamespaceLayout>,
     /// The programs observe the processes of one cgroup only.
     pub scoped: bool,
+    /// Where the programs read whose event it is.
+    pub owners: OwnerFields,
+}
+
+/// Where the programs read the cgroup and the name of a process, and the cgroup of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnerFields {
+    /// 1 where the kernel has the ID of the current task's cgroup, else 0.
+    pub task_cgroup: u32,
+    /// 1 where packet programs have the ID of the socket's cgroup, else 0.
+    pub socket_cgroup: u32,
+    /// The name of the current process.
+    pub process: ProcessLayout,
+}
+
+impl OwnerFields {
+    /// No cgroup, and the name of the thread.
+    pub const UNKNOWN: Self = Self {
+        task_cgroup: 0,
+        socket_cgroup: 0,
+        process: ProcessLayout::UNKNOWN,
+    };
 }
 
 impl BpfMode {
@@ -36,6 +58,10 @@ impl BpfMode {
             ring: false,
             log: false,
             namespaces: None,
+            owners: OwnerFields {
+                socket_cgroup: 0,
+                ..self.owners
+            },
             ..self
         }
     }

@@ -16,7 +16,7 @@ pub enum Reason {
     Boringssl,
     /// Code for another architecture, or 32-bit code.
     ForeignMachine,
-    /// The path is excluded by `--ignore`.
+    /// `--ignore` or `--ignore-process` excludes the file.
     Ignored,
     /// Neither OpenSSL nor a descendant of it: GnuTLS, NSS, Go, rustls …
     OtherLibrary,

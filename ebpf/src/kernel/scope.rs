@@ -1,10 +1,10 @@
 //! Whether a socket belongs to the observed cgroup, for programs without a current task.
 
+use super::memory::read;
 use crate::{
     ABSENT,
     scope::{MAX_DEPTH, SocketScope},
 };
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 
 #[unsafe(no_mangle)]
 static SOCKET_SCOPE: SocketScope = SocketScope::HOST;
@@ -38,11 +38,4 @@ fn contains(scope: &SocketScope, skaddr: u64) -> bool {
         next = read(cgroup + u64::from(scope.parent));
     }
     false
-}
-
-#[inline(always)]
-fn read<T: Copy>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address itself and fails instead of faulting; `T` is an integer
-    // here.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }

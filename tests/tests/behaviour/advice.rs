@@ -12,16 +12,16 @@ use reprise_tests::servers::{CacheSetting, CachingServer};
 use serde_json::Value;
 
 const NO_ARGUMENTS: [&str; 0] = [];
-/// Greatest difference between a predicted and a reached hit ratio.
+/// Maximum difference between a predicted and a reached hit ratio.
 const TOLERANCE: f64 = 0.05;
 /// The same for the third cache if the prediction is from a sample: there the ratio rises by up to
 /// 30 points from one size to the next.
 const TOLERANCE_OF_SAMPLE: f64 = 0.1;
-/// Share of the offers that the agent counts at least: others were lost, or their ClientHello was
+/// Minimum share of the offers that the agent counts: others were lost, or their ClientHello was
 /// not read.
 const COUNTED: f64 = 0.98;
 
-/// One check: clients, and the cache that they meet first.
+/// One check: the clients, and the first cache.
 struct Check {
     clients: Returning,
     small: u64,
@@ -33,9 +33,9 @@ struct Check {
 }
 
 impl Check {
-    /// Clients that return every so many seconds on average, for five times as long; sessions that
-    /// live for two and a half times as long, since servers count lifetimes in whole seconds and
-    /// clients with a constant interval would return at their end; a cache for a third of the
+    /// Clients with five connections at this mean interval; a session lifetime of two and a half
+    /// intervals, since servers count lifetimes in whole seconds and clients with a constant
+    /// interval would otherwise return exactly at the end of it; a cache for a third of the
     /// clients.
     const fn new(returns: Returns, clients: u32, mean_s: u32, tls13: bool) -> Self {
         let lifetime_s = mean_s * 5 / 2;
@@ -68,8 +68,8 @@ impl Check {
         format!("{server}, TLS {version}, {clients} clients, {returns:?}")
     }
 
-    /// The same for twice as long: caches that begin empty and clients that begin together take
-    /// some lifetimes to reach the hit ratio that they have later.
+    /// The same check with twice as many connections: caches that begin empty and clients that
+    /// begin together take some lifetimes to reach their final hit ratio.
     const fn twice_as_long(mut self) -> Self {
         self.clients.connections *= 2;
         self

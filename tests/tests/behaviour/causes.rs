@@ -102,8 +102,8 @@ fn an_unknown_server_name() {
     refused(Requirement::KnownName, Sessions::Tickets, &alerts, false);
 }
 
-/// A handshake that the server lets complete is no failure, even if the server rejects the request
-/// later.
+/// A handshake that the server lets complete is not a failure, even if the server rejects the
+/// request later.
 #[test]
 fn a_requirement_that_lets_the_handshake_complete() {
     for sessions in [Sessions::Ids, Sessions::Tickets] {

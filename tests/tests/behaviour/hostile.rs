@@ -120,7 +120,7 @@ fn a_hung_file_system_is_left_alone() {
     }
     let [mounted, other] = [(); 2].map(|()| TempDir::new().expect("failed to create a directory"));
     let stop = other.path().join("stop");
-    // Dropped after the FUSE server, without which what hangs cannot end.
+    // Dropped after the FUSE server: the hanging processes cannot end before it.
     let (agent, server, mapper);
     let mut fuse = Command::new(PYTHON);
     fuse.arg(fixture("fuse.py"))

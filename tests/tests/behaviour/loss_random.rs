@@ -53,7 +53,7 @@ fn causes_match_the_dropped_packets() {
     let is_loss = |one: &&Failed| one.cause == "packet_loss";
     let counted: Vec<_> = all.iter().filter(is_loss).collect();
     let right = counted.iter().filter(|one| one.lost).count();
-    // These clients would have left without loss, too.
+    // Clients that would have ended without loss, too, do not count.
     let meant = all.iter().filter(|one| one.lost_data && !one.unwilling);
     let meant: Vec<_> = meant.collect();
     println!("packet_loss: {} counted, {right} right", counted.len());

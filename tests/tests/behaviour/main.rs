@@ -39,6 +39,7 @@ mod misses;
 mod network_namespaces;
 mod offers;
 mod operator;
+mod owners;
 mod page;
 mod peers;
 mod pods;

@@ -207,7 +207,7 @@ fn a_clock_that_is_stepped_from_1970() {
     expect_advice(&agent, "was stepped forward by");
 }
 
-/// HAProxy that requests a certificate in full handshakes, and does without.
+/// HAProxy that requests a certificate in full handshakes and does not require one.
 fn haproxy_that_requests_certificates() -> Server {
     let bind = format!("verify optional ca-file {}", ec().cert.display());
     let tuning = Tuning {
@@ -217,8 +217,8 @@ fn haproxy_that_requests_certificates() -> Server {
     haproxy_node(Sessions::Tickets, false, &tuning)
 }
 
-/// The server requests a certificate of clients whose session is not resumed, and a client that
-/// offered one hangs up on that, and returns without an offer.
+/// The server requests a certificate only in full handshakes. A client that offered a session
+/// aborts on that request, and then returns without an offer.
 #[test]
 fn handshakes_that_fail_only_with_an_offer() {
     let server = haproxy_that_requests_certificates();

@@ -1,5 +1,5 @@
-//! Network namespaces: equal addresses in two of them are different services, and the addresses of
-//! one that any user can create are nobody's.
+//! Network namespaces: equal addresses in two of them are different services, and addresses in a
+//! namespace that any user can create belong to no peer.
 
 use std::process::Command;
 
@@ -104,7 +104,7 @@ fn a_users_own_network_forges_no_peer_and_raises_no_alert_for_one() {
     expected
         .add(PEERS, &[], 2 * total)
         .assert_counted(&agent, &before);
-    // The sessions are missed, so that an alert would stand for the address.
+    // The sessions are missed, so that an alert would be raised for the address.
     let missed = [("role", "server"), ("peer", "other-namespace")];
     let misses = agent
         .metrics()

@@ -1,4 +1,4 @@
-//! A link whose round trip is longer than TCP's first timeout: retransmissions on it are no
+//! A link whose round trip is longer than TCP's first timeout: retransmissions on it are not
 //! evidence of loss.
 
 use std::process::Command;

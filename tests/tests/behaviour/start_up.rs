@@ -56,7 +56,7 @@ fn sensors(agent: &Agent) -> Value {
     json!([status["transport"], status["library_data"], attached])
 }
 
-/// This many moments of a start-up that takes this long, and of the time shortly after it.
+/// Returns `count` moments of a start-up with this duration, and of the time shortly after it.
 fn moments(count: u32, start_up: Duration) -> impl Iterator<Item = Duration> {
     (0..count).map(move |moment| start_up * moment / (count - 2))
 }

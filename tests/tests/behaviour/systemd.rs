@@ -97,7 +97,7 @@ fn observes(drop_in: Option<&str>, bounding: &[u64]) {
     let client = Client::new(server.port).connections(30);
     observe(&agent, &server, &client, 30);
 
-    // The server is in another PID namespace than the agent, and is not taken for dead.
+    // The server is in another PID namespace than the agent, which must not count it as ended.
     let _held = hold_open(server.port);
     thread::sleep(SWEEPS);
     let metrics = agent.metrics();

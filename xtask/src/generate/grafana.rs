@@ -207,7 +207,8 @@ fn selectors() -> Vec<Value> {
     ]
 }
 
-/// Changes of services and hosts as marks in every chart: the cause of a dip stands beside it.
+/// Changes of services and hosts as marks in every chart: the likely cause of a drop is shown
+/// beside it.
 fn changes() -> Value {
     json!({
         "name": "Changes", "enable": true, "iconColor": "orange",

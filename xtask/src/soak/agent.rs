@@ -30,6 +30,17 @@ const CONTROL_PEER: &str = "control";
 /// Script that counts the entries of the agent's maps.
 const MAP_ENTRIES: &str = include_str!("map_entries.py");
 
+/// Bounds that the load reaches within a minute, so that memory does not grow with the duration of
+/// the run only because tables fill.
+const SMALL_TABLES: [&str; 6] = [
+    "--max-peers",
+    "1000",
+    "--max-connections",
+    "1000",
+    "--max-sessions",
+    "1000",
+];
+
 /// A running agent; killed on drop.
 pub(super) struct Agent {
     process: Process,
@@ -50,6 +61,7 @@ impl Agent {
             process::with_parent_death_signal(binary, "TERM")
                 .args(["run", "--listen", &address.to_string(), "--peer-file"])
                 .arg(peer_file(directory))
+                .args(SMALL_TABLES)
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().context("failed to share a log")?)
                 .stderr(log),

@@ -21,7 +21,7 @@ const SCRIPT: &str = include_str!("load.py");
 const PYTHON: &str = "/usr/bin/python3";
 /// Limit for a process to end after the end of its input.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Kinds of load on the server that is replaced all the time.
+/// Kinds of load on the server that is replaced continuously.
 const CHURN: [&str; 6] = [
     "reloads",
     "processes",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::sample::Sample;
 
-/// Largest difference between two runs that says nothing.
+/// Largest relative difference between two runs that counts as noise.
 const TOLERANCE: f64 = 0.1;
 
 /// Handshakes of the control client.

@@ -14,7 +14,7 @@ use crate::{paths, process, setup, steps::command_line, vm};
 /// The package of the behaviour tests.
 const BEHAVIOUR: &str = "reprise-tests";
 
-/// The test binary that only compiles for minutes, without observing anything.
+/// The test binary that only compiles, for minutes, and observes nothing.
 const CARRIERS: &str = "carriers";
 
 /// The test binary with all other behaviour tests.
@@ -82,12 +82,16 @@ pub(super) fn deny(totals: &mut Totals) -> Result<()> {
     process::run_shown(deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 
-/// Unit, property and doc tests of the whole workspace.
+/// Unit, property and doc tests of the whole workspace, and the attacks on the HTTP server.
 ///
 /// Every cargo command names the whole workspace, so that features are the same and nothing is
 /// compiled twice.
 pub(super) fn unit(totals: &mut Totals) -> Result<()> {
-    for targets in [["--lib", "--bins"].as_slice(), &["--doc"]] {
+    for targets in [
+        ["--lib", "--bins"].as_slice(),
+        &["--doc"],
+        &["--test", "http_attack"],
+    ] {
         let mut cargo = paths::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
         count(cargo.args(targets), Output::Stdout, totals)?;

@@ -31,6 +31,7 @@ struct Configuration {
     /// Exit status of `reprise run`.
     run_status: Option<i32>,
     smoke: Option<Smoke>,
+    owner: Option<Owned>,
     /// Sensors that load and attach, according to `reprise check`.
     sensors: usize,
     /// Other reported values, one per line.
@@ -45,6 +46,15 @@ struct Smoke {
     completed: u64,
     /// Handshakes that the agent counted, client and server separately.
     counted: u64,
+}
+
+/// Handshakes in three containers that the agent counted as theirs.
+#[derive(Debug, PartialEq, Eq)]
+struct Owned {
+    /// With probes in the library.
+    library: u64,
+    /// From packets alone.
+    packets: u64,
 }
 
 /// Result of one behaviour test.
@@ -110,6 +120,10 @@ impl Configuration {
                 let pair = numbers.next().zip(numbers.next());
                 self.smoke = pair.map(|(completed, counted)| Smoke { completed, counted });
             }
+            "owner" => {
+                let pair = numbers.next().zip(numbers.next());
+                self.owner = pair.map(|(library, packets)| Owned { library, packets });
+            }
             "test" => {
                 let name = value.split(' ').next().unwrap_or_default().to_owned();
                 let (status, start, end) = (numbers.next(), numbers.next(), numbers.next());
@@ -130,8 +144,8 @@ impl Configuration {
         }
     }
 
-    /// Whether all sensors attach, all tests passed, and three handshakes of curl were counted at
-    /// both ends.
+    /// Whether all sensors attach, all tests passed, three handshakes of curl were counted at both
+    /// ends, and those in containers as theirs.
     fn passed(&self, expected_tests: usize) -> bool {
         let smoke = Smoke {
             completed: 3,
@@ -141,8 +155,17 @@ impl Configuration {
             && self.run_status == Some(0)
             && self.sensors == SENSORS
             && self.smoke == Some(smoke)
+            && self.owner == Some(self.expected_owner())
             && self.tests.len() == expected_tests
             && self.tests.iter().all(|test| test.status == 0)
+    }
+
+    /// The programs for perf event arrays do not read the cgroups of sockets.
+    fn expected_owner(&self) -> Owned {
+        Owned {
+            library: 3,
+            packets: if self.name.starts_with("perf") { 0 } else { 3 },
+        }
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, expected_tests: usize) -> fmt::Result {
@@ -157,6 +180,13 @@ impl Configuration {
                 "  smoke: {completed} handshakes of curl, {counted} counted at both ends"
             )?,
             None => writeln!(f, "  smoke: no result")?,
+        }
+        match &self.owner {
+            Some(Owned { library, packets }) => writeln!(
+                f,
+                "  owners: of 3 handshakes in containers, {library} by probes, {packets} by packets"
+            )?,
+            None => writeln!(f, "  owners: no result")?,
         }
         for test in &self.tests {
             let verdict = self::verdict(test.status == 0);
@@ -216,7 +246,7 @@ mod tests {
                           VM detail ok        sensor:handshake  loads and attaches\n\
                           VM detail ok        sensor:tcp        loads and attaches\n\
                           VM detail ok        sensor:wire       loads and attaches\n\
-                          VM metric x 1\nVM run 0\nVM test loss:a 0 10 14\nVM end\n";
+                          VM metric x 1\nVM run 0\nVM owner 3 0\nVM test loss:a 0 10 14\nVM end\n";
 
     #[test]
     fn a_report_passes_only_if_complete_and_successful() {

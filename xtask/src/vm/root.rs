@@ -28,7 +28,8 @@ const PYTHON: &str = "/usr/bin/python3";
 const APPLETS: &[&str] = &[
     "sh", "mount", "umount", "cat", "ls", "sleep", "poweroff", "mkdir", "dmesg", "grep", "awk",
     "sed", "date", "echo", "kill", "uname", "head", "tail", "wc", "sysctl", "timeout", "seq",
-    "cut", "rm", "ln", "id", "env", "true", "false", "stat", "sort", "cp", "tr", "mv", "touch",
+    "cut", "rm", "rmdir", "ln", "id", "env", "true", "false", "stat", "sort", "cp", "tr", "mv",
+    "touch",
 ];
 
 /// Libraries that programs load at run time with `dlopen`.

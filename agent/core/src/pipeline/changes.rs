@@ -1,5 +1,5 @@
-//! What changed, and when, with the hit ratio before and after: the cause of a dip stands beside
-//! it. Pure and bounded.
+//! Changes of services and of the host, and when each took effect, with the hit ratio before and
+//! after: the likely cause of a drop is shown beside it. Pure and bounded.
 
 mod list;
 mod offers;

@@ -1,7 +1,7 @@
-//! Why a session that a client offered was not resumed: facts about issued sessions, ticket keys,
-//! processes and clocks, and the rules that decide on them (`RULES`). Pure: `correlate` feeds it
-//! with what ended, in order of time. Every table admits only what servers on this host issued or
-//! accepted, so that clients cannot fill it with invented sessions or keys.
+//! The reason why a session that a client offered was not resumed: facts about issued sessions,
+//! ticket keys, processes and clocks, and the rules that evaluate them (`RULES`). Pure: `correlate`
+//! passes ended handshakes in order of time. Every table admits only what servers on this host
+//! issued or accepted, so that clients cannot fill it with invented sessions or keys.
 
 mod changes;
 mod client;
@@ -126,30 +126,30 @@ impl Diagnoser {
         self.tables.service(service, now_ns)
     }
 
-    /// Whether a service did not become part of another.
+    /// Whether a service has not been merged into another one.
     #[must_use]
     pub fn is_whole(&self, service: ServiceId) -> bool {
         self.tables.services.root(service) == service
     }
 
-    /// What changed.
+    /// Changes of services and of the host.
     #[must_use]
     pub const fn changes(&self) -> &Changes {
         &self.tables.changes
     }
 
-    /// The same, to add changes of the host.
+    /// Mutable changes, to add those of the host.
     pub const fn changes_mut(&mut self) -> &mut Changes {
         &mut self.tables.changes
     }
 
-    /// What the caches of the services need.
+    /// Analyses of the services' session caches.
     #[must_use]
     pub const fn sizing(&self) -> &Services {
         &self.tables.sizing
     }
 
-    /// The same, to add handshakes.
+    /// Mutable analyses, to add handshakes.
     pub const fn sizing_mut(&mut self) -> &mut Services {
         &mut self.tables.sizing
     }

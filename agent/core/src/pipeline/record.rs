@@ -1,17 +1,19 @@
 //! Records of the sensors and of the agent, as the ABI lays them out: the form that is recorded and
 //! replayed. [`super::event::Event`] is the typed form that the pipeline works on.
 
+use std::mem::offset_of;
+
 use reprise_ebpf::{
     ABSENT, Header,
     handshake::{self, AlertEvent, ExecEvent, ExitEvent, ForgetEvent, HandshakeEvent, SessionId},
     listener::{self, ListenerEvent},
     tcp::{self, TcpEvent},
 };
-use zerocopy::{FromZeros as _, IntoBytes as _};
+use zerocopy::IntoBytes as _;
 
 use crate::pipeline::{
     clock::{self, ClockEvent},
-    decode::{DecodeError, prefix},
+    decode::{DecodeError, prefix, prefix_since},
     listener::{OWNER, OwnerEvent},
     wire::{self, WireRecord},
     workload::{self, WorkloadEvent},
@@ -59,7 +61,10 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header: Header = prefix(bytes)?;
         match header.kind {
-            handshake::HANDSHAKE => prefix(bytes).map(Self::Handshake),
+            handshake::HANDSHAKE => {
+                const OLD: usize = offset_of!(HandshakeEvent, cgroup);
+                prefix_since(bytes, OLD).map(Self::Handshake)
+            }
             handshake::EXEC => prefix(bytes).map(Self::Exec),
             handshake::ALERT => prefix(bytes).map(Self::Alert),
             handshake::EXIT => prefix(bytes).map(Self::Exit),
@@ -69,7 +74,10 @@ impl Record {
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(|event| Self::Workload(Box::new(event))),
             tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
-            wire::WIRE => prefix(bytes).map(Self::Wire),
+            wire::WIRE => {
+                const OLD: usize = offset_of!(WireRecord, cgroup);
+                prefix_since(bytes, OLD).map(Self::Wire)
+            }
             TICK => Ok(Self::Tick(header.time_ns)),
             kind => Err(DecodeError::Kind(kind)),
         }
@@ -169,14 +177,12 @@ fn seal(id: &mut SessionId) {
 /// Decodes a session removal. Recordings made before the shutdown bits existed end with the session
 /// ID.
 fn session_removed(bytes: &[u8]) -> Result<ForgetEvent, DecodeError> {
-    const OLD: usize = std::mem::offset_of!(ForgetEvent, ssl);
-    prefix(bytes).or_else(|error| {
-        let mut record = ForgetEvent::new_zeroed();
-        let old = bytes.get(..OLD).ok_or(error)?;
-        record.as_mut_bytes()[..OLD].copy_from_slice(old);
+    const OLD: usize = offset_of!(ForgetEvent, ssl);
+    let mut record: ForgetEvent = prefix_since(bytes, OLD)?;
+    if bytes.len() < size_of::<ForgetEvent>() {
         record.shutdown = ABSENT;
-        Ok(record)
-    })
+    }
+    Ok(record)
 }
 
 #[cfg(test)]
@@ -186,6 +192,7 @@ mod tests {
 
     use proptest::prelude::*;
     use reprise_ebpf::Socket;
+    use zerocopy::FromZeros as _;
 
     use crate::pipeline::socket::connection;
 
@@ -238,7 +245,7 @@ mod tests {
         };
         assert_eq!(
             Record::decode(header.as_bytes()),
-            Err(DecodeError::Short { got: 16, want: 256 })
+            Err(DecodeError::Short { got: 16, want: 264 })
         );
     }
 
@@ -287,5 +294,27 @@ mod tests {
             (7, 0, ABSENT, 0)
         );
         assert!(Record::decode(&record.as_bytes()[..79]).is_err());
+    }
+
+    #[test]
+    fn handshakes_of_older_recordings_have_no_cgroup() {
+        let mut record = HandshakeEvent::new_zeroed();
+        record.header.kind = handshake::HANDSHAKE;
+        (record.tgid, record.cgroup) = (7, 9);
+        let Ok(Record::Handshake(whole)) = Record::decode(record.as_bytes()) else {
+            panic!("kind");
+        };
+        assert_eq!(whole, record);
+        let Ok(Record::Handshake(old)) = Record::decode(&record.as_bytes()[..256]) else {
+            panic!("kind");
+        };
+        assert_eq!((old.tgid, old.cgroup), (7, 0));
+        let mut record = WireRecord::new_zeroed();
+        record.header.kind = wire::WIRE;
+        (record.silence_ms, record.cgroup) = (7, 9);
+        let Ok(Record::Wire(old)) = Record::decode(&record.as_bytes()[..288]) else {
+            panic!("kind");
+        };
+        assert_eq!((old.silence_ms, old.cgroup), (7, 0));
     }
 }

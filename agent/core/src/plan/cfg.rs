@@ -62,7 +62,7 @@ impl StackState {
         frame: None,
     };
 
-    /// Returns what holds on both of two paths.
+    /// Returns what is true on both of two paths.
     fn meet(self, other: Self) -> Self {
         Self {
             stack: self.stack.filter(|_| self.stack == other.stack),
@@ -265,7 +265,8 @@ fn successors(isa: &dyn Isa, image: &Image<'_>, insn: &Insn) -> (Vec<u64>, bool)
         Flow::Call(target) => match imported_function(isa, image, target) {
             Some(name) if NO_RETURN.contains(&name) => (Vec::new(), false),
             _ if NO_RETURN.iter().any(|name| is_symbol(image, name, target)) => (Vec::new(), false),
-            // A static program without symbols and unwind tables has only its code to go by.
+            // In a static program without symbols and unwind tables, only its code shows whether a
+            // function returns.
             _ if !image.has_unwind_table() && never_returns(isa, image, target, 1) => {
                 (Vec::new(), false)
             }

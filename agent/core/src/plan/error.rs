@@ -8,7 +8,7 @@ use super::work::Exhausted;
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum PlanError {
-    /// The file is no 64-bit ELF file, or is truncated.
+    /// The file is not a 64-bit ELF file, or is truncated.
     #[error("failed to read the {step}: not a complete 64-bit ELF file")]
     NotElf {
         /// Part of the file.
@@ -95,7 +95,7 @@ pub enum PlanError {
         /// The expectation that failed.
         why: &'static str,
     },
-    /// Control reaches bytes that are no instruction.
+    /// Control reaches bytes that are not an instruction.
     #[error("failed to follow the state machine: no instruction at {at:#x}")]
     Undecodable {
         /// Virtual address.
@@ -129,7 +129,7 @@ pub enum PlanError {
         /// Limit of points.
         limit: usize,
     },
-    /// The state machine has no exit path that can be probed.
+    /// No exit path of the state machine can be probed.
     #[error("failed to find the end of a handshake drive: no return that can be probed")]
     NoExit,
 }

@@ -62,7 +62,7 @@ pub(super) fn choose(
     if driven.exits.is_empty() {
         return Err(PlanError::NoExit);
     }
-    // On the way to these, no loop has run and no write has changed the state.
+    // On the paths to these, no loop has run and no write has changed the state.
     let writers: Vec<u64> = graph.addresses(writes_state).into_iter().collect();
     let written = graph.reachable(&writers, |_| true);
     let untouched = &graph.acyclic_prefix(&graph.addresses(|_| true)) - &written;
@@ -122,8 +122,8 @@ fn all_exits(
 }
 
 impl Driven {
-    /// Leaves out the paths that exit before the first call: the early return of a failed
-    /// connection drives nothing.
+    /// Excludes the paths that exit before the first call: the early return of a failed connection
+    /// drives nothing.
     fn find(
         graph: &Graph,
         entries: &[u64],
@@ -242,7 +242,7 @@ mod tests {
             0x48, 0x89, 0xfb, // mov rbx, rdi
             0xe8, 0xf1, 0xff, 0xff, 0xff, // a: call
             0x85, 0xc0, // test eax, eax
-            0x75, 0xf7, // f: jne a: a loop is no exit
+            0x75, 0xf7, // f: jne a: a loop is not an exit
             0xc7, 0x43, 0x48, 0x04, 0x00, 0x00, 0x00, // mov [rbx+0x48], 4
             0x48, 0x85, 0xdb, // test rbx, rbx
             0x74, 0x02, // 1d: je 21

@@ -1,4 +1,4 @@
-//! Experiments with an accessor: which content of memory changes its result?
+//! Experiments with an accessor: they find the content of memory that changes its result.
 //!
 //! BoringSSL's accessors return single bits, the presence of an object, or a number that they
 //! compare first, so the place that a result was read from does not show its meaning. An experiment

@@ -1,8 +1,8 @@
 //! The layout of the connection object, decoded from the accessors that every OpenSSL exports.
 //!
 //! Each accessor is run on a symbolic connection; the place that its result was read from is the
-//! field. Offsets differ between versions and between builds of one version (node's 1.1.1 has other
-//! ones), so there is no table of them.
+//! field. Offsets differ between versions and between builds of one version (Node.js's 1.1.1
+//! differs from others), so they are not listed in a table.
 
 use super::elf::Image;
 use super::error::PlanError;

@@ -75,7 +75,7 @@ impl<'m, 'a> Memory<'m, 'a> {
             .map(|preset| Value::Number(preset.value))
     }
 
-    /// Returns the value of a part of an object's word: the word is no pointer then, but a number
+    /// Returns the value of a part of an object's word: the word is then a number, not a pointer
     /// (`s->s3->flags & TLS1_FLAGS_STATELESS`).
     pub(super) fn narrowed(&self, word: Value) -> Value {
         self.trace.source(word).map_or(Value::Unknown, Value::Field)

@@ -15,7 +15,8 @@ use super::cfg::{Graph, Node};
 
 /// Limit of exits for which a cut is searched.
 const MAX_EXITS: usize = 5;
-/// Limit of instructions and calls after a cut: more is no epilogue, and neither is a loop.
+/// Limit of instructions and calls after a cut: longer code, and code with a loop, is not an
+/// epilogue.
 const MAX_TAIL: usize = 192;
 const MAX_TAIL_CALLS: usize = 4;
 /// Work of one instruction in the search for one cut, units.
@@ -118,7 +119,7 @@ impl Problem<'_> {
         None
     }
 
-    /// The exits of which the bits are set in `choice`.
+    /// The exits that the set bits of `choice` select.
     fn chosen_exits(&self, choice: u32) -> BTreeSet<u64> {
         let exits = self.exits.iter().enumerate();
         exits

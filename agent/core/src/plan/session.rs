@@ -1,8 +1,8 @@
-//! The layout of the session object, and where the library releases sessions: the evidence why one
-//! was not resumed.
+//! The layout of the session object, and where the library releases sessions: evidence for the
+//! reasons of misses.
 //!
-//! Decoded from accessors like the connection's fields. A missing part costs miss reasons, not the
-//! plan.
+//! Decoded from accessors like the connection's fields. Without a part, some miss reasons are
+//! unknown; the plan remains complete.
 
 use super::elf::Image;
 use super::evidence::Evidence;
@@ -35,7 +35,7 @@ pub(super) fn decode(isa: &dyn Isa, ssl: &Image<'_>, evidence: &mut Evidence) ->
     };
     let probe = |function: &str| points::for_call(isa, ssl, ssl.symbol(function)?);
     let session = Session {
-        // A probe is of use only with the fields that it reads.
+        // A probe is useful only with the fields that it reads.
         rejections: match (session.age(), session.pointer) {
             (Some(_), Some(pointer)) => session_lookup::find(isa, ssl, pointer.offset),
             _ => Vec::new(),

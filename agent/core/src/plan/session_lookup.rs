@@ -18,11 +18,11 @@ use super::probe_plan::ProbePoint;
 
 /// The function whose calls are searched.
 const FREE: &str = "SSL_SESSION_free";
-/// Functions that call this one, too, look sessions up.
+/// Functions that call this one, too, look up sessions.
 const REMOVE: &str = "SSL_CTX_remove_session";
-/// Calls both, directly or in parts that the compiler shares, but looks nothing up.
+/// Calls both, directly or in parts that the compiler shares, but looks up no session.
 const ADD: &str = "SSL_CTX_add_session";
-/// Exported by versions with TLS 1.3, which looks sessions up in a function of its own.
+/// Exported by versions with TLS 1.3, which look up sessions in a further function.
 const SINCE_TLS13: &str = "SSL_CTX_set_ciphersuites";
 /// Greatest distance of a call from the called function, bytes: limits the search in a large
 /// program to the library's part.

@@ -65,7 +65,7 @@ impl Signature {
     }
 }
 
-/// A file with both texts of a signature contains the library; one with the first text only
+/// A file with both texts of a signature contains the library; a file with only the first one
 /// searches for it, as this agent does. OpenSSL and BoringSSL name the source file in each error
 /// report (a build with `no-filenames` does not), Go's function table names each function, Rust's
 /// panics name the file.

@@ -1,5 +1,5 @@
-//! The work that one file may cost, counted in steps instead of time, so that the same file is
-//! always accepted or always refused.
+//! The work that one file may cost, counted in steps instead of time, so that the decision about a
+//! file is the same on every machine.
 //!
 //! Everything that reads a file or walks its code charges its work. Once the budget is exhausted,
 //! reads fail, so that every loop ends, and the file is refused.

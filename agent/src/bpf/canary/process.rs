@@ -81,7 +81,7 @@ impl CanaryProcess {
 
     /// Makes the process call the probed function and waits for its end.
     pub(super) fn finish(mut self, timeout: Duration) -> io::Result<ChildOutcome> {
-        // If the process is dead already, its exit status says more than the broken pipe.
+        // If the process is dead already, its exit status is more informative than the broken pipe.
         let _ = self.stdin.write_all(&[GO]);
         let same_result = match self.read_byte(timeout) {
             Ok(answer) => answer.map(|answer| answer == SAME_RESULT),

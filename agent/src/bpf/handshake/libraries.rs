@@ -35,8 +35,8 @@ struct AttachedLibrary {
 pub(super) struct AttachedLibraries {
     layouts: Array<MapData, LayoutBytes>,
     by_id: BTreeMap<LibraryId, AttachedLibrary>,
-    /// Free slots, the one that is free for longest first: handshakes of the previous library of a
-    /// slot should end before the slot is reused.
+    /// Free slots, the one that has been free for longest first: handshakes of the previous library
+    /// of a slot should end before the slot is reused.
     free: VecDeque<LayoutSlot>,
     uprobes: Uprobes,
 }

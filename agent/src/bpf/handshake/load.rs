@@ -11,7 +11,7 @@ use crate::{
     bpf::{
         bpf_log::BpfLog,
         error::SensorError,
-        object::{Object, loader, object, set_namespaces},
+        object::{Object, loader, object, set_namespaces, set_process},
         program::{attach_raw_tracepoint, attach_tracepoint},
         sensor_events::Maps,
         tracepoint::Tracepoint,
@@ -113,6 +113,7 @@ pub(super) fn load(mode: BpfMode) -> Result<Loaded, SensorError> {
     let mut loader = loader();
     BpfLog::configure(&mut loader, mode);
     set_namespaces(&mut loader, &mode);
+    set_process(&mut loader, &mode);
     let mut ebpf = loader
         .override_global("RECEIVE", receive.as_bytes(), true)
         .override_global("SET_STATE", state.as_bytes(), true)

@@ -31,7 +31,7 @@ use crate::bpf::{
 const FULL_INTERVAL: Duration = Duration::from_secs(60);
 /// Entries from which the kernel may evict: half, since each CPU reserves some of the other half.
 const MAY_EVICT: u64 = MAX_OPEN as u64 / 2;
-/// Open handshakes that a process keeps when some of it are evicted.
+/// Open handshakes that a process keeps when the others are evicted.
 const KEPT_PER_PROCESS: usize = MAX_OPEN_PER_PROCESS as usize / 2;
 /// Maximum number of ended processes between two sweeps; with more, the whole table is compared.
 const MAX_ENDED: usize = 8_192;
@@ -72,7 +72,7 @@ pub(super) enum ExitReports {
 #[derive(Debug, Clone, Copy)]
 struct EndedProcess {
     time_ns: u64,
-    /// Nothing of it continues.
+    /// Whether no thread of it can continue.
     certain: bool,
 }
 
@@ -188,12 +188,12 @@ impl OpenHandshakes {
         let evicted = begun.saturating_sub(gone).saturating_sub(present - removed);
         self.evicted_by_kernel = self.evicted_by_kernel.max(evicted);
         for (tgid, process) in crowded {
-            self.relieve(tgid, process);
+            self.evict_idle(tgid, process);
         }
     }
 
     /// Evicts the handshakes of a crowded process that received nothing for longest.
-    fn relieve(&mut self, tgid: u32, mut process: Crowded) {
+    fn evict_idle(&mut self, tgid: u32, mut process: Crowded) {
         process.open.sort_unstable_by_key(|(heard_ns, _)| *heard_ns);
         let surplus = process.open.len().saturating_sub(KEPT_PER_PROCESS);
         let evicted = process.open[..surplus].iter();
@@ -201,7 +201,7 @@ impl OpenHandshakes {
         self.evicted_by_quota += evicted.count() as u64;
         let kept = process.open.len() - surplus;
         let released = process.counted.saturating_sub(kept as i64);
-        // If it fails, further handshakes of the process are refused.
+        // If this fails, the programs refuse further handshakes of the process.
         let inserted = self
             .released
             .insert(&tgid.to_ne_bytes(), &released.to_ne_bytes());
@@ -280,5 +280,6 @@ fn process_ended(key: &OpenKey, open: &Open) -> HandshakeEvent {
         session_id: SessionId::default(),
         rejected: open.rejected,
         rejected_ns: open.rejected_ns,
+        cgroup: open.cgroup,
     }
 }

@@ -39,10 +39,13 @@ const HELPERS: &[(Kind, u32, Version, &str)] = &[
         (4, 9),
         "current_task_under_cgroup 60d20f9195b2",
     ),
+    (Tracing, 35, (4, 8), "get_current_task 606274c5abd8"),
+    (Tracing, 80, (4, 18), "get_current_cgroup_id bf6fa2c893c5"),
     // 5.5 (6ae08ae3dea2); on older kernels aya replaces them by the probe_read of 4.1
-    // (2541517c32be).
+    // (2541517c32be) and the probe_read_str of 4.11 (a5e8c07059d0).
     (Tracing, 112, (4, 1), "probe_read_user"),
     (Tracing, 113, (4, 1), "probe_read_kernel"),
+    (Tracing, 115, (4, 11), "probe_read_kernel_str"),
     (Tracing, 130, (5, 8), "ringbuf_output 457f44363a88"),
     (Tracing, 131, (5, 8), "ringbuf_reserve 457f44363a88"),
     (Tracing, 132, (5, 8), "ringbuf_submit 457f44363a88"),
@@ -62,6 +65,8 @@ const HELPERS: &[(Kind, u32, Version, &str)] = &[
     (Packets, 107, (5, 2), "sk_storage_get 6ac99e8f23d4"),
     // In 5.8 to 5.9 behind a constant, as above; the agent sets it where the kernel has the helper.
     (Packets, 113, (5, 8), "probe_read_kernel"),
+    // Behind a constant, too.
+    (Packets, 79, (5, 8), "skb_cgroup_id f307fa2cb4c9"),
     (Packets, 131, (5, 8), "ringbuf_reserve 457f44363a88"),
     (Packets, 132, (5, 8), "ringbuf_submit 457f44363a88"),
     (Packets, 133, (5, 8), "ringbuf_discard 457f44363a88"),
@@ -172,11 +177,12 @@ impl Instruction {
     }
 }
 
-const OBJECTS: [(&str, Kind, Object); 4] = [
+const OBJECTS: [(&str, Kind, Object); 5] = [
     ("handshake", Tracing, object!("handshake")),
     ("tcp", Tracing, object!("tcp")),
     ("canary", Tracing, object!("canary")),
     ("wire", Packets, object!("wire")),
+    ("cgroup", Tracing, object!("cgroup")),
 ];
 
 #[test]

@@ -15,11 +15,12 @@ const FRAME: u32 = 32;
 /// Number of the frame pointer register.
 const R10: u8 = 10;
 
-const OBJECTS: [(&str, Object); 4] = [
+const OBJECTS: [(&str, Object); 5] = [
     ("handshake", object!("handshake")),
     ("tcp", object!("tcp")),
     ("canary", object!("canary")),
     ("wire", object!("wire")),
+    ("cgroup", object!("cgroup")),
 ];
 
 /// Start of the function that the instruction at `at` calls, if it calls a function of the program.

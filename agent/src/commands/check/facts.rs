@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io,
     path::PathBuf,
+    time::Instant,
 };
 
 use tracing::subscriber::NoSubscriber;
@@ -20,11 +21,12 @@ use crate::{
         self,
         capability::{Namespace, NamespaceMembership, Rights},
         cgroup::Cgroup,
+        cgroups::Cgroups,
         lockdown::Lockdown,
         memory_lock::MemoryLock,
         tracefs_mount,
     },
-    status::{BpfMode, Sensor, Status},
+    status::{BpfMode, OwnerLookup, Sensor, Status, Verdict},
 };
 
 /// Facts about the host.
@@ -95,6 +97,8 @@ pub(super) struct Trial {
     /// The program for which the verifier processed the most instructions, and their number; `None`
     /// before kernel 5.16.
     pub(super) most_verified: Option<(String, u32)>,
+    /// How the owners of processes are looked up.
+    pub(super) owner_lookup: OwnerLookup,
 }
 
 impl Facts {
@@ -155,11 +159,15 @@ impl Trial {
         let _quiet = tracing::subscriber::set_default(NoSubscriber::new());
         let canary = Canary::run(&ProbeKind::ALL).effects;
         let status = bpf::dry_run(mode);
+        let mut cgroups = Cgroups::open();
+        let is_reported = status.probes.contains_key(&("cg_mkdir", Verdict::Attached));
+        cgroups.read(is_reported, Instant::now());
         let most_verified = status.verified.iter().max_by_key(|(_, count)| **count);
         Self {
             canary,
             sensors: start_results(&status),
             most_verified: most_verified.map(|(name, count)| (name.clone(), *count)),
+            owner_lookup: cgroups.lookup(mode.owners.task_cgroup != 0),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     bpf::canary::{effect::Effect, kind::ProbeKind},
     host::{cgroup::Cgroup, lockdown::Lockdown, tracefs_mount},
-    status::Sensor,
+    status::{PathSource, Sensor},
 };
 
 const REMEDY_TRACEPOINT: &str = "use a kernel that has this tracepoint with these fields";
@@ -19,6 +19,7 @@ pub(super) fn items(facts: &Facts) -> Vec<Item> {
     let mut items = vec![trace_files(facts)];
     items.extend(tracepoints(facts));
     items.push(cgroup(&facts.cgroup));
+    items.push(owners(facts));
     items.push(match &facts.map_files {
         Ok(()) => Item::ok("map_files", "mapped files can be opened by their mapping"),
         Err(reason) => Item::degraded(
@@ -95,7 +96,34 @@ fn cgroup(cgroup: &Cgroup) -> Item {
     }
 }
 
-/// Return probes are tested but never used, so that their effect is not a requirement.
+fn owners(facts: &Facts) -> Item {
+    let name = "owner_lookup";
+    let Some(trial) = &facts.trial else {
+        return Item::not_applicable(name, NOT_TRIED);
+    };
+    let lookup = trial.owner_lookup;
+    let found = lookup.describe();
+    match lookup.paths {
+        Some(PathSource::Reports) if facts.mode.owners.socket_cgroup != 0 => Item::ok(name, found),
+        Some(PathSource::Reports) => Item::degraded(
+            name,
+            format!("{found}: clients without an observed library have no owner"),
+            "use kernel 5.8 or later with CONFIG_SOCK_CGROUP_DATA, and ring buffers",
+        ),
+        Some(PathSource::Directories) => Item::degraded(
+            name,
+            format!("{found}: a container that lives for less than a second can have no owner"),
+            "use a kernel with CONFIG_DEBUG_INFO_BTF",
+        ),
+        None => Item::degraded(
+            name,
+            format!("{found}: a process that ends at once is counted under its name"),
+            "use cgroup v2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line)",
+        ),
+    }
+}
+
+/// Return probes are tested but never used, so their effect is not a requirement.
 fn canary(name: String, kind: ProbeKind, effect: &Effect) -> Item {
     if kind == ProbeKind::Return {
         return Item::not_applicable(name, format!("return probes: {effect}; not used"));

@@ -20,7 +20,7 @@ use crate::{
         lockdown::Lockdown,
         memory_lock::MemoryLock,
     },
-    status::{BpfMode, CookieSource, Sensor},
+    status::{BpfMode, CookieSource, OwnerFields, OwnerLookup, PathSource, Sensor},
 };
 
 /// A host that meets every requirement.
@@ -45,6 +45,11 @@ fn good() -> Facts {
             log: false,
             namespaces: None,
             scoped: false,
+            owners: OwnerFields {
+                task_cgroup: 1,
+                socket_cgroup: 1,
+                ..OwnerFields::UNKNOWN
+            },
         },
         uprobe_pmu: true,
         btf: true,
@@ -71,6 +76,10 @@ fn good() -> Facts {
             canary: ProbeKind::ALL.map(|kind| (kind, Effect::Harmless)).to_vec(),
             sensors: Sensor::ALL.map(|sensor| (sensor, Ok(()))).to_vec(),
             most_verified: Some(("wire_in".to_owned(), 4_321)),
+            owner_lookup: OwnerLookup {
+                paths: Some(PathSource::Reports),
+                has_v1: false,
+            },
         }),
     }
 }
@@ -111,6 +120,7 @@ fn lesser() -> Facts {
         log: false,
         namespaces: None,
         scoped: false,
+        owners: OwnerFields::UNKNOWN,
     };
     facts.requested.transport = Transport::Perf;
     facts.requested.library_data = LibraryData::Copy;
@@ -124,6 +134,7 @@ fn lesser() -> Facts {
     facts.map_files = Err("Operation not permitted".to_owned());
     let trial = facts.trial.as_mut().unwrap();
     trial.most_verified = None;
+    trial.owner_lookup.paths = None;
     trial.canary[2].1 = Effect::Inconclusive("the process did not end in time".to_owned());
     trial.canary[3].1 = Effect::Harmful(Harm::Killed(31));
     trial.sensors[1].1 = Err("usable tracepoint".to_owned());

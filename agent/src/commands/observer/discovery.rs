@@ -90,7 +90,7 @@ impl Discovery {
         let _ = self.requests.send(Request::Attached(id, refused, files));
         let libraries = &mut status.libraries;
         if libraries.len() >= MAX_LIBRARIES && listed.observed {
-            // An observed library is more useful than one that is not.
+            // An observed library is more useful to the reader than one that is not observed.
             let other = libraries.iter().position(|library| !library.observed);
             other.map(|at| libraries.remove(at));
         }

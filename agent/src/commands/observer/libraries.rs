@@ -13,8 +13,8 @@ use reprise_core::plan::{Hook, Plan};
 /// Maximum number of error reason names retained; OpenSSL 3.5 has about 400.
 const MAX_NAMES: usize = 4096;
 
-/// Free slots of the sensor, so that the slot of a detached library is not reused before the
-/// handshakes that began with it have ended.
+/// Slots of the sensor that are left free, so that the slot of a detached library is not reused
+/// before the handshakes that began with it have ended.
 const SPARE_SLOTS: usize = 32;
 /// Descriptors of one library: a link per program, or one or two per attach point.
 const DESCRIPTORS_PER_LIBRARY: usize = 6;

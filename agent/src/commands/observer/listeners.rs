@@ -26,19 +26,19 @@ use crate::{
     host::{
         HostProcesses,
         listeners::{self, Search},
-        workloads::Lookups,
+        workloads::{EventProcess, Lookups},
     },
 };
-use reprise_core::pipeline::{listener::OwnerEvent, record::Record, workload::WorkloadEvent};
+use reprise_core::pipeline::{listener::OwnerEvent, record::Record};
 
-/// Time between a change and the search for the new owner, nanoseconds; a second one follows, since
-/// servers start further processes after they have opened their sockets.
+/// Time between a change and the search for the new owner, nanoseconds; a second search follows,
+/// since servers start further processes after they have opened their sockets.
 const FIRST_SEARCH_NS: u64 = 100_000_000;
 const SECOND_SEARCH_NS: u64 = 2_000_000_000;
 /// Interval of searches without a change, nanoseconds.
 const INTERVAL_NS: u64 = 30_000_000_000;
-/// Pause after a search, as a multiple of the CPU time that it took: at most five per cent of a
-/// CPU.
+/// Pause after a search, as a multiple of the CPU time that it took: searches use at most five per
+/// cent of a CPU.
 const PAUSE_FACTOR: u64 = 20;
 
 /// Services without a library, and their processes.
@@ -60,7 +60,7 @@ pub(super) struct ListenerTracker {
 
 impl ListenerTracker {
     /// Starts the thread that searches. Without `namespaces` in the events, or if the host's
-    /// processes are not readable, no owner is ever known.
+    /// processes are not readable, every owner is unknown.
     pub(super) fn start(namespaces: bool, processes: HostProcesses) -> io::Result<Self> {
         let (requests, received) = mpsc::channel();
         let (sender, results) = mpsc::channel();
@@ -82,7 +82,7 @@ impl ListenerTracker {
         })
     }
 
-    /// Takes note of a record of the sensors.
+    /// Processes a record of the sensors.
     pub(super) fn observe(&mut self, record: &Record, now_ns: u64) {
         if !self.enabled {
             return;
@@ -106,8 +106,9 @@ impl ListenerTracker {
         self.again_ns = until_ns.saturating_add(SECOND_SEARCH_NS);
     }
 
-    /// The result of a search that has ended. Must be read before the events up to `now_ns` are:
-    /// then each change before the end of the search is known when it is applied.
+    /// Returns the result of a search that has ended. Must be called before the events up to
+    /// `now_ns` are read: then each change before the end of the search is known when the result is
+    /// applied.
     pub(super) fn result(&mut self) -> Option<Search> {
         self.results.try_recv().ok()
     }
@@ -165,9 +166,8 @@ impl ListenerTracker {
                 continue;
             }
             if let Some(owner) = owner
-                && let Some(workload) = lookups.look_up(owner.tgid, &[])
+                && let Some(event) = lookups.process(EventProcess::running(owner.tgid), now_ns)
             {
-                let event = WorkloadEvent::new(0, owner.tgid, &workload, now_ns);
                 out(&Record::Workload(Box::new(event)));
             }
             for change in self

@@ -20,8 +20,8 @@ const MAX_CHANGES: usize = 10;
 const MAX_LIBRARY_MESSAGES: u64 = 30;
 const LIMIT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Limits the messages about libraries that come and go, as with short-lived containers: after some
-/// in one minute, the others are only counted.
+/// Limits the messages about libraries that appear and disappear, as with short-lived containers:
+/// beyond a number per minute, messages are only counted.
 #[derive(Debug, Default)]
 pub(super) struct LogLimit {
     begin: Option<Instant>,

@@ -8,10 +8,18 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 use super::{listeners::ListenerTracker, sink::Sink};
 use crate::{
     bpf::{Sensors, WireSensor},
-    host::{HostProcesses, discover::Request, listeners::Search, workloads::Lookups},
+    host::{
+        HostProcesses,
+        discover::Request,
+        listeners::Search,
+        workloads::{EventProcess, Lookups},
+    },
     status::{Sensor, Status},
 };
-use reprise_core::pipeline::{record::Record, wire::Tracker, workload::WorkloadEvent};
+use reprise_core::pipeline::{
+    record::Record,
+    wire::{Tracker, WireRecord},
+};
 
 /// Reads the events of the `handshake` and `tcp` sensors.
 pub(super) struct Reader<'a, 'sink> {
@@ -38,6 +46,10 @@ pub(super) struct EndedProcess {
 impl Reader<'_, '_> {
     /// Reads the events up to `until_ns`.
     pub(super) fn read(&mut self, sensors: &mut Sensors, until_ns: u64) {
+        // First: the others name cgroups by their IDs.
+        if let Some(watch) = &mut sensors.cgroups {
+            watch.drain(until_ns, |change| self.lookups.apply(change));
+        }
         if let Some(sensor) = &mut sensors.tcp {
             let events = &mut sensor.events.events;
             events.drain(until_ns, |bytes| self.handle(Sensor::Tcp, bytes));
@@ -49,6 +61,10 @@ impl Reader<'_, '_> {
                 sensor.process_ended(ended.tgid, ended.time_ns, ended.by_exec);
             }
         }
+        let sink = &mut *self.sink;
+        self.lookups.sockets(self.now_ns, &mut |event| {
+            sink.add(&Record::Workload(Box::new(event)));
+        });
     }
 
     /// Updates the owners of listening sockets, after the events were read.
@@ -68,6 +84,7 @@ impl Reader<'_, '_> {
         let sink = &mut *self.sink;
         self.listeners
             .sweep(self.now_ns, &mut |record| sink.add(record));
+        self.lookups.sweep(self.status);
         let Some(sensor) = &mut sensors.handshake else {
             return;
         };
@@ -110,9 +127,12 @@ impl Reader<'_, '_> {
                 self.record_end(exit.tgid, exit.header.time_ns, exit.open, false);
             }
             Record::Handshake(handshake) => {
-                let owner = self.lookups.look_up(handshake.tgid, &handshake.comm);
-                if let Some(owner) = owner {
-                    let event = WorkloadEvent::new(0, handshake.tgid, &owner, self.now_ns);
+                let process = EventProcess {
+                    tgid: handshake.tgid,
+                    cgroup: handshake.cgroup,
+                    comm: &handshake.comm,
+                };
+                if let Some(event) = self.lookups.process(process, self.now_ns) {
                     self.sink.add(&Record::Workload(Box::new(event)));
                 }
             }
@@ -139,13 +159,15 @@ pub(super) fn read_wire(
     sensor: &mut WireSensor,
     tracker: &mut Tracker,
     listeners: &mut ListenerTracker,
+    lookups: &mut Lookups,
     until_ns: u64,
     now_ns: u64,
     status: &mut Status,
     sink: &mut Sink<'_>,
 ) {
     let health = status.sensor_mut(Sensor::Wire);
-    let mut add = |record, sink: &mut Sink<'_>| {
+    let mut add = |record: WireRecord, sink: &mut Sink<'_>| {
+        lookups.socket(record.cgroup);
         let record = Record::Wire(record);
         listeners.observe(&record, now_ns);
         sink.add(&record);

@@ -22,6 +22,7 @@ use crate::{
     bpf::{Sensors, now_ns},
     host::{
         self, DescriptorLimit, HostProcesses, MissingRequirement,
+        cgroups::Cgroups,
         discover::{DiscoveryEvent, DiscoveryLimits},
         workloads::Lookups,
     },
@@ -79,6 +80,10 @@ impl Observer {
                 false => MissingRequirement::Sensor(reason).into(),
             });
         }
+        let mut cgroups = Cgroups::open();
+        cgroups.read(sensors.cgroups.is_some(), Instant::now());
+        let has_ids = scope.mode.owners.task_cgroup != 0;
+        shared.lock().status.owner_lookup = Some(cgroups.lookup(has_ids));
         // Before the discovery thread starts, because capabilities belong to a thread.
         host::privilege::drop_capabilities();
         host::confine::install_filter();
@@ -104,7 +109,7 @@ impl Observer {
             failures: FailureLog::default(),
             clock_read: None,
             processes,
-            lookups: Lookups::new(scope.pods.clone(), processes),
+            lookups: Lookups::new(scope.pods.clone(), processes, cgroups),
             listeners,
         })
     }
@@ -160,6 +165,7 @@ impl Observer {
                 sensor,
                 &mut self.tracker,
                 &mut self.listeners,
+                &mut self.lookups,
                 until_ns,
                 now_ns,
                 status,
@@ -195,7 +201,7 @@ impl Observer {
             self.sensors.update_status(status);
             log::alerts(sink.pipeline);
             log::changes(sink.pipeline, &mut self.changes_logged);
-            // If the agent is killed, the recording lacks the last second only.
+            // If the agent is killed, the recording misses the last second only.
             sink.with_recording(FileRecorder::flush);
         }
         sink.pipeline.push(&Record::Tick(now_ns));

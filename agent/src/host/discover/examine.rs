@@ -61,7 +61,7 @@ pub(super) struct Examiner {
     pub(super) spending: Spending,
     pub(super) retries: Retries,
     pub(super) search: Option<Search>,
-    /// Owner of processes that use no library, which is never asked for.
+    /// Owner of processes that use no library; their real owner is not read.
     nobody: Owner,
     pub(super) translated: HashSet<u32>,
 }
@@ -279,7 +279,7 @@ impl Examiner {
         };
         let class = match family {
             Some(Family::Other(name)) => {
-                let finding = format!("{name} has nothing of OpenSSL");
+                let finding = format!("{name} does not derive from OpenSSL");
                 self.reject(image, found_file, Reason::OtherLibrary, finding)
             }
             Some(Family::OpenSsl) => {

@@ -67,7 +67,7 @@ pub(super) struct Unsearched {
 
 /// The caches.
 pub(super) struct Files {
-    /// Library of each mapped file; `None` if the file is no library.
+    /// Library of each mapped file; `None` if the file is not a library.
     mappings: HashMap<MappingId, Option<FileId>>,
     unsearched: Vec<Unsearched>,
     /// Number of files that were searched for each group of owners.
@@ -85,12 +85,14 @@ impl Files {
         }
     }
 
-    /// Cached result for a mapped file: `None` if there is none, `Some(None)` if it is no library.
+    /// Cached result for a mapped file: `None` without one, `Some(None)` if the file is not a
+    /// library.
     pub(super) fn known(&self, id: MappingId) -> Option<Option<FileId>> {
         self.mappings.get(&id).copied()
     }
 
-    /// Caches that a mapped file is a library, or none according to its name and symbols.
+    /// Caches that a mapped file is a library, or, with `None`, that its name and symbols are not
+    /// those of a library.
     pub(super) fn insert(&mut self, id: MappingId, library: Option<FileId>) {
         if self.mappings.len() >= MAX_MAPPINGS {
             self.mappings.clear();

@@ -14,7 +14,7 @@ use crate::status::Reason;
 pub(super) enum FileClass {
     /// The file is a library.
     Library(FileId),
-    /// The file is no library as far as is known.
+    /// The file is not a library as far as is known.
     NotLibrary,
     /// Unknown until pending probes are attached, or until the owner may spend more time.
     Undecided,

@@ -23,7 +23,7 @@ use super::process_maps::{DeviceNumber, MappingId};
 /// that many hung processes delay discovery for seconds and not for minutes.
 const LIMIT: Duration = Duration::from_secs(4);
 const MIN_LIMIT: Duration = Duration::from_millis(125);
-/// CPU time within the limit from which on a thread computes and does not hang.
+/// CPU time within the limit from which a thread counts as computing, not as hung.
 const COMPUTES: Duration = Duration::from_millis(20);
 /// Maximum number of abandoned threads. At the maximum nothing is inspected.
 const MAX_ABANDONED: usize = 128;
@@ -136,7 +136,7 @@ impl Closer {
         })
     }
 
-    /// Whether it has been closing files for longer than an inspection may take.
+    /// Whether it has been closing files for longer than the limit of an inspection.
     fn hangs(&mut self) -> bool {
         if self.jobs.load(Ordering::Acquire) == 0 {
             self.idle = Instant::now();
@@ -234,7 +234,7 @@ impl Inspections {
         }
         let (sender, result) = mpsc::sync_channel(1);
         let mut job: Job = Box::new(move || {
-            // The receiver is dropped when nobody wants the result any more.
+            // The receiver is dropped when the result is no longer needed.
             let _ = sender.send(inspect());
         });
         if let Some(worker) = self.idle.take() {
@@ -278,7 +278,7 @@ impl Inspections {
     /// Closes files without waiting for their file system.
     pub(super) fn close(&mut self, files: Vec<File>) {
         if self.closer.as_mut().is_none_or(Closer::hangs) {
-            // A thread that hangs keeps what is left for it to close.
+            // The hanging thread retains the files that it still has to close.
             self.closer = Closer::start().ok();
         }
         if let Some(closer) = &self.closer {

@@ -77,7 +77,7 @@ pub(super) fn crypto_of(mapped: &[MappedFile], path: &Path, ssl: &Image) -> Opti
 ///
 /// # Errors
 ///
-/// The file cannot be opened, is no regular file or is too large.
+/// The file cannot be opened, is not a regular file, or is too large.
 pub fn from_file(path: &Path) -> Result<LibraryFile, ImageError> {
     let ssl = image::open(path)?;
     Ok(LibraryFile {

@@ -58,7 +58,7 @@ pub(crate) enum DiscoveryEvent {
 pub(crate) enum Removal {
     /// No process uses it.
     Unused,
-    /// Its place went to a file of another owner.
+    /// Its place was assigned to a file of another owner.
     Displaced,
     /// A process that translates its code maps it.
     Translated,

@@ -12,7 +12,7 @@ use super::{image::FileId, owner::Owner};
 /// Maximum number of files that lose their place at one time, since each is detached and attached.
 const MAX_SWAPS: usize = 16;
 
-/// A file that has or wants a place.
+/// A file that has a place or waits for one.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) file: FileId,

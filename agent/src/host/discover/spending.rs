@@ -9,7 +9,7 @@ use std::{
 
 /// Time that an owner may spend at once.
 const BURST: Duration = Duration::from_secs(10);
-/// An owner may spend one in this many seconds for ever.
+/// Reciprocal of the share of time that an owner may spend permanently.
 const SHARE: u32 = 4;
 
 /// Time spent per group of owners.

@@ -13,7 +13,7 @@ use std::{
 
 use crate::status::Reason;
 
-/// Beginnings of the names of files that only translators map as code, and their translators.
+/// Prefixes of the names of files that only translators map as code, and their translators.
 const FILES: [(&[u8], &str); 8] = [
     // A tool is a static program, `memcheck-amd64-linux`; each has its own preloaded library.
     (b"vgpreload_", "Valgrind"),
@@ -25,11 +25,11 @@ const FILES: [(&[u8], &str); 8] = [
     (b"qemu-aarch64", "QEMU"),
     (b"box64", "box64"),
 ];
-/// Ends of the names of Valgrind's tools, by machine.
+/// Suffixes of the names of Valgrind's tools, by machine.
 const VALGRIND_TOOLS: [&[u8]; 2] = [b"-amd64-linux", b"-arm64-linux"];
 
-/// Name that stands for the translator of a process that the operator excludes, whose translator
-/// may be an unknown one.
+/// Name in place of a translator for a process that the operator excludes: its translator may be an
+/// unknown one.
 pub(super) const EXCLUDED: &str = "--ignore-process";
 
 /// A process that runs under a translator.
@@ -44,7 +44,7 @@ pub(super) fn is_excluded(pid: u32, paths: &[PathBuf]) -> bool {
     executable.is_ok_and(|executable| paths.iter().any(|path| executable.starts_with(path)))
 }
 
-/// Reason for which a file is left to a translator.
+/// Reason for which a file is not probed because of a translator.
 pub(super) fn reason((_, translator): Translated) -> Reason {
     match translator {
         EXCLUDED => Reason::Ignored,
@@ -52,7 +52,7 @@ pub(super) fn reason((_, translator): Translated) -> Reason {
     }
 }
 
-/// Why a file is left to a translator.
+/// Explanation why a file is not probed because of a translator.
 pub(super) fn finding((pid, translator): Translated) -> String {
     if translator == EXCLUDED {
         return format!("process {pid} is excluded by {EXCLUDED} and maps it");

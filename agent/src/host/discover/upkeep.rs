@@ -1,5 +1,5 @@
-//! Decides which of the known libraries are observed: gives free places to waiting ones, leaves
-//! those alone that a translator maps, and examines again what did not answer.
+//! Decides which of the known libraries are observed: assigns free places to waiting libraries,
+//! detaches from those that a translator maps, and examines again what did not answer.
 
 use std::{
     collections::HashSet,
@@ -82,7 +82,7 @@ impl Examiner {
         Ok(())
     }
 
-    /// Examines everything again that did not answer and may answer now.
+    /// Examines again whatever did not answer and may answer now.
     pub(super) fn unblock(&mut self, now: Instant) {
         self.spending.forget(now);
         self.table.count_groups();

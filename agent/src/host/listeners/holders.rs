@@ -20,8 +20,8 @@ const MAX_DESCRIPTORS: usize = 16_384;
 pub(super) struct Holders(HashMap<u64, HashSet<u32>>);
 
 impl Holders {
-    /// Finds who holds these sockets; `None` where a process cannot be read, which may hold them,
-    /// too.
+    /// Finds the holders of these sockets; `None` if a process cannot be read, since it may hold
+    /// them, too.
     pub(super) fn read(pids: &[u32], sockets: &HashSet<u64>) -> Option<Self> {
         let mut holders = Self::default();
         if sockets.is_empty() {

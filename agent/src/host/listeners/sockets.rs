@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-/// Maximum number of listening sockets of a namespace; of one with more, nothing is known.
+/// Maximum number of listening sockets of a namespace; of a namespace with more, nothing is known.
 const MAX_SOCKETS: usize = 65_536;
 /// `TCP_LISTEN` in the tables.
 const LISTEN: &str = "0A";
@@ -71,8 +71,8 @@ impl Listening {
     }
 }
 
-/// Listening sockets in a table; none for a table that does not exist, and `None` where there are
-/// too many. The kernel lists them before all others (`tcp_seek_last_pos`, net/ipv4/tcp_ipv4.c).
+/// Listening sockets in a table; empty for a table that does not exist, and `None` for one with too
+/// many. The kernel lists them before all others (`tcp_seek_last_pos`, net/ipv4/tcp_ipv4.c).
 fn read(pid: u32, table: &str) -> Option<Vec<(IpAddr, u16, u64)>> {
     let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else {
         return Some(Vec::new());

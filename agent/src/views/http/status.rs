@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     observed::Observed,
-    status::{self, BpfMode, LibraryStatus, Sensor, Status, Uncovered},
+    status::{self, BpfMode, LibraryStatus, OwnerLookup, Sensor, Status, Uncovered},
 };
 
 /// Body of `/api/v1/status`.
@@ -22,6 +22,8 @@ pub(super) struct AgentStatus {
     transport: Option<&'static str>,
     /// Source of the library identity in the programs.
     library_data: Option<&'static str>,
+    /// Source of the owners of processes.
+    owner_lookup: Option<&'static str>,
     /// Instructions processed by the verifier, by program; empty before kernel 5.16.
     verified_instructions: BTreeMap<String, u32>,
 }
@@ -45,6 +47,7 @@ pub(super) fn status(observed: &Observed) -> AgentStatus {
         open_handshakes: status.open_handshakes,
         transport: status.mode.map(BpfMode::transport),
         library_data: status.mode.map(BpfMode::library_data),
+        owner_lookup: status.owner_lookup.map(OwnerLookup::describe),
         verified_instructions: status.verified.clone(),
     }
 }

@@ -3,19 +3,18 @@
 //! completion.
 
 use crate::{
-    maps::{Completed, HS_COMPLETED, HS_EVENTS},
+    maps::{HS_COMPLETED, HS_EVENTS},
     user,
 };
 use aya_ebpf::EbpfContext;
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header,
+    completed::{Completed, WINDOW_NS},
     handshake::{ALERT, AlertEvent, Open, OpenKey},
     kernel::Fault,
 };
 
-/// Maximum time between completion and alert, nanoseconds.
-const WINDOW_NS: u64 = 1_000_000_000;
 /// Wire version of TLS 1.3.
 const TLS13: u32 = 0x0304;
 /// `SSL_AD_REASON_OFFSET` (include/openssl/ssl.h): reasons of received alerts begin here.

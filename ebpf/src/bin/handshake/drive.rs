@@ -21,7 +21,7 @@ use reprise_ebpf::{
         Field, HANDSHAKE, HIT_UNKNOWN, HandshakeEvent, Layout, Open, OpenKey, family, flag, hook,
         outcome, role, socket_source,
     },
-    kernel::{Fault, now},
+    kernel::{self, Fault, now},
 };
 
 /// Two entries of one frame within this time, nanoseconds, are one call: a drive in between would
@@ -84,6 +84,7 @@ pub(crate) fn try_enter(ctx: &ProbeContext) -> Result<(), Fault> {
         open.begin_ns = now;
         open.heard_ns = now;
         open.library = library;
+        open.cgroup = kernel::process::cgroup();
         open.role = u32::from(role_of(layout, ssl, ctx)?);
     }
     // A nested frame belongs to the outer one's drive, which counts the time.
@@ -299,10 +300,11 @@ fn end(ctx: &ProbeContext, layout: &Layout, open: *mut Open, ending: &Ending) ->
         addr_of_mut!((*event).role).write(open.role as u8);
         addr_of_mut!((*event).hit).write(hit);
         addr_of_mut!((*event).socket_source).write(open.socket_source as u8);
-        user::comm(addr_of_mut!((*event).comm));
+        kernel::process::name(addr_of_mut!((*event).comm));
         addr_of_mut!((*event).socket).write(open.socket);
         addr_of_mut!((*event).rejected).write(open.rejected);
         addr_of_mut!((*event).rejected_ns).write(open.rejected_ns);
+        addr_of_mut!((*event).cgroup).write(open.cgroup);
         session::describe(
             session,
             &layout.session_fields,

@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use reprise_ebpf::{
     Socket,
+    completed::Completed,
     handshake::{Layout, MAX_LIBRARIES, MAX_OPEN, Open, OpenKey, TlsProcess, open_count},
     kernel::{Fault, atomic, counters::Counters, events::Events},
     listener::{ListenerKey, ListenerWindow, MAX_ADDRESSES},
@@ -63,17 +64,6 @@ pub(crate) struct LastError {
     pub(crate) reserved: u32,
 }
 
-/// A handshake of TLS 1.3 that completed.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Completed {
-    pub(crate) ssl: u64,
-    pub(crate) time_ns: u64,
-    pub(crate) role: u32,
-    pub(crate) socket_source: u32,
-    pub(crate) socket: Socket,
-}
-
 /// Handshake, session and process events, to the agent.
 #[map]
 pub(crate) static HS_EVENTS: Events = Events::with_byte_size(4 * 1024 * 1024);
@@ -114,8 +104,8 @@ pub(crate) static HS_FREEING: LruHashMap<u64, Freeing> = LruHashMap::with_max_en
 /// Last error of each thread outside of drives.
 #[map]
 pub(crate) static HS_ERRORS: LruHashMap<u64, LastError> = LruHashMap::with_max_entries(4_096, 0);
-/// Recently completed handshakes by process and address of the session. Entries are not removed in
-/// time: their age is checked, and the least recently used is evicted.
+/// Recently completed handshakes by process and address of the session. The agent removes those
+/// that are too old.
 #[map]
 pub(crate) static HS_COMPLETED: LruHashMap<OpenKey, Completed> =
     LruHashMap::with_max_entries(4_096, 0);

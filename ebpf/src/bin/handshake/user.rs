@@ -152,14 +152,3 @@ pub(crate) unsafe fn copy_from(target: *mut [u8; 32], from: u64) -> bool {
     // cannot read (null included, so that no byte stays uninitialised).
     unsafe { helpers::generated::bpf_probe_read_user(target.cast(), 32, from as *const _) == 0 }
 }
-
-/// Writes the current thread's name to `target`.
-///
-/// # Safety
-///
-/// `target` must be valid for writes of 16 bytes.
-pub(crate) unsafe fn comm(target: *mut [u8; 16]) {
-    // SAFETY: the caller guarantees `target`; the helper writes all of it up to the NUL, or zeroes
-    // it.
-    unsafe { helpers::generated::bpf_get_current_comm(target.cast(), 16) };
-}

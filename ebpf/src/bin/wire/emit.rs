@@ -82,6 +82,27 @@ impl Content {
     }
 }
 
+/// Not 0 where the kernel has the helper in packet programs (5.8). Elsewhere the verifier removes
+/// the call.
+#[cfg(feature = "ring")]
+#[unsafe(no_mangle)]
+static HAS_SK_CGROUP: u32 = 0;
+
+/// Returns [`Segment::cgroup`]. A socket has the cgroup of the process that created it, and an
+/// accepted one that of its listener (`cgroup_sk_clone`, kernel/cgroup/cgroup.c).
+#[inline(always)]
+fn cgroup(ctx: &SkBuffContext) -> u64 {
+    #[cfg(feature = "ring")]
+    // SAFETY: reads a live static; volatile because the loader changes it, which the compiler
+    // cannot know.
+    if unsafe { core::ptr::read_volatile(&raw const HAS_SK_CGROUP) } != 0 {
+        // SAFETY: the context is live during the run.
+        return unsafe { aya_ebpf::helpers::generated::bpf_skb_cgroup_id(ctx.skb.skb.cast()) };
+    }
+    let _ = ctx;
+    0
+}
+
 /// Writes a segment and [`Segment::length`] bytes after it; the agent reads no further.
 ///
 /// # Safety
@@ -119,22 +140,31 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*segment).repeats).write(repeats);
         addr_of_mut!((*segment).rtt_us).write(at.rtt_us);
         addr_of_mut!((*segment).age_ms).write(content.age_ms);
+        addr_of_mut!((*segment).cgroup).write(cgroup(ctx));
         match content.length {
             0 => Ok(()),
             _ => {
                 let bytes = addr_of_mut!((*message).bytes).cast();
-                packet::copy(ctx, content.at, bytes, bounded::<N>(content))
+                let length = bounded::<N>(addr_of_mut!((*segment).length));
+                packet::copy(ctx, content.at, bytes, length)
             }
         }
     }
 }
 
 /// Returns the length, which is 1 to `N` already, with a mask that the verifier understands; `N` is
-/// a power of two.
+/// a power of two. Reads it from the message, whose content the verifier does not track: it would
+/// otherwise follow the length back through every step of the loop, and process six times as many
+/// instructions.
+///
+/// # Safety
+///
+/// `length` must point at the length of a live message.
 #[inline(always)]
-fn bounded<const N: usize>(content: &Content) -> u32 {
-    // SAFETY: a live value; volatile, since the compiler knows the bounds and would drop the mask.
-    let length = unsafe { core::ptr::read_volatile(&raw const content.length) };
+unsafe fn bounded<const N: usize>(length: *const u32) -> u32 {
+    // SAFETY: guaranteed by the caller; volatile, since the compiler knows the bounds and would
+    // drop the mask.
+    let length = unsafe { core::ptr::read_volatile(length) };
     (length.wrapping_sub(1) & (N as u32 - 1)) + 1
 }
 

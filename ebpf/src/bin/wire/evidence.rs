@@ -209,6 +209,12 @@ pub(crate) fn opened_ms(key: &Tuple) -> u32 {
     ((opened_ns / 1_000_000) as u32).wrapping_sub(1) | 1
 }
 
+/// Forgets the TCP handshake of a connection that has a state of its own now.
+#[inline(always)]
+pub(crate) fn forget_syn(key: &Tuple) {
+    let _ = WIRE_SYNS.remove(key);
+}
+
 /// Returns the age of a connection from [`State::opened_ms`]:
 /// [`reprise_ebpf::wire::Segment::age_ms`].
 #[inline(always)]

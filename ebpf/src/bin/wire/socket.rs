@@ -164,6 +164,7 @@ fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
         if !state.is_null() {
             // SAFETY: a live value, which only runs of this connection write.
             unsafe { (*state).opened_ms = evidence::opened_ms(&key) };
+            evidence::forget_syn(&key);
         }
         return state;
     }
@@ -184,6 +185,7 @@ fn create(ctx: &SkBuffContext, sk: *mut bpf_sock, data: bool) -> *mut State {
             (*state).opened_ms = evidence::opened_ms(&key);
             (*state).flights[direction::IN as usize].high = (*tcp).rcv_nxt;
             (*state).flights[direction::IN as usize].flags = HIGH;
+            evidence::forget_syn(&key);
         }
     }
     state

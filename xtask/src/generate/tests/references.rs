@@ -14,7 +14,7 @@ use crate::{Cli, paths};
 /// Help texts of the agent's commands, which the agent's unit tests keep up to date.
 const AGENT_HELP: &str = "agent/src/commands/cli.golden.txt";
 
-/// Top-level directories that are no source: build outputs and the repository itself.
+/// Top-level directories that are not source: build outputs and the repository itself.
 const NO_SOURCE: &[&str] = &["target", ".git"];
 
 /// Endings of file names that the docs mention.

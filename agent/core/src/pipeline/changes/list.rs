@@ -8,9 +8,10 @@ use lru::LruCache;
 use super::offers::{COMPARED_NS, Hits, RecentOffers};
 use crate::model::{Change, ChangeKind, ServiceId};
 
-/// Changes retained; the oldest leaves.
+/// Maximum number of changes retained; the oldest is evicted.
 const MAX_CHANGES: usize = 256;
-/// Services whose offers are retained; the one that had none for the longest time leaves.
+/// Maximum number of services whose offers are retained; the one without an offer for the longest
+/// time is evicted.
 const MAX_SERVICES: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 /// A change and the offers around it: those of its service, or of all services.
@@ -22,7 +23,7 @@ pub struct RecordedChange {
     pub before: Hits,
     /// Offers within ten minutes after it, or until another change of the service.
     pub after: Hits,
-    /// Another change of the service followed, and counts the later offers.
+    /// Whether another change of the service followed, to which later offers are added.
     followed: bool,
 }
 
@@ -78,7 +79,7 @@ impl Changes {
         };
         let begin_ns = change.time_ns.saturating_sub(COMPARED_NS);
         let before = offers.map(|offers| offers.within(begin_ns..change.time_ns));
-        // A change can be recognised some time after it took effect.
+        // A change may be detected some time after it took effect.
         let after = offers.map(|offers| offers.within(change.time_ns..u64::MAX));
         if self.list.len() >= MAX_CHANGES {
             self.list.pop_front();

@@ -9,8 +9,8 @@ const SLOT_NS: u64 = 10_000_000_000;
 /// Slots retained.
 const SLOTS: usize = (COMPARED_NS / SLOT_NS) as usize + 1;
 
-/// Last offers whose times are retained: a change is recognised some handshakes after it took
-/// effect.
+/// Maximum number of offers retained with their exact times: a change is detected some handshakes
+/// after it took effect.
 const EXACT: usize = 64;
 
 /// Offers that were accepted and missed.
@@ -72,7 +72,7 @@ impl RecentOffers {
         }
     }
 
-    /// Offers within this time; those of a slot count for its beginning.
+    /// Offers within this time; an offer in a slot has the time at which the slot begins.
     pub(super) fn within(&self, time_ns: Range<u64>) -> Hits {
         let slots = self.slots.iter();
         let slots = slots.filter(|(slot, _)| time_ns.contains(&slot.saturating_mul(SLOT_NS)));

@@ -1,5 +1,6 @@
-//! Failure causes: exactly one each, the strongest evidence first. An alert or a local error
-//! explains the failure by itself, whatever was retransmitted; packet loss only ever co-occurs.
+//! Failure causes: exactly one per handshake, from the strongest evidence. An alert or a local
+//! error explains the failure by itself, whatever was retransmitted; packet loss only ever
+//! co-occurs.
 
 use crate::model::{
     FailureCause, HelloFacts, LibraryEnd, LibraryHandshake, NetworkEvidence, Role, WireEnd,
@@ -48,8 +49,8 @@ pub(super) fn from_library(
         return FailureCause::PacketLoss;
     }
     // A program with memory BIOs reads the end of the stream itself, and then drops the handshake
-    // or reports the end to its library. A later reset answers what this side sent to a socket that
-    // was already closed.
+    // or reports the end to its library. A reset that follows is only the peer's answer to data
+    // that this side sent after the peer had closed.
     let dropped = handshake.end != LibraryEnd::Failed;
     if closed_by_peer(handshake, wire) {
         return FailureCause::Closed;

@@ -25,7 +25,7 @@ const RTO_INIT_NS: u64 = 1_000_000_000;
 struct Entry {
     at_ns: u64,
     kind: TcpEventKind,
-    /// It was already reported as a late loss.
+    /// Whether it was already reported as a late loss.
     counted: bool,
 }
 
@@ -134,8 +134,8 @@ impl ConnectionHistory {
     }
 
     /// Whether the sender of a retransmission had waited for less than a round trip, so that no
-    /// acknowledgement can have arrived: on a slow link the first timeout is shorter than that.
-    /// `first_ns` is the first retransmission of this phase and direction.
+    /// acknowledgement can have arrived: on a slow link TCP's first timeout is shorter than a round
+    /// trip. `first_ns` is the first retransmission of this phase and direction.
     fn is_needless(
         &self,
         span: &Span,
@@ -150,8 +150,8 @@ impl ConnectionHistory {
         let within = |since_ns: u64| at_ns.saturating_sub(since_ns) <= rtt_ns;
         match (phase, direction) {
             // A client whose first SYN or SYN-ACK is lost measures the time from the first SYN to
-            // the answer. Only where each SYN has its own answer, a round trip later, was no packet
-            // lost.
+            // the answer. No packet was lost only if each SYN has its own answer, a round trip
+            // later.
             (Phase::Syn, Direction::Sent) => {
                 let due_ns = at_ns.saturating_add(rtt_ns);
                 self.has_near(Phase::SynAck, Direction::Received, due_ns, rtt_ns)

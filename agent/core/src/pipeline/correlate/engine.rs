@@ -1,4 +1,5 @@
-//! The correlation engine: what waits for what, and for how long.
+//! The correlation engine: holds each ended handshake until the events of the other sensors have
+//! arrived, for a bounded time.
 
 use std::collections::VecDeque;
 
@@ -29,15 +30,17 @@ use crate::{
     },
 };
 
-/// How long an ended handshake waits for TCP events that happened before its end, nanoseconds.
+/// Time for which an ended handshake waits for TCP events that happened before its end,
+/// nanoseconds.
 pub const SETTLE_NS: u64 = 200_000_000;
-/// How long a handshake that timed out waits for evidence that its peer had answered: what the peer
-/// sent last, and its FIN, may have been lost, too. A little more than the first two
-/// retransmissions of a FIN take.
+/// Time for which a handshake that timed out waits for evidence that its peer had answered,
+/// nanoseconds: the peer's last data and its FIN may have been lost, too. A little longer than the
+/// first two retransmissions of a FIN take.
 pub(super) const TIMEOUT_CONFIRM_NS: u64 = 1_000_000_000;
-/// Timeouts that wait at one time; others are concluded without confirmation.
+/// Maximum number of timeouts that wait at one time; others are concluded without confirmation.
 const MAX_PENDING_TIMEOUTS: usize = 4_096;
-/// Ended handshakes that wait at one time; beyond it the oldest is concluded at once.
+/// Maximum number of ended handshakes that wait at one time; beyond it the oldest is concluded at
+/// once.
 const MAX_WAITING: usize = 65_536;
 
 /// Sizes of the engine's tables and their evictions.
@@ -57,7 +60,7 @@ pub struct Tracked {
     pub evicted_wires: u64,
     /// Ports with known owners of their listening sockets.
     pub listeners: usize,
-    /// Those that were evicted, and addresses that had no space.
+    /// Ports that were evicted, and addresses beyond the limit of a port.
     pub evicted_listeners: u64,
     /// Evidence for miss reasons.
     pub evidence: Retained,
@@ -116,8 +119,8 @@ impl Engine {
 
     /// Adds one event; `out` receives every finding that it completes, handshakes oldest first.
     ///
-    /// Only a tick lets time pass: the events of one sensor arrive in a block, so that a later one
-    /// of them does not show that the earlier events of another sensor have arrived.
+    /// Only a tick advances the time. The events of one sensor are read in a block: an event of one
+    /// sensor does not show that the earlier events of another one have been read.
     pub fn push(&mut self, event: &Event, out: &mut impl FnMut(Finding)) {
         match event {
             Event::Library(handshake) => {
@@ -368,30 +371,30 @@ impl Engine {
         &self.removed
     }
 
-    /// Whether a service did not become part of another.
+    /// Whether a service has not been merged into another one.
     #[must_use]
     pub fn is_whole(&self, service: ServiceId) -> bool {
         self.diagnoser.is_whole(service)
     }
 
-    /// What changed.
+    /// Changes of services and of the host.
     #[must_use]
     pub const fn changes(&self) -> &Changes {
         self.diagnoser.changes()
     }
 
-    /// The same, to add changes of the host.
+    /// Mutable changes, to add those of the host.
     pub const fn changes_mut(&mut self) -> &mut Changes {
         self.diagnoser.changes_mut()
     }
 
-    /// What the caches of the services need.
+    /// Analyses of the services' session caches.
     #[must_use]
     pub const fn sizing(&self) -> &Services {
         self.diagnoser.sizing()
     }
 
-    /// The same, to add handshakes.
+    /// Mutable analyses, to add handshakes.
     pub const fn sizing_mut(&mut self) -> &mut Services {
         self.diagnoser.sizing_mut()
     }

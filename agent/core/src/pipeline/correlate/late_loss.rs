@@ -44,7 +44,7 @@ struct Completed {
     had_loss: bool,
 }
 
-/// A late loss, and what else the event is evidence for.
+/// A late loss, and whether a handshake still needs the event as evidence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Detected {
     pub(super) loss: LateLoss,
@@ -98,7 +98,7 @@ impl LateLosses {
         completed.is_some_and(|completed| completed.had_loss)
     }
 
-    /// The late loss that an event is, if it is one.
+    /// Returns the late loss that an event shows, if any.
     pub(super) fn detect(&mut self, event: &TcpEvent) -> Option<Detected> {
         let direction = match event.kind {
             Retransmission(Phase::Handshake, Direction::Received) => Direction::Received,

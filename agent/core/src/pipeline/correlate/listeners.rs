@@ -11,10 +11,11 @@ use lru::LruCache;
 
 use crate::model::{End, ListenerChange, ListenerOwner, NetworkNamespace};
 
-/// Ports of a network namespace that are retained, and addresses of each.
+/// Maximum number of ports retained, each with its network namespace, and of addresses per port.
 const MAX_PORTS: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 const MAX_ADDRESSES: usize = 64;
-/// Owners of one address that are retained: handshakes are concluded some time after they began.
+/// Maximum number of owners retained per address: handshakes are concluded some time after they
+/// began.
 const MAX_OWNERS: usize = 4;
 
 /// A process that owned the listening sockets of an address, from one time until another.
@@ -54,7 +55,7 @@ impl Address {
 #[derive(Debug)]
 pub(super) struct Listeners {
     ports: LruCache<(NetworkNamespace, u16), Vec<Address>>,
-    /// Ports and addresses that had no space.
+    /// Ports that were evicted, and addresses beyond the limit of a port.
     evicted: u64,
 }
 
@@ -115,7 +116,7 @@ impl Listeners {
         self.ports.len()
     }
 
-    /// Ports that were evicted, and addresses that had no space.
+    /// Ports that were evicted, and addresses beyond the limit of a port.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted
     }

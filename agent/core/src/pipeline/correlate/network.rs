@@ -24,7 +24,7 @@ impl Network {
         }
     }
 
-    /// Adds an event; returns the late loss that it is, if it is one.
+    /// Adds an event; returns the late loss that it shows, if any.
     pub(super) fn insert(&mut self, event: &TcpEvent) -> Option<LateLoss> {
         let detected = self.late_losses.detect(event);
         if !detected.is_some_and(|detected| detected.consumed) {
@@ -38,7 +38,7 @@ impl Network {
         self.histories.evidence(connection, span)
     }
 
-    /// Evidence about a handshake that is concluded now: its events are consumed.
+    /// Evidence about a handshake that is concluded now. Consumes its events.
     pub(super) fn conclude(
         &mut self,
         role: Role,

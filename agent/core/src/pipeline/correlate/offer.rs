@@ -3,20 +3,20 @@
 //! - A PSK identity: `psk`.
 //! - A session ticket with content: `ticket`. The session ID beside it only shows the client
 //!   whether the server accepted the ticket (RFC 5077, section 3.4).
-//! - A session ID, TLS 1.3 agreed on: nothing. The field is a legacy, filled at random (RFC 8446,
-//!   section 4.1.2).
+//! - A session ID, and TLS 1.3 is agreed on: nothing. The legacy field holds random bytes (RFC
+//!   8446, section 4.1.2).
 //! - A session ID, from a client that does not support TLS 1.3 and does not resemble Go's:
 //!   `session_id`.
-//! - A session ID, from any other client, with an older version agreed on: see below.
+//! - A session ID, from any other client, and an older version is agreed on: `session_id`, if the
+//!   server accepted the ID, if it was issued on this host, or if its length is not that of random
+//!   IDs.
 //!
 //! The last kind is random, too, unless the client has a session of an older version: Go's client
-//! sends a random ID in TLS 1.2 even without a session. The two look the same. An ID counts as an
-//! offer if the server accepted it, if it was issued on this host, or if its length is not that of
-//! random IDs. An ID from elsewhere that the server does not accept is therefore not counted as an
-//! offer: an error to the safe side. Go's client always supports tickets and asks for certificate
-//! timestamps (`makeClientHello`, crypto/tls/handshake_client.go); OpenSSL's, GnuTLS' and mbed TLS'
-//! ask for them only if a program requests it, so that their offers of IDs from other hosts are
-//! counted.
+//! sends a random ID in TLS 1.2 even without a session. The two look the same. An ID from elsewhere
+//! that the server does not accept is therefore not counted: rather too few offers than invented
+//! ones. Go's client always supports tickets and asks for certificate timestamps
+//! (`makeClientHello`, crypto/tls/handshake_client.go); OpenSSL's, GnuTLS' and mbed TLS' ask for
+//! them only if a program requests it, so that their offers of IDs from other hosts are counted.
 
 use crate::model::{HelloFacts, HelloFlags, Mechanism, Offer, Token, Version};
 

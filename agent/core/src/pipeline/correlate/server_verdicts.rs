@@ -1,8 +1,8 @@
-//! Misses of clients whose server is on this host, too: the client's miss has the server's verdict,
-//! since only the server shows most reasons. The client random joins both ends, even through relays
-//! and translated addresses; where several handshakes show one random, only the two ends of one
-//! connection are joined. Bounded: if too many wait, or after its wait, a client's miss is
-//! concluded with what the client shows.
+//! Misses of clients whose server is on this host, too: the client's miss gets the server's
+//! verdict, since only the server shows most reasons. The client random joins both ends, even
+//! through relays and translated addresses; where several handshakes show one random, only the two
+//! ends of one connection are joined. Bounded: if too many wait, or if the wait ends without a
+//! verdict, a client's miss is concluded from what the client shows.
 
 use std::num::NonZeroUsize;
 

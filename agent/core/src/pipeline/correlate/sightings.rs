@@ -1,23 +1,24 @@
-//! The sockets of this host on which one client random was seen.
+//! The sockets of this host on which one client random was observed.
 //!
-//! A relay of TCP on this host shows the random of its client again on its own sockets: on the one
-//! that it accepted, and a little later on the one that it opened to the server. Neither is an end
-//! of the handshake. Without a relay, several sockets show one random only where clients have no
-//! entropy, or want to be miscounted: then each connection is a handshake of its own.
+//! A TCP relay on this host repeats the random of its client on its own sockets: on the one that it
+//! accepted, and a little later on the one that it opened to the server. Neither is an end of the
+//! handshake. Without a relay, several sockets show one random only where clients have no entropy
+//! or repeat the random on purpose: then each connection is a handshake of its own.
 
 use crate::model::{Connection, Role, WireHandshake};
 
-/// Sockets that are compared with each other: more of them are no chain of relays.
+/// Maximum number of sockets that are compared with each other; more of them are not a chain of
+/// relays.
 const MAX_SIGHTINGS: usize = 8;
 
-/// One socket that showed the random.
+/// One socket on which the random was observed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sighting {
     pub(super) role: Role,
     pub(super) connection: Option<Connection>,
     begin_ns: u64,
     end_ns: u64,
-    /// A library reported the handshake of this very socket, which is therefore an end of it.
+    /// A library reported the handshake of this socket, which is therefore an end of it.
     has_library: bool,
 }
 
@@ -39,13 +40,13 @@ impl Sighting {
     }
 }
 
-/// All sockets that showed one client random.
+/// All sockets on which one client random was observed.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     sockets: Vec<Sighting>,
-    /// Too many sockets showed it.
+    /// More sockets than are compared showed it.
     crowded: bool,
-    /// Those whose wait is not over.
+    /// Number of sockets whose wait is not over.
     pub(super) waiting: usize,
 }
 
@@ -82,7 +83,10 @@ impl Sightings {
     /// The sockets with this role that are ends of a handshake; none where there are too many to
     /// compare.
     pub(super) fn endpoints(&self, role: Role) -> impl Iterator<Item = &Sighting> {
-        let endpoints = self.sockets.iter().filter(|socket| !self.is_relays(socket));
+        let endpoints = self
+            .sockets
+            .iter()
+            .filter(|socket| !self.belongs_to_relay(socket));
         endpoints.filter(move |socket| socket.role == role)
     }
 
@@ -94,22 +98,22 @@ impl Sightings {
                 .any(|socket| socket.connection == connection)
     }
 
-    /// Whether there are more ends than one handshake has.
+    /// Whether there are more ends than those of one handshake.
     pub(super) fn is_repeated(&self) -> bool {
         let mut roles = Role::ALL.into_iter();
         self.crowded || roles.any(|role| self.endpoints(role).nth(1).is_some())
     }
 
     /// Whether this socket belongs to a relay.
-    fn is_relays(&self, socket: &Sighting) -> bool {
+    fn belongs_to_relay(&self, socket: &Sighting) -> bool {
         self.sockets.iter().any(|other| match socket.role {
             Role::Server => self.is_relay(socket, other),
             Role::Client => self.is_relay(other, socket),
         })
     }
 
-    /// Whether a relay accepted one connection and opened the other for it. One that leads to the
-    /// very service that accepted the first is a connection of another client.
+    /// Whether a relay accepted one connection and opened the other for it. A connection that leads
+    /// to the service that accepted the first one belongs to another client.
     fn is_relay(&self, accepted: &Sighting, opened: &Sighting) -> bool {
         let leads_back = || {
             let mut sockets = self.sockets.iter();

@@ -78,7 +78,7 @@ fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
     }
 }
 
-/// Everything that an engine found.
+/// All findings of an engine.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) seen: Vec<Observation>,
@@ -98,7 +98,7 @@ impl Found {
     }
 }
 
-/// An engine and what it has found so far.
+/// An engine and its findings so far.
 pub(super) struct Run {
     pub(super) engine: Engine,
     pub(super) found: Found,
@@ -112,7 +112,7 @@ impl Run {
         }
     }
 
-    /// Adds a record, and lets time pass until then.
+    /// Adds a record, and advances the time to it.
     pub(super) fn push(&mut self, record: &Record) {
         self.push_early(record);
         self.push_early(&Record::Tick(record.time_ns()));

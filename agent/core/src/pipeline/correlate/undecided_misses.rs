@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use crate::{model::Observation, pipeline::diagnose::UndecidedMiss};
 
-/// How long after its end a miss waits, nanoseconds: shorter than the packets' record of the
-/// handshake waits, by which the verdict finds its client.
+/// Time from the end of a handshake until its undecided miss is concluded, nanoseconds: shorter
+/// than the wait of the handshake's record from packets, through which the verdict reaches the
+/// client's miss.
 pub(super) const EVIDENCE_WAIT_NS: u64 = 2_000_000_000;
 /// Misses that wait at one time.
 const MAX_WAITING: usize = 4_096;

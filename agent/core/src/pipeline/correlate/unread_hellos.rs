@@ -17,8 +17,8 @@ const MAX_CONNECTIONS: usize = 2_048;
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Ports remembered per process.
 const MAX_PORTS: usize = 8;
-/// How long a program may take from accepting a connection, or from receiving, to the handshake's
-/// beginning, nanoseconds.
+/// Maximum time from accepting a connection, or from receiving, until the program begins the
+/// handshake, nanoseconds.
 const MAX_DELAY_NS: u64 = 100_000_000;
 
 /// Connections without a ClientHello that was read.

@@ -76,7 +76,7 @@ struct Counted {
     /// Until when a ClientHello on its connection belongs to it.
     until_ns: u64,
     from_wire: bool,
-    /// How many were, without a certain connection, by the same role and random.
+    /// Number of counted handshakes with the same role and random and no certain connection.
     times: u32,
 }
 
@@ -133,7 +133,7 @@ impl WireHandshakes {
         });
     }
 
-    /// The wire's record of a library's handshake, which from here on is counted.
+    /// Returns the wire's record of a library's handshake, and records the handshake as counted.
     ///
     /// # Errors
     ///
@@ -267,7 +267,7 @@ impl WireHandshakes {
     }
 
     /// Records that a handshake was counted; returns the earlier record of the same one. Where the
-    /// connection is not certain, a record of the other sensor is used up by this one.
+    /// connection is not certain, one record of the other sensor is consumed.
     fn count(&mut self, id: HandshakeId, counted: Counted) -> Option<Counted> {
         let HandshakeId::Hello(HelloId {
             connection: None, ..
@@ -309,7 +309,8 @@ impl WireHandshakes {
             self.use_up(&anywhere);
             return true;
         }
-        // A library whose random is not read, or that abandoned the handshake before it had one.
+        // The library's random was not read, or the library abandoned the handshake before it had
+        // one.
         handshake
             .connection
             .and_then(|connection| self.counted.get(&HandshakeId::Socket(id.role, connection)))

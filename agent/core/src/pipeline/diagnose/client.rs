@@ -1,7 +1,7 @@
 //! Clients by address and network namespace: which processes here issued TLS 1.3 sessions to each.
-//! The tickets themselves are encrypted, so this narrows down where a ticket under an unknown key
-//! can be from. Bounded: the least recently used is evicted. Of a client that appears afterwards,
-//! earlier sessions may be missing.
+//! The tickets themselves are encrypted, so this narrows down the origin of a ticket under an
+//! unknown key. Bounded: the least recently used client is evicted; earlier sessions of a client
+//! that appears afterwards may be missing.
 
 use std::{net::IpAddr, num::NonZeroUsize};
 
@@ -11,7 +11,7 @@ use super::{process::ProcessId, services::Services};
 use crate::model::{Connection, KeyName, NetworkNamespace, ServiceId};
 
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
-/// Issuers retained per client; with more of them nothing is concluded.
+/// Maximum number of issuers retained per client; beyond it nothing is concluded from them.
 const MAX_ISSUERS: usize = 8;
 /// Tickets that servers usually issue on one connection.
 const ONE_CONNECTION: usize = 2;

@@ -113,7 +113,7 @@ mod tests {
     fn a_session_from_before_a_step_has_its_true_age() {
         let mut clock = ServerClock::default();
         let monotonic = 5_000 * SECOND;
-        // A device that booted in 1970, and then learned the time.
+        // A device that booted with a clock of 1970, which was corrected later.
         clock.observe(600 * SECOND, monotonic);
         assert_eq!(clock.stepped_age(600 * SECOND, monotonic + SECOND), None);
         let now = monotonic + 10 * SECOND;

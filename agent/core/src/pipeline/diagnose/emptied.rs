@@ -3,14 +3,15 @@
 //! used after. Eviction and lifetimes are excluded, since sessions were accepted after as many
 //! others and as long a time.
 
-/// Misses and later acceptances that show it.
+/// Minimum numbers of misses and of later acceptances that show it.
 const MIN_MISSES: u64 = 5;
 const MIN_ACCEPTED: u64 = 3;
-/// Contradictions from which on nothing is concluded about a process: it misses sessions one by
-/// one.
+/// Number of contradictions from which on nothing is concluded about a process: it misses sessions
+/// one by one.
 const MAX_CONTRADICTIONS: u8 = 2;
 
-/// What a cache had to bridge between a session's use and its offer.
+/// Sessions and time between a session's last use, or its issue, and its offer: the cache must have
+/// held it for that long.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Distance {
     /// Sessions issued since its last use.
@@ -44,12 +45,12 @@ struct Misses {
     first_ns: u64,
     /// Sessions that the process had issued at the first miss.
     issued: u64,
-    /// Last use of the missed session that was used last.
+    /// Latest last use among the missed sessions.
     latest_use_ns: u64,
-    /// Least time since use, and since issue, of a missed session.
+    /// Shortest time since use, and since issue, of a missed session.
     least_idle_ns: u64,
     least_age_ns: u64,
-    /// Acceptances since, and the last use of the accepted session that was used first.
+    /// Acceptances since then, and the earliest last use among the accepted sessions.
     accepted: u64,
     earliest_use_ns: u64,
 }
@@ -122,8 +123,8 @@ impl CacheHistory {
         });
     }
 
-    /// Whether the cache was emptied after the last use of a session at this distance. What was
-    /// issued into the emptied cache did not evict it.
+    /// Whether the cache was emptied after the last use of a session at this distance. Sessions
+    /// that were issued into the emptied cache did not evict it.
     pub(super) fn was_emptied(&self, used_ns: u64, distance: Distance) -> bool {
         self.contradictions < MAX_CONTRADICTIONS
             && self.misses.is_some_and(|misses| {

@@ -3,13 +3,12 @@
 use super::process::Relation;
 use crate::model::{Lookup, Removal};
 
-/// Rank from which a cache can be full although none was ever seen to accept a session.
+/// Rank from which a cache can be full even if no session was ever accepted.
 pub(super) const FULL_RANK: u64 = 32;
 /// Clocks differ where two ages of one session differ by more than this, nanoseconds.
 pub(super) const CLOCK_NS: i64 = 5_000_000_000;
 
-/// Rank up to which a cache that accepted one at `accepted` may hold a session, and above which it
-/// may not.
+/// Highest rank at which a cache that accepted a session at rank `accepted` may still hold one.
 pub(super) const fn beyond(accepted: u64) -> u64 {
     accepted.saturating_add(accepted / 2)
 }
@@ -26,11 +25,11 @@ pub(super) enum Age {
 /// Issuer of the offered session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Issuer {
-    /// No service on this host was seen to issue it, or another port of the same process did.
+    /// The issuer was not observed, or it is another port of the same process.
     Unknown,
     /// Another service on this host, with processes of its own and no cache in common.
     OtherService,
-    /// The service that missed it, by a process that is not known.
+    /// The service that missed it; the process is not known.
     ThisService,
     /// The service that missed it.
     Process(Relation),
@@ -42,7 +41,7 @@ pub(super) enum Stored {
     Unknown,
     /// It missed its own sessions at ranks below any cache's capacity.
     Never,
-    /// It accepted so many, up to this rank.
+    /// It accepted this number of sessions, up to this rank.
     Accepted {
         count: u64,
         max_rank: u64,
@@ -98,7 +97,7 @@ pub(super) enum Offered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RuleInput {
     pub(super) lookup: Lookup,
-    /// The server considers such an offer in the version agreed on.
+    /// Whether the server considers such an offer in the version agreed on.
     pub(super) considered: bool,
     pub(super) offered: Offered,
     pub(super) issuer: Issuer,
@@ -122,7 +121,8 @@ pub(super) struct RuleInput {
     /// The service's ticket keys were seen to survive the end of a process.
     pub(super) keys_survive: bool,
     pub(super) rank: Option<u64>,
-    /// Lowest high rank at which an issuer missed a session of its own, above those accepted since.
+    /// Lowest rank, of those at which a cache can be full, at which an issuer missed a session of
+    /// its own; an acceptance at this or a higher rank resets it.
     pub(super) own_miss_rank: Option<u64>,
     /// The process that issued and missed the session emptied its cache after the last use.
     pub(super) emptied: bool,
@@ -156,8 +156,8 @@ impl RuleInput {
         ages.is_some_and(|(library, observed)| library.saturating_sub(observed) > CLOCK_NS)
     }
 
-    /// Whether as many sessions as were issued since fit into the cache: fewer than fill any, or
-    /// not half as many again as at any acceptance.
+    /// Whether the sessions that were issued since fit into the cache: fewer than fill any cache,
+    /// or at most one and a half times as many as at an acceptance.
     pub(super) fn fits_cache(&self) -> bool {
         let accepted = match self.stored {
             Stored::Accepted { max_rank, .. } => max_rank,
@@ -178,7 +178,8 @@ impl RuleInput {
         self.offered == Offered::Entry
     }
 
-    /// Whether it is the name of an entry in a cache that the process which missed it can read.
+    /// Whether the offer is the name of an entry in a cache that the process which missed it can
+    /// read.
     pub(super) fn is_entry_of_reachable_cache(&self) -> bool {
         self.is_entry()
             && self.lookup == Lookup::NotFound

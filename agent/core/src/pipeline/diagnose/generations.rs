@@ -11,11 +11,11 @@ use crate::model::ServiceId;
 /// Services retained, and processes of each.
 const MAX_SERVICES: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 const MAX_PROCESSES: usize = 64;
-/// How long a process serves before its end counts as that of a generation, nanoseconds. Workers of
-/// one start make their first handshakes at different times.
+/// Time for which a process serves before its end counts as that of a generation, nanoseconds.
+/// Workers of one start make their first handshakes at different times.
 const SETTLED_NS: u64 = 600_000_000_000;
-/// How long one of the replaced processes served at least, nanoseconds: a server with a process for
-/// each connection is not replaced by each of them.
+/// Minimum time that one of the replaced processes served, nanoseconds: in a server with one
+/// process per connection, a new process is not a replacement.
 const MIN_SERVED_NS: u64 = 10_000_000_000;
 
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ struct Member {
     process: ProcessId,
     first_ns: u64,
     last_ns: u64,
-    /// It belongs to the present generation; else it may be of the next one.
+    /// Whether it belongs to the present generation; otherwise it may belong to the next one.
     settled: bool,
 }
 
@@ -40,7 +40,8 @@ pub(super) struct Replacement {
 #[derive(Debug, Default)]
 struct Generation {
     members: Vec<Member>,
-    /// It had more processes than are retained: what became of all of them is not known.
+    /// Whether it had more processes than are retained: then the end of all of them cannot be
+    /// known.
     crowded: bool,
 }
 

@@ -15,14 +15,14 @@ use super::{
 use crate::model::{HelloFacts, HelloFlags, KeyName, Lookup, Mechanism, Removal, Token};
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// Libraries store times in seconds: so close to the lifetime, an age decides nothing.
+/// Libraries store times in seconds: an age so close to the lifetime shows nothing.
 const ROUNDING_NS: u64 = SECOND_NS;
 /// Lifetime assumed where none is known: OpenSSL's default for tickets.
 const DEFAULT_LIFETIME_NS: u64 = 7_200 * SECOND_NS;
-/// Lifetimes of watching after which no session from before the watch is offered any more.
+/// Number of lifetimes of observation after which clients no longer offer sessions from before it.
 const LIFETIMES: u64 = 4;
-/// Uses of newer keys after which a key counts as replaced, where the process is only known as the
-/// owner of the listening socket and may stand for several.
+/// Uses of newer keys after which a key counts as replaced, where the process is known only as the
+/// owner of the listening socket, which may represent several processes.
 const REPLACED_AFTER_ON_WIRE: u64 = 64;
 const REPLACED_AFTER: u64 = 3;
 

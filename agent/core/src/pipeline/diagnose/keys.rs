@@ -12,12 +12,12 @@ use crate::model::{KeyName, ServiceId, Token};
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Keys retained of one service.
 const MAX_KEYS_PER_SERVICE: usize = 512;
-/// Tickets that show whether each has a key of its own.
+/// Minimum number of issued tickets that show whether each has a key of its own.
 const MIN_ISSUED: u64 = 10;
 const MIN_ISSUED_PER_PROCESS: u64 = 4;
 /// Processes retained per key, most recent first.
 const MAX_USERS: usize = 8;
-/// Length of a session ID that some libraries put in a ticket's place (Erlang/OTP).
+/// Length of a session ID that some libraries send in place of a ticket (Erlang/OTP).
 const ID_LENGTH: u32 = 16;
 
 /// Uses of a key by one service.
@@ -109,7 +109,7 @@ pub(super) struct Keys {
     evicted_for_others: u64,
 }
 
-/// Name of the key of a ticket; `None` for a token that is no ticket by its length.
+/// Name of the key of a ticket; `None` for a token that is not a ticket by its length.
 pub(super) fn key_of(token: &Token) -> Option<KeyName> {
     token.key.filter(|_| token.length > ID_LENGTH)
 }
@@ -190,7 +190,8 @@ impl Keys {
         }
     }
 
-    /// Evicts a key if another one of this service has no space.
+    /// Evicts a key of this service, or of the least recently used one, if there is no free entry
+    /// for `key`.
     fn make_space(&mut self, service: ServiceId, key: KeyName) {
         if let Some(keys) = self.services.get_mut(&service) {
             if keys.used.contains(&key) {

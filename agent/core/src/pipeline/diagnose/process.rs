@@ -40,7 +40,8 @@ pub(super) enum Relation {
 #[derive(Debug, Clone, Copy)]
 struct Process {
     generation: u32,
-    /// First process with this ID of an unbroken row: before it, one may have been evicted.
+    /// First generation of this process ID in an unbroken sequence: an earlier one may have been
+    /// evicted.
     first_generation: u32,
     first_ns: u64,
     last_ns: u64,
@@ -78,8 +79,8 @@ struct End {
 #[derive(Debug)]
 pub(super) struct Processes {
     table: LruCache<u32, Process>,
-    /// Ends of processes without a recorded handshake: a handshake is recorded some time after it
-    /// ended, and the process can end before that.
+    /// Ends of processes without a recorded handshake: a handshake is recorded some time after its
+    /// end, and its process can end before that.
     early_ends: LruCache<u32, End>,
     next_generation: u32,
     evicted: u64,

@@ -14,7 +14,8 @@ use crate::model::{End, ServiceId};
 
 /// Ends, processes and services retained.
 const MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
-/// Steps from a service to the one it became part of; longer chains are cut.
+/// Maximum number of steps from a service to the one that it was merged into; longer chains are
+/// cut.
 const MAX_STEPS: usize = 64;
 /// Misses in a row at a low rank that outweigh earlier acceptances.
 const MISSES_IN_A_ROW: u64 = 10;
@@ -29,8 +30,8 @@ pub(super) struct Storage {
     pub(super) max_rank: u64,
     /// Sessions missed at a rank below any cache's capacity, since the last acceptance.
     pub(super) low_misses: u64,
-    /// Lowest rank at which the issuer itself missed one at which a cache can be full, above those
-    /// at which one was accepted since.
+    /// Lowest rank, of those at which a cache can be full, at which the issuer itself missed a
+    /// session; an acceptance at this or a higher rank resets it.
     pub(super) high_miss_rank: Option<u64>,
 }
 
@@ -77,14 +78,15 @@ pub(super) struct ServiceState {
     pub(super) names_keys: bool,
     /// Several processes served it.
     pub(super) processes: u32,
-    /// Nothing had been evicted when it began: it is none that was known before.
+    /// Whether nothing had been evicted when it began: then it is certainly not a service that was
+    /// known before.
     pub(super) is_new: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Service {
     state: ServiceState,
-    /// The service that this one is part of; itself otherwise.
+    /// The service that this one was merged into; itself otherwise.
     same: ServiceId,
     /// A service that it shares a cache with; itself otherwise.
     cache: ServiceId,
@@ -161,7 +163,7 @@ impl Services {
         id
     }
 
-    /// Joins two services that are one: the older one remains.
+    /// Merges two services that are one: the older one remains.
     fn merge(&mut self, one: ServiceId, other: ServiceId) -> ServiceId {
         let (one, other) = (self.root(one), self.root(other));
         let (older, younger) = if one.0 <= other.0 {
@@ -178,7 +180,7 @@ impl Services {
         older
     }
 
-    /// The service that `id` is part of.
+    /// The service that `id` was merged into, or itself.
     pub(super) fn root(&self, id: ServiceId) -> ServiceId {
         self.walk(id, |service| service.same)
     }
@@ -218,8 +220,8 @@ impl Services {
         self.cache(one) == self.cache(other)
     }
 
-    /// Whether both are certainly different services without a common cache: false also where what
-    /// joined them may have been evicted.
+    /// Whether both are certainly different services without a common cache; false also where the
+    /// evidence that joins them may have been evicted.
     pub(super) fn are_distinct(&self, one: ServiceId, other: ServiceId) -> bool {
         let is_known = |id| {
             let service = self.services.peek(&self.root(id));

@@ -24,7 +24,8 @@ pub(super) struct IssuedSession {
     pub(super) issue_serial: u64,
     /// When and why it was removed from the cache.
     pub(super) removed: Option<(u64, Removal)>,
-    /// It was accepted once, and the cache dropped it for that.
+    /// Whether it was accepted once and then dropped by the cache, which allows each session to be
+    /// used once.
     pub(super) used_up: bool,
     /// Its client has been issued another one since.
     pub(super) replaced: bool,

@@ -104,8 +104,8 @@ impl Tables {
         })
     }
 
-    /// Whether the tickets of this server begin with the name of their key: those of the observed
-    /// libraries do; those of other programs where two tickets began alike.
+    /// Whether the tickets of this server begin with the name of their key: true for the observed
+    /// libraries, and for other programs after two tickets that begin alike.
     pub(super) fn names_keys(&self, server: &Server) -> bool {
         server.by_library || self.services.get(server.service).names_keys
     }
@@ -133,14 +133,14 @@ impl Tables {
             let count = self.processes.issued(process, kind)?;
             return Some(count.saturating_sub(issued.serials.process));
         }
-        // Positions of two services that turned out to be one cannot be compared.
+        // Positions in two services that were later merged cannot be compared.
         let same = self.services.root(issued.service) == issued.service
             && self.services.contains(issued.service);
         let count = self.services.get(issued.service).issued[kind];
         same.then(|| count.saturating_sub(issued.serials.service))
     }
 
-    /// What the cache of its issuer has to bridge for this session at `now_ns`.
+    /// Sessions and time for which the cache of its issuer must have held this session at `now_ns`.
     pub(super) fn distance(
         &self,
         issued: &IssuedSession,

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::model::{HelloFacts, Lookup, Mechanism, Miss, Token};
 
-/// Rules whose evidence may follow the miss. The other rules depend on what was known before it: an
-/// acceptance that follows says nothing about the rank at which the cache was full.
+/// Rules whose evidence may follow the miss. The other rules depend on what was known before the
+/// miss: an acceptance that follows does not show the rank at which the cache was full.
 const LATE_RULES: [&str; 7] = [
     "never_stored",
     "cache_of_other_process",
@@ -31,7 +31,7 @@ pub struct UndecidedMiss {
     server: Server,
     mechanism: Mechanism,
     issued: Option<IssuedSession>,
-    /// What the issuer's cache had to bridge.
+    /// Sessions and time for which the issuer's cache must have held the session.
     distance: Option<Distance>,
     input: RuleInput,
     lifetime_ns: Option<u64>,

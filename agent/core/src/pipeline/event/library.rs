@@ -10,8 +10,8 @@ use reprise_ebpf::{
 
 use crate::{
     model::{
-        AlertAfterCompletion, LibraryEnd, LibraryHandshake, ReleasedSession, RemovalContext,
-        Resumption, Role, SessionAge, SessionRemoved, SocketSource, Version,
+        AlertAfterCompletion, CgroupId, LibraryEnd, LibraryHandshake, ReleasedSession,
+        RemovalContext, Resumption, Role, SessionAge, SessionRemoved, SocketSource, Version,
     },
     pipeline::socket::connection,
 };
@@ -38,7 +38,7 @@ pub(super) fn handshake(record: &HandshakeEvent) -> LibraryHandshake {
         heard_ns: record.heard_ns,
         library_ns: record.library_ns,
         tgid: record.tgid,
-        cgroup: None,
+        cgroup: CgroupId::from_abi(record.cgroup),
         role: role(record.role),
         version: Version::from_wire(record.version),
         end: match record.outcome {

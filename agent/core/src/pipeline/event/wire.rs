@@ -6,7 +6,7 @@ use reprise_ebpf::handshake::role;
 
 use crate::{
     model::{
-        Alert, Direction, HelloFacts, HelloFlags, KeyName, Role, Token, Version, WireEnd,
+        Alert, CgroupId, Direction, HelloFacts, HelloFlags, KeyName, Role, Token, Version, WireEnd,
         WireHandshake,
     },
     pipeline::{
@@ -45,7 +45,7 @@ pub(super) fn handshake(record: &WireRecord) -> Option<WireHandshake> {
         });
     Some(WireHandshake {
         role,
-        cgroup: None,
+        cgroup: CgroupId::from_abi(record.cgroup),
         connection: connection(&record.socket),
         end,
         alert,

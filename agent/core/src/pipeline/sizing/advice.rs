@@ -1,4 +1,5 @@
-//! Advice for one service: what its cache achieves, what others would, and which one to configure.
+//! Advice for one service: the hit ratio of its cache, the expected one of other caches, and the
+//! one to configure.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +11,9 @@ use super::{
     verdict::{Obstacle, Verdict},
 };
 
-/// Loss of hit ratio against the best cache that an advised one may have.
+/// Maximum difference of an advised cache's hit ratio from the best one.
 const TOLERANCE: f64 = 0.02;
-/// Increase of the hit ratio that is worth a change.
+/// Minimum increase of the hit ratio for which a change is advised.
 const MIN_GAIN: f64 = 0.05;
 const HOUR_NS: f64 = 3_600e9;
 
@@ -53,7 +54,7 @@ pub struct Measured {
 /// Advice for one service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Advice {
-    /// What it says.
+    /// Whether the cache should be changed.
     pub verdict: Verdict,
     /// What prevents advice; `None` unless the verdict is [`Verdict::Unknown`].
     pub obstacle: Option<Obstacle>,
@@ -255,7 +256,7 @@ fn knee(cache: &Analysis, lifetime_s: u32) -> Option<Point> {
 
 /// The next size above the knee, as a reserve for growth, of the present lifetime, or of the
 /// shortest longer one that brings more; `None` if it brings little more than the present cache. It
-/// is never smaller than what the present cache holds: fewer clients may be there now than later.
+/// is never smaller than what the present cache holds, since more clients may connect later.
 fn recommended(cache: &Analysis, measured: &Measured, knees: &[Point]) -> Option<Point> {
     let present = measured.lifetime_seconds.unwrap_or(0);
     let best = knees.iter().map(|knee| knee.hit_ratio).fold(0.0, f64::max);

@@ -2,8 +2,7 @@
 
 use super::grid::{LIFETIMES_S, PRESENT, ROWS, SIZES, TICKS, UNIT, column};
 
-/// Offers of the sample that a hit ratio is computed from at least: its standard error is then at
-/// most 2.5 points.
+/// Minimum number of sampled offers for a hit ratio: its standard error is then at most 2.5 points.
 const MIN_SAMPLES: u32 = 400;
 const COLUMNS: usize = SIZES.len();
 /// Weight of offers at which all sums are halved, so that they cannot overflow.
@@ -28,15 +27,16 @@ struct Row {
     since: u32,
     /// Weight of the sessions that each cache stored; wraps.
     stores: [u32; COLUMNS],
-    /// Weight of the offers that each cache answered.
+    /// Weight of the offers that hit each cache.
     hits: [u32; COLUMNS],
     /// Weight of all offers.
     offers: u32,
-    /// Weight of the offers that the real cache answered.
+    /// Weight of the offers that hit the real cache.
     reached: u32,
     /// Offers without their weight.
     samples: u32,
-    /// A lifetime has passed: before, no session could expire, so that earlier offers are left out.
+    /// Whether a lifetime has passed: before that no session can expire, so earlier offers are
+    /// excluded.
     warm: bool,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct CacheOffer {
     pub(super) single_use: bool,
 }
 
-/// What the offers to the caches of one lifetime amount to.
+/// Sums of the offers to the caches of one lifetime.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RowEvidence {
     /// A lifetime has passed.
@@ -123,7 +123,7 @@ impl Caches {
     /// is over, which its hash selects. If all these sessions began now, all clients would miss at
     /// the same times.
     pub(super) fn admit(&mut self, now: u32, stores: u32, offered: Option<u64>) -> Box<Positions> {
-        // The highest bits decide on the sample.
+        // The highest bits select the sample.
         let over = offered.map_or(0, |token| token & 0xffff);
         let part = |whole: u32| ((u64::from(whole) * over) >> 16) as u32;
         let rows = &mut self.rows;

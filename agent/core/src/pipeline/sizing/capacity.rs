@@ -7,9 +7,10 @@ use super::grid::{SIZES, UNIT};
 const STEPS: f64 = 16.0;
 /// Distances up to 2^22.
 const BUCKETS: usize = 22 * 16 + 1;
-/// Accepted sessions within a size, and evicted ones beyond it, that show the size.
+/// Minimum number of accepted sessions within a size, and of evicted ones beyond it, that show the
+/// size.
 const MIN_OFFERS: u64 = 20;
-/// Greatest ratio of the distances between which the size is.
+/// Maximum ratio of the two distances that enclose the size.
 const MAX_GAP: f64 = 2.0;
 /// Share of the offers that may contradict a size: Apache's cache consists of parts that are not
 /// equally full.
@@ -27,9 +28,9 @@ pub(super) struct Capacity {
 pub(super) enum CacheSize {
     /// Too few offers at distances near the size.
     Unknown,
-    /// None that fits was evicted: the cache holds at least so many.
+    /// No session within this distance was evicted: the cache holds at least this number.
     AtLeast(f64),
-    /// About so many.
+    /// Estimated size.
     About(f64),
 }
 
@@ -102,8 +103,8 @@ impl Capacity {
         self.accepted.iter().sum::<u64>() >= MIN_OFFERS * u64::from(UNIT)
     }
 
-    /// Whether too many offers contradict each size: there is no single cache that evicts its
-    /// oldest session first.
+    /// Whether too many offers contradict every size: they were not made to one cache that evicts
+    /// its oldest session first.
     pub(super) fn is_contradictory(&self) -> bool {
         self.fit().wrong as f64 > MAX_CONTRADICTION * self.offers() as f64
     }

@@ -17,7 +17,7 @@ const NGINX_ZONE: u64 = 8 << 10;
 /// Bytes of one session of Apache's shmcb: an entry of the index, the ID, and the session. 224 were
 /// measured without a server name.
 const APACHE_SESSION: u64 = 256;
-/// Size from which on Apache rejects a cache (`SHMCB_MAX_SIZE`, modules/cache/mod_socache_shmcb.c).
+/// Size from which Apache rejects a cache (`SHMCB_MAX_SIZE`, modules/cache/mod_socache_shmcb.c).
 const APACHE_LIMIT: u64 = 64 << 20;
 /// Bytes of one session of OpenSSL's own cache, with its master secret, ID and list pointers.
 const OPENSSL_SESSION: u64 = 900;
@@ -46,7 +46,7 @@ pub struct ConfigLine {
     pub setting: String,
     /// Memory of the cache, bytes.
     pub memory_bytes: u64,
-    /// The same where clients send certificates; empty where it is no different.
+    /// Setting where clients send certificates; empty where it is the same.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub with_client_certificates: String,
 }

@@ -1,8 +1,8 @@
 //! The share of recent offers that the simulation includes: those of sessions that were stored, or
-//! first offered, since the analysis began. While clients stay away for longer than the observation
-//! lasts, the simulation consists of those that return soon.
+//! first offered, since the analysis began. If clients stay away for longer than the observation
+//! lasts, the simulation contains only those that return soon.
 
-/// Time that the first period lasts at least, nanoseconds.
+/// Minimum length of the first period, nanoseconds.
 const MIN_PERIOD_NS: u64 = 10_000_000_000;
 
 /// Offers of a period.

@@ -48,7 +48,7 @@ impl Spread {
         self.weights.iter().sum::<u64>() / u64::from(UNIT)
     }
 
-    /// The lowest bound below which this share of the offers is; `None` without offers, or if it is
+    /// The lowest bound that this share of the offers does not exceed; `None` without offers, or
     /// above all bounds.
     #[must_use]
     pub fn quantile(&self, bounds: &[u32; BUCKETS - 1], share: f64) -> Option<u32> {

@@ -1,5 +1,5 @@
-//! The analyses of all services. Bounded: the least recently active service leaves, and its offers
-//! count for `other`.
+//! The analyses of all services. Bounded: the least recently active service is evicted, and its
+//! offers are added to `other`.
 
 use std::num::NonZeroUsize;
 
@@ -151,7 +151,7 @@ impl Services {
         all
     }
 
-    /// Offers of services that left the table.
+    /// Offers of evicted services.
     #[must_use]
     pub const fn other(&self) -> Sums {
         self.other
@@ -169,7 +169,7 @@ impl Services {
         self.table.is_empty()
     }
 
-    /// Services that left the table.
+    /// Evicted services.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted

@@ -1,11 +1,11 @@
-//! Tickets: a server stores nothing for them, so that only their age and their key decide.
+//! Tickets: a server stores nothing for them, so only their age and their key matter.
 
 use super::{
     grid::UNIT,
     spread::{AGE_BOUNDS_S, Spread},
 };
 
-/// Keys back that are counted one by one; the last count is of more.
+/// Numbers of keys back that are counted separately; the last count includes all greater ones.
 pub(super) const KEYS_BACK: usize = 8;
 
 /// Tickets that clients offered to one service.

@@ -1,17 +1,17 @@
-//! Whether the evidence suffices for advice: a wrong one is worse than none.
+//! Whether the evidence suffices for advice: wrong advice is worse than none.
 
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Analysis;
 
-/// Share of the offers whose session the simulation may lack.
+/// Maximum share of the offers whose session the simulation does not know.
 const MAX_UNKNOWN: f64 = 0.05;
-/// Share of the offers that may be missed for reasons other than size and lifetime.
+/// Maximum share of the offers that are missed for reasons other than size and lifetime.
 const MAX_OTHERWISE: f64 = 0.05;
-/// Greatest difference between the hit ratio of the present cache and its prediction.
+/// Maximum difference between the hit ratio of the present cache and its prediction.
 const MAX_ERROR: f64 = 0.1;
 
-/// What the advice says.
+/// Verdict on the present cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

@@ -5,7 +5,6 @@ use super::{
     by_role::ByRole,
     frequent_table::FrequentTable,
     limits::{Limits, Thresholds},
-    offers::RecentOffers,
     peer_key::PeerKey,
     peer_stats::PeerStats,
 };
@@ -128,12 +127,6 @@ impl PeerTable {
     #[must_use]
     pub fn ratio(&self, stats: &PeerStats, now_ns: u64) -> Option<f64> {
         stats.ratio(now_ns, self.window_ns)
-    }
-
-    /// Offers of one peer in the window that ends at `now_ns`.
-    #[must_use]
-    pub fn recent_offers(&self, stats: &PeerStats, now_ns: u64) -> RecentOffers {
-        stats.offers.recent(now_ns, self.window_ns)
     }
 
     /// Begins and ends the alerts of the peers with sums of their own, as of `now_ns`; returns the

@@ -19,8 +19,8 @@ const TLS13: u16 = 0x0304;
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
-/// Longest TLS 1.3 record that can only be an alert: two bytes, their type, a tag of 16. A Finished
-/// has at least 36 bytes.
+/// Longest TLS 1.3 record that can only be an alert: two bytes, their type and a tag of 16 bytes. A
+/// Finished has at least 36 bytes.
 const ENCRYPTED_ALERT: u16 = 24;
 
 /// State of one direction.
@@ -30,9 +30,9 @@ struct Side {
     messages: Messages,
     /// Bytes of an alert in clear, whose second byte may arrive later.
     alert: Vec<u8>,
-    /// It sent ChangeCipherSpec, or an encrypted record of TLS 1.3.
+    /// Whether ChangeCipherSpec, or an encrypted record of TLS 1.3, was sent in this direction.
     ciphered: bool,
-    /// Its Finished passed, as far as that is visible in encrypted records.
+    /// Whether the Finished was sent in this direction, as far as encrypted records show it.
     finished: bool,
 }
 
@@ -53,6 +53,7 @@ impl Flights {
         let mut event = WireRecord::BLANK;
         event.socket = segment.socket;
         event.begin_ns = segment.header.time_ns;
+        event.cgroup = segment.cgroup;
         event.role = if client { role::CLIENT } else { role::SERVER };
         Self {
             event,

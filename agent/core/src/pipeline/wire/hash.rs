@@ -1,5 +1,5 @@
-//! Short hashes that replace session IDs and tickets: enough to recognise one, useless to resume
-//! with.
+//! Short hashes that replace session IDs and tickets: they identify a session, and nobody can
+//! resume it with them.
 
 use sha2::{Digest as _, Sha256};
 

@@ -81,6 +81,9 @@ pub struct WireRecord {
     pub rtt_us: u32,
     /// Silence on the connection before the end, milliseconds.
     pub silence_ms: u32,
+    /// ID of the cgroup of the process that created the socket, as in the segments; 0 where not
+    /// known.
+    pub cgroup: u64,
 }
 
 /// Bits of [`WireRecord::flags`].
@@ -170,6 +173,7 @@ impl WireRecord {
         reserved: [0; 5],
         rtt_us: 0,
         silence_ms: 0,
+        cgroup: 0,
     };
 
     /// Whether all of these bits of [`flag`] are set.
@@ -205,4 +209,4 @@ impl TokenRecord {
     };
 }
 
-const _: () = assert!(size_of::<WireRecord>() == 288);
+const _: () = assert!(size_of::<WireRecord>() == 296);

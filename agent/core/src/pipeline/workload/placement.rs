@@ -71,6 +71,12 @@ impl Placement {
         containers.all(|container| pod.container(&container.id).is_some())
     }
 
+    /// Whether it shows a container.
+    #[must_use]
+    pub const fn has_container(&self) -> bool {
+        self.container.is_some() || self.pod_uid.is_some()
+    }
+
     /// The owner: `pod` is the pod of [`Self::pod_uid`] if it is known, and `process` the name of
     /// the process.
     #[must_use]

@@ -10,7 +10,7 @@ use super::image::{Image, MAX_TEXT};
 const MAX_SEARCH: u64 = 64 << 20;
 /// Work of one match of a search, units.
 const MATCH: u64 = 20;
-/// Work of looking at each byte of a part one by one, units per byte.
+/// Work of a byte-by-byte comparison in a part, units per byte.
 const EACH_BYTE: u64 = 2;
 /// Limit of words found of one number.
 const MAX_FOUND: usize = 16;

@@ -1,8 +1,8 @@
 //! Symbols and relocations of an ELF file, from its section headers, or from its dynamic segment
 //! where it has none.
 //!
-//! Every count is bounded. A damaged table reads as an empty one; the symbol that is missing then
-//! is named when a plan needs it.
+//! Every count is bounded. A damaged table reads as an empty one; an error then names the missing
+//! symbol when a plan needs it.
 
 use object::Endianness;
 use object::elf::{self, FileHeader64, Rela64, Sym64};

@@ -185,7 +185,7 @@ fn exported_functions_are_probed_without_a_state_machine() {
             Some(Field::direct(0x38))
         )
     );
-    // Fields without an accessor are unknown, which is no error.
+    // Fields without an accessor are unknown, which is not an error.
     assert_eq!(
         (fields.hit, fields.version, fields.in_init),
         (None, None, None)

@@ -36,7 +36,7 @@ fn every_path_through_a_drive_passes_one_exit() {
                     passed += usize::from(exits.contains(&offset));
                     match node.next.get(numbers.below(node.next.len())) {
                         Some(next) => at = *next,
-                        // A call that does not return is no exit.
+                        // A call that does not return is not an exit.
                         None => return node.is_exit,
                     }
                     false

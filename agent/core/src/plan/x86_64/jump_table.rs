@@ -1,7 +1,7 @@
 //! Jump tables of x86-64 code: the targets of a `switch`'s computed jump.
 //!
 //! The table and its bound are read from the instructions before the jump. Every entry within the
-//! bound must point to code, otherwise it is no table.
+//! bound must point to code, otherwise it is not a table.
 
 use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Register};
 

@@ -13,11 +13,11 @@ use reprise_ebpf::{
 use crate::bpf::HandshakeSensor;
 use reprise_core::pipeline::wire::{WireRecord, end};
 
-/// Addresses; each has up to three entries in the kernel's map.
+/// Maximum number of addresses; each has up to three entries in the kernel's map.
 const MAX: NonZeroUsize = NonZeroUsize::new(MAX_ADDRESSES as usize / 4).unwrap();
-/// How long the record of a library may arrive after that of the packets, nanoseconds.
+/// Maximum time by which the record of a library may follow that of the packets, nanoseconds.
 const LIBRARY_NS: u64 = 100_000_000;
-/// How long a library's handshake shows that the service has a library, nanoseconds.
+/// Time for which a library's handshake shows that the service has a library, nanoseconds.
 const HAS_LIBRARY_NS: u64 = 60_000_000_000;
 
 /// The programs' map of registered addresses.
@@ -40,9 +40,9 @@ impl Registry for HandshakeSensor {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Address {
-    /// Handshakes were seen on the wire since then; a library may still report them.
+    /// Handshakes were observed on the wire since then; a library may still report them.
     New { since_ns: u64 },
-    /// A library reported handshakes, the last one then.
+    /// A library reported handshakes; the time is that of the last one.
     OfLibrary { last_ns: u64 },
     /// Registered with the kernel.
     Registered,

@@ -1,4 +1,4 @@
-//! Owners of listening sockets: when each was confirmed, and when one departed.
+//! Owners of listening sockets: when each was confirmed, and when it ended or lost its socket.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,7 +6,7 @@ use reprise_ebpf::listener::ListenerKey;
 
 use crate::host::{ProcessStart, listeners::Owner};
 
-/// Processes that no longer own a socket, of which the end is still awaited.
+/// Maximum number of processes that no longer own a socket and have not ended.
 const MAX_FORMER: usize = 256;
 
 /// A change of an owner, for the pipeline.
@@ -34,7 +34,7 @@ struct Known {
     alive_ns: u64,
 }
 
-/// A process that owned sockets until then.
+/// A process that owned sockets until this time.
 #[derive(Debug, Clone, Copy)]
 struct Former {
     owner: Owner,
@@ -61,7 +61,7 @@ impl Owners {
         let known = self.known.entry(key).or_default();
         let before = *known;
         let confirmed_ns = before.searched_ns.max(before.alive_ns);
-        // The pipeline knows of the change.
+        // The pipeline has this change already.
         let has_changed = changed_ns > before.searched_ns;
         *known = Known {
             owner: found,
@@ -91,7 +91,7 @@ impl Owners {
             from_ns: if has_changed {
                 started_ns.max(changed_ns)
             } else if started_ns >= confirmed_ns || before.searched_ns == 0 {
-                // Started since, or found by the first search for this address.
+                // It was started since, or the first search for this address found it.
                 started_ns
             } else {
                 begin_ns

@@ -42,9 +42,9 @@ impl Table {
         is_full
     }
 
-    /// A process under a translator to which the file is left, with the translator's name: one of
-    /// root, or of the only user of the file, or one that the operator excludes. Otherwise any user
-    /// could end the observation of others.
+    /// A process under a translator because of which the file is not probed, with the translator's
+    /// name: a process of root, or of the only user of the file, or one that the operator excludes.
+    /// Otherwise any user could end the observation of others.
     pub(in crate::host::discover) fn translated_by(&self, file: FileId) -> Option<Translated> {
         let mut translated = self.users(file).filter_map(|(pid, process)| {
             let translator = process.translator?;
@@ -78,7 +78,7 @@ impl Table {
             })
     }
 
-    /// Observed files that must be left to a translator, with the process that it runs.
+    /// Observed files that must be detached because of a translator, with its process.
     pub(in crate::host::discover) fn translated(&self) -> Vec<(FileId, Translated)> {
         let processes = self.processes.values();
         let translated: HashSet<FileId> = processes

@@ -155,6 +155,7 @@ pub(super) fn tables(
     let peers = &stats.peers;
     let mut family = gauge(encoder, "reprise_tracked", "Entries in each bounded table.")?;
     for (table, entries) in [
+        ("cgroups", status.cgroups.known),
         ("clients", evidence.clients as u64),
         ("connections", tracked.connections as u64),
         ("first_flights", status.first_flights),
@@ -182,6 +183,7 @@ pub(super) fn tables(
         None,
     )?;
     for (table, evicted) in [
+        ("cgroups", status.cgroups.evicted),
         ("clients", evidence.evicted_clients),
         ("connections", tracked.evicted_connections),
         ("first_flights", status.evicted_flights),

@@ -22,7 +22,8 @@ pub(crate) fn emit(
         unsafe { fill(ctx, at, repeats, content, message) }?;
         let bytes = match content.length {
             0 => 0,
-            _ => bounded::<LARGE>(content),
+            // SAFETY: as above.
+            _ => unsafe { bounded::<LARGE>(&raw const (*message).segment.length) },
         };
         let length = size_of::<Segment>() as u64 + u64::from(bytes);
         // SAFETY: `fill` has written that many bytes.

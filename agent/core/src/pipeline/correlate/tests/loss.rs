@@ -54,7 +54,7 @@ fn silence_is_a_timeout_unless_there_is_loss() {
     ] {
         assert_eq!(fail(&silent, &[(kind, 300 * MS)]), Cause::PacketLoss);
     }
-    // Missing data was sent before; a later retransmission is no evidence about the time before.
+    // Missing data was sent before; a later retransmission is not evidence about the time before.
     assert_eq!(
         fail(&silent, &[(tcp::MISSING, 700 * MS)]),
         Cause::PacketLoss
@@ -281,7 +281,7 @@ fn loss_after_a_handshake_is_remembered_for_its_session() {
 }
 
 /// The cause of a handshake from 1,500 ms to 6 s on a link with this round trip, which its program
-/// gave up, with these events on its connection.
+/// abandoned, with these events on its connection.
 fn fail_on_slow_link(role: u8, rtt_ms: u32, marks: &[(u32, u64)]) -> Cause {
     let mut event = library(1, 1, 1_500 * MS, 6_000 * MS);
     event.outcome = outcome::FREED;

@@ -1,4 +1,4 @@
-//! Tests of misses that are decided by what follows them.
+//! Tests of misses whose reason later handshakes show.
 
 use super::host::{Host, Offered, SECOND};
 use crate::{

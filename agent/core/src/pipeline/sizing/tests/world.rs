@@ -7,7 +7,7 @@ use super::{
     caches::{Cache, Fifo, Time},
 };
 
-/// Greatest difference between a predicted hit ratio and that of a real cache.
+/// Maximum difference between a predicted hit ratio and that of a real cache.
 pub(super) const TOLERANCE: f64 = 0.05;
 
 /// Random numbers (splitmix64), the same in each run.

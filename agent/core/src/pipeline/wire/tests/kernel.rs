@@ -97,5 +97,6 @@ fn segment(what: u8, seq: u32, record: u16, length: usize, way: u8) -> Segment {
         repeats: 0,
         rtt_us: 0,
         age_ms: 0,
+        cgroup: 0,
     }
 }
