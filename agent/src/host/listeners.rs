@@ -15,7 +15,7 @@ use std::{
 use reprise_ebpf::{listener::ListenerKey, netns::OF_USER_NAMESPACE};
 
 use self::{holders::Holders, sockets::Listening};
-use super::{HostProcesses, ProcessStart, clock::thread_cpu_time};
+use super::{HostProcesses, ProcessStart, clock::thread_cpu_time, process};
 use crate::bpf::now_ns;
 use reprise_core::pipeline::socket::end;
 
@@ -61,7 +61,7 @@ pub(crate) fn spawn(
 
 fn search(keys: Vec<ListenerKey>, processes: HostProcesses) -> Search {
     let (begin_ns, begin_cpu) = (now_ns(), thread_cpu_time());
-    let pids = holders::processes();
+    let pids = process::pids();
     let namespaces: HashSet<u32> = keys.iter().map(namespace).collect();
     let ports: HashSet<(u32, u16)> = keys.iter().map(|key| (namespace(key), key.port)).collect();
     let listening = Listening::read(&pids, &namespaces, &ports);
@@ -107,11 +107,12 @@ mod tests {
     };
 
     use super::*;
+    use crate::host::proc_link;
     use reprise_ebpf::{V4_MAPPED, netns::identifier};
 
     fn key(address: Ipv4Addr, port: u16) -> ListenerKey {
         let link = fs::read_link("/proc/self/ns/net").unwrap();
-        let inode = sockets::inode_of(&link).unwrap();
+        let inode = proc_link::inode_of(&link).unwrap();
         let address = u64::from(u32::from_ne_bytes(address.octets()));
         ListenerKey {
             local: [0, V4_MAPPED | address << 32],

@@ -163,3 +163,13 @@ mod tests {
         assert!(host.read(std::process::id(), "comm").is_err());
     }
 }
+
+/// IDs of all processes.
+pub(crate) fn pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}

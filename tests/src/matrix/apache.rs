@@ -25,8 +25,8 @@ impl Target for Apache {
         match (cell.fault, cell.kind) {
             // Without a cache Apache issues no session IDs.
             (Fault::CacheOff, Kind::Id) => Some(&[]),
-            // These need `SSLSessionTicketKeyFile`. With OpenSSL 3, Apache 2.4 keeps a pointer to its
-            // stack as the key of the tickets' MAC, and refuses its own tickets at random.
+            // These need `SSLSessionTicketKeyFile`. With OpenSSL 3, Apache 2.4 keeps a pointer to
+            // its stack as the key of the tickets' MAC, and refuses its own tickets at random.
             (Fault::KeyRotated, _) | (Fault::OtherCipher, Kind::Ticket | Kind::Stateless) => None,
             // Apache removes no session after a reset.
             (Fault::ClientResets, _) => Some(&[]),

@@ -51,6 +51,10 @@ fn the_page_is_live_and_accessible() {
         );
     }
     browser.wait(
+        &format!("(r => r && r.cells[0].textContent.endsWith(', port {}') && r.cells[2].textContent === '{full}' && r.cells[3].textContent === '{resumed}')(document.querySelector('#service-rows tr')) === true", server.port),
+        "document.getElementById('services').innerText",
+    );
+    browser.wait(
         "document.querySelector('#failures dt').textContent === 'reset'",
         "document.getElementById('failures').innerText",
     );

@@ -15,7 +15,7 @@ use super::{
     process_maps,
 };
 use crate::{
-    host::observed_cgroup::ObservedCgroup,
+    host::{observed_cgroup::ObservedCgroup, process},
     status::{Coverage, MAX_EXAMPLES, Unanswered},
 };
 
@@ -189,7 +189,7 @@ impl Discovery {
         let begin = Instant::now();
         let waited = self.examiner.inspections.waited();
         self.examiner.examine_standard_dirs()?;
-        let pids = process_maps::pids();
+        let pids = process::pids();
         let members = self.cgroup.as_ref().map(ObservedCgroup::pids);
         let members: Option<HashSet<u32>> = members.map(|pids| pids.into_iter().collect());
         for pid in &pids {

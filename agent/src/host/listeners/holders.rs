@@ -1,11 +1,11 @@
-//! Processes that hold sockets, from the descriptors in `/proc/PID/fd`.
+//! Processes that hold sockets.
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    io,
 };
 
-use super::sockets::inode_of;
+use crate::host::socket_tables;
 
 /// The system's first process holds the sockets of units that it starts on demand
 /// (systemd.socket(5)), and accepts no TLS connection itself.
@@ -28,15 +28,12 @@ impl Holders {
             return Some(holders);
         }
         for pid in pids {
-            let descriptors = match fs::read_dir(format!("/proc/{pid}/fd")) {
-                Ok(descriptors) => descriptors,
+            let held = match socket_tables::held_by(*pid, MAX_DESCRIPTORS) {
+                Ok(held) => held,
                 Err(error) if has_ended(&error) => continue,
                 Err(_) => return None,
             };
-            let links = descriptors
-                .take(MAX_DESCRIPTORS)
-                .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-            for inode in links.filter_map(|link| inode_of(&link)) {
+            for inode in held {
                 if sockets.contains(&inode) {
                     holders.0.entry(inode).or_default().insert(*pid);
                 }
@@ -52,13 +49,6 @@ impl Holders {
         let mut others = pids.into_iter().filter(|pid| *pid != INIT);
         others.next().filter(|_| others.next().is_none())
     }
-}
-
-/// Processes that `/proc` lists.
-pub(super) fn processes() -> Vec<u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten();
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 fn has_ended(error: &io::Error) -> bool {

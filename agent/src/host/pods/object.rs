@@ -60,12 +60,12 @@ pub(super) fn parse(pod: PodObject) -> Option<Pod> {
         .into_iter()
         .find(|owner| owner.controller == Some(true));
     let from_file = annotations.get(FILE_HASH).cloned();
-    let hashes = TEMPLATE_HASHES.iter().filter_map(|name| labels.get(*name));
+    let mut hashes = TEMPLATE_HASHES.iter().filter_map(|name| labels.get(*name));
     Some(Pod {
         uid: from_file.or(metadata.uid)?,
         namespace: metadata.namespace?,
         name: metadata.name?,
-        template_hash: hashes.cloned().next(),
+        template_hash: hashes.next().cloned(),
         controller: controller.map(|owner| Controller {
             kind: owner.kind,
             name: owner.name,

@@ -53,6 +53,10 @@ impl<'r> Resource<'r> {
                 "text/javascript; charset=utf-8",
                 include_str!("page/page.js"),
             ),
+            "/services.js" => Self::File(
+                "text/javascript; charset=utf-8",
+                include_str!("page/services.js"),
+            ),
             "/caches.js" => Self::File(
                 "text/javascript; charset=utf-8",
                 include_str!("page/caches.js"),

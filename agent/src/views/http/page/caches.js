@@ -127,14 +127,6 @@ function drawCurve(advice) {
     }));
 }
 
-function serviceName({ namespace, pod, container, workload, port }) {
-  const names = [namespace, workload].filter((name) => name !== "");
-  const parts = [names.join("/") + ", port " + port];
-  if (pod !== "") parts.push("pod " + pod);
-  if (container !== "") parts.push("container " + container);
-  return parts.join(", ");
-}
-
 function drawCaches(services) {
   const known = services.filter((service) => service.cache !== null && service.id !== null);
   by("caches").hidden = known.length === 0;
@@ -158,6 +150,7 @@ function drawCaches(services) {
 
 async function refreshCaches() {
   const { services } = await query("services");
+  drawServices(services);
   drawCaches(services);
   const { open } = caches;
   if (open === null) return;

@@ -14,7 +14,9 @@ use reprise_core::{
 const OTHER: &str = "other";
 
 /// Labels of an owner.
-pub(super) fn owner_labels(owner: &Owner) -> [(&str, &str); 4] {
+pub(super) type OwnerLabels<'s> = [(&'s str, &'s str); 4];
+
+pub(super) fn owner_labels(owner: &Owner) -> OwnerLabels<'_> {
     [
         ("namespace", &owner.namespace),
         ("pod", &owner.pod),
@@ -24,7 +26,7 @@ pub(super) fn owner_labels(owner: &Owner) -> [(&str, &str); 4] {
 }
 
 /// Labels of the owners without series of their own.
-const OTHER_OWNERS: [(&str, &str); 4] = [
+const OTHER_OWNERS: OwnerLabels<'static> = [
     ("namespace", OTHER),
     ("pod", OTHER),
     ("container", OTHER),
@@ -33,13 +35,13 @@ const OTHER_OWNERS: [(&str, &str); 4] = [
 
 /// A service with its labels.
 struct Row<'s> {
-    owner: [(&'s str, &'s str); 4],
+    owner: OwnerLabels<'s>,
     port: String,
     sums: &'s ServiceSums,
 }
 
 impl Row<'_> {
-    fn labels(&self) -> ([(&str, &str); 4], [(&str, &str); 1]) {
+    fn labels(&self) -> (OwnerLabels<'_>, [(&str, &str); 1]) {
         (self.owner, [("port", &self.port)])
     }
 }
