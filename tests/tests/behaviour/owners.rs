@@ -1,14 +1,17 @@
 //! Whose handshakes they are: container and process are known although both have ended before the
 //! agent reads the event.
 
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
+use reprise_tests::agent::{command, recorder};
 use reprise_tests::cgroup::Cgroup;
 use reprise_tests::poll::{DEADLINE, poll_until};
-use reprise_tests::process::{PYTHON, run};
+use reprise_tests::process::{PYTHON, Process, run};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
-use reprise_tests::{Agent, Metrics, Server};
+use reprise_tests::{Agent, Metrics, Server, user};
 
 const FAMILY: &str = "reprise_client_handshakes_total";
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -35,10 +38,9 @@ fn short_id(number: u32) -> String {
     format!("{number:012x}")
 }
 
-/// Runs a client of `port` in [`CONTAINERS`] containers, one after the other, each of which is
-/// removed at once.
-fn run_in_containers(client: impl Fn(&mut Command)) {
-    for number in 1..=CONTAINERS {
+/// Runs a client in `count` containers, one after the other, each of which is removed at once.
+fn run_in_containers(count: u32, client: impl Fn(&mut Command)) {
+    for number in 1..=count {
         let id = format!("{}{}", short_id(number), "0".repeat(52));
         let container = Cgroup::new(&format!("{POD}/cri-containerd-{id}.scope"));
         let mut command = container.command();
@@ -67,7 +69,7 @@ fn a_container_that_lives_for_one_handshake_is_its_owner() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
     let url = format!("https://127.0.0.1:{}/", server.port);
-    run_in_containers(|command| {
+    run_in_containers(CONTAINERS, |command| {
         command.args([
             "curl",
             "--silent",
@@ -88,7 +90,7 @@ fn a_container_whose_handshake_only_its_packets_show_is_its_owner() {
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
     let port = server.port.to_string();
-    run_in_containers(|command| {
+    run_in_containers(CONTAINERS, |command| {
         command.args(["gnutls-cli", "--insecure", "--port", &port, "127.0.0.1"]);
     });
     assert_one_each(&agent, &before);
@@ -110,6 +112,52 @@ fn a_thread_with_another_name_counts_for_its_process() {
         .add(FAMILY, &[], 10)
         .assert_counted(&agent, &before);
     agent.assert_healthy();
+}
+
+/// The recording has the owners: the containers are gone when it is replayed.
+#[test]
+fn a_replay_has_the_owners() {
+    const COUNT: u32 = 5;
+    let directory = user::directory();
+    let path = directory.path().join("events");
+    let server = Server::s_server(Sessions::Tickets);
+    let url = format!("https://127.0.0.1:{}/", server.port);
+    let replayed = || {
+        let output = command([
+            OsStr::new("replay"),
+            path.as_os_str(),
+            OsStr::new("--metrics"),
+        ]);
+        Metrics::parse(&String::from_utf8_lossy(&output.stdout)).unwrap_or_default()
+    };
+    let mut recorder = Process::spawn(&mut recorder(&path));
+    let curl = [
+        "curl",
+        "--silent",
+        "--insecure",
+        "--output",
+        "/dev/null",
+        &url,
+    ];
+    poll_until("a handshake is recorded", DEADLINE, || {
+        run(Command::new(curl[0]).args(&curl[1..]));
+        match replayed().sum(FAMILY, &[]) {
+            0.0 => Err(recorder.stderr()),
+            _ => Ok(()),
+        }
+    });
+    run_in_containers(COUNT, |command| {
+        command.args(curl);
+    });
+    recorder.signal(Signal::SIGTERM);
+    let (status, _) = recorder.wait(DEADLINE);
+    assert_eq!(status.code(), Some(0), "stderr: {}", recorder.stderr());
+    let replayed = replayed();
+    for number in 1..=COUNT {
+        let container = short_id(number);
+        let count = replayed.sum(FAMILY, &[("container", container.as_str())]);
+        assert_eq!(count, 1.0, "{container}: {}", replayed.show(FAMILY));
+    }
 }
 
 #[test]
