@@ -98,7 +98,8 @@ impl Cgroups {
     #[must_use]
     pub(crate) fn lookup(&self, with_ids: bool) -> OwnerLookup {
         // On a host of cgroup v1 alone, every process is in the root of the v2 hierarchy.
-        let is_used = self.tree.is_some() && !(self.has_v1 && self.known.len() <= 1);
+        let has_paths = self.tree.is_some() || self.reported;
+        let is_used = has_paths && !(self.has_v1 && self.known.len() <= 1);
         let source = match self.reported {
             true => PathSource::Reports,
             false => PathSource::Directories,
