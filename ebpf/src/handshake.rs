@@ -248,6 +248,9 @@ pub struct ExecEvent {
     pub tgid: u32,
     /// Number of handshakes that the previous program left open; not exact after evictions.
     pub open: u32,
+    /// Name of the new program, which the program may change later; bytes after the first NUL are
+    /// undefined.
+    pub comm: [u8; 16],
 }
 
 /// A process that had driven a handshake ended. Before Linux 6.16 this is the end of its
@@ -373,7 +376,7 @@ impl SessionId {
 const _: () = assert!(size_of::<HandshakeEvent>() == 264);
 const _: () = assert!(size_of::<ForgetEvent>() == 96);
 const _: () = assert!(size_of::<AlertEvent>() == 96);
-const _: () = assert!(size_of::<ExecEvent>() == 24);
+const _: () = assert!(size_of::<ExecEvent>() == 40);
 const _: () = assert!(size_of::<ExitEvent>() == 24);
 const _: () = assert!(size_of::<TlsProcess>() == 16);
 const _: () = assert!(size_of::<Open>() == 136);

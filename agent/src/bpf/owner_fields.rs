@@ -12,7 +12,7 @@ use crate::{errors::chain, status::OwnerFields};
 
 /// Finds the fields; `ring` is whether the programs for ring buffers are used.
 pub(super) fn find(ring: bool) -> OwnerFields {
-    let process = Offsets::of_kernel().map(|offsets| from_btf(offsets));
+    let process = Offsets::of_kernel().map(from_btf);
     OwnerFields {
         task_cgroup: has(
             ProgramType::KProbe,

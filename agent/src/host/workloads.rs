@@ -44,6 +44,8 @@ pub(crate) struct EventProcess<'a> {
 pub(crate) struct Lookups {
     processes: LruCache<u32, CachedProcess>,
     cgroups: LruCache<u64, CachedLookup>,
+    /// Programs that processes have executed, and when.
+    programs: LruCache<u32, (Instant, String)>,
     /// Cgroups of sockets whose owner is not resolved yet.
     waiting: VecDeque<(Instant, u64)>,
     paths: Cgroups,
@@ -86,6 +88,12 @@ impl CachedLookup {
     }
 }
 
+/// The text before the first NUL.
+fn text(comm: &[u8]) -> String {
+    let end = comm.iter().position(|byte| *byte == 0);
+    String::from_utf8_lossy(&comm[..end.unwrap_or(comm.len())]).into_owned()
+}
+
 impl Lookups {
     /// Creates empty caches that resolve cgroups by `paths` and pods by `pods`, and else read
     /// `host`.
@@ -94,6 +102,7 @@ impl Lookups {
         Self {
             processes: LruCache::new(MAX_CACHED),
             cgroups: LruCache::new(MAX_CACHED),
+            programs: LruCache::new(MAX_CACHED),
             waiting: VecDeque::new(),
             paths,
             pods,
@@ -132,11 +141,19 @@ impl Lookups {
         let decided = place.and_then(|path| self.decided_by(&path));
         let placement = match decided {
             Some(placement) => placement,
-            None => Placement::from_proc(&self.read(tgid, "cgroup").unwrap_or_default()),
+            None => match self.read(tgid, "cgroup") {
+                Some(content) => Placement::from_proc(&content),
+                // It was in a cgroup, which may be a container's and may still be found.
+                None if cgroup != 0 && !self.paths.has_v1() => {
+                    self.socket(cgroup);
+                    return None;
+                }
+                None => Placement::default(),
+            },
         };
         let (mut owner, lookup) = self.owner(&placement, "", now);
         if owner.workload.is_empty() {
-            owner = self.owner(&placement, &self.name(process), now).0;
+            owner = self.owner(&placement, &self.name(process, now), now).0;
         }
         self.processes.put(tgid, CachedProcess { cgroup, lookup });
         Some(WorkloadEvent::new(cgroup, tgid, &owner, time_ns))
@@ -161,15 +178,19 @@ impl Lookups {
         (placement.owner(pod, name), lookup)
     }
 
-    /// Name of a process: by its executable while it runs, else as the event has it.
-    fn name(&self, process: EventProcess<'_>) -> String {
+    /// Name of a process: by its executable while it runs, else that of the program that it has
+    /// executed recently, else as the event has it.
+    fn name(&self, process: EventProcess<'_>, now: Instant) -> String {
         let EventProcess { tgid, comm, .. } = process;
-        let end = comm.iter().position(|byte| *byte == 0);
-        let of_event = String::from_utf8_lossy(&comm[..end.unwrap_or(comm.len())]);
         let running = self.read(tgid, "comm").unwrap_or_default();
         let running = running.trim_end();
         if running.is_empty() {
-            return of_event.into_owned();
+            let executed = self.programs.peek(&tgid);
+            // Older ones can be those of a former process with the same number.
+            let executed = executed
+                .filter(|(at, _)| now.saturating_duration_since(*at) < MAX_AGE)
+                .map(|(_, name)| name.clone());
+            return executed.unwrap_or_else(|| text(comm));
         }
         let executable = self.host.executable(tgid).unwrap_or_default();
         let arguments = self.read(tgid, "cmdline").unwrap_or_default();
@@ -183,7 +204,8 @@ impl Lookups {
         self.host.read(tgid, file).ok()
     }
 
-    /// Notes the cgroup of a socket whose handshake only its packets show.
+    /// Notes a cgroup whose owner is to be looked up without the process: that of a socket whose
+    /// handshake only its packets show.
     pub(crate) fn socket(&mut self, cgroup: u64) {
         let is_noted = self.waiting.iter().any(|(_, noted)| *noted == cgroup);
         if cgroup != 0 && !is_noted && self.waiting.len() < MAX_WAITING {
@@ -220,9 +242,10 @@ impl Lookups {
         }
     }
 
-    /// Removes the cached lookup of a process that executed another program.
-    pub(crate) fn invalidate(&mut self, tgid: u32) {
+    /// Records the program that a process has executed, and removes its cached lookup.
+    pub(crate) fn executed(&mut self, tgid: u32, comm: &[u8]) {
         self.processes.pop(&tgid);
+        self.programs.put(tgid, (Instant::now(), text(comm)));
     }
 }
 
@@ -269,7 +292,7 @@ mod tests {
         let event = lookups.process(own, 1).unwrap();
         assert!(!event.owner().workload.is_empty());
         assert_eq!(lookups.process(own, 2), None);
-        lookups.invalidate(own.tgid);
+        lookups.executed(own.tgid, b"sh\0");
         assert!(lookups.process(own, 3).is_some());
     }
 
@@ -285,10 +308,24 @@ mod tests {
         assert_eq!(owner(&mut lookups, NO_PROCESS, 7), [&ID[..12], "curl"]);
         assert_eq!(lookups.process(ended(NO_PROCESS, 7), 2), None);
         // The same number in another cgroup is another process.
-        for (cgroup, workload) in [(8, "nginx.service"), (1, "curl"), (9, "curl"), (0, "curl")] {
-            lookups.invalidate(NO_PROCESS);
+        for (cgroup, workload) in [(8, "nginx.service"), (1, "curl"), (0, "curl")] {
+            lookups.processes.clear();
             assert_eq!(owner(&mut lookups, NO_PROCESS, cgroup), ["", workload]);
         }
+        lookups.processes.clear();
+        assert_eq!(lookups.process(ended(NO_PROCESS, 9), 2), None, "no path");
+    }
+
+    /// Node.js names its first thread `MainThread`.
+    #[test]
+    fn a_process_that_has_ended_has_the_name_of_the_program_that_it_executed() {
+        let mut lookups = lookups(false, &[(1, "/")]);
+        lookups.executed(NO_PROCESS, b"node\0xxx");
+        assert_eq!(owner(&mut lookups, NO_PROCESS, 1), ["", "node"]);
+        lookups.processes.clear();
+        let long_ago = Instant::now().checked_sub(MAX_AGE).unwrap();
+        lookups.programs.get_mut(&NO_PROCESS).unwrap().0 = long_ago;
+        assert_eq!(owner(&mut lookups, NO_PROCESS, 1), ["", "curl"]);
     }
 
     #[test]

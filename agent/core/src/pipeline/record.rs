@@ -65,7 +65,10 @@ impl Record {
                 const OLD: usize = offset_of!(HandshakeEvent, cgroup);
                 prefix_since(bytes, OLD).map(Self::Handshake)
             }
-            handshake::EXEC => prefix(bytes).map(Self::Exec),
+            handshake::EXEC => {
+                const OLD: usize = offset_of!(ExecEvent, comm);
+                prefix_since(bytes, OLD).map(Self::Exec)
+            }
             handshake::ALERT => prefix(bytes).map(Self::Alert),
             handshake::EXIT => prefix(bytes).map(Self::Exit),
             handshake::FORGET => session_removed(bytes).map(Self::SessionRemoved),

@@ -118,7 +118,7 @@ impl Reader<'_, '_> {
         };
         match &record {
             Record::Exec(exec) => {
-                self.lookups.invalidate(exec.tgid);
+                self.lookups.executed(exec.tgid, &exec.comm);
                 // A closed channel shows that the thread has ended, which is handled elsewhere.
                 let _ = self.requests.send(Request::Exec(exec.tgid));
                 self.record_end(exec.tgid, exec.header.time_ns, exec.open, true);
@@ -151,37 +151,42 @@ impl Reader<'_, '_> {
             });
         }
     }
-}
 
-/// Reads the events of the `wire` sensor up to `until_ns`. Raw bytes of the connections go no
-/// further than this function: only the records made from them are recorded.
-pub(super) fn read_wire(
-    sensor: &mut WireSensor,
-    tracker: &mut Tracker,
-    listeners: &mut ListenerTracker,
-    lookups: &mut Lookups,
-    until_ns: u64,
-    now_ns: u64,
-    status: &mut Status,
-    sink: &mut Sink<'_>,
-) {
-    let health = status.sensor_mut(Sensor::Wire);
-    let mut add = |record: WireRecord, sink: &mut Sink<'_>| {
-        lookups.socket(record.cgroup);
-        let record = Record::Wire(record);
-        listeners.observe(&record, now_ns);
-        sink.add(&record);
-    };
-    sensor.events.events.drain(until_ns, |bytes| {
-        health.events += 1;
-        if let Ok(event @ Record::Tcp(_)) = Record::decode(bytes) {
-            sink.add(&event);
-        } else if let Err(error) = tracker.push(bytes, &mut |record| add(record, sink)) {
-            tracing::debug!(reason = %error, "segment not decoded");
-            health.lost += 1;
-        }
-    });
-    tracker.expire(now_ns, &mut |record| add(record, sink));
-    status.first_flights = tracker.len() as u64;
-    status.evicted_flights = tracker.evicted();
+    /// Reads the events of the `wire` sensor up to `until_ns`. Raw bytes of the connections go no
+    /// further than this function: only the records made from them are recorded.
+    pub(super) fn read_wire(
+        &mut self,
+        sensor: &mut WireSensor,
+        tracker: &mut Tracker,
+        until_ns: u64,
+    ) {
+        let Self {
+            now_ns,
+            lookups,
+            listeners,
+            status,
+            sink,
+            ..
+        } = self;
+        let now_ns = *now_ns;
+        let health = status.sensor_mut(Sensor::Wire);
+        let mut add = |record: WireRecord, sink: &mut Sink<'_>| {
+            lookups.socket(record.cgroup);
+            let record = Record::Wire(record);
+            listeners.observe(&record, now_ns);
+            sink.add(&record);
+        };
+        sensor.events.events.drain(until_ns, |bytes| {
+            health.events += 1;
+            if let Ok(event @ Record::Tcp(_)) = Record::decode(bytes) {
+                sink.add(&event);
+            } else if let Err(error) = tracker.push(bytes, &mut |record| add(record, sink)) {
+                tracing::debug!(reason = %error, "segment not decoded");
+                health.lost += 1;
+            }
+        });
+        tracker.expire(now_ns, &mut |record| add(record, sink));
+        status.first_flights = tracker.len() as u64;
+        status.evicted_flights = tracker.evicted();
+    }
 }

@@ -9,14 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    discovery::Discovery,
-    error::ObserveError,
-    libraries,
-    listeners::ListenerTracker,
-    log,
-    reader::{self, Reader},
-    scope::Scope,
-    sink::Sink,
+    discovery::Discovery, error::ObserveError, libraries, listeners::ListenerTracker, log,
+    reader::Reader, scope::Scope, sink::Sink,
 };
 use crate::{
     bpf::{Sensors, now_ns},
@@ -160,18 +154,6 @@ impl Observer {
         let mut observed = self.shared.lock();
         let Observed { pipeline, status } = &mut *observed;
         let mut sink = Sink::new(pipeline, &mut self.recorder);
-        if let Some(sensor) = &mut self.sensors.wire {
-            reader::read_wire(
-                sensor,
-                &mut self.tracker,
-                &mut self.listeners,
-                &mut self.lookups,
-                until_ns,
-                now_ns,
-                status,
-                &mut sink,
-            );
-        }
         if is_due(self.clock_read, CLOCK_INTERVAL)
             && let Some(clock) = host::clock::read()
         {
@@ -189,6 +171,9 @@ impl Observer {
             sink: &mut sink,
             ended: Vec::new(),
         };
+        if let Some(sensor) = &mut self.sensors.wire {
+            reader.read_wire(sensor, &mut self.tracker, until_ns);
+        }
         reader.read(&mut self.sensors, until_ns);
         reader.update_listeners(listeners_found, &self.sensors);
         if is_due(Some(self.last_sweep), SWEEP_INTERVAL) {

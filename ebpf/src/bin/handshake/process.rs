@@ -8,7 +8,8 @@ use crate::{
     open::NO_EXIST,
     scope, user,
 };
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::{helpers::generated, programs::RawTracePointContext};
+use core::ptr::addr_of_mut;
 use reprise_ebpf::{
     Header,
     handshake::{EXEC, EXEC_OUTSIDE, EXIT, ExecEvent, ExitEvent, Open, TlsProcess},
@@ -62,16 +63,21 @@ pub(crate) fn try_exec(ctx: &RawTracePointContext) -> Result<(), Fault> {
     } else {
         EXEC
     };
-    let event = ExecEvent {
-        header: Header {
+    // SAFETY: `event` is exclusively owned memory of the event's size; every field is written, and
+    // there is no padding.
+    let fill = |event: *mut ExecEvent| unsafe {
+        addr_of_mut!((*event).header).write(Header {
             kind,
             size: size_of::<ExecEvent>() as u32,
             time_ns: now(),
-        },
-        tgid,
-        open: open.unwrap_or(0),
+        });
+        addr_of_mut!((*event).tgid).write(tgid);
+        addr_of_mut!((*event).open).write(open.unwrap_or(0));
+        // The helper writes all of it, or zeroes it.
+        generated::bpf_get_current_comm(addr_of_mut!((*event).comm).cast(), 16);
     };
-    HS_EVENTS.send(ctx, &event)
+    // SAFETY: `fill` writes every byte, see above.
+    unsafe { HS_EVENTS.send_filled(ctx, fill) }
 }
 
 /// Runs in each thread on the host that ends; nearly all runs return after one array lookup. Emits
