@@ -150,3 +150,102 @@ pub(super) fn owner(pipeline: &Pipeline, service: &Service) -> Arc<Owner> {
     let known = owners.get(service.cgroup, service.process);
     Arc::clone(known.unwrap_or_else(|| owners.unknown()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{status::Status, testing::small_pipeline};
+    use reprise_core::{
+        model::{
+            Connection, FailureCause, NetworkEvidence, NetworkNamespace, Observation, Offer,
+            Outcome, Resumption, Role, Source, Version,
+        },
+        pipeline::{
+            peers::Naming,
+            record::Record,
+            sizing::{Handshake, ServiceHandshake},
+            workload::WorkloadEvent,
+        },
+    };
+
+    /// Process 1 serves port 443 and process 2 port 8443, which completes no handshake.
+    fn observed() -> Observed {
+        let naming = Naming::default();
+        let mut pipeline = small_pipeline(naming.clone());
+        for (tgid, port, outcome) in [
+            (1, 443, Outcome::Completed(Resumption::Full)),
+            (2, 8_443, Outcome::Failed(FailureCause::Reset)),
+        ] {
+            let owner = Owner {
+                namespace: "shop".to_owned(),
+                ..Owner::from_workload(&format!("till-{tgid}"))
+            };
+            let event = WorkloadEvent::new(0, tgid, &owner, 1);
+            pipeline.push(&Record::Workload(Box::new(event)));
+            let seen = Observation {
+                time_ns: 1,
+                duration_ns: 1,
+                role: Role::Server,
+                tgid: Some(tgid),
+                cgroup: None,
+                version: Version::V12,
+                outcome,
+                connection: Some(Connection {
+                    local: format!("192.0.2.1:{port}").parse().unwrap(),
+                    remote: "192.0.2.9:1".parse().unwrap(),
+                    namespace: NetworkNamespace::Unknown,
+                }),
+                network: NetworkEvidence::default(),
+                source: Source::Wire,
+                offer: Offer::Nothing,
+                hello: None,
+                alert: None,
+                conflict: false,
+                miss: None,
+            };
+            pipeline.stats.record(&seen, &naming);
+        }
+        let analysed = ServiceHandshake {
+            port: 443,
+            process: Some(1),
+            cgroup: None,
+            resumption: Resumption::Full,
+            tls13: false,
+            library_ns: None,
+            cache: Handshake::default(),
+            ticket: None,
+        };
+        pipeline.sizing_mut().record(ServiceId(7), &analysed);
+        Observed {
+            pipeline,
+            status: Status::default(),
+        }
+    }
+
+    #[test]
+    fn services_have_their_owner_and_handshakes_with_and_without_an_analysis() {
+        let list = list(&observed());
+        let rows: Vec<_> = list
+            .services
+            .iter()
+            .map(|row| (row.id, row.owner.to_string(), row.port))
+            .collect();
+        let expected = [
+            (Some(7), "shop/till-1".to_owned(), Some(443)),
+            (None, "shop/till-2".to_owned(), Some(8_443)),
+        ];
+        assert_eq!(rows, expected);
+        let [first, second] = [0, 1].map(|at| list.services[at].handshakes.clone().unwrap());
+        assert_eq!((first.full, first.failures.len()), (1, 0));
+        assert_eq!((second.full, second.failures["reset"]), (0, 1));
+        assert_eq!(list.other, OtherServices::default());
+    }
+
+    #[test]
+    fn advice_names_the_owner() {
+        let observed = observed();
+        let known = advice(&observed, 7).unwrap();
+        assert_eq!(known.owner.to_string(), "shop/till-1");
+        assert_eq!(advice(&observed, 8), None);
+    }
+}

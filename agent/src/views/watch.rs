@@ -2,6 +2,7 @@
 
 mod detail;
 mod row;
+mod services;
 mod show;
 mod state;
 mod text;

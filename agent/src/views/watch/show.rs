@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    detail,
+    detail, services,
     state::{Request, State},
     text, view,
 };
@@ -103,14 +103,20 @@ async fn interact(
         {
             return Ok(());
         }
-        let (header, recent) = {
+        let (header, services, recent) = {
             let observed = shared.lock();
             rows = state.rows(&observed);
+            let services = match state.services {
+                true => services::lines(&observed, &state.filter),
+                false => Vec::new(),
+            };
             let recent = detail::recent(&observed, state.detail.as_ref());
-            (view::header(&observed), recent)
+            (view::header(&observed), services, recent)
         };
         state.selected = state.selected.min(rows.len().saturating_sub(1));
-        terminal.draw(|frame| view::draw(frame, &mut state, &header, &rows, &recent))?;
+        terminal.draw(|frame| {
+            view::draw(frame, &mut state, &header, &rows, &services, &recent);
+        })?;
     }
 }
 

@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) selected: usize,
     /// Peer whose details are shown.
     pub(super) detail: Option<PeerKey>,
+    /// Whether services are shown instead of peers.
+    pub(super) services: bool,
     /// Rows of a page; the view sets it to the number of rows that fit.
     pub(super) page: usize,
 }
@@ -76,6 +78,7 @@ impl Default for State {
             role: None,
             selected: 0,
             detail: None,
+            services: false,
             page: 10,
         }
     }
@@ -137,13 +140,19 @@ impl State {
             KeyCode::Char('q') => return Request::Quit,
             KeyCode::Esc if self.detail.is_none() => self.filter.clear(),
             KeyCode::Esc | KeyCode::Backspace | KeyCode::Left => self.detail = None,
-            KeyCode::Enter | KeyCode::Right => {
+            KeyCode::Enter | KeyCode::Right if !self.services => {
                 self.detail = match self.detail {
                     None => rows.get(self.selected).map(|row| row.key.clone()),
                     Some(_) => None,
                 };
             }
             KeyCode::Char('/') => self.typing = true,
+            KeyCode::Char('v') => {
+                self.services = !self.services;
+                self.detail = None;
+            }
+            // The other keys select peers.
+            _ if self.services => {}
             KeyCode::Char('s') => self.sort_by_next_column(),
             KeyCode::Char('r') => self.ascending = !self.ascending,
             KeyCode::Char('t') => {

@@ -6,6 +6,7 @@ use ratatui::{Terminal, backend::TestBackend};
 use super::{
     detail,
     row::Row,
+    services,
     state::{Column, Request, State},
     view,
 };
@@ -102,8 +103,9 @@ fn screen_with(state: &mut State, observed: &Observed, columns: u16, rows: &[Row
     let mut terminal = Terminal::new(TestBackend::new(columns, 24)).unwrap();
     let header = view::header(observed);
     let recent = detail::recent(observed, state.detail.as_ref());
+    let services = services::lines(observed, &state.filter);
     terminal
-        .draw(|frame| view::draw(frame, state, &header, rows, &recent))
+        .draw(|frame| view::draw(frame, state, &header, rows, &services, &recent))
         .unwrap();
     terminal.backend().to_string()
 }
@@ -179,6 +181,31 @@ fn eighty_columns_are_enough() {
     for columns in [1, 10, 40] {
         screen(&mut state, &observed, columns);
     }
+}
+
+#[test]
+fn services_have_a_table_of_their_own() {
+    let observed = observed();
+    let mut state = State::default();
+    press(&mut state, &observed, "v");
+    let text = screen(&mut state, &observed, 80);
+    for wanted in [
+        "SERVICE",
+        "ACCEPTED",
+        "unknown:443",
+        "1 services",
+        "v peers",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    // Enter shows no peer's details.
+    press(&mut state, &observed, "\n");
+    assert_eq!(state.detail, None);
+    press(&mut state, &observed, "/nothing\n");
+    let text = screen(&mut state, &observed, 80);
+    assert!(!text.contains("unknown:443"), "{text}");
+    press(&mut state, &observed, "v");
+    assert!(!state.services);
 }
 
 #[test]

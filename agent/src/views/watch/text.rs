@@ -81,7 +81,8 @@ pub fn table(observed: &Observed, rows: usize) -> String {
     text
 }
 
-fn share(part: u64, whole: u64) -> Option<f64> {
+/// Share of a part, 0 to 1; `None` of nothing.
+pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 

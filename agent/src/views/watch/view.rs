@@ -11,12 +11,14 @@ use ratatui::{
 use super::{
     detail::{Recent, detail},
     row::Row,
+    services::{self, ServiceLine},
     state::{Column, State},
     text::{percent, totals},
 };
 use crate::observed::Observed;
 
-const KEYS: &str = "↑↓ select  Enter detail  s sort  r reverse  t role  / filter  q quit";
+const KEYS: &str = "↑↓ Enter detail  v services  s sort  r reverse  t role  / filter  q quit";
+const KEYS_OF_SERVICES: &str = "v peers  / filter  q quit";
 const KEYS_OF_DETAIL: &str = "↑↓ select  Esc back  q quit";
 const KEYS_OF_FILTER: &str = "type a part of a name or reason  Enter apply  Esc clear";
 
@@ -37,6 +39,7 @@ pub(super) fn draw(
     state: &mut State,
     header: &str,
     rows: &[Row],
+    services: &[ServiceLine],
     recent: &Recent,
 ) {
     let lines = u16::try_from(header.lines().count()).unwrap_or(u16::MAX);
@@ -56,22 +59,27 @@ pub(super) fn draw(
             Paragraph::new(detail(row, recent)).wrap(Wrap { trim: false }),
             middle,
         ),
+        None if state.services => {
+            let count = usize::from(middle.height.saturating_sub(2));
+            frame.render_widget(services::table(services, count), middle);
+        }
         None => table(frame, middle, state, rows),
     }
     let keys = match (state.typing, shown) {
         (true, _) => KEYS_OF_FILTER,
         (false, Some(_)) => KEYS_OF_DETAIL,
+        (false, None) if state.services => KEYS_OF_SERVICES,
         (false, None) => KEYS,
     };
     let keys = Line::styled(keys, Modifier::DIM);
     frame.render_widget(
-        Paragraph::new(vec![choices(state, rows.len()), keys]),
+        Paragraph::new(vec![choices(state, rows.len(), services.len()), keys]),
         below,
     );
 }
 
 /// Line with the choices of the viewer.
-fn choices(state: &State, peers: usize) -> Line<'static> {
+fn choices(state: &State, peers: usize, services: usize) -> Line<'static> {
     let order = if state.ascending { "lowest" } else { "highest" };
     let role = state
         .role
@@ -82,10 +90,12 @@ fn choices(state: &State, peers: usize) -> Line<'static> {
         (false, false) => format!("  filter: {}", state.filter),
     };
     let sort = state.sort.label();
-    Line::from(vec![
-        Span::raw(format!("{peers} peers  by {sort} ({order} first){role}")),
-        Span::styled(filter, Modifier::BOLD),
-    ])
+    let shown = if state.services {
+        format!("{services} services, the busiest first")
+    } else {
+        format!("{peers} peers  by {sort} ({order} first){role}")
+    };
+    Line::from(vec![Span::raw(shown), Span::styled(filter, Modifier::BOLD)])
 }
 
 fn table(frame: &mut Frame<'_>, area: Rect, state: &mut State, rows: &[Row]) {

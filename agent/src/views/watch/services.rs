@@ -1,0 +1,117 @@
+//! Services on the screen: those with the most handshakes first.
+
+use std::cmp::Reverse;
+
+use ratatui::{
+    layout::Constraint,
+    style::Modifier,
+    text::Line,
+    widgets::{Cell, Row as Cells, Table},
+};
+
+use super::text::{percent, share};
+use crate::observed::Observed;
+use reprise_core::{
+    model::{FailureCause, MissReason, Resumption},
+    pipeline::stats::{ServiceKey, ServiceSums},
+};
+
+/// One service, copied so that the lock can be released.
+#[derive(Debug, Clone)]
+pub(super) struct ServiceLine {
+    name: String,
+    sums: ServiceSums,
+}
+
+/// Services with this text, in any case, in their name or problem.
+pub(super) fn lines(observed: &Observed, filter: &str) -> Vec<ServiceLine> {
+    let wanted = filter.to_lowercase();
+    let named = observed.pipeline.stats.services.named().into_iter();
+    let mut lines: Vec<_> = named
+        .map(|(key, sums)| ServiceLine {
+            name: name(key),
+            sums: *sums,
+        })
+        .filter(|line| {
+            line.name.to_lowercase().contains(&wanted) || line.problem().contains(&wanted)
+        })
+        .collect();
+    lines.sort_by_key(|line| Reverse(line.ended()));
+    lines
+}
+
+/// `NAMESPACE/WORKLOAD:PORT`, then the pod, or the container outside Kubernetes.
+fn name(key: &ServiceKey) -> String {
+    let ServiceKey { owner, port } = key;
+    let mut name = format!("{owner}:{port}");
+    let part = if owner.pod.is_empty() {
+        &owner.container
+    } else {
+        &owner.pod
+    };
+    if !part.is_empty() {
+        name.push(' ');
+        name.push_str(part);
+    }
+    name
+}
+
+impl ServiceLine {
+    fn ended(&self) -> u64 {
+        self.sums.completed.values().sum::<u64>() + self.failed()
+    }
+
+    fn failed(&self) -> u64 {
+        self.sums.failures.values().sum()
+    }
+
+    /// The commonest miss reason or failure cause.
+    fn problem(&self) -> &'static str {
+        let misses = self.sums.misses.into_iter();
+        let misses = misses.map(|(reason, count)| (count, MissReason::label(reason)));
+        let failures = self.sums.failures.into_iter();
+        let failures = failures.map(|(cause, count)| (count, FailureCause::label(cause)));
+        let commonest = misses.chain(failures).max_by_key(|(count, _)| *count);
+        commonest
+            .filter(|(count, _)| *count > 0)
+            .map_or("", |(_, label)| label)
+    }
+
+    fn cells(&self) -> Cells<'static> {
+        let right = |text: String| Cell::new(Line::raw(text).right_aligned());
+        let offers = self.sums.offers.total();
+        let accepted = share(offers.accepted, offers.total());
+        Cells::new([
+            Cell::new(self.name.clone()),
+            right(self.sums.completed[Resumption::Full].to_string()),
+            right(self.sums.completed[Resumption::Resumed].to_string()),
+            right(percent(accepted)),
+            right(self.failed().to_string()),
+            Cell::new(self.problem()),
+        ])
+    }
+}
+
+/// The first `count` of these services.
+pub(super) fn table(lines: &[ServiceLine], count: usize) -> Table<'static> {
+    let widths = [
+        Constraint::Min(26),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(6),
+        Constraint::Length(14),
+    ];
+    let heading = |name| Cell::new(Line::styled(name, Modifier::BOLD));
+    let right = |name| Cell::new(Line::styled(name, Modifier::BOLD).right_aligned());
+    let headings = Cells::new([
+        heading("SERVICE"),
+        right("FULL"),
+        right("RESUMED"),
+        right("ACCEPTED"),
+        right("FAILED"),
+        heading("PROBLEM"),
+    ]);
+    let rows = lines.iter().take(count).map(ServiceLine::cells);
+    Table::new(rows, widths).header(headings.top_margin(1))
+}
