@@ -97,7 +97,7 @@ impl Agent {
     /// Measures the agent `at` this time since the start of the load.
     pub(super) fn sample(&self, at: Duration) -> Result<Sample> {
         let pid = self.process.pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))
             .with_context(|| format!("the agent has ended: {}", self.log()))?;
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))
             .context("failed to list the agent's descriptors")?;
@@ -112,7 +112,7 @@ impl Agent {
         );
         Sample::parse(
             at,
-            &status,
+            &smaps,
             descriptors.count(),
             &String::from_utf8_lossy(&output.stdout),
             self.log().lines().count(),

@@ -40,7 +40,7 @@ impl Report {
             steady.iter().map(value).sum::<f64>() / steady.len() as f64
         };
         let mut values = BTreeMap::from([
-            ("RSS, MiB".to_owned(), mean(&|sample| sample.rss)),
+            ("memory, MiB".to_owned(), mean(&|sample| sample.rss)),
             ("descriptors".to_owned(), mean(&|sample| sample.descriptors)),
             ("map entries".to_owned(), mean(&Sample::all_entries)),
             (
@@ -144,7 +144,7 @@ mod tests {
     fn the_second_half_is_summarised() {
         let report = report(5, 100.0);
         for (name, expected) in [
-            ("RSS, MiB", 100.0),
+            ("memory, MiB", 100.0),
             ("map entries: HS_OPEN", 100.0),
             ("log lines per minute", 2.0),
             ("control handshakes not counted", 1.0),
@@ -161,7 +161,7 @@ mod tests {
         let earlier = Report::load_all(&store).unwrap();
         fs::remove_dir_all(&store).unwrap();
         let text = report(20, 150.0).compare(&earlier[0]);
-        assert!(text.contains("RSS, MiB: +50.0 %  <-"), "{text}");
+        assert!(text.contains("memory, MiB: +50.0 %  <-"), "{text}");
         assert!(text.contains("descriptors: +0.0 %\n"), "{text}");
     }
 }

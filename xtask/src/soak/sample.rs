@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::{Context as _, Result};
 
+/// Names of mapped event buffers: ring buffers, and those of perf events.
+const EVENT_BUFFERS: [&str; 2] = ["anon_inode:bpf-map", "anon_inode:[perf_event]"];
+
 /// Measurement at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sample {
     /// Time since the start of the load, seconds.
     pub(super) at: f64,
-    /// Resident memory, MiB.
+    /// Resident memory without the event buffers, MiB.
     pub(super) rss: f64,
     /// Number of open descriptors.
     pub(super) descriptors: f64,
@@ -22,20 +25,15 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Parses `/proc/PID/status`, the output of `map_entries.py` and the metrics page.
+    /// Parses `/proc/PID/smaps`, the output of `map_entries.py` and the metrics page.
     pub(super) fn parse(
         at: Duration,
-        status: &str,
+        smaps: &str,
         descriptors: usize,
         map_entries: &str,
         log_lines: usize,
         metrics: &str,
     ) -> Result<Self> {
-        let rss = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
-            .and_then(|kib| kib.parse::<f64>().ok())
-            .context("failed to find the resident memory")?;
         let entry = |line: &str| {
             let (name, count) = line.split_once(' ')?;
             Some((name.to_owned(), count.parse().ok()?))
@@ -46,7 +44,7 @@ impl Sample {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         Ok(Self {
             at: at.as_secs_f64(),
-            rss: rss / 1024.0,
+            rss: private_kib(smaps).context("failed to find the resident memory")? / 1024.0,
             descriptors: descriptors as f64,
             map_entries: map_entries.lines().filter_map(entry).collect(),
             log_lines: log_lines as f64,
@@ -60,11 +58,28 @@ impl Sample {
     }
 }
 
+/// Resident memory of all mappings but the event buffers, which the kernel has allocated before the
+/// agent starts to read, and whose pages become resident as events fill them.
+fn private_kib(smaps: &str) -> Option<f64> {
+    let mut is_counted = true;
+    let mut sum = None;
+    for line in smaps.lines() {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if first.contains('-') {
+            is_counted = !EVENT_BUFFERS.iter().any(|name| rest.ends_with(name));
+        } else if first == "Rss:" && is_counted {
+            let kib: f64 = rest.trim().strip_suffix(" kB")?.parse().ok()?;
+            sum = Some(sum.unwrap_or(0.0) + kib);
+        }
+    }
+    sum
+}
+
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:5.0} s: RSS {:.1} MiB, {} descriptors, {} map entries, {} log lines, {} events lost",
+            "{:5.0} s: {:.1} MiB, {} descriptors, {} map entries, {} log lines, {} events lost",
             self.at,
             self.rss,
             self.descriptors,
@@ -83,7 +98,9 @@ mod tests {
     fn values_are_parsed_by_name() {
         let sample = Sample::parse(
             Duration::from_secs(10),
-            "Name:\treprise\nVmHWM:\t9216 kB\nVmRSS:\t  2048 kB\n",
+            "5590-5591 r--p 00000000 fd:00 7    /usr/bin/reprise\nSize:  4096 kB\nRss:   1536 kB\n\
+             7f00-7f01 rw-s 00000000 00:0e 9    anon_inode:bpf-map\nRss:    4096 kB\n\
+             7f01-7f02 rw-p 00000000 00:00 0 \nRss:     512 kB\nPss:      128 kB\n",
             40,
             "HS_OPEN 3\nHS_TASKS 12\n",
             7,
