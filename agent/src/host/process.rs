@@ -112,6 +112,16 @@ fn runs(stat: &str) -> bool {
     !is_zombie || threads > 1
 }
 
+/// IDs of all processes.
+pub(crate) fn pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,14 +172,4 @@ mod tests {
         assert!(host.may_run(NO_PROCESS));
         assert!(host.read(std::process::id(), "comm").is_err());
     }
-}
-
-/// IDs of all processes.
-pub(crate) fn pids() -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect()
 }

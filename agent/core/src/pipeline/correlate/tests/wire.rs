@@ -211,10 +211,7 @@ fn both_ends_with_the_same_begin_are_matched_by_role() {
     by_client.role = role::CLIENT;
     let by_server = Record::Handshake(library(1, 2, 9 * MS, 13 * MS));
     let by_client = Record::Handshake(by_client);
-    for ends in [
-        [client.clone(), server.clone()],
-        [server.clone(), client.clone()],
-    ] {
+    for ends in [[client.clone(), server.clone()], [server, client]] {
         let seen = run(&ends);
         assert_eq!(offers(&seen), [Offer::Nothing; 2]);
         let seen = run(&[&ends[..], &[by_server.clone(), by_client.clone()]].concat());
