@@ -15,7 +15,7 @@ mod process;
 use std::{process::Command, sync::mpsc, thread, time::Duration};
 
 use self::{effect::Effect, kind::ProbeKind, probes::CanaryProbes, process::CanaryProcess};
-use crate::errors::chain;
+use crate::{errors::chain, host::privilege::drop_capabilities};
 
 pub use self::child::child_main;
 
@@ -71,6 +71,9 @@ impl BackgroundCanary {
         let (sender, receiver) = mpsc::channel();
         let run = move || {
             let Canary { effects, probes } = Canary::run(&ProbeKind::USED);
+            // Before the answer, after which the agent gets ready: it is confined then. To detach
+            // needs no capability.
+            drop_capabilities();
             // The receiver is gone if the sensor failed for another reason.
             let _ = sender.send(effects);
             drop(probes);

@@ -11,9 +11,10 @@ const NEEDED: [Capability; 3] = [
     Capability::CAP_SYS_PTRACE,
 ];
 
-/// Drops every other capability irrevocably. Must run while there is one thread, since capabilities
-/// belong to a thread, and after everything that needs more: raising limits, listening on a low
-/// port, creating files, and attaching packet programs (CAP_NET_ADMIN before 6.9).
+/// Drops every other capability of this thread, and of those that it starts later, irrevocably.
+/// Must run on each thread that exists, since capabilities belong to a thread, and after everything
+/// that needs more: raising limits, listening on a low port, creating files, and attaching packet
+/// programs (CAP_NET_ADMIN before 6.9).
 pub(crate) fn drop_capabilities() {
     if let Err(errno) = prctl::set_no_new_privs() {
         tracing::warn!(reason = %errno, "failed to set no_new_privs");
