@@ -1,6 +1,7 @@
 //! Contents of the agent's maps, read from the kernel.
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, loaded_maps};
+use reprise_ebpf::handshake::{Open, TlsProcess};
 
 /// Number of entries of each process in one of the agent's hash maps whose keys begin with the
 /// process, or end with it in the upper half of a word (threads).
@@ -27,8 +28,10 @@ fn open(name: &str) -> Option<Map> {
 pub fn processes_in(name: &str) -> Vec<u32> {
     let map = open(name).unwrap_or_else(|| panic!("no map {name}"));
     let tgids = match name {
-        "HS_TASKS" => keys::<4, 16>(map).map(|keys| keys.iter().map(|key| first(key)).collect()),
-        "HS_OPEN" => keys::<16, 128>(map).map(|keys| keys.iter().map(|key| first(key)).collect()),
+        "HS_TASKS" => keys::<4, { size_of::<TlsProcess>() }>(map)
+            .map(|keys| keys.iter().map(|key| first(key)).collect()),
+        "HS_OPEN" => keys::<16, { size_of::<Open>() }>(map)
+            .map(|keys| keys.iter().map(|key| first(key)).collect()),
         "HS_FRAMES" => keys::<16, 24>(map).map(|keys| keys.iter().map(|key| first(key)).collect()),
         "HS_ACTIVE" | "HS_FREEING" => threads::<24>(map),
         "HS_RECEIVED" => threads::<64>(map),
