@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, fs, io, sync::OnceLock};
 
+use thiserror::Error;
+
 /// The BTF of this kernel.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// `BTF_MAGIC` (include/uapi/linux/btf.h), in the byte order of this host.
@@ -54,6 +56,17 @@ pub(super) mod field {
     ];
 }
 
+/// Why the offsets of fields are not known.
+#[derive(Debug, Error)]
+pub(crate) enum NoOffsets {
+    /// The kernel has no readable BTF.
+    #[error("the kernel's BTF could not be read (CONFIG_DEBUG_INFO_BTF)")]
+    Btf(#[source] io::Error),
+    /// The BTF does not have this field at an offset that the programs can use.
+    #[error("the kernel's BTF has no usable field {}.{}", .0.0, .0.1)]
+    Field(Field),
+}
+
 /// Offsets of the fields that the BTF has.
 pub(super) struct Offsets(HashMap<Field, u32>);
 
@@ -72,6 +85,18 @@ impl Offsets {
         READ.get_or_init(read)
             .as_ref()
             .map_err(|kind| (*kind).into())
+    }
+
+    /// What `from_btf` makes of the offsets in the BTF of this kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`NoOffsets`].
+    pub(super) fn find<T>(
+        from_btf: impl FnOnce(&Self) -> Result<T, Field>,
+    ) -> Result<T, NoOffsets> {
+        let offsets = Self::of_kernel().map_err(NoOffsets::Btf)?;
+        from_btf(offsets).map_err(NoOffsets::Field)
     }
 
     /// Reads the offsets; malformed BTF has none.

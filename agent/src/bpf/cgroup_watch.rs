@@ -1,8 +1,6 @@
 //! Reports of created and removed cgroups. Optional: without them the agent reads the hierarchy
 //! again when it meets an unknown cgroup, and misses those that are gone by then.
 
-use std::io;
-
 use aya::Ebpf;
 use reprise_ebpf::cgroup::{CREATED, CgroupEvent, CgroupLayout, MAX_PATH, REMOVED};
 use thiserror::Error;
@@ -10,7 +8,7 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
     bpf_log::BpfLog,
-    btf::{Field, Offsets, field},
+    btf::{Field, NoOffsets, Offsets, field},
     error::SensorError,
     object::{Object, loader, object},
     program::attach_raw_tracepoint,
@@ -36,15 +34,12 @@ const PROBES: [(&str, &str); 2] = [
 /// Why cgroups are not reported.
 #[derive(Debug, Error)]
 pub(crate) enum NoReports {
-    /// The kernel has no readable BTF.
-    #[error("the kernel's BTF could not be read (CONFIG_DEBUG_INFO_BTF)")]
-    Btf(#[source] io::Error),
-    /// The BTF does not have this field.
-    #[error("the kernel's BTF has no usable field {}.{}", .0.0, .0.1)]
-    Field(Field),
+    /// The programs cannot find IDs and hierarchies.
+    #[error(transparent)]
+    Offsets(#[from] NoOffsets),
     /// The programs do not start.
     #[error(transparent)]
-    Programs(SensorError),
+    Programs(#[from] SensorError),
 }
 
 /// A change of the hierarchy.
@@ -85,9 +80,8 @@ impl CgroupWatch {
     }
 
     fn start(mode: BpfMode, status: &mut Status) -> Result<Self, NoReports> {
-        let offsets = Offsets::of_kernel().map_err(NoReports::Btf)?;
-        let layout = from_btf(offsets).map_err(NoReports::Field)?;
-        load(mode, &layout, status).map_err(NoReports::Programs)
+        let layout = Offsets::find(from_btf)?;
+        Ok(load(mode, &layout, status)?)
     }
 
     /// Passes all changes up to `until_ns` to `consume`.

@@ -9,8 +9,8 @@ use aya::{
 use thiserror::Error;
 
 use super::{
+    btf::NoOffsets,
     canary::{effect::Effect, kind::ProbeKind},
-    socket_scope::NoSocketScope,
 };
 
 /// Failure of a sensor or of a part of one.
@@ -100,7 +100,7 @@ pub(crate) enum SensorError {
     Cgroup(#[source] io::Error),
     /// Programs without a current task cannot be restricted to one cgroup.
     #[error("--cgroup")]
-    SocketScope(#[from] NoSocketScope),
+    SocketScope(#[source] NoOffsets),
     /// A probe of this kind harmed the canary process.
     #[error("a probe {} is {effect}; no probe is attached to any process", kind.describe())]
     Harmful {

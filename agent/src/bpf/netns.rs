@@ -1,8 +1,6 @@
 //! Whether the sensors can distinguish network namespaces. All of them can, or none: the keys of
 //! connections would differ from sensor to sensor otherwise.
 
-use std::io;
-
 use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
@@ -11,7 +9,7 @@ use aya::{
 use reprise_ebpf::netns::{NamespaceLayout, SOCKET_NAMESPACE};
 use thiserror::Error;
 
-use super::btf::{Field, Offsets, field};
+use super::btf::{Field, NoOffsets, Offsets, field};
 
 /// The first kernel that loads the packet programs for ring buffers.
 const PACKETS: KernelVersion = KernelVersion::new(5, 10, 0);
@@ -22,12 +20,9 @@ pub(crate) enum NoNamespaces {
     /// The programs for perf event arrays do not read them.
     #[error("the programs for kernels before 5.10 do not read them")]
     OlderPrograms,
-    /// The kernel has no readable BTF.
-    #[error("the kernel's BTF could not be read (CONFIG_DEBUG_INFO_BTF)")]
-    Btf(#[source] io::Error),
-    /// The BTF does not have this field at an offset that the programs can read.
-    #[error("the kernel's BTF has no usable field {}.{}", .0.0, .0.1)]
-    Field(Field),
+    /// The offsets are not known.
+    #[error(transparent)]
+    Offsets(#[from] NoOffsets),
     /// Packet programs may not read kernel memory.
     #[error("the kernel permits no packet program to read its memory (lockdown)")]
     Refused,
@@ -49,8 +44,7 @@ pub(crate) fn layout(ring: bool) -> Result<NamespaceLayout, NoNamespaces> {
     if !is_helper_supported(ProgramType::CgroupSkb, helper).unwrap_or(false) {
         return Err(NoNamespaces::Refused);
     }
-    let offsets = Offsets::of_kernel().map_err(NoNamespaces::Btf)?;
-    from_btf(offsets).map_err(NoNamespaces::Field)
+    Ok(Offsets::find(from_btf)?)
 }
 
 fn from_btf(offsets: &Offsets) -> Result<NamespaceLayout, Field> {

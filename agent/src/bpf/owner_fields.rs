@@ -12,7 +12,11 @@ use crate::{errors::chain, status::OwnerFields};
 
 /// Finds the fields; `ring` is whether the programs for ring buffers are used.
 pub(super) fn find(ring: bool) -> OwnerFields {
-    let process = Offsets::of_kernel().map(from_btf);
+    let process = Offsets::find(from_btf).unwrap_or_else(|error| {
+        let reason = chain(&error);
+        tracing::info!(reason, "names of threads stand for those of processes");
+        ProcessLayout::UNKNOWN
+    });
     OwnerFields {
         task_cgroup: has(
             ProgramType::KProbe,
@@ -23,18 +27,7 @@ pub(super) fn find(ring: bool) -> OwnerFields {
             true => has(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_skb_cgroup_id),
             false => 0,
         },
-        process: match process {
-            Ok(Ok(layout)) => layout,
-            Ok(Err((structure, member))) => {
-                tracing::info!(structure, member, "field not in the kernel's BTF");
-                ProcessLayout::UNKNOWN
-            }
-            Err(error) => {
-                let reason = chain(&error);
-                tracing::info!(reason, "names of threads stand for those of processes");
-                ProcessLayout::UNKNOWN
-            }
-        },
+        process,
     }
 }
 

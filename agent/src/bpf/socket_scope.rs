@@ -1,35 +1,20 @@
 //! Where the `tcp` programs, which have no current task, read the cgroup of a socket.
 
-use std::io;
-
 use reprise_ebpf::scope::SocketScope;
-use thiserror::Error;
 
-use super::btf::{Field, Offsets, field};
+use super::btf::{Field, NoOffsets, Offsets, field};
 use crate::host::ObservedCgroup;
-
-/// Why the programs cannot read the cgroup of a socket.
-#[derive(Debug, Error)]
-pub(crate) enum NoSocketScope {
-    /// The kernel has no readable BTF.
-    #[error("the kernel's BTF could not be read (CONFIG_DEBUG_INFO_BTF)")]
-    Btf(#[source] io::Error),
-    /// The BTF does not have this field where the programs can use it.
-    #[error("the kernel's BTF has no usable field {}.{}", .0.0, .0.1)]
-    Field(Field),
-}
 
 /// The scope for a cgroup; the whole host without one.
 ///
 /// # Errors
 ///
-/// [`NoSocketScope`].
-pub(super) fn find(cgroup: Option<&ObservedCgroup>) -> Result<SocketScope, NoSocketScope> {
+/// [`NoOffsets`].
+pub(super) fn find(cgroup: Option<&ObservedCgroup>) -> Result<SocketScope, NoOffsets> {
     let Some(cgroup) = cgroup else {
         return Ok(SocketScope::HOST);
     };
-    let offsets = Offsets::of_kernel().map_err(NoSocketScope::Btf)?;
-    from_btf(offsets, cgroup.inode).map_err(NoSocketScope::Field)
+    Offsets::find(|offsets| from_btf(offsets, cgroup.inode))
 }
 
 fn from_btf(offsets: &Offsets, inode: u64) -> Result<SocketScope, Field> {

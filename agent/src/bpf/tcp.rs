@@ -79,7 +79,7 @@ impl TcpSensor {
         status: &mut Status,
         cgroup: Option<&ObservedCgroup>,
     ) -> Result<Self, SensorError> {
-        let scope = socket_scope::find(cgroup)?;
+        let scope = socket_scope::find(cgroup).map_err(SensorError::SocketScope)?;
         let mut usable = Vec::new();
         for (probe, global, tracepoint) in PROBES {
             match tracepoint.layout() {
