@@ -1,8 +1,9 @@
 //! One peer of the table.
 
+use super::text::commonest_problem;
 use crate::observed::Observed;
 use reprise_core::{
-    model::{FailureCause, MissReason, Resumption},
+    model::Resumption,
     pipeline::{
         advice::{Advice, advice},
         stats::{PeerKey, PeerStats},
@@ -46,13 +47,6 @@ impl Row {
         if let Some(reason) = self.sums.alert {
             return reason.label();
         }
-        let misses = self.sums.offers.misses.into_iter();
-        let misses = misses.map(|(reason, count)| (count, MissReason::label(reason)));
-        let failures = self.sums.failures.into_iter();
-        let failures = failures.map(|(cause, count)| (count, FailureCause::label(cause)));
-        let commonest = misses.chain(failures).max_by_key(|(count, _)| *count);
-        commonest
-            .filter(|(count, _)| *count > 0)
-            .map_or("", |(_, label)| label)
+        commonest_problem(&self.sums.offers.misses, &self.sums.failures)
     }
 }

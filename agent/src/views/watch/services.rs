@@ -9,10 +9,10 @@ use ratatui::{
     widgets::{Cell, Row as Cells, Table},
 };
 
-use super::text::{percent, share};
+use super::text::{commonest_problem, percent, share};
 use crate::observed::Observed;
 use reprise_core::{
-    model::{FailureCause, MissReason, Resumption},
+    model::Resumption,
     pipeline::stats::{ServiceKey, ServiceSums},
 };
 
@@ -67,14 +67,7 @@ impl ServiceLine {
 
     /// The commonest miss reason or failure cause.
     fn problem(&self) -> &'static str {
-        let misses = self.sums.misses.into_iter();
-        let misses = misses.map(|(reason, count)| (count, MissReason::label(reason)));
-        let failures = self.sums.failures.into_iter();
-        let failures = failures.map(|(cause, count)| (count, FailureCause::label(cause)));
-        let commonest = misses.chain(failures).max_by_key(|(count, _)| *count);
-        commonest
-            .filter(|(count, _)| *count > 0)
-            .map_or("", |(_, label)| label)
+        commonest_problem(&self.sums.misses, &self.sums.failures)
     }
 
     fn cells(&self) -> Cells<'static> {

@@ -2,9 +2,11 @@
 
 use std::{cmp::Reverse, fmt::Write as _};
 
+use enum_map::EnumMap;
+
 use crate::observed::Observed;
 use reprise_core::{
-    model::{FailureCause, Resumption, Role},
+    model::{FailureCause, MissReason, Resumption, Role},
     pipeline::stats::Stats,
 };
 
@@ -84,6 +86,21 @@ pub fn table(observed: &Observed, rows: usize) -> String {
 /// Share of a part, 0 to 1; `None` of nothing.
 pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// The commonest miss reason or failure cause; empty without any.
+pub(super) fn commonest_problem(
+    misses: &EnumMap<MissReason, u64>,
+    failures: &EnumMap<FailureCause, u64>,
+) -> &'static str {
+    let misses = misses.into_iter();
+    let misses = misses.map(|(reason, count)| (*count, reason.label()));
+    let failures = failures.into_iter();
+    let failures = failures.map(|(cause, count)| (*count, cause.label()));
+    let commonest = misses.chain(failures).max_by_key(|(count, _)| *count);
+    commonest
+        .filter(|(count, _)| *count > 0)
+        .map_or("", |(_, label)| label)
 }
 
 /// A share of 0 to 1 in percent; a dash for none.
