@@ -33,6 +33,21 @@ def handshake():
 threading.Thread(target=handshake).start()
 ";
 
+/// A curl that makes one handshake with the server at this port.
+fn curl(port: u16) -> Vec<String> {
+    let url = format!("https://127.0.0.1:{port}/");
+    [
+        "curl",
+        "--silent",
+        "--insecure",
+        "--output",
+        "/dev/null",
+        &url,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 /// First digits of the ID of a container, as the agent shows them.
 fn short_id(number: u32) -> String {
     format!("{number:012x}")
@@ -63,38 +78,34 @@ fn assert_one_each(agent: &Agent, before: &Metrics) {
     expected.assert_counted(agent, before);
 }
 
-#[test]
-fn a_container_that_lives_for_one_handshake_is_its_owner() {
+/// Asserts that each container owns the handshake of the client that runs in it: the words that
+/// `client` returns for the port of the server.
+fn assert_containers_own(client: impl FnOnce(u16) -> Vec<String>) {
     let server = Server::s_server(Sessions::Tickets);
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();
-    let url = format!("https://127.0.0.1:{}/", server.port);
+    let words = client(server.port);
     run_in_containers(CONTAINERS, |command| {
-        command.args([
-            "curl",
-            "--silent",
-            "--insecure",
-            "--output",
-            "/dev/null",
-            &url,
-        ]);
+        command.args(&words);
     });
     assert_one_each(&agent, &before);
     agent.assert_healthy();
 }
 
+#[test]
+fn a_container_that_lives_for_one_handshake_is_its_owner() {
+    assert_containers_own(curl);
+}
+
 /// GnuTLS has no probes: the socket of each packet names the cgroup.
 #[test]
 fn a_container_whose_handshake_only_its_packets_show_is_its_owner() {
-    let server = Server::s_server(Sessions::Tickets);
-    let agent = Agent::start(NO_ARGUMENTS);
-    let before = agent.metrics();
-    let port = server.port.to_string();
-    run_in_containers(CONTAINERS, |command| {
-        command.args(["gnutls-cli", "--insecure", "--port", &port, "127.0.0.1"]);
+    assert_containers_own(|port| {
+        let port = port.to_string();
+        ["gnutls-cli", "--insecure", "--port", &port, "127.0.0.1"]
+            .map(str::to_owned)
+            .to_vec()
     });
-    assert_one_each(&agent, &before);
-    agent.assert_healthy();
 }
 
 #[test]
@@ -121,7 +132,7 @@ fn a_replay_has_the_owners() {
     let directory = user::directory();
     let path = directory.path().join("events");
     let server = Server::s_server(Sessions::Tickets);
-    let url = format!("https://127.0.0.1:{}/", server.port);
+    let curl = curl(server.port);
     let replayed = || {
         let output = command([
             OsStr::new("replay"),
@@ -131,23 +142,15 @@ fn a_replay_has_the_owners() {
         Metrics::parse(&String::from_utf8_lossy(&output.stdout)).unwrap_or_default()
     };
     let mut recorder = Process::spawn(&mut recorder(&path));
-    let curl = [
-        "curl",
-        "--silent",
-        "--insecure",
-        "--output",
-        "/dev/null",
-        &url,
-    ];
     poll_until("a handshake is recorded", DEADLINE, || {
-        run(Command::new(curl[0]).args(&curl[1..]));
+        run(Command::new(&curl[0]).args(&curl[1..]));
         match replayed().sum(FAMILY, &[]) {
             0.0 => Err(recorder.stderr()),
             _ => Ok(()),
         }
     });
     run_in_containers(COUNT, |command| {
-        command.args(curl);
+        command.args(&curl);
     });
     recorder.signal(Signal::SIGTERM);
     let (status, _) = recorder.wait(DEADLINE);
