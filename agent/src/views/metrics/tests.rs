@@ -201,6 +201,13 @@ fn page_matches_the_golden_file() {
     let mut observed = observed();
     let Pipeline { stats, naming, .. } = &mut observed.pipeline;
     let resumed = Outcome::Completed(Resumption::Resumed);
+    // Two windows later the clients of the service are known. This one closed at once.
+    let mut gone = Observation {
+        time_ns: 610_000 * MS,
+        ..seen("127.0.0.4:5", resumed, Retransmits::default())
+    };
+    gone.network.closed_by_peer = true;
+    stats.record(&gone, naming);
     let client = Observation {
         role: Role::Client,
         tgid: None,
