@@ -7,7 +7,10 @@ use ipnet::IpNet;
 use lru::LruCache;
 
 use super::services::ServiceKey;
-use crate::model::{Connection, NetworkNamespace, Observation, Outcome};
+use crate::{
+    model::{Connection, NetworkNamespace, Observation, Outcome},
+    pipeline::peers::Naming,
+};
 
 /// Networks.
 const MAX_NETWORKS: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
@@ -25,11 +28,12 @@ pub struct NetworkKey {
 }
 
 impl NetworkKey {
-    fn of_client(connection: &Connection) -> Option<Self> {
+    /// The network of a client, no longer than its peer's.
+    fn of_client(connection: &Connection, naming: &Naming) -> Option<Self> {
         let address = connection.remote.ip();
         let prefix = match address {
-            IpAddr::V4(_) => PREFIX_V4,
-            IpAddr::V6(_) => PREFIX_V6,
+            IpAddr::V4(_) => PREFIX_V4.min(naming.prefix_v4),
+            IpAddr::V6(_) => PREFIX_V6.min(naming.prefix_v6),
         };
         Some(Self {
             namespace: connection.namespace,
@@ -70,8 +74,14 @@ impl Networks {
     }
 
     /// Adds an ended handshake with a service.
-    pub(super) fn record(&mut self, key: &ServiceKey, connection: &Connection, seen: &Observation) {
-        let Some(network) = NetworkKey::of_client(connection) else {
+    pub(super) fn record(
+        &mut self,
+        key: &ServiceKey,
+        connection: &Connection,
+        seen: &Observation,
+        naming: &Naming,
+    ) {
+        let Some(network) = NetworkKey::of_client(connection, naming) else {
             return;
         };
         if matches!(seen.outcome, Outcome::Completed(_)) {
@@ -144,7 +154,21 @@ mod tests {
 
     fn record(networks: &mut Networks, remote: &str, outcome: Outcome) {
         let seen = seen(Role::Server, remote, outcome, Offer::Nothing);
-        networks.record(&key(), &seen.connection.unwrap(), &seen);
+        let naming = Naming::default();
+        networks.record(&key(), &seen.connection.unwrap(), &seen, &naming);
+    }
+
+    #[test]
+    fn networks_are_no_longer_than_peers() {
+        let naming = Naming {
+            prefix_v4: 16,
+            ..Naming::default()
+        };
+        let outcome = Outcome::Failed(FailureCause::Closed);
+        let seen = seen(Role::Server, "192.0.2.1:1", outcome, Offer::Nothing);
+        let connection = seen.connection.unwrap();
+        let network = NetworkKey::of_client(&connection, &naming).unwrap().network;
+        assert_eq!(network.to_string(), "192.0.0.0/16");
     }
 
     #[test]

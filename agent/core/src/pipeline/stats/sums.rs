@@ -155,7 +155,7 @@ impl Stats {
         self.history[seen.role].add(seen.outcome, seen.time_ns);
         self.failed_offers.record(seen);
         let owner = self.owners.owner(seen.cgroup, seen.tgid);
-        self.record_owner(seen, Arc::clone(&owner), &peer.peer);
+        self.record_owner(seen, Arc::clone(&owner), &peer.peer, naming);
         match seen.outcome {
             Outcome::Completed(resumption) => {
                 self.record_completed(seen, resumption, peer.clone());
@@ -204,7 +204,13 @@ impl Stats {
     }
 
     /// Adds a handshake to the sums of its service, or of the client's workload.
-    fn record_owner(&mut self, seen: &Observation, owner: Arc<Owner>, peer: &Peer) {
+    fn record_owner(
+        &mut self,
+        seen: &Observation,
+        owner: Arc<Owner>,
+        peer: &Peer,
+        naming: &Naming,
+    ) {
         if seen.role == Role::Client {
             return self.clients.record(owner, seen);
         }
@@ -225,7 +231,7 @@ impl Stats {
             && *peer != Peer::OtherNamespace
         {
             self.arrivals.record(&key, connection, seen);
-            self.networks.record(&key, connection, seen);
+            self.networks.record(&key, connection, seen, naming);
         }
         self.services.record(key, seen);
     }
