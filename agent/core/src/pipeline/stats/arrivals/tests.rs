@@ -197,7 +197,7 @@ fn the_usual_clients_are_no_surge() {
     let regular = bench.at(NOW - 1);
     assert_eq!(regular.trusted.genuine, 40);
     assert_eq!(regular.clients[ClientKind::Returning], 40);
-    // Some new clients, a port scan from one address, and a client that gives up once.
+    // Some new clients, a port scan from one address, and a client that goes silent once.
     for client in 1_000..1_030 {
         bench.visit(NOW, client, FULL, Offer::Nothing);
     }
