@@ -154,6 +154,11 @@ pub struct State {
     /// When the connection was accepted on a port that serves TLS, milliseconds since boot modulo
     /// 2^32; 0 where that was not observed.
     pub opened_ms: u32,
+    /// Packets with data before the ClientHello.
+    pub searched: u32,
+    /// Sequence number after a header of the PROXY protocol, where the ClientHello may begin; 0
+    /// without one.
+    pub proxied: u32,
     /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
 }
@@ -176,5 +181,5 @@ pub struct Tuple {
 
 const _: () = assert!(size_of::<Segment>() == 96);
 const _: () = assert!(size_of::<Flight>() == 72);
-const _: () = assert!(size_of::<State>() == 168);
+const _: () = assert!(size_of::<State>() == 176);
 const _: () = assert!(size_of::<Tuple>() == 40);

@@ -27,8 +27,9 @@ use crate::{
     setup::{self, Purpose},
 };
 
-/// Interval of the samples.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval of the samples. No multiple or divisor of the intervals of the load and of the agent's
+/// own sweeps: samples that always meet the same moment of a cycle would not show its mean.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(3_700);
 /// Interval at which the agent reads its peer file again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Time after which the agent has counted the last handshake.

@@ -88,7 +88,7 @@ impl Pipeline {
         let (stats, naming, clock) = (&mut self.stats, &self.naming, &self.clock);
         let mut missed = |peer: &PeerKey, miss: &MissExample| missed(clock, peer, miss);
         let mut out = |finding| count(stats, naming, &finding, &mut missed);
-        self.engine.push(&Event::from(record), &mut out);
+        self.engine.push(Event::from(record), &mut out);
     }
 
     fn add_host_change(&mut self, time_ns: u64, detail: ChangeDetail) {

@@ -6,10 +6,12 @@
 //! connection. The `wire` sensor's record of the same handshake is joined by client random; a
 //! handshake that no library reports is observed from the wire alone.
 
+mod aging_map;
 mod cause;
 mod connection_history;
 mod engine;
 mod finding;
+mod fingerprint;
 mod late_loss;
 mod listeners;
 mod network;

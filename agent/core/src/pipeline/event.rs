@@ -5,6 +5,8 @@ mod listener;
 mod tcp;
 mod wire;
 
+use std::sync::Arc;
+
 use crate::{
     model::{
         AlertAfterCompletion, LibraryHandshake, ListenerChange, ListenerOwner, SessionRemoved,
@@ -14,12 +16,12 @@ use crate::{
 };
 
 /// One event, in order of arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A handshake ended in a library.
-    Library(LibraryHandshake),
+    Library(Box<LibraryHandshake>),
     /// A handshake ended on the wire.
-    Wire(WireHandshake),
+    Wire(Arc<WireHandshake>),
     /// Something happened on a TCP connection.
     Tcp(TcpEvent),
     /// An alert arrived right after a handshake had completed.
@@ -56,9 +58,10 @@ impl From<&Record> for Event {
     /// A record that names no connection or no role is ignored.
     fn from(record: &Record) -> Self {
         match record {
-            Record::Handshake(record) => Self::Library(library::handshake(record)),
+            Record::Handshake(record) => Self::Library(Box::new(library::handshake(record))),
             Record::Tcp(record) => tcp::event(record).map_or(Self::Ignored, Self::Tcp),
-            Record::Wire(record) => wire::handshake(record).map_or(Self::Ignored, Self::Wire),
+            Record::Wire(record) => wire::handshake(record)
+                .map_or(Self::Ignored, |handshake| Self::Wire(Arc::new(handshake))),
             Record::Alert(record) => library::alert(record).map_or(Self::Ignored, Self::Alert),
             Record::SessionRemoved(record) => Self::SessionRemoved(library::removed(record)),
             Record::Clock(record) => Self::WallClock {

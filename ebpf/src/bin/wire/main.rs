@@ -15,6 +15,7 @@ mod evidence;
 mod flight;
 mod maps;
 mod packet;
+mod search;
 mod socket;
 
 use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};

@@ -5,6 +5,7 @@ use crate::{
     evidence, flight,
     maps::{WIRE_BLANK, WIRE_EARLY, store, stored},
     packet::{self, Packet, TCP},
+    search,
 };
 use aya_ebpf::{
     bindings::bpf_sock,
@@ -90,14 +91,14 @@ pub(crate) fn try_packet(
     if unsafe { (*sk).protocol } != TCP {
         return Ok(());
     }
-    let Some(packet) = packet::parse(ctx)? else {
+    let Some(mut packet) = packet::parse(ctx)? else {
         return Ok(());
     };
     // SAFETY: a full socket, checked above.
     let phase = unsafe { (*sk).state };
     if phase == STATE_LISTEN {
         return if way == direction::IN {
-            early(ctx, sk, &packet)
+            early(ctx, sk, &mut packet)
         } else {
             Ok(())
         };
@@ -118,6 +119,9 @@ pub(crate) fn try_packet(
     // directions write different parts; packets of one direction of one socket are processed one
     // after the other.
     let state = unsafe { &mut *state };
+    if state.client == 0 && !search::may_begin(ctx, state, &mut packet, way)? {
+        return Ok(());
+    }
     let Some((rtt_us, rtt_min_us)) = rtt(sk) else {
         return Ok(());
     };
@@ -209,7 +213,11 @@ fn rtt(sk: *mut bpf_sock) -> Option<(u32, u32)> {
 
 /// Processes data that arrives together with the end of the TCP handshake.
 #[inline(always)]
-fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Result<(), Fault> {
+fn early(
+    ctx: &SkBuffContext,
+    listener: *mut bpf_sock,
+    packet: &mut Packet,
+) -> Result<(), Fault> {
     let begins = packet.syn() && !packet.acks();
     if packet.at >= packet.end && !begins {
         if packet.acks() && !packet.is_relevant() {
@@ -246,6 +254,9 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &Packet) -> Resul
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };
     state.netns = key.netns;
+    if state.client == 0 && !search::may_begin(ctx, state, packet, direction::IN)? {
+        return Ok(());
+    }
     if !packet.syn() {
         evidence::record_arrival(&mut state.flights[direction::IN as usize], packet);
     }

@@ -81,7 +81,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Engine {
     network: Network,
-    waiting: VecDeque<LibraryHandshake>,
+    waiting: VecDeque<Box<LibraryHandshake>>,
     pending_timeouts: VecDeque<EndedHandshake>,
     /// Removed sessions, until the handshakes before them are concluded.
     removed_sessions: VecDeque<SessionRemoved>,
@@ -121,16 +121,16 @@ impl Engine {
     ///
     /// Only a tick advances the time. The events of one sensor are read in a block: an event of one
     /// sensor does not show that the earlier events of another one have been read.
-    pub fn push(&mut self, event: &Event, out: &mut impl FnMut(Finding)) {
+    pub fn push(&mut self, event: Event, out: &mut impl FnMut(Finding)) {
         match event {
             Event::Library(handshake) => {
                 if self.waiting.len() >= MAX_WAITING {
                     self.conclude_oldest(out);
                 }
-                self.waiting.push_back(*handshake);
+                self.waiting.push_back(handshake);
             }
             Event::Tcp(event) => {
-                if let Some(loss) = self.network.insert(event) {
+                if let Some(loss) = self.network.insert(&event) {
                     out(Finding::Loss(loss));
                 }
             }
@@ -142,19 +142,19 @@ impl Engine {
                 if self.removed_sessions.len() >= MAX_WAITING {
                     self.conclude_removed(u64::MAX, out);
                 }
-                self.removed_sessions.push_back(*removed);
+                self.removed_sessions.push_back(removed);
             }
-            Event::Alert(alert) => out(Finding::Alert(*alert)),
+            Event::Alert(alert) => out(Finding::Alert(alert)),
             Event::ProcessEnded {
                 time_ns,
                 tgid,
                 by_exec,
-            } => self.diagnoser.process_ended(*tgid, *time_ns, *by_exec),
-            Event::ListenerChanged(change) => self.listeners.change(change),
-            Event::ListenerOwner(owner) => self.listeners.set_owner(owner),
-            Event::WallClock { offset_ns, .. } => self.diagnoser.set_clock(*offset_ns),
+            } => self.diagnoser.process_ended(tgid, time_ns, by_exec),
+            Event::ListenerChanged(change) => self.listeners.change(&change),
+            Event::ListenerOwner(owner) => self.listeners.set_owner(&owner),
+            Event::WallClock { offset_ns, .. } => self.diagnoser.set_clock(offset_ns),
             Event::Tick(time_ns) => {
-                self.now_ns = self.now_ns.max(*time_ns);
+                self.now_ns = self.now_ns.max(time_ns);
                 self.conclude_due(out);
             }
             Event::Ignored => {}
@@ -239,7 +239,7 @@ impl Engine {
             wire,
         };
         if let (Role::Server, Some(connection)) = (role, ended.connection()) {
-            self.unread_hellos.serves(library.tgid, &connection);
+            self.unread_hellos.serves(ended.library.tgid, &connection);
         }
         if self.needs_confirmation(&ended) {
             self.pending_timeouts.push_back(ended);

@@ -1,12 +1,12 @@
 //! Packet loss that no running handshake explains: on connections to a TLS service that do not
 //! reach a handshake, and of a handshake's last flight, which its library considers delivered.
-//! Bounded: the least recently used entry is evicted first.
+//! Bounded: the oldest entries are forgotten.
 
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::finding::LateLoss;
+use super::{aging_map::AgingMap, finding::LateLoss, fingerprint::Fingerprints};
 use crate::model::{
     Connection, Direction, End, NetworkNamespace, Phase, Role, TcpEvent,
     TcpEventKind::{LastFlightRetransmission, Retransmission},
@@ -14,9 +14,9 @@ use crate::model::{
 
 /// TLS services remembered, on this host and on others.
 const MAX_SERVICES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
-/// Completed handshakes remembered: their last flight is acknowledged within a round trip, or
-/// retransmitted a few times.
-const MAX_COMPLETED: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// The newest completed handshakes, which are remembered: their last flight is acknowledged within
+/// a round trip, or retransmitted a few times.
+const MAX_COMPLETED: usize = 16_384;
 
 /// A service that speaks TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,14 +56,17 @@ pub(super) struct Detected {
 #[derive(Debug)]
 pub(super) struct LateLosses {
     services: LruCache<TlsService, ()>,
-    completed: LruCache<Connection, Completed>,
+    /// By connection.
+    completed: AgingMap<Completed>,
+    connections: Fingerprints,
 }
 
 impl LateLosses {
     pub(super) fn new() -> Self {
         Self {
             services: LruCache::new(MAX_SERVICES),
-            completed: LruCache::new(MAX_COMPLETED),
+            completed: AgingMap::new(MAX_COMPLETED),
+            connections: Fingerprints::default(),
         }
     }
 
@@ -82,19 +85,20 @@ impl LateLosses {
             end_ns,
             had_loss,
         };
-        self.completed.put(*connection, completed);
+        self.completed
+            .put(self.connections.of(connection), completed);
     }
 
     /// Adds a failed handshake.
     pub(super) fn failed(&mut self, role: Role, connection: &Connection) {
         let service = TlsService::from_connection(role, connection);
         self.services.put(service, ());
-        self.completed.pop(connection);
+        self.completed.remove(self.connections.of(connection));
     }
 
     /// Whether the completed handshake on this connection had packet loss.
     pub(super) fn had_loss(&self, connection: &Connection) -> bool {
-        let completed = self.completed.peek(connection);
+        let completed = self.completed.get(self.connections.of(connection));
         completed.is_some_and(|completed| completed.had_loss)
     }
 
@@ -108,7 +112,8 @@ impl LateLosses {
             }
             _ => return None,
         };
-        let completed = self.completed.get_mut(&event.connection)?;
+        let connection = self.connections.of(&event.connection);
+        let completed = self.completed.get_mut(connection)?;
         if event.time_ns <= completed.end_ns {
             return None;
         }

@@ -1,5 +1,7 @@
 //! Observations: an ended handshake joined with the evidence of the other sensors.
 
+use std::sync::Arc;
+
 use super::{cause, session};
 use crate::model::{
     Alert, Connection, Direction, HelloFlags, LibraryEnd, LibraryFacts, LibraryHandshake,
@@ -8,11 +10,11 @@ use crate::model::{
 };
 
 /// A library's handshake, with the `wire` sensor's record of the same handshake.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct EndedHandshake {
-    pub(super) library: LibraryHandshake,
+    pub(super) library: Box<LibraryHandshake>,
     pub(super) role: Role,
-    pub(super) wire: Option<WireHandshake>,
+    pub(super) wire: Option<Arc<WireHandshake>>,
 }
 
 impl EndedHandshake {
@@ -29,7 +31,7 @@ impl EndedHandshake {
 
     /// The wire's record, if it holds the ClientHello.
     pub(super) fn hello_read(&self) -> Option<&WireHandshake> {
-        let wire = self.wire.as_ref();
+        let wire = self.wire.as_deref();
         wire.filter(|wire| wire.hello.has(HelloFlags::OFFER_READ))
     }
 
@@ -61,7 +63,7 @@ impl EndedHandshake {
         if self.completed() {
             return Outcome::Completed(self.library.resumption);
         }
-        let cause = cause::from_library(&self.library, network, self.wire.as_ref());
+        let cause = cause::from_library(&self.library, network, self.wire.as_deref());
         Outcome::Failed(cause)
     }
 
@@ -71,7 +73,7 @@ impl EndedHandshake {
             Resumption::Unknown => return false,
             resumption => resumption == Resumption::Resumed,
         };
-        let by_wire = self.wire.and_then(|wire| wire.hello.resumed());
+        let by_wire = self.wire.as_ref().and_then(|wire| wire.hello.resumed());
         self.completed() && by_wire.is_some_and(|by_wire| by_wire != by_library)
     }
 
@@ -89,7 +91,7 @@ impl EndedHandshake {
             duration_ns: library.end_ns.saturating_sub(library.begin_ns),
             role: self.role,
             tgid: Some(library.tgid),
-            cgroup: library.cgroup.or_else(|| self.wire?.cgroup),
+            cgroup: library.cgroup.or_else(|| self.wire.as_ref()?.cgroup),
             version: library.version,
             outcome: self.outcome(&network),
             connection: self.connection(),
@@ -101,7 +103,7 @@ impl EndedHandshake {
             }),
             offer,
             hello,
-            alert: by_reason.or_else(|| self.wire?.alert),
+            alert: by_reason.or_else(|| self.wire.as_ref()?.alert),
             conflict: self.conflict(),
             miss: None,
         }

@@ -122,7 +122,7 @@ impl Run {
     pub(super) fn push_early(&mut self, record: &Record) {
         let found = &mut self.found;
         self.engine
-            .push(&record.into(), &mut |finding| found.add(finding));
+            .push(record.into(), &mut |finding| found.add(finding));
     }
 
     pub(super) fn finish(&mut self) {

@@ -5,7 +5,7 @@
 //! handshake right after it has accepted the connection, or received data or its end. Bounded: the
 //! oldest connection is evicted first.
 
-use std::{collections::VecDeque, num::NonZeroUsize};
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 
@@ -25,7 +25,7 @@ const MAX_DELAY_NS: u64 = 100_000_000;
 #[derive(Debug)]
 pub(super) struct UnreadHellos {
     /// Oldest end first.
-    connections: VecDeque<WireHandshake>,
+    connections: VecDeque<Arc<WireHandshake>>,
     ports: LruCache<u32, Vec<(NetworkNamespace, u16)>>,
 }
 
@@ -38,14 +38,14 @@ impl UnreadHellos {
     }
 
     /// Adds a connection.
-    pub(super) fn insert(&mut self, connection: &WireHandshake) {
+    pub(super) fn insert(&mut self, connection: Arc<WireHandshake>) {
         if connection.role != Role::Server || connection.connection.is_none() {
             return;
         }
         if self.connections.len() >= MAX_CONNECTIONS {
             self.connections.pop_front();
         }
-        self.connections.push_back(*connection);
+        self.connections.push_back(connection);
     }
 
     /// Adds the port of a connection that a process serves.
@@ -59,7 +59,7 @@ impl UnreadHellos {
 
     /// Removes and returns the connection of a server's handshake whose library knows neither its
     /// socket nor a client random.
-    pub(super) fn take(&mut self, library: &LibraryHandshake) -> Option<WireHandshake> {
+    pub(super) fn take(&mut self, library: &LibraryHandshake) -> Option<Arc<WireHandshake>> {
         let ports = self.ports.get(&library.tgid)?;
         let mut nearest: Option<(usize, u64)> = None;
         for (index, wire) in self.connections.iter().enumerate() {

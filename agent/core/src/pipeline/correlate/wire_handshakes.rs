@@ -8,12 +8,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    num::NonZeroUsize,
+    sync::Arc,
 };
 
-use lru::LruCache;
-
-use super::sightings::Sightings;
+use super::{
+    aging_map::AgingMap,
+    fingerprint::{Fingerprint, Fingerprints},
+    sightings::Sightings,
+};
 use crate::model::{
     ClientRandom, Connection, LibraryEnd, LibraryHandshake, Role, SocketSource, WireHandshake,
 };
@@ -26,8 +28,8 @@ pub(super) const WAIT_NS: u64 = 3_000_000_000;
 /// same connection still belongs to it, nanoseconds: lost packets are retransmitted at growing
 /// intervals, and the same addresses are not reused so soon (`TCP_TIMEWAIT_LEN`).
 const LATE_HELLO_NS: u64 = 60_000_000_000;
-/// Handshakes remembered as counted.
-const MAX_COUNTED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+/// The newest counted handshakes, which are remembered.
+const MAX_COUNTED: usize = 65_536;
 
 /// Identity of a wire handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,12 +85,14 @@ struct Counted {
 /// Bounded table of wire handshakes.
 #[derive(Debug)]
 pub(super) struct WireHandshakes {
-    handshakes: HashMap<HelloId, WireHandshake>,
+    handshakes: HashMap<HelloId, Arc<WireHandshake>>,
     by_random: HashMap<ClientRandom, Sightings>,
     by_socket: HashMap<(Role, Connection), ClientRandom>,
     /// Oldest first.
     queue: VecDeque<Waiting>,
-    counted: LruCache<HandshakeId, Counted>,
+    /// By [`HandshakeId`].
+    counted: AgingMap<Counted>,
+    ids: Fingerprints,
     max: usize,
     evicted: u64,
 }
@@ -101,7 +105,8 @@ impl WireHandshakes {
             by_random: HashMap::new(),
             by_socket: HashMap::new(),
             queue: VecDeque::new(),
-            counted: LruCache::new(MAX_COUNTED),
+            counted: AgingMap::new(MAX_COUNTED),
+            ids: Fingerprints::default(),
             max,
             evicted: 0,
         }
@@ -109,21 +114,20 @@ impl WireHandshakes {
 
     /// Adds a handshake whose ClientHello was read. One that repeats the random of the last one on
     /// its own connection is evicted at once.
-    pub(super) fn insert(&mut self, handshake: &WireHandshake) {
+    pub(super) fn insert(&mut self, handshake: Arc<WireHandshake>) {
         while self.queue.len() >= self.max {
             self.evicted += 1;
             let _ = self.expire(u64::MAX);
         }
-        let id = HelloId::from_wire(handshake);
+        let id = HelloId::from_wire(&handshake);
         if self.handshakes.contains_key(&id) {
             self.evicted += 1;
             return;
         }
-        self.handshakes.insert(id, *handshake);
         self.by_random
             .entry(id.random)
             .or_default()
-            .insert(handshake);
+            .insert(&handshake);
         if let Some(connection) = id.connection {
             self.by_socket.insert((id.role, connection), id.random);
         }
@@ -131,6 +135,7 @@ impl WireHandshakes {
             end_ns: handshake.hello.end_ns,
             id,
         });
+        self.handshakes.insert(id, handshake);
     }
 
     /// Returns the wire's record of a library's handshake, and records the handshake as counted.
@@ -142,7 +147,7 @@ impl WireHandshakes {
         &mut self,
         role: Role,
         library: &LibraryHandshake,
-    ) -> Result<Option<WireHandshake>, AlreadyCounted> {
+    ) -> Result<Option<Arc<WireHandshake>>, AlreadyCounted> {
         let (wire, own) = match (library.client_random, library.connection) {
             (Some(random), connection) => {
                 let certain = library.socket_source == Some(SocketSource::InCall);
@@ -159,7 +164,8 @@ impl WireHandshakes {
             }
             (None, None) => return Ok(None),
         };
-        let id = wire.map_or(own, |wire| HandshakeId::Hello(HelloId::from_wire(&wire)));
+        let hello = wire.as_deref().map(HelloId::from_wire);
+        let id = hello.map_or(own, HandshakeId::Hello);
         if let Some(wire) = &wire
             && let Some(sightings) = self.by_random.get_mut(&wire.hello.client_random)
         {
@@ -185,8 +191,8 @@ impl WireHandshakes {
 
     /// The wire's record with this identity; else, where the random names exactly one handshake
     /// that is not counted, or the library knows no connection, the nearest one.
-    fn find(&self, id: HelloId, library: &LibraryHandshake) -> Option<WireHandshake> {
-        let with = |connection| self.handshakes.get(&HelloId { connection, ..id }).copied();
+    fn find(&self, id: HelloId, library: &LibraryHandshake) -> Option<Arc<WireHandshake>> {
+        let with = |connection| self.handshakes.get(&HelloId { connection, ..id }).cloned();
         let exact = library
             .connection
             .and_then(|connection| with(Some(connection)));
@@ -202,7 +208,7 @@ impl WireHandshakes {
             .filter_map(|socket| with(socket.connection))
             .filter(|wire| {
                 let id = HandshakeId::Hello(HelloId::from_wire(wire));
-                !self.counted.contains(&id)
+                self.counted.get(self.ids.of(&id)).is_none()
             });
         free.min_by_key(|wire| wire.hello.begin_ns.abs_diff(library.begin_ns))
     }
@@ -214,14 +220,14 @@ impl WireHandshakes {
         role: Role,
         connection: Connection,
         library: &LibraryHandshake,
-    ) -> Option<WireHandshake> {
+    ) -> Option<Arc<WireHandshake>> {
         let random = *self.by_socket.get(&(role, connection))?;
         let id = HelloId {
             role,
             random,
             connection: Some(connection),
         };
-        let wire = self.handshakes.get(&id).copied();
+        let wire = self.handshakes.get(&id).cloned();
         wire.filter(|wire| {
             let hello = &wire.hello;
             hello.begin_ns <= library.end_ns && hello.end_ns >= library.begin_ns
@@ -269,15 +275,17 @@ impl WireHandshakes {
     /// Records that a handshake was counted; returns the earlier record of the same one. Where the
     /// connection is not certain, one record of the other sensor is consumed.
     fn count(&mut self, id: HandshakeId, counted: Counted) -> Option<Counted> {
-        let HandshakeId::Hello(HelloId {
-            connection: None, ..
-        }) = id
-        else {
-            return self.counted.put(id, counted);
+        let certain = match id {
+            HandshakeId::Hello(hello) => hello.connection.is_some(),
+            HandshakeId::Socket(..) => true,
         };
-        let earlier = self.counted.get(&id).copied();
+        let id = self.ids.of(&id);
+        if certain {
+            return self.counted.put(id, counted);
+        }
+        let earlier = self.counted.get(id).copied();
         match earlier {
-            Some(earlier) if earlier.from_wire != counted.from_wire => self.use_up(&id),
+            Some(earlier) if earlier.from_wire != counted.from_wire => self.use_up(id),
             Some(Counted { times, .. }) => {
                 let times = times.saturating_add(1);
                 self.counted.put(id, Counted { times, ..counted });
@@ -289,31 +297,34 @@ impl WireHandshakes {
         earlier
     }
 
-    fn use_up(&mut self, id: &HandshakeId) {
+    fn use_up(&mut self, id: Fingerprint) {
         match self.counted.get_mut(id) {
             Some(counted) if counted.times > 1 => counted.times -= 1,
             _ => {
-                self.counted.pop(id);
+                self.counted.remove(id);
             }
         }
     }
 
     fn is_counted(&mut self, id: HelloId, handshake: &WireHandshake) -> bool {
         let by_library = |counted: &Counted| !counted.from_wire;
-        if self.counted.get(&HandshakeId::Hello(id)).is_some() {
+        let own = self.ids.of(&HandshakeId::Hello(id));
+        if self.counted.get(own).is_some() {
             return true;
         }
         // A library that knew no connection counted one of those with this random.
-        let anywhere = HandshakeId::Hello(id.anywhere());
-        if self.counted.peek(&anywhere).is_some_and(by_library) {
-            self.use_up(&anywhere);
+        let anywhere = self.ids.of(&HandshakeId::Hello(id.anywhere()));
+        if self.counted.get(anywhere).is_some_and(by_library) {
+            self.use_up(anywhere);
             return true;
         }
         // The library's random was not read, or the library abandoned the handshake before it had
         // one.
-        handshake
+        let socket = handshake
             .connection
-            .and_then(|connection| self.counted.get(&HandshakeId::Socket(id.role, connection)))
+            .map(|connection| self.ids.of(&HandshakeId::Socket(id.role, connection)));
+        socket
+            .and_then(|socket| self.counted.get(socket))
             .is_some_and(|counted| counted.until_ns >= handshake.hello.begin_ns)
     }
 
@@ -349,4 +360,4 @@ pub(super) struct AlreadyCounted;
 
 /// A wait that is over; holds the handshake if no library reported it.
 #[derive(Debug)]
-pub(super) struct Expired(pub(super) Option<WireHandshake>);
+pub(super) struct Expired(pub(super) Option<Arc<WireHandshake>>);

@@ -1,5 +1,7 @@
 //! Tests of the join: the records of wire and library of one handshake are counted once.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use reprise_ebpf::{
     Socket,
@@ -27,7 +29,7 @@ use crate::{
 };
 
 /// The handshake that a record decodes to.
-fn decoded(record: WireRecord) -> WireHandshake {
+fn decoded(record: WireRecord) -> Arc<WireHandshake> {
     match Event::from(&Record::Wire(record)) {
         Event::Wire(handshake) => handshake,
         other => panic!("{other:?}"),
@@ -375,7 +377,7 @@ fn session_ids_are_offers_unless_they_may_be_random() {
 fn waiting_handshakes_are_bounded_and_evictions_are_counted() {
     let mut waiting = WireHandshakes::new(4);
     for random in 1..=10 {
-        waiting.insert(&decoded(hello(
+        waiting.insert(decoded(hello(
             role::SERVER,
             random,
             u16::from(random),
@@ -387,11 +389,11 @@ fn waiting_handshakes_are_bounded_and_evictions_are_counted() {
     // Always the same random: each connection waits, up to the same bound.
     let mut waiting = WireHandshakes::new(50);
     for port in 1..=100 {
-        waiting.insert(&decoded(hello(role::SERVER, 1, port, MS, 2 * MS)));
+        waiting.insert(decoded(hello(role::SERVER, 1, port, MS, 2 * MS)));
     }
     assert_eq!((waiting.len(), waiting.evicted()), (50, 50));
     // The same connection again while it waits.
-    waiting.insert(&decoded(hello(role::SERVER, 1, 100, 3 * MS, 4 * MS)));
+    waiting.insert(decoded(hello(role::SERVER, 1, 100, 3 * MS, 4 * MS)));
     assert_eq!(waiting.len() as u64 + waiting.evicted(), 101);
 }
 
