@@ -30,7 +30,10 @@ struct Bench {
 impl Bench {
     /// Starts the clients, and waits until the agent knows what is usual.
     fn learned(sessions: Sessions, event: &str) -> Self {
-        let server = Server::haproxy(sessions);
+        Self::with_server(Server::haproxy(sessions), event)
+    }
+
+    fn with_server(server: Server, event: &str) -> Self {
         // The shortest window: a tenth is a second.
         let agent = Agent::start(["--window", "10"]);
         let mut command = Command::new(PYTHON);
@@ -141,6 +144,32 @@ fn unknown_clients_with_invented_tickets_are_an_attack() {
     let bench = Bench::learned(Sessions::OldTickets, "invented");
     bench.wait(REGULARS, STRANGERS, "attack");
     let labels = [("suspicion", "invented_sessions")];
+    assert_eq!(
+        bench.number("reprise_peers_suspect", &labels),
+        Some(STRANGERS)
+    );
+}
+
+#[test]
+fn clients_of_another_node_are_no_attack() {
+    let bench = Bench::learned(Sessions::Ids, "failover");
+    poll_until("the clients came", EVENT_TIME, || {
+        bench.is_printed("learned\ndone\n")
+    });
+    bench.wait(REGULARS, 0.0, "none");
+    assert_eq!(bench.number("reprise_peers_new", &[]), Some(STRANGERS));
+}
+
+#[test]
+fn unknown_clients_that_fill_the_cache_are_an_attack() {
+    let tuning = Tuning {
+        cache: 100,
+        ..Tuning::default()
+    };
+    let server = Server::haproxy_tuned(Sessions::Ids, &tuning);
+    let bench = Bench::with_server(server, "fill");
+    bench.wait(REGULARS, STRANGERS, "attack");
+    let labels = [("suspicion", "unused_sessions")];
     assert_eq!(
         bench.number("reprise_peers_suspect", &labels),
         Some(STRANGERS)

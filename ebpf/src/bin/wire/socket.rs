@@ -213,11 +213,7 @@ fn rtt(sk: *mut bpf_sock) -> Option<(u32, u32)> {
 
 /// Processes data that arrives together with the end of the TCP handshake.
 #[inline(always)]
-fn early(
-    ctx: &SkBuffContext,
-    listener: *mut bpf_sock,
-    packet: &mut Packet,
-) -> Result<(), Fault> {
+fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &mut Packet) -> Result<(), Fault> {
     let begins = packet.syn() && !packet.acks();
     if packet.at >= packet.end && !begins {
         if packet.acks() && !packet.is_relevant() {

@@ -55,7 +55,7 @@ impl EndedHandshake {
     fn closed_by_peer(&self) -> bool {
         let is_certain =
             self.library.socket_source == Some(SocketSource::InCall) || self.wire.is_some();
-        is_certain && cause::closed_by_peer(&self.library, self.wire.as_ref())
+        is_certain && cause::closed_by_peer(&self.library, self.wire.as_deref())
     }
 
     /// How it ended, given the evidence of its connection.
