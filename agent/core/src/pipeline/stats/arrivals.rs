@@ -31,6 +31,9 @@ const MAX_CLIENTS: usize = 65_536;
 /// Slots for which all clients must be remembered before one can be new.
 const MEMORY: u32 = 2 * SLOTS;
 
+/// Time after which the handshakes of a slot are diagnosed: misses without a reason wait for
+/// evidence, and handshakes that only packets show for their library.
+const SETTLE_NS: u64 = 4_000_000_000;
 /// Slots by which handshakes may be recorded out of order.
 const LATE: u32 = 5;
 
@@ -110,12 +113,12 @@ impl Arrivals {
         let create = || Client::new(number, slot, remembers);
         let client = self.clients.get_or_insert_mut(client_key, create);
         let is_counted = !is_first && client.newest >= slot && client.service == number;
-        let before = is_counted.then_some(client.class);
+        let before = is_counted.then(|| client.class());
         client.service = number;
-        client.record(&visit, slot, is_first);
-        let class = client.class;
+        client.record(&visit, slot, self.slot_ns);
+        let (newest, class) = (client.newest, client.class());
         if let Some(service) = self.services.peek_mut(key) {
-            service.slots.count(slot, before, class, visit.evicted);
+            service.slots.count(newest, before, class, visit.evicted);
         }
     }
 
@@ -147,14 +150,15 @@ impl Arrivals {
     #[must_use]
     pub fn by_service(&self, now_ns: u64) -> HashMap<&ServiceKey, ServiceArrivals> {
         let slot = self.slot_at(now_ns);
+        let unsettled = self.slot_at(now_ns.saturating_sub(SETTLE_NS));
         let knows_new = self.remembers_at(slot);
         let mut by_number = HashMap::new();
         for (key, service) in &self.services {
             let mut slots = service.slots;
             slots.advance(slot);
             let arrivals = ServiceArrivals {
-                returning: slots.returning(),
-                suspects_pace: slots.suspects(),
+                returning: slots.returning(unsettled),
+                suspects_pace: slots.suspects(unsettled),
                 evicted: slots.evicted(),
                 is_learned: slots.has_usual(),
                 knows_new,

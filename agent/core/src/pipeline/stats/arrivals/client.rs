@@ -15,6 +15,8 @@ pub(super) const SLOTS: u32 = 10;
 /// Slots after its first completed handshake from which on a client is known: at least one whole
 /// slot lies between.
 const KNOWN_AFTER: u32 = 2;
+/// The slot since which a client is known that came with a session of the service.
+const BEFORE: u32 = 0;
 /// Different sessions that nobody issued, from which on they are no leftovers of another service: a
 /// working client offers the session that it was given last.
 const MAX_FOREIGN: u8 = 2;
@@ -83,8 +85,8 @@ pub(super) enum Class {
 pub(super) struct Client {
     /// Number of its service.
     pub(super) service: u32,
-    /// Slot of its first handshake.
-    created: u32,
+    /// End of its first handshake, nanoseconds.
+    first_ns: u64,
     /// Slot of its newest handshake.
     pub(super) newest: u32,
     /// Slot since which it is a client of the service; `None` without a completed handshake.
@@ -95,8 +97,6 @@ pub(super) struct Client {
     given: u8,
     flags: Flags,
     suspicion: Option<Suspicion>,
-    /// How it is counted in its newest slot.
-    pub(super) class: Class,
 }
 
 impl Client {
@@ -104,7 +104,7 @@ impl Client {
     pub(super) const fn new(service: u32, slot: u32, remembers: bool) -> Self {
         Self {
             service,
-            created: slot,
+            first_ns: u64::MAX,
             newest: slot,
             since: None,
             foreign: 0,
@@ -116,12 +116,18 @@ impl Client {
                 Flags::empty()
             },
             suspicion: None,
-            class: Class::Other,
         }
     }
 
-    /// Adds a handshake; `is_first` if it is the first one.
-    pub(super) fn record(&mut self, visit: &Visit, slot: u32, is_first: bool) {
+    /// Adds a handshake that ended in this slot. A miss that waited for evidence comes after later
+    /// handshakes.
+    pub(super) fn record(&mut self, visit: &Visit, slot: u32, slot_ns: u64) {
+        let is_first = visit.time_ns < self.first_ns;
+        self.first_ns = self.first_ns.min(visit.time_ns);
+        if is_first && self.since == Some(BEFORE) {
+            // The session that it came with was given in this handshake.
+            self.since = Some(slot);
+        }
         match visit.offered {
             Offered::Nothing => {}
             Offered::Unclear => self.flags |= Flags::OFFERED,
@@ -129,7 +135,7 @@ impl Client {
                 self.flags |= Flags::OFFERED | Flags::GENUINE;
                 if is_first {
                     // The session was given before.
-                    self.since = Some(0);
+                    self.since = Some(BEFORE);
                 }
             }
             Offered::NotIssued(token) => {
@@ -148,18 +154,23 @@ impl Client {
             self.flags |= Flags::COMPLETED;
             self.since = self.since.or(Some(slot));
         }
-        self.suspicion = self.suspicion_at(slot);
-        self.class = match (self.suspicion, self.kind()) {
+        let first = u32::try_from(self.first_ns / slot_ns).unwrap_or(u32::MAX);
+        self.suspicion = self.suspicion_at(slot.saturating_sub(first));
+    }
+
+    /// How it is counted in its newest slot.
+    pub(super) fn class(&self) -> Class {
+        match (self.suspicion, self.kind()) {
             (Some(_), _) => Class::Suspect,
             (None, ClientKind::Returning) => Class::Returning,
             (None, _) => Class::Other,
-        };
+        }
     }
 
-    /// A suspicion ends when the client offers a session of the service. Only the first window
+    /// The suspicion so many slots after the first handshake. It ends when the client offers a session of the service. Only the first window
     /// after the first handshake can show invented or unused sessions: the longer a client is
     /// known, the more explanations there are.
-    fn suspicion_at(&self, slot: u32) -> Option<Suspicion> {
+    fn suspicion_at(&self, slots: u32) -> Option<Suspicion> {
         if self.flags.contains(Flags::GENUINE) {
             return None;
         }
@@ -172,7 +183,7 @@ impl Client {
         let former = self
             .suspicion
             .filter(|suspicion| *suspicion != Suspicion::NeverCompleted);
-        if former.is_some() || slot >= self.created.saturating_add(SLOTS) {
+        if former.is_some() || slots >= SLOTS {
             return former;
         }
         if self.foreign_count >= MAX_FOREIGN {

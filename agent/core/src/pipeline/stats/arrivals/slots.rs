@@ -105,24 +105,27 @@ impl Slots {
         self.newest >= self.first.saturating_add(2 * SLOTS)
     }
 
-    /// Returning clients at most per slot, against the usual number of clients.
-    pub(super) fn returning(&self) -> Pace {
+    /// Returning clients at most per slot before `unsettled`, against the usual number of clients.
+    pub(super) fn returning(&self, unsettled: u32) -> Pace {
         Pace {
-            highest: self.highest(|slot| slot.returning),
+            highest: self.highest(unsettled, |slot| slot.returning),
             usual: self.usual_unsuspicious,
         }
     }
 
-    /// Suspects at most per slot, against their usual number.
-    pub(super) fn suspects(&self) -> Pace {
+    /// Suspects at most per slot before `unsettled`, against their usual number.
+    pub(super) fn suspects(&self, unsettled: u32) -> Pace {
         Pace {
-            highest: self.highest(|slot| slot.suspects),
+            highest: self.highest(unsettled, |slot| slot.suspects),
             usual: self.usual_suspects,
         }
     }
 
-    fn highest(&self, count: impl Fn(&Slot) -> u32) -> u64 {
-        self.slots.iter().map(count).max().unwrap_or(0).into()
+    fn highest(&self, unsettled: u32, count: impl Fn(&Slot) -> u32) -> u64 {
+        let oldest = self.newest.saturating_sub(SLOTS - 1);
+        let settled = (oldest..=self.newest).filter(|number| *number < unsettled);
+        let slots = settled.map(|number| &self.slots[(number % SLOTS) as usize]);
+        slots.map(count).max().unwrap_or(0).into()
     }
 
     /// Sessions of returning clients that were evicted within the window.
@@ -142,8 +145,8 @@ mod tests {
         slots.count(100, Some(Class::Other), Class::Suspect, false);
         slots.count(101, None, Class::Returning, true);
         slots.count(101, None, Class::Suspect, true);
-        assert_eq!(slots.suspects().highest, 1);
-        assert_eq!((slots.returning().highest, slots.evicted()), (1, 1));
+        assert_eq!(slots.suspects(u32::MAX).highest, 1);
+        assert_eq!((slots.returning(u32::MAX).highest, slots.evicted()), (1, 1));
         let [first, second] = [100, 101].map(|slot| slots.slots[slot % SLOTS as usize]);
         assert_eq!((first.unsuspicious, second.unsuspicious), (0, 1));
     }
@@ -160,7 +163,7 @@ mod tests {
         slots.advance(1_020);
         assert!(slots.has_usual());
         assert_eq!(
-            slots.returning(),
+            slots.returning(u32::MAX),
             Pace {
                 highest: 0,
                 usual: 4.0
@@ -171,17 +174,18 @@ mod tests {
             slots.count(1_020, None, Class::Returning, false);
         }
         assert_eq!(
-            slots.returning(),
+            slots.returning(u32::MAX),
             Pace {
                 highest: 50,
                 usual: 4.0
             }
         );
         slots.count(1_005, None, Class::Returning, false);
-        assert_eq!(slots.returning().highest, 50);
+        assert_eq!(slots.returning(u32::MAX).highest, 50);
+        assert_eq!(slots.returning(1_020).highest, 0, "not settled");
         // Years without a handshake cost no more than hours.
         slots.advance(u32::MAX);
-        assert_eq!(slots.returning().highest, 0);
-        assert!(slots.returning().usual < 0.01);
+        assert_eq!(slots.returning(u32::MAX).highest, 0);
+        assert!(slots.returning(u32::MAX).usual < 0.01);
     }
 }

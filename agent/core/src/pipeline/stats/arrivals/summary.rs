@@ -52,7 +52,7 @@ impl ServiceArrivals {
         self.clients[client.kind()] += 1;
         if let Some(suspicion) = client.suspicion() {
             self.suspects[suspicion] += 1;
-        } else if client.class == Class::Returning {
+        } else if client.class() == Class::Returning {
             self.trusted.clients += 1;
             self.trusted.abandoned += u64::from(client.has_abandoned());
             self.trusted.genuine += u64::from(client.is_genuine());

@@ -12,9 +12,8 @@ use crate::{
     pipeline::stats::{service_port::ServicePort, testing::seen},
 };
 
-/// A slot has a hundred nanoseconds.
-const WINDOW: u64 = 1_000;
-const SLOT: u64 = 100;
+const WINDOW: u64 = 300_000_000_000;
+const SLOT: u64 = WINDOW / 10;
 const FULL: Outcome = Outcome::Completed(Resumption::Full);
 const RESUMED: Outcome = Outcome::Completed(Resumption::Resumed);
 const SILENT: Outcome = Outcome::Failed(FailureCause::Timeout);
@@ -41,6 +40,8 @@ fn token(hash: u64, key: Option<u32>) -> Token {
 struct Bench {
     arrivals: Arrivals,
     sessions: u64,
+    /// Handshakes, which end a nanosecond after one another.
+    count: u64,
 }
 
 impl Bench {
@@ -48,6 +49,7 @@ impl Bench {
         Self {
             arrivals: Arrivals::new(8, WINDOW),
             sessions: 0,
+            count: 0,
         }
     }
 
@@ -68,7 +70,8 @@ impl Bench {
             FULL,
             Offer::Nothing,
         );
-        seen.time_ns = slot * SLOT;
+        self.count += 1;
+        seen.time_ns = slot * SLOT + self.count;
         change(&mut seen);
         let connection = seen.connection.unwrap();
         self.arrivals.record(&service(), &connection, &seen);
@@ -127,8 +130,12 @@ impl Bench {
         all.get(&service()).copied().unwrap_or_default()
     }
 
+    /// What the clients show once the handshakes of this slot are diagnosed.
     fn surge(&self, slot: u64) -> Surge {
-        self.at(slot).surge()
+        let now_ns = (slot + 1) * SLOT + SETTLE_NS;
+        let all = self.arrivals.by_service(now_ns);
+        all.get(&service())
+            .map_or(Surge::Unknown, ServiceArrivals::surge)
     }
 }
 
@@ -213,7 +220,7 @@ fn the_usual_clients_are_no_surge() {
     let arrivals = bench.at(NOW);
     assert_eq!(arrivals.suspects[Suspicion::NeverCompleted], 2);
     assert_eq!(arrivals.surge(), Surge::None);
-    assert_eq!(Bench::learned().surge(LEARNED - 1), Surge::Unknown);
+    assert_eq!(Bench::learned().surge(LEARNED - 2), Surge::Unknown);
 }
 
 /// Clients that return for the first time after what is usual is known: until then none was known.
@@ -361,12 +368,34 @@ fn sessions_that_nobody_issued_again_and_again_are_an_attack() {
         );
     }
     assert_eq!(
-        bench.surge(NOW + 13),
+        bench.surge(NOW + 12),
         Surge::Unknown,
         "nobody to compare with"
     );
-    bench.resume(NOW + 12, 0..6);
-    assert_eq!(bench.surge(NOW + 13), Surge::Attack);
+    bench.resume(NOW + 11, 0..6);
+    assert_eq!(bench.surge(NOW + 12), Surge::Attack);
+}
+
+/// A miss that waited for evidence is recorded after the next handshake of its client.
+#[test]
+fn a_session_given_after_a_late_miss_makes_no_client_known() {
+    let mut bench = with_regulars();
+    for client in 1_000..1_040 {
+        bench.count = 5_000;
+        bench.visit(NOW, client, RESUMED, ID);
+    }
+    assert_eq!(bench.at(NOW).clients[ClientKind::Returning], 40 - 4 + 40);
+    // Not judged yet.
+    assert_eq!(bench.at(NOW).surge(), Surge::None);
+    bench.count = 0;
+    for client in 1_000..1_040 {
+        let foreign = token(u64::from(client), None);
+        bench.miss(NOW, client, foreign, MissReason::Unknown);
+    }
+    let arrivals = bench.at(NOW);
+    assert_eq!(arrivals.clients[ClientKind::Returning], 40 - 4);
+    assert_eq!(arrivals.clients[ClientKind::New], 40);
+    assert_eq!(bench.surge(NOW), Surge::None);
 }
 
 #[test]
@@ -410,7 +439,7 @@ fn services_and_namespaces_are_apart() {
     });
     assert_eq!(bench.at(LEARNED).clients[ClientKind::Returning], 1);
     assert_eq!(bench.at(LEARNED).clients[ClientKind::New], 1);
-    bench.arrivals.forget(LEARNED * SLOT + 1);
+    bench.arrivals.forget((LEARNED + 1) * SLOT);
     assert_eq!(bench.at(LEARNED), ServiceArrivals::default());
     bench.visit(LEARNED, 1, RESUMED, ID);
     let again = bench.at(LEARNED);

@@ -21,6 +21,8 @@ pub(super) enum Offered {
 /// One handshake of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Visit {
+    /// Its end, nanoseconds of `CLOCK_MONOTONIC`.
+    pub(super) time_ns: u64,
     /// It completed.
     pub(super) completed: bool,
     /// The client abandoned it, without evidence of packet loss.
@@ -39,6 +41,7 @@ impl Visit {
         let given = seen.hello.as_ref().map(Given::from_hello);
         let reason = seen.miss.map(|miss| miss.reason);
         Self {
+            time_ns: seen.time_ns,
             completed,
             abandoned: seen.outcome.is_abandoned_by_peer(),
             offered: offered(seen),
