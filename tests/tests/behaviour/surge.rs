@@ -68,6 +68,15 @@ impl Bench {
         number(&self.agent.metrics(), self.server.port, family, labels)
     }
 
+    /// Waits until the event is over, without a storm or an attack meanwhile.
+    fn wait_without_surge(&self) {
+        poll_until("the clients came", EVENT_TIME, || {
+            let number = self.number("reprise_service_surge", &[]);
+            assert!(number.is_none_or(|number| number == 0.0), "{number:?}");
+            self.is_printed("learned\ndone\n")
+        });
+    }
+
     /// Waits until the families that the alerts compare have these values: known clients,
     /// suspicious ones and the kind of the surge.
     fn wait(&self, returning: f64, suspects: f64, kind: &str) {
@@ -153,9 +162,7 @@ fn unknown_clients_with_invented_tickets_are_an_attack() {
 #[test]
 fn clients_of_another_node_are_no_attack() {
     let bench = Bench::learned(Sessions::Ids, "failover");
-    poll_until("the clients came", EVENT_TIME, || {
-        bench.is_printed("learned\ndone\n")
-    });
+    bench.wait_without_surge();
     bench.wait(REGULARS, 0.0, "none");
     assert_eq!(bench.number("reprise_peers_new", &[]), Some(STRANGERS));
 }
@@ -200,11 +207,7 @@ fn unknown_clients_that_complete_nothing_are_an_attack() {
 #[test]
 fn the_usual_mix_is_neither() {
     let bench = Bench::learned(Sessions::Ids, "normal");
-    poll_until("the clients came", EVENT_TIME, || {
-        let number = bench.number("reprise_service_surge", &[]);
-        assert!(number.is_none_or(|number| number == 0.0), "{number:?}");
-        bench.is_printed("learned\ndone\n")
-    });
+    bench.wait_without_surge();
     // Ten of the fleet came back, and one address abandoned two handshakes.
     bench.wait(REGULARS + 10.0, 1.0, "none");
     assert_eq!(bench.number("reprise_peers_new", &[]), Some(11.0));
