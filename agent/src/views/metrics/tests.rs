@@ -253,6 +253,24 @@ fn families_of_a_detached_sensor_are_absent() {
     assert!(!page(none).contains("reprise_handshakes_total"));
 }
 
+/// Nobody knows yet which clients of this service return: zero would be wrong.
+#[test]
+fn clients_of_a_new_service_are_absent() {
+    let page = Page::new(Shared::new(observed()), false)
+        .render(Format::Prometheus)
+        .unwrap();
+    let families = [
+        "reprise_peers_returning",
+        "reprise_peers_new",
+        "reprise_peers_suspect",
+        "reprise_service_surge",
+    ];
+    for family in families {
+        assert!(page.contains(&format!("# HELP {family} ")), "{family}");
+        assert!(!page.contains(&format!("\n{family}{{")), "{family}");
+    }
+}
+
 #[test]
 fn sums_over_peers_equal_the_totals() {
     let page = Page::new(Shared::new(observed()), false)

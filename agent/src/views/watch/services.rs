@@ -118,3 +118,29 @@ pub(super) fn table(lines: &[ServiceLine], count: usize) -> Table<'static> {
     let rows = lines.iter().take(count).map(ServiceLine::cells);
     Table::new(rows, widths).header(headings.top_margin(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reprise_core::model::{FailureCause, MissReason};
+
+    #[test]
+    fn a_storm_or_an_attack_is_the_problem() {
+        let mut sums = ServiceSums::default();
+        sums.misses[MissReason::Evicted] = 3;
+        sums.failures[FailureCause::Reset] = 2;
+        for (surge, problem) in [
+            (Surge::Unknown, "evicted"),
+            (Surge::None, "evicted"),
+            (Surge::Storm, "storm"),
+            (Surge::Attack, "attack"),
+        ] {
+            let line = ServiceLine {
+                name: String::new(),
+                sums,
+                surge,
+            };
+            assert_eq!(line.problem(), problem);
+        }
+    }
+}
