@@ -3,6 +3,7 @@
 //! clients of both attack. Reports what must not grow with time, and compares it with earlier runs.
 
 mod agent;
+mod cgroup;
 mod load;
 mod report;
 mod sample;
@@ -17,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::{
     agent::Agent,
+    cgroup::Cgroup,
     load::Load,
     report::{Accuracy, Report},
     sample::Sample,
@@ -59,9 +61,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::install()?;
     let directory = TempDirectory::create("soak")?;
     certificate::create(directory.path(), &["127.0.0.1"])?;
-    let agent = Agent::start(&binary, directory.path())?;
+    let cgroup = Cgroup::create()?;
+    let cgroup = cgroup.as_ref().map(Cgroup::path);
+    let agent = Agent::start(&binary, directory.path(), cgroup)?;
     println!("\n{} min of churn, one sample per line", args.minutes);
-    let mut load = Load::start(directory.path(), agent.address())?;
+    let mut load = Load::start(directory.path(), agent.address(), cgroup)?;
     let samples = observe(&agent, Duration::from_secs(60 * args.minutes))?;
     load.stop_control()?;
     std::thread::sleep(SETTLE);

@@ -25,6 +25,7 @@ mod kernel_events;
 mod kernel_tables;
 mod kernels;
 mod killed;
+mod late_tls;
 mod libraries;
 mod lifecycle;
 mod listeners;

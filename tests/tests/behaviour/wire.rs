@@ -128,8 +128,8 @@ fn both_ends(command: impl Fn(u16, &str) -> Command) {
     assert_nothing_lost(&agent.metrics());
 }
 
-#[test]
-fn go_is_counted_from_packets() {
+/// Asserts that a Go program is counted whose TLS begins at once, or with `starttls` later.
+fn go(extra: &[&str]) {
     let directory = TempDir::new().expect("failed to create a directory");
     let program = directory.path().join("tls");
     let mut build = Command::new("go");
@@ -140,8 +140,19 @@ fn go_is_counted_from_packets() {
         let mut command = Command::new(&program);
         command.arg(&ec().cert).arg(&ec().key);
         command.args([&port.to_string(), version, &CONNECTIONS.to_string()]);
+        command.args(extra);
         command
     });
+}
+
+#[test]
+fn go_is_counted_from_packets() {
+    go(&[]);
+}
+
+#[test]
+fn go_after_starttls_is_counted_from_packets() {
+    go(&["starttls"]);
 }
 
 #[test]

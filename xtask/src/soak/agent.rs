@@ -49,8 +49,8 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts `reprise run` and waits until it is ready.
-    pub(super) fn start(binary: &Path, directory: &Path) -> Result<Self> {
+    /// Starts `reprise run` for this cgroup, or for the whole host, and waits until it is ready.
+    pub(super) fn start(binary: &Path, directory: &Path, cgroup: Option<&Path>) -> Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .context("failed to find a free port")?;
@@ -62,6 +62,7 @@ impl Agent {
                 .args(["run", "--listen", &address.to_string(), "--peer-file"])
                 .arg(peer_file(directory))
                 .args(SMALL_TABLES)
+                .args(cgroup.iter().flat_map(|path| [Path::new("--cgroup"), path]))
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().context("failed to share a log")?)
                 .stderr(log),

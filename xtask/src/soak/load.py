@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import ctypes
-import glob
 import itertools
 import os
 import random
@@ -159,12 +158,10 @@ kill %1
 
 def containers(args):
     """Server and client in network, PID and mount namespaces and a cgroup of their own."""
-    root = next(iter(glob.glob("/sys/fs/cgroup/unified") + glob.glob("/sys/fs/cgroup")))
-    has_v2 = os.path.exists(f"{root}/cgroup.controllers")
     for turn in every(2):
-        cgroup = f"{root}/reprise-soak-{turn}.scope"
+        cgroup = f"{args.cgroup}/container-{turn}.scope"
         enter = ""
-        if has_v2:
+        if args.cgroup:
             os.mkdir(cgroup)
             enter = f"echo $$ >{cgroup}/cgroup.procs; "
         unshare = "exec unshare --net --mount --pid --fork --kill-child timeout 10 bash -c"
@@ -248,7 +245,11 @@ def main():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--source")
     parser.add_argument("--agent", type=int)
+    parser.add_argument("--cgroup")
     args = parser.parse_args()
+    if args.cgroup:
+        with open(f"{args.cgroup}/cgroup.procs", "w") as file:
+            file.write(str(os.getpid()))
     threading.Thread(target=watch_parent, daemon=True).start()
     if args.kind == "server":
         threading.Thread(target=lambda: (ENDED.wait(), os._exit(0)), daemon=True).start()

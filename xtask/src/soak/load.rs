@@ -39,8 +39,12 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts the control server and its client, and all kinds of churn.
-    pub(super) fn start(directory: &Path, agent: SocketAddr) -> Result<Self> {
+    /// Starts the control server and its client, and all kinds of churn, in this cgroup.
+    pub(super) fn start(
+        directory: &Path,
+        agent: SocketAddr,
+        cgroup: Option<&Path>,
+    ) -> Result<Self> {
         let script = directory.join("load.py");
         fs::write(&script, SCRIPT).context("failed to write the script of the load")?;
         let (control_port, churn_port) = (free_port()?, free_port()?);
@@ -53,6 +57,7 @@ impl Load {
                 .arg(directory)
                 .args(["--port", &port.to_string(), "--source", CONTROL_SOURCE])
                 .args(["--agent", &agent.port().to_string()])
+                .args(cgroup.iter().flat_map(|path| [Path::new("--cgroup"), path]))
                 // A process ends at the end of its input, so it does not outlive this one.
                 .stdin(Stdio::piped());
             Process::spawn("the load", &mut command)
