@@ -1,5 +1,6 @@
 //! Test bed of the loss tests: an observed connection between two network namespaces.
 
+use std::ffi::OsStr;
 use std::ops::RangeInclusive;
 use std::process::Command;
 
@@ -36,6 +37,12 @@ impl Testbed {
     /// Sets up namespaces, server and agent.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_agent(NO_ARGUMENTS)
+    }
+
+    /// Sets up namespaces, server and an agent with these arguments.
+    #[must_use]
+    pub fn with_agent<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
         let net = Namespaces::new();
         let words = Namespaces::exec(&net.server);
         let mut command = Command::new(words[0]);
@@ -44,7 +51,7 @@ impl Testbed {
             SERVER_IP,
             command.args(&words[1..]).arg(PYTHON),
         );
-        let agent = Agent::start(NO_ARGUMENTS);
+        let agent = Agent::start(arguments);
         let before = agent.metrics();
         Self {
             net,

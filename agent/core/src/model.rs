@@ -30,6 +30,7 @@ mod retransmits;
 mod role;
 mod service;
 mod session;
+mod surge;
 mod tcp;
 mod token;
 mod version;
@@ -64,6 +65,7 @@ pub use self::{
     role::Role,
     service::{ServiceFacts, ServiceId},
     session::{Lookup, SessionAge, SessionFacts},
+    surge::{ClientKind, Surge, Suspicion},
     tcp::{TcpEvent, TcpEventKind},
     token::{KeyName, Token},
     version::Version,

@@ -10,6 +10,7 @@ mod document;
 mod documents;
 mod failures;
 mod hosts;
+mod networks;
 mod overview;
 mod peer;
 mod peers;

@@ -1,5 +1,6 @@
 //! Services and advice on their caches, as the API and `reprise advise` show them.
 
+mod clients;
 mod counts;
 mod text;
 
@@ -8,6 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    clients::{AtOnce, ClientCounts},
     counts::{OfferCounts, ServiceCounts},
     text::report,
 };
@@ -35,6 +37,8 @@ pub struct ServiceRow {
     pub port: Option<u16>,
     /// Handshakes of all services with these labels; `None` where they have no series.
     pub handshakes: Option<ServiceCounts>,
+    /// Its clients within the window; `None` where they are not known.
+    pub clients: Option<ClientCounts>,
     /// The present cache; `None` for a service that has stored no session.
     pub cache: Option<Measured>,
 }
@@ -80,6 +84,8 @@ pub fn list(observed: &Observed) -> ServiceList {
     let pipeline = &observed.pipeline;
     let table = &pipeline.stats.services;
     let counts = |key: &ServiceKey| table.get(key).map(ServiceCounts::from);
+    let arrivals = pipeline.stats.arrivals.by_service(pipeline.now_ns());
+    let clients = |key: &ServiceKey| arrivals.get(key).map(ClientCounts::from);
     let mut shown = BTreeSet::new();
     let analysed = pipeline.services().into_iter();
     let mut services: Vec<_> = analysed
@@ -90,6 +96,7 @@ pub fn list(observed: &Observed) -> ServiceList {
                 owner: OwnerRow::from(&*owner(pipeline, service)),
                 port: Some(service.port),
                 handshakes: key.as_ref().and_then(counts),
+                clients: key.as_ref().and_then(clients),
                 cache: service.cache.as_ref().map(|cache| cache.measured()),
             };
             shown.extend(key);
@@ -106,6 +113,7 @@ pub fn list(observed: &Observed) -> ServiceList {
                     ServicePort::Ephemeral | ServicePort::Unknown => None,
                 },
                 handshakes: Some(ServiceCounts::from(sums)),
+                clients: clients(key),
                 cache: None,
             });
         }

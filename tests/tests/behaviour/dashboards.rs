@@ -266,7 +266,8 @@ impl Drop for Accounting {
 fn every_query_returns_data() {
     let accounting = Accounting::on();
     // The server's flight is lost once per connection.
-    let testbed = Testbed::new();
+    // The clients of a service are known after two windows.
+    let testbed = Testbed::with_agent(["--window", "10"]);
     let prometheus = Prometheus::start(testbed.agent.address);
     let rule = format!(
         "tcp sport {} ct reply packets 3 counter drop",

@@ -56,6 +56,7 @@ mod scope;
 mod slow_link;
 mod stalls;
 mod start_up;
+mod surge;
 mod systemd;
 mod watch;
 mod web_config;

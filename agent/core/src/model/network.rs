@@ -22,6 +22,8 @@ pub struct NetworkEvidence {
     pub resets_received: u32,
     /// Resets sent during the handshake.
     pub resets_sent: u32,
+    /// The peer closed or reset the connection before the handshake ended.
+    pub closed_by_peer: bool,
     /// Smoothed round-trip time, microseconds; `None` where TCP has not measured it.
     pub rtt_us: Option<u32>,
 }

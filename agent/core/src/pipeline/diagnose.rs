@@ -13,6 +13,7 @@ mod input;
 mod keys;
 mod learn;
 mod miss;
+mod origin;
 mod process;
 mod removal;
 mod rules;
@@ -24,6 +25,7 @@ mod undecided;
 
 use self::tables::Tables;
 pub use self::{
+    origin::SessionOrigin,
     removal::{CloseEvidence, RemovedSession},
     rules::{RULES, Rule, required_evidence},
     tables::Retained,

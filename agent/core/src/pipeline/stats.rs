@@ -3,6 +3,7 @@
 
 mod alerts;
 mod alerts_after_completion;
+mod arrivals;
 mod by_role;
 mod ephemeral;
 mod errors;
@@ -11,12 +12,14 @@ mod failed_offers;
 mod failures;
 mod frequency;
 mod frequent_table;
+mod given;
 mod histogram;
 mod history;
 mod keys;
 mod limits;
 mod merge;
 mod miss_examples;
+mod networks;
 mod offers;
 mod outcomes;
 mod owners;
@@ -36,16 +39,19 @@ mod window;
 pub use self::{
     alerts::AlertReason,
     alerts_after_completion::AlertsAfterCompletion,
+    arrivals::{Arrivals, Pace, ServiceArrivals, TrustedClients},
     by_role::ByRole,
     errors::{ErrorSum, Errors},
     explanations::Explanation,
     failed_offers::FailedOffers,
     failures::{Failure, Failures},
+    given::Given,
     histogram::{BOUNDS, Histogram},
     history::{History, SLOT_NS, Slot},
     keys::TicketKeys,
     limits::{Limits, Thresholds},
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
+    networks::{ClientNetwork, NetworkKey, Networks},
     offers::{LastMiss, Offers, RecentOffers},
     outcomes::{OfferSums, Outcomes},
     owners::Owners,
@@ -55,5 +61,4 @@ pub use self::{
     service_port::ServicePort,
     services::{ClientTable, ServiceKey, ServiceSums, ServiceTable},
     sums::{Stats, WithLoss},
-    visitors::Given,
 };

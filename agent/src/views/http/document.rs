@@ -5,7 +5,7 @@ use std::{cmp::Reverse, fmt::Write as _};
 use hyper::StatusCode;
 use serde::Serialize;
 
-use super::{failures, overview, peers, rendering::Rendering, status};
+use super::{failures, networks, overview, peers, rendering::Rendering, status};
 use crate::{
     observed::{Observed, Shared},
     views::{
@@ -29,6 +29,7 @@ pub(super) enum Document {
     Failures,
     Services,
     Changes,
+    Networks,
     Status,
 }
 
@@ -63,7 +64,7 @@ impl PeerLimit {
 }
 
 impl Document {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Metrics(Format::OpenMetrics),
         Self::Metrics(Format::Prometheus),
         Self::Ready,
@@ -76,6 +77,7 @@ impl Document {
         Self::Failures,
         Self::Services,
         Self::Changes,
+        Self::Networks,
         Self::Status,
     ];
 
@@ -111,6 +113,7 @@ impl Site {
             Document::Failures => json(&failures::failures(&self.shared.lock())),
             Document::Services => json(&services::list(&self.shared.lock())),
             Document::Changes => json(&changes::latest(&self.shared.lock().pipeline, usize::MAX)),
+            Document::Networks => json(&networks::networks(&self.shared.lock())),
             Document::Status => json(&status::status(&self.shared.lock())),
         }
     }

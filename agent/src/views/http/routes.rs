@@ -45,6 +45,7 @@ impl<'r> Resource<'r> {
             "/api/v1/failures" => Self::Document(Document::Failures),
             "/api/v1/services" => Self::Document(Document::Services),
             "/api/v1/changes" => Self::Document(Document::Changes),
+            "/api/v1/networks" => Self::Document(Document::Networks),
             "/api/v1/status" => Self::Document(Document::Status),
             "/api/v1/openapi.json" => Self::File("application/json", OPENAPI),
             "/" => Self::File("text/html; charset=utf-8", include_str!("page/index.html")),

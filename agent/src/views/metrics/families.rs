@@ -7,6 +7,7 @@ mod misses;
 mod offers;
 mod peers;
 mod service_caches;
+mod service_clients;
 mod services;
 
 use std::fmt;
@@ -68,6 +69,7 @@ fn totals(observed: &Observed, encoder: &mut DescriptorEncoder<'_>) -> Result<()
     }
     let wire = status.sensor(Sensor::Wire).attached;
     services::services(stats, wire, encoder)?;
+    service_clients::service_clients(pipeline, encoder)?;
     if wire {
         service_caches::service_caches(observed, encoder)?;
     }

@@ -201,6 +201,13 @@ fn page_matches_the_golden_file() {
     let mut observed = observed();
     let Pipeline { stats, naming, .. } = &mut observed.pipeline;
     let resumed = Outcome::Completed(Resumption::Resumed);
+    // Two windows later the clients of the service are known. This one closed at once.
+    let mut gone = Observation {
+        time_ns: 610_000 * MS,
+        ..seen("127.0.0.4:5", resumed, Retransmits::default())
+    };
+    gone.network.closed_by_peer = true;
+    stats.record(&gone, naming);
     let client = Observation {
         role: Role::Client,
         tgid: None,
@@ -244,6 +251,24 @@ fn families_of_a_detached_sensor_are_absent() {
     none.status.libraries.clear();
     *none.status.sensor_mut(Sensor::Wire) = Default::default();
     assert!(!page(none).contains("reprise_handshakes_total"));
+}
+
+/// Nobody knows yet which clients of this service return: zero would be wrong.
+#[test]
+fn clients_of_a_new_service_are_absent() {
+    let page = Page::new(Shared::new(observed()), false)
+        .render(Format::Prometheus)
+        .unwrap();
+    let families = [
+        "reprise_peers_returning",
+        "reprise_peers_new",
+        "reprise_peers_suspect",
+        "reprise_service_surge",
+    ];
+    for family in families {
+        assert!(page.contains(&format!("# HELP {family} ")), "{family}");
+        assert!(!page.contains(&format!("\n{family}{{")), "{family}");
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub struct ServiceCounts {
     pub resumed: u64,
     /// Completed handshakes whose resumption is not known.
     pub unknown: u64,
+    /// Completed handshakes whose client had closed or reset the connection before.
+    pub gone: u64,
     /// Failed handshakes by cause.
     pub failures: BTreeMap<String, u64>,
     /// Offered sessions by mechanism.
@@ -57,6 +59,7 @@ impl From<&ServiceSums> for ServiceCounts {
             full: sums.completed[Resumption::Full],
             resumed: sums.completed[Resumption::Resumed],
             unknown: sums.completed[Resumption::Unknown],
+            gone: sums.gone,
             failures: failures
                 .map(|(cause, count)| (cause.label().to_owned(), count))
                 .collect(),

@@ -12,8 +12,8 @@ use ratatui::{
 use super::text::{commonest_problem, percent, share};
 use crate::observed::Observed;
 use reprise_core::{
-    model::Resumption,
-    pipeline::stats::{ServiceKey, ServiceSums},
+    model::{Resumption, Surge},
+    pipeline::stats::{ServiceArrivals, ServiceKey, ServiceSums},
 };
 
 /// One service, copied so that the lock can be released.
@@ -21,16 +21,21 @@ use reprise_core::{
 pub(super) struct ServiceLine {
     name: String,
     sums: ServiceSums,
+    surge: Surge,
 }
 
 /// Services with this text, in any case, in their name or problem.
 pub(super) fn lines(observed: &Observed, filter: &str) -> Vec<ServiceLine> {
     let wanted = filter.to_lowercase();
-    let named = observed.pipeline.stats.services.named().into_iter();
+    let pipeline = &observed.pipeline;
+    let arrivals = pipeline.stats.arrivals.by_service(pipeline.now_ns());
+    let surge = |key| arrivals.get(key).map(ServiceArrivals::surge);
+    let named = pipeline.stats.services.named().into_iter();
     let mut lines: Vec<_> = named
         .map(|(key, sums)| ServiceLine {
             name: name(key),
             sums: *sums,
+            surge: surge(key).unwrap_or_default(),
         })
         .filter(|line| {
             line.name.to_lowercase().contains(&wanted) || line.problem().contains(&wanted)
@@ -65,9 +70,14 @@ impl ServiceLine {
         self.sums.failures.values().sum()
     }
 
-    /// The commonest miss reason or failure cause.
+    /// A storm or an attack, else the commonest miss reason or failure cause.
     fn problem(&self) -> &'static str {
-        commonest_problem(&self.sums.misses, &self.sums.failures)
+        match self.surge {
+            Surge::Storm | Surge::Attack => self.surge.label(),
+            Surge::Unknown | Surge::None => {
+                commonest_problem(&self.sums.misses, &self.sums.failures)
+            }
+        }
     }
 
     fn cells(&self) -> Cells<'static> {
@@ -107,4 +117,30 @@ pub(super) fn table(lines: &[ServiceLine], count: usize) -> Table<'static> {
     ]);
     let rows = lines.iter().take(count).map(ServiceLine::cells);
     Table::new(rows, widths).header(headings.top_margin(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reprise_core::model::{FailureCause, MissReason};
+
+    #[test]
+    fn a_storm_or_an_attack_is_the_problem() {
+        let mut sums = ServiceSums::default();
+        sums.misses[MissReason::Evicted] = 3;
+        sums.failures[FailureCause::Reset] = 2;
+        for (surge, problem) in [
+            (Surge::Unknown, "evicted"),
+            (Surge::None, "evicted"),
+            (Surge::Storm, "storm"),
+            (Surge::Attack, "attack"),
+        ] {
+            let line = ServiceLine {
+                name: String::new(),
+                sums,
+                surge,
+            };
+            assert_eq!(line.problem(), problem);
+        }
+    }
 }

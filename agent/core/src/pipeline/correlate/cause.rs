@@ -90,7 +90,7 @@ pub(super) fn from_library(
 
 /// Whether the peer closed the connection before this host did, and before the handshake ended in
 /// the library.
-fn closed_by_peer(handshake: &LibraryHandshake, wire: Option<&WireHandshake>) -> bool {
+pub(super) fn closed_by_peer(handshake: &LibraryHandshake, wire: Option<&WireHandshake>) -> bool {
     let by_wire = wire.is_some_and(|wire| {
         wire.end == WireEnd::ClosedByPeer && wire.hello.end_ns <= handshake.end_ns
     });

@@ -51,12 +51,20 @@ impl EndedHandshake {
 
     /// Adds to `network` what only the wire shows.
     pub(super) fn complete_evidence(&self, network: &mut NetworkEvidence) {
+        network.closed_by_peer = network.resets_received > 0 || self.closed_by_peer();
         let Some(wire) = &self.wire else { return };
         if self.hello_read().is_some()
             && cause::hello_was_late(&self.library, &wire.hello, wire.rtt_us)
         {
             network.stalls = network.stalls.max(1);
         }
+    }
+
+    /// Whether the peer closed its certain connection before the handshake ended.
+    fn closed_by_peer(&self) -> bool {
+        let is_certain =
+            self.library.socket_source == Some(SocketSource::InCall) || self.wire.is_some();
+        is_certain && cause::closed_by_peer(&self.library, self.wire.as_deref())
     }
 
     /// How it ended, given the evidence of its connection.

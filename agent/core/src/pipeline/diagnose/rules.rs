@@ -11,6 +11,8 @@ pub(super) const LOW_RANK: u64 = 4;
 /// Acceptances from which the highest accepted rank describes the cache's capacity.
 const ENOUGH_ACCEPTED: u64 = 3;
 
+/// Name of the rule for tickets under keys that the service does not have.
+const KEY_NEVER_USED: &str = "key_never_used";
 /// Name of the rule for misses that no other rule decides.
 pub(super) const UNDECIDED: &str = "not_enough_evidence";
 
@@ -305,7 +307,7 @@ pub const RULES: [Rule; 33] = [
         },
     },
     Rule {
-        name: "key_never_used",
+        name: KEY_NEVER_USED,
         evidence: "the library found no session; every key that the service used within a lifetime is known, and this one is not among them; the service gave this client no TLS 1.3 session",
         reason: MissReason::ForeignKey,
         when: |input| {
@@ -334,6 +336,12 @@ pub(super) fn decide(input: &RuleInput) -> &'static Rule {
     static TABLE: [Rule; RULES.len()] = RULES;
     let matching = TABLE.iter().find(|rule| (rule.when)(input));
     matching.unwrap_or(&TABLE[RULES.len() - 1])
+}
+
+/// Whether the rule of this name gives a reason without any issuer of the session: no rule that
+/// needs one has matched before.
+pub(super) fn requires_no_issuer(name: &str) -> bool {
+    [UNDECIDED, KEY_NEVER_USED].contains(&name)
 }
 
 /// Rules for the misses of clients, with the evidence that they require.

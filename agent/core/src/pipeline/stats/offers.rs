@@ -3,7 +3,7 @@
 use enum_map::{Enum, EnumMap};
 
 use super::{
-    failed_offers::FailedOffers, merge::Merge, outcomes::OfferSums, visitors::Given, window::Window,
+    failed_offers::FailedOffers, given::Given, merge::Merge, outcomes::OfferSums, window::Window,
 };
 use crate::model::{MissReason, Observation, OfferOutcome, ServiceId};
 

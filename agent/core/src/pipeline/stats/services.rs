@@ -35,6 +35,8 @@ pub struct ServiceSums {
     pub offers: OfferSums,
     /// Missed offers.
     pub misses: EnumMap<MissReason, u64>,
+    /// Completed handshakes whose client had closed or reset the connection before.
+    pub gone: u64,
     /// End of the newest handshake, nanoseconds of `CLOCK_MONOTONIC`.
     last_ns: u64,
 }
@@ -43,7 +45,10 @@ impl ServiceSums {
     fn record(&mut self, seen: &Observation) {
         self.last_ns = self.last_ns.max(seen.time_ns);
         match seen.outcome {
-            Outcome::Completed(resumption) => self.completed[resumption] += 1,
+            Outcome::Completed(resumption) => {
+                self.completed[resumption] += 1;
+                self.gone += u64::from(seen.network.closed_by_peer);
+            }
             Outcome::Failed(cause) => self.failures[cause] += 1,
         }
         if let Some(outcome) = seen.offer_outcome() {
@@ -68,6 +73,7 @@ impl Merge for ServiceSums {
         self.failures.merge(&other.failures);
         self.offers.merge(&other.offers);
         self.misses.merge(&other.misses);
+        self.gone += other.gone;
         self.last_ns = self.last_ns.max(other.last_ns);
     }
 }

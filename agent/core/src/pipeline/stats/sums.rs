@@ -7,6 +7,7 @@ use enum_map::EnumMap;
 use super::{
     alerts::{self, AlertReason},
     alerts_after_completion::AlertsAfterCompletion,
+    arrivals::Arrivals,
     by_role::ByRole,
     ephemeral::EphemeralPorts,
     errors::Errors,
@@ -18,6 +19,7 @@ use super::{
     keys::TicketKeys,
     limits::Limits,
     miss_examples::{MissExample, MissExamples},
+    networks::Networks,
     outcomes::OfferSums,
     owners::Owners,
     peer_key::PeerKey,
@@ -86,6 +88,10 @@ pub struct Stats {
     pub owners: Owners,
     /// Handshakes of servers on this host, per service.
     pub services: ServiceTable,
+    /// Clients that come to the services on this host.
+    pub arrivals: Arrivals,
+    /// Networks of clients that abandoned handshakes.
+    pub networks: Networks,
     /// Handshakes of clients on this host, per owner.
     pub clients: ClientTable,
     /// The last hour.
@@ -122,6 +128,8 @@ impl Stats {
             wire: 0,
             owners: Owners::new(),
             services: ServiceTable::new(limits.max_services),
+            arrivals: Arrivals::new(limits.max_services, limits.window_ns),
+            networks: Networks::new(),
             clients: ClientTable::new(limits.max_workloads),
             history: ByRole::default(),
             peers: PeerTable::new(limits),
@@ -138,6 +146,7 @@ impl Stats {
         let limits = &self.limits;
         let oldest_ns = now_ns.saturating_sub(limits.forget_after_ns);
         self.services.forget(oldest_ns);
+        self.arrivals.forget(oldest_ns);
         self.clients.forget(oldest_ns);
         // The window of a peer's ratio must not begin before its entry does.
         let after_ns = limits.forget_peers_after_ns.max(limits.window_ns);
@@ -150,7 +159,7 @@ impl Stats {
         self.history[seen.role].add(seen.outcome, seen.time_ns);
         self.failed_offers.record(seen);
         let owner = self.owners.owner(seen.cgroup, seen.tgid);
-        self.record_owner(seen, Arc::clone(&owner));
+        self.record_owner(seen, Arc::clone(&owner), &peer.peer, naming);
         match seen.outcome {
             Outcome::Completed(resumption) => {
                 self.record_completed(seen, resumption, peer.clone());
@@ -202,7 +211,13 @@ impl Stats {
     }
 
     /// Adds a handshake to the sums of its service, or of the client's workload.
-    fn record_owner(&mut self, seen: &Observation, owner: Arc<Owner>) {
+    fn record_owner(
+        &mut self,
+        seen: &Observation,
+        owner: Arc<Owner>,
+        peer: &Peer,
+        naming: &Naming,
+    ) {
         if seen.role == Role::Client {
             return self.clients.record(owner, seen);
         }
@@ -217,7 +232,15 @@ impl Stats {
                 }
             }
         };
-        self.services.record(ServiceKey { owner, port }, seen);
+        let key = ServiceKey { owner, port };
+        // The addresses of another namespace are of its user's choice.
+        if let Some(connection) = &seen.connection
+            && *peer != Peer::OtherNamespace
+        {
+            self.arrivals.record(&key, connection, seen);
+            self.networks.record(&key, connection, seen, naming);
+        }
+        self.services.record(key, seen);
     }
 
     fn record_failed(

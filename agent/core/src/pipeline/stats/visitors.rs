@@ -6,29 +6,10 @@ use std::{net::IpAddr, num::NonZeroUsize};
 
 use lru::LruCache;
 
-use crate::model::{HelloFacts, NetworkNamespace, Observation, Role};
+use super::given::Given;
+use crate::model::{NetworkNamespace, Observation, Role};
 
 const MAX_VISITORS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
-
-/// What a server gave in a handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Given {
-    /// A session ID or a ticket. The tickets of TLS 1.3 are encrypted, and assumed.
-    Session,
-    /// Neither.
-    Nothing,
-}
-
-impl Given {
-    const fn from_hello(hello: &HelloFacts) -> Self {
-        let has_session = hello.issued_id.is_some() || hello.issued_ticket.is_some();
-        if hello.is_tls13() || has_session {
-            Self::Session
-        } else {
-            Self::Nothing
-        }
-    }
-}
 
 /// A client of a service here, or a service with clients here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

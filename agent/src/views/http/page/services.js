@@ -2,6 +2,12 @@
 "use strict";
 
 const SERVICES = 100;
+// What the clients of a service show, and the remedy.
+const SURGE = {
+  storm: "known clients return at once; a larger session cache and random delays in clients help",
+  attack: "clients that complete no handshake, or use no session that they were given; "
+    + "/api/v1/networks lists their networks",
+};
 
 // A service with the names of its owner that exist.
 function serviceName({ namespace, pod, container, workload, port }) {
@@ -13,7 +19,9 @@ function serviceName({ namespace, pod, container, workload, port }) {
 }
 
 // The commonest miss reason and failure cause, with the remedy of each.
-function serviceProblem({ misses, failures }) {
+function serviceProblem({ misses, failures }, clients) {
+  const surge = clients === null ? undefined : SURGE[clients.surge];
+  if (surge !== undefined) return clients.surge + ": " + surge;
   const problems = [commonest(misses), commonest(failures)].filter((problem) => problem);
   return problems.map(([name, count]) =>
     count.toLocaleString() + " × " + name + ": " + (REMEDY[name] || "")).join("; ");
@@ -22,12 +30,12 @@ function serviceProblem({ misses, failures }) {
 function drawServices(services) {
   const counted = new Map();
   for (const service of services) {
-    if (service.handshakes !== null) counted.set(serviceName(service), service.handshakes);
+    if (service.handshakes !== null) counted.set(serviceName(service), service);
   }
-  const rows = [...counted].sort(([, a], [, b]) =>
-    b.full + sum(b.failures) - a.full - sum(a.failures));
+  const notResumed = ({ handshakes }) => handshakes.full + sum(handshakes.failures);
+  const rows = [...counted].sort(([, a], [, b]) => notResumed(b) - notResumed(a));
   by("services").hidden = rows.length === 0;
-  by("service-rows").replaceChildren(...rows.slice(0, SERVICES).map(([name, handshakes]) => {
+  by("service-rows").replaceChildren(...rows.slice(0, SERVICES).map(([name, { handshakes, clients }]) => {
     const row = element("tr");
     const cell = (title, value, type) => {
       const made = element("td", value, type);
@@ -43,7 +51,7 @@ function drawServices(services) {
     cell("full", handshakes.full.toLocaleString(), "number");
     cell("resumed", handshakes.resumed.toLocaleString(), "number");
     cell("failed", sum(handshakes.failures).toLocaleString(), "number");
-    cell("remedy", serviceProblem(handshakes), "remedy");
+    cell("remedy", serviceProblem(handshakes, clients), "remedy");
     return row;
   }));
 }

@@ -156,6 +156,7 @@ pub(super) fn tables(
     let mut family = gauge(encoder, "reprise_tracked", "Entries in each bounded table.")?;
     for (table, entries) in [
         ("cgroups", status.cgroups.known),
+        ("client_networks", stats.networks.len() as u64),
         ("clients", evidence.clients as u64),
         ("connections", tracked.connections as u64),
         ("first_flights", status.first_flights),
@@ -166,6 +167,7 @@ pub(super) fn tables(
         ("peers", peers.len() as u64),
         ("processes", evidence.processes as u64),
         ("service_caches", pipeline.sizing().len() as u64),
+        ("service_clients", stats.arrivals.len() as u64),
         ("service_series", stats.services.len() as u64),
         ("services", evidence.services as u64),
         ("sessions", evidence.sessions as u64),
@@ -184,6 +186,7 @@ pub(super) fn tables(
     )?;
     for (table, evicted) in [
         ("cgroups", status.cgroups.evicted),
+        ("client_networks", stats.networks.evicted()),
         ("clients", evidence.evicted_clients),
         ("connections", tracked.evicted_connections),
         ("first_flights", status.evicted_flights),
@@ -193,6 +196,7 @@ pub(super) fn tables(
         ("peers", peers.evicted()),
         ("processes", evidence.evicted_processes),
         ("service_caches", pipeline.sizing().evicted()),
+        ("service_clients", stats.arrivals.evicted()),
         ("service_series", stats.services.evicted()),
         ("services", evidence.evicted_services),
         ("sessions", evidence.evicted),

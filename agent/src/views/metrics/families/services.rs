@@ -100,6 +100,15 @@ pub(super) fn services(
             count(&mut family, labels, *sum)?;
         }
     }
+    let mut family = counter(
+        encoder,
+        "reprise_service_gone_clients",
+        "Completed TLS handshakes whose client had closed or reset the connection before.",
+        None,
+    )?;
+    for row in rows.iter().filter(|row| row.sums.gone > 0) {
+        count(&mut family, row.labels(), row.sums.gone)?;
+    }
     if offers {
         offer_families(&rows, encoder)?;
     }

@@ -24,6 +24,7 @@ fn selecting(query: &str, labels: &str) -> String {
 
 pub(super) fn panels() -> Vec<Panel> {
     let mut panels = resumption();
+    panels.extend(clients());
     panels.extend(cost());
     panels.extend(caches());
     panels
@@ -66,6 +67,47 @@ fn resumption() -> Vec<Panel> {
         )
         .target(&handshakes, &format!("{NAME} {{{{resumption}}}}"))
         .stacked(),
+    ]
+}
+
+fn clients() -> Vec<Panel> {
+    let known = ["returning", "new"].map(|kind| {
+        let query = format!("sum by (%L) (reprise_peers_{kind}%S)");
+        (kind, expand(&query))
+    });
+    let mut panel = Panel::graph(
+        "Clients by service",
+        "Clients with a handshake in the last minutes (--window), by address: those that the service knew before, and those that were not observed before. The first appear two windows after the service.",
+        "none",
+    );
+    for (kind, query) in known {
+        panel = panel.target(&query, &format!("{NAME} {kind}"));
+    }
+    let suspect = expand("sum by (%L, suspicion) (reprise_peers_suspect%S)");
+    let surge = expand("max by (%L, kind) (reprise_service_surge%S)");
+    let gone = expand(
+        "sum by (%L) (rate(reprise_service_gone_clients_total%S[%i])) or 0 * sum by (%L) (rate(reprise_service_handshakes_total%S[%i]))",
+    );
+    vec![
+        panel,
+        Panel::graph(
+            "Suspicious clients by service",
+            "Clients that complete no handshake, offer sessions that nobody issued, or use none of many sessions that they were given.",
+            "none",
+        )
+        .target(&suspect, &format!("{NAME} {{{{suspicion}}}}")),
+        Panel::graph(
+            "Storms and attacks by service",
+            "1 while known clients return at once (storm), or suspicious ones come beside known ones that behave well (attack).",
+            "none",
+        )
+        .target(&surge, &format!("{NAME} {{{{kind}}}}")),
+        Panel::graph(
+            "Handshakes for clients that are gone",
+            "Handshakes per second that completed after the client had closed or reset the connection: the server is too slow for its clients.",
+            "reqps",
+        )
+        .target(&gone, NAME),
     ]
 }
 
