@@ -75,6 +75,9 @@ pub mod what {
     pub const SILENT_FIN: u8 = 0xf3;
     /// RST of either side before the client sent any data, at a port that serves TLS.
     pub const SILENT_RESET: u8 = 0xf4;
+    /// Header of the PROXY protocol, as far as its addresses; the only bytes before a ClientHello
+    /// that are emitted.
+    pub const PROXY: u8 = 0xf5;
 }
 
 /// Direction of a packet.

@@ -177,8 +177,13 @@ fn count(
 ) {
     match finding {
         Finding::Handshake(observation) => {
-            let peer = stats.record(observation, naming);
-            if let Some(miss) = MissExample::from_observation(observation) {
+            let mut observation = *observation;
+            let balancer = naming.resolve_client(&mut observation);
+            let peer = stats.record(&observation, naming);
+            if let Some(balancer) = balancer {
+                stats.record_balancer(peer.clone(), balancer);
+            }
+            if let Some(miss) = MissExample::from_observation(&observation) {
                 missed(&peer, &miss);
             }
         }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use ipnet::IpNet;
 
 use crate::{
     bpf::{
@@ -79,6 +80,10 @@ pub struct Counting {
     /// in it, so they are summed as `other-namespace` by default.
     #[arg(long)]
     pub user_namespace_peers: bool,
+    /// Network of balancers whose headers of the PROXY protocol name the peer; may be repeated. Of
+    /// other senders the header is ignored, and the peer is the sender.
+    #[arg(long, value_name = "CIDR")]
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Maximum number of peers with series of their own, the most recently active ones; the others
     /// are summed as `other`.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]

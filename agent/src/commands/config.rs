@@ -99,6 +99,7 @@ pub(super) fn pipeline(counting: &Counting) -> Result<Pipeline, Failure> {
         prefix_v4: counting.peer_prefix_v4,
         prefix_v6: counting.peer_prefix_v6,
         user_namespace_peers: counting.user_namespace_peers,
+        proxy_protocol_from: counting.proxy_protocol_from.clone(),
     };
     Ok(Pipeline::new(limits, bounds, naming))
 }

@@ -1,5 +1,6 @@
 //! TLS that begins later than the connection: offers and their outcomes equal the client's report.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, Client, Server};
 use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -108,8 +110,8 @@ fn a_connection_that_talks_for_long_is_left() {
 }
 
 /// Runs HAProxy, which sends a header of the PROXY protocol (`option`) to nginx and relays TLS, and
-/// asserts that the offers of its clients are read.
-fn behind_haproxy(option: &str) {
+/// asserts that the offers of its clients are read. The clients are peers if HAProxy is `trusted`.
+fn behind_haproxy(option: &str, trusted: bool) {
     let (front, back) = (free_port(), free_port());
     let listen = format!("listen 127.0.0.1:{back} ssl proxy_protocol;");
     let _nginx = Server::nginx_with(Sessions::Tickets, &listen);
@@ -122,7 +124,12 @@ fn behind_haproxy(option: &str) {
     fs::write(&file, config).expect("failed to write a configuration");
     let mut haproxy = Process::spawn(Command::new("haproxy").arg("-db").arg("-f").arg(&file));
     haproxy.wait_listening(front);
-    let agent = Agent::start(NO_ARGUMENTS);
+    let network = if trusted {
+        "127.0.0.1/32"
+    } else {
+        "192.0.2.0/24"
+    };
+    let agent = Agent::start(["--proxy-protocol-from", network]);
     let before = agent.metrics();
     let report = Client::new(front).connections(30).run();
     report.assert_mixed(30);
@@ -137,14 +144,38 @@ fn behind_haproxy(option: &str) {
             expected.add(HANDSHAKES, &labels, count);
         }
     }
+    for (source, row) in &report.rows {
+        let peer = if trusted { source } else { "127.0.0.1" };
+        for (resumption, count) in [("full", row.full), ("resumed", row.resumed)] {
+            let labels = [
+                ("peer", peer),
+                ("role", "server"),
+                ("resumption", resumption),
+            ];
+            expected.add("reprise_peer_handshakes_total", &labels, count);
+        }
+    }
     expect_report(&mut expected, Sessions::Tickets, &report);
     expected.add(FAILURES, &[], 0).add(UNKNOWN, &[], 0);
     expected.assert_counted(&agent, &before);
+    let page = agent.get("/api/v1/peers").expect("the peers");
+    let page: Value = serde_json::from_str(&page.body).expect("JSON");
+    let rows = page["peers"].as_array().expect("peers").iter();
+    let vias: BTreeSet<_> = rows
+        .filter(|row| row["role"] == "server")
+        .map(|row| row["via"].as_str())
+        .collect();
+    assert_eq!(vias, BTreeSet::from([trusted.then_some("127.0.0.1")]));
 }
 
 #[test]
 fn haproxy_with_the_proxy_protocol() {
-    behind_haproxy("send-proxy");
-    behind_haproxy("send-proxy-v2");
-    behind_haproxy("send-proxy-v2 proxy-v2-options unique-id,crc32c");
+    behind_haproxy("send-proxy", true);
+    behind_haproxy("send-proxy-v2", true);
+    behind_haproxy("send-proxy-v2 proxy-v2-options unique-id,crc32c", true);
+}
+
+#[test]
+fn haproxy_that_is_not_trusted() {
+    behind_haproxy("send-proxy-v2", false);
 }

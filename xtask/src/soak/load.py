@@ -97,7 +97,7 @@ def processes(args):
     """Short-lived client processes from changing addresses."""
     running = []
     for turn in every(0.3):
-        source = f"127.1.{turn // 250 % 250}.{turn % 250 + 1}"
+        source = f"127.1.{turn // 250 % 4}.{turn % 250 + 1}"
         command = ["timeout", "5", "openssl", "s_client", "-connect", f"127.0.0.1:{args.port}"]
         child = subprocess.Popen(
             command + ["-bind", f"{source}:0"],
@@ -192,7 +192,7 @@ def tls_attacks(args):
     """Port scans, garbage, broken, stalled and repeated ClientHellos from many addresses."""
     hello, stalled = client_hello(), []
     for turn in every(0.05):
-        source = f"127.2.{random.randrange(250)}.{random.randrange(1, 250)}"
+        source = f"127.2.{random.randrange(8)}.{random.randrange(1, 250)}"
         with contextlib.suppress(OSError):
             tcp = socket.create_connection(
                 ("127.0.0.1", args.port), timeout=2, source_address=(source, 0)

@@ -1,5 +1,7 @@
 //! What both sides said in clear on the wire.
 
+use std::net::SocketAddr;
+
 use bitflags::bitflags;
 
 use super::{EarlyDataOutcome, Mechanism, Token, Version};
@@ -81,6 +83,8 @@ pub struct HelloFacts {
     pub server_name: Option<u64>,
     /// What became of early data; `None` where none was offered, or where it is not known.
     pub early_data: Option<EarlyDataOutcome>,
+    /// The client's address in a header of the PROXY protocol before the ClientHello.
+    pub proxied: Option<SocketAddr>,
 }
 
 impl HelloFacts {

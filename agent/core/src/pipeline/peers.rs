@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::model::{Connection, NetworkNamespace, Role};
+use crate::model::{Connection, NetworkNamespace, Observation, Role};
 
 /// A peer, as the metrics name it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +162,8 @@ pub struct Naming {
     pub prefix_v6: u8,
     /// Whether network namespaces of user namespaces have peers like all others.
     pub user_namespace_peers: bool,
+    /// Networks of the balancers whose headers of the PROXY protocol are believed.
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 impl Default for Naming {
@@ -171,11 +173,26 @@ impl Default for Naming {
             prefix_v4: PREFIX_V4,
             prefix_v6: PREFIX_V6,
             user_namespace_peers: false,
+            proxy_protocol_from: Vec::new(),
         }
     }
 }
 
 impl Naming {
+    /// Replaces a trusted balancer by the client that its header of the PROXY protocol names;
+    /// returns the balancer, or `None` where nothing was replaced.
+    pub(super) fn resolve_client(&self, seen: &mut Observation) -> Option<IpAddr> {
+        let client = seen.hello.and_then(|hello| hello.proxied)?;
+        let connection = seen.connection.as_mut()?;
+        let balancer = connection.remote.ip();
+        let mut trusted = self.proxy_protocol_from.iter();
+        if seen.role != Role::Server || !trusted.any(|network| network.contains(&balancer)) {
+            return None;
+        }
+        connection.remote = client;
+        Some(balancer)
+    }
+
     /// The peer of a handshake in `role` on this connection: the longest matching group, else the
     /// client's network for a server and the address with port for a client.
     #[must_use]

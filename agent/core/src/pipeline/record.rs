@@ -78,8 +78,12 @@ impl Record {
             workload::WORKLOAD => prefix(bytes).map(|event| Self::Workload(Box::new(event))),
             tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
             wire::WIRE => {
-                const OLD: usize = offset_of!(WireRecord, cgroup);
-                prefix_since(bytes, OLD).map(Self::Wire)
+                const OLD: usize = offset_of!(WireRecord, proxied);
+                const OLDEST: usize = offset_of!(WireRecord, cgroup);
+                let record = prefix_since(bytes, OLD);
+                record
+                    .or_else(|_| prefix_since(bytes, OLDEST))
+                    .map(Self::Wire)
             }
             TICK => Ok(Self::Tick(header.time_ns)),
             kind => Err(DecodeError::Kind(kind)),
@@ -315,9 +319,11 @@ mod tests {
         let mut record = WireRecord::new_zeroed();
         record.header.kind = wire::WIRE;
         (record.silence_ms, record.cgroup) = (7, 9);
-        let Ok(Record::Wire(old)) = Record::decode(&record.as_bytes()[..288]) else {
-            panic!("kind");
-        };
-        assert_eq!((old.silence_ms, old.cgroup), (7, 0));
+        for (length, cgroup) in [(288, 0), (296, 9)] {
+            let Ok(Record::Wire(old)) = Record::decode(&record.as_bytes()[..length]) else {
+                panic!("kind");
+            };
+            assert_eq!((old.silence_ms, old.cgroup), (7, cgroup));
+        }
     }
 }

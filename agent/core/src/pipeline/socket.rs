@@ -28,6 +28,23 @@ pub fn end(key: &ListenerKey) -> End {
     }
 }
 
+/// Words of an address, as [`Socket::remote`] has them.
+#[must_use]
+pub fn words(address: IpAddr) -> [u64; 2] {
+    let address = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    let bytes = address.octets();
+    [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|byte| bytes[at + byte])))
+}
+
+/// Address and port from their fields in a record; `None` where they are zero.
+#[must_use]
+pub fn socket_address(words: [u64; 2], port: u16) -> Option<SocketAddr> {
+    (words != [0; 2]).then(|| SocketAddr::new(address(words), port))
+}
+
 const fn namespace(identifier: u32) -> NetworkNamespace {
     match (identifier, identifier & OF_USER_NAMESPACE) {
         (0, _) => NetworkNamespace::Unknown,

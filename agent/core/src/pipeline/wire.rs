@@ -11,10 +11,11 @@ mod flights;
 mod hash;
 mod messages;
 mod parse;
+mod proxy;
 mod record;
 mod stream;
 
-use std::num::NonZeroUsize;
+use std::{net::SocketAddr, num::NonZeroUsize};
 
 use lru::LruCache;
 use reprise_ebpf::{
@@ -35,6 +36,9 @@ use crate::pipeline::decode::DecodeError;
 const SILENCE_LIMIT_NS: u64 = 90_000_000_000;
 /// Most bytes buffered per connection: a ClientHello and a ServerHello in pieces.
 const MAX_HELD: usize = 48 * 1024;
+
+/// Headers of the PROXY protocol whose ClientHello has not been seen.
+const MAX_PROXIED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
 /// Sizes that bound memory.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +62,8 @@ enum Key {
 #[derive(Debug)]
 pub struct Tracker {
     table: LruCache<Key, Flights>,
+    /// Clients in headers of the PROXY protocol, until their ClientHello; the oldest are evicted.
+    proxied: LruCache<Key, SocketAddr>,
     limits: Limits,
     held: usize,
     evicted: u64,
@@ -70,6 +76,7 @@ impl Tracker {
         let max = NonZeroUsize::new(limits.max_connections).unwrap_or(NonZeroUsize::MIN);
         Self {
             table: LruCache::new(max),
+            proxied: LruCache::new(MAX_PROXIED),
             limits,
             held: 0,
             evicted: 0,
@@ -109,6 +116,12 @@ impl Tracker {
         if segment.socket.cookie != 0 && !self.table.contains(&key) {
             self.adopt(&segment.socket, key);
         }
+        if segment.what == what::PROXY {
+            if let Some(client) = proxy::client(body) {
+                self.proxied.put(key, client);
+            }
+            return;
+        }
         let Some(flights) = self.table.get_mut(&key) else {
             if matches!(segment.what, what::SILENT_FIN | what::SILENT_RESET) {
                 out(Flights::silent(segment));
@@ -132,7 +145,13 @@ impl Tracker {
             self.evict(out);
         }
         let client = segment.direction == direction::OUT;
-        self.table.put(key, Flights::new(segment, client));
+        let mut flights = Flights::new(segment, client);
+        let early = || early_key(&segment.socket);
+        let proxied = self.proxied.pop(&key);
+        if let Some(client) = proxied.or_else(|| self.proxied.pop(&early())) {
+            flights.set_proxied(client);
+        }
+        self.table.put(key, flights);
     }
 
     fn segment_of(

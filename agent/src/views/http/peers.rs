@@ -1,6 +1,6 @@
 //! Rows of `/api/v1/peers`: the sums of one peer.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ use reprise_core::{
 pub(super) struct PeerRow {
     peer: String,
     role: &'static str,
+    /// The balancer through which it came last, where a header of the PROXY protocol named the peer.
+    via: Option<IpAddr>,
     full: u64,
     resumed: u64,
     /// Completed handshakes whose resumption is not known.
@@ -104,6 +106,7 @@ pub(super) fn row(observed: &Observed, key: &PeerKey, sums: &PeerStats) -> PeerR
     PeerRow {
         peer: key.peer.to_string(),
         role: key.role.label(),
+        via: sums.balancer,
         full: sums.completed[Resumption::Full],
         resumed: sums.completed[Resumption::Resumed],
         unknown: sums.completed[Resumption::Unknown],

@@ -1,6 +1,9 @@
 //! Segments for the agent: plaintext handshake bytes, headers of other records, FIN and RST.
 
-use crate::{maps::WIRE_EVENTS, packet};
+use crate::{
+    maps::WIRE_EVENTS,
+    packet::{self, Packet},
+};
 use aya_ebpf::programs::SkBuffContext;
 use core::ptr::addr_of_mut;
 use reprise_ebpf::{
@@ -66,6 +69,16 @@ impl Content {
         Self {
             age_ms,
             ..Self::header(what, seq, 0, 0)
+        }
+    }
+
+    /// The packet's first bytes: a header of the PROXY protocol.
+    #[inline(always)]
+    pub(crate) const fn proxy(packet: &Packet, length: u32) -> Self {
+        Self {
+            at: packet.at,
+            length,
+            ..Self::header(what::PROXY, packet.seq, 0, 0)
         }
     }
 

@@ -400,6 +400,6 @@ const fn is_finished(length: u32) -> bool {
 }
 
 #[inline(always)]
-fn min(left: u32, right: u32) -> u32 {
+pub(crate) fn min(left: u32, right: u32) -> u32 {
     if left < right { left } else { right }
 }

@@ -1,8 +1,12 @@
 //! Search for TLS that does not begin with the first byte of a connection: behind a header of the
-//! PROXY protocol, or after STARTTLS and the like. Nothing that precedes the ClientHello is copied.
-//! Bounded in packets and bytes, after which the connection is no longer observed.
+//! PROXY protocol, or after STARTTLS and the like. Of what precedes the ClientHello, only
+//! a header of the PROXY protocol is copied, for the client's address. Bounded in packets and bytes, after which the connection is no longer observed.
 
-use crate::packet::{Packet, load};
+use crate::{
+    emit::{Content, PacketContext, emit},
+    flight::min,
+    packet::{Packet, load},
+};
 use aya_ebpf::programs::SkBuffContext;
 use reprise_ebpf::{
     kernel::Fault,
@@ -25,6 +29,8 @@ const PROXY_V1: u32 = u32::from_be_bytes(*b"PROX");
 const PROXY_V2: u64 = u64::from_be_bytes(*b"\r\n\r\n\0\r\nQ");
 /// Length of the fixed part of a version 2 header.
 const PROXY_V2_FIXED: u32 = 16;
+/// The same with the addresses of IPv6.
+const PROXY_V2_ADDRESSES: u32 = 16 + 36;
 /// Longest version 1 header, bytes.
 const PROXY_V1_MAX: u32 = 107;
 /// First bytes of MySQL's `SSLRequest`: 32 bytes follow, and this is the second packet. The client
@@ -43,7 +49,7 @@ pub(crate) fn may_begin(
     ctx: &SkBuffContext,
     state: &mut State,
     packet: &mut Packet,
-    way: u8,
+    at: &PacketContext,
 ) -> Result<bool, Fault> {
     if packet.length() == 0 {
         return Ok(state.searched == 0);
@@ -52,7 +58,7 @@ pub(crate) fn may_begin(
     if state.searched == 0 && first == what::HANDSHAKE {
         return Ok(true);
     }
-    let skipped = match hello(ctx, state, packet)? {
+    let skipped = match hello(ctx, state, packet, at)? {
         Some(skipped) => skipped,
         None => {
             state.searched += 1;
@@ -65,7 +71,7 @@ pub(crate) fn may_begin(
     packet.at += skipped;
     packet.seq = packet.seq.wrapping_add(skipped);
     let [to, from] = &mut state.flights;
-    let (mine, theirs) = if way == direction::IN {
+    let (mine, theirs) = if at.way == direction::IN {
         (to, from)
     } else {
         (from, to)
@@ -86,7 +92,12 @@ fn begin(flight: &mut Flight, seq: u32) {
 /// Returns the number of bytes before the ClientHello that this packet brings: none, or those of a
 /// header that can precede it in one packet.
 #[inline(always)]
-fn hello(ctx: &SkBuffContext, state: &mut State, packet: &Packet) -> Result<Option<u32>, Fault> {
+fn hello(
+    ctx: &SkBuffContext,
+    state: &mut State,
+    packet: &Packet,
+    at: &PacketContext,
+) -> Result<Option<u32>, Fault> {
     let length = packet.length();
     if length < HELLO {
         return Ok(None);
@@ -94,7 +105,7 @@ fn hello(ctx: &SkBuffContext, state: &mut State, packet: &Packet) -> Result<Opti
     if is_hello(ctx, packet.at)? {
         return Ok(Some(0));
     }
-    let header = header(ctx, state, packet)?;
+    let header = header(ctx, state, packet, at)?;
     let fits = header < length && length - header >= HELLO;
     if fits && is_hello(ctx, packet.at + header)? {
         return Ok(Some(header));
@@ -105,7 +116,12 @@ fn hello(ctx: &SkBuffContext, state: &mut State, packet: &Packet) -> Result<Opti
 /// Returns the length of the header that this packet begins with or continues; without one, 0 or any
 /// number.
 #[inline(always)]
-fn header(ctx: &SkBuffContext, state: &mut State, packet: &Packet) -> Result<u32, Fault> {
+fn header(
+    ctx: &SkBuffContext,
+    state: &mut State,
+    packet: &Packet,
+    at: &PacketContext,
+) -> Result<u32, Fault> {
     let start = u64::from_be(load(ctx, packet.at)?);
     let word = (start >> 32) as u32;
     let length = packet.length();
@@ -116,11 +132,16 @@ fn header(ctx: &SkBuffContext, state: &mut State, packet: &Packet) -> Result<u32
         let rest: u16 = load(ctx, packet.at + PROXY_V2_FIXED - 2)?;
         let header = PROXY_V2_FIXED + u32::from(u16::from_be(rest));
         state.proxied = packet.seq.wrapping_add(header);
+        let known = min(min(header, length), PROXY_V2_ADDRESSES);
+        emit(ctx, at, 0, &Content::proxy(packet, known))?;
         return Ok(header);
     }
     let continues = state.proxied == packet.seq;
     if continues || (state.searched == 0 && word == PROXY_V1) {
         let header = line(ctx, packet)?;
+        if header != 0 && !continues {
+            emit(ctx, at, 0, &Content::proxy(packet, header))?;
+        }
         // Where the line does not end, the rest of it follows.
         let known = if header == 0 { length } else { header };
         state.proxied = packet.seq.wrapping_add(known);

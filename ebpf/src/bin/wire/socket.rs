@@ -119,9 +119,6 @@ pub(crate) fn try_packet(
     // directions write different parts; packets of one direction of one socket are processed one
     // after the other.
     let state = unsafe { &mut *state };
-    if state.client == 0 && !search::may_begin(ctx, state, &mut packet, way)? {
-        return Ok(());
-    }
     let Some((rtt_us, rtt_min_us)) = rtt(sk) else {
         return Ok(());
     };
@@ -133,6 +130,9 @@ pub(crate) fn try_packet(
     };
     // SAFETY: the context is live during the run.
     at.socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    if state.client == 0 && !search::may_begin(ctx, state, &mut packet, &at)? {
+        return Ok(());
+    }
     // Counted at once: a result that lives longer is one more value by which paths differ for the
     // verifier.
     crate::record(ctx, evidence::observe(ctx, state, &packet, &at));
@@ -246,7 +246,7 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &mut Packet) -> R
     // SAFETY: a live LRU entry; a concurrent eviction may recycle the slot, never unmap it.
     let state = unsafe { &mut *state };
     state.netns = key.netns;
-    if state.client == 0 && !search::may_begin(ctx, state, packet, direction::IN)? {
+    if state.client == 0 && !search::may_begin(ctx, state, packet, &at)? {
         return Ok(());
     }
     if !packet.syn() {

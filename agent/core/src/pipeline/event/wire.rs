@@ -10,7 +10,7 @@ use crate::{
         Version, WireEnd, WireHandshake,
     },
     pipeline::{
-        socket::connection,
+        socket::{connection, socket_address},
         wire::{TokenRecord, WireRecord, early, end},
     },
 };
@@ -77,6 +77,7 @@ fn hello(record: &WireRecord) -> HelloFacts {
         issued_ticket: token(&record.given_ticket),
         lifetime_hint_s: (record.lifetime != 0).then_some(record.lifetime),
         server_name: (record.server_name != 0).then_some(record.server_name),
+        proxied: socket_address(record.proxied, record.proxied_port),
         early_data: match record.early_data {
             early::ACCEPTED => Some(EarlyDataOutcome::Accepted),
             early::REJECTED => Some(EarlyDataOutcome::Rejected),

@@ -1,6 +1,6 @@
 //! Sums of one peer.
 
-use std::mem;
+use std::{mem, net::IpAddr};
 
 use enum_map::EnumMap;
 use serde::Serialize;
@@ -46,6 +46,8 @@ pub struct PeerStats {
     pub(super) lacking_until_ns: u64,
     /// Offers and their outcomes.
     pub offers: Offers,
+    /// The balancer through which it came last, where a header of the PROXY protocol named the peer.
+    pub balancer: Option<IpAddr>,
     /// The standing alert.
     pub alert: Option<AlertReason>,
 }

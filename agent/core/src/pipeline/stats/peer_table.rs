@@ -1,5 +1,7 @@
 //! Table of peers.
 
+use std::net::IpAddr;
+
 use super::{
     alerts::{self, AlertReason},
     by_role::ByRole,
@@ -74,6 +76,11 @@ impl PeerTable {
     /// Adds a session that a server removed because of packet loss.
     pub(super) fn record_cut_session(&mut self, key: PeerKey) {
         self.entry(key, 0).sessions_lost.forgotten += 1;
+    }
+
+    /// Sets the balancer through which a peer came last.
+    pub(super) fn record_balancer(&mut self, key: PeerKey, balancer: IpAddr) {
+        self.entry(key, 0).balancer = Some(balancer);
     }
 
     /// Adds packet loss to the handshake that was recorded last for this peer.

@@ -1,6 +1,6 @@
 //! All sums over observations. The pipeline writes them, the views read them.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use enum_map::EnumMap;
 
@@ -185,6 +185,11 @@ impl Stats {
             self.peers.record_loss(peer.clone());
         }
         peer
+    }
+
+    /// Adds the balancer through which a peer came.
+    pub fn record_balancer(&mut self, peer: PeerKey, balancer: IpAddr) {
+        self.peers.record_balancer(peer, balancer);
     }
 
     fn record_completed(&mut self, seen: &Observation, resumption: Resumption, peer: PeerKey) {

@@ -1,5 +1,7 @@
 //! State of one connection's first flights, and whether they have ended.
 
+use std::net::SocketAddr;
+
 use reprise_ebpf::{
     Socket,
     handshake::role,
@@ -13,6 +15,7 @@ use super::{
     record::{WireRecord, end, flag},
     stream::{Item, Stream},
 };
+use crate::pipeline::socket::words;
 
 /// TLS 1.3 on the wire.
 const TLS13: u16 = 0x0304;
@@ -80,6 +83,12 @@ impl Flights {
         }
         let way = usize::from(segment.direction != direction::IN);
         self.event.repeats[way] = self.event.repeats[way].max(segment.repeats);
+    }
+
+    /// Sets the client's address from a header of the PROXY protocol.
+    pub(super) fn set_proxied(&mut self, client: SocketAddr) {
+        self.event.proxied = words(client.ip());
+        self.event.proxied_port = client.port();
     }
 
     /// Sets the socket, once it has a cookie.

@@ -79,8 +79,8 @@ pub struct WireRecord {
     pub early_data: u8,
     /// Cipher suite that the server selected; 0 where no ServerHello was read.
     pub cipher: u16,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// Port of the client in the header of the PROXY protocol.
+    pub proxied_port: u16,
     /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
     pub rtt_us: u32,
     /// Silence on the connection before the end, milliseconds.
@@ -88,6 +88,9 @@ pub struct WireRecord {
     /// ID of the cgroup of the process that created the socket, as in the segments; 0 where not
     /// known.
     pub cgroup: u64,
+    /// Address of the client in the header of the PROXY protocol that preceded the ClientHello; 0
+    /// without one.
+    pub proxied: [u64; 2],
 }
 
 /// Bits of [`WireRecord::flags`].
@@ -186,10 +189,11 @@ impl WireRecord {
         alert: 0,
         early_data: 0,
         cipher: 0,
-        reserved: [0; 2],
+        proxied_port: 0,
         rtt_us: 0,
         silence_ms: 0,
         cgroup: 0,
+        proxied: [0; 2],
     };
 
     /// Whether all of these bits of [`flag`] are set.
@@ -225,4 +229,4 @@ impl TokenRecord {
     };
 }
 
-const _: () = assert!(size_of::<WireRecord>() == 296);
+const _: () = assert!(size_of::<WireRecord>() == 312);
