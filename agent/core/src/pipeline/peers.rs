@@ -224,6 +224,10 @@ impl Naming {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        model::{Offer, Outcome, Resumption},
+        pipeline::stats::testing::seen,
+    };
 
     fn naming(text: &str) -> Naming {
         Naming {
@@ -293,6 +297,39 @@ mod tests {
         assert_eq!(named(&naming, Role::Server, "127.0.0.5:9"), "127.0.0.5");
         let six = named(&naming, Role::Server, "[2001:db8::1:2]:5");
         assert_eq!(six, "2001:db8::1:2");
+    }
+
+    #[test]
+    fn only_a_trusted_balancer_names_the_client() {
+        let naming = Naming {
+            proxy_protocol_from: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Naming::default()
+        };
+        let resolved = |role, balancer: &str, client: Option<&str>| {
+            let offer = Offer::Nothing;
+            let mut seen = seen(role, balancer, Outcome::Completed(Resumption::Full), offer);
+            if let Some(hello) = &mut seen.hello {
+                hello.proxied = client.map(|client| client.parse().unwrap());
+            }
+            let balancer = naming.resolve_client(&mut seen);
+            let remote = seen.connection.unwrap().remote.to_string();
+            (remote, balancer.map(|balancer| balancer.to_string()))
+        };
+        let client = Some("192.0.2.7:4000");
+        for (role, balancer, client, expected) in [
+            (
+                Role::Server,
+                "10.1.1.1:5",
+                client,
+                ("192.0.2.7:4000", Some("10.1.1.1")),
+            ),
+            (Role::Server, "10.1.1.1:5", None, ("10.1.1.1:5", None)),
+            (Role::Server, "192.0.2.9:5", client, ("192.0.2.9:5", None)),
+            (Role::Client, "10.1.1.1:5", client, ("10.1.1.1:5", None)),
+        ] {
+            let (remote, via) = resolved(role, balancer, client);
+            assert_eq!((remote.as_str(), via.as_deref()), expected);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod service_port;
 mod services;
 mod sums;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod visitors;
 mod window;
 

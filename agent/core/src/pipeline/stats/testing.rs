@@ -6,7 +6,12 @@ use crate::model::{
 };
 
 /// A handshake on the wire between 192.0.2.1:443 on this host and `remote`.
-pub(super) fn seen(role: Role, remote: &str, outcome: Outcome, offer: Offer) -> Observation {
+pub(in crate::pipeline) fn seen(
+    role: Role,
+    remote: &str,
+    outcome: Outcome,
+    offer: Offer,
+) -> Observation {
     Observation {
         time_ns: 1,
         duration_ns: 1,

@@ -11,6 +11,7 @@ use reprise_ebpf::{
 
 use self::kernel::{Sent, cut, fixture, handshake};
 use super::{Limits, TokenRecord, Tracker, WireRecord, end, flag};
+use crate::pipeline::socket::socket_address;
 
 const LIMITS: Limits = Limits {
     max_connections: 64,
@@ -335,4 +336,49 @@ fn records_that_the_kernel_skipped_leave_no_gap() {
     let seen = run(&sent);
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].end, end::COMPLETED);
+}
+
+/// The segment of a header of the PROXY protocol before the first one of `sent`.
+fn proxy_header(sent: &[Sent], header: &str) -> Sent {
+    let mut segment = sent[0].0;
+    segment.what = what::PROXY;
+    segment.length = header.len() as u32;
+    (segment, header.as_bytes().to_vec())
+}
+
+#[test]
+fn a_header_of_the_proxy_protocol_names_the_client() {
+    const HEADER: &str = "PROXY TCP4 192.0.2.7 192.0.2.1 4000 443\r\n";
+    let mut sent = handshake("tls13_full", direction::IN, &[]);
+    let header = proxy_header(&sent, HEADER);
+    sent.insert(0, header);
+    let client = |sent: &[Sent]| {
+        let seen = run(sent);
+        let [record] = seen[..] else {
+            panic!("{seen:?}");
+        };
+        assert_eq!(record.end, end::COMPLETED);
+        socket_address(record.proxied, record.proxied_port)
+    };
+    let expected = "192.0.2.7:4000".parse().ok();
+    assert_eq!(client(&sent), expected);
+    // Seen at the listener, before the socket exists.
+    sent[0].0.socket.cookie = 0;
+    assert_eq!(client(&sent), expected);
+    sent[0].1.truncate(20);
+    sent[0].0.length = 20;
+    assert_eq!(client(&sent), None, "incomplete");
+}
+
+#[test]
+fn headers_that_wait_for_a_hello_are_bounded() {
+    let sent = handshake("tls13_full", direction::IN, &[]);
+    let (mut segment, bytes) = proxy_header(&sent, "PROXY TCP4 192.0.2.7 192.0.2.1 1 443\r\n");
+    let mut tracker = Tracker::new(LIMITS);
+    for cookie in 1..=5_000 {
+        segment.socket.cookie = cookie;
+        let event = kernel::bytes(&segment, &bytes);
+        tracker.push(&event, &mut |_| {}).unwrap();
+    }
+    assert_eq!((tracker.proxied.len(), tracker.len()), (4_096, 0));
 }
