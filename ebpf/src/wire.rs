@@ -48,6 +48,11 @@ pub struct Segment {
     /// ID of the cgroup, in the v2 hierarchy, of the process that created the socket, or the
     /// listening socket of an accepted connection; 0 where not known.
     pub cgroup: u64,
+    /// Bytes of whole records, with their headers, between the last emitted record of this
+    /// direction and this one: encrypted records that are not emitted.
+    pub skipped: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Content of a [`Segment`].
@@ -114,6 +119,15 @@ pub struct Flight {
     pub last_ns: u64,
     /// Time of the last packet after a gap; 0 before that.
     pub gap_ns: u64,
+    /// Sequence number of the body of the first encrypted record of TLS 1.3 that was emitted; valid
+    /// with [`flight::OVER`].
+    pub sealed: u32,
+    /// [`Segment::skipped`] of the next record.
+    pub skipped: u32,
+    /// Acknowledgement number of the current packet.
+    pub ack: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Bits of [`Flight::flags`].
@@ -124,7 +138,7 @@ pub mod flight {
     pub const COPYING: u32 = 2;
     /// After change_cipher_spec.
     pub const CIPHERED: u32 = 4;
-    /// The first flight is over.
+    /// This direction is not followed any further.
     pub const DONE: u32 = 8;
     /// FIN or RST was emitted.
     pub const CLOSED: u32 = 16;
@@ -134,7 +148,18 @@ pub mod flight {
     pub const HIGH: u32 = 64;
     /// The end of the connection was emitted before the client had sent anything.
     pub const SILENT: u32 = 128;
+    /// The first encrypted record after a hello was emitted: what follows cannot be lost without
+    /// being retransmitted.
+    pub const OVER: u32 = 256;
+    /// The client sent more than its Finished in TLS 1.3: certificates, or early data behind the
+    /// server's flight.
+    pub const LONG: u32 = 512;
+    /// The client's Finished of TLS 1.3 passed, and it had sent nothing else before.
+    pub const FINISHED: u32 = 1024;
 }
+
+/// Added to [`State::linger`] once this host's last flight is acknowledged.
+pub const ACKNOWLEDGED: u32 = 1 << 16;
 
 /// State of a connection, stored with its socket; private to the kernel side.
 #[repr(C)]
@@ -144,8 +169,8 @@ pub struct State {
     pub done: u32,
     /// 1 plus the direction of the ClientHello; 0 before the ClientHello.
     pub client: u32,
-    /// Packets since both sides have finished; 0 before. This host's last flight can be
-    /// retransmitted until it is acknowledged.
+    /// Packets since both first flights were over; 0 before. This host's last flight can be
+    /// retransmitted until it is acknowledged; then [`ACKNOWLEDGED`] is added.
     pub linger: u32,
     /// Sequence number after that flight.
     pub last: u32,
@@ -161,6 +186,25 @@ pub struct State {
     pub proxied: u32,
     /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
+}
+
+impl State {
+    /// Whether the first flights of both directions are over.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_over(&self) -> bool {
+        let [to, from] = &self.flights;
+        to.flags & from.flags & flight::OVER != 0
+    }
+
+    /// Whether no direction needs to be followed any further. Without branches, for the verifier.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_settled(&self) -> bool {
+        let [to, from] = &self.flights;
+        let finished = (to.flags | from.flags) & flight::FINISHED;
+        finished | (to.flags & from.flags & flight::DONE) != 0
+    }
 }
 
 /// Addresses and ports of a connection whose socket does not exist yet.
@@ -179,7 +223,7 @@ pub struct Tuple {
     pub netns: u32,
 }
 
-const _: () = assert!(size_of::<Segment>() == 96);
-const _: () = assert!(size_of::<Flight>() == 72);
-const _: () = assert!(size_of::<State>() == 176);
+const _: () = assert!(size_of::<Segment>() == 104);
+const _: () = assert!(size_of::<Flight>() == 88);
+const _: () = assert!(size_of::<State>() == 208);
 const _: () = assert!(size_of::<Tuple>() == 40);

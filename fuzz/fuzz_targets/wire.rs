@@ -10,13 +10,13 @@ use reprise_ebpf::{
 };
 use zerocopy::IntoBytes as _;
 
-fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, Vec<u8>)>| {
+fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, u8, Vec<u8>)>| {
     let mut tracker = wire::Tracker::new(wire::Limits {
         max_connections: 8,
         max_bytes: 64 * 1024,
     });
     let mut reported = 0;
-    for (cookie, what, direction, record, seq, bytes) in &events {
+    for (cookie, what, direction, record, seq, skipped, bytes) in &events {
         let segment = Segment {
             header: Header {
                 kind: SEGMENT,
@@ -34,6 +34,9 @@ fuzz_target!(|events: Vec<(u8, u8, u8, u16, u8, Vec<u8>)>| {
             record: *record,
             repeats: 0,
             rtt_us: 0,
+            age_ms: 0,
+            cgroup: 0,
+            skipped: u32::from(*skipped),
             reserved: 0,
         };
         let event = [segment.as_bytes(), bytes].concat();

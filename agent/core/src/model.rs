@@ -8,6 +8,7 @@ mod cgroup;
 mod change;
 mod connection;
 mod direction;
+mod early_data;
 mod evidence;
 mod handshake;
 mod hello;
@@ -41,6 +42,7 @@ pub use self::{
     change::{Change, ChangeDetail, ChangeKind},
     connection::{Connection, End},
     direction::Direction,
+    early_data::EarlyDataOutcome,
     evidence::Evidence,
     handshake::{
         LibraryEnd, LibraryHandshake, ReleasedSession, SocketSource, WireEnd, WireHandshake,

@@ -2,7 +2,7 @@
 
 use bitflags::bitflags;
 
-use super::{Mechanism, Token, Version};
+use super::{EarlyDataOutcome, Mechanism, Token, Version};
 
 /// PSK identities retained per ClientHello; clients offer one or two.
 pub const MAX_IDENTITIES: usize = 4;
@@ -79,6 +79,8 @@ pub struct HelloFacts {
     pub lifetime_hint_s: Option<u32>,
     /// First eight bytes of the SHA-256 of the requested server name (SNI).
     pub server_name: Option<u64>,
+    /// What became of early data; `None` where none was offered, or where it is not known.
+    pub early_data: Option<EarlyDataOutcome>,
 }
 
 impl HelloFacts {

@@ -6,6 +6,7 @@
 //! [`end::UNKNOWN`] and is counted.
 
 pub mod alert;
+mod early_data;
 mod flights;
 mod hash;
 mod messages;
@@ -25,7 +26,7 @@ use zerocopy::FromBytes as _;
 use self::flights::Flights;
 pub use self::{
     hash::short as short_hash,
-    record::{IDENTITIES, TokenRecord, WIRE, WireRecord, end, flag},
+    record::{IDENTITIES, TokenRecord, WIRE, WireRecord, early, end, flag},
 };
 use crate::pipeline::decode::DecodeError;
 

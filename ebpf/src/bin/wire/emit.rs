@@ -42,12 +42,13 @@ pub(crate) struct Content {
     at: u32,
     length: u32,
     age_ms: u32,
+    skipped: u32,
 }
 
 impl Content {
-    /// A record header.
+    /// A record header, after as many bytes of records that are not emitted.
     #[inline(always)]
-    pub(crate) const fn header(what: u8, seq: u32, record: u32) -> Self {
+    pub(crate) const fn header(what: u8, seq: u32, record: u32, skipped: u32) -> Self {
         Self {
             what: what as u32,
             seq,
@@ -55,6 +56,7 @@ impl Content {
             at: 0,
             length: 0,
             age_ms: 0,
+            skipped,
         }
     }
 
@@ -63,7 +65,7 @@ impl Content {
     pub(crate) const fn end(what: u8, seq: u32, age_ms: u32) -> Self {
         Self {
             age_ms,
-            ..Self::header(what, seq, 0)
+            ..Self::header(what, seq, 0, 0)
         }
     }
 
@@ -78,6 +80,7 @@ impl Content {
             at,
             length,
             age_ms: 0,
+            skipped: flight.skipped,
         }
     }
 }
@@ -141,6 +144,8 @@ unsafe fn fill<const N: usize>(
         addr_of_mut!((*segment).rtt_us).write(at.rtt_us);
         addr_of_mut!((*segment).age_ms).write(content.age_ms);
         addr_of_mut!((*segment).cgroup).write(cgroup(ctx));
+        addr_of_mut!((*segment).skipped).write(content.skipped);
+        addr_of_mut!((*segment).reserved).write(0);
         match content.length {
             0 => Ok(()),
             _ => {

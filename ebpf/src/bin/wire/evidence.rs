@@ -12,7 +12,7 @@ use reprise_ebpf::{
     Socket,
     kernel::{Fault, now},
     tcp::{DATA_AGAIN, FLIGHT_AGAIN, LATE, MISSING, STALL, SYN_AGAIN, SYNACK_AGAIN, UNHEARD},
-    wire::{Flight, State, Tuple, direction, flight},
+    wire::{ACKNOWLEDGED, Flight, State, Tuple, direction, flight},
 };
 
 /// Events per direction of a connection.
@@ -30,7 +30,8 @@ const UNKNOWN_NS: u64 = 400_000_000;
 /// Tolerance beyond one and a half round-trip times.
 const JITTER_NS: u64 = 20_000_000;
 
-/// Looks for evidence of loss in a packet. Called before its records are processed.
+/// Looks for evidence of loss in a packet, until this host's last flight is acknowledged. Called
+/// before the packet's records are processed.
 #[inline(never)]
 pub(crate) fn observe(
     ctx: &SkBuffContext,
@@ -38,6 +39,9 @@ pub(crate) fn observe(
     packet: &Packet,
     at: &PacketContext,
 ) -> Result<(), Fault> {
+    if state.linger >= ACKNOWLEDGED {
+        return Ok(());
+    }
     let incoming = at.way == direction::IN;
     let tls = state.client != 0 || (incoming && serves_tls(&at.socket));
     let lingers = state.linger != 0;
@@ -70,7 +74,7 @@ pub(crate) fn observe(
         if mine.gap_ns == 0 || now - mine.gap_ns >= reordered {
             kind = DATA_AGAIN;
         }
-    } else if incoming && length > 0 && mine.left > 0 && mine.last_ns != 0 {
+    } else if incoming && length > 0 && mine.last_ns != 0 && is_awaited(mine) {
         let timeout = match at.rtt_us {
             0 => RTO_INIT_NS,
             rtt => RTO_MIN_NS + u64::from(rtt) * 1000,
@@ -103,6 +107,13 @@ pub(crate) fn observe(
     emit_tcp(ctx, &at.socket, kind)
 }
 
+/// Whether the next data of this direction belongs to the handshake, too: within a record, or in the
+/// flight that begins with the first encrypted record.
+#[inline(always)]
+const fn is_awaited(flight: &Flight) -> bool {
+    flight.left > 0 || flight.flags & flight::OVER != 0
+}
+
 /// Records the end of data that arrived at the listener.
 #[inline(always)]
 pub(crate) fn record_arrival(mine: &mut Flight, packet: &Packet) {
@@ -126,16 +137,21 @@ fn unacknowledged(sent: &Flight, ack: u32, now: u64, at: &PacketContext) -> bool
     sent.last_ns != 0 && behind && now >= sent.last_ns + trip
 }
 
-/// After both first flights: sets `done` once this host's last flight is acknowledged, so that no
-/// part of the handshake can be retransmitted.
+/// After both first flights: sets `done` once nothing of the handshake can be retransmitted, since
+/// this host's last flight is acknowledged, and nothing more is awaited.
 #[inline(always)]
-pub(crate) fn await_last_ack(state: &mut State, packet: &Packet, incoming: bool) {
+pub(crate) fn await_end(state: &mut State, packet: &Packet, incoming: bool) {
     if state.linger == 0 {
         state.last = state.flights[direction::OUT as usize].high;
     }
     state.linger += 1;
+    let pending = state.linger < ACKNOWLEDGED;
     let acknowledged = incoming && packet.acks() && packet.ack.wrapping_sub(state.last) as i32 >= 0;
-    if acknowledged || packet.rst() || state.linger > MAX_LINGER {
+    if pending && (acknowledged || state.linger > MAX_LINGER) {
+        state.linger = ACKNOWLEDGED;
+    }
+    let ended = state.linger >= ACKNOWLEDGED && state.is_settled();
+    if ended || packet.rst() || state.linger > ACKNOWLEDGED + MAX_LINGER {
         state.done = 1;
     }
 }

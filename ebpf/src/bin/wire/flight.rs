@@ -17,19 +17,22 @@ const MAX_HEADERS: u32 = 16;
 const HEADER: u32 = 5;
 /// Longest record body: 2^14 bytes plus the expansion by encryption (RFC 5246, section 6.2.3).
 const MAX_RECORD: u32 = 16_384 + 2_048;
+/// Longest encrypted record that can be an alert or EndOfEarlyData: four bytes, their type and a tag
+/// of 16 bytes, rounded up.
+const LONGEST_ALERT: u32 = 24;
 /// `handshake_type` of ClientHello and ServerHello (RFC 8446, section 4).
 const CLIENT_HELLO: u32 = 1;
 const SERVER_HELLO: u32 = 2;
 
 /// Processes a packet: at most `STEPS` records and pieces of records. Sets `state.done` where this
-/// is not TLS or was reset. Returns `true` once both first flights have ended.
+/// is not TLS or was reset.
 #[inline(never)]
 pub(crate) fn process<const STEPS: u32>(
     ctx: &SkBuffContext,
     state: &mut State,
     packet: &Packet,
     at: &PacketContext,
-) -> Result<bool, Fault> {
+) -> Result<(), Fault> {
     let way = u32::from(at.way & 1);
     // Not by index: the verifier would need a bound for it.
     let [to, from] = &mut state.flights;
@@ -40,30 +43,33 @@ pub(crate) fn process<const STEPS: u32>(
             client: &mut state.client,
             me: way + 1,
             mine,
-            theirs: theirs.flags,
+            theirs,
         };
+        cursor.mine.ack = packet.ack;
         match cursor.steps::<STEPS>(ctx, packet, at) {
             Ok(Stream::Tls) => {}
             Ok(Stream::NotTls) => state.done = 1,
             Err(fault) => result = Err(fault),
         }
     }
-    let over = theirs.flags & mine.flags & flight::DONE != 0;
     // A FIN that arrives before the data that precedes it does not end the stream yet.
     let last = packet.seq.wrapping_add(packet.end.wrapping_sub(packet.at)) == mine.next;
     let closes =
-        packet.fin() && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::DONE != 0);
+        packet.fin() && (last || mine.flags & flight::BEGUN == 0 || mine.flags & flight::OVER != 0);
     let ends = (closes || packet.rst()) && mine.flags & flight::CLOSED == 0;
-    if state.client != 0 && ends && !over {
+    let repeats = mine.repeats;
+    if state.client != 0 && ends && !state.is_settled() {
+        let [to, from] = &mut state.flights;
+        let mine = if way == 0 { to } else { from };
         mine.flags |= flight::CLOSED;
         let what = if packet.rst() { what::RESET } else { what::FIN };
         let end = Content::end(what, packet.seq, evidence::age_ms(state.opened_ms));
-        result = result.and(emit(ctx, at, mine.repeats, &end));
+        result = result.and(emit(ctx, at, repeats, &end));
         if packet.rst() {
             state.done = 1;
         }
     }
-    result.map(|()| over)
+    result
 }
 
 /// Emits the end of a connection on which the client has sent nothing, at a port that serves TLS.
@@ -93,8 +99,8 @@ struct Cursor<'a> {
     /// Value of `client` where this direction is the client's.
     me: u32,
     mine: &'a mut Flight,
-    /// Flags of the opposite direction.
-    theirs: u32,
+    /// The opposite direction.
+    theirs: &'a Flight,
 }
 
 /// Result of processing the bytes of a packet.
@@ -107,8 +113,8 @@ enum Stream {
 enum Next {
     /// Nothing to emit: the header is incomplete, or the whole record will be emitted.
     Silent,
-    /// Emit the header: record type and length.
-    Header(u8, u32),
+    /// Emit the header.
+    Header,
     /// Emit that the stream is lost.
     Lost,
     /// The stream is not TLS.
@@ -146,12 +152,10 @@ impl Cursor<'_> {
             let content = if flight.left == 0 {
                 match self.header(ctx, offset, available, packet.end)? {
                     Next::Silent => continue,
-                    Next::Header(what, length) => {
-                        Content::header(what, self.mine.next.wrapping_sub(HEADER), length)
-                    }
+                    Next::Header => self.last_header(),
                     Next::Lost => {
-                        self.mine.flags |= flight::DONE;
-                        Content::header(what::LOST, self.mine.next, 0)
+                        self.mine.flags |= flight::OVER | flight::DONE;
+                        Content::header(what::LOST, self.mine.next, 0, self.mine.skipped)
                     }
                     Next::NotTls => return Ok(Stream::NotTls),
                 }
@@ -172,6 +176,7 @@ impl Cursor<'_> {
                 flight.copied += length;
                 Content::bytes(flight, seq, left, offset, length)
             };
+            self.mine.skipped = 0;
             emit(ctx, at, self.mine.repeats, &content)?;
         }
         Ok(Stream::Tls)
@@ -209,7 +214,6 @@ impl Cursor<'_> {
         let kind = (flight.part >> 32) as u8;
         let major = (flight.part >> 24) as u8;
         let length = (flight.part & 0xffff) as u32;
-        flight.part = 0;
         flight.have = 0;
         let known = (what::CHANGE_CIPHER_SPEC..=what::APPLICATION_DATA).contains(&kind);
         let record = known && major == 3 && length != 0 && length <= MAX_RECORD;
@@ -244,20 +248,80 @@ impl Cursor<'_> {
             return Ok(Next::Silent);
         }
         flight.flags &= !flight::COPYING;
-        let is_client = *self.client == self.me;
-        let answered = self.theirs & (flight::CIPHERED | flight::DONE) != 0;
-        if kind == what::APPLICATION_DATA && is_client && !answered {
-            // Data before the server's flight is early data: the client's Finished comes later.
+        let news = match kind {
+            what::CHANGE_CIPHER_SPEC => flight::CIPHERED,
+            what::APPLICATION_DATA => self.sealed(length),
+            _ => flight::OVER | flight::DONE,
+        };
+        let flight = &mut *self.mine;
+        if news == 0 {
+            flight.skipped = flight.skipped.wrapping_add(HEADER + length);
             return Ok(Next::Silent);
         }
+        flight.flags |= news;
         flight.headers += 1;
-        if kind == what::CHANGE_CIPHER_SPEC {
-            flight.flags |= flight::CIPHERED;
+        if flight.headers >= MAX_HEADERS {
+            flight.flags |= flight::OVER | flight::DONE;
         }
-        if kind != what::CHANGE_CIPHER_SPEC || flight.headers >= MAX_HEADERS {
-            flight.flags |= flight::DONE;
+        Ok(Next::Header)
+    }
+
+    /// Whether the sender of this packet had received the other side's first encrypted record. Read
+    /// from the map in each step: the compiler would otherwise decide before the loop, and the
+    /// verifier would process the loop once for each result.
+    #[inline(always)]
+    fn answers(&self) -> bool {
+        // SAFETY: live fields; volatile for the reason above.
+        let (flags, sealed, ack) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const self.theirs.flags),
+                core::ptr::read_volatile(&raw const self.theirs.sealed),
+                core::ptr::read_volatile(&raw const self.mine.ack),
+            )
+        };
+        flags & flight::OVER != 0 && ack.wrapping_sub(sealed) as i32 > 0
+    }
+
+    /// Content that reports the last record header. Read from the map, since the verifier would process
+    /// the emission separately for each record type and length that a branch tested.
+    #[inline(always)]
+    fn last_header(&self) -> Content {
+        let flight = &*self.mine;
+        // SAFETY: a live field; volatile, since the compiler would use the values that it has.
+        let part = unsafe { core::ptr::read_volatile(&raw const flight.part) };
+        let seq = flight.next.wrapping_sub(HEADER);
+        let (kind, length) = ((part >> 32) as u8, (part & 0xffff) as u32);
+        Content::header(kind, seq, length, flight.skipped)
+    }
+
+    /// Processes the header of an encrypted record of TLS 1.3. Returns the flags that it sets; 0
+    /// where it is not emitted.
+    ///
+    /// What the client sent before it had received the server's encrypted flight is early data. Of
+    /// the server's flight the first record is emitted, and then the one that answers the client's.
+    #[inline(always)]
+    fn sealed(&mut self, length: u32) -> u32 {
+        let answers = self.answers();
+        let is_client = *self.client == self.me;
+        let flight = &mut *self.mine;
+        let first = flight.flags & flight::OVER == 0;
+        if !answers && (is_client || !first) {
+            return 0;
         }
-        Ok(Next::Header(kind, length))
+        if first {
+            flight.sealed = flight.next;
+        }
+        if !answers || (is_client && length <= LONGEST_ALERT) {
+            flight::OVER
+        } else if !is_client {
+            flight::OVER | flight::DONE
+        } else if !is_finished(length) {
+            flight::OVER | flight::LONG
+        } else if flight.flags & flight::LONG == 0 {
+            flight::OVER | flight::DONE | flight::FINISHED
+        } else {
+            flight::OVER | flight::DONE
+        }
     }
 }
 
@@ -304,8 +368,13 @@ fn out_of_order(
         if flight.misplaced < MAX_HEADERS {
             return Ok(Stream::Tls);
         }
-        flight.flags |= flight::DONE;
-        Content::header(what::LOST, flight.next, 0)
+        let over = flight.flags & flight::OVER != 0;
+        flight.flags |= flight::OVER | flight::DONE;
+        if over {
+            // The handshake is known already; only what follows is not.
+            return Ok(Stream::Tls);
+        }
+        Content::header(what::LOST, flight.next, 0, 0)
     };
     emit(ctx, at, flight.repeats, &content)?;
     Ok(Stream::Tls)
@@ -319,6 +388,15 @@ fn second_hello(start: u32, record: u32) -> bool {
     let kind = start >> 24;
     let length = start & 0x00ff_ffff;
     (kind == CLIENT_HELLO || kind == SERVER_HELLO) && length >= 38 && length + 4 <= record + 4_096
+}
+
+/// Whether an encrypted record has the length of a Finished of TLS 1.3: a hash of 32 or 48 bytes, a
+/// message header, the record's type, and a tag of 16 bytes, or of 8 with SHA-256.
+#[inline(always)]
+const fn is_finished(length: u32) -> bool {
+    // Not by value: the verifier would follow each of them separately.
+    let bit = length.wrapping_sub(45);
+    bit < 32 && (0x0100_0101 >> bit) & 1 != 0
 }
 
 #[inline(always)]

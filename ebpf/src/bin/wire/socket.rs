@@ -137,21 +137,17 @@ pub(crate) fn try_packet(
     // verifier.
     crate::record(ctx, evidence::observe(ctx, state, &packet, &at));
     let incoming = way == direction::IN;
-    if state.linger != 0 {
-        evidence::await_last_ack(state, &packet, incoming);
-        return Ok(());
+    if packet.is_relevant() && !state.is_settled() {
+        if state.client == 0 && packet.length() == 0 {
+            return flight::process_silent_end(ctx, state, &packet, &at);
+        }
+        flight::process::<STEPS>(ctx, state, &packet, &at)?;
+        if state.client == u32::from(direction::IN) + 1 {
+            evidence::record_port(&at.socket);
+        }
     }
-    if !packet.is_relevant() {
-        return Ok(());
-    }
-    if state.client == 0 && packet.length() == 0 {
-        return flight::process_silent_end(ctx, state, &packet, &at);
-    }
-    if flight::process::<STEPS>(ctx, state, &packet, &at)? {
-        evidence::await_last_ack(state, &packet, incoming);
-    }
-    if state.client == u32::from(direction::IN) + 1 {
-        evidence::record_port(&at.socket);
+    if state.is_over() {
+        evidence::await_end(state, &packet, incoming);
     }
     Ok(())
 }

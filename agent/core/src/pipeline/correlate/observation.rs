@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{cause, session};
 use crate::model::{
-    Alert, Connection, Direction, HelloFlags, LibraryEnd, LibraryFacts, LibraryHandshake,
-    NetworkEvidence, Observation, Offer, Outcome, Resumption, Role, SocketSource, Source, Version,
-    WireEnd, WireHandshake,
+    Alert, Connection, Direction, EarlyDataOutcome, HelloFlags, LibraryEnd, LibraryFacts,
+    LibraryHandshake, NetworkEvidence, Observation, Offer, Outcome, Resumption, Role, SocketSource,
+    Source, Version, WireEnd, WireHandshake,
 };
 
 /// A library's handshake, with the `wire` sensor's record of the same handshake.
@@ -35,9 +35,18 @@ impl EndedHandshake {
         wire.filter(|wire| wire.hello.has(HelloFlags::OFFER_READ))
     }
 
-    /// Whether the library completed it.
+    /// Whether it completed: in the library, or after the program had answered early data and closed
+    /// without waiting for the client's Finished.
     pub(super) fn completed(&self) -> bool {
-        self.library.end == LibraryEnd::Completed
+        self.library.end == LibraryEnd::Completed || self.answered_early()
+    }
+
+    fn answered_early(&self) -> bool {
+        let accepted = |wire: &&WireHandshake| {
+            wire.is_completed() && wire.hello.early_data == Some(EarlyDataOutcome::Accepted)
+        };
+        self.library.end == LibraryEnd::Dropped
+            && self.wire.as_ref().is_some_and(|wire| accepted(&wire))
     }
 
     /// Adds to `network` what only the wire shows.
@@ -60,6 +69,9 @@ impl EndedHandshake {
 
     /// How it ended, given the evidence of its connection.
     pub(super) fn outcome(&self, network: &NetworkEvidence) -> Outcome {
+        if self.answered_early() {
+            return Outcome::Completed(Resumption::Resumed);
+        }
         if self.completed() {
             return Outcome::Completed(self.library.resumption);
         }

@@ -6,12 +6,12 @@ use reprise_ebpf::handshake::role;
 
 use crate::{
     model::{
-        Alert, CgroupId, Direction, HelloFacts, HelloFlags, KeyName, Role, Token, Version, WireEnd,
-        WireHandshake,
+        Alert, CgroupId, Direction, EarlyDataOutcome, HelloFacts, HelloFlags, KeyName, Role, Token,
+        Version, WireEnd, WireHandshake,
     },
     pipeline::{
         socket::connection,
-        wire::{TokenRecord, WireRecord, end},
+        wire::{TokenRecord, WireRecord, early, end},
     },
 };
 
@@ -77,6 +77,11 @@ fn hello(record: &WireRecord) -> HelloFacts {
         issued_ticket: token(&record.given_ticket),
         lifetime_hint_s: (record.lifetime != 0).then_some(record.lifetime),
         server_name: (record.server_name != 0).then_some(record.server_name),
+        early_data: match record.early_data {
+            early::ACCEPTED => Some(EarlyDataOutcome::Accepted),
+            early::REJECTED => Some(EarlyDataOutcome::Rejected),
+            _ => None,
+        },
     }
 }
 

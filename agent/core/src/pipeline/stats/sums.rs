@@ -32,8 +32,9 @@ use super::{
 };
 use crate::{
     model::{
-        Connection, Direction, FailureCause, Mechanism, MissReason, NetworkEvidence, Observation,
-        Offer, OfferOutcome, Outcome, Owner, Phase, Resumption, Role, Source, Version,
+        Connection, Direction, EarlyDataOutcome, FailureCause, Mechanism, MissReason,
+        NetworkEvidence, Observation, Offer, OfferOutcome, Outcome, Owner, Phase, Resumption, Role,
+        Source, Version,
     },
     pipeline::{
         correlate::LateLoss,
@@ -67,6 +68,8 @@ pub struct Stats {
     pub with_loss: ByRole<WithLoss>,
     /// Handshakes by offer.
     pub offers: ByRole<OfferSums>,
+    /// Handshakes that offered early data.
+    pub early_data: ByRole<EnumMap<EarlyDataOutcome, u64>>,
     /// Missed offers.
     pub misses: ByRole<EnumMap<Mechanism, EnumMap<MissReason, u64>>>,
     /// Tickets offered to servers here, by key.
@@ -115,6 +118,7 @@ impl Stats {
             retransmits: ByRole::default(),
             with_loss: ByRole::default(),
             offers: ByRole::default(),
+            early_data: ByRole::default(),
             misses: ByRole::default(),
             ticket_keys: TicketKeys::new(),
             errors: Errors::default(),
@@ -161,6 +165,9 @@ impl Stats {
                 self.record_completed(seen, resumption, peer.clone());
             }
             Outcome::Failed(cause) => self.record_failed(seen, cause, peer.clone(), owner),
+        }
+        if let Some(outcome) = seen.hello.and_then(|hello| hello.early_data) {
+            self.early_data[seen.role][outcome] += 1;
         }
         self.conflicts += u64::from(seen.conflict);
         self.wire += u64::from(seen.source == Source::Wire);

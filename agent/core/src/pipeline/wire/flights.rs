@@ -7,6 +7,7 @@ use reprise_ebpf::{
 };
 
 use super::{
+    early_data::{self, ClientRecord, EarlyData},
     messages::{Messages, kind},
     parse,
     record::{WireRecord, end, flag},
@@ -45,6 +46,9 @@ pub(super) struct Flights {
     server: Side,
     /// Direction of the ClientHello.
     client_way: u8,
+    early_data: EarlyData,
+    /// How the server closed before the client's Finished had passed.
+    closed_by_server: Option<u8>,
 }
 
 impl Flights {
@@ -61,6 +65,8 @@ impl Flights {
             client: Side::default(),
             server: Side::default(),
             client_way: segment.direction,
+            early_data: EarlyData::default(),
+            closed_by_server: None,
         }
     }
 
@@ -98,14 +104,20 @@ impl Flights {
         if matches!(segment.what, what::FIN | what::RESET) && !self.event.has(flag::OFFER_READ) {
             self.event.begin_ns = opened_ns(segment).unwrap_or(self.event.begin_ns);
         }
-        match segment.what {
-            what::FIN if incoming => return Some(end::CLOSED_IN),
-            what::FIN => return Some(end::CLOSED_OUT),
-            what::RESET => return Some(end::RESET),
-            what::LOST => return Some(end::UNKNOWN),
-            _ => {}
-        }
         let from_client = segment.direction == self.client_way;
+        let end = match segment.what {
+            what::FIN if incoming => Some(end::CLOSED_IN),
+            what::FIN => Some(end::CLOSED_OUT),
+            what::RESET => Some(end::RESET),
+            what::LOST => return Some(end::UNKNOWN),
+            _ => None,
+        };
+        if let Some(end) = end {
+            return self.close(end, from_client && segment.what == what::FIN);
+        }
+        if from_client && segment.skipped > 0 {
+            self.early_data.pass();
+        }
         let side = if from_client {
             &mut self.client
         } else {
@@ -117,6 +129,23 @@ impl Flights {
         items
             .into_iter()
             .find_map(|item| self.item(item, from_client, incoming))
+    }
+
+    /// The end of the connection. A server that has answered early data may close before the
+    /// client's Finished passes.
+    fn close(&mut self, end: u8, by_client: bool) -> Option<u8> {
+        if self.early_data.unclear {
+            return Some(end::UNKNOWN);
+        }
+        if end != end::RESET
+            && !by_client
+            && self.server.ciphered
+            && early_data::is_undecided(&self.event)
+        {
+            self.closed_by_server.get_or_insert(end);
+            return None;
+        }
+        Some(self.closed_by_server.unwrap_or(end))
     }
 
     fn item(&mut self, item: Item, from_client: bool, incoming: bool) -> Option<u8> {
@@ -186,6 +215,15 @@ impl Flights {
             // The server's whole flight is encrypted. The client answers it with Finished, possibly
             // after a certificate; an alert in its place is shorter than either.
             match (kind, from_client) {
+                (what::APPLICATION_DATA, true)
+                    if self.server.ciphered && early_data::is_undecided(&self.event) =>
+                {
+                    return match self.early_data.push(length, &mut self.event) {
+                        ClientRecord::Finished => Some(end::COMPLETED),
+                        ClientRecord::Alert => encrypted_alert,
+                        ClientRecord::Other => None,
+                    };
+                }
                 (what::APPLICATION_DATA, true) if self.server.ciphered => {
                     return if length <= ENCRYPTED_ALERT {
                         encrypted_alert
@@ -233,6 +271,7 @@ impl Flights {
     pub(super) fn ended(mut self, end: u8) -> WireRecord {
         self.event.header.time_ns = self.last_ns;
         self.event.end = end;
+        early_data::conclude(&mut self.event);
         self.event
     }
 }

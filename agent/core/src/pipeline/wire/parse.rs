@@ -33,7 +33,12 @@ pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
         ext,
         ..
     } = hello;
-    event.flags &= flag::RETRY | flag::ANSWER_READ;
+    // A client that sent early data repeats its ClientHello without (RFC 8446, section 4.1.2).
+    let announced = match event.has(flag::RETRY) {
+        true => flag::EARLY_DATA,
+        false => 0,
+    };
+    event.flags &= flag::RETRY | flag::ANSWER_READ | announced;
     event.flags |= flag::OFFER_READ;
     event.client_random = random.try_into().unwrap_or_default();
     event.session_id = hash::session_id(session_id.unwrap_or_default());
@@ -109,6 +114,7 @@ pub(super) fn server_hello(body: &[u8], event: &mut WireRecord) {
     }
     event.flags |= flag::ANSWER_READ;
     event.version = hello.version.0;
+    event.cipher = hello.cipher.0;
     event.given_id = hash::session_id(hello.session_id.unwrap_or_default());
     for_each_extension(hello.ext.unwrap_or_default(), |kind, bytes| {
         match (kind, parse_tls_server_hello_extension(bytes)) {

@@ -75,8 +75,12 @@ pub struct WireRecord {
     pub role: u8,
     /// Description of the alert (RFC 8446, section 6) that ended it in clear; 0 without one.
     pub alert: u8,
+    /// What became of early data: a constant of [`early`].
+    pub early_data: u8,
+    /// Cipher suite that the server selected; 0 where no ServerHello was read.
+    pub cipher: u16,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 2],
     /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
     pub rtt_us: u32,
     /// Silence on the connection before the end, milliseconds.
@@ -115,6 +119,16 @@ pub mod flag {
     pub const EXTENDED_MASTER_SECRET: u32 = 2048;
     /// The ClientHello asked for certificate timestamps (RFC 6962, section 3.3.1).
     pub const TIMESTAMPS: u32 = 4096;
+}
+
+/// What became of early data.
+pub mod early {
+    /// None was offered, or it is not known.
+    pub const UNKNOWN: u8 = 0;
+    /// The server accepted it.
+    pub const ACCEPTED: u8 = 1;
+    /// The server rejected it.
+    pub const REJECTED: u8 = 2;
 }
 
 /// How the first flights ended.
@@ -170,7 +184,9 @@ impl WireRecord {
         end: 0,
         role: 0,
         alert: 0,
-        reserved: [0; 5],
+        early_data: 0,
+        cipher: 0,
+        reserved: [0; 2],
         rtt_us: 0,
         silence_ms: 0,
         cgroup: 0,

@@ -26,6 +26,8 @@ struct Early {
     at: u32,
     /// Bytes up to the next record header.
     left: u32,
+    /// Bytes of records before it that the kernel did not emit.
+    skipped: u32,
     item: Item,
 }
 
@@ -59,31 +61,47 @@ impl Stream {
                 Item::Record(kind, segment.record),
             ),
         };
-        let next = *self.next.get_or_insert(at);
-        if ahead(at, next) > 0 {
+        self.next.get_or_insert(at);
+        let early = Early {
+            at,
+            left,
+            skipped: segment.skipped,
+            item,
+        };
+        if !self.is_due(&early) {
             if self.waiting.len() < MAX_WAITING {
-                self.waiting.push(Early { at, left, item });
+                self.waiting.push(early);
             }
             return;
         }
-        self.emit(at, left, item, out);
-        while let Some(index) = self.waiting.iter().position(|early| self.is_due(early.at)) {
-            let Early { at, left, item } = self.waiting.swap_remove(index);
-            self.emit(at, left, item, out);
+        self.emit(early, out);
+        while let Some(index) = self.waiting.iter().position(|early| self.is_due(early)) {
+            let early = self.waiting.swap_remove(index);
+            self.emit(early, out);
         }
     }
 
-    fn is_due(&self, at: u32) -> bool {
-        self.next.is_some_and(|next| ahead(at, next) <= 0)
+    fn is_due(&self, early: &Early) -> bool {
+        self.next
+            .is_some_and(|next| ahead(early.at, next.wrapping_add(early.skipped)) <= 0)
     }
 
-    /// Emits the part of an item that has not been emitted. `left` is the number of bytes up to the
-    /// next record header.
-    fn emit(&mut self, at: u32, left: u32, item: Item, out: &mut impl FnMut(Item)) {
+    /// Emits the part of an item that has not been emitted.
+    fn emit(&mut self, early: Early, out: &mut impl FnMut(Item)) {
         let Some(next) = self.next else {
             return;
         };
-        let known = next.wrapping_sub(at);
+        let Early {
+            at,
+            left,
+            skipped,
+            item,
+        } = early;
+        // A repeated piece follows no gap.
+        let known = match next.wrapping_sub(at) {
+            known if known == skipped.wrapping_neg() => 0,
+            known => known,
+        };
         let rest = |bytes: Vec<u8>| bytes.get(known as usize..).map(<[u8]>::to_vec);
         let (item, length) = match item {
             Item::Record(..) if known == 0 => (item, left),

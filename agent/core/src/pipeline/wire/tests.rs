@@ -322,3 +322,17 @@ proptest! {
         prop_assert!(seen.len() <= sent.len());
     }
 }
+
+#[test]
+fn records_that_the_kernel_skipped_leave_no_gap() {
+    // Early data of 95 bytes with its headers between the ClientHello and its end.
+    let mut sent = handshake("tls13_psk", direction::IN, &[]);
+    let (last, _) = sent.last_mut().unwrap();
+    assert_eq!(last.what, what::APPLICATION_DATA);
+    last.seq = last.seq.wrapping_add(95);
+    assert_eq!(run(&sent), []);
+    sent.last_mut().unwrap().0.skipped = 95;
+    let seen = run(&sent);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].end, end::COMPLETED);
+}

@@ -6,7 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 
 use super::encode::{count, counter};
 use reprise_core::{
-    model::{Mechanism, Role},
+    model::{EarlyDataOutcome, Mechanism, Role},
     pipeline::stats::Stats,
 };
 
@@ -46,6 +46,7 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
         "Completed handshakes whose ClientHello, or whose resumption, was not read.",
         |role| stats.offers[role].unknown,
     )?;
+    early_data(stats, encoder)?;
     let mut family = counter(
         encoder,
         "reprise_evidence_conflicts",
@@ -53,6 +54,22 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
         None,
     )?;
     family.encode_counter::<NoLabelSet, _, f64>(&stats.conflicts, None)
+}
+
+fn early_data(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_early_data",
+        "Handshakes whose ClientHello offered early data, by outcome.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for outcome in EarlyDataOutcome::ALL {
+            let labels = [("role", role.label()), ("outcome", outcome.label())];
+            count(&mut family, labels, stats.early_data[role][outcome])?;
+        }
+    }
+    Ok(())
 }
 
 /// Encodes a family with one counter per role.

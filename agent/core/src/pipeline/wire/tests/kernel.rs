@@ -98,5 +98,7 @@ fn segment(what: u8, seq: u32, record: u16, length: usize, way: u8) -> Segment {
         rtt_us: 0,
         age_ms: 0,
         cgroup: 0,
+        skipped: 0,
+        reserved: 0,
     }
 }
