@@ -42,11 +42,10 @@ impl EndedHandshake {
     }
 
     fn answered_early(&self) -> bool {
-        let accepted = |wire: &&WireHandshake| {
+        let accepted = |wire: &WireHandshake| {
             wire.is_completed() && wire.hello.early_data == Some(EarlyDataOutcome::Accepted)
         };
-        self.library.end == LibraryEnd::Dropped
-            && self.wire.as_ref().is_some_and(|wire| accepted(&wire))
+        self.library.end == LibraryEnd::Dropped && self.wire.as_deref().is_some_and(accepted)
     }
 
     /// Adds to `network` what only the wire shows.
