@@ -85,7 +85,11 @@ impl Arrivals {
     pub(super) fn record(&mut self, key: &ServiceKey, connection: &Connection, seen: &Observation) {
         let slot = self.slot_at(seen.time_ns);
         let client_key = ClientKey::new(connection, key.port);
-        let mut visit = Visit::from_observation(seen);
+        let is_first = !self.clients.contains(&client_key);
+        if is_first {
+            self.make_space();
+        }
+        let remembers = self.remembers_at(slot);
         let next = &mut self.next;
         let service = self.services.get_or_insert_mut_ref(key, || {
             *next += 1;
@@ -98,18 +102,14 @@ impl Arrivals {
         service.newest_ns = service.newest_ns.max(seen.time_ns);
         service.slots.advance(slot);
         let number = service.number;
-        let has_usual = service.slots.has_usual();
+        let mut visit = Visit::from_observation(seen);
         if let Offered::NotIssued(token) = visit.offered
             && let Some(name) = token.key
             && self.foreign_keys.is_shared(number, name, client_key)
         {
             visit.offered = Offered::Unclear;
         }
-        let is_first = !self.clients.contains(&client_key);
-        if is_first {
-            self.make_space();
-        }
-        let remembers = has_usual && self.remembers_at(slot);
+        let remembers = remembers && service.slots.has_usual();
         let create = || Client::new(number, slot, remembers);
         let client = self.clients.get_or_insert_mut(client_key, create);
         let is_counted = !is_first && client.newest >= slot && client.service == number;
@@ -117,9 +117,7 @@ impl Arrivals {
         client.service = number;
         client.record(&visit, slot, self.slot_ns);
         let (newest, class) = (client.newest, client.class());
-        if let Some(service) = self.services.peek_mut(key) {
-            service.slots.count(newest, before, class, visit.evicted);
-        }
+        service.slots.count(newest, before, class, visit.evicted);
     }
 
     /// Evicts the least recently used client from a full table.

@@ -167,9 +167,9 @@ impl Client {
         }
     }
 
-    /// The suspicion so many slots after the first handshake. It ends when the client offers a session of the service. Only the first window
-    /// after the first handshake can show invented or unused sessions: the longer a client is
-    /// known, the more explanations there are.
+    /// The suspicion so many slots after the first handshake. It ends when the client offers a
+    /// session of the service. Only the first window after the first handshake can show invented or
+    /// unused sessions: the longer a client is known, the more explanations there are.
     fn suspicion_at(&self, slots: u32) -> Option<Suspicion> {
         if self.flags.contains(Flags::GENUINE) {
             return None;
