@@ -52,6 +52,7 @@ mod repeated_randoms;
 mod resumption;
 mod rules;
 mod scope;
+mod several_nodes;
 mod slow_link;
 mod stalls;
 mod start_up;
