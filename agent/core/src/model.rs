@@ -7,6 +7,7 @@ mod cause;
 mod cgroup;
 mod change;
 mod connection;
+mod connection_end;
 mod direction;
 mod evidence;
 mod handshake;
@@ -39,6 +40,7 @@ pub use self::{
     cgroup::CgroupId,
     change::{Change, ChangeDetail, ChangeKind},
     connection::{Connection, End},
+    connection_end::{ConnectionClosed, ConnectionEnd},
     direction::Direction,
     evidence::Evidence,
     handshake::{

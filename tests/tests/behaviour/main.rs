@@ -27,6 +27,7 @@ mod kernels;
 mod killed;
 mod libraries;
 mod lifecycle;
+mod lifetimes;
 mod listeners;
 mod long_watch;
 mod loss;

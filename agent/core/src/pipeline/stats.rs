@@ -14,6 +14,7 @@ mod frequent_table;
 mod histogram;
 mod history;
 mod keys;
+mod lifetimes;
 mod limits;
 mod merge;
 mod miss_examples;
@@ -44,6 +45,7 @@ pub use self::{
     histogram::{BOUNDS, Histogram},
     history::{History, SLOT_NS, Slot},
     keys::TicketKeys,
+    lifetimes::{LIFETIME_BOUNDS_S, LifetimeHistogram, Lifetimes},
     limits::{Limits, Thresholds},
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
     offers::{LastMiss, Offers, RecentOffers},
