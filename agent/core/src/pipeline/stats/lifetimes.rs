@@ -77,7 +77,9 @@ impl OpenConnections {
         self.remove(hash);
         if self.newer.len() >= MAX_OPEN / 2 {
             self.evicted += self.older.len() as u64;
-            self.older = mem::take(&mut self.newer);
+            // The cleared half keeps its memory and becomes the newer one.
+            self.older.clear();
+            mem::swap(&mut self.older, &mut self.newer);
         }
         self.newer.insert(hash, open);
     }
