@@ -68,7 +68,7 @@ fn recording(events: u32) -> Vec<u8> {
                     time_ns: now,
                 },
                 state: 1,
-                reserved: 0,
+                error: 0,
                 socket: event.socket,
             };
             recorder.event(lost.as_bytes())

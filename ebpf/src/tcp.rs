@@ -32,16 +32,32 @@ pub const LATE: u32 = 26;
 /// before.
 pub const UNHEARD: u32 = 27;
 
+/// `Header::kind`: an established connection ended; the state is the one that it left.
+pub const CLOSED: u32 = 28;
+
 /// `TcpEvent::state`: connection not yet answered (`TCP_SYN_SENT`, include/net/tcp_states.h).
 pub const STATE_SYN_SENT: u32 = 2;
 /// `newstate` of `inet_sock_set_state`: `TCP_ESTABLISHED`.
 pub const STATE_ESTABLISHED: u32 = 1;
+/// State after this side's FIN and its acknowledgement: `TCP_FIN_WAIT2`.
+pub const STATE_FIN_WAIT2: u32 = 5;
+/// State after the FINs of both sides, the peer's first: `TCP_LAST_ACK`.
+pub const STATE_LAST_ACK: u32 = 9;
+/// State after the FINs of both sides at once: `TCP_CLOSING`.
+pub const STATE_CLOSING: u32 = 11;
+/// State after this side's FIN: `TCP_FIN_WAIT1`.
+pub const STATE_FIN_WAIT1: u32 = 4;
 /// `newstate` of `inet_sock_set_state`: `TCP_CLOSE`.
 pub const STATE_CLOSE: u32 = 7;
 /// `newstate` of `inet_sock_set_state`: `TCP_CLOSE_WAIT`, the peer's FIN arrived.
 pub const STATE_CLOSE_WAIT: u32 = 8;
 /// State of a listening socket: `TCP_LISTEN`.
 pub const STATE_LISTEN: u32 = 10;
+
+/// [`TcpEvent::error`] where the error of the socket was not read.
+pub const NO_ERROR_READ: u32 = u32::MAX;
+/// Words of 64 ports in `TCP_PORTS`: first the local ports of servers, then the remote ports.
+pub const PORT_WORDS: u32 = 2 * 65_536 / 64;
 
 /// A TCP event of one of the kinds above.
 #[repr(C)]
@@ -51,8 +67,9 @@ pub struct TcpEvent {
     pub header: Header,
     /// TCP state of the socket; 0 where the tracepoint does not have it.
     pub state: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Error of the socket of a [`CLOSED`] connection (include/uapi/asm-generic/errno.h), 0 without
+    /// one and [`NO_ERROR_READ`] where it was not read; else zero.
+    pub error: u32,
     /// The connection.
     pub socket: Socket,
 }

@@ -45,8 +45,10 @@ impl Prometheus {
                 let text = fs::read_to_string(dashboards("rules").join(name))
                     .expect("failed to read the rules");
                 let path = directory.path().join(name);
-                fs::write(&path, text.replace("interval: 1m", "interval: 1s"))
-                    .expect("failed to write the rules");
+                let text = ["interval: 1m", "interval: 5m"]
+                    .into_iter()
+                    .fold(text, |text, long| text.replace(long, "interval: 1s"));
+                fs::write(&path, text).expect("failed to write the rules");
                 format!("{path:?}")
             })
             .collect();

@@ -96,7 +96,7 @@ impl Expected {
                 })
                 .collect();
             let page = || {
-                ["handshakes_total", "failures_total", "lost"]
+                ["handshakes_total", "failures_total", "misses_total", "lost"]
                     .map(|part| after.show(part))
                     .concat()
             };

@@ -7,6 +7,7 @@ mod cause;
 mod cgroup;
 mod change;
 mod connection;
+mod connection_end;
 mod direction;
 mod early_data;
 mod evidence;
@@ -41,6 +42,7 @@ pub use self::{
     cgroup::CgroupId,
     change::{Change, ChangeDetail, ChangeKind},
     connection::{Connection, End},
+    connection_end::{ConnectionClosed, ConnectionEnd},
     direction::Direction,
     early_data::EarlyDataOutcome,
     evidence::Evidence,

@@ -82,6 +82,11 @@ impl Pipeline {
                 }
             }
             Record::Workload(event) => self.stats.owners.assign(event),
+            Record::Tcp(record) => {
+                if let Some(closed) = event::tcp::closed(record) {
+                    self.stats.lifetimes.closed(&closed);
+                }
+            }
             Record::Tick(time_ns) => self.stats.expire(*time_ns),
             _ => {}
         }

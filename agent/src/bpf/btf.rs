@@ -38,7 +38,9 @@ pub(super) mod field {
     pub(in crate::bpf) const TASK_LEADER: Field = ("task_struct", "group_leader");
     pub(in crate::bpf) const TASK_COMM: Field = ("task_struct", "comm");
 
-    pub(super) const ALL: [Field; 14] = [
+    pub(in crate::bpf) const SOCKET_ERROR: Field = ("sock", "sk_err");
+
+    pub(super) const ALL: [Field; 15] = [
         SOCKET_NAMESPACE,
         NAMESPACE,
         NAMESPACE_INODE,
@@ -53,6 +55,7 @@ pub(super) mod field {
         HIERARCHY,
         TASK_LEADER,
         TASK_COMM,
+        SOCKET_ERROR,
     ];
 }
 

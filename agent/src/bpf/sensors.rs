@@ -142,10 +142,16 @@ impl Sensors {
     }
 }
 
-/// Every tracepoint that a sensor uses.
+/// Every tracepoint that a sensor uses, once: that of two sensors with the one that requires it.
 pub(crate) fn tracepoints() -> impl Iterator<Item = (Sensor, Tracepoint)> {
     let handshake = handshake::TRACEPOINTS.map(|tracepoint| (Sensor::Handshake, tracepoint));
+    let is_listed = |event| {
+        let mut listed = handshake::TRACEPOINTS.iter();
+        listed.any(|tracepoint| tracepoint.event == event)
+    };
     let tcp = tcp::PROBES.map(|(_, _, tracepoint)| (Sensor::Tcp, tracepoint));
+    let tcp = tcp.into_iter();
+    let tcp = tcp.filter(move |(_, tracepoint)| !is_listed(tracepoint.event));
     handshake.into_iter().chain(tcp)
 }
 

@@ -1,10 +1,13 @@
 //! The `tcp` sensor: retransmissions and resets of every socket on the host.
 
-use aya::Ebpf;
+use aya::{Ebpf, maps::Array};
+use reprise_core::model::Role;
+use reprise_ebpf::{ABSENT, tcp::PORT_WORDS};
 use zerocopy::IntoBytes as _;
 
 use super::{
     bpf_log::BpfLog,
+    btf::{Offsets, field},
     error::SensorError,
     object::{Object, loader, object, set_namespaces},
     program::attach_tracepoint,
@@ -26,7 +29,7 @@ const MAPS: Maps = Maps {
 };
 
 /// Program, global of its record layout, and tracepoint; each works without the others.
-pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
+pub(super) const PROBES: [(&str, &str, Tracepoint); 5] = [
     (
         "tcp_retransmit",
         "RETRANSMIT",
@@ -63,7 +66,22 @@ pub(super) const PROBES: [(&str, &str, Tracepoint); 4] = [
             vital: false,
         },
     ),
+    (
+        CLOSE,
+        "CLOSE",
+        Tracepoint {
+            event: "sock/inet_sock_set_state",
+            fields: &[
+                "skaddr", "newstate", "oldstate", "sport", "dport", "saddr_v6", "daddr_v6",
+            ],
+            vital: false,
+        },
+    ),
 ];
+
+/// Program that reports the ends of connections.
+const CLOSE: &str = "tcp_close";
+const PORTS: &str = "TCP_PORTS";
 
 /// The attached `tcp` sensor.
 pub(crate) struct TcpSensor {
@@ -94,6 +112,8 @@ impl TcpSensor {
         BpfLog::configure(&mut loader, mode);
         set_namespaces(&mut loader, &mode);
         loader.override_global("SOCKET_SCOPE", scope.as_bytes(), true);
+        let error = Offsets::find(|offsets| offsets.at(field::SOCKET_ERROR)).unwrap_or(ABSENT);
+        loader.override_global("SOCKET_ERROR", &error, true);
         for (_, global, _, layout) in &usable {
             loader.override_global(global, layout.as_bytes(), true);
         }
@@ -116,6 +136,25 @@ impl TcpSensor {
             return Err(first.unwrap_or(SensorError::Missing("usable tracepoint")));
         }
         Ok(Self { events, ebpf })
+    }
+
+    /// Reports the ends of connections with this port of a server, local for the role of a server.
+    pub(crate) fn observe_port(&mut self, role: Role, port: u16) -> Result<(), SensorError> {
+        let first = match role {
+            Role::Server => 0,
+            Role::Client => PORT_WORDS / 2,
+        };
+        let index = first + u32::from(port) / 64;
+        let map = self.ebpf.map_mut(PORTS);
+        let map = map.ok_or(SensorError::Missing(PORTS))?;
+        let result = Array::<_, u64>::try_from(map).and_then(|mut map| {
+            let word = map.get(&index, 0)?;
+            map.set(index, word | 1 << (port % 64), 0)
+        });
+        result.map_err(|source| SensorError::Map {
+            map: PORTS,
+            source: Box::new(source),
+        })
     }
 
     /// The loaded object.

@@ -6,6 +6,7 @@ mod error;
 mod libraries;
 mod listeners;
 mod log;
+mod peer_evictions;
 mod reader;
 mod run;
 mod scope;

@@ -160,11 +160,13 @@ impl Server {
         })
     }
 
-    /// Starts Apache with its sessions in `cache`, which several servers may share.
+    /// Starts Apache with its sessions in `cache` for so many seconds; several servers may share
+    /// it.
     #[must_use]
-    pub fn apache_sharing(sessions: Sessions, cache: &Cache) -> Self {
-        Self::apache_caching(sessions, "socache_redis", &[], |_| {
-            format!("redis:127.0.0.1:{}", cache.port)
+    pub fn apache_sharing(sessions: Sessions, cache: &Cache, lifetime_s: u32) -> Self {
+        let module = format!("socache_{}", cache.provider);
+        Self::apache_caching(sessions, &module, &[], |_| {
+            format!("{}\nSSLSessionCacheTimeout {lifetime_s}", cache.directive())
         })
     }
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
 
-fn doc(name: &str) -> String {
+pub(crate) fn doc(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs")
         .join(name);
@@ -24,7 +24,7 @@ fn doc(name: &str) -> String {
 }
 
 /// Returns the fenced code blocks of a language.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
     let begin = format!("```{language}\n");

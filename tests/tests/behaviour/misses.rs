@@ -343,8 +343,8 @@ fn sessions_of_another_name() {
 
 #[test]
 fn a_cache_shared_by_two_nodes_that_stops() {
-    let cache = Cache::start();
-    let nodes = [(); 2].map(|()| Server::apache_sharing(Sessions::Ids, &cache));
+    let cache = Cache::redis();
+    let nodes = [(); 2].map(|()| Server::apache_sharing(Sessions::Ids, &cache, 300));
     let agent = Agent::start(NO_ARGUMENTS);
     let mut fleet = Fleet::start(CLIENTS);
     let before = agent.metrics();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use nix::sys::signal::Signal;
+use reprise_tests::fleet::Fleet;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::Expected;
@@ -115,6 +116,21 @@ fn peers_beyond_the_limit_are_other() {
         after.sum(FAMILY, &[("peer", "other")]) > 0.0,
         "no other: {names:?}"
     );
+}
+
+#[test]
+fn many_handshakes_as_other_are_logged() {
+    let server = Server::haproxy(Sessions::Ids);
+    let agent = Agent::start(["--max-peers", "3"]);
+    let mut fleet = Fleet::start_with_addresses(&[], "127.9.8", 150);
+    fleet.connect(server.port, "");
+    poll_until("the agent logs the share", DEADLINE, || {
+        let log = agent.stderr();
+        let line = log.lines().find(|line| line.contains("as peer=\"other\""));
+        let line = line.ok_or_else(|| log.clone())?;
+        assert!(line.contains("raise --max-peers"), "{line}");
+        Ok(())
+    });
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn every_alert_has_a_firing_and_a_silent_test() {
     for entry in fs::read_dir(tests).unwrap().flatten() {
         let file: Value = serde_saphyr::from_str(&read(&entry.path())).unwrap();
         for test in file["tests"].as_array().unwrap() {
-            for case in test["alert_rule_test"].as_array().unwrap() {
+            for case in test["alert_rule_test"].as_array().into_iter().flatten() {
                 let name = case["alertname"].as_str().unwrap().to_owned();
                 match case["exp_alerts"].as_array().unwrap().is_empty() {
                     true => quiet.insert(name),

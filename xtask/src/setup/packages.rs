@@ -44,6 +44,8 @@ pub(super) const TESTS: &[&str] = &[
     "postgresql",
     "redis-server",
     "redis-tools",
+    "memcached",
+    "libnginx-mod-stream",
     "faketime",
     "musl-tools",
     "libssl-dev",

@@ -2,7 +2,7 @@
 
 mod library;
 mod listener;
-mod tcp;
+pub(in crate::pipeline) mod tcp;
 mod wire;
 
 use std::sync::Arc;

@@ -76,7 +76,7 @@ impl Record {
             OWNER => prefix(bytes).map(Self::ListenerOwner),
             clock::CLOCK => prefix(bytes).map(Self::Clock),
             workload::WORKLOAD => prefix(bytes).map(|event| Self::Workload(Box::new(event))),
-            tcp::RETRANSMIT..=tcp::UNHEARD => prefix(bytes).map(Self::Tcp),
+            tcp::RETRANSMIT..=tcp::CLOSED => prefix(bytes).map(Self::Tcp),
             wire::WIRE => {
                 const OLD: usize = offset_of!(WireRecord, proxied);
                 const OLDEST: usize = offset_of!(WireRecord, cgroup);
@@ -217,7 +217,7 @@ mod tests {
                 time_ns: 7,
             },
             state: 1,
-            reserved: 0,
+            error: 0,
             socket: Socket {
                 local: words("::ffff:10.0.0.1".parse().unwrap()),
                 remote: words("2001:db8::2".parse().unwrap()),

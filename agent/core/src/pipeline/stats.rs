@@ -16,6 +16,7 @@ mod given;
 mod histogram;
 mod history;
 mod keys;
+mod lifetimes;
 mod limits;
 mod merge;
 mod miss_examples;
@@ -49,6 +50,7 @@ pub use self::{
     histogram::{BOUNDS, Histogram},
     history::{History, SLOT_NS, Slot},
     keys::TicketKeys,
+    lifetimes::{LIFETIME_BOUNDS_S, LifetimeHistogram, Lifetimes},
     limits::{Limits, Thresholds},
     miss_examples::{MAX_PEERS_WITH_EXAMPLES, MissExample, MissExamples, Ports},
     networks::{ClientNetwork, NetworkKey, Networks},

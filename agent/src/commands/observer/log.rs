@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use enum_map::EnumMap;
+
+use super::peer_evictions::PeerEvictions;
 use crate::views::changes;
 use reprise_core::pipeline::{
     Pipeline,
@@ -117,6 +120,25 @@ pub(super) fn changes(pipeline: &Pipeline, logged: &mut u64) {
     }
     if count > MAX_CHANGES {
         tracing::info!(more = count - MAX_CHANGES, "further changes");
+    }
+}
+
+/// Warns where many handshakes are those of peers beyond `--max-peers`.
+pub(super) fn peer_evictions(pipeline: &Pipeline, evictions: &mut PeerEvictions) {
+    let stats = &pipeline.stats;
+    let completed = stats.handshakes.values().flat_map(EnumMap::values);
+    let completed: u64 = completed.flat_map(EnumMap::values).sum();
+    let failed = stats.failures.values().flat_map(EnumMap::values);
+    let handshakes = completed + failed.sum::<u64>();
+    if let Some(percent) = evictions.share(Instant::now(), handshakes, stats.peers.evicted()) {
+        let named = stats.peers.len();
+        tracing::warn!(
+            percent,
+            named,
+            remedy = "raise --max-peers, truncate addresses with --peer-prefix-v4 and \
+                      --peer-prefix-v6, or name networks in a --peer-file",
+            "many handshakes are counted as peer=\"other\""
+        );
     }
 }
 

@@ -85,6 +85,11 @@ impl Reader<'_, '_> {
         self.listeners
             .sweep(self.now_ns, &mut |record| sink.add(record));
         self.lookups.sweep(self.status);
+        for (role, port) in sink.pipeline.stats.lifetimes.take_new_ports() {
+            if let Some(Err(error)) = sensors.tcp.as_mut().map(|tcp| tcp.observe_port(role, port)) {
+                tracing::warn!(port, reason = %error, "ends of connections are not observed");
+            }
+        }
         let Some(sensor) = &mut sensors.handshake else {
             return;
         };

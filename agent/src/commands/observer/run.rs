@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     discovery::Discovery, error::ObserveError, libraries, listeners::ListenerTracker, log,
-    reader::Reader, scope::Scope, sink::Sink,
+    peer_evictions::PeerEvictions, reader::Reader, scope::Scope, sink::Sink,
 };
 use crate::{
     bpf::{Sensors, now_ns},
@@ -43,6 +43,7 @@ pub(in crate::commands) struct Observer {
     last_sweep: Instant,
     /// Changes that the log contains.
     changes_logged: u64,
+    peer_evictions: PeerEvictions,
     failures: FailureLog,
     clock_read: Option<Instant>,
     processes: HostProcesses,
@@ -100,6 +101,7 @@ impl Observer {
             discovery,
             last_sweep: Instant::now(),
             changes_logged: 0,
+            peer_evictions: PeerEvictions::default(),
             failures: FailureLog::default(),
             clock_read: None,
             processes,
@@ -186,6 +188,7 @@ impl Observer {
             self.sensors.update_status(status);
             log::alerts(sink.pipeline);
             log::changes(sink.pipeline, &mut self.changes_logged);
+            log::peer_evictions(sink.pipeline, &mut self.peer_evictions);
             // If the agent is killed, the recording misses the last second only.
             sink.with_recording(FileRecorder::flush);
         }

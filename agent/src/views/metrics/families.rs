@@ -45,6 +45,7 @@ pub(super) fn encode(
     if show_peers && status.sensor(Sensor::Tcp).attached {
         let wire = status.sensor(Sensor::Wire).attached;
         handshakes::loss(&observed.pipeline.stats, wire, encoder)?;
+        handshakes::lifetimes(&observed.pipeline.stats, encoder)?;
     }
     agent::agent(&observed, encoder)?;
     agent::tables(&observed, encoder)

@@ -198,7 +198,7 @@ pub(crate) fn emit_tcp(ctx: &SkBuffContext, socket: &Socket, kind: u32) -> Resul
             time_ns: now(),
         });
         addr_of_mut!((*event).state).write(0);
-        addr_of_mut!((*event).reserved).write(0);
+        addr_of_mut!((*event).error).write(0);
         let message = addr_of_mut!((*event).socket);
         addr_of_mut!((*message).local).write([socket.local[0], socket.local[1]]);
         addr_of_mut!((*message).remote).write([socket.remote[0], socket.remote[1]]);

@@ -1,6 +1,7 @@
 //! Search for TLS that does not begin with the first byte of a connection: behind a header of the
-//! PROXY protocol, or after STARTTLS and the like. Of what precedes the ClientHello, only
-//! a header of the PROXY protocol is copied, for the client's address. Bounded in packets and bytes, after which the connection is no longer observed.
+//! PROXY protocol, or after STARTTLS. Of what precedes the ClientHello, only a header of the PROXY
+//! protocol is copied, for the client's address. Bounded in packets and bytes, after which the
+//! connection is no longer observed.
 
 use crate::{
     emit::{Content, PacketContext, emit},

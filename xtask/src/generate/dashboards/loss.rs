@@ -112,6 +112,26 @@ fn graphs() -> Vec<Panel> {
         .stacked()
         .sized(12, 9),
         Panel::graph(
+            "Ends of connections",
+            "TLS connections by how they ended: timed_out is a peer that no longer answered, reset_sent one that a program on the node dropped.",
+            "reqps",
+        )
+        .target(
+            "sum by (end) (rate(reprise_connection_lifetime_seconds_count{%r}[%i]))",
+            "{{end}}",
+        )
+        .sized(12, 9),
+        Panel::graph(
+            "Lifetime of connections",
+            "Median time from the beginning of the handshake to the end of the connection, by how it ended.",
+            "s",
+        )
+        .target(
+            "histogram_quantile(0.5, sum by (end, le) (rate(reprise_connection_lifetime_seconds_bucket{%r}[%i])))",
+            "{{end}}",
+        )
+        .sized(12, 9),
+        Panel::graph(
             "Handshakes with loss",
             "Handshakes with at least one retransmission, by outcome.",
             "reqps",

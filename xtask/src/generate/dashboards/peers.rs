@@ -134,5 +134,15 @@ fn graphs() -> Vec<Panel> {
             "{{peer}}",
         )
         .sized(12, 9),
+        Panel::graph(
+            "Clients by the number of nodes that they reach",
+            "Clients with at least two handshakes in an hour; 8 stands for 8 and more. A session is missed on each further node unless nodes share their ticket keys or their cache: docs/several-nodes.md.",
+            "short",
+        )
+        .target(
+            r#"count_values("nodes", clamp_max(count by (peer) (sum by (instance, peer) (increase(reprise_peer_handshakes_total{%s,role="server",peer!~"other|other-namespace|unknown",peer=~"$peer"}[1h])) > 0.5), 8) and on (peer) sum by (peer) (increase(reprise_peer_handshakes_total{%s,role="server",peer=~"$peer"}[1h])) > 1.5)"#,
+            "{{nodes}} nodes",
+        )
+        .sized(24, 8),
     ]
 }

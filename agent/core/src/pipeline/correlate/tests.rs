@@ -73,7 +73,7 @@ fn tcp_event(kind: u32, port: u16, at: u64) -> TcpEvent {
             time_ns: at,
         },
         state: 1,
-        reserved: 0,
+        error: 0,
         socket: socket(port),
     }
 }

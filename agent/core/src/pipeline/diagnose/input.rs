@@ -117,16 +117,24 @@ impl Tables {
         let key = key.filter(|_| self.names_keys(server));
         let kind = entry_kind(hello);
         let storage = state.storage[kind];
+        let issuer = self.issuer(issued.as_ref(), server, now_ns);
+        // Another service can have another lifetime than the one that missed the session.
+        let issuer_lifetime_ns = match issuer {
+            Issuer::OtherService => {
+                found_lifetime_ns.or_else(|| issued.and_then(|issued| issued.lifetime_ns))
+            }
+            _ => lifetime_ns,
+        };
         let input = RuleInput {
             lookup,
             considered: is_considered(hello, mechanism),
             offered,
-            issuer: self.issuer(issued.as_ref(), server, now_ns),
+            issuer,
             succeeded_issuer: issued
                 .and_then(|issued| issued.process)
                 .zip(server.process)
                 .is_some_and(|(issuer, process)| self.processes.succeeded(issuer, process)),
-            age: age(ages.observed_ns, lifetime_ns),
+            age: age(ages.observed_ns, issuer_lifetime_ns),
             observed_age_ns: ages.observed_ns,
             within_by_host_clock: age(ages.by_host_clock_ns, lifetime_ns) == Age::Within,
             expired_by_step: age(ages.by_stepped_clock_ns, lifetime_ns) == Age::Over,

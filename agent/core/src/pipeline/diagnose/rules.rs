@@ -132,11 +132,15 @@ pub const RULES: [Rule; 33] = [
     },
     Rule {
         name: "observed_expired",
-        evidence: "the service issued the session longer ago than its lifetime",
+        evidence: "the service, or another one on this host in the case of an ID, issued the session longer ago than its lifetime",
         reason: MissReason::Expired,
         when: |input| {
-            input.age == Age::Over
-                && matches!(input.issuer, Issuer::ThisService | Issuer::Process(_))
+            let is_known = match input.issuer {
+                Issuer::ThisService | Issuer::Process(_) => true,
+                Issuer::OtherService => input.is_entry(),
+                Issuer::Unknown => false,
+            };
+            is_known && input.age == Age::Over
         },
     },
     Rule {

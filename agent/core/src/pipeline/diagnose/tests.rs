@@ -1,6 +1,7 @@
 //! Tests of the diagnosis: what servers issued and accepted decides the reason of a later miss.
 
 mod evicted;
+mod expired;
 mod host;
 mod hostile;
 mod keys;

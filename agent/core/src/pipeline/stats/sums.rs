@@ -17,6 +17,7 @@ use super::{
     histogram::Histogram,
     history::History,
     keys::TicketKeys,
+    lifetimes::Lifetimes,
     limits::Limits,
     miss_examples::{MissExample, MissExamples},
     networks::Networks,
@@ -101,6 +102,8 @@ pub struct Stats {
     /// The newest miss per peer and reason.
     pub miss_examples: MissExamples,
     ephemeral_ports: EphemeralPorts,
+    /// Lifetimes of connections.
+    pub lifetimes: Lifetimes,
     failed_offers: FailedOffersOfServers,
     visitors: Visitors,
     limits: Limits,
@@ -135,6 +138,7 @@ impl Stats {
             peers: PeerTable::new(limits),
             miss_examples: MissExamples::new(),
             ephemeral_ports: EphemeralPorts::new(),
+            lifetimes: Lifetimes::new(),
             failed_offers: FailedOffersOfServers::new(),
             visitors: Visitors::new(),
             limits,
@@ -197,6 +201,11 @@ impl Stats {
         self.duration[seen.role][resumption].observe(seen.duration_ns);
         self.library_ns[seen.role][resumption] +=
             seen.library().map_or(0, |facts| facts.library_ns);
+        if let Some(connection) = &seen.connection {
+            let begin_ns = seen.time_ns.saturating_sub(seen.duration_ns);
+            let span = (begin_ns, seen.time_ns);
+            self.lifetimes.opened(connection, seen.role, span);
+        }
         let outcome = seen.offer_outcome();
         let sums = self
             .peers

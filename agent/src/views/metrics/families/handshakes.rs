@@ -13,7 +13,7 @@ use reprise_core::{
     model::{Direction, FailureCause, Phase, Resumption, Role, Version},
     pipeline::{
         reasons::{self, Names},
-        stats::{BOUNDS, Histogram, Stats},
+        stats::{BOUNDS, Histogram, LIFETIME_BOUNDS_S, Stats},
     },
 };
 
@@ -187,6 +187,34 @@ pub(super) fn loss(
                 [("role", role.label()), ("outcome", outcome)],
                 sum,
             )?;
+        }
+    }
+    Ok(())
+}
+
+/// Lifetimes of connections, by how they ended.
+pub(super) fn lifetimes(
+    stats: &Stats,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(
+        "reprise_connection_lifetime",
+        "Time from the beginning of a completed handshake to the end of its TCP connection.",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    for (role, ends) in &stats.lifetimes.ended {
+        for (end, lifetimes) in ends {
+            let bounds = LIFETIME_BOUNDS_S.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(lifetimes.counts).collect();
+            family
+                .encode_family(&[("role", role.label()), ("end", end.label())])?
+                .encode_histogram::<NoLabelSet>(
+                    seconds(lifetimes.sum_ns),
+                    lifetimes.counts.iter().sum(),
+                    &buckets,
+                    None,
+                )?;
         }
     }
     Ok(())
