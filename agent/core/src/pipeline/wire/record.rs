@@ -79,8 +79,10 @@ pub struct WireRecord {
     pub early_data: u8,
     /// Cipher suite that the server selected; 0 where no ServerHello was read.
     pub cipher: u16,
+    /// Which of [`Self::identities`] are external PSKs: bits by index.
+    pub external: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
     pub rtt_us: u32,
     /// Silence on the connection before the end, milliseconds.
@@ -186,7 +188,8 @@ impl WireRecord {
         alert: 0,
         early_data: 0,
         cipher: 0,
-        reserved: [0; 2],
+        external: 0,
+        reserved: 0,
         rtt_us: 0,
         silence_ms: 0,
         cgroup: 0,
