@@ -33,8 +33,8 @@ impl EndedHandshake {
         wire.filter(|wire| wire.hello.has(HelloFlags::OFFER_READ))
     }
 
-    /// Whether it completed: in the library, or after the program had answered early data and closed
-    /// without waiting for the client's Finished.
+    /// Whether it completed: in the library, or after the program had answered early data and
+    /// closed without waiting for the client's Finished.
     pub(super) fn completed(&self) -> bool {
         self.library.end == LibraryEnd::Completed || self.answered_early()
     }

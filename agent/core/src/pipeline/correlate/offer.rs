@@ -1,6 +1,7 @@
 //! What a ClientHello offered to resume, as docs/contract.md counts it.
 //!
-//! - A PSK identity that a server issued: `psk`. One that is agreed on outside TLS: an external PSK.
+//! - A PSK identity that a server issued: `psk`. One that is agreed on outside TLS: an external
+//!   PSK.
 //! - A session ticket with content: `ticket`. The session ID beside it only shows the client
 //!   whether the server accepted the ticket (RFC 5077, section 3.4).
 //! - A session ID, and TLS 1.3 is agreed on: nothing. The legacy field holds random bytes (RFC
