@@ -187,6 +187,10 @@ pub struct State {
     /// Sequence number after a header of the PROXY protocol, where the ClientHello may begin; 0
     /// without one.
     pub proxied: u32,
+    /// Bytes of the newest packet before the ClientHello.
+    pub skipped: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Both directions, indexed by [`direction`].
     pub flights: [Flight; 2],
 }
@@ -228,5 +232,5 @@ pub struct Tuple {
 
 const _: () = assert!(size_of::<Segment>() == 104);
 const _: () = assert!(size_of::<Flight>() == 88);
-const _: () = assert!(size_of::<State>() == 208);
+const _: () = assert!(size_of::<State>() == 216);
 const _: () = assert!(size_of::<Tuple>() == 40);

@@ -71,6 +71,8 @@ pub struct HelloFacts {
     pub identities: [Option<Token>; MAX_IDENTITIES],
     /// PSK identities offered, including those that are not retained.
     pub identity_count: u16,
+    /// Which of the retained identities are external PSKs, which no server issued: bits by index.
+    pub external_identities: u8,
     /// Index of the PSK that the server selected.
     pub accepted_identity: Option<u16>,
     /// Session ID of the ServerHello.
@@ -100,13 +102,38 @@ impl HelloFacts {
         matches!(self.version, Some(Version::V13))
     }
 
-    /// What the ClientHello offered by this mechanism; the first of several PSKs.
+    /// What the ClientHello offered by this mechanism; the first of several PSKs that is not
+    /// external.
     #[must_use]
     pub const fn offered(&self, mechanism: Mechanism) -> Option<Token> {
         match mechanism {
             Mechanism::SessionId => self.session_id,
             Mechanism::Ticket => self.ticket,
-            Mechanism::Psk => self.identities[0],
+            Mechanism::Psk => {
+                let first = self.external_identities.trailing_ones() as usize;
+                if first < MAX_IDENTITIES {
+                    self.identities[first]
+                } else {
+                    None
+                }
+            }
+        }
+    }
+
+    /// Whether the ClientHello offered a PSK that a server issued.
+    #[must_use]
+    pub const fn offers_resumption(&self) -> bool {
+        self.identity_count as u32 > self.external_identities.count_ones()
+    }
+
+    /// Whether the server selected an external PSK.
+    #[must_use]
+    pub const fn accepted_external(&self) -> bool {
+        match self.accepted_identity {
+            Some(index) if (index as usize) < MAX_IDENTITIES => {
+                self.external_identities >> index & 1 != 0
+            }
+            _ => false,
         }
     }
 

@@ -67,6 +67,12 @@ pub enum OfferOutcome {
     Unknown,
     /// The client offered no session.
     NotOffered,
+    /// The server selected an external PSK.
+    ExternalAccepted,
+    /// The client offered external PSKs only, and the server made a full handshake.
+    ExternalMissed,
+    /// The client offered external PSKs only, and the handshake failed.
+    ExternalFailed,
     /// The server resumed the session.
     Accepted(Mechanism),
     /// The server made a full handshake instead, for this reason.
@@ -94,12 +100,16 @@ impl Observation {
             Outcome::Failed(cause) => {
                 return match self.offer {
                     Offer::Session(mechanism) => Some(OfferOutcome::Failed(mechanism, cause)),
+                    Offer::ExternalPsk => Some(OfferOutcome::ExternalFailed),
                     Offer::Unknown | Offer::Nothing => None,
                 };
             }
         };
         Some(match (self.offer, completed) {
+            (_, Resumption::ExternalPsk) => OfferOutcome::ExternalAccepted,
             (Offer::Unknown, _) | (Offer::Session(_), Resumption::Unknown) => OfferOutcome::Unknown,
+            (Offer::ExternalPsk, Resumption::Full) => OfferOutcome::ExternalMissed,
+            (Offer::ExternalPsk, _) => OfferOutcome::Unknown,
             (Offer::Nothing, _) => OfferOutcome::NotOffered,
             (Offer::Session(mechanism), Resumption::Resumed) => OfferOutcome::Accepted(mechanism),
             (Offer::Session(mechanism), Resumption::Full) => {

@@ -10,6 +10,8 @@ pub enum Offer {
     Unknown,
     /// It offered no session.
     Nothing,
+    /// It offered external PSKs, and no session.
+    ExternalPsk,
     /// It offered a session by this mechanism.
     Session(Mechanism),
 }

@@ -15,6 +15,9 @@ pub enum Resumption {
     Full,
     /// Resumed handshake.
     Resumed,
+    /// Handshake with a pre-shared key that no server issued (RFC 8446, section 2.2): neither full
+    /// nor resumed, and excluded from ratios.
+    ExternalPsk,
     /// The library's field was not decoded. Never guessed, and excluded from ratios.
     Unknown,
 }
@@ -22,10 +25,10 @@ pub enum Resumption {
 labelled!(Resumption);
 
 impl Resumption {
-    /// Whether a count is exported: `unknown` only if it is not zero.
+    /// Whether a count is exported: `external_psk` and `unknown` only if it is not zero.
     #[must_use]
     pub const fn shows(self, count: u64) -> bool {
-        !matches!(self, Self::Unknown) || count > 0
+        matches!(self, Self::Full | Self::Resumed) || count > 0
     }
 
     /// [`Self::Resumed`] or [`Self::Full`].

@@ -80,7 +80,7 @@ fn row<'a>(failure: &Failure, names: &'a reasons::Names, now_ns: u64) -> Failure
     let network = &failure.network;
     let (offered, mechanism) = match failure.offer {
         Offer::Unknown => (None, None),
-        Offer::Nothing => (Some(false), None),
+        Offer::Nothing | Offer::ExternalPsk => (Some(false), None),
         Offer::Session(mechanism) => (Some(true), Some(mechanism)),
     };
     let seconds = |ns: u64| ns as f64 / 1e9;

@@ -38,6 +38,7 @@ pub(super) fn encode(
         peers::peers(&rows, encoder)?;
         if shared.lock().status.sensor(Sensor::Wire).attached {
             misses::peers(&rows, encoder)?;
+            offers::peers(&rows, encoder)?;
         }
     }
     let observed = shared.lock();

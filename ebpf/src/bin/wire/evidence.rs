@@ -107,8 +107,8 @@ pub(crate) fn observe(
     emit_tcp(ctx, &at.socket, kind)
 }
 
-/// Whether the next data of this direction belongs to the handshake, too: within a record, or in the
-/// flight that begins with the first encrypted record.
+/// Whether the next data of this direction belongs to the handshake, too: within a record, or in
+/// the flight that begins with the first encrypted record.
 #[inline(always)]
 const fn is_awaited(flight: &Flight) -> bool {
     flight.left > 0 || flight.flags & flight::OVER != 0

@@ -17,8 +17,8 @@ const MAX_HEADERS: u32 = 16;
 const HEADER: u32 = 5;
 /// Longest record body: 2^14 bytes plus the expansion by encryption (RFC 5246, section 6.2.3).
 const MAX_RECORD: u32 = 16_384 + 2_048;
-/// Longest encrypted record that can be an alert or EndOfEarlyData: four bytes, their type and a tag
-/// of 16 bytes, rounded up.
+/// Longest encrypted record that can be an alert or EndOfEarlyData: four bytes, their type and a
+/// tag of 16 bytes, rounded up.
 const LONGEST_ALERT: u32 = 24;
 /// `handshake_type` of ClientHello and ServerHello (RFC 8446, section 4).
 const CLIENT_HELLO: u32 = 1;
@@ -282,8 +282,8 @@ impl Cursor<'_> {
         flags & flight::OVER != 0 && ack.wrapping_sub(sealed) as i32 > 0
     }
 
-    /// Content that reports the last record header. Read from the map, since the verifier would process
-    /// the emission separately for each record type and length that a branch tested.
+    /// Content that reports the last record header. Read from the map, since the verifier would
+    /// process the emission separately for each record type and length that a branch tested.
     #[inline(always)]
     fn last_header(&self) -> Content {
         let flight = &*self.mine;

@@ -9,6 +9,7 @@ use crate::{
     packet::{Packet, load},
 };
 use aya_ebpf::programs::SkBuffContext;
+use core::ptr::read_volatile;
 use reprise_ebpf::{
     kernel::Fault,
     wire::{Flight, State, direction, flight, what},
@@ -56,21 +57,23 @@ pub(crate) fn may_begin(
         return Ok(state.searched == 0);
     }
     let first: u8 = load(ctx, packet.at)?;
-    if state.searched == 0 && first == what::HANDSHAKE {
-        return Ok(true);
-    }
-    let skipped = match hello(ctx, state, packet, at)? {
-        Some(skipped) => skipped,
-        None => {
-            state.searched += 1;
-            if state.searched > MAX_PACKETS || packet.length() > MAX_LENGTH {
-                state.done = 1;
-            }
-            return Ok(false);
+    let at_once = state.searched == 0 && first == what::HANDSHAKE;
+    state.skipped = 0;
+    if !at_once && !hello(ctx, state, packet, at)? {
+        state.searched += 1;
+        if state.searched > MAX_PACKETS || packet.length() > MAX_LENGTH {
+            state.done = 1;
         }
-    };
+        return Ok(false);
+    }
+    // SAFETY: a live value. Read back from the map, whose content the verifier does not track: it
+    // would otherwise follow each length that a header can have through all that comes after.
+    let skipped = unsafe { read_volatile(&raw const state.skipped) };
     packet.at += skipped;
     packet.seq = packet.seq.wrapping_add(skipped);
+    if at_once {
+        return Ok(true);
+    }
     let [to, from] = &mut state.flights;
     let (mine, theirs) = if at.way == direction::IN {
         (to, from)
@@ -90,28 +93,29 @@ fn begin(flight: &mut Flight, seq: u32) {
     flight.flags = flight::BEGUN | flight::HIGH;
 }
 
-/// Returns the number of bytes before the ClientHello that this packet brings: none, or those of a
-/// header that can precede it in one packet.
+/// Whether the packet brings a ClientHello, at its beginning or behind a header: then the number of
+/// bytes before it is in `state.skipped`.
 #[inline(always)]
 fn hello(
     ctx: &SkBuffContext,
     state: &mut State,
     packet: &Packet,
     at: &PacketContext,
-) -> Result<Option<u32>, Fault> {
+) -> Result<bool, Fault> {
     let length = packet.length();
     if length < HELLO {
-        return Ok(None);
+        return Ok(false);
     }
     if is_hello(ctx, packet.at)? {
-        return Ok(Some(0));
+        return Ok(true);
     }
     let header = header(ctx, state, packet, at)?;
     let fits = header < length && length - header >= HELLO;
     if fits && is_hello(ctx, packet.at + header)? {
-        return Ok(Some(header));
+        state.skipped = header;
+        return Ok(true);
     }
-    Ok(None)
+    Ok(false)
 }
 
 /// Returns the length of the header that this packet begins with or continues; without one, 0 or any

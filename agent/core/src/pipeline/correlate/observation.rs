@@ -35,8 +35,8 @@ impl EndedHandshake {
         wire.filter(|wire| wire.hello.has(HelloFlags::OFFER_READ))
     }
 
-    /// Whether it completed: in the library, or after the program had answered early data and closed
-    /// without waiting for the client's Finished.
+    /// Whether it completed: in the library, or after the program had answered early data and
+    /// closed without waiting for the client's Finished.
     pub(super) fn completed(&self) -> bool {
         self.library.end == LibraryEnd::Completed || self.answered_early()
     }
@@ -72,7 +72,13 @@ impl EndedHandshake {
             return Outcome::Completed(Resumption::Resumed);
         }
         if self.completed() {
-            return Outcome::Completed(self.library.resumption);
+            let external = self
+                .hello_read()
+                .is_some_and(|wire| wire.hello.accepted_external());
+            return Outcome::Completed(match self.library.resumption {
+                Resumption::Resumed if external => Resumption::ExternalPsk,
+                resumption => resumption,
+            });
         }
         let cause = cause::from_library(&self.library, network, self.wire.as_deref());
         Outcome::Failed(cause)
@@ -130,6 +136,9 @@ pub(super) fn from_wire(
 ) -> Option<Observation> {
     let hello = &handshake.hello;
     let outcome = match (handshake.end, hello.resumed()) {
+        (WireEnd::Completed, Some(true)) if hello.accepted_external() => {
+            Outcome::Completed(Resumption::ExternalPsk)
+        }
         (WireEnd::Completed, Some(resumed)) => {
             Outcome::Completed(Resumption::from_resumed(resumed))
         }

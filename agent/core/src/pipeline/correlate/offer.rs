@@ -1,6 +1,7 @@
 //! What a ClientHello offered to resume, as docs/contract.md counts it.
 //!
-//! - A PSK identity: `psk`.
+//! - A PSK identity that a server issued: `psk`. One that is agreed on outside TLS: an external
+//!   PSK.
 //! - A session ticket with content: `ticket`. The session ID beside it only shows the client
 //!   whether the server accepted the ticket (RFC 5077, section 3.4).
 //! - A session ID, and TLS 1.3 is agreed on: nothing. The legacy field holds random bytes (RFC
@@ -42,12 +43,14 @@ pub(super) fn from_hello(
             || id.length != RANDOM_ID
             || was_issued_here(id)
     };
-    if hello.identity_count > 0 {
+    if hello.offers_resumption() {
         Offer::Session(Mechanism::Psk)
     } else if hello.ticket.is_some() {
         Offer::Session(Mechanism::Ticket)
     } else if !hello.is_tls13() && hello.session_id.as_ref().is_some_and(is_offer) {
         Offer::Session(Mechanism::SessionId)
+    } else if hello.identity_count > 0 {
+        Offer::ExternalPsk
     } else {
         Offer::Nothing
     }

@@ -49,7 +49,7 @@ impl Tables {
         let resumed = resumption == Resumption::Resumed;
         let offer = match seen.offer {
             Offer::Session(mechanism) => self.offered_session(hello, server, mechanism, resumed),
-            Offer::Unknown | Offer::Nothing => None,
+            Offer::Unknown | Offer::Nothing | Offer::ExternalPsk => None,
         };
         let single_use = hello.is_tls13();
         let stored = if single_use {

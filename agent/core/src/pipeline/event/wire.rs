@@ -70,6 +70,7 @@ fn hello(record: &WireRecord) -> HelloFacts {
         ticket: token(&record.ticket),
         identities: record.identities.each_ref().map(token),
         identity_count: record.identity_count,
+        external_identities: record.external,
         accepted_identity: flags
             .contains(HelloFlags::PSK_ACCEPTED)
             .then_some(record.accepted),

@@ -58,7 +58,7 @@ impl FailedOffers {
             Some(OfferOutcome::NotOffered) => self.completed_without += 1,
             Some(OfferOutcome::Accepted(_) | OfferOutcome::Missed(..)) => self.completed += 1,
             None if failed && seen.offer == Offer::Nothing => self.failed_without += 1,
-            Some(OfferOutcome::Unknown) | None => {}
+            Some(_) | None => {}
         }
     }
 

@@ -70,7 +70,11 @@ impl Offers {
     ) {
         self.sums.add(outcome);
         let counted = match outcome {
-            OfferOutcome::Unknown | OfferOutcome::Failed(..) => return,
+            OfferOutcome::Unknown
+            | OfferOutcome::ExternalAccepted
+            | OfferOutcome::ExternalMissed
+            | OfferOutcome::ExternalFailed
+            | OfferOutcome::Failed(..) => return,
             OfferOutcome::NotOffered if given.is_none() => return,
             OfferOutcome::NotOffered => {
                 self.given_before = given;

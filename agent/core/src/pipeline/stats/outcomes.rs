@@ -17,6 +17,16 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
+    /// The numbers with their labels.
+    #[must_use]
+    pub const fn labelled(&self) -> [(&'static str, u64); 3] {
+        [
+            ("accepted", self.accepted),
+            ("missed", self.missed),
+            ("failed", self.failed),
+        ]
+    }
+
     /// Number of offers.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -32,11 +42,14 @@ impl Merge for Outcomes {
     }
 }
 
-/// Handshakes by offer. Accepted, missed, not offered and unknown add up to the completed ones.
+/// Handshakes by offer. Accepted, missed (both also with external PSKs), not offered and unknown
+/// add up to the completed ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OfferSums {
     /// Offers by mechanism and outcome.
     pub offered: EnumMap<Mechanism, Outcomes>,
+    /// Handshakes with external PSKs.
+    pub external: Outcomes,
     /// Completed handshakes without an offer.
     pub not_offered: u64,
     /// Completed handshakes whose ClientHello was not read, or whose resumption is not known.
@@ -44,7 +57,7 @@ pub struct OfferSums {
 }
 
 impl OfferSums {
-    /// Offers of all mechanisms.
+    /// Offers of sessions by all mechanisms.
     #[must_use]
     pub fn total(&self) -> Outcomes {
         let mut total = Outcomes::default();
@@ -59,6 +72,9 @@ impl OfferSums {
         match outcome {
             OfferOutcome::Unknown => self.unknown += 1,
             OfferOutcome::NotOffered => self.not_offered += 1,
+            OfferOutcome::ExternalAccepted => self.external.accepted += 1,
+            OfferOutcome::ExternalMissed => self.external.missed += 1,
+            OfferOutcome::ExternalFailed => self.external.failed += 1,
             OfferOutcome::Accepted(mechanism) => self.offered[mechanism].accepted += 1,
             OfferOutcome::Missed(mechanism, _) => self.offered[mechanism].missed += 1,
             OfferOutcome::Failed(mechanism, _) => self.offered[mechanism].failed += 1,
@@ -69,6 +85,7 @@ impl OfferSums {
 impl Merge for OfferSums {
     fn merge(&mut self, other: &Self) {
         self.offered.merge(&other.offered);
+        self.external.merge(&other.external);
         self.not_offered += other.not_offered;
         self.unknown += other.unknown;
     }

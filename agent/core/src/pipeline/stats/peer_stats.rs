@@ -61,7 +61,7 @@ impl PeerStats {
             self.full_after_loss += 1;
         }
         self.completed[resumption] += 1;
-        if resumption != Resumption::Unknown {
+        if matches!(resumption, Resumption::Full | Resumption::Resumed) {
             let resumed = resumption == Resumption::Resumed;
             self.window.add(usize::from(resumed), time_ns, window_ns);
         }

@@ -224,7 +224,7 @@ mod tests {
         let names: Vec<_> = table.iter().map(|(key, _)| key.peer.to_string()).collect();
         assert_eq!(names, ["127.0.0.3", "127.0.0.1"]);
         let other = &table.other()[Role::Server];
-        assert_eq!(other.completed.into_array(), [0, 1, 0]);
+        assert_eq!(other.completed.into_array(), [0, 1, 0, 0]);
         assert_eq!(table.ratio(other, 12), Some(1.0));
         assert_eq!(table.evicted(), 1);
         let full = table

@@ -40,7 +40,7 @@ pub(super) struct EarlyData {
 
 /// Whether the client offered early data and only its records show whether the server accepted it.
 pub(super) const fn is_undecided(event: &WireRecord) -> bool {
-    event.has(flag::EARLY_DATA) && matches!(from_hello(event), None)
+    event.has(flag::EARLY_DATA) && from_hello(event).is_none()
 }
 
 /// The outcome, where the server's hello shows it: a server accepts early data only under the first

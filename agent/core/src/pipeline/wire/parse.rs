@@ -45,6 +45,7 @@ pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
     event.ticket = TokenRecord::NONE;
     event.identities = Default::default();
     event.identity_count = 0;
+    event.external = 0;
     event.offered_version = version.0;
     for_each_extension(ext.unwrap_or_default(), |_, bytes| {
         // An extension that cannot be parsed is skipped.
@@ -82,18 +83,30 @@ pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
     });
 }
 
+/// Longest identity that every implementation of external PSKs supports (RFC 4279, section 5.3).
+const LONGEST_EXTERNAL: usize = 128;
+
 /// Reads `OfferedPsks` (RFC 8446, section 4.2.11): identities with their ages, then binders.
+///
+/// An identity is external where its age is 0 and its length is not unusual. The age of a ticket is
+/// 0 once in four billion times, since the issuer chooses a random number that is added to it.
 fn identities(bytes: &[u8], event: &mut WireRecord) {
     let Some((mut list, _)) = vector(bytes) else {
         return;
     };
     while let Some((identity, rest)) = vector(list) {
+        let (obfuscated_age, rest) = rest.split_at_checked(4).unwrap_or_default();
+        let external = obfuscated_age == [0; 4] && identity.len() <= LONGEST_EXTERNAL;
         if let Some(slot) = event.identities.get_mut(usize::from(event.identity_count)) {
-            *slot = hash::ticket(identity);
+            *slot = if external {
+                hash::session_id(identity)
+            } else {
+                hash::ticket(identity)
+            };
+            event.external |= u8::from(external) << event.identity_count;
         }
         event.identity_count += 1;
-        // obfuscated_ticket_age
-        list = rest.get(4..).unwrap_or_default();
+        list = rest;
     }
 }
 
@@ -152,5 +165,43 @@ fn for_each_extension(mut bytes: &[u8], mut read: impl FnMut(u16, &[u8])) {
     while let Ok((rest, TlsExtension::Unknown(kind, _))) = parse_tls_extension_unknown(bytes) {
         read(kind.0, &bytes[..bytes.len() - rest.len()]);
         bytes = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `OfferedPsks` without binders.
+    fn offered(list: &[(&[u8], u32)]) -> Vec<u8> {
+        let identity = |(identity, age): &(&[u8], u32)| {
+            let length = (identity.len() as u16).to_be_bytes();
+            [&length, *identity, &age.to_be_bytes()].concat()
+        };
+        let list: Vec<u8> = list.iter().flat_map(identity).collect();
+        [&(list.len() as u16).to_be_bytes(), &list[..]].concat()
+    }
+
+    #[test]
+    fn identity_with_age_0_is_external_and_names_no_key() {
+        let (name, ticket) = (b"sensor-number-0001".as_slice(), [7; 200].as_slice());
+        for (list, count, external) in [
+            (vec![(name, 0)], 1, 1),
+            (vec![(name, 9)], 1, 0),
+            (vec![(ticket, 0)], 1, 0),
+            (vec![(ticket, 9), (name, 0)], 2, 2),
+            (vec![(name, 0); 9], 9, 15),
+        ] {
+            let mut event = WireRecord::BLANK;
+            identities(&offered(&list), &mut event);
+            assert_eq!((event.identity_count, event.external), (count, external));
+            for (index, token) in event.identities.iter().enumerate() {
+                assert!(external >> index & 1 == 0 || token.key == 0);
+            }
+        }
+        // A truncated age.
+        let mut event = WireRecord::BLANK;
+        identities(&[0, 5, 0, 1, b'a', 0, 0], &mut event);
+        assert_eq!((event.identity_count, event.external), (1, 0));
     }
 }

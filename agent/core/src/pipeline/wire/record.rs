@@ -79,8 +79,10 @@ pub struct WireRecord {
     pub early_data: u8,
     /// Cipher suite that the server selected; 0 where no ServerHello was read.
     pub cipher: u16,
-    /// Port of the client in the header of the PROXY protocol.
-    pub proxied_port: u16,
+    /// Which of [`Self::identities`] are external PSKs: bits by index.
+    pub external: u8,
+    /// Zero.
+    pub reserved: u8,
     /// Smoothed round-trip time of the connection, microseconds; 0 where TCP has not measured it.
     pub rtt_us: u32,
     /// Silence on the connection before the end, milliseconds.
@@ -91,6 +93,10 @@ pub struct WireRecord {
     /// Address of the client in the header of the PROXY protocol that preceded the ClientHello; 0
     /// without one.
     pub proxied: [u64; 2],
+    /// Its port.
+    pub proxied_port: u16,
+    /// Zero.
+    pub reserved_end: [u8; 6],
 }
 
 /// Bits of [`WireRecord::flags`].
@@ -189,11 +195,14 @@ impl WireRecord {
         alert: 0,
         early_data: 0,
         cipher: 0,
-        proxied_port: 0,
+        external: 0,
+        reserved: 0,
         rtt_us: 0,
         silence_ms: 0,
         cgroup: 0,
         proxied: [0; 2],
+        proxied_port: 0,
+        reserved_end: [0; 6],
     };
 
     /// Whether all of these bits of [`flag`] are set.
@@ -229,4 +238,4 @@ impl TokenRecord {
     };
 }
 
-const _: () = assert!(size_of::<WireRecord>() == 312);
+const _: () = assert!(size_of::<WireRecord>() == 320);

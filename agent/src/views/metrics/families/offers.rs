@@ -4,7 +4,10 @@ use std::fmt;
 
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 
-use super::encode::{count, counter};
+use super::{
+    encode::{count, counter},
+    peers::Row,
+};
 use reprise_core::{
     model::{EarlyDataOutcome, Mechanism, Role},
     pipeline::stats::Stats,
@@ -20,11 +23,7 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
     for role in Role::ALL {
         for mechanism in Mechanism::ALL {
             let sums = stats.offers[role].offered[mechanism];
-            for (outcome, sum) in [
-                ("accepted", sums.accepted),
-                ("missed", sums.missed),
-                ("failed", sums.failed),
-            ] {
+            for (outcome, sum) in sums.labelled() {
                 let labels = [
                     ("role", role.label()),
                     ("mechanism", mechanism.label()),
@@ -46,6 +45,7 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
         "Completed handshakes whose ClientHello, or whose resumption, was not read.",
         |role| stats.offers[role].unknown,
     )?;
+    external(stats, encoder)?;
     early_data(stats, encoder)?;
     let mut family = counter(
         encoder,
@@ -54,6 +54,43 @@ pub(super) fn offers(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Resu
         None,
     )?;
     family.encode_counter::<NoLabelSet, _, f64>(&stats.conflicts, None)
+}
+
+fn external(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_external_psk",
+        "Handshakes with external pre-shared keys, by outcome.",
+        None,
+    )?;
+    for role in Role::ALL {
+        for (outcome, sum) in stats.offers[role].external.labelled() {
+            let labels = [("role", role.label()), ("outcome", outcome)];
+            count(&mut family, labels, sum)?;
+        }
+    }
+    Ok(())
+}
+
+/// Encodes the external PSKs of each peer. Zeroes are left out: most peers have none.
+pub(super) fn peers(rows: &[Row], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut family = counter(
+        encoder,
+        "reprise_peer_external_psk",
+        "Handshakes with external pre-shared keys per peer, by outcome.",
+        None,
+    )?;
+    for row in rows {
+        for (outcome, sum) in &row.external {
+            let labels = [
+                ("peer", row.peer.as_str()),
+                ("role", row.role.label()),
+                ("outcome", *outcome),
+            ];
+            count(&mut family, labels, *sum)?;
+        }
+    }
+    Ok(())
 }
 
 fn early_data(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -24,6 +24,8 @@ pub(super) struct Row {
     failures: Vec<(FailureCause, u64)>,
     /// Miss reasons that have happened.
     pub(super) misses: Vec<(MissReason, u64)>,
+    /// Outcomes of external PSKs that have happened.
+    pub(super) external: Vec<(&'static str, u64)>,
     ratio: Option<f64>,
     pub(super) alert: Option<AlertReason>,
 }
@@ -33,12 +35,14 @@ impl Row {
         let pipeline = &observed.pipeline;
         let failures = sums.failures.into_iter();
         let misses = sums.offers.misses.into_iter();
+        let external = sums.offers.sums.external.labelled().into_iter();
         Self {
             peer,
             role,
             completed: sums.completed,
             failures: failures.filter(|(_, sum)| *sum > 0).collect(),
             misses: misses.filter(|(_, sum)| *sum > 0).collect(),
+            external: external.filter(|(_, sum)| *sum > 0).collect(),
             ratio: pipeline.stats.peers.ratio(sums, pipeline.now_ns()),
             alert: sums.alert,
         }
