@@ -83,7 +83,7 @@ fn a_vanished_client_times_out() {
     let prefix = Namespaces::exec(&pair.client);
     let mut fleet = Fleet::start_under(&prefix, SERVER_IP, CLIENTS);
     begin(&agent, &mut fleet, server.port);
-    // The client connects, says so, and keeps the connection open.
+    // The client connects, prints a line, and keeps the connection open.
     let code = format!(
         "import socket, ssl, time\n\
          context = ssl._create_unverified_context()\n\

@@ -32,6 +32,6 @@ pub struct ConnectionClosed {
     pub time_ns: u64,
     /// The connection.
     pub connection: Connection,
-    /// How.
+    /// How it ended.
     pub end: ConnectionEnd,
 }

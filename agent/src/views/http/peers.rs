@@ -18,7 +18,7 @@ use reprise_core::{
 pub(super) struct PeerRow {
     peer: String,
     role: &'static str,
-    /// The balancer through which it came last, where a header of the PROXY protocol named the peer.
+    /// The balancer through which it came last, where a header of the PROXY protocol named it.
     via: Option<IpAddr>,
     full: u64,
     resumed: u64,

@@ -118,8 +118,8 @@ fn hello(
     Ok(false)
 }
 
-/// Returns the length of the header that this packet begins with or continues; without one, 0 or any
-/// number.
+/// Returns the length of the header that this packet begins with or continues; without one, 0 or
+/// any number.
 #[inline(always)]
 fn header(
     ctx: &SkBuffContext,

@@ -141,6 +141,28 @@ fn resumption() -> Vec<Panel> {
         )
         .stacked()
         .sized(12, 8),
+        Panel::graph(
+            "Early data",
+            "Handshakes whose client offered early data (TLS 1.3), by what became of it.",
+            "reqps",
+        )
+        .target(
+            "sum by (outcome) (rate(reprise_early_data_total{%r}[%i]))",
+            "{{outcome}}",
+        )
+        .stacked()
+        .sized(12, 8),
+        Panel::graph(
+            "External PSKs",
+            "Handshakes with external pre-shared keys, by outcome. They are neither full nor resumed.",
+            "reqps",
+        )
+        .target(
+            "sum by (outcome) (rate(reprise_external_psk_total{%r}[%i]))",
+            "{{outcome}}",
+        )
+        .stacked()
+        .sized(12, 8),
     ]
 }
 

@@ -114,6 +114,16 @@ fn tables() -> Vec<Panel> {
 fn graphs() -> Vec<Panel> {
     vec![
         Panel::graph(
+            "Unknown external PSKs by peer",
+            "Ten peers whose external pre-shared key the server does not know, or does not use.",
+            "reqps",
+        )
+        .target(
+            r#"topk(10, sum by (peer) (rate(reprise_peer_external_psk_total{%r,peer=~"$peer",outcome="missed"}[%i])) > 0) or vector(0)"#,
+            "{{peer}}",
+        )
+        .sized(12, 9),
+        Panel::graph(
             "Resumed share of the ten busiest peers",
             "Resumed share; dashed lines mark 10 %, 40 % and 75 %.",
             "percentunit",

@@ -46,7 +46,7 @@ pub struct PeerStats {
     pub(super) lacking_until_ns: u64,
     /// Offers and their outcomes.
     pub offers: Offers,
-    /// The balancer through which it came last, where a header of the PROXY protocol named the peer.
+    /// The balancer through which it came last, where a header of the PROXY protocol named it.
     pub balancer: Option<IpAddr>,
     /// The standing alert.
     pub alert: Option<AlertReason>,

@@ -56,7 +56,7 @@ fn offered(seen: &Observation) -> Offered {
         return Offered::OfService;
     }
     let mechanism = match seen.offer {
-        Offer::Unknown => return Offered::Unclear,
+        Offer::Unknown | Offer::ExternalPsk => return Offered::Unclear,
         Offer::Nothing => return Offered::Nothing,
         Offer::Session(mechanism) => mechanism,
     };
