@@ -1,6 +1,8 @@
 //! Lifetimes of connections, by how they ended.
 
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use reprise_tests::fleet::Fleet;
 use reprise_tests::namespaces::{Namespaces, SERVER_IP};
@@ -37,6 +39,20 @@ fn begin(agent: &Agent, fleet: &mut Fleet, port: u16) {
             false => Err(agent.stderr()),
         }
     });
+}
+
+/// The number of ended connections with these labels, once it has not risen for a second.
+fn settled(agent: &Agent, labels: &[(&str, &str)]) -> f64 {
+    let mut last = -1.0;
+    poll_until("no further end is counted", DEADLINE, || {
+        let count = agent.metrics().sum(COUNT, labels);
+        if count == last {
+            return Ok(count);
+        }
+        last = count;
+        thread::sleep(Duration::from_secs(1));
+        Err(format!("{count}"))
+    })
 }
 
 #[test]
@@ -99,15 +115,12 @@ fn a_vanished_client_times_out() {
     command.args(&prefix[1..]).args([PYTHON, "-c", &code]);
     let client = Process::spawn(&mut command);
     client.wait_stdout("open\n");
-    let before = agent.metrics();
+    let labels = [SERVER, ("end", "closed")];
+    let before = settled(&agent, &labels);
     // The link goes down for good.
     pair.rule(&pair.server, "counter drop");
     expect(&agent, "timed_out", 0.0, 1);
     let lifetime = agent.metrics().sum(SUM, &[("end", "timed_out")]);
     assert!((1.0..30.0).contains(&lifetime), "{lifetime} s");
-    let labels = [SERVER, ("end", "closed")];
-    assert_eq!(
-        agent.metrics().sum(COUNT, &labels),
-        before.sum(COUNT, &labels)
-    );
+    assert_eq!(agent.metrics().sum(COUNT, &labels), before);
 }
