@@ -16,6 +16,7 @@ mod coverage;
 mod dashboards;
 mod dist;
 mod docs;
+mod early_data;
 mod failures;
 mod harness;
 mod hooks;
