@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 
-/// A key's 64-bit keyed hash. Two of 65,536 keys share one with a probability of about 10⁻¹⁰, and
-/// nobody outside this process can choose keys that do: the hash's own key is random.
+/// A key's 64-bit keyed hash. Two of 65,536 keys share one once in ten billion times, and nobody
+/// outside this process can choose keys that do: the hash's own key is random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint(u64);
 
