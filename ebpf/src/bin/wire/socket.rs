@@ -142,9 +142,7 @@ pub(crate) fn try_packet(
             return flight::process_silent_end(ctx, state, &packet, &at);
         }
         flight::process::<STEPS>(ctx, state, &packet, &at)?;
-        if state.client == u32::from(direction::IN) + 1 {
-            evidence::record_port(&at.socket);
-        }
+        begins_tls(state, &at.socket);
     }
     if state.is_over() {
         evidence::await_end(state, &packet, incoming);
@@ -253,10 +251,17 @@ fn early(ctx: &SkBuffContext, listener: *mut bpf_sock, packet: &mut Packet) -> R
         evidence::record_arrival(&mut state.flights[direction::IN as usize], packet);
     }
     flight::process::<STEPS_EARLY>(ctx, state, packet, &at)?;
-    if state.client == u32::from(direction::IN) + 1 {
-        evidence::record_port(&at.socket);
-    }
+    begins_tls(state, &at.socket);
     Ok(())
+}
+
+/// Records the port of a server whose clients begin with TLS: where something else comes first, the
+/// time of a client's first data is no evidence of loss.
+#[inline(always)]
+fn begins_tls(state: &State, socket: &Socket) {
+    if state.client == u32::from(direction::IN) + 1 && state.searched == 0 {
+        evidence::record_port(socket);
+    }
 }
 
 /// Returns the network namespace of a full socket; 0 where it is unknown.
