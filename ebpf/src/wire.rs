@@ -78,6 +78,8 @@ pub mod what {
     /// Header of the PROXY protocol, as far as its addresses; the only bytes before a ClientHello
     /// that are emitted.
     pub const PROXY: u8 = 0xf5;
+    /// A ClientHello follows that something preceded; its first byte.
+    pub const LATE: u8 = 0xf6;
 }
 
 /// Direction of a packet.

@@ -84,15 +84,15 @@ fn try_close(ctx: &TracePointContext) -> Result<(), Fault> {
         return Ok(());
     }
     let state: u32 = record::word(ctx, layout.old_state)?;
-    let was_established = match state {
+    let was_established = matches!(
+        state,
         tcp::STATE_ESTABLISHED
-        | tcp::STATE_FIN_WAIT1
-        | tcp::STATE_FIN_WAIT2
-        | tcp::STATE_CLOSE_WAIT
-        | tcp::STATE_LAST_ACK
-        | tcp::STATE_CLOSING => true,
-        _ => false,
-    };
+            | tcp::STATE_FIN_WAIT1
+            | tcp::STATE_FIN_WAIT2
+            | tcp::STATE_CLOSE_WAIT
+            | tcp::STATE_LAST_ACK
+            | tcp::STATE_CLOSING
+    );
     let local: u16 = record::word(ctx, layout.sport)?;
     let remote: u16 = record::word(ctx, layout.dport)?;
     if !was_established || !(serves_tls(0, local) || serves_tls(tcp::PORT_WORDS / 2, remote)) {

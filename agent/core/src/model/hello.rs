@@ -43,6 +43,8 @@ bitflags! {
         const EXTENDED_MASTER_SECRET = 2048;
         /// The ClientHello asked for certificate timestamps (RFC 6962, section 3.3.1).
         const TIMESTAMPS = 4096;
+        /// Something else preceded TLS on the connection.
+        const LATE = 8192;
     }
 }
 

@@ -37,8 +37,8 @@ const SILENCE_LIMIT_NS: u64 = 90_000_000_000;
 /// Most bytes buffered per connection: a ClientHello and a ServerHello in pieces.
 const MAX_HELD: usize = 48 * 1024;
 
-/// Headers of the PROXY protocol whose ClientHello has not been seen.
-const MAX_PROXIED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Connections whose ClientHello has not been seen, and something before it has.
+const MAX_PRECEDED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
 /// Sizes that bound memory.
 #[derive(Debug, Clone, Copy)]
@@ -58,12 +58,21 @@ enum Key {
     Addresses(u32, [u64; 4], u16, u16),
 }
 
+/// What precedes the ClientHello of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+struct Preceded {
+    /// The client that a header of the PROXY protocol names.
+    client: Option<SocketAddr>,
+    /// TLS did not begin with the first byte.
+    is_late: bool,
+}
+
 /// Table of the connections in their first flights.
 #[derive(Debug)]
 pub struct Tracker {
     table: LruCache<Key, Flights>,
-    /// Clients in headers of the PROXY protocol, until their ClientHello; the oldest are evicted.
-    proxied: LruCache<Key, SocketAddr>,
+    /// What precedes ClientHellos that have not been seen; the oldest is evicted.
+    preceded: LruCache<Key, Preceded>,
     limits: Limits,
     held: usize,
     evicted: u64,
@@ -76,7 +85,7 @@ impl Tracker {
         let max = NonZeroUsize::new(limits.max_connections).unwrap_or(NonZeroUsize::MIN);
         Self {
             table: LruCache::new(max),
-            proxied: LruCache::new(MAX_PROXIED),
+            preceded: LruCache::new(MAX_PRECEDED),
             limits,
             held: 0,
             evicted: 0,
@@ -116,11 +125,20 @@ impl Tracker {
         if segment.socket.cookie != 0 && !self.table.contains(&key) {
             self.adopt(&segment.socket, key);
         }
-        if segment.what == what::PROXY {
-            if let Some(client) = proxy::client(body) {
-                self.proxied.put(key, client);
+        match segment.what {
+            what::PROXY => {
+                if let Some(client) = proxy::client(body) {
+                    let preceded = self.preceded.get_or_insert_mut(key, Preceded::default);
+                    preceded.client = Some(client);
+                }
+                return;
             }
-            return;
+            what::LATE => {
+                let preceded = self.preceded.get_or_insert_mut(key, Preceded::default);
+                preceded.is_late = true;
+                return;
+            }
+            _ => {}
         }
         let Some(flights) = self.table.get_mut(&key) else {
             if matches!(segment.what, what::SILENT_FIN | what::SILENT_RESET) {
@@ -146,10 +164,10 @@ impl Tracker {
         }
         let client = segment.direction == direction::OUT;
         let mut flights = Flights::new(segment, client);
-        let early = || early_key(&segment.socket);
-        let proxied = self.proxied.pop(&key);
-        if let Some(client) = proxied.or_else(|| self.proxied.pop(&early())) {
-            flights.set_proxied(client);
+        for key in [key, early_key(&segment.socket)] {
+            if let Some(Preceded { client, is_late }) = self.preceded.pop(&key) {
+                flights.set_preceded(client, is_late);
+            }
         }
         self.table.put(key, flights);
     }

@@ -72,13 +72,13 @@ impl Content {
         }
     }
 
-    /// The packet's first bytes: a header of the PROXY protocol.
+    /// The packet's first bytes, at least one.
     #[inline(always)]
-    pub(crate) const fn proxy(packet: &Packet, length: u32) -> Self {
+    pub(crate) const fn first(what: u8, packet: &Packet, length: u32) -> Self {
         Self {
             at: packet.at,
             length,
-            ..Self::header(what::PROXY, packet.seq, 0, 0)
+            ..Self::header(what, packet.seq, 0, 0)
         }
     }
 

@@ -82,6 +82,10 @@ pub(crate) fn may_begin(
     };
     begin(mine, packet.seq);
     begin(theirs, packet.ack);
+    crate::record(
+        ctx,
+        emit(ctx, at, 0, &Content::first(what::LATE, packet, 1)),
+    );
     Ok(true)
 }
 
@@ -138,14 +142,14 @@ fn header(
         let header = PROXY_V2_FIXED + u32::from(u16::from_be(rest));
         state.proxied = packet.seq.wrapping_add(header);
         let known = min(min(header, length), PROXY_V2_ADDRESSES);
-        emit(ctx, at, 0, &Content::proxy(packet, known))?;
+        emit(ctx, at, 0, &Content::first(what::PROXY, packet, known))?;
         return Ok(header);
     }
     let continues = state.proxied == packet.seq;
     if continues || (state.searched == 0 && word == PROXY_V1) {
         let header = line(ctx, packet)?;
         if header != 0 && !continues {
-            emit(ctx, at, 0, &Content::proxy(packet, header))?;
+            emit(ctx, at, 0, &Content::first(what::PROXY, packet, header))?;
         }
         // Where the line does not end, the rest of it follows.
         let known = if header == 0 { length } else { header };

@@ -3,8 +3,8 @@
 //! co-occurs.
 
 use crate::model::{
-    FailureCause, HelloFacts, LibraryEnd, LibraryHandshake, NetworkEvidence, Role, WireEnd,
-    WireHandshake,
+    FailureCause, HelloFacts, HelloFlags, LibraryEnd, LibraryHandshake, NetworkEvidence, Role,
+    WireEnd, WireHandshake,
 };
 
 /// `SSL_R_UNEXPECTED_EOF_WHILE_READING` (include/openssl/sslerr.h, 3.0 and later).
@@ -112,13 +112,15 @@ pub(super) fn from_wire(handshake: &WireHandshake, network: &NetworkEvidence) ->
 }
 
 /// Whether a waiting server received the ClientHello only after a retransmission timeout or longer:
-/// a ClientHello that was lost and retransmitted has no other trace.
+/// a ClientHello that was lost and retransmitted has no other trace. Where something else preceded
+/// TLS, the client may have waited for it.
 pub(super) fn hello_was_late(
     handshake: &LibraryHandshake,
     hello: &HelloFacts,
     rtt_us: Option<u32>,
 ) -> bool {
     handshake.role == Some(Role::Server)
+        && !hello.has(HelloFlags::LATE)
         && hello.begin_ns >= handshake.begin_ns.saturating_add(timeout_ns(rtt_us))
         && hello.begin_ns <= handshake.end_ns
 }

@@ -85,10 +85,16 @@ impl Flights {
         self.event.repeats[way] = self.event.repeats[way].max(segment.repeats);
     }
 
-    /// Sets the client's address from a header of the PROXY protocol.
-    pub(super) fn set_proxied(&mut self, client: SocketAddr) {
-        self.event.proxied = words(client.ip());
-        self.event.proxied_port = client.port();
+    /// Adds what preceded the ClientHello: the client that a header of the PROXY protocol names, and
+    /// whether TLS did not begin with the connection.
+    pub(super) fn set_preceded(&mut self, client: Option<SocketAddr>, is_late: bool) {
+        if let Some(client) = client {
+            self.event.proxied = words(client.ip());
+            self.event.proxied_port = client.port();
+        }
+        if is_late {
+            self.event.flags |= flag::LATE;
+        }
     }
 
     /// Sets the socket, once it has a cookie.

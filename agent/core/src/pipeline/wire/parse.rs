@@ -38,7 +38,7 @@ pub(super) fn client_hello(body: &[u8], event: &mut WireRecord) {
         true => flag::EARLY_DATA,
         false => 0,
     };
-    event.flags &= flag::RETRY | flag::ANSWER_READ | announced;
+    event.flags &= flag::RETRY | flag::ANSWER_READ | flag::LATE | announced;
     event.flags |= flag::OFFER_READ;
     event.client_random = random.try_into().unwrap_or_default();
     event.session_id = hash::session_id(session_id.unwrap_or_default());

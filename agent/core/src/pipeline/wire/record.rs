@@ -128,6 +128,8 @@ pub mod flag {
     pub const EXTENDED_MASTER_SECRET: u32 = 2048;
     /// The ClientHello asked for certificate timestamps (RFC 6962, section 3.3.1).
     pub const TIMESTAMPS: u32 = 4096;
+    /// Something else preceded TLS on the connection.
+    pub const LATE: u32 = 8192;
 }
 
 /// What became of early data.

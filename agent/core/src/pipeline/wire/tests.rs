@@ -358,9 +358,14 @@ fn a_header_of_the_proxy_protocol_names_the_client() {
             panic!("{seen:?}");
         };
         assert_eq!(record.end, end::COMPLETED);
+        assert_eq!(record.has(flag::LATE), sent[1].0.what == what::LATE);
         socket_address(record.proxied, record.proxied_port)
     };
     let expected = "192.0.2.7:4000".parse().ok();
+    assert_eq!(client(&sent), expected);
+    let mut late = sent[1].clone();
+    late.0.what = what::LATE;
+    sent.insert(1, late);
     assert_eq!(client(&sent), expected);
     // Seen at the listener, before the socket exists.
     sent[0].0.socket.cookie = 0;
@@ -380,5 +385,5 @@ fn headers_that_wait_for_a_hello_are_bounded() {
         let event = kernel::bytes(&segment, &bytes);
         tracker.push(&event, &mut |_| {}).unwrap();
     }
-    assert_eq!((tracker.proxied.len(), tracker.len()), (4_096, 0));
+    assert_eq!((tracker.preceded.len(), tracker.len()), (4_096, 0));
 }

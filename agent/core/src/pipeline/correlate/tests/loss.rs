@@ -217,17 +217,20 @@ fn wire_handshake_closed_after_silence_timed_out() {
 
 #[test]
 fn late_client_hello_was_lost_before() {
-    let end = |come| {
+    let end = |come, flags| {
         let mut event = handshake(1, 10 * MS, 600 * MS);
         event.outcome = outcome::FAILED;
         let mut shown = hello(role::SERVER, 1, 1, come, 600 * MS);
+        shown.flags |= flags;
         shown.end = end::CLOSED_IN;
         event.flags = library_flag::RANDOM | library_flag::PEER_CLOSED;
         event.client_random = shown.client_random;
         run(&[Record::Wire(shown), Record::Handshake(event)])[0].outcome
     };
-    assert_eq!(end(220 * MS), Outcome::Failed(Cause::PacketLoss));
-    assert_eq!(end(200 * MS), Outcome::Failed(Cause::Closed));
+    assert_eq!(end(220 * MS, 0), Outcome::Failed(Cause::PacketLoss));
+    assert_eq!(end(200 * MS, 0), Outcome::Failed(Cause::Closed));
+    let after_starttls = end(220 * MS, flag::LATE);
+    assert_eq!(after_starttls, Outcome::Failed(Cause::Closed));
 }
 
 /// Whether the session of a handshake from 10 to 20 ms, removed at 900 ms, counts as cut off by
