@@ -85,8 +85,8 @@ impl Flights {
         self.event.repeats[way] = self.event.repeats[way].max(segment.repeats);
     }
 
-    /// Adds what preceded the ClientHello: the client that a header of the PROXY protocol names, and
-    /// whether TLS did not begin with the connection.
+    /// Adds what preceded the ClientHello: the client that a header of the PROXY protocol names,
+    /// and whether TLS did not begin with the connection.
     pub(super) fn set_preceded(&mut self, client: Option<SocketAddr>, is_late: bool) {
         if let Some(client) = client {
             self.event.proxied = words(client.ip());
