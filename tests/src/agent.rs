@@ -145,7 +145,8 @@ impl Agent {
     /// # Panics
     /// If it ends or does not get ready.
     pub fn wait_ready(&mut self) {
-        poll_until("the agent is ready", Duration::from_secs(60), || {
+        // An emulated machine with an old verifier needs minutes.
+        poll_until("the agent is ready", Duration::from_secs(240), || {
             if let Some(status) = self.process.exit_status() {
                 panic!("the agent ended early: {status}; stderr: {}", self.stderr());
             }
