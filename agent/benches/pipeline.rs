@@ -7,7 +7,7 @@
 
 use std::{
     hint::black_box,
-    net::Ipv6Addr,
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ use reprise_core::pipeline::{
     correlate::Bounds,
     peers::Naming,
     record::Record,
+    socket::words,
     stats::{Limits, Thresholds},
     wire::{TokenRecord, WireRecord, flag as hello_flag},
 };
@@ -82,10 +83,6 @@ fn recording(events: u32) -> Vec<u8> {
 
 fn handshake(index: u32, now: u64) -> HandshakeEvent {
     let peer = index % PEERS;
-    let words = |address: Ipv6Addr| {
-        let bytes = address.octets();
-        [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|byte| bytes[at + byte])))
-    };
     let [_, b, c, d] = peer.to_be_bytes();
     HandshakeEvent {
         header: Header {
@@ -120,8 +117,8 @@ fn handshake(index: u32, now: u64) -> HandshakeEvent {
         rejected_ns: 0,
         cgroup: 0,
         socket: Socket {
-            local: words("::ffff:10.0.0.1".parse().expect("an address")),
-            remote: words(std::net::Ipv4Addr::new(10, b, c, d).to_ipv6_mapped()),
+            local: words(Ipv4Addr::new(10, 0, 0, 1).into()),
+            remote: words(Ipv4Addr::new(10, b, c, d).into()),
             local_port: 443,
             remote_port: (index % 60_000) as u16 + 1,
             ..Socket::default()

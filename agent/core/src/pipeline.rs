@@ -92,7 +92,7 @@ impl Pipeline {
         }
         let (stats, naming, clock) = (&mut self.stats, &self.naming, &self.clock);
         let mut missed = |peer: &PeerKey, miss: &MissExample| missed(clock, peer, miss);
-        let mut out = |finding| count(stats, naming, &finding, &mut missed);
+        let mut out = |finding| count(stats, naming, finding, &mut missed);
         self.engine.push(Event::from(record), &mut out);
     }
 
@@ -119,7 +119,7 @@ impl Pipeline {
     pub fn finish_with(&mut self, missed: &mut impl FnMut(&Clock, &PeerKey, &MissExample)) {
         let (stats, naming, clock) = (&mut self.stats, &self.naming, &self.clock);
         let mut missed = |peer: &PeerKey, miss: &MissExample| missed(clock, peer, miss);
-        let mut out = |finding| count(stats, naming, &finding, &mut missed);
+        let mut out = |finding| count(stats, naming, finding, &mut missed);
         self.engine.finish(&mut out);
     }
 
@@ -177,12 +177,11 @@ impl Pipeline {
 fn count(
     stats: &mut Stats,
     naming: &Naming,
-    finding: &Finding,
+    finding: Finding,
     missed: &mut impl FnMut(&PeerKey, &MissExample),
 ) {
     match finding {
-        Finding::Handshake(observation) => {
-            let mut observation = *observation;
+        Finding::Handshake(mut observation) => {
             let balancer = naming.resolve_client(&mut observation);
             let peer = stats.record(&observation, naming);
             if let Some(balancer) = balancer {
@@ -192,10 +191,10 @@ fn count(
                 missed(&peer, &miss);
             }
         }
-        Finding::Loss(loss) => stats.record_loss(loss, naming),
+        Finding::Loss(loss) => stats.record_loss(&loss, naming),
         Finding::Alert(alert) => stats
             .alerts_after_completion
             .add(alert.role, alert.description),
-        Finding::SessionCut(connection) => stats.record_cut_session(connection, naming),
+        Finding::SessionCut(connection) => stats.record_cut_session(&connection, naming),
     }
 }

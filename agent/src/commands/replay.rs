@@ -85,11 +85,12 @@ fn render(observed: Observed, metrics: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv4Addr;
 
     use reprise_core::pipeline::{
         clock::{CLOCK, ClockEvent},
         peers::Naming,
+        socket::words,
         wire::{TokenRecord, WIRE, WireRecord, end, flag},
     };
     use reprise_ebpf::{Header, Socket, handshake::role};
@@ -99,11 +100,6 @@ mod tests {
     use crate::{record::Recorder, testing::small_pipeline};
 
     const SECOND: u64 = 1_000_000_000;
-
-    fn words(address: Ipv4Addr) -> [u64; 2] {
-        let bytes = Ipv6Addr::octets(&address.to_ipv6_mapped());
-        [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|byte| bytes[at + byte])))
-    }
 
     /// A full handshake of a server that only the packets show.
     fn full(time_ns: u64, offered: u64, issued: u64) -> WireRecord {
@@ -119,8 +115,8 @@ mod tests {
             time_ns,
         };
         record.socket = Socket {
-            local: words(Ipv4Addr::new(198, 51, 100, 1)),
-            remote: words(Ipv4Addr::new(192, 0, 2, 7)),
+            local: words(Ipv4Addr::new(198, 51, 100, 1).into()),
+            remote: words(Ipv4Addr::new(192, 0, 2, 7).into()),
             local_port: 443,
             remote_port: 50_000,
             ..Socket::default()

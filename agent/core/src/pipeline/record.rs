@@ -195,18 +195,11 @@ fn session_removed(bytes: &[u8]) -> Result<ForgetEvent, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv6Addr;
-
     use proptest::prelude::*;
     use reprise_ebpf::Socket;
     use zerocopy::FromZeros as _;
 
-    use crate::pipeline::socket::connection;
-
-    fn words(address: Ipv6Addr) -> [u64; 2] {
-        let bytes = address.octets();
-        [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i])))
-    }
+    use crate::pipeline::socket::{connection, words};
 
     #[test]
     fn tcp_event_round_trips_and_unmaps_ipv4() {

@@ -1,6 +1,6 @@
 //! Tests of the engine: joins, causes, settling, and properties over random streams.
 
-use std::net::Ipv6Addr;
+use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 use reprise_ebpf::{
@@ -19,7 +19,10 @@ use crate::{
         AlertAfterCompletion, Connection, Direction, FailureCause as Cause, Observation, Outcome,
         Phase, Resumption, Retransmits, Role, Version,
     },
-    pipeline::{record::Record, socket::connection},
+    pipeline::{
+        record::Record,
+        socket::{connection, words},
+    },
 };
 
 const MS: u64 = 1_000_000;
@@ -30,10 +33,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 fn socket(port: u16) -> Socket {
-    let words = |last: u16| {
-        let bytes = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x7f00, last).octets();
-        [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i])))
-    };
+    let words = |last| words(Ipv4Addr::new(127, 0, 0, last).into());
     Socket {
         local: words(1),
         remote: words(2),

@@ -3,10 +3,8 @@
 //! The server's answer is encrypted. A client whose early data was accepted sends EndOfEarlyData
 //! before its Finished; one whose early data was rejected does not. Both have a known length.
 
-use super::record::{WireRecord, early, flag};
+use super::record::{TLS13, WireRecord, early, flag};
 
-/// TLS 1.3 on the wire.
-const TLS13: u16 = 0x0304;
 /// Bytes of the type of an encrypted record, behind its content.
 const TYPE: u16 = 1;
 /// Bytes of a message header, and so of EndOfEarlyData.

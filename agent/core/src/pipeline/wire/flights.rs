@@ -12,13 +12,11 @@ use super::{
     early_data::{self, ClientRecord, EarlyData},
     messages::{Messages, kind},
     parse,
-    record::{WireRecord, end, flag},
+    record::{TLS13, WireRecord, end, flag},
     stream::{Item, Stream},
 };
 use crate::pipeline::socket::words;
 
-/// TLS 1.3 on the wire.
-const TLS13: u16 = 0x0304;
 /// `AlertLevel` fatal, and the two alerts that do not end a handshake (RFC 8446, section 6).
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;

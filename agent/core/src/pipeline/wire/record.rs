@@ -10,6 +10,9 @@ use crate::model::MAX_IDENTITIES;
 /// `Header::kind` of [`WireRecord`]; the kernel never sends it.
 pub const WIRE: u32 = 254;
 
+/// [`WireRecord::version`] of TLS 1.3.
+pub(super) const TLS13: u16 = 0x0304;
+
 /// PSK identities retained per ClientHello.
 pub const IDENTITIES: usize = MAX_IDENTITIES;
 
@@ -219,7 +222,7 @@ impl WireRecord {
     pub const fn resumed(&self) -> Option<bool> {
         if !self.has(flag::ANSWER_READ) {
             None
-        } else if self.version >= 0x0304 {
+        } else if self.version >= TLS13 {
             Some(self.has(flag::PSK_ACCEPTED))
         } else if self.has(flag::FULL) {
             Some(false)

@@ -151,11 +151,7 @@ fn offers_of(
         if sums.total() == 0 {
             continue;
         }
-        for (outcome, sum) in [
-            ("accepted", sums.accepted),
-            ("missed", sums.missed),
-            ("failed", sums.failed),
-        ] {
+        for (outcome, sum) in sums.labelled() {
             let offer = [("mechanism", mechanism.label()), ("outcome", outcome)];
             count(family, (row.labels(), offer), sum)?;
         }
