@@ -5,6 +5,7 @@
 //! agent.
 
 pub mod boringssl;
+pub mod gnutls;
 pub mod native;
 pub mod node;
 pub mod openssl;

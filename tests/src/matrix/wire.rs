@@ -10,6 +10,7 @@ use super::setup::Setup;
 use super::target::Target;
 use crate::certificates::ec;
 use crate::process::{Process, fixture, run};
+use crate::programs::gnutls;
 
 type Truth = Option<&'static [&'static str]>;
 
@@ -175,9 +176,7 @@ impl Target for GnuTls {
     }
 
     fn start(&self, setup: &Setup) -> Vec<Process> {
-        let mut command = Command::new("gnutls-serv");
-        command.args(["--http", "--quiet", "--disable-client-cert"]);
-        command.args(["--port", &setup.port.to_string()]);
+        let mut command = gnutls::server(setup.port, &["--disable-client-cert"]);
         command.args(if setup.cell.kind.is_tls13() {
             ["--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.3"]
         } else {
@@ -189,8 +188,7 @@ impl Target for GnuTls {
         if setup.has(Fault::CacheOff) {
             command.arg("--nodb");
         }
-        command.arg("--x509certfile").arg(&ec().cert);
-        vec![Process::spawn(command.arg("--x509keyfile").arg(&ec().key))]
+        vec![Process::spawn(&mut command)]
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use reprise_tests::certificates::ec;
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{Process, run};
+use reprise_tests::programs::gnutls;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, Server, servers::Sessions};
 use tempfile::TempDir;
@@ -85,16 +86,7 @@ fn early_data_of_openssl() {
 #[test]
 fn early_data_of_a_server_without_openssl() {
     let port = free_port();
-    let mut command = Command::new("gnutls-serv");
-    command.args([
-        "--http",
-        "--quiet",
-        "--earlydata",
-        "--port",
-        &port.to_string(),
-    ]);
-    command.arg("--x509certfile").arg(&ec().cert);
-    let mut server = Process::spawn(command.arg("--x509keyfile").arg(&ec().key));
+    let mut server = Process::spawn(&mut gnutls::server(port, &["--earlydata"]));
     server.wait_listening(port);
     let _libssl = Server::python(Sessions::Tickets);
     early_data_is_counted(port);

@@ -8,10 +8,10 @@ use reprise_tests::certificates::ec;
 use reprise_tests::offers::{expect_offers, expect_report};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, Process, fixture, run};
+use reprise_tests::programs::Counts;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, Client, Server};
-use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -20,15 +20,8 @@ const HANDSHAKES: &str = "reprise_handshakes_total";
 const FAILURES: &str = "reprise_handshake_failures_total";
 const UNKNOWN: &str = "reprise_resumption_offer_unknown_total";
 
-/// Handshakes that a client has completed.
-#[derive(Deserialize)]
-struct Handshakes {
-    full: u32,
-    resumed: u32,
-}
-
 /// Runs `fixtures/preamble.py`, server and client, and returns the client's report.
-fn talk(kind: &str, tls: &str, extra: &[&str]) -> Handshakes {
+fn talk(kind: &str, tls: &str, extra: &[&str]) -> Counts {
     let port = free_port().to_string();
     let command = |side| {
         let mut command = Command::new(PYTHON);

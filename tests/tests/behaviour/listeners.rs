@@ -8,6 +8,7 @@ use reprise_tests::certificates::ec;
 use reprise_tests::poll::{DEADLINE, poll_until};
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{PYTHON, Process, run};
+use reprise_tests::programs::gnutls;
 use tempfile::TempDir;
 
 const NO_ARGUMENTS: [&str; 0] = [];
@@ -26,13 +27,8 @@ while True:
 
 /// `gnutls-serv` with TLS 1.2, at all addresses of both families.
 fn gnutls(port: u16) -> Command {
-    let mut command = Command::new("gnutls-serv");
-    command.args(["--http", "--quiet", "--disable-client-cert"]);
-    command.args(["--priority", "NORMAL:-VERS-TLS1.3"]);
-    command.args(["--port", &port.to_string()]);
-    command.arg("--x509certfile").arg(&ec().cert);
-    command.arg("--x509keyfile").arg(&ec().key);
-    command
+    let tls12 = ["--disable-client-cert", "--priority", "NORMAL:-VERS-TLS1.3"];
+    gnutls::server(port, &tls12)
 }
 
 /// `rustls_server` with TLS 1.2 and tickets, at one address.

@@ -3,9 +3,9 @@
 
 use std::process::Command;
 
-use reprise_tests::certificates::ec;
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{Process, fixture, run};
+use reprise_tests::programs::gnutls;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, Server};
@@ -43,10 +43,7 @@ fn each_connection_is_counted_once() {
     let openssl = Server::python(Sessions::OldTickets);
     let openssl13 = Server::python(Sessions::Tickets);
     let port = free_port();
-    let mut command = Command::new("gnutls-serv");
-    command.args(["--http", "--quiet", "--port", &port.to_string()]);
-    command.arg("--x509certfile").arg(&ec().cert);
-    let mut gnutls = Process::spawn(command.arg("--x509keyfile").arg(&ec().key));
+    let mut gnutls = Process::spawn(&mut gnutls::server(port, &[]));
     gnutls.wait_listening(port);
     let agent = Agent::start(NO_ARGUMENTS);
     let before = agent.metrics();

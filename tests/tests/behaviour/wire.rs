@@ -6,6 +6,7 @@ use reprise_tests::certificates::ec;
 use reprise_tests::offers::expect_offers;
 use reprise_tests::ports::free_port;
 use reprise_tests::process::{Process, fixture, run};
+use reprise_tests::programs::gnutls;
 use reprise_tests::servers::Sessions;
 use reprise_tests::truth::{Expected, assert_nothing_lost};
 use reprise_tests::{Agent, http, rustls_pair};
@@ -20,10 +21,7 @@ const FAILURES: &str = "reprise_handshake_failures_total";
 #[test]
 fn gnutls_is_counted_from_packets() {
     let (port, agent) = (free_port(), Agent::start(NO_ARGUMENTS));
-    let mut command = Command::new("gnutls-serv");
-    command.args(["--http", "--quiet", "--port", &port.to_string()]);
-    command.arg("--x509certfile").arg(&ec().cert);
-    let mut server = Process::spawn(command.arg("--x509keyfile").arg(&ec().key));
+    let mut server = Process::spawn(&mut gnutls::server(port, &[]));
     server.wait_listening(port);
     let before = agent.metrics();
     let mut expected = Expected::default();
